@@ -1,0 +1,52 @@
+# make train | test | test-slow | lint | clean
+#
+# Every target makes .venv on first use and installs the package into it again when pyproject.toml has changed.
+#   make train ARGS="backbone=clip tokeniser.stride=6"
+#   make test ARGS="tests/backbone -x"
+#   make train PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# pip must not run twice at once in one environment.
+.NOTPARALLEL:
+.PHONY: train test test-slow lint clean
+
+train: $(VENV)/installed
+	$(BIN)/python train.py $(ARGS)
+
+# One thread a test process: the processes share the cores already.
+test: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+
+# pytest's exit status 5 says that no test was selected, which is no failure here.
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Runs and made data in outputs/ are kept.
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Order-only: a package that is newer than its stamp is no reason to install, a changed pyproject.toml is.
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e .
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e ".[test]"
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e ".[dev]"
+	touch $@ $(VENV)/installed-test $(VENV)/installed

@@ -1,0 +1,76 @@
+"""Fixtures for tests that need videos: real ones where they are, and made ones."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+import pytest
+
+
+class MakeVideo(Protocol):
+    def __call__(
+        self,
+        path: Path,
+        frames: np.ndarray | int = 30,
+        codec: str = "libx264",
+        fps: int = 24,
+        *,
+        pix_fmt: str = "yuv420p",
+        options: Mapping[str, str] | None = None,
+        times: Sequence[float] | None = None,
+    ) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def clips_dir() -> Path:
+    """Real clips of many codecs, beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "clips"
+    if not folder.is_dir():
+        pytest.skip(f"no real clips in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_video() -> MakeVideo:
+    """Write a video of frames, uint8 (T, H, W, 3), or of so many moving ones; `times` (seconds) for variable rates."""
+    return _make_video
+
+
+def moving_frames(count: int = 30, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A bright square on a dark, blurred ground that moves right, uint8 (count, height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    ground = rng.integers(0, 90, (height // 8, width // 8, 3), dtype=np.uint8)
+    frames = np.broadcast_to(np.kron(ground, np.ones((8, 8, 1), np.uint8)), (count, height, width, 3)).copy()
+    for number, frame in enumerate(frames):
+        left = number * (width - 16) // max(1, count - 1)
+        frame[16:32, left : left + 16] = (250, 40 + 5 * number % 200, 30)
+    return frames
+
+
+def _make_video(
+    path: Path,
+    frames: np.ndarray | int = 30,
+    codec: str = "libx264",
+    fps: int = 24,
+    *,
+    pix_fmt: str = "yuv420p",
+    options: Mapping[str, str] | None = None,
+    times: Sequence[float] | None = None,
+) -> Path:
+    pictures = moving_frames(frames) if isinstance(frames, int) else frames
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=dict(options or {}))
+        stream.height, stream.width, stream.pix_fmt = pictures.shape[1], pictures.shape[2], pix_fmt
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = round(times[number] * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,174 @@
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+import vtok
+from vtok.errors import UserError
+from vtok.tracking.mlflow import MlflowTracker, clean_key
+from vtok.tracking.revision import revision
+
+
+def start(
+    uri: str,
+    config: dict[str, Any],
+    *,
+    name: str | None = None,
+    parent_file: Path | None = None,
+    run_id: str | None = None,
+    system_metrics: bool = False,
+) -> MlflowTracker:
+    tracker = MlflowTracker(uri=uri, experiment="vtok", artifact_root=None, system_metrics=system_metrics)
+    tracker.start(Path("run"), config, ["a=1"], name, parent_file, run_id)
+    return tracker
+
+
+def test_a_run_from_start_to_finish(store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "not-ours")
+    config = {"tokeniser": {"stride": 6, "_target_": "vtok.X"}, "betas": [0.9, 0.95], "root": None, "on": True}
+    tracker = start(store_uri, config, name="stride 6")
+    tracker.metrics({"loss": 2.0, "alignment/colour": 0.25}, step=1)
+    tracker.metrics({"loss": 1.0, "alignment/colour": math.nan}, step=2)
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(b"old")
+    tracker.artifact(sheet, "samples")
+    sheet.write_bytes(b"new")
+    tracker.artifact(sheet, "samples")
+    tracker.finish("FINISHED")
+    tracker.finish("FAILED")
+
+    run_id = tracker.run_id
+    assert run_id is not None
+    assert run_id != "not-ours"
+    assert any("mlflow ui --backend-store-uri" in line for line in tracker.describe())
+    client = MlflowClient(store_uri)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "stride 6")
+    assert run.data.params == {
+        "tokeniser.stride": "6",
+        "tokeniser._target_": "vtok.X",
+        "betas": "[0.9, 0.95]",
+        "root": "null",
+        "on": "true",
+    }
+    assert run.data.tags["vtok.run_dir"] == str(Path("run").absolute())
+    assert run.data.tags.get("mlflow.source.git.commit") == revision(Path(vtok.__file__).parent).commit
+    history = client.get_metric_history(run_id, "loss")
+    assert [(metric.step, metric.value) for metric in sorted(history, key=lambda m: m.step)] == [(1, 2.0), (2, 1.0)]
+    assert math.isnan(client.get_metric_history(run_id, "alignment/colour")[-1].value)
+    kept = tmp_path / "mlartifacts" / run_id / "artifacts"
+    assert yaml.safe_load((kept / "config.yaml").read_text()) == config
+    assert yaml.safe_load((kept / "overrides.yaml").read_text()) == ["a=1"]
+    assert (kept / "samples" / "sheet.png").read_bytes() == b"new"
+
+
+def test_big_configs_and_odd_keys(store_uri: str) -> None:
+    config: dict[str, Any] = {"many": {f"key{n}": n for n in range(250)}, "long": "x" * 7000, "a[0]": 1}
+    tracker = start(store_uri, config)
+    tracker.finish("FINISHED")
+    assert tracker.run_id is not None
+    params = MlflowClient(store_uri).get_run(tracker.run_id).data.params
+    assert len(params) == 252
+    assert params["many.key249"] == "249"
+    assert len(params["long"]) == 6000
+    assert params["a_0_"] == "1"
+
+
+def test_more_metrics_than_are_held_back(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vtok.tracking.mlflow.PENDING_BATCHES", 4)
+    tracker = start(store_uri, {})
+    for step in range(15):
+        tracker.metrics({"loss": float(step)}, step)
+    tracker.finish("FINISHED")
+    assert tracker.run_id is not None
+    assert len(MlflowClient(store_uri).get_metric_history(tracker.run_id, "loss")) == 15
+
+
+def test_resume_goes_on_with_the_same_run(store_uri: str) -> None:
+    first = start(store_uri, {"steps": 10, "seed": 0}, name="first")
+    first.metrics({"loss": 2.0}, step=10)
+    first.finish("KILLED")
+    second = start(store_uri, {"steps": 20, "seed": 0, "new": 1}, run_id=first.run_id)
+    client = MlflowClient(store_uri)
+    assert second.run_id == first.run_id
+    assert client.get_run(second.run_id).info.status == "RUNNING"
+    second.metrics({"loss": 1.0}, step=20)
+    second.finish("FINISHED")
+    run = client.get_run(second.run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "first")
+    assert run.data.params == {"steps": "10", "seed": "0", "new": "1"}
+    assert {metric.step for metric in client.get_metric_history(second.run_id, "loss")} == {10, 20}
+
+
+def test_resume_of_a_run_that_is_not_there(store_uri: str) -> None:
+    with pytest.raises(UserError, match=r"0123456789abcdef.*tracking\.uri"):
+        start(store_uri, {}, run_id="0123456789abcdef" * 2)
+    deleted = start(store_uri, {})
+    deleted.finish("FINISHED")
+    MlflowClient(store_uri).delete_run(deleted.run_id)
+    with pytest.raises(UserError, match="deleted"):
+        start(store_uri, {}, run_id=deleted.run_id)
+
+
+def test_child_of_a_sweep_in_the_same_store_only(store_uri: str, tmp_path: Path) -> None:
+    parent_file = tmp_path / "mlflow_parent.json"
+    for uri, expected in [(store_uri, "abc"), ("sqlite:////elsewhere.db", None)]:
+        parent_file.write_text(json.dumps({"run_id": "abc", "uri": uri, "experiment_id": "1"}))
+        child = start(store_uri, {}, parent_file=parent_file)
+        child.finish("FINISHED")
+        assert child.run_id is not None
+        assert MlflowClient(store_uri).get_run(child.run_id).data.tags.get("mlflow.parentRunId") == expected
+
+
+def test_system_metrics(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    tracker = start(store_uri, {}, system_metrics=True)
+    client = MlflowClient(store_uri)
+    assert tracker.run_id is not None
+    for _ in range(100):
+        tracker.metrics({"wait": 0.0}, step=0)
+        names = client.get_run(tracker.run_id).data.metrics
+        if "system/cpu_utilization_percentage" in names:
+            break
+    tracker.finish("FINISHED")
+    assert "system/cpu_utilization_percentage" in client.get_run(tracker.run_id).data.metrics
+
+
+def test_store_that_breaks_on_the_way_does_not_stop_the_run(
+    store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = start(store_uri, {})
+    run_id = tracker.run_id
+    assert run_id is not None
+
+    def broken(*_: object, **__: object) -> None:
+        raise MlflowException("the disk is full")
+
+    MlflowClient(store_uri).delete_run(run_id)  # MLflow takes no metrics for a deleted run
+    monkeypatch.setattr(MlflowClient, "log_artifact", broken)
+    with caplog.at_level(logging.ERROR, logger="vtok.tracking.mlflow"):
+        tracker.metrics({"loss": 1.0}, step=1)
+        tracker.artifact(tmp_path / "sheet.png", "samples")
+        tracker.finish("FINISHED")
+    told = [record.getMessage() for record in caplog.records if record.name == "vtok.tracking.mlflow"]
+    assert any("some metrics" in line for line in told)
+    assert any("sheet.png" in line and "the disk is full" in line for line in told)
+
+
+def test_nothing_happens_before_start() -> None:
+    tracker = MlflowTracker(uri="http://127.0.0.1:9", experiment="vtok", artifact_root=None, system_metrics=False)
+    assert tracker.run_id is None
+    tracker.finish("FAILED")
+    with pytest.raises(RuntimeError, match="start"):
+        tracker.metrics({"loss": 1.0}, step=0)
+
+
+def test_clean_key() -> None:
+    assert clean_key("alignment/motion_direction") == "alignment/motion_direction"
+    assert clean_key("layers[3]{x}'s") == "layers_3__x__s"

@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from vtok.tracking.none import NoTracker
+
+
+def test_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    tracker = NoTracker()
+    tracker.start(tmp_path, {"a": 1}, [], "name", None, None)
+    tracker.metrics({"loss": 1.0}, step=0)
+    tracker.artifact(tmp_path / "absent.png", "samples")
+    tracker.finish("FINISHED")
+    assert tracker.run_id is None
+    assert list(tmp_path.iterdir()) == []
+    assert "tracking=none" in tracker.describe()[0]

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vtok.errors import UserError
+from vtok.tracking.comparison import Comparison, compare_runs
+from vtok.tracking.plot import draw
+from vtok.tracking.runs import read_run
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved, to look at what is in them."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, path: Path) -> None:
+        figures.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def comparison(make_run, key: str, values: list[object]) -> Comparison:
+    summaries = [
+        {"alignment/colour": 0.9 - n / 10, "alignment/colour_low": 0.8 - n / 10, "alignment/colour_high": 0.95 - n / 10}
+        for n in range(len(values))
+    ]
+    folders = [
+        make_run(str(n), {key: value}, [], {**summary, "loss": -1.0 * n})
+        for n, (value, summary) in enumerate(zip(values, summaries, strict=True))
+    ]
+    return compare_runs([read_run(folder) for folder in folders], ["alignment/colour", "loss"])
+
+
+def visible(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_visible()]
+
+
+def test_number_swept_is_the_x_axis(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+    draw(comparison(make_run, "stride", [10, 3]), tmp_path / "plot.png")
+    colour, loss = visible(drawn[0])
+    assert colour.get_title() == "alignment/colour"
+    assert colour.get_xlabel() == "stride"
+    assert colour.lines[0].get_xydata().tolist() == [[3.0, 0.8], [10.0, 0.9]]
+    # The bars of the interval, from low to high.
+    segments = colour.collections[0].get_segments()
+    assert [segment[:, 1].round(6).tolist() for segment in segments] == [[0.7, 0.85], [0.8, 0.95]]
+    assert loss.get_ylim()[0] < -1
+    assert Image.open(tmp_path / "plot.png").width > 1000
+
+
+def test_names_swept_are_bars(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+    draw(comparison(make_run, "motion", ["mean", "grid", "attention"]), tmp_path / "plot.png")
+    colour = visible(drawn[0])[0]
+    assert [label.get_text() for label in colour.get_yticklabels()] == [
+        "motion=mean",
+        "motion=grid",
+        "motion=attention",
+    ]
+    assert [round(patch.get_width(), 6) for patch in colour.patches] == [0.9, 0.8, 0.7]
+
+
+def test_nothing_to_draw(make_run, tmp_path: Path) -> None:
+    runs = [read_run(make_run("0", {}, [], {"device": "cpu"}))]
+    with pytest.raises(UserError, match="device"):
+        draw(compare_runs(runs, []), tmp_path / "plot.png")

@@ -1,0 +1,179 @@
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import Engine, event
+
+from vtok.errors import UserError
+from vtok.tracking.store import (
+    artifact_location,
+    compare_url,
+    experiment_id,
+    open_command,
+    open_store,
+    resolve_uri,
+    run_url,
+)
+
+WRITER = """
+import logging, sys
+logging.basicConfig(level=logging.INFO)
+from pathlib import Path
+from vtok.tracking.mlflow import MlflowTracker
+tracker = MlflowTracker(uri=sys.argv[1], experiment="race", artifact_root=None, system_metrics=False)
+print("ready", flush=True)
+sys.stdin.readline()
+tracker.start(Path("run"), {"a": 1}, [], f"writer {sys.argv[2]}", None, None)
+for step in range(5):
+    tracker.metrics({"loss": float(step)}, step)
+tracker.finish("FINISHED")
+"""
+
+
+def test_four_processes_start_at_once_on_a_new_store(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    # PYTHONPATH finds the package under test from any working directory.
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipe = subprocess.PIPE
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, uri, str(number)],
+            env=environment,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    errors = [writer.communicate(timeout=120)[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 4, errors
+    assert errors == [""] * 4  # the root logger shows INFO, and a new store is still no news
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("race")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == [f"writer {number}" for number in range(4)]
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert [m.value for m in sorted(client.get_metric_history(run.info.run_id, "loss"), key=lambda m: m.step)] == [
+            float(step) for step in range(5)
+        ]
+    assert not list((tmp_path / "new").glob("*.new"))
+
+
+def test_new_store_has_the_schema_of_mlflows_own_upgrade(new_database: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.db"
+
+    def fast(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", fast)
+    MlflowClient(f"sqlite:///{own}").search_experiments()
+    event.remove(Engine, "connect", fast)
+
+    def schema(path: Path) -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+    assert schema(new_database) == schema(own)
+
+
+def test_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    assert open_store(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
+
+
+def test_relative_path_counts_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve_uri("sqlite:///outputs/mlflow.db") == f"sqlite:///{tmp_path}/outputs/mlflow.db"
+    assert resolve_uri("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+    assert resolve_uri("sqlite:///a.db?timeout=5") == f"sqlite:///{tmp_path}/a.db?timeout=5"
+    assert resolve_uri("https://tracking.example") == "https://tracking.example"
+
+
+def _text_file(folder: Path) -> str:
+    (folder / "notes.txt").write_text("no database " * 1000)
+    return f"sqlite:///{folder}/notes.txt"
+
+
+def _folder(folder: Path) -> str:
+    return f"sqlite:///{folder}"
+
+
+def _below_a_file(folder: Path) -> str:
+    (folder / "file").write_text("x")
+    return f"sqlite:///{folder}/file/mlflow.db"
+
+
+@pytest.mark.parametrize("place", [_text_file, _folder, _below_a_file])
+def test_unusable_sqlite_path_is_told_at_once(place, tmp_path: Path) -> None:
+    uri = place(tmp_path)
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"tracking\.uri=.*tracking=none"):
+        open_store(uri)
+    assert time.monotonic() - started < 2
+
+
+def test_server_that_is_not_there_is_told_at_once() -> None:
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"tracking\.uri=http://127\.0\.0\.1:9 .*tracking=none"):
+        open_store("http://127.0.0.1:9")
+    assert time.monotonic() - started < 2
+
+
+def test_store_of_an_unknown_kind() -> None:
+    with pytest.raises(UserError, match=r"tracking\.uri=nonsense://x"):
+        open_store("nonsense://x")
+
+
+def test_older_schema_is_not_migrated_behind_the_users_back(store_uri: str) -> None:
+    with closing(sqlite3.connect(store_uri.removeprefix("sqlite:///"))) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+        connection.commit()
+    with pytest.raises(UserError, match="mlflow db upgrade"):
+        open_store(store_uri)
+
+
+def test_experiment_is_made_once_and_a_deleted_one_is_told(store_uri: str) -> None:
+    client = open_store(store_uri)
+    made = experiment_id(client, "vtok", "/somewhere")
+    assert experiment_id(client, "vtok", "/elsewhere") == made
+    assert client.get_experiment(made).artifact_location == "/somewhere"
+    client.delete_experiment(made)
+    with pytest.raises(UserError, match=r"tracking\.experiment=vtok"):
+        experiment_id(client, "vtok", None)
+
+
+def test_artifacts_lie_beside_the_database_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert artifact_location("sqlite:////data/mlflow.db", None) == "/data/mlartifacts"
+    assert artifact_location("sqlite:////data/mlflow.db", "files") == f"{tmp_path}/files"
+    assert artifact_location("sqlite:////data/mlflow.db", "s3://bucket/a") == "s3://bucket/a"
+    assert artifact_location("https://tracking.example", None) is None
+
+
+def test_pages() -> None:
+    assert (
+        open_command("sqlite:////my data/mlflow.db") == "mlflow ui --backend-store-uri 'sqlite:////my data/mlflow.db'"
+    )
+    assert open_command("https://tracking.example/") == "https://tracking.example/"
+    assert run_url("https://tracking.example/", "3", "abc") == "https://tracking.example/#/experiments/3/runs/abc"
+    assert compare_url("sqlite:////mlflow.db", ["1"], ["a", "b"]) == (
+        "http://127.0.0.1:5000/#/compare-runs?runs=%5B%22a%22%2C%20%22b%22%5D&experiments=%5B%221%22%5D"
+    )

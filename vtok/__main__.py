@@ -1,0 +1,8 @@
+"""python -m vtok VERB ... is vtok VERB ..."""
+
+import sys
+
+from vtok.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

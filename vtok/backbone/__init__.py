@@ -1,0 +1,8 @@
+"""Backbones: frames to feature maps."""
+
+from vtok.backbone.base import Backbone
+from vtok.backbone.clip import ClipBackbone
+from vtok.backbone.tiny import TinyBackbone
+from vtok.backbone.vgg19 import Vgg19Backbone
+
+__all__ = ["Backbone", "ClipBackbone", "TinyBackbone", "Vgg19Backbone"]

@@ -1,0 +1,61 @@
+"""A small convolutional backbone, trained from scratch together with the rest of the model."""
+
+import torch
+from torch import Tensor, nn
+
+from vtok.backbone.base import Backbone
+from vtok.errors import UserError
+
+STRIDE = 8
+NORM_GROUPS = 8
+
+
+class TinyBackbone(Backbone):
+    """Four convolutions with a total stride of 8, on the colours and the coordinates of each pixel.
+
+    Convolutions give a shape the same feature wherever it is, so in a residual pooled by its mean the feature that left
+    and the one that came cancel. With x and y in the input, features hold their position and the residual its motion.
+
+    Args:
+        feature_dim: channels of the feature map.
+        image_size: side of the images in pixels, a multiple of 8.
+        width: channels after the first convolution, twice as many after the next two; a multiple of 8.
+        frozen: keep the (random) weights as they are.
+
+    Raises:
+        UserError: `image_size` or `width` is not a positive multiple of 8.
+    """
+
+    coordinates: Tensor
+
+    def __init__(self, *, feature_dim: int = 96, image_size: int = 64, width: int = 32, frozen: bool = False) -> None:
+        for name, value, step in (("image_size", image_size, STRIDE), ("width", width, NORM_GROUPS)):
+            if value < step or value % step:
+                raise UserError(f"backbone.{name}={value}: the tiny backbone takes a positive multiple of {step}.")
+        super().__init__(
+            feature_dim=feature_dim, image_size=image_size, stride=STRIDE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        )
+        axis = torch.linspace(-1, 1, image_size)
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        self.register_buffer("coordinates", torch.stack((x, y)), persistent=False)
+        self.layers = nn.Sequential(
+            *convolution(5, width, stride=2),
+            *convolution(width, 2 * width, stride=2),
+            *convolution(2 * width, 2 * width, stride=2),
+            nn.Conv2d(2 * width, feature_dim, kernel_size=3, padding=1),
+        )
+        self.set_frozen(frozen)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, S, S) -> (N, feature_dim, S / 8, S / 8)."""
+        coordinates = self.coordinates.expand(len(images), -1, -1, -1)
+        return self.layers(torch.cat((images, coordinates), dim=1))
+
+
+def convolution(in_channels: int, out_channels: int, *, stride: int) -> tuple[nn.Module, ...]:
+    """A 3x3 convolution, its normalisation and its activation."""
+    return (
+        nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1),
+        nn.GroupNorm(NORM_GROUPS, out_channels),
+        nn.GELU(),
+    )

@@ -1,0 +1,145 @@
+"""VGG19's convolutions as a backbone (Simonyan and Zisserman 2014), with torchvision's state dict."""
+
+import logging
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vtok.backbone.base import Backbone
+from vtok.errors import UserError
+
+log = logging.getLogger(__name__)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Output channels and number of convolutions of each block; a pooling by 2 ends a block ("configuration E").
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+
+
+class Vgg19Backbone(Backbone):
+    """VGG19 up to one named layer, that layer's output being the feature map.
+
+    Layers are `conv{block}_{i}`, the convolution's output BEFORE its ReLU, `relu{block}_{i}`, the same after it, and
+    `pool{block}`. Blocks 1 and 2 have 2 convolutions, blocks 3 to 5 have 4. Layers above the named one are not built.
+
+    Args:
+        weights: a `.safetensors`, `.pt` or `.pth` file with torchvision's keys (`features.0.weight`, ...), from the
+            whole VGG19 (`classifier.*` is ignored) or up to the named layer. None: random weights.
+        layer: for example "conv4_4" (512 channels, stride 8).
+        image_size: side of the images in pixels.
+        frozen: train nothing.
+
+    Raises:
+        UserError: no such layer, images smaller than its stride, or a file that does not fit.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        *,
+        layer: str = "conv4_4",
+        image_size: int = 224,
+        frozen: bool = True,
+    ) -> None:
+        names = layer_names()
+        if layer not in names:
+            raise UserError(
+                f"backbone.layer={layer}: allowed are conv1_1 to conv5_4, relu1_1 to relu5_4 and pool1 to pool5 "
+                "(blocks 1 and 2 have 2 convolutions, the others 4)."
+            )
+        modules, channels, stride = build(names[: names.index(layer) + 1])
+        if image_size < stride:
+            raise UserError(f"backbone.image_size={image_size}: {layer} needs {stride} pixels or more.")
+        super().__init__(
+            feature_dim=channels, image_size=image_size, stride=stride, mean=IMAGENET_MEAN, std=IMAGENET_STD
+        )
+        self.features = nn.Sequential(*modules)
+        if weights is None:
+            log.warning("backbone.weights=null: VGG19 has RANDOM weights, nothing is pretrained.")
+        else:
+            self.load_state_dict(select(read(weights), wanted=self.state_dict(), file=weights))
+        self.set_frozen(frozen)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, S, S) -> (N, feature_dim, S / stride, S / stride)."""
+        return self.features(images)
+
+
+def layer_names() -> list[str]:
+    """Every layer in order; a layer's place in the list is its number in torchvision's `features`."""
+    names = []
+    for block, (_, convolutions) in enumerate(BLOCKS, start=1):
+        for i in range(1, convolutions + 1):
+            names += [f"conv{block}_{i}", f"relu{block}_{i}"]
+        names.append(f"pool{block}")
+    return names
+
+
+def build(names: list[str]) -> tuple[list[nn.Module], int, int]:
+    """The named layers from the bottom up, the channels of the last one and its stride in pixels."""
+    modules: list[nn.Module] = []
+    channels, stride = 3, 1
+    for name in names:
+        if name.startswith("conv"):
+            width = BLOCKS[int(name[4]) - 1][0]
+            convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1)
+            # As torchvision does: with torch's own initialisation the signal dies on its way up.
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+            modules.append(convolution)
+            channels = width
+        elif name.startswith("relu"):
+            modules.append(nn.ReLU(inplace=True))
+        else:
+            modules.append(nn.MaxPool2d(kernel_size=2))
+            stride *= 2
+    return modules, channels, stride
+
+
+def read(file: str | Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name; nothing is unpickled but tensors."""
+    path = Path(file).expanduser()
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise UserError(
+            f"backbone.weights={file}: VGG19 takes a .safetensors, .pt or .pth file, or null for random weights."
+        )
+    if not path.is_file():
+        raise UserError(f"backbone.weights={file}: no such file; give a local file, or null for random weights.")
+    try:
+        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(
+            f"backbone.weights={file}: not a file of tensors ({type(error).__name__}); "
+            "save VGG19's state dict, not the model itself."
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise UserError(f"backbone.weights={file}: holds no state dict, that is a dictionary of names and tensors.")
+    return tensors
+
+
+def select(tensors: dict[str, Tensor], *, wanted: dict[str, Tensor], file: str | Path) -> dict[str, Tensor]:
+    """Of a VGG19's tensors those that are wanted, by name and shape.
+
+    Raises:
+        UserError: a tensor is missing, of another shape, or of no VGG19.
+    """
+    known = {
+        f"features.{i}.{kind}" for i, n in enumerate(layer_names()) if n[:4] == "conv" for kind in ("weight", "bias")
+    }
+    unexpected = sorted(key for key in tensors if key not in known and not key.startswith("classifier."))
+    missing = sorted(key for key in wanted if key not in tensors)
+    for fault, keys in (("unexpected", unexpected), ("missing", missing)):
+        if keys:
+            raise UserError(
+                f"backbone.weights={file}: not torchvision's VGG19, {len(keys)} keys are {fault} (first {keys[0]})."
+            )
+    for key, tensor in wanted.items():
+        if tensors[key].shape != tensor.shape:
+            raise UserError(
+                f"backbone.weights={file}: not torchvision's VGG19, {key} is {tuple(tensors[key].shape)} "
+                f"where {tuple(tensor.shape)} is expected."
+            )
+    return {key: tensors[key] for key in wanted}

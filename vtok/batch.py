@@ -1,0 +1,75 @@
+"""Clips and conversations as tensors: what the model is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vtok.data import ClipSample
+from vtok.mllm import IGNORED, EncodedChat
+from vtok.tokeniser import PlannedFrames
+
+
+@dataclass(frozen=True)
+class Text:
+    """Token ids of conversations, padded to one length.
+
+    Attributes:
+        ids: (B, N).
+        labels: (B, N), the ids where an answer is to be predicted, IGNORED elsewhere.
+        mask: (B, N), False at padding.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device) -> "Text":
+        return Text(
+            ids=self.ids.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            mask=self.mask.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips, one conversation each, and what was wrong on the way: (path, reason) of files that were replaced."""
+
+    video: PlannedFrames
+    text: Text
+    bad: tuple[tuple[str, str], ...] = ()
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(video=self.video.to(device), text=self.text.to(device), bad=self.bad)
+
+
+def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
+    """Samples of one frame size; those of fewer frames are padded with black ones at the end."""
+    longest = max(len(sample.frames) for sample in samples)
+    frames = samples[0].frames.new_zeros(len(samples), longest, *samples[0].frames.shape[1:])
+    mask = torch.zeros(len(samples), longest, dtype=torch.bool)
+    timestamps = torch.zeros(len(samples), longest)
+    for row, sample in enumerate(samples):
+        number = len(sample.frames)
+        frames[row, :number] = sample.frames
+        mask[row, :number] = True
+        timestamps[row, :number] = sample.timestamps
+    key = torch.tensor([sample.key for sample in samples])
+    return PlannedFrames(frames=frames, key=key, mask=mask, timestamps=timestamps)
+
+
+def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right") -> Text:
+    """Conversations padded on one side: "right" for training and scoring, "left" to go on writing."""
+    longest = max(len(chat.ids) for chat in chats)
+    ids = torch.full((len(chats), longest), pad_id)
+    labels = torch.full((len(chats), longest), IGNORED)
+    mask = torch.zeros(len(chats), longest, dtype=torch.bool)
+    for row, chat in enumerate(chats):
+        start = longest - len(chat.ids) if side == "left" else 0
+        here = slice(start, start + len(chat.ids))
+        ids[row, here] = torch.tensor(chat.ids)
+        labels[row, here] = torch.tensor(chat.labels)
+        mask[row, here] = True
+    return Text(ids=ids, labels=labels, mask=mask)

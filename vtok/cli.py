@@ -1,0 +1,134 @@
+"""The command line: `vtok VERB [key=value ...]`; `python train.py ...` is `vtok train ...`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import islice, product
+from pathlib import Path
+
+from vtok.errors import UserError
+
+USAGE = """\
+VTok: compare ways of turning a video into tokens for a multimodal language model.
+
+  vtok train [GROUP=OPTION ...] [KEY=VALUE ...]   train, evaluate, write a run folder    (vtok train --help)
+  vtok evaluate run=latest [KEY=VALUE ...]        the benchmark again on a run's model
+  vtok describe run=latest video=FILE prompt=TEXT ask a run's model about a video
+  vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
+  vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
+
+`vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
+
+SWEEP_CHECKS = 256
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit code. A user's mistake is told in one sentence on stderr."""
+    verb, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    # The text tokeniser's threads and the forked processes that decode do not go together; it says so at length.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        match verb:
+            case "train":
+                return train(rest)
+            case "evaluate" | "describe" | "compare" | "validate":
+                from vtok.commands import run_command
+
+                return run_command(verb, rest)
+            case "-h" | "--help" | "help":
+                print(USAGE)
+                return 0
+        raise UserError(f"{verb}: there is no such verb. Allowed: train, evaluate, describe, compare, validate.")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def train(argv: list[str]) -> int:
+    """Hydra's command line, after a check of what it would run."""
+    import hydra
+    from hydra._internal.utils import get_args_parser
+
+    from vtok.config import register
+    from vtok.paths import conf_dir
+
+    arguments = get_args_parser().parse_args(argv)
+    register()
+    looks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.info, arguments.shell_completion)
+    if not any(looks):
+        check_jobs(arguments.overrides, multirun=arguments.multirun)
+    sys.argv = ["vtok train", *argv]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    return 0
+
+
+def job(config) -> None:
+    """One job of Hydra's: a run. In a sweep a failed job leaves the others to go on."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from vtok.training import train as train_run
+    from vtok.training.run import Stopped
+
+    settings = HydraConfig.get()
+    run_dir = Path(settings.runtime.output_dir)
+    in_sweep = settings.mode == RunMode.MULTIRUN
+    try:
+        train_run(
+            config,
+            run_dir=run_dir,
+            overrides=list(settings.overrides.task),
+            sweep_dir=Path(settings.sweep.dir) if in_sweep else None,
+        )
+    except UserError as error:
+        if in_sweep:
+            raise
+        sys.exit(f"error: {error}")
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signal)
+    finally:
+        # Hydra makes the folder before it is known whether the run comes to anything, or goes on in another one.
+        if run_dir.is_dir() and not any(run_dir.iterdir()):
+            run_dir.rmdir()
+
+
+def check_jobs(overrides: list[str], *, multirun: bool) -> None:
+    """Check the run, or every run of the sweep, before the first begins.
+
+    Raises:
+        UserError: the first mistake.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    from vtok.config import check, compose
+    from vtok.config.compose import sweep_params
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(f"{' '.join(str(error).split())} An override is KEY=VALUE or GROUP=OPTION.") from error
+    fixed = [item.input_line or "" for item in parsed if not item.is_sweep_override()]
+    in_file = sweep_params(fixed)
+    if not multirun and in_file is None:
+        check(compose(overrides))
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "a sweep under torchrun or accelerate launch: start it as one process, or launch its jobs one by one."
+        )
+    swept = [
+        [f"{item.get_key_element()}={value}" for value in item.sweep_string_iterator()]
+        for item in parsed
+        if item.is_sweep_override()
+    ]
+    for item in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in (in_file or {}).items()]):
+        values = item.sweep_string_iterator() if item.is_sweep_override() else [item.get_value_element_as_str()]
+        swept.append([f"{item.get_key_element()}={value}" for value in values])
+    for choice in islice(product(*swept), SWEEP_CHECKS):
+        check(compose([*fixed, *choice]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What the verbs that use a trained run have in common."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vtok.build import build_model
+from vtok.config import check
+from vtok.errors import UserError
+from vtok.model import VideoLanguageModel
+from vtok.runs import find_run, load_config
+from vtok.training.checkpoint import latest_checkpoint, load_weights
+
+
+def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[Path, DictConfig, VideoLanguageModel]:
+    """A run's folder, its configuration with `overrides`, and its model with the newest checkpoint's weights, to be used as it is.
+
+    Raises:
+        UserError: there is no such run, it has no checkpoint, or an override does not fit.
+    """
+    run_dir = find_run(run, outputs)
+    checkpoint = latest_checkpoint(run_dir)
+    config = load_config(run_dir)
+    OmegaConf.set_struct(config, True)
+    for item in overrides:
+        key, _, value = item.partition("=")
+        try:
+            config.merge_with_dotlist([item])
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
+    check(config)
+    model = build_model(config)
+    load_weights(checkpoint, model)
+    model.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
+    return run_dir, config, model.eval()
+
+
+def console_log() -> None:
+    """The package's messages as plain lines on stderr; stdout is for results."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("vtok")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)

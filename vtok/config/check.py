@@ -1,0 +1,246 @@
+"""What Hydra and the schemas cannot see: extra keys, foreign targets, and values that do not fit each other.
+
+Runs in milliseconds, before torch is loaded. Every rule reads the composed configuration and raises a UserError that names the
+key, the value and what is allowed.
+"""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.config.compose import one_of
+from vtok.config.schemas import OPTIONS, Config
+from vtok.errors import UserError
+from vtok.plan import KeyFramePlanner, StridePlanner
+
+ROOM_FOR_TEXT = 32
+CHOICES = {
+    "data.level": ("easy", "hard"),
+    "trainer.precision": ("auto", "fp32", "bf16"),
+    "trainer.device": ("auto", "cpu"),
+    "backbone.dtype": ("float32", "float16", "bfloat16"),
+}
+LEAST = {
+    "backbone.feature_dim": 1,
+    "backbone.width": 8,
+    "data.batch_size": 1,
+    "data.heldout_clips": 1,
+    "data.limit": 2,
+    "data.num_frames": 1,
+    "data.num_workers": 0,
+    "data.train_clips": 1,
+    "evaluation.batch_size": 1,
+    "evaluation.max_clips": 1,
+    "evaluation.sequences_at_once": 1,
+    "mllm.layers": 1,
+    "optimiser.lr": 0,
+    "scheduler.num_warmup_steps": 0,
+    "tokeniser.grid_size": 1,
+    "tokeniser.stride": 1,
+    "tokeniser.token_dim": 1,
+    "tokeniser.motion_pooling.size": 1,
+    "trainer.accumulate": 1,
+    "trainer.evaluate_every": 0,
+    "trainer.keep_checkpoints": 1,
+    "trainer.log_every": 1,
+    "trainer.max_steps": 1,
+    "trainer.profile_steps": 0,
+    "trainer.questions_per_clip": 1,
+    "trainer.save_every": 0,
+}
+
+
+def check(config: DictConfig) -> None:
+    """Refuse a configuration that cannot run.
+
+    Raises:
+        UserError: the first mistake found.
+    """
+    check_groups(config)
+    check_keys(config)
+    check_targets(config)
+    check_ranges(config)
+    check_weights(config)
+    check_frames(config)
+    check_grid(config)
+    check_context(config)
+    check_folder(config)
+
+
+def check_groups(config: DictConfig) -> None:
+    """A group is chosen with a slash: `tokeniser.motion_pooling=grid` would put a word where a component belongs."""
+    for group in OPTIONS:
+        key = group.replace("/", ".")
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, DictConfig):
+            raise UserError(
+                f"{key}={value}: an option of a group is chosen by {group}=OPTION. {one_of(str(value), list(OPTIONS[group]))}"
+            )
+
+
+def check_keys(config: DictConfig) -> None:
+    """Keys that no component takes: `+tokeniser.typo=1` passes Hydra and the schema."""
+    refuse_extra(config, "", {field.name for field in fields(Config)})
+    for path, node in nodes(config):
+        schema = OmegaConf.get_type(node)
+        if is_dataclass(schema):
+            refuse_extra(node, path, {field.name for field in fields(schema)})
+        elif "_target_" in node:
+            refuse_extra(node, path, signature_keys(config, str(node["_target_"])))
+
+
+def check_targets(config: DictConfig) -> None:
+    """A configuration names code that is run, and it may come from somebody else's checkpoint."""
+    allowed = list(config.allowed_targets)
+    for path, node in nodes(config):
+        target = str(node.get("_target_", "vtok"))
+        if target.split(".")[0] not in allowed:
+            raise UserError(
+                f"{path}._target_={target}: only targets of {', '.join(allowed)} are run. "
+                f"If you trust it, say 'allowed_targets=[{','.join([*allowed, target.split('.')[0]])}]'."
+            )
+
+
+def check_ranges(config: DictConfig) -> None:
+    for key, least in LEAST.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and value < least:
+            raise UserError(f"{key}={value}: allowed is {least} or more.")
+    for key, choices in CHOICES.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and value not in choices:
+            raise UserError(f"{key}={value}: there is no such choice. {one_of(str(value), choices)}")
+    for key in ("data.max_bad_fraction", "data.heldout_fraction"):
+        value = OmegaConf.select(config, key)
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"{key}={value}: allowed is 0 to 1.")
+    width, heads = OmegaConf.select(config, "mllm.width"), OmegaConf.select(config, "mllm.heads")
+    if width and heads and width % (2 * heads):
+        raise UserError(f"mllm.width={width}: allowed are multiples of {2 * heads}, twice mllm.heads={heads}.")
+
+
+def check_weights(config: DictConfig) -> None:
+    """Weights given as a path must be there; a hub id is looked up when it is loaded."""
+    weights = OmegaConf.select(config, "backbone.weights")
+    if weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors"))):
+        if not Path(weights).expanduser().exists():
+            raise UserError(
+                f"backbone.weights={weights}: nothing is there. Allowed are a local path, a hub id, or null for random weights."
+            )
+
+
+def check_frames(config: DictConfig) -> None:
+    """The stride and the key frame against the clip."""
+    num_frames = int(config.data.num_frames)
+    stride = OmegaConf.select(config, "tokeniser.stride")
+    longest = max(1, num_frames - 1)
+    if stride is not None and stride > longest:
+        raise UserError(
+            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames, so that allowed are 1 to {longest}."
+        )
+    if (planner := planner_of(config)) is not None:
+        planner.plan(num_frames)
+
+
+def check_grid(config: DictConfig) -> None:
+    """The grid against the feature map."""
+    side, grid = feature_size(config), OmegaConf.select(config, "tokeniser.grid_size")
+    if side is not None and grid is not None and grid > side:
+        raise UserError(
+            f"tokeniser.grid_size={grid}: the feature map of this backbone is {side} x {side}, so that allowed are 1 to {side}."
+        )
+
+
+def check_context(config: DictConfig) -> None:
+    """The video's tokens against the language model's context."""
+    planner, context = planner_of(config), OmegaConf.select(config, "mllm.context_length")
+    if planner is None or context is None:
+        return
+    tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
+    if tokens + ROOM_FOR_TEXT > context:
+        raise UserError(
+            f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {ROOM_FOR_TEXT} more; "
+            f"say mllm.context_length={tokens + ROOM_FOR_TEXT} or more, a larger tokeniser.stride or a smaller tokeniser.grid_size."
+        )
+
+
+def check_folder(config: DictConfig) -> None:
+    """The user's folder of clips; a data set that makes its files makes its folder too."""
+    if "manifest" not in config.data:
+        return
+    root = Path(config.data.root).expanduser()
+    if not root.exists():
+        raise UserError(f"data.root={config.data.root}: there is no such folder (looked for {root.absolute()}).")
+    if not root.is_dir():
+        raise UserError(f"data.root={config.data.root}: this is a file; allowed is a folder of clips.")
+    if next(root.rglob("*"), None) is None:
+        raise UserError(
+            f"data.root={config.data.root}: the folder is empty; allowed are video files with a .txt or .json beside them, "
+            "sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl or .csv."
+        )
+
+
+def nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every mapping below `config` with its full key; references to other nodes are left out."""
+    for key in config:
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        value = config[key]
+        if isinstance(value, DictConfig):
+            path = f"{prefix}{key}"
+            yield path, value
+            yield from nodes(value, f"{path}.")
+
+
+def refuse_extra(node: DictConfig, path: str, known: set[str]) -> None:
+    for key in node:
+        if key not in known:
+            names = sorted(name for name in known if not name.startswith("_"))
+            where = f" of {path}" if path else ""
+            raise UserError(
+                f"{path + '.' if path else ''}{key}: there is no such key{where}. {one_of(str(key), names)}"
+            )
+
+
+def signature_keys(config: DictConfig, target: str) -> set[str]:
+    """The keyword arguments of a component that has no schema here (one of the user's own)."""
+    check_targets(config)
+    from hydra.utils import get_object
+
+    try:
+        parameters = inspect.signature(get_object(target)).parameters
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"_target_={target}: it cannot be imported ({error}).") from error
+    return {*parameters, "_target_", "_partial_", "_recursive_", "_convert_"}
+
+
+def planner_of(config: DictConfig) -> StridePlanner | None:
+    """The frame plan of the tokenisers that are built in; None for the user's own."""
+    tokeniser = config.tokeniser
+    cells = int(OmegaConf.select(tokeniser, "grid_size") or 0) ** 2
+    stride, key_frame = OmegaConf.select(tokeniser, "stride"), OmegaConf.select(tokeniser, "key_frame")
+    match str(tokeniser.get("_target_")).rpartition(".")[2]:
+        case "VTokTokeniser":
+            return StridePlanner(stride, key_frame, key_tokens=cells, frame_tokens=1)
+        case "FrameSamplingTokeniser":
+            return StridePlanner(stride, key_tokens=cells, frame_tokens=cells)
+        case "KeyFrameTokeniser":
+            return KeyFramePlanner(stride, key_frame, key_tokens=cells)
+    return None
+
+
+def feature_size(config: DictConfig) -> int | None:
+    """The side of the backbone's feature map, where it is known before anything is loaded."""
+    backbone = config.backbone
+    match str(backbone.get("_target_")).rpartition(".")[2]:
+        case "TinyBackbone":
+            return int(backbone.image_size) // 8
+        case "Vgg19Backbone":
+            block = str(backbone.layer)[4:5]
+            return int(backbone.image_size) // 2 ** (int(block) - 1) if block.isdigit() else None
+        case "ClipBackbone" if backbone.weights in (None, "openai/clip-vit-large-patch14-336"):
+            return int(backbone.image_size) // 14
+    return None

@@ -1,0 +1,118 @@
+"""Hydra's composition, with the mistakes that it finds told in one sentence."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vtok.config.schemas import OPTIONS, Config
+from vtok.errors import UserError
+from vtok.paths import conf_dir, experiments_dir
+
+CONFIG_NAME = "config"
+
+
+class ExperimentsSearchPath(SearchPathPlugin):
+    """Puts experiments/ (recipe, sweep) on Hydra's search path by its absolute path: a relative one would mean the working directory."""
+
+    def manipulate_search_path(self, search_path) -> None:
+        search_path.append("vtok", f"file://{experiments_dir()}")
+
+
+def register() -> None:
+    """Tell Hydra of the schemas and of experiments/; again is harmless."""
+    if ExperimentsSearchPath not in Plugins.instance().discover(SearchPathPlugin):
+        Plugins.instance().register(ExperimentsSearchPath)
+    store = ConfigStore.instance()
+    store.store(group="schema", name=CONFIG_NAME, node=Config)
+    for group, options in OPTIONS.items():
+        for option, schema in options.items():
+            store.store(group=f"schema/{group}", name=option, node=schema)
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that `python train.py OVERRIDES` runs with.
+
+    Raises:
+        UserError: an override that does not fit, with what would.
+    """
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        try:
+            config = hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=False)
+            OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, overrides)) from error
+    return config
+
+
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """One or two sentences on what Hydra or OmegaConf refused."""
+    message = str(error)
+    if group := re.search(r"Could not find '(.+)/([^/']+)'", message):
+        return f"{group[1]}={group[2]}: there is no such option. {one_of(group[2], options_of(group[1]))}"
+    if group := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
+        if group[1] in OPTIONS:
+            return f"{group[1]}: the {group[1].split('/')[0]} that was chosen takes no {group[1].split('/')[-1]}."
+        return f"{group[1]}: there is no such group. {one_of(group[1], list(OPTIONS))}"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    key = getattr(cause, "full_key", None) or ""
+    text = str(cause).splitlines()[0] if str(cause) else message
+    if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
+        return f"{key}: there is no such key. {one_of(key, keys_beside(key, getattr(cause, 'object_type', None)))}"
+    if "Missing mandatory value" in str(cause):
+        return f"{key} has no value yet: say {key}=VALUE."
+    if key:
+        given = next((item.split("=", 1)[1] for item in overrides if item.lstrip("+").split("=", 1)[0] == key), None)
+        kind = re.search(r"could not be converted to (\w+)", text)
+        allowed = (
+            {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}.get(kind[1])
+            if kind
+            else None
+        )
+        return f"{key}{'' if given is None else '=' + given}: {f'allowed is {allowed}.' if allowed else text}"
+    return text if cause is not error else message.splitlines()[0]
+
+
+def one_of(given: str, allowed: Sequence[str]) -> str:
+    """ "Did you mean this? Allowed are those." """
+    near = get_close_matches(given, allowed, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"{hint}Allowed: {', '.join(allowed)}."
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a group, by their files."""
+    folders = [conf_dir() / group, experiments_dir() / group]
+    return sorted(file.stem for folder in folders if folder.is_dir() for file in Path(folder).glob("*.yaml"))
+
+
+def keys_beside(key: str, schema: type | None) -> list[str]:
+    """The full keys that the schema of `key`'s parent has."""
+    parent = key.rpartition(".")[0]
+    names = [field.name for field in fields(schema) if not field.name.startswith("_")] if is_dataclass(schema) else []
+    return sorted(f"{parent}.{name}" if parent else name for name in names)
+
+
+def sweep_params(overrides: Sequence[str]) -> dict[str, str] | None:
+    """What the chosen sweep file sweeps, by key; None where these overrides make a single run."""
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        try:
+            hydra = hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True).hydra
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, overrides)) from error
+    if hydra.mode != RunMode.MULTIRUN:
+        return None
+    return {str(key): str(value) for key, value in (hydra.sweeper.params or {}).items()}

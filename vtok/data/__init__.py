@@ -1,0 +1,26 @@
+"""Files to clips: data sets, frames of videos, the order of a run."""
+
+from vtok.data.clip import Clip, Question
+from vtok.data.dataset import ClipDataset, ClipSample
+from vtok.data.folder import FolderData
+from vtok.data.report import BadFiles
+from vtok.data.sampler import EpochSampler, SampleKey
+from vtok.data.shapes import ShapesData
+from vtok.data.source import DataSource
+from vtok.data.video import BadVideoError, open_video, read_video
+
+__all__ = [
+    "BadFiles",
+    "BadVideoError",
+    "Clip",
+    "ClipDataset",
+    "ClipSample",
+    "DataSource",
+    "EpochSampler",
+    "FolderData",
+    "Question",
+    "SampleKey",
+    "ShapesData",
+    "open_video",
+    "read_video",
+]

@@ -1,0 +1,38 @@
+"""What a data set is made of, before anything is decoded."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a clip with its true answer.
+
+    `kind` is "choice" (the answer is one of `choices`), "yes_no" (choices are ("yes", "no")) or "open" (no choices: used
+    for training, not for multiple-choice evaluation). `category` is the skill it asks for, for example "colour".
+    """
+
+    category: str
+    kind: Literal["choice", "yes_no", "open"]
+    text: str
+    answer: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip: a video file or a folder of frames, and what is known of it.
+
+    `id` is unique within its data set and stable between runs. `start` and `end` are seconds in the file; `end` None means
+    to the end of the file. `attributes` holds the truth by category where the data set knows it (for example
+    {"colour": "red"}), to score free-form captions.
+    """
+
+    id: str
+    path: Path
+    caption: str | None = None
+    questions: tuple[Question, ...] = ()
+    attributes: dict[str, str] = field(default_factory=dict)
+    start: float = 0.0
+    end: float | None = None

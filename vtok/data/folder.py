@@ -1,0 +1,185 @@
+"""A data set that lies on disk: video files or frame folders with texts beside them, or a manifest."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vtok.data.annotations import caption_of, questions_of, range_of, read_caption, read_json, read_manifest
+from vtok.data.clip import Clip
+from vtok.data.frames import image_files
+from vtok.data.source import DataSource, Split
+from vtok.data.stable import stable_hash
+from vtok.errors import UserError
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
+LAYOUTS = (
+    "sample/frames/*.jpg with sample/caption.txt, "
+    f"video files ({' '.join(suffix[1:] for suffix in VIDEO_SUFFIXES)}) with a .txt or .json beside them, "
+    "or a manifest.jsonl or manifest.csv"
+)
+
+
+class FolderData(DataSource):
+    """A folder of clips in one of three layouts, told apart by what is there.
+
+    - a manifest: `manifest.jsonl` or `manifest.csv` in the root (in any case), or the file that `manifest` names. A row
+      is a video (relative to the root) with a caption, a question, or both; rows of the same video and range that bring
+      only questions join the clip before them.
+    - video files, at any depth, with `NAME.txt` (the caption) or `NAME.json` (caption, questions, start, end) beside
+      them.
+    - frame folders: `sample/frames/*.jpg` with `sample/caption.txt`, at any depth.
+
+    A clip without a usable caption or question is left out and noted in `bad`. Held-out clips are chosen by a hash of
+    their file's path, so that a file is never in both splits and stays in its split as the folder grows; a manifest's
+    own `split` column wins.
+
+    Args:
+        root: the folder.
+        heldout_fraction: share of the files that is held out, between 0 and 1; of two files, one is.
+        manifest: a jsonl or csv file, relative to the root; None looks for one.
+        (for the others see `DataSource`)
+
+    Raises:
+        UserError: the root is missing or holds no clip, or the manifest cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        size: int,
+        num_frames: int = 30,
+        fps: float | None = None,
+        frames_fps: float = 24.0,
+        heldout_fraction: float = 0.1,
+        manifest: str | Path | None = None,
+        batch_size: int,
+        num_workers: int,
+        max_bad_fraction: float = 0.1,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(
+            size=size,
+            num_frames=num_frames,
+            fps=fps,
+            frames_fps=frames_fps,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            max_bad_fraction=max_bad_fraction,
+            limit=limit,
+        )
+        if not 0 < heldout_fraction < 1:
+            raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
+        self.root = Path(root).expanduser()
+        self.heldout_fraction = heldout_fraction
+        self.manifest = manifest
+        self._found: list[tuple[Clip, Split]] | None = None
+
+    def prepare(self) -> None:
+        if self._found is not None:
+            return
+        if not self.root.is_dir():
+            problem = "is not a folder" if self.root.exists() else "does not exist"
+            raise UserError(f"data.root={self.root} {problem}; give a folder with {LAYOUTS}.")
+        manifest = self._find_manifest()
+        clips = list(self._scan() if manifest is None else self._listed(manifest))
+        if not clips:
+            why = "".join(f" {path}: {reason}." for path, reason in list(self.bad.items())[:5])
+            raise UserError(f"data.root={self.root} holds no usable clip; looked for {LAYOUTS}.{why}")
+        self._found = self._split(clips)
+
+    def clips(self, split: Split) -> list[Clip]:
+        self.prepare()
+        assert self._found is not None
+        return [clip for clip, where in self._found if where == split][: self.limit]
+
+    def _find_manifest(self) -> Path | None:
+        if self.manifest is not None:
+            named = self.root / Path(self.manifest).expanduser()
+            if not named.is_file() or named.suffix.lower() not in (".jsonl", ".csv"):
+                raise UserError(f"data.manifest={self.manifest}: there is no .jsonl or .csv file {named}.")
+            return named
+        names = ("manifest.jsonl", "manifest.csv")
+        found = sorted(file for file in self.root.iterdir() if file.name.lower() in names)
+        if len(found) > 1:
+            listed = ", ".join(file.name for file in found)
+            raise UserError(f"data.root={self.root} holds {listed}; say which by data.manifest=NAME.")
+        return found[0] if found else None
+
+    def _listed(self, manifest: Path) -> Iterator[tuple[Clip, Split | None]]:
+        clips: dict[str, tuple[Clip, Split | None]] = {}
+        for row in read_manifest(manifest):
+            path = self.root / row.video
+            try:
+                clip = _clip(Path(row.video).as_posix(), path, row.fields)
+            except (ValueError, TypeError) as error:
+                self._note(path, str(error))
+                continue
+            before = clips.get(clip.id)
+            if before is not None and clip.caption in (None, before[0].caption) and row.split in (None, before[1]):
+                clips[clip.id] = (replace(before[0], questions=before[0].questions + clip.questions), before[1])
+                continue
+            count, name = 2, clip.id
+            while name in clips:
+                name = f"{clip.id}#{count}"
+                count += 1
+            clips[name] = (replace(clip, id=name), row.split)
+        yield from clips.values()
+
+    def _scan(self) -> Iterator[tuple[Clip, Split | None]]:
+        seen: set[str] = set()
+        for folder, below, names in os.walk(self.root, followlinks=True):
+            # A link may lead back up.
+            if os.path.realpath(folder) in seen:
+                below.clear()
+                continue
+            seen.add(os.path.realpath(folder))
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            here = Path(folder)
+            if "frames" in below and image_files(here / "frames"):
+                below.remove("frames")
+                yield from self._annotated(here / "frames", here / "caption.txt", None)
+            for name in sorted(names):
+                file = here / name
+                if file.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
+                    yield from self._annotated(file, file.with_suffix(".txt"), file.with_suffix(".json"))
+
+    def _annotated(self, path: Path, text: Path, record: Path | None) -> Iterator[tuple[Clip, Split | None]]:
+        beside = [file for file in (record, text) if file is not None]
+        try:
+            fields = read_json(record) if record is not None and record.is_file() else {}
+            if "caption" not in fields and text.is_file():
+                fields["caption"] = read_caption(text)
+            if not fields:
+                raise ValueError(f"there is no {' or '.join(file.name for file in beside)} beside it")
+            yield _clip(path.relative_to(self.root).as_posix(), path, fields), None
+        except (OSError, ValueError, TypeError) as error:
+            self._note(path, str(error))
+
+    def _note(self, path: Path, reason: str) -> None:
+        self.bad.setdefault(str(path), reason)
+
+    def _split(self, clips: list[tuple[Clip, Split | None]]) -> list[tuple[Clip, Split]]:
+        ours = [clip for clip, split in clips if split is None]
+        several = len({clip.path for clip in ours}) > 1
+        # Clips of one and the same file have only themselves to be told apart by.
+        names = {clip.id: clip.path.relative_to(self.root).as_posix() if several else clip.id for clip in ours}
+        ranks = {name: stable_hash(name) / 2**63 for name in names.values()}
+        heldout = {name for name, rank in ranks.items() if rank < self.heldout_fraction}
+        given = {split for _, split in clips}
+        if "heldout" not in given and not heldout and len(clips) > 1 and ranks:
+            heldout.add(min(ranks, key=lambda name: ranks[name]))
+        if "train" not in given and len(heldout) == len(ranks) and ranks:
+            heldout.remove(max(ranks, key=lambda name: ranks[name]))
+        return [(clip, split or ("heldout" if names[clip.id] in heldout else "train")) for clip, split in clips]
+
+
+def _clip(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:
+    caption, questions, (start, end) = caption_of(fields), questions_of(fields), range_of(fields)
+    if caption is None and not questions:
+        raise ValueError("it has neither a caption nor a question")
+    if start or end is not None:
+        name = f"{name}@{start:g}-{'' if end is None else format(end, 'g')}"
+    return Clip(id=name, path=path, caption=caption, questions=questions, start=start, end=end)

@@ -1,0 +1,118 @@
+"""What every reader of frames shares: the error, the geometry of scaling, and the reader of image folders."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vtok.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+Size = int | tuple[int, int] | None
+
+
+class BadVideoError(UserError):
+    """A video that cannot be read: missing, empty, not a video, without a video stream, truncated or corrupt."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["BadVideoError"], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+def check_indices(path: Path, indices: Sequence[int], frames: int, *, truncated: bool) -> None:
+    """Raise UserError where a frame number lies outside of a video, BadVideoError where it does because of a cut."""
+    if not indices:
+        raise UserError(f"{path}: no frame is asked for.")
+    wrong = next((index for index in indices if not 0 <= index < frames), None)
+    if wrong is None:
+        return
+    if truncated and wrong >= frames:
+        raise BadVideoError(path, f"it is truncated: frame {wrong} is missing, the first {frames} are there")
+    raise UserError(f"{path}: frame {wrong} is out of range, the video has {frames} frames (0 to {frames - 1}).")
+
+
+def cover(height: int, width: int, size: Size) -> tuple[tuple[int, int], tuple[slice, slice]]:
+    """How a picture comes to a wanted size: the (height, width) to scale it to, and what to crop then.
+
+    The picture is scaled to cover `size`, keeping its proportions, and its centre is kept (None: the size it has).
+    """
+    if size is None:
+        return (height, width), (slice(0, height), slice(0, width))
+    wanted = (size, size) if isinstance(size, int) else size
+    if min(wanted) < 1:
+        raise UserError(f"size={size}: a picture has 1 or more pixels a side.")
+    scale = max(wanted[0] / height, wanted[1] / width)
+    scaled = (max(wanted[0], round(height * scale)), max(wanted[1], round(width * scale)))
+    top, left = (scaled[0] - wanted[0]) // 2, (scaled[1] - wanted[1]) // 2
+    return scaled, (slice(top, top + wanted[0]), slice(left, left + wanted[1]))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The JPEG and PNG files in `folder`, in natural order: frame_2 before frame_10."""
+    found = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."]
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
+class FrameFolder:
+    """A folder of JPEG or PNG frames, taken in natural order of their names.
+
+    Attributes:
+        timestamps: seconds, float64 (frames,): frame number / fps.
+        missing: 0, as a folder does not say how many frames it ought to hold.
+    """
+
+    def __init__(self, path: str | Path, *, fps: float) -> None:
+        self.path = Path(path)
+        self.missing = 0.0
+        try:
+            self._files = image_files(self.path)
+        except OSError as error:
+            raise BadVideoError(self.path, f"the folder cannot be read ({error.strerror or error})") from error
+        if not self._files:
+            raise BadVideoError(self.path, f"the folder holds no frames ({', '.join(IMAGE_SUFFIXES)})")
+        self.timestamps = np.arange(len(self._files)) / fps
+
+    def read(self, indices: Sequence[int], size: Size = None) -> Tensor:
+        """The frames of these numbers in this order, uint8 (len(indices), 3, H, W).
+
+        With `size` None all come in the size of the first one asked for.
+
+        Raises:
+            BadVideoError: an image cannot be read.
+            UserError: a number outside of the folder.
+        """
+        check_indices(self.path, indices, len(self._files), truncated=False)
+        read: dict[int, Tensor] = {}
+        for index in indices:
+            if index not in read:
+                read[index] = torch.from_numpy(self._picture(self._files[index], size)).permute(2, 0, 1)
+                size = (read[index].shape[1], read[index].shape[2])
+        return torch.stack([read[index] for index in indices])
+
+    def _picture(self, file: Path, size: Size) -> np.ndarray:
+        try:
+            with Image.open(file) as image:
+                width, height = image.size
+                (scaled_height, scaled_width), (rows, columns) = cover(height, width, size)
+                # A JPEG can be decoded at a half, a quarter or an eighth of its size; at three times the wanted size or
+                # more, what is left to scale still smooths as scaling the whole does (1 grey level apart, else 3).
+                image.draft("RGB", (3 * scaled_width, 3 * scaled_height))
+                across, down = image.width / scaled_width, image.height / scaled_height
+                box = (columns.start * across, rows.start * down, columns.stop * across, rows.stop * down)
+                target = (columns.stop - columns.start, rows.stop - rows.start)
+                return np.array(image.convert("RGB").resize(target, Image.Resampling.BILINEAR, box=box))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise BadVideoError(self.path, f"frame {file.name} cannot be read ({error})") from error

@@ -1,0 +1,45 @@
+"""Broken clips: reported once each, counted, and too many of them stop the run."""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from vtok.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LISTED = 20
+
+
+def list_bad(bad: Mapping[str, str]) -> str:
+    """The paths and reasons, a line each, at most the first 20."""
+    lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:LISTED]]
+    if len(bad) > LISTED:
+        lines.append(f"  and {len(bad) - LISTED} more")
+    return "\n".join(lines)
+
+
+class BadFiles:
+    """The broken clips that a run has met, by their path."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    @property
+    def count(self) -> int:
+        """Different broken clips so far."""
+        return len(self.reasons)
+
+    def add(self, bad: Iterable[tuple[str, str]]) -> None:
+        """Note (path, reason) pairs; a path that is new is logged as a warning."""
+        for path, reason in bad:
+            if path not in self.reasons:
+                self.reasons[path] = reason
+                log.warning("skipped a broken clip: %s: %s", path, reason)
+
+    def check(self, total: int, max_fraction: float) -> None:
+        """Raise UserError with the list when more than `max_fraction` of `total` clips are broken."""
+        if self.count > max_fraction * total:
+            raise UserError(
+                f"{self.count} of {total} clips are broken, more than data.max_bad_fraction={max_fraction} allows; "
+                f"mend or remove them, or raise the fraction:\n{list_bad(self.reasons)}"
+            )

@@ -1,0 +1,129 @@
+"""The data set that the project makes itself."""
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from vtok.data.clip import Clip
+from vtok.data.shapes.language import attributes, caption, questions
+from vtok.data.shapes.render import render, write_h264
+from vtok.data.shapes.scene import LEVELS, Scene, sample_scene
+from vtok.data.source import DataSource, Split
+from vtok.errors import UserError
+
+FILE_FPS = 15
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+# Raised when scenes or pixels change, so that files made by an older version are not taken for new ones.
+VERSION = 1
+
+
+class ShapesData(DataSource):
+    """Coloured shapes that move: h264 files with captions and questions, each a pure function of (seed, split, number).
+
+    Args:
+        root: the folder the files are made in, once; each kind of clip has a folder of its own there.
+        level: "easy" or "hard", see `sample_scene`.
+        train_clips, heldout_clips: how many of each; the splits share no clip.
+        seed: of the clips; not that of the run.
+        pixels: side of the files' frames.
+        make_workers: processes that make files; one a core where None.
+        limit: use only this many clips of each split.
+
+    The other arguments are those of `DataSource`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        size: int,
+        level: str = "easy",
+        train_clips: int = 2400,
+        heldout_clips: int = 400,
+        seed: int = 0,
+        pixels: int = 64,
+        make_workers: int | None = None,
+        num_frames: int = 30,
+        fps: float | None = None,
+        batch_size: int = 32,
+        num_workers: int = 1,
+        max_bad_fraction: float = 0.1,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(
+            size=size,
+            num_frames=num_frames,
+            fps=fps,
+            frames_fps=FILE_FPS,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            max_bad_fraction=max_bad_fraction,
+            limit=limit,
+        )
+        if level not in LEVELS:
+            raise UserError(f"data.level={level}: allowed are {', '.join(LEVELS)}.")
+        if pixels % 2 or pixels < 16:
+            raise UserError(f"data.pixels={pixels}: h264 wants an even number of pixels; 16 is the least.")
+        self.level = level
+        self.numbers = {"train": train_clips, "heldout": heldout_clips}
+        self.seed = seed
+        self.pixels = pixels
+        self.make_workers = make_workers or os.cpu_count() or 1
+        self.folder = Path(root) / f"v{VERSION}-{level}-seed{seed}-{num_frames}x{pixels}"
+
+    def prepare(self) -> None:
+        """Make the files that are not there yet, with a progress bar, and a manifest that `data=folder` can read."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "making.lock"):
+            clips = [clip for split in SPLITS for clip in self.clips(split)]
+            missing = [clip.path for clip in clips if not clip.path.exists()]
+            if not missing:
+                return
+            make = partial(make_file, level=self.level, seed=self.seed, num_frames=self.num_frames, pixels=self.pixels)
+            bar = partial(tqdm, total=len(missing), desc="making clips", unit="clip", leave=False)
+            if len(missing) < 64 or self.make_workers == 1:
+                for path in bar(missing):
+                    make(path)
+            else:
+                with ProcessPoolExecutor(self.make_workers, mp_context=get_context("spawn")) as pool:
+                    for _ in bar(pool.map(make, missing, chunksize=16)):
+                        pass
+            lines = [
+                json.dumps({"file": clip.path.name, "caption": clip.caption, "split": clip.id.split("-")[0]})
+                for clip in clips
+            ]
+            (self.folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def clips(self, split: Split) -> list[Clip]:
+        return [self._clip(split, number) for number in range(self.numbers[split])[: self.limit]]
+
+    def _clip(self, split: Split, number: int) -> Clip:
+        scene = scene_of(split, number, level=self.level, seed=self.seed)
+        asking = np.random.default_rng([scene.seed, 1])
+        name = f"{split}-{number:06d}"
+        return Clip(
+            id=name,
+            path=self.folder / f"{name}.mp4",
+            caption=caption(scene),
+            questions=questions(scene, asking),
+            attributes=attributes(scene),
+        )
+
+
+def scene_of(split: str, number: int, *, level: str, seed: int) -> Scene:
+    """The scene of a clip: the same whatever else is made."""
+    return sample_scene(np.random.default_rng([seed, SPLITS.index(split), number]), level)  # type: ignore[arg-type]
+
+
+def make_file(path: Path, *, level: str, seed: int, num_frames: int, pixels: int) -> None:
+    """Draw and write the clip that `path` names."""
+    split, number = path.stem.split("-")
+    scene = scene_of(split, int(number), level=level, seed=seed)
+    write_h264(path, render(scene, num_frames=num_frames, size=pixels), fps=FILE_FPS)

@@ -1,0 +1,71 @@
+"""What every data set offers to the rest of the project."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from vtok.data.clip import Clip
+from vtok.errors import UserError
+
+Split = Literal["train", "heldout"]
+
+
+class DataSource(ABC):
+    """A data set: where its clips are, and how they are read.
+
+    Args:
+        size: pixels a side of the square frames.
+        num_frames: frames of a clip, at most; the tokeniser plans on these.
+        fps: clip frames a second; None takes the frames that the file has.
+        frames_fps: frames a second of clips that are folders of images.
+        batch_size: clips a batch and process.
+        num_workers: processes that decode; 0 decodes in the main process.
+        max_bad_fraction: the share of broken clips above which a run stops.
+        limit: use only so many clips of each split; None uses all.
+
+    Attributes:
+        bad: why clips of the data set cannot be used, by their path, as far as known without reading the videos.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        num_frames: int,
+        fps: float | None,
+        frames_fps: float,
+        batch_size: int,
+        num_workers: int,
+        max_bad_fraction: float,
+        limit: int | None = None,
+    ) -> None:
+        for name, count, least in (
+            ("size", size, 1),
+            ("num_frames", num_frames, 1),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("limit", num_frames if limit is None else limit, 1),
+        ):
+            if count < least:
+                raise UserError(f"data.{name}={count}: allowed are whole numbers from {least} on.")
+        for name, rate in (("fps", fps), ("frames_fps", frames_fps)):
+            if rate is not None and not 0 < rate < float("inf"):
+                raise UserError(f"data.{name}={rate}: allowed are frames a second above 0.")
+        if not 0 <= max_bad_fraction <= 1:
+            raise UserError(f"data.max_bad_fraction={max_bad_fraction}: allowed are fractions from 0 to 1.")
+        self.size = size
+        self.num_frames = num_frames
+        self.fps = fps
+        self.frames_fps = frames_fps
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.max_bad_fraction = max_bad_fraction
+        self.limit = limit
+        self.bad: dict[str, str] = {}
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Find the clips, or make them where the data set is made by us; a second call does nothing."""
+
+    @abstractmethod
+    def clips(self, split: Split) -> list[Clip]:
+        """The clips of a split, in an order that is stable between runs; no clip is in both splits."""

@@ -1,0 +1,242 @@
+"""Frames out of a video file with PyAV, decoding no more than is asked for."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from vtok.data.frames import BadVideoError, Size, check_indices, cover
+
+# Full chroma interpolation is within 0.45 grey levels of a float reference, swscale's default off by 0.75 to 1.2.
+SCALER = int(Interpolation.BILINEAR) | int(Interpolation.FULL_CHR_H_INT)
+
+# Compressed bytes of one file kept in memory; a longer file is read a second time instead.
+HELD_BYTES = 128 * 2**20
+
+
+class VideoFile:
+    """The best video stream of a file, its rotation tag applied. Open it in the process that reads, and close it there.
+
+    Opening reads the packets without decoding them: their timestamps give the presentation order. Reading decodes only
+    the groups of pictures that hold wanted frames, and in those skips unwanted frames that nothing refers to. Where the
+    packets do not tell the order, everything is decoded.
+
+    Attributes:
+        timestamps: seconds in the file, float64 (frames,), ascending.
+        missing: seconds of video that the header promises and the file does not hold; above 0 the file is truncated.
+
+    Raises:
+        BadVideoError: the file cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.missing = 0.0
+        self._scaler = VideoReformatter()
+        self._opened: list[InputContainer] = []
+        try:
+            with self._failures():
+                if self.path.stat().st_size == 0:
+                    raise BadVideoError(self.path, "the file is empty (0 bytes)")
+                self._index()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give back the file and its decoders."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def read(self, indices: Sequence[int], size: Size = None) -> Tensor:
+        """The frames of these numbers in this order, uint8 (len(indices), 3, H, W).
+
+        Raises:
+            BadVideoError: a wanted frame cannot be decoded, or was cut off with the end of the file.
+            UserError: a number outside of the video.
+        """
+        check_indices(self.path, indices, len(self.timestamps), truncated=self.missing > 0)
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            places.setdefault(index, []).append(place)
+        frames: Tensor | None = None
+        # Decoding everything is for frames that groups do not bring, as where a "key" frame is none (intra refresh).
+        for decode in (self._decode_groups, self._decode_all) if self._numbers else (self._decode_all,):
+            with self._failures():
+                for index, frame in decode(set(places)):
+                    picture = self._picture(frame, size)
+                    if frames is None:
+                        size = (picture.shape[0], picture.shape[1])
+                        frames = torch.empty((len(indices), 3, *size), dtype=torch.uint8)
+                    frames[places.pop(index)] = torch.from_numpy(picture).permute(2, 0, 1)
+                    if not places:
+                        return frames
+        raise BadVideoError(self.path, f"frame {min(places)} of {len(self.timestamps)} cannot be decoded")
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise BadVideoError(self.path, "there is no such file or folder") from None
+        except (av.FFmpegError, OSError) as error:
+            raise BadVideoError(self.path, f"it cannot be decoded ({error.strerror or error})") from error
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        container = av.open(str(self.path), metadata_errors="replace")
+        self._opened.append(container)
+        # FFmpeg takes any text for a teletype's screen, and the cover of an album for a video.
+        if container.format.name == "tty":
+            raise BadVideoError(self.path, "it is text, not a video")
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+            raise BadVideoError(self.path, "it holds no video stream")
+        # More threads cost more in all and hide the errors of damaged files.
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        return container, stream
+
+    def _index(self) -> None:
+        container, self._stream = self._open()
+        self._packets: list[Packet] | None = []
+        times: list[int | None] = []
+        keys: list[bool] = []
+        shown: list[bool] = []
+        ends: dict[int, int] = {}
+        held, is_vp8 = 0, self._stream.codec_context.name == "vp8"
+        # A header without the duration of each stream gives that of the longest, whichever it is.
+        for packet in container.demux(self._stream) if self._stream.duration else container.demux():
+            if packet.size == 0:
+                continue
+            if packet.pts is not None:
+                ends[packet.stream_index] = max(ends.get(packet.stream_index, 0), packet.pts + (packet.duration or 0))
+            if packet.stream_index != self._stream.index:
+                continue
+            times.append(packet.pts)
+            keys.append(packet.is_keyframe)
+            shown.append(not packet.is_discard and not (is_vp8 and _is_hidden(packet)))
+            held += packet.size
+            if held > HELD_BYTES:
+                self._packets = None
+            if self._packets is not None:
+                self._packets.append(packet)
+        self.missing = self._missing(container, ends)
+        self._numbers = _presentation(times, keys, shown)
+        if self._numbers:
+            self._pts = [pts for pts in times if pts is not None]
+            self._starts = [number for number, key in enumerate(keys) if key]
+            ticks = np.array(list(self._numbers), dtype=np.float64)
+            self.timestamps = ticks * float(self._stream.time_base or 1)
+        else:
+            self.timestamps = self._scan()
+        if not len(self.timestamps):
+            raise BadVideoError(self.path, "its video stream holds no frame")
+
+    def _missing(self, container: InputContainer, ends: dict[int, int]) -> float:
+        # Counting frames would not do: what an edit list cuts off is in the header's count and not among the packets.
+        end = max((ticks * float(container.streams[i].time_base or 0) for i, ticks in ends.items()), default=0.0)
+        if self._stream.duration:
+            promised = self._stream.duration * float(self._stream.time_base or 0)
+            slack = 1.5 / float(self._stream.average_rate or 24)
+        else:
+            # Half a second is left to headers that round and to last packets that do not tell their duration.
+            promised, slack = (container.duration or 0) / av.time_base, 0.5
+        return promised - end if promised - end > slack else 0.0
+
+    def _scan(self) -> np.ndarray:
+        container, stream = self._open()
+        times = [frame.pts for frame in container.decode(stream)]
+        known = [pts for pts in times if pts is not None]
+        if len(known) == len(times) and all(before < after for before, after in pairwise(known)):
+            return np.array(known, dtype=np.float64) * float(stream.time_base or 1)
+        return np.arange(len(times)) / float(stream.average_rate or 24)
+
+    def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        container, stream = self._open()
+        for count, frame in enumerate(container.decode(stream)):
+            index = self._numbers.get(frame.pts) if self._numbers else count
+            if index in wanted:
+                yield index, frame
+
+    def _decode_groups(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        pts_wanted = {pts for pts, index in self._numbers.items() if index in wanted}
+        runs = self._runs(pts_wanted)
+        decoder = self._stream.codec_context
+        decoder.open(strict=False)
+        decoder.flush_buffers()
+        for number, packet in enumerate(self._demux_again() if self._packets is None else self._packets):
+            first, last = runs[0]
+            if number < first:
+                continue
+            decoder.skip_frame = "DEFAULT" if self._pts[number] in pts_wanted else "NONREF"
+            frames = decoder.decode(packet)
+            if number == last:
+                frames = frames + decoder.decode(None)
+                decoder.flush_buffers()
+                runs.pop(0)
+            for frame in frames:
+                if frame.pts in pts_wanted:
+                    yield self._numbers[frame.pts], frame
+            if not runs:
+                return
+
+    def _runs(self, pts_wanted: set[int | None]) -> list[tuple[int, int]]:
+        """Stretches of packets (first, last) to decode: from a key frame on, to the last wanted frame that needs it."""
+        runs: list[tuple[int, int]] = []
+        group = 0
+        for number, pts in enumerate(self._pts):
+            if group + 1 < len(self._starts) and self._starts[group + 1] == number:
+                group += 1
+            if pts not in pts_wanted:
+                continue
+            # A frame that is shown before its group's key frame refers to the group before as well (open groups).
+            leading = pts < self._pts[self._starts[group]]
+            first = self._starts[group - 1 if leading else group]
+            while runs and runs[-1][1] >= first:
+                first = min(first, runs.pop()[0])
+            runs.append((first, number))
+        return runs
+
+    def _demux_again(self) -> Iterator[Packet]:
+        container, stream = self._open()
+        return (packet for packet in container.demux(stream) if packet.size)
+
+    def _picture(self, frame: VideoFrame, size: Size) -> np.ndarray:
+        turns = round(frame.rotation / 90) % 4
+        native = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+        (height, width), (rows, columns) = cover(*native, size)
+        if turns % 2:
+            height, width = width, height
+        # Unless told not to, PyAV starts a thread a core for a scaler, which costs more than scaling a small frame.
+        scaled = self._scaler.reformat(frame, width, height, "rgb24", interpolation=SCALER, threads=1)
+        return np.rot90(scaled.to_ndarray(), turns)[rows, columns].copy()
+
+
+def _presentation(times: Sequence[int | None], keys: Sequence[bool], shown: Sequence[bool]) -> dict[int | None, int]:
+    """Frame numbers by timestamp, in presentation order; empty where packets cannot tell which frames there will be.
+
+    They cannot where timestamps are missing or repeat, and where the first packet is not a key frame or is followed by
+    frames shown before it, which only the decoder knows to be whole or not.
+    """
+    known = [pts for pts in times if pts is not None]
+    if len(known) < len(times) or not known or not keys[0] or min(known) < known[0]:
+        return {}
+    visible = [pts for pts, is_shown in zip(known, shown, strict=True) if is_shown]
+    numbers: dict[int | None, int] = {pts: number for number, pts in enumerate(sorted(visible))}
+    return numbers if len(numbers) == len(visible) else {}
+
+
+def _is_hidden(packet: Packet) -> bool:
+    """Whether a VP8 packet is only referred to: the fifth bit says "show this frame" (RFC 6386, 9.1)."""
+    return not memoryview(packet)[0] & 0x10

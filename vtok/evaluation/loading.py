@@ -1,0 +1,48 @@
+"""Held-out clips, in their order, with the broken ones told apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch.utils.data import DataLoader, Dataset
+
+from vtok.data import BadVideoError, ClipDataset, ClipSample, SampleKey
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A batch of clips as they are, and the (path, reason) of those that could not be read."""
+
+    samples: list[ClipSample]
+    bad: list[tuple[str, str]]
+
+
+class Heldout(Dataset[ClipSample | BadVideoError]):
+    """Each clip once; a broken one gives its error, for the reader to count or to raise.
+
+    Args:
+        clips: the clips; none is replaced by another.
+    """
+
+    def __init__(self, clips: ClipDataset) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> ClipSample | BadVideoError:
+        try:
+            return self.clips[SampleKey(0, index)]
+        except BadVideoError as error:
+            return error
+
+
+def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> DataLoader[Loaded]:
+    """Batches of `Loaded` in the order of the clips."""
+    return DataLoader(Heldout(clips), batch_size=batch_size, num_workers=num_workers, collate_fn=sort_out)  # type: ignore[arg-type]
+
+
+def sort_out(items: Sequence[ClipSample | BadVideoError]) -> Loaded:
+    return Loaded(
+        samples=[item for item in items if isinstance(item, ClipSample)],
+        bad=[(str(item.path), item.reason) for item in items if isinstance(item, BadVideoError)],
+    )

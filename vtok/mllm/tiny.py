@@ -1,0 +1,71 @@
+"""A small Llama, trained from scratch, for machines with no weights and no network."""
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from vtok.mllm.base import LanguageModel
+from vtok.mllm.chat import ChatTokeniser
+from vtok.mllm.words import WORDS
+
+USER, ASSISTANT, END, PAD, VIDEO = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>", "<video>"
+TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'user' %}"
+    + USER
+    + "{{ message['content'] }}"
+    + "{% else %}"
+    + ASSISTANT
+    + "{% generation %}{{ message['content'] }}"
+    + END
+    + "{% endgeneration %}{% endif %}{% endfor %}{% if add_generation_prompt %}"
+    + ASSISTANT
+    + "{% endif %}"
+)
+
+
+class TinyLanguageModel(LanguageModel):
+    """A Llama of a few layers behind the interface that the large models have.
+
+    Args:
+        width: of the embeddings.
+        layers: number of transformer layers.
+        heads: attention heads; they divide the width.
+        context_length: the longest sequence of video and text tokens.
+    """
+
+    def __init__(self, *, width: int = 96, layers: int = 2, heads: int = 4, context_length: int = 1024) -> None:
+        tokenizer = byte_level_tokenizer()
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            max_position_embeddings=context_length,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        super().__init__(LlamaForCausalLM(config), ChatTokeniser(tokenizer, video_token=VIDEO))
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE whose merges come from a fixed list of words: no file is read, and every text can be written with it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2048,
+        special_tokens=[PAD, END, USER, ASSISTANT, VIDEO],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(WORDS, trainer=trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[USER, ASSISTANT, VIDEO],
+        chat_template=TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,25 @@
+"""Where the configuration lies, in a checkout and in an installed package."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def conf_dir() -> Path:
+    """The absolute path of the folder of Hydra's groups and options."""
+    return shipped_dir("conf")
+
+
+def experiments_dir() -> Path:
+    """The absolute path of the folder of recipes and sweeps."""
+    return shipped_dir("experiments")
+
+
+def shipped_dir(name: str) -> Path:
+    """In a wheel the folder is within the package, in a checkout (editable install included) beside it."""
+    inside, beside = PACKAGE / name, PACKAGE.parent / name
+    if inside.is_dir():
+        return inside
+    if beside.is_dir():
+        return beside
+    raise FileNotFoundError(f"neither {inside} nor {beside} exists: the installation of vtok is incomplete")

@@ -1,0 +1,98 @@
+"""Which frames of a clip a tokeniser needs, known before anything is decoded."""
+
+from dataclasses import dataclass
+
+from vtok.errors import UserError
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """The frames to decode: `indices` are clip-frame numbers in ascending order, `key` the key frame's position among them.
+
+    `key` is None where the key frame is chosen from the frames' content once they are there.
+    """
+
+    indices: tuple[int, ...]
+    key: int | None
+
+
+CONTENT_KEYS = ("medoid", "sharpest")
+KEY_FRAMES = ("first", "middle", *CONTENT_KEYS)
+
+
+@dataclass(frozen=True)
+class StridePlanner:
+    """Every stride-th frame of a clip, one of them the key frame (VTok, section 3.2).
+
+    A clip of T frames has K = ceil(T / stride) planned frames whatever the key frame: a key frame off the stride's grid takes the
+    place of the grid frame nearest to it, so that the number of tokens depends on T and stride alone.
+
+    A planner also knows how many tokens come of it, so that text and tokens can be laid out by processes that hold no model.
+
+    Args:
+        stride: clip frames between two planned frames, at least 1.
+        key_frame: "first", "middle", "medoid" or "sharpest" (among the planned frames), or a clip-frame index; negative
+            indices count from the end of the clip.
+        key_tokens: tokens of the key frame.
+        frame_tokens: tokens of every other planned frame.
+    """
+
+    stride: int
+    key_frame: str | int = "first"
+    key_tokens: int = 16
+    frame_tokens: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise UserError(f"tokeniser.stride={self.stride}: a stride is 1 or more clip frames.")
+        if isinstance(self.key_frame, str) and self.key_frame not in KEY_FRAMES:
+            allowed = ", ".join(KEY_FRAMES)
+            raise UserError(f"tokeniser.key_frame={self.key_frame}: allowed are {allowed} or a frame index.")
+
+    def max_frames(self, num_frames: int) -> int:
+        """Number of planned frames K of a clip of `num_frames`."""
+        return -(-num_frames // self.stride)
+
+    def num_tokens(self, num_planned: int) -> int:
+        """Number of tokens of `num_planned` planned frames."""
+        return self.key_tokens + self.frame_tokens * (num_planned - 1)
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        """The plan for a clip of `num_frames` frames; `key_frame` (a clip-frame index) overrides the configured one.
+
+        Raises:
+            UserError: the clip has no frame, or the key frame lies outside of it.
+        """
+        if num_frames < 1:
+            raise UserError("a clip needs at least one frame.")
+        indices = list(range(0, num_frames, self.stride))
+        wanted = self.key_frame if key_frame is None else key_frame
+        if wanted == "first":
+            return FramePlan(tuple(indices), 0)
+        if wanted == "middle":
+            return FramePlan(tuple(indices), len(indices) // 2)
+        if isinstance(wanted, str):
+            return FramePlan(tuple(indices), None)
+        if not -num_frames <= wanted < num_frames:
+            raise UserError(
+                f"tokeniser.key_frame={wanted} lies outside a clip of {num_frames} frames: "
+                f"allowed are {-num_frames} to {num_frames - 1}."
+            )
+        key = wanted % num_frames
+        nearest = min(range(len(indices)), key=lambda i: abs(indices[i] - key))
+        indices[nearest] = key
+        return FramePlan(tuple(indices), nearest)
+
+
+@dataclass(frozen=True)
+class KeyFramePlanner(StridePlanner):
+    """The key frame alone; the stride matters only to find it by its content."""
+
+    frame_tokens: int = 0
+
+    def max_frames(self, num_frames: int) -> int:
+        return super().max_frames(num_frames) if self.key_frame in CONTENT_KEYS else 1
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        whole = super().plan(num_frames, key_frame)
+        return whole if whole.key is None else FramePlan((whole.indices[whole.key],), 0)

@@ -1,0 +1,93 @@
+"""The run folder: what a run writes about itself, and how a run is found again.
+
+A run folder holds `config.yaml` (resolved), `overrides.yaml`, `status.json`, `summary.json` (flat figures by name), `train.log`,
+`held_out.png` and `checkpoints/`. `OUTPUTS/runs.txt` lists all run folders, wherever they are, the newest last.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.errors import UserError
+
+Status = Literal["running", "finished", "stopped", "failed"]
+INDEX = "runs.txt"
+
+
+def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
+    """Make the folder, write the configuration into it, and put it on the list of runs."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
+    index = Path(config.outputs) / INDEX
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with index.open("a", encoding="utf-8") as file:
+        file.write(f"{run_dir.absolute()}\n")
+
+
+def write_status(run_dir: Path, status: Status, mlflow_run_id: str | None) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    content = {"status": status, "mlflow_run_id": mlflow_run_id, "at": now}
+    write_text(run_dir / "status.json", json.dumps(content, indent=1))
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """`status` and `mlflow_run_id`; empty where the folder has none."""
+    file = run_dir / "status.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def write_summary(run_dir: Path, figures: dict[str, Any]) -> None:
+    write_text(run_dir / "summary.json", json.dumps(figures, indent=1, sort_keys=True))
+
+
+def write_text(path: Path, text: str) -> None:
+    """The file is there whole or not at all."""
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def load_config(run_dir: Path) -> DictConfig:
+    """The configuration that a run was made with.
+
+    Raises:
+        UserError: this is no run folder.
+    """
+    file = run_dir / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"run={run_dir}: this is no run folder (it has no config.yaml).")
+    config = OmegaConf.load(file)
+    assert isinstance(config, DictConfig)
+    # One backbone again, as it was before the references were resolved for the reader.
+    if config.tokeniser.backbone == config.backbone:
+        config.tokeniser.backbone = "${backbone}"
+    return config
+
+
+def find_run(run: str, outputs: str) -> Path:
+    """A run folder by its path, or "latest": the newest run that finished or was stopped.
+
+    Raises:
+        UserError: there is none.
+    """
+    if run != "latest":
+        if not Path(run).expanduser().is_dir():
+            raise UserError(f"run={run}: there is no such folder; give a run folder, or latest.")
+        return Path(run).expanduser()
+    for path in reversed(listed_runs(outputs)):
+        if read_status(path).get("status") in ("finished", "stopped"):
+            return path
+    raise UserError(f"run=latest: no run has finished in {outputs}; train one first (vtok train), or give run=FOLDER.")
+
+
+def listed_runs(outputs: str) -> list[Path]:
+    """All run folders that still exist, oldest first, by when they were last begun."""
+    index = Path(outputs) / INDEX
+    lines = index.read_text(encoding="utf-8").splitlines() if index.is_file() else []
+    newest_last = dict.fromkeys(reversed(lines))
+    return [path for line in reversed(newest_last) if (path := Path(line)).is_dir()]

@@ -1,0 +1,148 @@
+"""The contract of all tokenisers: planned frames in, video tokens out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vtok.backbone import Backbone
+from vtok.errors import UserError
+from vtok.plan import FramePlan, StridePlanner
+
+SPATIAL, MOTION = 0, 1
+
+
+@dataclass(frozen=True)
+class PlannedFrames:
+    """The frames that a tokeniser's plan asked for.
+
+    Attributes:
+        frames: (B, K, 3, H, W), uint8 or float in [0, 1].
+        key: (B,) position of the key frame among the K; -1 where the tokeniser is to choose it.
+        mask: (B, K), False where a shorter clip was padded.
+        timestamps: (B, K) seconds.
+    """
+
+    frames: Tensor
+    key: Tensor
+    mask: Tensor
+    timestamps: Tensor
+
+    def to(self, device: torch.device) -> "PlannedFrames":
+        return PlannedFrames(
+            frames=self.frames.to(device, non_blocking=True),
+            key=self.key.to(device),
+            mask=self.mask.to(device),
+            timestamps=self.timestamps.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class VideoTokens:
+    """A batch of tokenised clips.
+
+    Attributes:
+        tokens: (B, L, d), the key frame's spatial tokens first, then the motion tokens in the order of time.
+        kind: (L,), SPATIAL or MOTION.
+        timestamps: (B, L), the seconds of the frame that a token stands for.
+        mask: (B, L), False at padding. True tokens come first.
+    """
+
+    tokens: Tensor
+    kind: Tensor
+    timestamps: Tensor
+    mask: Tensor
+
+
+class Tokeniser(nn.Module, ABC):
+    """Turns clips into tokens of width `token_dim`.
+
+    A subclass gives a planner and two halves: `extract` (all that depends on the frozen backbone alone, so that it can be computed
+    once and kept) and `project` (all that is trained).
+    """
+
+    def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.planner = planner
+        self.token_dim = backbone.feature_dim if token_dim is None else token_dim
+
+    @abstractmethod
+    def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
+        """Pooled features by name, and `order` (B, K): the planned frames' positions, the key frame's first."""
+
+    @abstractmethod
+    def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
+        """Tokens of what `extract` returned."""
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        """The frames needed of a clip of `num_frames`; only these are to be decoded and encoded."""
+        return self.planner.plan(num_frames, key_frame)
+
+    def encode_planned(self, planned: PlannedFrames) -> VideoTokens:
+        return self.project(self.extract(planned), planned)
+
+    def encode(
+        self, video: Tensor, *, key_frame: int | Sequence[int] | None = None, timestamps: Tensor | None = None
+    ) -> VideoTokens:
+        """Tokenise whole clips, (B, T, 3, H, W) uint8 or float in [0, 1].
+
+        Args:
+            key_frame: overrides the configured key frame: a clip-frame index, or one for each clip.
+            timestamps: (B, T) seconds; frame numbers where not given.
+
+        Raises:
+            UserError: a key frame outside the clip.
+            ValueError: not a batch of clips.
+        """
+        if video.dim() != 5 or video.shape[2] != 3:
+            raise ValueError(f"video has the shape {tuple(video.shape)}, not (batch, frames, 3, height, width).")
+        batch, num_frames = video.shape[:2]
+        keys = list(key_frame) if isinstance(key_frame, Sequence) else [key_frame] * batch
+        if len(keys) != batch:
+            raise ValueError(f"{len(keys)} key frames for {batch} clips.")
+        plans = [self.plan(num_frames, key) for key in keys]
+        indices = torch.tensor([plan.indices for plan in plans], device=video.device)
+        if timestamps is None:
+            timestamps = torch.arange(num_frames, device=video.device, dtype=torch.float32).expand(batch, -1)
+        planned = PlannedFrames(
+            frames=torch.stack([clip[index] for clip, index in zip(video, indices, strict=True)]),
+            key=torch.tensor([-1 if plan.key is None else plan.key for plan in plans], device=video.device),
+            mask=torch.ones_like(indices, dtype=torch.bool),
+            timestamps=timestamps.gather(1, indices),
+        )
+        return self.encode_planned(planned)
+
+    def forward(self, video: Tensor, key_frame: int | Sequence[int] | None = None) -> Tensor:
+        """The tokens alone, (B, L, token_dim), of whole clips (B, T, 3, H, W)."""
+        return self.encode(video, key_frame=key_frame).tokens
+
+    def features(self, planned: PlannedFrames) -> Tensor:
+        """The backbone's feature maps of the planned frames, (B, K, C, h, w)."""
+        batch, frames = planned.frames.shape[:2]
+        return self.backbone(planned.frames.flatten(0, 1)).unflatten(0, (batch, frames))
+
+
+def check_grid(grid_size: int, backbone: Backbone) -> int:
+    """`grid_size`, where the backbone's feature map can be pooled to it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not 1 <= grid_size <= backbone.feature_size:
+        raise UserError(
+            f"tokeniser.grid_size={grid_size}: this backbone's feature map allows 1 to {backbone.feature_size}."
+        )
+    return grid_size
+
+
+def pool_grid(features: Tensor, grid_size: int) -> Tensor:
+    """Average-pool maps (N, C, h, w) to a grid: (N, grid_size * grid_size, C), row by row from the top left."""
+    return nn.functional.adaptive_avg_pool2d(features, grid_size).flatten(2).transpose(1, 2)
+
+
+def match_width(features: int, tokens: int) -> nn.Module:
+    """A projection where the widths differ, nothing where they do not."""
+    return nn.Identity() if features == tokens else nn.Linear(features, tokens)

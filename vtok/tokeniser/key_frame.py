@@ -1,0 +1,43 @@
+"""Which planned frame is the key frame, where that depends on what the frames show."""
+
+import torch
+from torch import Tensor
+
+from vtok.tokeniser.base import PlannedFrames
+
+
+def choose_key(planned: PlannedFrames, pooled: Tensor, rule: str | int) -> Tensor:
+    """The key frame's position (B,), chosen by `rule` where the plan left it open (-1).
+
+    Args:
+        planned: the frames.
+        pooled: (B, K, C), the frames' mean features.
+        rule: "medoid" or "sharpest"; not looked at where the plan has already chosen.
+    """
+    if rule == "medoid":
+        chosen = medoid(pooled, planned.mask)
+    elif rule == "sharpest":
+        chosen = sharpest(planned.frames, planned.mask)
+    else:
+        return planned.key
+    return torch.where(planned.key < 0, chosen, planned.key)
+
+
+def medoid(pooled: Tensor, mask: Tensor) -> Tensor:
+    """The frame (B,) with the least sum of distances to the other frames of its clip; pooled (B, K, C), mask (B, K)."""
+    distances = torch.cdist(pooled.float(), pooled.float()).masked_fill(~mask.unsqueeze(1), 0.0).sum(2)
+    return distances.masked_fill(~mask, torch.inf).argmin(1)
+
+
+def sharpest(frames: Tensor, mask: Tensor) -> Tensor:
+    """The frame (B,) with the greatest variance of the Laplacian; frames (B, K, 3, H, W), mask (B, K)."""
+    grey = frames.float().mean(2)
+    centre = grey[..., 1:-1, 1:-1]
+    around = grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1] + grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:]
+    return (around - 4 * centre).flatten(2).var(2).masked_fill(~mask, -torch.inf).argmax(1)
+
+
+def key_first(key: Tensor, frames: int) -> Tensor:
+    """Positions (B, K) with the key frame's first and the others after it in the order of time."""
+    others = torch.arange(frames - 1, device=key.device).unsqueeze(0)
+    return torch.cat([key.unsqueeze(1), others + (others >= key.unsqueeze(1))], dim=1)

@@ -1,0 +1,93 @@
+"""The tokenisers that VTok is measured against."""
+
+import torch
+from torch import Tensor
+
+from vtok.backbone import Backbone
+from vtok.plan import KeyFramePlanner, StridePlanner
+from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
+from vtok.tokeniser.key_frame import choose_key
+
+
+class FrameSamplingTokeniser(Tokeniser):
+    """The naive baseline: the same grid of every sampled frame, S x K tokens (VTok, section 3.1).
+
+    Args:
+        backbone: frames to feature maps.
+        grid_size: every sampled frame becomes grid_size x grid_size tokens.
+        stride: clip frames between two sampled frames.
+        token_dim: width of the tokens; the backbone's feature_dim where None.
+
+    Raises:
+        UserError: a stride below 1, or a grid larger than the feature map.
+    """
+
+    def __init__(
+        self, backbone: Backbone, *, grid_size: int = 2, stride: int = 6, token_dim: int | None = None
+    ) -> None:
+        planner = StridePlanner(stride=stride, key_tokens=grid_size**2, frame_tokens=grid_size**2)
+        super().__init__(backbone, planner=planner, token_dim=token_dim)
+        self.grid_size = check_grid(grid_size, backbone)
+        self.spatial = match_width(backbone.feature_dim, self.token_dim)
+
+    def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
+        """`grid` (B, K, S, C): the pooled frames in the order of time."""
+        features = self.features(planned)
+        grid = pool_grid(features.flatten(0, 1), self.grid_size).unflatten(0, features.shape[:2])
+        return {"grid": grid}
+
+    def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
+        tokens = self.spatial(pooled["grid"]).flatten(1, 2)
+        cells = self.grid_size**2
+        return VideoTokens(
+            tokens=tokens,
+            kind=torch.full((tokens.shape[1],), SPATIAL, device=tokens.device),
+            timestamps=planned.timestamps.repeat_interleave(cells, dim=1),
+            mask=planned.mask.repeat_interleave(cells, dim=1),
+        )
+
+
+class KeyFrameTokeniser(Tokeniser):
+    """The key frame alone, S tokens: what can be known without motion.
+
+    Args:
+        backbone: frames to feature maps.
+        grid_size: the key frame becomes grid_size x grid_size tokens.
+        stride: clip frames between the frames among which "medoid" and "sharpest" choose.
+        token_dim: width of the tokens; the backbone's feature_dim where None.
+        key_frame: "first", "middle", "medoid", "sharpest" or a clip-frame index.
+
+    Raises:
+        UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        grid_size: int = 4,
+        stride: int = 6,
+        token_dim: int | None = None,
+        key_frame: str | int = "first",
+    ) -> None:
+        planner = KeyFramePlanner(stride=stride, key_frame=key_frame, key_tokens=grid_size**2)
+        super().__init__(backbone, planner=planner, token_dim=token_dim)
+        self.grid_size = check_grid(grid_size, backbone)
+        self.spatial = match_width(backbone.feature_dim, self.token_dim)
+
+    def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
+        """`grid` (B, S, C): the pooled key frame; `order` (B, 1): its position."""
+        features = self.features(planned)
+        key = choose_key(planned, features.mean((-2, -1)), self.planner.key_frame)
+        key_map = features[torch.arange(len(key), device=key.device), key]
+        return {"grid": pool_grid(key_map, self.grid_size), "order": key.unsqueeze(1)}
+
+    def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
+        tokens = self.spatial(pooled["grid"])
+        cells = tokens.shape[1]
+        return VideoTokens(
+            tokens=tokens,
+            kind=torch.full((cells,), SPATIAL, device=tokens.device),
+            timestamps=planned.timestamps.gather(1, pooled["order"]).expand(-1, cells),
+            mask=planned.mask.gather(1, pooled["order"]).expand(-1, cells),
+        )

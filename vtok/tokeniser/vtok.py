@@ -1,0 +1,106 @@
+"""VTok (Wang et al. 2026, arXiv 2602.04202): one key frame in full, every later sampled frame as one residual token."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from vtok.backbone import Backbone
+from vtok.plan import StridePlanner
+from vtok.tokeniser.base import (
+    MOTION,
+    SPATIAL,
+    PlannedFrames,
+    Tokeniser,
+    VideoTokens,
+    check_grid,
+    match_width,
+    pool_grid,
+)
+from vtok.tokeniser.key_frame import choose_key, key_first
+from vtok.tokeniser.motion import MeanPooling, MotionPooling
+
+
+class SpatialEncoder(nn.Module):
+    """The key frame as a grid of tokens (VTok, section 3.2)."""
+
+    def __init__(self, *, feature_dim: int, token_dim: int) -> None:
+        super().__init__()
+        self.project = match_width(feature_dim, token_dim)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Pooled key features (B, S, C) -> spatial tokens (B, S, d)."""
+        return self.project(grid)
+
+
+class MotionEncoder(nn.Module):
+    """g_phi: one token a frame, what changed since the key frame (VTok, section 3.2, eq. 14)."""
+
+    def __init__(self, *, residual_dim: int, token_dim: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(residual_dim, token_dim), nn.GELU(), nn.Linear(token_dim, token_dim))
+
+    def forward(self, residual: Tensor) -> Tensor:
+        """Pooled residuals (B, M, R) -> motion tokens (B, M, d)."""
+        return self.project(residual)
+
+
+class VTokTokeniser(Tokeniser):
+    """S spatial tokens of the key frame, then one motion token for every other sampled frame: S + M instead of S x T.
+
+    Args:
+        backbone: frames to feature maps.
+        grid_size: the key frame becomes grid_size x grid_size tokens.
+        stride: clip frames between two sampled frames.
+        token_dim: width of the tokens; the backbone's feature_dim where None.
+        key_frame: "first" (the paper's), "middle", "medoid", "sharpest" or a clip-frame index; overridable in the call.
+        motion_pooling: how a residual map becomes one vector: a MotionPooling class, or anything that makes one of the number
+            of feature channels. The paper's is the mean.
+
+    Raises:
+        UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        grid_size: int = 4,
+        stride: int = 6,
+        token_dim: int | None = None,
+        key_frame: str | int = "first",
+        motion_pooling: Callable[[int], MotionPooling] = MeanPooling,
+    ) -> None:
+        planner = StridePlanner(stride=stride, key_frame=key_frame, key_tokens=grid_size**2, frame_tokens=1)
+        super().__init__(backbone, planner=planner, token_dim=token_dim)
+        self.grid_size = check_grid(grid_size, backbone)
+        self.motion_pooling = motion_pooling(backbone.feature_dim)
+        self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
+        self.motion = MotionEncoder(residual_dim=self.motion_pooling.width, token_dim=self.token_dim)
+
+    def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
+        """`grid` (B, S, C): the pooled key frame; `residual` (B, M, R): pooled residuals; `order` (B, K)."""
+        features = self.features(planned)
+        key = choose_key(planned, features.mean((-2, -1)), self.planner.key_frame)
+        order = key_first(key, features.shape[1])
+        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
+        features = features[rows, order]
+        key_map, others = features[:, 0], features[:, 1:]
+        return {
+            "grid": pool_grid(key_map, self.grid_size),
+            "residual": self.motion_pooling(others, key_map),
+            "order": order,
+        }
+
+    def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
+        spatial, motion = self.spatial(pooled["grid"]), self.motion(pooled["residual"])
+        mask = planned.mask.gather(1, pooled["order"])
+        timestamps = planned.timestamps.gather(1, pooled["order"])
+        key_tokens = spatial.shape[1]
+        kind = [SPATIAL] * key_tokens + [MOTION] * motion.shape[1]
+        return VideoTokens(
+            tokens=torch.cat([spatial, motion], dim=1),
+            kind=torch.tensor(kind, device=spatial.device),
+            timestamps=torch.cat([timestamps[:, :1].expand(-1, key_tokens), timestamps[:, 1:]], dim=1),
+            mask=torch.cat([mask[:, :1].expand(-1, key_tokens), mask[:, 1:]], dim=1),
+        )

@@ -1,0 +1,212 @@
+"""Runs in MLflow, through its client alone: no active run, no environment variable decides what is written where."""
+
+import json
+import logging
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunInfo
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.utils.async_logging.run_operations import RunOperations
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
+
+import vtok
+from vtok.errors import UserError
+from vtok.tracking.base import FinalStatus, Tracker
+from vtok.tracking.revision import revision
+from vtok.tracking.runs import flatten
+from vtok.tracking.store import (
+    artifact_location,
+    experiment_id,
+    open_command,
+    open_store,
+    resolve_uri,
+    run_url,
+)
+
+logger = logging.getLogger(__name__)
+
+PARAMS_A_CALL = 100
+PARAM_CHARACTERS = 6000
+KEY_CHARACTERS = 250
+PENDING_BATCHES = 256
+
+
+@dataclass(frozen=True)
+class _Run:
+    client: MlflowClient
+    run_id: str
+    name: str
+    experiment: str
+
+
+class MlflowTracker(Tracker):
+    """One MLflow run.
+
+    uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory. experiment: made where
+    it is new, with its files under `artifact_root` (None: beside an sqlite database, else as the server decides).
+    system_metrics: CPU, memory, disk, network and GPU load every 10 s, as `system/...`.
+
+    A store that fails once the run is open does not stop the training: what it did not take is reported as an error.
+    """
+
+    def __init__(self, *, uri: str, experiment: str, artifact_root: str | None, system_metrics: bool) -> None:
+        self.uri = resolve_uri(uri)
+        self.experiment = experiment
+        self.artifact_root = artifact_root
+        self.system_metrics = system_metrics
+        self._run: _Run | None = None
+        self._finished = False
+        self._monitor: SystemMetricsMonitor | None = None
+        self._pending: list[RunOperations] = []
+
+    @property
+    def run_id(self) -> str | None:
+        return None if self._run is None else self._run.run_id
+
+    def start(
+        self,
+        run_dir: Path,
+        config: dict[str, Any],
+        overrides: list[str],
+        name: str | None,
+        parent_file: Path | None,
+        run_id: str | None,
+    ) -> None:
+        client = open_store(self.uri)
+        try:
+            info = self._reopen(client, run_id) if run_id is not None else self._create(client, name, parent_file)
+            self._run = _Run(client, info.run_id, info.run_name, info.experiment_id)
+            self._record(run_dir, config, overrides)
+        except MlflowException as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(
+                f"The MLflow store tracking.uri={self.uri} does not take the run ({reason}): "
+                "name another with tracking.uri=..., or run without one with tracking=none."
+            ) from error
+        if self.system_metrics:
+            logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.WARNING)
+            self._monitor = SystemMetricsMonitor(info.run_id, resume_logging=run_id is not None, tracking_uri=self.uri)
+            self._monitor.start()
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        run = self._started()
+        now = int(time.time() * 1000)
+        batch = [Metric(clean_key(name), float(value), now, step) for name, value in values.items()]
+        operation = run.client.log_batch(run.run_id, metrics=batch, synchronous=False)
+        assert operation is not None
+        self._pending.append(operation)
+        if len(self._pending) == PENDING_BATCHES:
+            # Bounds what is held in memory; the older half has long been written unless the store is in trouble.
+            self._settle(PENDING_BATCHES // 2)
+
+    def artifact(self, path: Path, folder: str) -> None:
+        run = self._started()
+        try:
+            if path.is_dir():
+                run.client.log_artifacts(run.run_id, str(path), folder or None)
+            else:
+                run.client.log_artifact(run.run_id, str(path), folder or None)
+        except MlflowException as error:
+            self._report(f"the file {path}", error)
+
+    def finish(self, status: FinalStatus) -> None:
+        if self._run is None or self._finished:
+            return
+        self._finished = True
+        if self._monitor is not None:
+            self._monitor.finish()
+        self._settle(len(self._pending))
+        try:
+            self._run.client.set_terminated(self._run.run_id, status)
+        except MlflowException as error:
+            self._report(f"the end of the run ({status})", error)
+
+    def describe(self) -> list[str]:
+        run = self._started()
+        return [
+            f"MLflow store: {self.uri}",
+            f"MLflow run:   {run.name} ({run.run_id}) in experiment {self.experiment}",
+            f"open:         {open_command(self.uri)}",
+            f"then:         {run_url(self.uri, run.experiment, run.run_id)}",
+        ]
+
+    def _started(self) -> _Run:
+        if self._run is None:
+            raise RuntimeError("MlflowTracker.start has not been called")
+        return self._run
+
+    def _create(self, client: MlflowClient, name: str | None, parent_file: Path | None) -> RunInfo:
+        experiment = experiment_id(client, self.experiment, artifact_location(self.uri, self.artifact_root))
+        tags: dict[str, Any] = {}
+        if parent_file is not None:
+            parent = json.loads(parent_file.read_text())
+            # A run of another store cannot be this run's parent.
+            if parent["uri"] == self.uri:
+                tags[MLFLOW_PARENT_RUN_ID] = parent["run_id"]
+        return client.create_run(experiment, tags=tags, run_name=name).info
+
+    def _reopen(self, client: MlflowClient, run_id: str) -> RunInfo:
+        try:
+            info = client.get_run(run_id).info
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            info = None
+        if info is None or info.lifecycle_stage != "active":
+            raise UserError(
+                f"The MLflow run {run_id} to resume is not in the store tracking.uri={self.uri}, or was deleted there: "
+                "name the store that holds it with tracking.uri=..., or go on without one with tracking=none."
+            )
+        client.update_run(run_id, status="RUNNING")
+        return info
+
+    def _record(self, run_dir: Path, config: dict[str, Any], overrides: list[str]) -> None:
+        run = self._started()
+        params = config_params(config)
+        # MLflow refuses to change a parameter: a resumed run keeps its first ones; config.yaml has the present ones.
+        known = run.client.get_run(run.run_id).data.params
+        new = [param for param in params if param.key not in known]
+        for start in range(0, len(new), PARAMS_A_CALL):
+            run.client.log_batch(run.run_id, params=new[start : start + PARAMS_A_CALL])
+        code = revision(Path(vtok.__file__).parent)
+        if code.commit is not None:
+            run.client.set_tag(run.run_id, MLFLOW_GIT_COMMIT, code.commit)
+        if code.changes:
+            run.client.log_text(run.run_id, code.changes, "code/uncommitted.diff")
+        run.client.set_tag(run.run_id, "vtok.run_dir", str(run_dir.absolute()))
+        run.client.log_text(run.run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
+        run.client.log_text(run.run_id, yaml.safe_dump(overrides), "overrides.yaml")
+
+    def _settle(self, count: int) -> None:
+        done, self._pending = self._pending[:count], self._pending[count:]
+        for operation in done:
+            try:
+                operation.wait()
+            except MlflowException as error:
+                self._report("some metrics", error)
+
+    def _report(self, what: str, error: MlflowException) -> None:
+        logger.error("The MLflow store %s did not take %s: %s", self.uri, what, error)
+
+
+def config_params(config: dict[str, Any]) -> list[Param]:
+    """The flattened config as MLflow parameters: keys it accepts, values of at most 6000 characters."""
+    params = []
+    for key, value in flatten(config).items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        if len(text) > PARAM_CHARACTERS:
+            text = f"{text[: PARAM_CHARACTERS - 3]}..."
+        params.append(Param(clean_key(key), text))
+    return params
+
+
+def clean_key(name: str) -> str:
+    """`name` with what MLflow refuses in a name (brackets, quotes, ...) made `_`."""
+    return re.sub(r"[^\w./: -]", "_", name)[:KEY_CHARACTERS]

@@ -1,0 +1,37 @@
+"""No tracking: the run folder is all there is."""
+
+from pathlib import Path
+from typing import Any
+
+from vtok.tracking.base import FinalStatus, Tracker
+
+
+class NoTracker(Tracker):
+    """Records nothing and says so."""
+
+    @property
+    def run_id(self) -> str | None:
+        return None
+
+    def start(
+        self,
+        run_dir: Path,
+        config: dict[str, Any],
+        overrides: list[str],
+        name: str | None,
+        parent_file: Path | None,
+        run_id: str | None,
+    ) -> None:
+        pass
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        pass
+
+    def artifact(self, path: Path, folder: str) -> None:
+        pass
+
+    def finish(self, status: FinalStatus) -> None:
+        pass
+
+    def describe(self) -> list[str]:
+        return ["not tracked (tracking=none): the run folder is all there is"]

@@ -1,0 +1,86 @@
+"""A comparison as it leaves the program: printed, as files, in the parent run of a sweep, as a page of MLflow."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+
+from vtok.errors import UserError
+from vtok.tracking.comparison import Comparison, compare_runs
+from vtok.tracking.plot import draw
+from vtok.tracking.runs import find_runs, read_run
+from vtok.tracking.store import compare_url, database_file, open_command, open_store
+
+PARENT_FILE = "mlflow_parent.json"
+ARTIFACT_FOLDER = "comparison"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run that holds a sweep's runs, as the sweep folder's `mlflow_parent.json` names it."""
+
+    uri: str
+    experiment_id: str
+    run_id: str
+
+
+def read_parent(sweep_dir: Path) -> Parent | None:
+    file = sweep_dir / PARENT_FILE
+    if not file.is_file():
+        return None
+    written = json.loads(file.read_text())
+    return Parent(uri=written["uri"], experiment_id=written["experiment_id"], run_id=written["run_id"])
+
+
+def write_parent(sweep_dir: Path, parent: Parent) -> None:
+    sweep_dir.mkdir(parents=True, exist_ok=True)
+    written = {"run_id": parent.run_id, "uri": parent.uri, "experiment_id": parent.experiment_id}
+    (sweep_dir / PARENT_FILE).write_text(json.dumps(written))
+
+
+def report(folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None) -> Comparison:
+    """Compare run folders, print the table, and write `comparison.csv`, `.md` and `.png` to `out` where it is given."""
+    comparison = compare_runs([read_run(folder) for folder in folders], metrics)
+    print(comparison.text())
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        comparison.write_csv(out / "comparison.csv")
+        (out / "comparison.md").write_text(comparison.markdown())
+        draw(comparison, out / "comparison.png")
+        print(f"\nwritten: {out}/comparison.csv, .md, .png")
+    return comparison
+
+
+def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path) -> Comparison:
+    """`report` on all runs of a sweep, the files logged to its parent run as well where it has one in MLflow."""
+    folders = find_runs(sweep_dir)
+    if not folders:
+        raise UserError(f"{sweep_dir} holds no run folder (none with a config.yaml): give the folder of a sweep.")
+    comparison = report(folders, metrics=metrics, out=out)
+    parent = read_parent(sweep_dir)
+    if parent is None:
+        return comparison
+    log_to_parent(parent, sorted(out.glob("comparison.*")))
+    run_ids = [run.mlflow_run_id for run in comparison.runs if run.mlflow_run_id is not None]
+    if len(run_ids) > 1:
+        print(f"in MLflow: {open_command(parent.uri)}")
+        print(f"     then: {compare_url(parent.uri, [parent.experiment_id], run_ids)}")
+    return comparison
+
+
+def log_to_parent(parent: Parent, files: Sequence[Path]) -> None:
+    """Raises UserError where the store is gone or refuses."""
+    database = database_file(parent.uri)
+    if database is not None and not database.exists():
+        raise UserError(
+            f"The sweep's MLflow store {parent.uri} is gone, so the comparison was not logged there: "
+            f"bring it back, or delete {PARENT_FILE} in the sweep folder."
+        )
+    client = open_store(parent.uri)
+    try:
+        for file in files:
+            client.log_artifact(parent.run_id, str(file), ARTIFACT_FOLDER)
+    except MlflowException as error:
+        raise UserError(f"The sweep's MLflow store {parent.uri} did not take the comparison ({error}).") from error

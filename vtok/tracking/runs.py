@@ -1,0 +1,86 @@
+"""Run folders, as they lie on disk."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vtok.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was read.
+
+    `config` is resolved and nested; `summary` holds the final figures by name and is empty where the run did not get
+    there. `status` is finished, stopped or failed, or "unfinished" where the run left no word.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    overrides: list[str]
+    summary: dict[str, float | str]
+    status: str
+    mlflow_run_id: str | None
+
+
+def read_run(path: Path) -> Run:
+    """Raises UserError where `path` is not a run folder."""
+    if not is_run(path):
+        raise UserError(f"{path} is not a run folder (it has no config.yaml): give the folder of a run or of a sweep.")
+    # A job that failed before it wrote its own files has those of Hydra, whose config is not resolved.
+    source = path if (path / "config.yaml").is_file() else path / ".hydra"
+    status = _load(path / "status.json") or {}
+    return Run(
+        path=path,
+        config=_load(source / "config.yaml") or {},
+        overrides=_load(source / "overrides.yaml") or [],
+        summary=_load(path / "summary.json") or {},
+        status=status.get("status", "unfinished"),
+        mlflow_run_id=status.get("mlflow_run_id"),
+    )
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The run folders at or below `folder`, in natural order (2 before 10)."""
+    return sorted(_walk(folder), key=lambda path: natural(str(path)))
+
+
+def is_run(path: Path) -> bool:
+    return (path / "config.yaml").is_file() or (path / ".hydra" / "config.yaml").is_file()
+
+
+def flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """{"a": {"b": [1, 2]}} -> {"a.b": [1, 2]}; lists and empty mappings stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= {f"{key}.{below}": leaf for below, leaf in flatten(value).items()}
+        else:
+            flat[str(key)] = value
+    return flat
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sort key that takes digits as numbers."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, below, _ in os.walk(folder):
+        if is_run(Path(place)):
+            yield Path(place)
+            below.clear()
+        below[:] = [name for name in below if not name.startswith(".")]
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    text = path.read_text()
+    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

@@ -1,0 +1,32 @@
+"""Being told to stop, between two steps instead of in the middle of one."""
+
+import signal
+import threading
+from types import FrameType
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """While the context is open, the first SIGINT or SIGTERM is only noted in `signal`; a second SIGINT interrupts at once.
+
+    Outside the main thread, where Python allows no handlers, nothing is caught.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in STOPS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number

@@ -1,0 +1,37 @@
+"""torch's profiler over a few steps of a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule
+
+WAIT, WARM_UP = 2, 2
+
+
+class NoProfile:
+    """Stands where the profiler stands when there is none."""
+
+    def step(self) -> None: ...
+
+
+@contextmanager
+def profiler(steps: int, run_dir: Path) -> Iterator[NoProfile | profile]:
+    """Trace `steps` steps after the first few into run_dir/profile: a Chrome trace, and a table of the costliest operators."""
+    if steps == 0:
+        yield NoProfile()
+        return
+    folder = run_dir / "profile"
+    folder.mkdir(exist_ok=True)
+
+    def write(done: profile) -> None:
+        done.export_chrome_trace(str(folder / "trace.json"))
+        order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        table = done.key_averages().table(sort_by=order, row_limit=40)
+        (folder / "operators.txt").write_text(table, encoding="utf-8")
+
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+    plan = schedule(wait=WAIT, warmup=WARM_UP, active=steps, repeat=1)
+    with profile(activities=activities, schedule=plan, on_trace_ready=write) as running:
+        yield running

@@ -1,0 +1,60 @@
+"""Which run to go on with, and whether it may be gone on with."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.errors import UserError
+from vtok.runs import find_run, listed_runs, load_config, read_status
+from vtok.tracking.runs import flatten
+from vtok.training.checkpoint import list_checkpoints
+
+# What may change between a run and its continuation without making it another experiment.
+FREE = (
+    "resume", "name", "outputs", "tracking", "evaluation", "data.num_workers", "data.make_workers",
+    "trainer.max_steps", "trainer.log_every", "trainer.evaluate_every", "trainer.save_every",
+    "trainer.keep_checkpoints", "trainer.progress", "trainer.profile_steps",
+)  # fmt: skip
+
+
+def run_to_resume(config: DictConfig) -> Path | None:
+    """The run folder that `resume` means; None where a new run is to begin.
+
+    `resume=auto` is the newest run of the same configuration that was stopped or failed after a checkpoint, or none;
+    `resume=latest` or a path is that run, whatever became of it.
+
+    Raises:
+        UserError: there is no such run, it has no checkpoint, or it was made with another configuration.
+    """
+    if config.resume is None:
+        return None
+    if config.resume == "auto":
+        for run_dir in reversed(listed_runs(config.outputs)):
+            unfinished = read_status(run_dir).get("status") != "finished"
+            if unfinished and has_checkpoint(run_dir) and not differences(load_config(run_dir), config):
+                return run_dir
+        return None
+    run_dir = find_run(config.resume, config.outputs)
+    if changed := differences(load_config(run_dir), config):
+        listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
+        raise UserError(
+            f"resume={config.resume}: that run was made with another configuration ({listed}). Give the same overrides."
+        )
+    if not has_checkpoint(run_dir):
+        raise UserError(f"resume={config.resume}: {run_dir} has no checkpoint to go on from.")
+    return run_dir
+
+
+def has_checkpoint(run_dir: Path) -> bool:
+    return bool(list_checkpoints(run_dir / "checkpoints"))
+
+
+def differences(before: DictConfig, now: DictConfig) -> dict[str, tuple[Any, Any]]:
+    """The keys that differ between two configurations, those that may left out."""
+    old, new = (flatten(OmegaConf.to_container(config, resolve=True)) for config in (before, now))  # type: ignore[arg-type]
+    return {
+        key: (old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not any(key == free or key.startswith(f"{free}.") for free in FREE)
+    }

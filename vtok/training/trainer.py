@@ -1,0 +1,229 @@
+"""The loop."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from vtok.batch import Batch
+from vtok.data import BadFiles
+from vtok.errors import UserError
+from vtok.mllm import IGNORED
+from vtok.model import VideoLanguageModel
+from vtok.tracking import Tracker
+from vtok.training.checkpoint import save_checkpoint
+from vtok.training.interrupt import Interrupt
+from vtok.training.profile import profiler
+
+log = logging.getLogger(__name__)
+
+LOSS_MEMORY = 0.95
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run came: optimiser steps done, the median seconds of one, and the signal that stopped it, if any."""
+
+    steps: int
+    seconds_per_step: float
+    stopped_by: int | None
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Settings of the loop, and the loop: `fit`. The option's YAML says what each setting means."""
+
+    max_steps: int
+    accumulate: int
+    clip_norm: float
+    precision: str
+    device: str
+    questions_per_clip: int | None
+    log_every: int
+    evaluate_every: int
+    save_every: int
+    keep_checkpoints: int
+    stop_loss: float | None
+    profile_steps: int
+    progress: bool
+
+    def accelerator(self) -> Accelerator:
+        """Device and precision as the settings say.
+
+        Raises:
+            UserError: bf16 was asked for and the device has none.
+        """
+        on_cpu = self.device == "cpu" or not torch.cuda.is_available()
+        has_bf16 = not on_cpu and torch.cuda.is_bf16_supported()
+        if self.precision == "bf16" and not on_cpu and not has_bf16:
+            raise UserError("trainer.precision=bf16: this device has no bf16; say trainer.precision=fp32.")
+        mixed = "bf16" if self.precision == "bf16" or (self.precision == "auto" and has_bf16) else "no"
+        return Accelerator(mixed_precision=mixed, cpu=self.device == "cpu")
+
+    def fit(
+        self,
+        *,
+        accelerator: Accelerator,
+        model: VideoLanguageModel,
+        batches: Iterator[Batch],
+        optimiser: torch.optim.Optimizer,
+        scheduler: Any,
+        first_step: int,
+        tracker: Tracker,
+        bad_files: BadFiles,
+        check_bad: Callable[[], None],
+        evaluate: Callable[[int], None],
+        run_dir: Path,
+    ) -> Progress:
+        """Train from `first_step` (steps already done) to `max_steps`.
+
+        Saves at the end, at every `save_every`, and when the process is told to stop.
+
+        Raises:
+            UserError: the loss or its gradient is no longer finite, or too many files are broken.
+        """
+        trained, optimiser = accelerator.prepare(model, optimiser)
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        meter = Meter()
+        bar = tqdm(
+            total=self.max_steps,
+            initial=first_step,
+            desc="training",
+            unit="step",
+            disable=None if self.progress else True,
+        )
+
+        def save(step: int) -> None:
+            folder = run_dir / "checkpoints"
+            save_checkpoint(
+                folder, model=model, optimiser=optimiser, scheduler=scheduler, step=step, keep=self.keep_checkpoints
+            )
+
+        step = saved = first_step
+        model.train()
+        with Interrupt() as interrupt, bar, profiler(self.profile_steps, run_dir) as profile:
+            while step < self.max_steps and interrupt.signal is None:
+                started = time.perf_counter()
+                micro = [next(batches) for _ in range(self.accumulate)]
+                waited = time.perf_counter() - started
+                for batch in micro:
+                    bad_files.add(batch.bad)
+                check_bad()
+                losses = self._step(accelerator, trained, optimiser, parameters, micro, step)
+                scheduler.step()
+                step += 1
+                profile.step()
+                meter.add(losses, tokens=sum(count_tokens(batch) for batch in micro), waited=waited, started=started)
+                bar.update()
+                if step % self.log_every == 0 or step == self.max_steps:
+                    figures = meter.figures()
+                    bar.set_postfix_str(
+                        f"loss {figures['train/loss']:.3f}, {figures['train/tokens_per_second']:.0f} tokens/s, "
+                        f"data {figures['train/data_wait']:.0%}"
+                    )
+                    learning_rate = scheduler.get_last_lr()[0]
+                    tracker.metrics({**figures, "train/lr": learning_rate, "data/bad_files": bad_files.count}, step)
+                    log.log(logging.INFO if bar.disable else logging.DEBUG, "step %d: %s", step, meter.line())
+                if self.stop_loss is not None and meter.loss < self.stop_loss:
+                    log.info("step %d: the loss %.4f is below trainer.stop_loss=%g.", step, meter.loss, self.stop_loss)
+                    break
+                if self.save_every and step % self.save_every == 0:
+                    save(saved := step)
+                if self.evaluate_every and step % self.evaluate_every == 0 and step < self.max_steps:
+                    evaluate(step)
+                    model.train()
+        if saved != step:
+            save(step)
+        return Progress(steps=step, seconds_per_step=meter.seconds_per_step, stopped_by=interrupt.signal)
+
+    def _step(
+        self,
+        accelerator: Accelerator,
+        model: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        parameters: list[torch.Tensor],
+        micro: list[Batch],
+        step: int,
+    ) -> dict[str, float]:
+        """One optimiser step over the micro-batches; every answer token weighs the same, whichever of them it is in."""
+        answers = [count_answers(batch) for batch in micro]
+        total: dict[str, float] = {}
+        for number, (batch, count) in enumerate(zip(micro, answers, strict=True)):
+            share = count / max(1, sum(answers))
+            # Processes exchange gradients once a step, with the last micro-batch.
+            with nullcontext() if number == len(micro) - 1 else accelerator.no_sync(model):
+                losses = model(batch.to(accelerator.device))
+                accelerator.backward(losses["loss"] * share)
+            for name, loss in losses.items():
+                total[name] = total.get(name, 0.0) + float(loss.detach()) * share
+        norm = float(accelerator.clip_grad_norm_(parameters, self.clip_norm))
+        if not (math.isfinite(total["loss"]) and math.isfinite(norm)):
+            raise UserError(
+                f"step {step + 1}: the loss is {total['loss']} and its gradient's norm {norm}. "
+                "No step was taken; lower optimiser.lr, lengthen scheduler.num_warmup_steps, or resume from the last checkpoint."
+            )
+        optimiser.step()
+        optimiser.zero_grad()
+        return {**total, "grad_norm": norm}
+
+
+class Meter:
+    """Running figures of the loop."""
+
+    def __init__(self) -> None:
+        self.loss = float("inf")
+        self._steps: list[float] = []
+        self._since: dict[str, float] = {}
+        self._number = 0
+        self._tokens = 0
+        self._seconds = 0.0
+        self._waited = 0.0
+
+    def add(self, losses: dict[str, float], *, tokens: int, waited: float, started: float) -> None:
+        seconds = time.perf_counter() - started
+        self._steps.append(seconds)
+        loss = losses["loss"]
+        self.loss = loss if len(self._steps) == 1 else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * loss
+        for name, value in losses.items():
+            self._since[name] = self._since.get(name, 0.0) + value
+        self._number += 1
+        self._tokens += tokens
+        self._seconds += seconds
+        self._waited += waited
+
+    def figures(self) -> dict[str, float]:
+        """Means since the last call, by name."""
+        number, seconds = max(1, self._number), max(1e-9, self._seconds)
+        self._last = {f"train/{name}": value / number for name, value in self._since.items()} | {
+            "train/tokens_per_second": self._tokens / seconds,
+            "train/seconds_per_step": seconds / number,
+            "train/data_wait": self._waited / seconds,
+        }
+        self._since, self._number, self._tokens, self._seconds, self._waited = {}, 0, 0, 0.0, 0.0
+        return self._last
+
+    def line(self) -> str:
+        return ", ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in self._last.items())
+
+    @property
+    def seconds_per_step(self) -> float:
+        """The median."""
+        return median(self._steps) if self._steps else 0.0
+
+
+def count_tokens(batch: Batch) -> int:
+    """Video and text tokens, padding left out."""
+    return int(batch.text.mask.sum())
+
+
+def count_answers(batch: Batch) -> int:
+    return int((batch.text.labels[:, 1:] != IGNORED).sum())

@@ -74,3 +74,28 @@ def _make_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+TINY_RUN = (
+    "data.train_clips=12",
+    "data.heldout_clips=4",
+    "data.num_frames=12",
+    "data.make_workers=1",
+    "data.num_workers=0",
+    "data.batch_size=4",
+    "backbone.feature_dim=16",
+    "backbone.width=8",
+    "mllm.width=32",
+    "mllm.layers=1",
+    "mllm.heads=2",
+    "evaluation.max_new_tokens=4",
+    "trainer.max_steps=3",
+    "trainer.progress=false",
+    "tracking=none",
+)
+
+
+@pytest.fixture
+def tiny_run(tmp_path: Path) -> list[str]:
+    """Overrides of a run that takes about a second, all of its files below the test's own folder."""
+    return [*TINY_RUN, f"outputs={tmp_path / 'outputs'}"]

@@ -113,7 +113,7 @@ def check_ranges(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if value is not None and value not in choices:
             raise UserError(f"{key}={value}: there is no such choice. {one_of(str(value), choices)}")
-    for key in ("data.max_bad_fraction", "data.heldout_fraction"):
+    for key in ("data.max_bad_fraction", "data.heldout_fraction", "trainer.yes_no_share"):
         value = OmegaConf.select(config, key)
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"{key}={value}: allowed is 0 to 1.")

@@ -21,6 +21,11 @@ from vtok.errors import UserError
 from vtok.paths import conf_dir, experiments_dir
 
 CONFIG_NAME = "config"
+WRONG_TYPES = {
+    r"converted to Integer": "a whole number",
+    r"converted to Float": "a number",
+    r"not a valid bool": "true or false",
+}
 
 
 class ExperimentsSearchPath(SearchPathPlugin):
@@ -75,12 +80,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return f"{key} has no value yet: say {key}=VALUE."
     if key:
         given = next((item.split("=", 1)[1] for item in overrides if item.lstrip("+").split("=", 1)[0] == key), None)
-        kind = re.search(r"could not be converted to (\w+)", text)
-        allowed = (
-            {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}.get(kind[1])
-            if kind
-            else None
-        )
+        allowed = next((words for pattern, words in WRONG_TYPES.items() if re.search(pattern, text)), None)
         return f"{key}{'' if given is None else '=' + given}: {f'allowed is {allowed}.' if allowed else text}"
     return text if cause is not error else message.splitlines()[0]
 

@@ -48,6 +48,7 @@ class VTokTokeniser:
     token_dim: int | None = None
     key_frame: Any = "first"
     motion_pooling: Any = MISSING
+    residual_scale: float = 1.0
 
 
 @dataclass
@@ -181,6 +182,7 @@ class Trainer:
     precision: str = "auto"
     device: str = "auto"
     questions_per_clip: int | None = None
+    yes_no_share: float = 1.0
     log_every: int = 10
     evaluate_every: int = 0
     save_every: int = 0

@@ -37,9 +37,10 @@ class ChatTokeniser:
             )
         self.tokenizer = tokenizer
         self.video_token = video_token
-        self.video_id = int(tokenizer.convert_tokens_to_ids(video_token))
-        if self.video_id in (None, tokenizer.unk_token_id):
+        video_id = tokenizer.convert_tokens_to_ids(video_token)
+        if video_id is None or video_id == tokenizer.unk_token_id:
             raise UserError(f"the language model's tokenizer has no token {video_token}.")
+        self.video_id = int(video_id)
 
     @property
     def pad_id(self) -> int:

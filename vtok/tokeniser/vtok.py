@@ -56,6 +56,8 @@ class VTokTokeniser(Tokeniser):
         key_frame: "first" (the paper's), "middle", "medoid", "sharpest" or a clip-frame index; overridable in the call.
         motion_pooling: how a residual map becomes one vector: a MotionPooling class, or anything that makes one of the number
             of feature channels. The paper's is the mean.
+        residual_scale: factor on pooled residuals before g_phi. Most of a frame does not change, so the mean of what does is
+            small beside the key frame's features and is learned late; the paper has none (1).
 
     Raises:
         UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
@@ -70,11 +72,13 @@ class VTokTokeniser(Tokeniser):
         token_dim: int | None = None,
         key_frame: str | int = "first",
         motion_pooling: Callable[[int], MotionPooling] = MeanPooling,
+        residual_scale: float = 1.0,
     ) -> None:
         planner = StridePlanner(stride=stride, key_frame=key_frame, key_tokens=grid_size**2, frame_tokens=1)
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)
         self.motion_pooling = motion_pooling(backbone.feature_dim)
+        self.residual_scale = residual_scale
         self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
         self.motion = MotionEncoder(residual_dim=self.motion_pooling.width, token_dim=self.token_dim)
 
@@ -88,7 +92,7 @@ class VTokTokeniser(Tokeniser):
         key_map, others = features[:, 0], features[:, 1:]
         return {
             "grid": pool_grid(key_map, self.grid_size),
-            "residual": self.motion_pooling(others, key_map),
+            "residual": self.residual_scale * self.motion_pooling(others, key_map),
             "order": order,
         }
 

@@ -25,7 +25,7 @@ from vtok.runs import open_run, read_status, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.contact import Text, contact_sheet
 from vtok.training.checkpoint import digest, latest_checkpoint, load_training, trained_weights
-from vtok.training.conversation import Collate
+from vtok.training.conversation import Collate, Guarded
 from vtok.training.resume import run_to_resume
 from vtok.training.trainer import Progress, Trainer
 
@@ -187,18 +187,21 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless batches, from the one that follows `first_step` optimiser steps."""
     planner = model.tokeniser.planner
-    done = first_step * trainer.accumulate * source.batch_size
-    return iter(
-        DataLoader(
-            build_dataset(source, clips, planner, seed=config.seed, replace_bad=True),
-            batch_size=source.batch_size,
-            sampler=EpochSampler(len(clips), seed=config.seed, start=done),
-            num_workers=source.num_workers,
-            collate_fn=Collate(model.mllm.chat, planner, trainer.questions_per_clip, config.seed),
-            # Its own, so that making a loader draws nothing from the run's random numbers.
-            generator=torch.Generator().manual_seed(config.seed),
-        )
+    loader = DataLoader(
+        Guarded(build_dataset(source, clips, planner, seed=config.seed, replace_bad=True)),
+        batch_size=source.batch_size,
+        sampler=EpochSampler(
+            len(clips), seed=config.seed, start=first_step * trainer.accumulate * source.batch_size
+        ),
+        num_workers=source.num_workers,
+        collate_fn=Collate(model.mllm.chat, planner, trainer.questions_per_clip, trainer.yes_no_share, config.seed),
+        # Its own, so that making a loader draws nothing from the run's random numbers.
+        generator=torch.Generator().manual_seed(config.seed),
     )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def evaluate_heldout(

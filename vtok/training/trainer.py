@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tqdm import tqdm
 
 from vtok.batch import Batch
@@ -48,6 +49,7 @@ class Trainer:
     precision: str
     device: str
     questions_per_clip: int | None
+    yes_no_share: float
     log_every: int
     evaluate_every: int
     save_every: int
@@ -67,6 +69,8 @@ class Trainer:
         if self.precision == "bf16" and not on_cpu and not has_bf16:
             raise UserError("trainer.precision=bf16: this device has no bf16; say trainer.precision=fp32.")
         mixed = "bf16" if self.precision == "bf16" or (self.precision == "auto" and has_bf16) else "no"
+        # Accelerate keeps one state a process, and the jobs of a sweep share a process but not their precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
         return Accelerator(mixed_precision=mixed, cpu=self.device == "cpu")
 
     def fit(

@@ -23,8 +23,11 @@ LEVELS = ("easy", "hard")
 
 @dataclass(frozen=True)
 class Thing:
-    """A coloured shape. It starts at `start` and carries out `moves` (direction names) one after the other, each over an
-    equal part of the clip and over `distance`."""
+    """A coloured shape.
+
+    It starts at `start` and carries out `moves` (direction names) one after the other, each over `distance` and an equal
+    part of the clip.
+    """
 
     kind: str
     colour: str
@@ -54,8 +57,9 @@ class Scene:
 def sample_scene(rng: np.random.Generator, level: str) -> Scene:
     """A scene of the given level ("easy" or "hard").
 
-    Easy: one skill a clip (a thing that moves; one that turns; several that stand still; a camera that moves past one) on a plain
-    background. Hard: textured backgrounds, a second moving thing, smaller things and camera moves together with them.
+    Easy: one skill a clip (a thing that moves; one that turns; several that stand still; a camera that moves past one) on
+    a plain background. Hard: textured and coloured backgrounds, smaller things, a second thing that moves on its own, and
+    things that move while the camera does.
 
     No start position tells anything of the move that follows: it is drawn before the direction and from the same range.
     """
@@ -68,7 +72,7 @@ def sample_scene(rng: np.random.Generator, level: str) -> Scene:
     if family == "count":
         things = _standing_things(rng, number=1 + int(rng.integers(len(COUNTS))))
     elif family == "camera":
-        things = (_thing(rng, hard=hard, moves=()),)
+        things = (_thing(rng, hard=hard, moves=_moves(rng, number=1) if hard else ()),)
     else:
         things = (_thing(rng, hard=hard, moves=_moves(rng, number=2 if family == "order" else 1)),)
         if hard:

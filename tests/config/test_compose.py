@@ -1,0 +1,147 @@
+"""Every option composes, every schema fits its target, and what does not fit is told."""
+
+import inspect
+from inspect import isclass
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.utils import get_object
+from omegaconf import MISSING
+
+from vtok.config import check, compose
+from vtok.config.compose import options_of
+from vtok.config.schemas import OPTIONS
+from vtok.errors import UserError
+from vtok.paths import conf_dir, experiments_dir
+
+CHOICES = [(group, option) for group, options in OPTIONS.items() for option in options]
+DEBUG = sorted(file.stem for file in (conf_dir() / "debug").glob("*.yaml"))
+
+
+def needs(group: str, option: str, folder: Path) -> list[str]:
+    return [f"data.root={folder}"] if (group, option) == ("data", "folder") else []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.mp4").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("group", "option"), CHOICES)
+def test_every_option_composes_and_validates(group: str, option: str, folder: Path) -> None:
+    check(compose([f"{group}={option}", *needs(group, option, folder)]))
+
+
+def test_every_option_has_a_file_and_every_file_a_schema() -> None:
+    for group, options in OPTIONS.items():
+        assert options_of(group) == sorted(options)
+
+
+@pytest.mark.parametrize(("group", "option"), CHOICES)
+def test_a_schema_has_the_keys_and_defaults_of_its_target(group: str, option: str) -> None:
+    schema = OPTIONS[group][option]()
+    target = get_object(schema._target_)
+    parameters = inspect.signature(target).parameters if "__init__" in vars(target) or not isclass(target) else {}
+    keys = {key for key in vars(schema) if not key.startswith("_")}
+    assert keys <= set(parameters)
+    if not schema._target_.startswith("vtok"):
+        return
+    if not hasattr(schema, "_partial_"):
+        assert keys == set(parameters)
+    for key in keys:
+        default, here = parameters[key].default, getattr(schema, key)
+        assert here == default or default is inspect.Parameter.empty or here == MISSING, key
+
+
+@pytest.mark.parametrize(("group", "option"), CHOICES)
+def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) -> None:
+    written = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
+    chosen = {next(iter(item)) for item in written["defaults"] if isinstance(item, dict)}
+    assert set(OPTIONS[group][option].__dataclass_fields__) == (set(written) - {"defaults"}) | (chosen & {"motion_pooling"})
+
+
+@pytest.mark.parametrize("debug", DEBUG)
+@pytest.mark.parametrize("data", ["shapes", "folder"])
+def test_every_debug_mode_composes(debug: str, data: str, folder: Path) -> None:
+    check(compose([f"debug={debug}", f"data={data}", *needs("data", data, folder)]))
+
+
+@pytest.mark.parametrize("recipe", options_of("recipe"))
+def test_every_recipe_composes(recipe: str) -> None:
+    check(compose([f"recipe={recipe}"]))
+
+
+@pytest.mark.parametrize("sweep", options_of("sweep"))
+def test_every_sweep_composes_and_says_what_it_is_for(sweep: str) -> None:
+    check(compose([f"sweep={sweep}"]))
+    header = (experiments_dir() / "sweep" / f"{sweep}.yaml").read_text()
+    assert all(word in header for word in ("Hypothesis", "Cost", "Expected direction", f"python train.py sweep={sweep}"))
+
+
+def test_help_names_every_option() -> None:
+    template = yaml.safe_load((conf_dir() / "hydra" / "help" / "vtok.yaml").read_text())["template"]
+    for group in [*OPTIONS, "debug"]:
+        line = next(line for line in template.splitlines() if line.split()[:1] == [group])
+        assert all(option in line.replace("*", "") for option in options_of(group)), group
+    chosen = [item for item in yaml.safe_load((conf_dir() / "config.yaml").read_text())["defaults"] if isinstance(item, dict)]
+    for item in chosen:
+        for group, option in item.items():
+            if group in OPTIONS:
+                assert f"{option}*" in template, group
+
+
+MISTAKES = [
+    (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19"),
+    (["backbon=clip"], "backbon", "Did you mean backbone?"),
+    (["tokeniser.strid=3"], "tokeniser.strid", "Did you mean tokeniser.stride?"),
+    (["+tokeniser.strid=3"], "tokeniser.strid", "Did you mean stride?"),
+    (["+seeed=3"], "seeed", "Did you mean seed?"),
+    (["+foo.bar=3"], "foo", "Allowed"),
+    (["tokeniser.stride=abc"], "tokeniser.stride=abc", "a whole number"),
+    (["tokeniser.stride=0"], "tokeniser.stride=0", "1 or more"),
+    (["tokeniser.stride=40"], "tokeniser.stride=40", "1 to 29"),
+    (["tokeniser.grid_size=9"], "tokeniser.grid_size=9", "1 to 8"),
+    (["backbone=clip", "tokeniser.grid_size=25"], "tokeniser.grid_size=25", "1 to 24"),
+    (["tokeniser.key_frame=30"], "tokeniser.key_frame=30", "-30 to 29"),
+    (["tokeniser.key_frame=frist"], "tokeniser.key_frame=frist", "first, middle, medoid, sharpest"),
+    (["tokeniser=frame_sampling", "tokeniser.key_frame=1"], "tokeniser.key_frame", "tokeniser.stride"),
+    (["tokeniser.motion_pooling=grid"], "tokeniser.motion_pooling=grid", "tokeniser/motion_pooling=OPTION"),
+    (["tokeniser=key_frame", "tokeniser/motion_pooling=grid"], "tokeniser/motion_pooling", "takes no motion_pooling"),
+    (["data=folder"], "data.root", "data.root=VALUE"),
+    (["data=folder", "data.root=/nowhere"], "data.root=/nowhere", "no such folder"),
+    (["data.level=medium"], "data.level=medium", "easy, hard"),
+    (["mllm.context_length=40"], "mllm.context_length=40", "mllm.context_length=52"),
+    (["mllm.width=97"], "mllm.width=97", "multiples of 8"),
+    (["backbone._target_=os.system"], "backbone._target_=os.system", "allowed_targets="),
+    (["backbone=vgg19", "backbone.weights=no.pth"], "backbone.weights=no.pth", "null for random weights"),
+    (["sweep=nope"], "sweep=nope", "stride"),
+    (["trainer.precision=fp8"], "trainer.precision=fp8", "auto, fp32, bf16"),
+    (["trainer.progress=maybe"], "trainer.progress=maybe", "true or false"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "key", "hint"), MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES])
+def test_a_mistake_names_the_key_and_what_is_allowed(overrides: list[str], key: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(compose(overrides))
+    assert str(error.value).startswith(key)
+    assert hint in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the folder is empty"):
+        check(compose(["data=folder", f"data.root={tmp_path}"]))
+
+
+def test_composition_works_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check(compose(["recipe=clip_frozen"]))
+
+
+def test_a_users_own_component_is_held_to_its_signature() -> None:
+    own = ["~scheduler.name", "scheduler._target_=torch.optim.lr_scheduler.ConstantLR"]
+    with pytest.raises(UserError):
+        check(compose(own))

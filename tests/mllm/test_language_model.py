@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from vtok.batch import stack_text
+from vtok.mllm import IGNORED, EncodedChat, TinyLanguageModel, VisualProjector
+
+
+@pytest.fixture(scope="module")
+def mllm() -> TinyLanguageModel:
+    torch.manual_seed(0)
+    return TinyLanguageModel(width=32, layers=2, heads=2).eval()
+
+
+def test_embeddings_are_the_text_with_the_video_in_its_places(mllm: TinyLanguageModel) -> None:
+    chats = [mllm.chat.encode([("what?", "this")], num_video_tokens=number) for number in (3, 1)]
+    text = stack_text(chats, pad_id=mllm.chat.pad_id)
+    video = torch.randn(2, 3, 32)
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    embeddings = mllm.embed(text.ids, video, mask)
+    torch.testing.assert_close(embeddings[0, 1:4], video[0])
+    torch.testing.assert_close(embeddings[1, 1], video[1, 0])
+    plain = mllm.model.get_input_embeddings()(text.ids)
+    torch.testing.assert_close(embeddings[1, 2:], plain[1, 2:])
+    with pytest.raises(ValueError, match="places"):
+        mllm.embed(text.ids, video, torch.ones_like(mask))
+
+
+def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguageModel) -> None:
+    ids = torch.randint(300, 900, (2, 11))
+    labels = ids.masked_fill(torch.rand(2, 11) < 0.5, IGNORED)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with torch.no_grad():
+        output = mllm.model(input_ids=ids, labels=labels)
+        embeddings = mllm.model.get_input_embeddings()(ids)
+        logprobs = mllm.answer_logprobs(mllm.hidden_states(embeddings, mask), labels)
+    torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), output.loss)
+    assert (logprobs[labels[:, 1:] == IGNORED] == 0).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_nothing(mllm: TinyLanguageModel, side: str) -> None:
+    chats = [mllm.chat.encode([(text, "yes")], num_video_tokens=0) for text in ("a", "a much longer question than that")]
+    with torch.no_grad():
+        together = stack_text(chats, pad_id=mllm.chat.pad_id, side=side)
+        embeddings = mllm.model.get_input_embeddings()(together.ids)
+        scores = mllm.answer_logprobs(mllm.hidden_states(embeddings, together.mask), together.labels).sum(1)
+        for row, chat in enumerate(chats):
+            alone = stack_text([chat], pad_id=mllm.chat.pad_id)
+            embeddings = mllm.model.get_input_embeddings()(alone.ids)
+            score = mllm.answer_logprobs(mllm.hidden_states(embeddings, alone.mask), alone.labels).sum(1)
+            torch.testing.assert_close(scores[row : row + 1], score, atol=1e-5, rtol=1e-5)
+
+
+def test_generation_is_greedy_and_the_same_alone_and_in_a_batch(mllm: TinyLanguageModel) -> None:
+    prompts = [mllm.chat.encode_prompt(text, num_video_tokens=0) for text in ("what?", "which way does the object move?")]
+
+    def generate(rows: list[list[int]]) -> list[str]:
+        text = stack_text([EncodedChat(row, row) for row in rows], pad_id=mllm.chat.pad_id, side="left")
+        return mllm.generate(mllm.model.get_input_embeddings()(text.ids), text.mask, max_new_tokens=6)
+
+    together = generate(prompts)
+    assert together == [generate([prompt])[0] for prompt in prompts]
+    ids = list(prompts[1])
+    with torch.no_grad():
+        for _ in range(6):
+            logits = mllm.model(input_ids=torch.tensor([ids])).logits[0, -1]
+            ids.append(int(logits.argmax()))
+            if ids[-1] == mllm.chat.end_id:
+                break
+    assert together[1] == mllm.chat.decode(ids[len(prompts[1]) :])
+
+
+def test_projector_is_two_layers_with_a_gelu() -> None:
+    projector = VisualProjector(token_dim=5, width=7)
+    x = torch.randn(2, 3, 5)
+    expected = projector[2](torch.nn.functional.gelu(projector[0](x)))
+    torch.testing.assert_close(projector(x), expected)

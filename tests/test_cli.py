@@ -1,0 +1,206 @@
+"""The command line, as a user meets it: what it prints, how it exits, how long a mistake takes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vtok.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"vtok {verb}" in shown for verb in ("train", "evaluate", "describe", "compare", "validate"))
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "describe", "compare", "validate"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"vtok {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "trian: there is no such verb"),
+        (["describe"], "needs video=VALUE"),
+        (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
+        (["describe", "x.mp4"], "arguments are KEY=VALUE"),
+        (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
+        (["evaluate", "outputs=nowhere"], "no run has finished in nowhere"),
+        (["compare"], "one of sweep=latest, sweep=DIR and runs=[A,B]"),
+        (["compare", "runs=[a]"], "takes two"),
+        (["validate", "tokeniser.stride=99"], "tokeniser.stride=99"),
+        (["train", "tokeniser.stride=99"], "tokeniser.stride=99"),
+        (["train", "-m", "tokeniser.stride=3,99"], "tokeniser.stride=99"),
+        (["train", "just a word"], "KEY=VALUE"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_a_bad_exit(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert told in shown.err
+    assert "Traceback" not in shown.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_validate_shows_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "backbone=clip", "data.num_frames=121", "tokeniser.stride=4"]) == 0
+    shown = capsys.readouterr().out
+    assert "31 of 121 frames" in shown
+    assert "46 a clip" in shown
+
+
+def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vtok.cli import main; "
+        "code = main(['train', '+tokeniser.typo=1']); sys.exit(10 * ('torch' in sys.modules) + code)"
+    )
+    done = run("-c", code, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "tokeniser.typo" in done.stderr
+
+
+def test_help_and_config_load_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, atexit; from vtok.cli import main; "
+        "atexit.register(lambda: print('HEAVY', 'torch' in sys.modules, 'mlflow' in sys.modules)); "
+        "main(['train', *sys.argv[1:]])"
+    )
+    for arguments in (["--help"], ["--cfg", "job"]):
+        done = run("-c", code, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "HEAVY False False" in done.stdout
+        assert "tokeniser" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
+    """python train.py, vtok evaluate, vtok describe and vtok compare, one after the other, in a fresh folder."""
+    here = [item.replace(str(tmp_path) + "/", "") for item in tiny_run]
+    trained = run(str(ROOT / "train.py"), *here, "hydra.run.dir=first", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "alignment/colour" in trained.stdout
+    assert "run folder:   first" in trained.stdout
+    summary = json.loads((tmp_path / "first" / "summary.json").read_text())
+
+    evaluated = run("-m", "vtok", "evaluate", "data.batch_size=2", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert f"{summary['alignment/colour']:.1%}" in evaluated.stdout
+
+    clip = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
+    described = run("-m", "vtok", "describe", "run=first", f"video={clip}", "prompt=what colour is it?", cwd=tmp_path)
+    assert described.returncode == 0, described.stderr
+
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    broken = run("-m", "vtok", "describe", "run=first", "video=broken.mp4", cwd=tmp_path)
+    assert broken.returncode == 1
+    assert broken.stderr.count("broken.mp4") == 1
+    assert "Traceback" not in broken.stderr
+
+    second = run("-m", "vtok", "train", *here, "seed=1", "hydra.run.dir=second", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    compared = run("-m", "vtok", "compare", "runs=[first,second]", "out=table", cwd=tmp_path)
+    assert compared.returncode == 0, compared.stderr
+    assert "seed" in compared.stdout
+    assert (tmp_path / "table" / "comparison.png").stat().st_size > 1000
+
+
+def test_a_sweep_is_a_parent_with_its_runs(tiny_run: list[str], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    settings = [item for item in tiny_run if item != "tracking=none"]
+    swept = run(
+        str(ROOT / "train.py"), "-m", *settings, "tracking.system_metrics=false", "tokeniser.stride=3,6",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stderr
+    client = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("vtok").experiment_id])
+    parent = json.loads((tmp_path / "sweep" / "mlflow_parent.json").read_text())["run_id"]
+    children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parent]
+    assert {one.data.params["tokeniser.stride"] for one in children} == {"3", "6"}
+    summary = json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())
+    logged = next(one for one in children if one.data.params["tokeniser.stride"] == "3").data.metrics
+    for name, value in summary.items():
+        if isinstance(value, int | float):
+            assert logged[name] == pytest.approx(value), name
+    assert (tmp_path / "sweep" / "comparison" / "comparison.png").exists()
+
+
+def test_a_failed_job_leaves_the_others_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
+    swept = run(
+        str(ROOT / "train.py"), "-m", *tiny_run, "optimiser=sgd", "scheduler.num_warmup_steps=0",
+        "optimiser.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
+    )  # fmt: skip
+    assert swept.returncode == 1
+    assert json.loads((tmp_path / "sweep" / "1" / "status.json").read_text())["status"] == "finished"
+    assert json.loads((tmp_path / "sweep" / "0" / "status.json").read_text())["status"] == "failed"
+    assert "lower optimiser.lr" in swept.stderr
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
+    import signal
+    import time
+
+    command = [sys.executable, str(ROOT / "train.py"), *tiny_run, "trainer.max_steps=100000", "hydra.run.dir=run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "train.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "step 10" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "resume=run" in errors
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "stopped"
+    steps = json.loads((tmp_path / "run" / "summary.json").read_text())["steps"]
+    assert (tmp_path / "run" / "checkpoints" / f"step-{steps:08d}").is_dir()
+
+
+def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Path, make_video) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(11):
+        make_video(folder / f"{number}.mp4", 14)
+        (folder / f"{number}.txt").write_text(f"clip number {number}")
+    (folder / "3.mp4").write_bytes(b"")
+    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    where = [f"data.root={folder}", "data=folder", f"hydra.run.dir={tmp_path / 'run'}", "trainer.max_steps=6"]
+    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["data/bad_files"] == 1
+    assert (tmp_path / "run" / "train.log").read_text().count("3.mp4") == 1
+
+    (folder / "4.mp4").write_text("no video either")
+    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "data.max_bad_fraction=0.1" in done.stderr
+    assert "3.mp4" in done.stderr
+    assert "4.mp4" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_offline_clip_names_the_key(tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    settings = [item for item in tiny_run if not item.startswith("backbone")]
+    done = run(str(ROOT / "train.py"), "backbone=clip", *settings, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "backbone.weights=PATH" in done.stderr
+    assert "backbone.weights=null" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,88 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vtok.batch import stack_frames
+from vtok.data import Clip, ClipSample, Question
+from vtok.errors import UserError
+from vtok.mllm import ChatTokeniser
+from vtok.mllm.tiny import byte_level_tokenizer
+from vtok.model import DESCRIBE
+from vtok.plan import StridePlanner
+from vtok.training.conversation import CAPTION_ALONE, Collate, training_turns
+
+CHOICES = tuple(Question("c", "choice", f"q{number}?", f"a{number}", ("x", "y")) for number in range(3))
+YES_NO = tuple(Question("c", "yes_no", f"is it {number}?", "yes", ("yes", "no")) for number in range(3))
+CLIP = Clip("clip", Path("clip.mp4"), "a caption", CHOICES + YES_NO)
+
+
+def many(clip: Clip, *, questions: int | None = None, yes_no_share: float = 1.0) -> list[list[tuple[str, str]]]:
+    return [
+        training_turns(clip, rng=np.random.default_rng(seed), questions=questions, yes_no_share=yes_no_share)
+        for seed in range(1000)
+    ]
+
+
+def test_the_caption_is_last_and_sometimes_alone() -> None:
+    turns = many(CLIP)
+    assert all(turn[-1] == (DESCRIBE, "a caption") for turn in turns)
+    alone = sum(len(turn) == 1 for turn in turns) / 1000
+    assert abs(alone - CAPTION_ALONE) < 0.06
+
+
+def test_questions_come_in_every_order_and_as_many_as_asked_for() -> None:
+    longer = [turn for turn in many(CLIP, questions=2) if len(turn) > 1]
+    assert {len(turn) for turn in longer} == {3}
+    firsts = Counter(turn[0][0] for turn in longer)
+    assert set(firsts) == {question.text for question in CLIP.questions}
+
+
+def test_the_share_of_yes_or_no_questions() -> None:
+    asked = Counter(answer == "yes" for turn in many(CLIP, yes_no_share=0.3) for _, answer in turn[:-1])
+    assert abs(asked[True] / asked[False] - 0.3) < 0.04
+
+
+def test_a_clip_that_has_nothing_else_is_asked_all_the_same() -> None:
+    only = Clip("clip", Path("clip.mp4"), None, YES_NO)
+    assert all(len(turn) == 1 for turn in many(only, yes_no_share=0.0))
+
+
+def sample(frames: int, name: str, epoch: int = 0) -> ClipSample:
+    clip = Clip(name, Path(f"{name}.mp4"), "a caption", CHOICES + YES_NO)
+    bad = (("broken.mp4", "it is empty"),) if name == "b" else ()
+    return ClipSample(torch.full((frames, 3, 8, 8), 7, dtype=torch.uint8), torch.arange(float(frames)), 0, clip, epoch, bad)
+
+
+def test_a_batch_has_a_place_for_every_video_token() -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+    planner = StridePlanner(6)
+    batch = Collate(chat, planner, None, 1.0, 0)([sample(5, "a"), sample(2, "b")])
+    assert not isinstance(batch, UserError)
+    assert (batch.text.ids == chat.video_id).sum(1).tolist() == [planner.num_tokens(5), planner.num_tokens(2)]
+    assert batch.video.mask.tolist() == [[True] * 5, [True] * 2 + [False] * 3]
+    assert batch.video.frames[1, 2:].sum() == 0
+    assert batch.bad == (("broken.mp4", "it is empty"),)
+    assert (batch.text.mask.sum(1) > 20).all()
+
+
+def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+
+    def ids(seed: int, epoch: int, other: str) -> list[int]:
+        batch = Collate(chat, StridePlanner(6), None, 1.0, seed)([sample(2, other), sample(5, "a", epoch)])
+        assert not isinstance(batch, UserError)
+        return batch.text.ids[1, batch.text.mask[1]].tolist()
+
+    assert ids(0, 0, "b") == ids(0, 0, "c")
+    assert len({tuple(ids(seed, epoch, "b")) for seed in range(3) for epoch in range(3)}) > 4
+
+
+def test_an_error_is_handed_on() -> None:
+    error = UserError("all clips are broken")
+    assert Collate(ChatTokeniser(byte_level_tokenizer()), StridePlanner(6), None, 1.0, 0)([sample(2, "a"), error]) is error
+
+
+def test_stacking_keeps_frames_bytes() -> None:
+    assert stack_frames([sample(2, "a")]).frames.dtype == torch.uint8

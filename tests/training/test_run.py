@@ -1,0 +1,145 @@
+"""Whole runs, small ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vtok.config import compose
+from vtok.errors import UserError
+from vtok.runs import find_run, read_status
+from vtok.training import train
+from vtok.training.checkpoint import digest, list_checkpoints
+from vtok.training.run import Stopped
+
+COMBINATIONS = [
+    ["tokeniser=vtok"],
+    ["tokeniser=vtok", "tokeniser/motion_pooling=grid"],
+    ["tokeniser=vtok", "tokeniser/motion_pooling=attention"],
+    ["tokeniser=vtok", "tokeniser.key_frame=medoid", "tokeniser.stride=3"],
+    ["tokeniser=vtok", "tokeniser.key_frame=7", "tokeniser.token_dim=24"],
+    ["tokeniser=frame_sampling"],
+    ["tokeniser=key_frame", "tokeniser.key_frame=sharpest"],
+    ["optimiser=sgd", "scheduler=constant"],
+    ["data.level=hard"],
+    ["trainer.accumulate=2"],
+    ["backbone.frozen=true"],
+    ["data.num_workers=1"],
+    ["trainer.precision=bf16"],
+]
+
+
+@pytest.mark.parametrize("overrides", COMBINATIONS, ids=" ".join)
+def test_every_tiny_combination_takes_a_step(overrides: list[str], tiny_run: list[str], tmp_path: Path) -> None:
+    figures = train(compose([*tiny_run, "trainer.max_steps=1", *overrides]), run_dir=tmp_path / "run")
+    assert figures["steps"] == 1
+    assert 0 <= figures["alignment/colour"] <= 1
+
+
+def test_the_run_folder_holds_what_is_promised(tiny_run: list[str], tmp_path: Path) -> None:
+    run_dir = tmp_path / "elsewhere"
+    figures = train(compose([*tiny_run, "trainer.save_every=2"]), run_dir=run_dir, overrides=["seed=0"])
+    assert json.loads((run_dir / "summary.json").read_text()) == figures
+    for name in ("config.yaml", "overrides.yaml", "status.json", "train.log", "held_out.png"):
+        assert (run_dir / name).stat().st_size > 0, name
+    assert [path.name for path in list_checkpoints(run_dir / "checkpoints")] == ["step-00000002", "step-00000003"]
+    weights = load_file(list_checkpoints(run_dir / "checkpoints")[-1] / "model.safetensors")
+    assert figures["digest/trained"] == digest(weights)
+    assert figures["parameters/trained"] == sum(tensor.numel() for tensor in weights.values())
+    assert figures["tokens_per_clip"] == 16 + 1
+    assert figures["data/bad_files"] == 0
+    assert read_status(run_dir)["status"] == "finished"
+    assert find_run("latest", str(tmp_path / "outputs")) == run_dir
+
+
+def test_a_run_is_a_function_of_its_seed(tiny_run: list[str], tmp_path: Path) -> None:
+    digests = [
+        train(compose([*tiny_run, f"seed={seed}"]), run_dir=tmp_path / str(number))["digest/trained"]
+        for number, seed in enumerate((1, 1, 2))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("changes", [[], ["trainer.accumulate=2", "data.num_workers=1", "optimiser=sgd"]], ids=str)
+def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], tiny_run: list[str], tmp_path: Path) -> None:
+    settings = [*tiny_run, "scheduler=constant", *changes]
+    whole = train(compose([*settings, "trainer.max_steps=5"]), run_dir=tmp_path / "whole")
+    train(compose([*settings, "trainer.max_steps=2"]), run_dir=tmp_path / "cut")
+    resumed = train(compose([*settings, "trainer.max_steps=5", f"resume={tmp_path / 'cut'}"]))
+    assert resumed["digest/trained"] == whole["digest/trained"]
+    assert resumed["steps"] == 5
+    assert not (tmp_path / "outputs" / "runs").exists()
+
+
+def test_resume_refuses_another_configuration(tiny_run: list[str], tmp_path: Path) -> None:
+    train(compose(tiny_run), run_dir=tmp_path / "run")
+    with pytest.raises(UserError, match=r"optimiser.lr was 0.0015, is 0.1"):
+        train(compose([*tiny_run, "optimiser.lr=0.1", f"resume={tmp_path / 'run'}"]))
+    with pytest.raises(UserError, match="no such folder"):
+        train(compose([*tiny_run, "resume=nowhere"]))
+
+
+def test_auto_resume_takes_the_unfinished_run_of_the_same_configuration(
+    tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(2, monkeypatch)
+    with pytest.raises(Stopped, match="resume="):
+        train(compose([*tiny_run, "seed=5"]), run_dir=tmp_path / "stopped")
+    monkeypatch.undo()
+    assert read_status(tmp_path / "stopped")["status"] == "stopped"
+    train(compose([*tiny_run, "seed=6"]), run_dir=tmp_path / "other")
+    train(compose([*tiny_run, "seed=5", "resume=auto"]), run_dir=tmp_path / "new")
+    assert read_status(tmp_path / "stopped")["status"] == "finished"
+    assert not (tmp_path / "new").exists()
+    train(compose([*tiny_run, "seed=5", "resume=auto"]), run_dir=tmp_path / "new")
+    assert read_status(tmp_path / "new")["status"] == "finished"
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM arrives during a step."""
+    import os
+    import signal
+
+    from vtok.training.trainer import Trainer
+
+    step = Trainer._step
+    calls = []
+
+    def stopping(self, *arguments):
+        calls.append(1)
+        if len(calls) == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_run: list[str], tmp_path: Path) -> None:
+    settings = ["optimiser=sgd", "optimiser.lr=1e30", "scheduler=constant", "scheduler.num_warmup_steps=0"]
+    with pytest.raises(UserError, match=r"step \d+: the loss is .*lower optimiser.lr"):
+        train(compose([*tiny_run, *settings, "trainer.max_steps=20"]), run_dir=tmp_path / "run")
+    assert read_status(tmp_path / "run")["status"] == "failed"
+
+
+def test_overfitting_one_batch_brings_the_loss_near_zero(tiny_run: list[str], tmp_path: Path) -> None:
+    settings = [item for item in tiny_run if not item.startswith(("trainer", "data.batch_size", "data.num_workers"))]
+    figures = train(compose([*settings, "debug=overfit", "mllm.width=64"]), run_dir=tmp_path / "run")
+    assert figures["steps"] < 1000
+
+
+def test_profile_leaves_a_trace(tiny_run: list[str], tmp_path: Path) -> None:
+    train(compose([*tiny_run, "trainer.profile_steps=1", "trainer.max_steps=6"]), run_dir=tmp_path / "run")
+    trace = json.loads((tmp_path / "run" / "profile" / "trace.json").read_text())
+    assert any("addmm" in event.get("name", "") for event in trace["traceEvents"])
+    assert (tmp_path / "run" / "profile" / "operators.txt").read_text().count("\n") > 10
+
+
+@pytest.mark.slow
+def test_clip_l_with_random_weights_takes_a_step(tiny_run: list[str], tmp_path: Path) -> None:
+    settings = [item for item in tiny_run if not item.startswith("backbone")]
+    clip = ["backbone=clip", "backbone.weights=null", "data.batch_size=1", "data.limit=1", "trainer.max_steps=1"]
+    figures = train(compose([*settings, *clip, "data.heldout_clips=1"]), run_dir=tmp_path / "run")
+    assert figures["parameters/frozen"] > 300e6
+    assert torch.isfinite(torch.tensor(figures["seconds_per_step"]))

@@ -38,7 +38,9 @@ def one(batch: Batch, row: int, length: int) -> Batch:
     size = int(text.mask[row].sum())
     here = slice(row, row + 1)
     return Batch(
-        video=PlannedFrames(video.frames[here, :length], video.key[here], video.mask[here, :length], video.timestamps[here, :length]),
+        video=PlannedFrames(
+            video.frames[here, :length], video.key[here], video.mask[here, :length], video.timestamps[here, :length]
+        ),
         text=type(text)(text.ids[here, :size], text.labels[here, :size], text.mask[here, :size]),
     )
 

@@ -53,10 +53,17 @@ def train(argv: list[str]) -> int:
     from vtok.paths import conf_dir
 
     arguments = get_args_parser().parse_args(argv)
+    if arguments.help:
+        # Hydra's own help composes every group twice and takes seconds.
+        print((conf_dir() / "help.txt").read_text(encoding="utf-8"), end="")
+        return 0
     register()
-    looks = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.info, arguments.shell_completion)
-    if not any(looks):
-        check_jobs(arguments.overrides, multirun=arguments.multirun)
+    looks = (arguments.hydra_help, arguments.cfg, arguments.info, arguments.shell_completion)
+    # Another primary configuration is checked when it is composed.
+    another = arguments.config_name or arguments.config_path
+    if not any(looks) and not another:
+        folder = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]"] if arguments.config_dir else []
+        check_jobs([*arguments.overrides, *folder], multirun=arguments.multirun)
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0

@@ -7,9 +7,10 @@ from vtok.errors import UserError
 
 @dataclass(frozen=True)
 class FramePlan:
-    """The frames to decode: `indices` are clip-frame numbers in ascending order, `key` the key frame's position among them.
+    """The frames to decode.
 
-    `key` is None where the key frame is chosen from the frames' content once they are there.
+    `indices` are clip-frame numbers in ascending order, `key` the key frame's position among them; `key` is None where
+    the key frame is chosen from the frames' content once they are there.
     """
 
     indices: tuple[int, ...]
@@ -24,10 +25,11 @@ KEY_FRAMES = ("first", "middle", *CONTENT_KEYS)
 class StridePlanner:
     """Every stride-th frame of a clip, one of them the key frame (VTok, section 3.2).
 
-    A clip of T frames has K = ceil(T / stride) planned frames whatever the key frame: a key frame off the stride's grid takes the
-    place of the grid frame nearest to it, so that the number of tokens depends on T and stride alone.
+    A clip of T frames has K = ceil(T / stride) planned frames whatever the key frame: a key frame off the stride's grid
+    takes the place of the grid frame nearest to it, so that the number of tokens depends on T and stride alone.
 
-    A planner also knows how many tokens come of it, so that text and tokens can be laid out by processes that hold no model.
+    A planner also knows how many tokens come of it, so that text and tokens can be laid out by processes that hold no
+    model.
 
     Args:
         stride: clip frames between two planned frames, at least 1.

@@ -1,7 +1,8 @@
 """The run folder: what a run writes about itself, and how a run is found again.
 
-A run folder holds `config.yaml` (resolved), `overrides.yaml`, `status.json`, `summary.json` (flat figures by name), `train.log`,
-`held_out.png` and `checkpoints/`. `OUTPUTS/runs.txt` lists all run folders, wherever they are, the newest last.
+A run folder holds `config.yaml` (resolved), `overrides.yaml`, `status.json`, `summary.json` (flat figures by name),
+`train.log`, `held_out.png` and `checkpoints/`. `OUTPUTS/runs.txt` lists all run folders, wherever they are, the newest
+last.
 """
 
 import json
@@ -91,3 +92,8 @@ def listed_runs(outputs: str) -> list[Path]:
     lines = index.read_text(encoding="utf-8").splitlines() if index.is_file() else []
     newest_last = dict.fromkeys(reversed(lines))
     return [path for line in reversed(newest_last) if (path := Path(line)).is_dir()]
+
+
+def shown(path: Path) -> str:
+    """The path as it is told to a person: relative to the working directory where it is below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

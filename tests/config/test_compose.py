@@ -9,7 +9,9 @@ import yaml
 from hydra.utils import get_object
 from omegaconf import MISSING
 
+from vtok.build import build
 from vtok.config import check, compose
+from vtok.config.check import feature_size, planner_of
 from vtok.config.compose import options_of
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
@@ -52,14 +54,15 @@ def test_a_schema_has_the_keys_and_defaults_of_its_target(group: str, option: st
         assert keys == set(parameters)
     for key in keys:
         default, here = parameters[key].default, getattr(schema, key)
-        assert here == default or default is inspect.Parameter.empty or here == MISSING, key
+        assert default is inspect.Parameter.empty or here in (default, MISSING), key
 
 
 @pytest.mark.parametrize(("group", "option"), CHOICES)
 def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) -> None:
     written = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
     chosen = {next(iter(item)) for item in written["defaults"] if isinstance(item, dict)}
-    assert set(OPTIONS[group][option].__dataclass_fields__) == (set(written) - {"defaults"}) | (chosen & {"motion_pooling"})
+    keys = (set(written) - {"defaults"}) | (chosen & {"motion_pooling"})
+    assert set(OPTIONS[group][option].__dataclass_fields__) == keys
 
 
 @pytest.mark.parametrize("debug", DEBUG)
@@ -77,16 +80,47 @@ def test_every_recipe_composes(recipe: str) -> None:
 def test_every_sweep_composes_and_says_what_it_is_for(sweep: str) -> None:
     check(compose([f"sweep={sweep}"]))
     header = (experiments_dir() / "sweep" / f"{sweep}.yaml").read_text()
-    assert all(word in header for word in ("Hypothesis", "Cost", "Expected direction", f"python train.py sweep={sweep}"))
+    words = ("Hypothesis", "Cost", "Expected direction", f"python train.py sweep={sweep}")
+    assert all(word in header for word in words)
+
+
+@pytest.mark.parametrize("option", OPTIONS["tokeniser"])
+@pytest.mark.parametrize("key_frame", ["first", "medoid"])
+def test_a_tokenisers_schema_plans_as_the_tokeniser_does(option: str, key_frame: str) -> None:
+    settings = [f"tokeniser={option}", "tokeniser.stride=5", "tokeniser.grid_size=3", "backbone.width=8"]
+    if "key_frame" in OPTIONS["tokeniser"][option].__dataclass_fields__:
+        settings.append(f"tokeniser.key_frame={key_frame}")
+    config = compose(settings)
+    assert planner_of(config) == build(config.tokeniser).planner
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        ["backbone=tiny", "backbone.image_size=48"],
+        ["backbone=vgg19", "backbone.image_size=64"],
+        ["backbone=vgg19", "backbone.image_size=64", "backbone.layer=pool3"],
+        ["backbone=vgg19", "backbone.image_size=64", "backbone.layer=relu2_1"],
+    ],
+    ids=" ".join,
+)
+def test_a_backbones_schema_knows_its_feature_map(backbone: list[str]) -> None:
+    config = compose(backbone)
+    assert feature_size(config) == build(config.backbone).feature_size
+
+
+def test_clip_l_336_has_24_by_24_features() -> None:
+    assert feature_size(compose(["backbone=clip"])) == 24
+    assert feature_size(compose(["backbone=clip", "backbone.weights=some/other"])) is None
 
 
 def test_help_names_every_option() -> None:
-    template = yaml.safe_load((conf_dir() / "hydra" / "help" / "vtok.yaml").read_text())["template"]
+    template = (conf_dir() / "help.txt").read_text()
     for group in [*OPTIONS, "debug"]:
         line = next(line for line in template.splitlines() if line.split()[:1] == [group])
         assert all(option in line.replace("*", "") for option in options_of(group)), group
-    chosen = [item for item in yaml.safe_load((conf_dir() / "config.yaml").read_text())["defaults"] if isinstance(item, dict)]
-    for item in chosen:
+    defaults = yaml.safe_load((conf_dir() / "config.yaml").read_text())["defaults"]
+    for item in (item for item in defaults if isinstance(item, dict)):
         for group, option in item.items():
             if group in OPTIONS:
                 assert f"{option}*" in template, group

@@ -17,7 +17,9 @@ COLOUR = Question("colour", "choice", "what colour is it?", "red", ("red", "a ve
 MOVES = Question("motion_direction", "yes_no", "does it move left?", "yes", ("yes", "no"))
 
 
-def sample(*questions: Question, caption: str | None = None, name: str = "a", frames: int = 3, **truth: str) -> ClipSample:
+def sample(
+    *questions: Question, caption: str | None = None, name: str = "a", frames: int = 3, **truth: str
+) -> ClipSample:
     clip = Clip(id=name, path=Path(name), caption=caption, questions=questions, attributes=truth)
     pixels = torch.randint(0, 256, (frames, 3, 64, 64), dtype=torch.uint8)
     return ClipSample(pixels, torch.arange(float(frames)), 0, clip, 0, ())
@@ -47,7 +49,8 @@ def test_the_choice_is_the_likeliest_answer(model: VideoLanguageModel, alignment
             for choice in question.choices:
                 chat = model.mllm.chat.encode([(question.text, choice)], num_video_tokens=tokens)
                 ids = torch.tensor([chat.ids])
-                embeddings = model.mllm.embed(ids, model.projector(video.tokens[row : row + 1]), video.mask[row : row + 1])
+                projected = model.projector(video.tokens[row : row + 1])
+                embeddings = model.mllm.embed(ids, projected, video.mask[row : row + 1])
                 logits = model.mllm.model(inputs_embeds=embeddings).logits[0].log_softmax(-1)
                 scores.append(sum(float(logits[i - 1, label]) for i, label in enumerate(chat.labels) if label >= 0))
             assert answer == question.choices[scores.index(max(scores))]

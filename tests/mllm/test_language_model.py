@@ -39,7 +39,8 @@ def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguage
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_changes_nothing(mllm: TinyLanguageModel, side: str) -> None:
-    chats = [mllm.chat.encode([(text, "yes")], num_video_tokens=0) for text in ("a", "a much longer question than that")]
+    questions = ("a", "a much longer question than that")
+    chats = [mllm.chat.encode([(text, "yes")], num_video_tokens=0) for text in questions]
     with torch.no_grad():
         together = stack_text(chats, pad_id=mllm.chat.pad_id, side=side)
         embeddings = mllm.model.get_input_embeddings()(together.ids)
@@ -52,7 +53,8 @@ def test_padding_changes_nothing(mllm: TinyLanguageModel, side: str) -> None:
 
 
 def test_generation_is_greedy_and_the_same_alone_and_in_a_batch(mllm: TinyLanguageModel) -> None:
-    prompts = [mllm.chat.encode_prompt(text, num_video_tokens=0) for text in ("what?", "which way does the object move?")]
+    questions = ("what?", "which way does the object move?")
+    prompts = [mllm.chat.encode_prompt(text, num_video_tokens=0) for text in questions]
 
     def generate(rows: list[list[int]]) -> list[str]:
         text = stack_text([EncodedChat(row, row) for row in rows], pad_id=mllm.chat.pad_id, side="left")

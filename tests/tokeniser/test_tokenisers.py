@@ -157,14 +157,18 @@ def test_gradient_reaches_all_that_is_trained(pooling) -> None:
 
 def test_frozen_half_is_apart_from_the_trained_half(video: Tensor) -> None:
     tokeniser = VTokTokeniser(Recorder(), token_dim=5)
-    planned = PlannedFrames(video[:, ::6], torch.zeros(2, dtype=torch.long), torch.ones(2, 5, dtype=torch.bool), torch.zeros(2, 5))
+    planned = PlannedFrames(
+        video[:, ::6], torch.zeros(2, dtype=torch.long), torch.ones(2, 5, dtype=torch.bool), torch.zeros(2, 5)
+    )
     pooled = tokeniser.extract(planned)
     assert not any(tensor.requires_grad for tensor in pooled.values())
     torch.testing.assert_close(tokeniser.project(pooled, planned).tokens, tokeniser(video))
 
 
 def test_shapes_of_the_paper_with_clip(tmp_path) -> None:
-    small = CLIPVisionConfig(hidden_size=1024, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=336, patch_size=14)
+    small = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=336, patch_size=14
+    )
     CLIPVisionModel(small).save_pretrained(tmp_path)
     tokeniser = VTokTokeniser(ClipBackbone(weights=str(tmp_path)), grid_size=4, stride=6)
     assert tokeniser(torch.randn(1, 30, 3, 336, 336)).shape == (1, 20, 1024)

@@ -52,7 +52,8 @@ def test_a_clip_that_has_nothing_else_is_asked_all_the_same() -> None:
 def sample(frames: int, name: str, epoch: int = 0) -> ClipSample:
     clip = Clip(name, Path(f"{name}.mp4"), "a caption", CHOICES + YES_NO)
     bad = (("broken.mp4", "it is empty"),) if name == "b" else ()
-    return ClipSample(torch.full((frames, 3, 8, 8), 7, dtype=torch.uint8), torch.arange(float(frames)), 0, clip, epoch, bad)
+    pixels = torch.full((frames, 3, 8, 8), 7, dtype=torch.uint8)
+    return ClipSample(pixels, torch.arange(float(frames)), 0, clip, epoch, bad)
 
 
 def test_a_batch_has_a_place_for_every_video_token() -> None:
@@ -81,7 +82,8 @@ def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:
 
 def test_an_error_is_handed_on() -> None:
     error = UserError("all clips are broken")
-    assert Collate(ChatTokeniser(byte_level_tokenizer()), StridePlanner(6), None, 1.0, 0)([sample(2, "a"), error]) is error
+    collate = Collate(ChatTokeniser(byte_level_tokenizer()), StridePlanner(6), None, 1.0, 0)
+    assert collate([sample(2, "a"), error]) is error
 
 
 def test_stacking_keeps_frames_bytes() -> None:

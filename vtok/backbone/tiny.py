@@ -44,7 +44,7 @@ class TinyBackbone(Backbone):
             *convolution(2 * width, 2 * width, stride=2),
             nn.Conv2d(2 * width, feature_dim, kernel_size=3, padding=1),
         )
-        self.layers.to(memory_format=torch.channels_last)
+        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.set_frozen(frozen)
 
     def feature_map(self, images: Tensor) -> Tensor:

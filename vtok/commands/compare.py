@@ -26,7 +26,7 @@ def compare(runs: Path | Sequence[Path], *, metrics: Sequence[str] = (), out: Pa
 def compare_from_command_line(
     *, sweep: str | None, runs: list[str], metrics: list[str], out: str | None, outputs: str
 ) -> Comparison:
-    """`compare` on what was typed: a sweep's folder, "latest" for the newest sweep below `outputs`, or a list of runs."""
+    """`compare` on what was typed: a sweep's folder, "latest" (the newest sweep below `outputs`), or a list of runs."""
     target = Path(out) if out else None
     if (sweep is None) == (not runs):
         raise UserError("vtok compare needs one of sweep=latest, sweep=DIR and runs=[A,B].")

@@ -18,7 +18,9 @@ from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 
 def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[Path, DictConfig, VideoLanguageModel]:
-    """A run's folder, its configuration with `overrides`, and its model with the newest checkpoint's weights, to be used as it is.
+    """A run's folder, its configuration with `overrides`, and its model with the newest checkpoint's weights.
+
+    The model is to be used as it is.
 
     Raises:
         UserError: there is no such run, it has no checkpoint, or an override does not fit.

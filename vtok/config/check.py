@@ -1,20 +1,21 @@
 """What Hydra and the schemas cannot see: extra keys, foreign targets, and values that do not fit each other.
 
-Runs in milliseconds, before torch is loaded. Every rule reads the composed configuration and raises a UserError that names the
-key, the value and what is allowed.
+Runs in milliseconds, before torch is loaded. Every rule reads the composed configuration and raises a UserError that
+names the key, the value and what is allowed.
 """
 
 import inspect
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.config.compose import one_of
 from vtok.config.schemas import OPTIONS, Config
 from vtok.errors import UserError
-from vtok.plan import KeyFramePlanner, StridePlanner
+from vtok.plan import StridePlanner
 
 ROOM_FOR_TEXT = 32
 CHOICES = {
@@ -77,7 +78,8 @@ def check_groups(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if value is not None and not isinstance(value, DictConfig):
             raise UserError(
-                f"{key}={value}: an option of a group is chosen by {group}=OPTION. {one_of(str(value), list(OPTIONS[group]))}"
+                f"{key}={value}: an option of a group is chosen by {group}=OPTION. "
+                f"{one_of(str(value), list(OPTIONS[group]))}"
             )
 
 
@@ -125,11 +127,12 @@ def check_ranges(config: DictConfig) -> None:
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
     weights = OmegaConf.select(config, "backbone.weights")
-    if weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors"))):
-        if not Path(weights).expanduser().exists():
-            raise UserError(
-                f"backbone.weights={weights}: nothing is there. Allowed are a local path, a hub id, or null for random weights."
-            )
+    is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
+    if is_path and not Path(weights).expanduser().exists():
+        raise UserError(
+            f"backbone.weights={weights}: nothing is there. "
+            "Allowed are a local path, a hub id, or null for random weights."
+        )
 
 
 def check_frames(config: DictConfig) -> None:
@@ -139,7 +142,8 @@ def check_frames(config: DictConfig) -> None:
     longest = max(1, num_frames - 1)
     if stride is not None and stride > longest:
         raise UserError(
-            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames, so that allowed are 1 to {longest}."
+            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames, "
+            f"so that allowed are 1 to {longest}."
         )
     if (planner := planner_of(config)) is not None:
         planner.plan(num_frames)
@@ -150,7 +154,8 @@ def check_grid(config: DictConfig) -> None:
     side, grid = feature_size(config), OmegaConf.select(config, "tokeniser.grid_size")
     if side is not None and grid is not None and grid > side:
         raise UserError(
-            f"tokeniser.grid_size={grid}: the feature map of this backbone is {side} x {side}, so that allowed are 1 to {side}."
+            f"tokeniser.grid_size={grid}: the feature map of this backbone is {side} x {side}, "
+            f"so that allowed are 1 to {side}."
         )
 
 
@@ -163,7 +168,8 @@ def check_context(config: DictConfig) -> None:
     if tokens + ROOM_FOR_TEXT > context:
         raise UserError(
             f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {ROOM_FOR_TEXT} more; "
-            f"say mllm.context_length={tokens + ROOM_FOR_TEXT} or more, a larger tokeniser.stride or a smaller tokeniser.grid_size."
+            f"say mllm.context_length={tokens + ROOM_FOR_TEXT} or more, "
+            "a larger tokeniser.stride or a smaller tokeniser.grid_size."
         )
 
 
@@ -178,31 +184,29 @@ def check_folder(config: DictConfig) -> None:
         raise UserError(f"data.root={config.data.root}: this is a file; allowed is a folder of clips.")
     if next(root.rglob("*"), None) is None:
         raise UserError(
-            f"data.root={config.data.root}: the folder is empty; allowed are video files with a .txt or .json beside them, "
-            "sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl or .csv."
+            f"data.root={config.data.root}: the folder is empty; allowed are video files with a .txt or .json "
+            "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl or .csv."
         )
 
 
 def nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Every mapping below `config` with its full key; references to other nodes are left out."""
     for key in config:
-        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):  # type: ignore[arg-type]
             continue
         value = config[key]
         if isinstance(value, DictConfig):
-            path = f"{prefix}{key}"
+            path = prefix + str(key)
             yield path, value
             yield from nodes(value, f"{path}.")
 
 
 def refuse_extra(node: DictConfig, path: str, known: set[str]) -> None:
-    for key in node:
+    for key in map(str, node):
         if key not in known:
             names = sorted(name for name in known if not name.startswith("_"))
             where = f" of {path}" if path else ""
-            raise UserError(
-                f"{path + '.' if path else ''}{key}: there is no such key{where}. {one_of(str(key), names)}"
-            )
+            raise UserError(f"{path + '.' if path else ''}{key}: there is no such key{where}. {one_of(key, names)}")
 
 
 def signature_keys(config: DictConfig, target: str) -> set[str]:
@@ -213,34 +217,23 @@ def signature_keys(config: DictConfig, target: str) -> set[str]:
     try:
         parameters = inspect.signature(get_object(target)).parameters
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"_target_={target}: it cannot be imported ({error}).") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"_target_={target}: it cannot be imported ({reason}).") from error
     return {*parameters, "_target_", "_partial_", "_recursive_", "_convert_"}
 
 
 def planner_of(config: DictConfig) -> StridePlanner | None:
-    """The frame plan of the tokenisers that are built in; None for the user's own."""
-    tokeniser = config.tokeniser
-    cells = int(OmegaConf.select(tokeniser, "grid_size") or 0) ** 2
-    stride, key_frame = OmegaConf.select(tokeniser, "stride"), OmegaConf.select(tokeniser, "key_frame")
-    match str(tokeniser.get("_target_")).rpartition(".")[2]:
-        case "VTokTokeniser":
-            return StridePlanner(stride, key_frame, key_tokens=cells, frame_tokens=1)
-        case "FrameSamplingTokeniser":
-            return StridePlanner(stride, key_tokens=cells, frame_tokens=cells)
-        case "KeyFrameTokeniser":
-            return KeyFramePlanner(stride, key_frame, key_tokens=cells)
-    return None
+    """The tokeniser's frame plan, where its schema knows it."""
+    tokeniser = described(config.tokeniser)
+    return tokeniser.planner() if hasattr(tokeniser, "planner") else None
 
 
 def feature_size(config: DictConfig) -> int | None:
-    """The side of the backbone's feature map, where it is known before anything is loaded."""
-    backbone = config.backbone
-    match str(backbone.get("_target_")).rpartition(".")[2]:
-        case "TinyBackbone":
-            return int(backbone.image_size) // 8
-        case "Vgg19Backbone":
-            block = str(backbone.layer)[4:5]
-            return int(backbone.image_size) // 2 ** (int(block) - 1) if block.isdigit() else None
-        case "ClipBackbone" if backbone.weights in (None, "openai/clip-vit-large-patch14-336"):
-            return int(backbone.image_size) // 14
-    return None
+    """The side of the backbone's feature map, where its schema knows it before anything is loaded."""
+    backbone = described(config.backbone)
+    return backbone.feature_size() if hasattr(backbone, "feature_size") else None
+
+
+def described(node: DictConfig) -> Any:
+    """A component's settings as its schema; None for a component without one."""
+    return OmegaConf.to_object(node) if is_dataclass(OmegaConf.get_type(node)) else None

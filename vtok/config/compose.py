@@ -29,7 +29,10 @@ WRONG_TYPES = {
 
 
 class ExperimentsSearchPath(SearchPathPlugin):
-    """Puts experiments/ (recipe, sweep) on Hydra's search path by its absolute path: a relative one would mean the working directory."""
+    """Puts experiments/ (recipe, sweep) on Hydra's search path by its absolute path.
+
+    A relative one would mean the working directory.
+    """
 
     def manipulate_search_path(self, search_path) -> None:
         search_path.append("vtok", f"file://{experiments_dir()}")
@@ -75,7 +78,9 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     key = getattr(cause, "full_key", None) or ""
     text = str(cause).splitlines()[0] if str(cause) else message
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
-        return f"{key}: there is no such key. {one_of(key, keys_beside(key, getattr(cause, 'object_type', None)))}"
+        return (
+            f"{key}: there is no such key. {one_of(key, keys_beside(key, getattr(cause, 'object_type', None)))}".strip()
+        )
     if "Missing mandatory value" in str(cause):
         return f"{key} has no value yet: say {key}=VALUE."
     if key:
@@ -89,7 +94,7 @@ def one_of(given: str, allowed: Sequence[str]) -> str:
     """ "Did you mean this? Allowed are those." """
     near = get_close_matches(given, allowed, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}? " if near else ""
-    return f"{hint}Allowed: {', '.join(allowed)}."
+    return f"{hint}Allowed: {', '.join(allowed)}." if allowed else ""
 
 
 def options_of(group: str) -> list[str]:

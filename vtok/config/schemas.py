@@ -1,13 +1,19 @@
 """One dataclass an option: the keys it has, their types and defaults. The YAML of the option says what they mean.
 
-Nothing heavy is imported here, so that a mistake is told before torch is loaded. A test holds every schema against its
-target's signature.
+A tokeniser's schema gives its frame plan too, and a backbone's the side of its feature map where that is known, for the
+checks. Nothing heavy is imported here, so that a mistake is told before torch is loaded. Tests hold every schema against
+its target.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
+
+from vtok.plan import KeyFramePlanner, StridePlanner
+
+CLIP_L_336 = "openai/clip-vit-large-patch14-336"
 
 
 @dataclass
@@ -18,16 +24,23 @@ class TinyBackbone:
     width: int = 32
     frozen: bool = False
 
+    def feature_size(self) -> int | None:
+        return self.image_size // 8
+
 
 @dataclass
 class ClipBackbone:
     _target_: str = "vtok.backbone.ClipBackbone"
-    weights: str | None = "openai/clip-vit-large-patch14-336"
+    weights: str | None = CLIP_L_336
     revision: str | None = None
     layer: int = -1
     image_size: int = 336
     dtype: str = "float32"
     frozen: bool = True
+
+    def feature_size(self) -> int | None:
+        """Known of the default and of random weights; others bring their own sizes."""
+        return self.image_size // 14 if self.weights in (None, CLIP_L_336) else None
 
 
 @dataclass
@@ -37,6 +50,11 @@ class Vgg19Backbone:
     layer: str = "conv4_4"
     image_size: int = 224
     frozen: bool = True
+
+    def feature_size(self) -> int | None:
+        """Each block but the first works at half the side of the one before; its pool halves once more."""
+        named = re.fullmatch(r"(conv|relu|pool)([1-5])(_[1-4])?", self.layer)
+        return self.image_size // 2 ** (int(named[2]) - 1 + (named[1] == "pool")) if named else None
 
 
 @dataclass
@@ -50,6 +68,9 @@ class VTokTokeniser:
     motion_pooling: Any = MISSING
     residual_scale: float = 1.0
 
+    def planner(self) -> StridePlanner:
+        return StridePlanner(self.stride, self.key_frame, key_tokens=self.grid_size**2, frame_tokens=1)
+
 
 @dataclass
 class FrameSamplingTokeniser:
@@ -58,6 +79,9 @@ class FrameSamplingTokeniser:
     grid_size: int = 2
     stride: int = 6
     token_dim: int | None = None
+
+    def planner(self) -> StridePlanner:
+        return StridePlanner(self.stride, key_tokens=self.grid_size**2, frame_tokens=self.grid_size**2)
 
 
 @dataclass
@@ -68,6 +92,9 @@ class KeyFrameTokeniser:
     stride: int = 6
     token_dim: int | None = None
     key_frame: Any = "first"
+
+    def planner(self) -> StridePlanner:
+        return KeyFramePlanner(self.stride, self.key_frame, key_tokens=self.grid_size**2)
 
 
 @dataclass
@@ -240,7 +267,11 @@ class Config:
 
 OPTIONS: dict[str, dict[str, type]] = {
     "backbone": {"tiny": TinyBackbone, "clip": ClipBackbone, "vgg19": Vgg19Backbone},
-    "tokeniser": {"vtok": VTokTokeniser, "frame_sampling": FrameSamplingTokeniser, "key_frame": KeyFrameTokeniser},
+    "tokeniser": {
+        "vtok": VTokTokeniser,
+        "frame_sampling": FrameSamplingTokeniser,
+        "key_frame": KeyFrameTokeniser,
+    },
     "tokeniser/motion_pooling": {"mean": MeanPooling, "grid": GridPooling, "attention": AttentionPooling},
     "mllm": {"tiny": TinyLanguageModel},
     "decoder": {"none": NoDecoder},

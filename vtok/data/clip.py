@@ -9,8 +9,8 @@ from typing import Literal
 class Question:
     """A question about a clip with its true answer.
 
-    `kind` is "choice" (the answer is one of `choices`), "yes_no" (choices are ("yes", "no")) or "open" (no choices: used
-    for training, not for multiple-choice evaluation). `category` is the skill it asks for, for example "colour".
+    `kind` is "choice" (the answer is one of `choices`), "yes_no" (choices are ("yes", "no")) or "open" (no choices:
+    used for training, not for multiple-choice evaluation). `category` is the skill it asks for, for example "colour".
     """
 
     category: str
@@ -24,8 +24,8 @@ class Question:
 class Clip:
     """One clip: a video file or a folder of frames, and what is known of it.
 
-    `id` is unique within its data set and stable between runs. `start` and `end` are seconds in the file; `end` None means
-    to the end of the file. `attributes` holds the truth by category where the data set knows it (for example
+    `id` is unique within its data set and stable between runs. `start` and `end` are seconds in the file; `end` None
+    means to the end of the file. `attributes` holds the truth by category where the data set knows it (for example
     {"colour": "red"}), to score free-form captions.
     """
 

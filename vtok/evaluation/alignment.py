@@ -1,7 +1,8 @@
-"""`alignment`: does the model's text agree with the video? In the spirit of TV-Align (VTok, section 4), not that benchmark.
+"""`alignment`: does the model's text agree with the video?
 
-Three measures on held-out clips, each by category: multiple choice (the choice with the greatest likelihood as the answer), yes
-or no (the same with two choices), and captions (written freely, then searched for the true attribute).
+In the spirit of TV-Align (VTok, section 4), not that benchmark. Three measures on held-out clips, each by category:
+multiple choice (the choice with the greatest likelihood as the answer), yes or no (the same with two choices), and
+captions (written freely, then searched for the true attribute).
 """
 
 import re
@@ -42,7 +43,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Example:
-    """One answered clip, for a contact sheet: its frames (K, 3, H, W) and (question, answer, truth) of each question."""
+    """One answered clip for a contact sheet: its frames (K, 3, H, W) and (question, answer, truth) of each question."""
 
     frames: Tensor
     answers: list[tuple[str, str, str]]
@@ -50,7 +51,7 @@ class Example:
 
 @dataclass
 class Evaluation:
-    """The result: tallies by (measure, category), the first clips with their answers, and the (path, reason) of broken clips."""
+    """The result: tallies by (measure, category), the first clips with answers, and (path, reason) of broken clips."""
 
     tallies: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
     examples: list[Example] = field(default_factory=list)
@@ -58,7 +59,10 @@ class Evaluation:
     bad: list[tuple[str, str]] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures: `alignment/colour` and the like, with `_low`, `_high` (95 %), `_chance` and `_questions` beside each."""
+        """Flat figures: `alignment/colour` and the like.
+
+        Beside each there are `_low` and `_high` (95 %), `_chance` and `_questions`.
+        """
         figures: dict[str, float] = {"evaluation/clips": float(self.clips)}
         for (measure, category), tally in sorted(self.tallies.items()):
             name = f"{PREFIX[measure]}/{category}"

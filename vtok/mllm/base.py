@@ -1,5 +1,7 @@
 """A causal language model that reads video tokens among its text tokens."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -21,7 +23,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.model = model
         self.chat = chat
-        self.width = int(model.get_input_embeddings().weight.shape[1])
+        self.width = int(cast(Tensor, model.get_input_embeddings().weight).shape[1])
         self.context_length = int(model.config.max_position_embeddings)
 
     def embed(self, ids: Tensor, video: Tensor, video_mask: Tensor) -> Tensor:
@@ -52,7 +54,9 @@ class LanguageModel(nn.Module):
         return output.last_hidden_state
 
     def answer_logprobs(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        """Log-probability (B, N - 1) of each next token that is a label, 0 elsewhere; logits are made only where needed.
+        """Log-probability (B, N - 1) of each next token that is a label, 0 elsewhere.
+
+        Logits are made only where needed.
 
         Args:
             hidden: (B, N, D) last hidden states.
@@ -68,7 +72,8 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def generate(self, embeddings: Tensor, attention_mask: Tensor, *, max_new_tokens: int) -> list[str]:
         """The likeliest continuation, greedily, of each row of embeddings (B, N, D), padded on the left."""
-        ids = self.model.generate(
+        # A PreTrainedModel is not typed as one that generates: only its subclasses are.
+        ids = self.model.generate(  # type: ignore[operator]
             inputs_embeds=embeddings,
             attention_mask=attention_mask.long(),
             max_new_tokens=max_new_tokens,

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from vtok.errors import UserError
 
@@ -12,7 +13,10 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class EncodedChat:
-    """Token ids of a conversation and, of the same length, the labels: the id where an answer is to be predicted, else IGNORED."""
+    """Token ids of a conversation and its labels, of the same length.
+
+    A label is the id where an answer is to be predicted, else IGNORED.
+    """
 
     ids: list[int]
     labels: list[int]
@@ -38,9 +42,9 @@ class ChatTokeniser:
         self.tokenizer = tokenizer
         self.video_token = video_token
         video_id = tokenizer.convert_tokens_to_ids(video_token)
-        if video_id is None or video_id == tokenizer.unk_token_id:
+        if not isinstance(video_id, int) or video_id == tokenizer.unk_token_id:
             raise UserError(f"the language model's tokenizer has no token {video_token}.")
-        self.video_id = int(video_id)
+        self.video_id = video_id
 
     @property
     def pad_id(self) -> int:
@@ -63,6 +67,7 @@ class ChatTokeniser:
         encoded = self.tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
+        encoded = cast(BatchEncoding, encoded)
         ids, answers = encoded["input_ids"], encoded["assistant_masks"]
         return EncodedChat(ids, [token if answer else IGNORED for token, answer in zip(ids, answers, strict=True)])
 
@@ -73,10 +78,10 @@ class ChatTokeniser:
         encoded = self.tokenizer.apply_chat_template(
             messages, tokenize=True, return_dict=True, add_generation_prompt=True
         )
-        return encoded["input_ids"]
+        return cast(BatchEncoding, encoded)["input_ids"]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    def decode(self, ids: list[int]) -> str:
+        return cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _plain(self, text: str) -> str:
         """The text without anything that the tokenizer would read as a special token: captions come from strangers."""

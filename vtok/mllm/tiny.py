@@ -50,7 +50,10 @@ class TinyLanguageModel(LanguageModel):
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE whose merges come from a fixed list of words: no file is read, and every text can be written with it."""
+    """A byte-level BPE whose merges come from a fixed list of words.
+
+    No file is read, and every text can be written with it.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -59,8 +59,8 @@ class VideoTokens:
 class Tokeniser(nn.Module, ABC):
     """Turns clips into tokens of width `token_dim`.
 
-    A subclass gives a planner and two halves: `extract` (all that depends on the frozen backbone alone, so that it can be computed
-    once and kept) and `project` (all that is trained).
+    A subclass gives a planner and two halves: `extract` (all that depends on the frozen backbone alone, so that it can
+    be computed once and kept) and `project` (all that is trained).
     """
 
     def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:

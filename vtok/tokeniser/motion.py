@@ -47,8 +47,8 @@ class GridPooling(MotionPooling):
 class AttentionPooling(MotionPooling):
     """A learned weight for each place of the residual map, from the residual itself and the place.
 
-    The score of a place is linear in its residual, plus a learned bias a place of a size x size map that is stretched to the
-    features' map. At the start all weights are equal, so training begins with mean pooling.
+    The score of a place is linear in its residual, plus a learned bias a place of a size x size map that is stretched
+    to the features' map. At the start all weights are equal, so training begins with mean pooling.
     """
 
     def __init__(self, feature_dim: int, *, size: int = 8) -> None:

@@ -54,10 +54,10 @@ class VTokTokeniser(Tokeniser):
         stride: clip frames between two sampled frames.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         key_frame: "first" (the paper's), "middle", "medoid", "sharpest" or a clip-frame index; overridable in the call.
-        motion_pooling: how a residual map becomes one vector: a MotionPooling class, or anything that makes one of the number
-            of feature channels. The paper's is the mean.
-        residual_scale: factor on pooled residuals before g_phi. Most of a frame does not change, so the mean of what does is
-            small beside the key frame's features and is learned late; the paper has none (1).
+        motion_pooling: how a residual map becomes one vector: a MotionPooling class, or anything that makes one of the
+            number of feature channels. The paper's is the mean.
+        residual_scale: factor on pooled residuals before g_phi. Most of a frame does not change, so the mean of what
+            does is small beside the key frame's features and is learned late; the paper has none (1).
 
     Raises:
         UserError: a stride below 1, no such key frame, or a grid larger than the feature map.

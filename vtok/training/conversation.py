@@ -22,8 +22,8 @@ def training_turns(
 ) -> list[tuple[str, str]]:
     """Turns of (question, answer): the clip's questions in a random order, then its caption; or the caption alone.
 
-    The caption comes last because it holds the answers to the questions, and now and then alone because that is how it is
-    asked for when the model is used.
+    The caption comes last because it holds the answers to the questions, and now and then alone because that is how it
+    is asked for when the model is used.
 
     Args:
         clip: the clip.
@@ -43,7 +43,10 @@ def training_turns(
 
 
 class Guarded(Dataset[ClipSample | UserError]):
-    """A data set whose mistakes are values: raised in a process that decodes, they would arrive wrapped in its traceback."""
+    """A data set whose mistakes are values.
+
+    Raised in a process that decodes, they would arrive wrapped in its traceback.
+    """
 
     def __init__(self, clips: ClipDataset) -> None:
         self.clips = clips

@@ -8,9 +8,9 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While the context is open, the first SIGINT or SIGTERM is only noted in `signal`; a second SIGINT interrupts at once.
+    """While the context is open, the first SIGINT or SIGTERM is only noted in `signal`.
 
-    Outside the main thread, where Python allows no handlers, nothing is caught.
+    A second SIGINT interrupts at once. Outside the main thread, where Python allows no handlers, nothing is caught.
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,10 @@ class NoProfile:
 
 @contextmanager
 def profiler(steps: int, run_dir: Path) -> Iterator[NoProfile | profile]:
-    """Trace `steps` steps after the first few into run_dir/profile: a Chrome trace, and a table of the costliest operators."""
+    """Trace `steps` steps after the first few into run_dir/profile.
+
+    It is a Chrome trace, and a table of the costliest operators.
+    """
     if steps == 0:
         yield NoProfile()
         return

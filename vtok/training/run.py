@@ -1,8 +1,6 @@
 """A whole run: from a configuration to a run folder with a trained model and its figures."""
 
 import logging
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,25 +19,22 @@ from vtok.data import BadFiles, Clip, DataSource, EpochSampler
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Evaluation, heldout_loader
 from vtok.model import VideoLanguageModel
-from vtok.runs import open_run, read_status, write_status, write_summary
+from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
-from vtok.tracking.contact import Text, contact_sheet
 from vtok.training.checkpoint import digest, latest_checkpoint, load_training, trained_weights
 from vtok.training.conversation import Collate, Guarded
+from vtok.training.report import SHEET, SHEET_CLIPS, describe_run, peak_memory_mb, tell, write_sheet
 from vtok.training.resume import run_to_resume
 from vtok.training.trainer import Progress, Trainer
 
 log = logging.getLogger("vtok")
-
-SHEET = "held_out.png"
-SHEET_CLIPS = 12
 
 
 class Stopped(Exception):
     """The run was told to stop, saved, and can be resumed. `signal` is the signal's number."""
 
     def __init__(self, run_dir: Path, signal: int) -> None:
-        super().__init__(f"stopped by signal {signal}; go on with resume={run_dir}")
+        super().__init__(f"stopped by signal {signal} and saved; go on with resume={shown(run_dir)}")
         self.signal = signal
 
 
@@ -98,7 +93,7 @@ def train(
             known_run,
         )
         write_status(run_dir, "running", tracker.run_id)
-        figures = describe_run(config, model, source, clips)
+        figures = describe_run(model, source, clips)
         bad_files = BadFiles()
         bad_files.add(source.bad.items())
         progress = run_training(
@@ -128,7 +123,7 @@ def train(
             if (run_dir / file).exists():
                 tracker.artifact(run_dir / file, "")
         write_status(run_dir, "finished", tracker.run_id)
-        report(result, figures, run_dir, tracker)
+        tell(result, figures, run_dir, tracker)
     return figures
 
 
@@ -190,9 +185,7 @@ def training_batches(
     loader = DataLoader(
         Guarded(build_dataset(source, clips, planner, seed=config.seed, replace_bad=True)),
         batch_size=source.batch_size,
-        sampler=EpochSampler(
-            len(clips), seed=config.seed, start=first_step * trainer.accumulate * source.batch_size
-        ),
+        sampler=EpochSampler(len(clips), seed=config.seed, start=first_step * trainer.accumulate * source.batch_size),
         num_workers=source.num_workers,
         collate_fn=Collate(model.mllm.chat, planner, trainer.questions_per_clip, trainer.yes_no_share, config.seed),
         # Its own, so that making a loader draws nothing from the run's random numbers.
@@ -216,65 +209,6 @@ def evaluate_heldout(
     result = alignment(model, loader, examples=SHEET_CLIPS)
     bad_files.add(result.bad)
     return result
-
-
-def describe_run(
-    config: DictConfig, model: VideoLanguageModel, source: DataSource, clips: dict[str, list[Clip]]
-) -> dict[str, Any]:
-    """What is known before the first step: sizes, told to the user too."""
-    planner = model.tokeniser.planner
-    tokens = planner.num_tokens(planner.max_frames(source.num_frames))
-    parts = {
-        "backbone": model.tokeniser.backbone,
-        "mllm": model.mllm,
-        "projector": model.projector,
-        "decoder": model.decoder,
-    }
-    counts = {f"parameters/{name}": sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    counts["parameters/tokeniser"] = (
-        sum(p.numel() for p in model.tokeniser.parameters()) - counts["parameters/backbone"]
-    )
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    log.info(
-        "%s on %s: %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
-        type(model.tokeniser).__name__, type(source).__name__, len(clips["train"]), len(clips["heldout"]),
-        tokens, source.num_frames, f"{trained:,}", f"{frozen:,}",
-    )  # fmt: skip
-    return counts | {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
-
-
-def write_sheet(result: Evaluation, path: Path) -> None:
-    """The contact sheet: held-out clips as the tokeniser saw them, with question, answer and truth."""
-    if not result.examples:
-        return
-    lines = [
-        [
-            Text(f"{question} {answer}", "right")
-            if answer == truth
-            else Text(f"{question} {answer} (truth: {truth})", "wrong")
-            for question, answer, truth in example.answers
-        ]
-        for example in result.examples
-    ]
-    contact_sheet([example.frames for example in result.examples], lines, path)
-
-
-def report(result: Evaluation, figures: dict[str, Any], run_dir: Path, tracker: Tracker) -> None:
-    log.info("\n%s\n", result.table())
-    if figures["data/bad_files"]:
-        log.info(
-            "%d broken files were left out; their names are in %s", figures["data/bad_files"], run_dir / "train.log"
-        )
-    log.info(
-        "%d steps, %.2f s a step, %.0f s in all, %.0f MB of memory at most",
-        figures["steps"], figures["seconds_per_step"], figures["seconds"], figures["peak_memory_mb"],
-    )  # fmt: skip
-    log.info("run folder:   %s", run_dir)
-    log.info("held out:     %s", run_dir / SHEET)
-    for line in tracker.describe():
-        log.info("%s", line)
-    log.info('try:          vtok describe run=%s video=FILE prompt="describe the video."', run_dir)
 
 
 @contextmanager
@@ -310,9 +244,3 @@ def run_name(overrides: list[str]) -> str | None:
     """The overrides that say what a run is about; None, so that MLflow makes one up, where there are none."""
     told = [item for item in overrides if not item.startswith(("hydra", "outputs", "tracking", "resume"))]
     return " ".join(told)[:200] or None
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has held, in MB; macOS counts in bytes, Linux in kilobytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 2**20 if sys.platform == "darwin" else most / 2**10

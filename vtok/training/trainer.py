@@ -173,7 +173,8 @@ class Trainer:
         if not (math.isfinite(total["loss"]) and math.isfinite(norm)):
             raise UserError(
                 f"step {step + 1}: the loss is {total['loss']} and its gradient's norm {norm}. "
-                "No step was taken; lower optimiser.lr, lengthen scheduler.num_warmup_steps, or resume from the last checkpoint."
+                "No step was taken; lower optimiser.lr, lengthen scheduler.num_warmup_steps, "
+                "or resume from the last checkpoint."
             )
         optimiser.step()
         optimiser.zero_grad()

@@ -62,7 +62,11 @@ def test_the_start_tells_nothing_of_the_direction() -> None:
 
 
 def test_all_categories_occur_and_truths_are_balanced() -> None:
-    asked = [question for index, scene in enumerate(scenes(2000)) for question in questions(scene, np.random.default_rng(index))]
+    asked = [
+        question
+        for index, scene in enumerate(scenes(2000))
+        for question in questions(scene, np.random.default_rng(index))
+    ]
     kinds = Counter((question.kind, question.category) for question in asked)
     categories = {"object", "colour", "motion_direction", "speed", "count", "camera", "order"}
     assert {category for kind, category in kinds if kind == "choice"} == categories
@@ -96,8 +100,8 @@ def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
 
 
 def make_source(tmp_path: Path, **changes: object) -> ShapesData:
-    settings: dict = {"root": str(tmp_path), "size": 64, "train_clips": 6, "heldout_clips": 3, "num_frames": 10} | changes
-    return ShapesData(**settings)
+    settings: dict = {"root": str(tmp_path), "size": 64, "train_clips": 6, "heldout_clips": 3, "num_frames": 10}
+    return ShapesData(**(settings | changes))
 
 
 def test_splits_share_no_clip_and_files_are_made_once(tmp_path: Path) -> None:

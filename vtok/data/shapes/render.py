@@ -74,7 +74,10 @@ def _position(thing: Thing, progress: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _signed_distance(kind: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
-    """Distance to the outline, negative inside (the usual signed distance functions; the triangle's and the cross's are bounds)."""
+    """Distance to the outline, negative inside.
+
+    The usual signed distance functions; the triangle's and the cross's are bounds.
+    """
     if kind == "circle":
         return np.hypot(dx, dy) - radius
     if kind == "square":

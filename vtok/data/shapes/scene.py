@@ -25,8 +25,8 @@ LEVELS = ("easy", "hard")
 class Thing:
     """A coloured shape.
 
-    It starts at `start` and carries out `moves` (direction names) one after the other, each over `distance` and an equal
-    part of the clip.
+    It starts at `start` and carries out `moves` (direction names) one after the other, each over `distance` and an
+    equal part of the clip.
     """
 
     kind: str
@@ -57,9 +57,9 @@ class Scene:
 def sample_scene(rng: np.random.Generator, level: str) -> Scene:
     """A scene of the given level ("easy" or "hard").
 
-    Easy: one skill a clip (a thing that moves; one that turns; several that stand still; a camera that moves past one) on
-    a plain background. Hard: textured and coloured backgrounds, smaller things, a second thing that moves on its own, and
-    things that move while the camera does.
+    Easy: one skill a clip (a thing that moves; one that turns; several that stand still; a camera that moves past one)
+    on a plain background. Hard: textured and coloured backgrounds, smaller things, a second thing that moves on its
+    own, and things that move while the camera does.
 
     No start position tells anything of the move that follows: it is drawn before the direction and from the same range.
     """
@@ -67,7 +67,7 @@ def sample_scene(rng: np.random.Generator, level: str) -> Scene:
     family = str(rng.choice(["motion", "order", "count", "camera"], p=[0.5, 0.15, 0.15, 0.2]))
     hard = level == "hard"
     texture = float(rng.uniform(0.15, 0.35)) if hard or family == "camera" else 0.0
-    background = tuple(int(v) for v in rng.integers(70, 130, size=3)) if hard else (int(rng.integers(70, 130)),) * 3
+    red, green, blue = rng.integers(70, 130, size=3).tolist() if hard else (int(rng.integers(70, 130)),) * 3
     camera = str(rng.choice(CAMERAS)) if family == "camera" else None
     if family == "count":
         things = _standing_things(rng, number=1 + int(rng.integers(len(COUNTS))))
@@ -77,7 +77,7 @@ def sample_scene(rng: np.random.Generator, level: str) -> Scene:
         things = (_thing(rng, hard=hard, moves=_moves(rng, number=2 if family == "order" else 1)),)
         if hard:
             things = (*things, _companion(rng, things[0]))
-    return Scene(family=family, things=things, camera=camera, background=background, texture=texture, seed=seed)
+    return Scene(family=family, things=things, camera=camera, background=(red, green, blue), texture=texture, seed=seed)
 
 
 def _moves(rng: np.random.Generator, *, number: int) -> tuple[str, ...]:

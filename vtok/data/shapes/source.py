@@ -119,7 +119,7 @@ class ShapesData(DataSource):
 
 def scene_of(split: str, number: int, *, level: str, seed: int) -> Scene:
     """The scene of a clip: the same whatever else is made."""
-    return sample_scene(np.random.default_rng([seed, SPLITS.index(split), number]), level)  # type: ignore[arg-type]
+    return sample_scene(np.random.default_rng([seed, SPLITS.index(split), number]), level)
 
 
 def make_file(path: Path, *, level: str, seed: int, num_frames: int, pixels: int) -> None:

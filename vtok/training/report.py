@@ -1,0 +1,83 @@
+"""What a run says about itself: sizes before the first step, figures and a contact sheet after the last."""
+
+import logging
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from vtok.data import Clip, DataSource
+from vtok.evaluation import Evaluation
+from vtok.model import VideoLanguageModel
+from vtok.runs import shown
+from vtok.tracking import Tracker
+from vtok.tracking.contact import Text, contact_sheet
+
+log = logging.getLogger("vtok")
+
+SHEET = "held_out.png"
+SHEET_CLIPS = 12
+
+
+def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, list[Clip]]) -> dict[str, Any]:
+    """What is known before the first step: sizes, told to the user too."""
+    planner = model.tokeniser.planner
+    tokens = planner.num_tokens(planner.max_frames(source.num_frames))
+    parts = {
+        "backbone": model.tokeniser.backbone,
+        "mllm": model.mllm,
+        "projector": model.projector,
+        "decoder": model.decoder,
+    }
+    counts = {f"parameters/{name}": sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    counts["parameters/tokeniser"] = (
+        sum(p.numel() for p in model.tokeniser.parameters()) - counts["parameters/backbone"]
+    )
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    log.info(
+        "%s on %s: %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
+        type(model.tokeniser).__name__, type(source).__name__, len(clips["train"]), len(clips["heldout"]),
+        tokens, source.num_frames, f"{trained:,}", f"{frozen:,}",
+    )  # fmt: skip
+    return counts | {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
+
+
+def write_sheet(result: Evaluation, path: Path) -> None:
+    """The contact sheet: held-out clips as the tokeniser saw them, with question, answer and truth."""
+    if not result.examples:
+        return
+    lines = [
+        [
+            Text(f"{question} {answer}", "right")
+            if answer == truth
+            else Text(f"{question} {answer} (truth: {truth})", "wrong")
+            for question, answer, truth in example.answers
+        ]
+        for example in result.examples
+    ]
+    contact_sheet([example.frames for example in result.examples], lines, path)
+
+
+def tell(result: Evaluation, figures: dict[str, Any], run_dir: Path, tracker: Tracker) -> None:
+    """The end of a run, for a person: the figures, and where everything lies."""
+    log.info("\n%s\n", result.table())
+    if figures["data/bad_files"]:
+        log.info(
+            "%d broken files were left out; their names are in %s", figures["data/bad_files"], run_dir / "train.log"
+        )
+    log.info(
+        "%d steps, %.2f s a step, %.0f s in all, %.0f MB of memory at most",
+        figures["steps"], figures["seconds_per_step"], figures["seconds"], figures["peak_memory_mb"],
+    )  # fmt: skip
+    log.info("run folder:   %s", shown(run_dir))
+    log.info("held out:     %s", shown(run_dir / SHEET))
+    for line in tracker.describe():
+        log.info("%s", line)
+    log.info('try:          vtok describe run=%s video=FILE prompt="describe the video."', shown(run_dir))
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in MB; macOS counts in bytes, Linux in kilobytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10

@@ -1,8 +1,8 @@
 """One dataclass an option: the keys it has, their types and defaults. The YAML of the option says what they mean.
 
 A tokeniser's schema gives its frame plan too, and a backbone's the side of its feature map where that is known, for the
-checks. Nothing heavy is imported here, so that a mistake is told before torch is loaded. Tests hold every schema against
-its target.
+checks. Nothing heavy is imported here, so that a mistake is told before torch is loaded. Tests hold every schema to its
+target.
 """
 
 import re

@@ -143,3 +143,11 @@ def test_clip_l_with_random_weights_takes_a_step(tiny_run: list[str], tmp_path: 
     figures = train(compose([*settings, *clip, "data.heldout_clips=1"]), run_dir=tmp_path / "run")
     assert figures["parameters/frozen"] > 300e6
     assert torch.isfinite(torch.tensor(figures["seconds_per_step"]))
+
+
+def test_evaluation_on_the_way_changes_nothing_of_the_training(tiny_run: list[str], tmp_path: Path) -> None:
+    plain = train(compose(tiny_run), run_dir=tmp_path / "plain")
+    watched = train(compose([*tiny_run, "trainer.evaluate_every=1"]), run_dir=tmp_path / "watched")
+    assert watched["digest/trained"] == plain["digest/trained"]
+    log = (tmp_path / "watched" / "train.log").read_text()
+    assert log.count("alignment/colour ") == 3

@@ -69,6 +69,8 @@ def train(
         raise UserError(
             "training in several processes is not there yet: start one process, without torchrun or accelerate launch."
         )
+    # The model first: weights that are missing are to be told before any clip is made.
+    model = build_model(config)
     source: DataSource = build(config.data)
     source.prepare()
     clips = {split: source.clips(split) for split in ("train", "heldout")}
@@ -77,7 +79,6 @@ def train(
             raise UserError(
                 f"the data set has no {split} clips: {len(clips['train'])} train, {len(clips['heldout'])} held out."
             )
-    model = build_model(config)
     tracker: Tracker = build(config.tracking)
 
     run_dir = resumed or run_dir or Path(config.outputs) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -220,6 +221,7 @@ def recorded(tracker: Tracker, run_dir: Path) -> Iterator[None]:
         tracker.finish("KILLED")
         raise
     except BaseException:
+        log.debug("the run failed", exc_info=True)
         write_status(run_dir, "failed", tracker.run_id)
         tracker.finish("FAILED")
         raise

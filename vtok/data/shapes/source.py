@@ -87,7 +87,7 @@ class ShapesData(DataSource):
             if not missing:
                 return
             make = partial(make_file, level=self.level, seed=self.seed, num_frames=self.num_frames, pixels=self.pixels)
-            bar = partial(tqdm, total=len(missing), desc="making clips", unit="clip", leave=False)
+            bar = partial(tqdm, total=len(missing), desc="making clips", unit="clip", leave=False, disable=None)
             if len(missing) < 64 or self.make_workers == 1:
                 for path in bar(missing):
                     make(path)

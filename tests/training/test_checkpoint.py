@@ -1,0 +1,92 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from vtok.errors import UserError
+from vtok.training.checkpoint import (
+    digest,
+    latest_checkpoint,
+    list_checkpoints,
+    load_training,
+    load_weights,
+    save_checkpoint,
+    trained_weights,
+)
+
+
+def make(
+    seed: int = 0, width: int = 3
+) -> tuple[nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, width), nn.Linear(width, 2), nn.Dropout(0.5))
+    model[1].weight.requires_grad_(False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW([{"params": trained[:1]}, {"params": trained[1:], "weight_decay": 0.0}], lr=0.1)
+    return model, optimiser, torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.5)
+
+
+def steps(model, optimiser, scheduler, number: int) -> None:
+    for _ in range(number):
+        model(torch.randn(5, 4)).pow(2).sum().backward()
+        optimiser.step()
+        scheduler.step()
+        optimiser.zero_grad()
+
+
+def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole = make()
+    steps(*whole, 3)
+    saved = save_checkpoint(tmp_path, model=whole[0], optimiser=whole[1], scheduler=whole[2], step=3, keep=1)
+    steps(*whole, 4)
+    again = make(seed=9)
+    again[0][1].weight.data.copy_(whole[0][1].weight)
+    assert load_training(saved, model=again[0], optimiser=again[1], scheduler=again[2]) == 3
+    steps(*again, 4)
+    for name, tensor in whole[0].state_dict().items():
+        assert torch.equal(tensor, again[0].state_dict()[name]), name
+    assert whole[2].get_last_lr() == again[2].get_last_lr()
+
+
+def test_only_what_is_trained_is_saved_and_nothing_is_pickled(tmp_path: Path) -> None:
+    model, optimiser, scheduler = make()
+    steps(model, optimiser, scheduler, 1)
+    saved = save_checkpoint(tmp_path, model=model, optimiser=optimiser, scheduler=scheduler, step=1, keep=1)
+    assert sorted(path.name for path in saved.iterdir()) == ["model.safetensors", "optimiser.safetensors", "state.json"]
+    weights = load_file(saved / "model.safetensors")
+    assert list(weights) == ["0.bias", "0.weight", "1.bias"]
+    by_hand = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
+    assert digest(trained_weights(model)) == by_hand
+
+
+def test_the_newest_are_kept_and_half_written_ones_ignored(tmp_path: Path) -> None:
+    model, optimiser, scheduler = make()
+    folder = tmp_path / "checkpoints"
+    for step in (1, 2, 10):
+        save_checkpoint(folder, model=model, optimiser=optimiser, scheduler=scheduler, step=step, keep=2)
+    assert [path.name for path in list_checkpoints(folder)] == ["step-00000002", "step-00000010"]
+    (folder / "step-00000011").mkdir()
+    (folder / ".partial-step-00000012").mkdir()
+    assert latest_checkpoint(tmp_path).name == "step-00000010"
+    with pytest.raises(UserError, match="has no checkpoint"):
+        latest_checkpoint(tmp_path / "elsewhere")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    model, optimiser, scheduler = make()
+    saved = save_checkpoint(tmp_path, model=model, optimiser=optimiser, scheduler=scheduler, step=1, keep=1)
+    with pytest.raises(UserError, match=r"0.bias has the shape \(3,\) there and \(5,\) here"):
+        load_weights(saved, make(width=5)[0])
+    with pytest.raises(UserError, match="have no counterpart"):
+        load_weights(saved, nn.Linear(4, 3))
+
+
+def test_the_digest_knows_every_weight(tmp_path: Path) -> None:
+    weights = {"a": torch.zeros(2), "b": torch.ones(3, 4).bfloat16()}
+    same = {"b": weights["b"].t().contiguous().t(), "a": weights["a"]}
+    assert digest(weights) == digest(same)
+    weights["b"][2, 3] = 2
+    assert digest(weights) != digest(same | {"b": torch.ones(3, 4).bfloat16()})

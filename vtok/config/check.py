@@ -29,7 +29,7 @@ LEAST = {
     "backbone.width": 8,
     "data.batch_size": 1,
     "data.heldout_clips": 1,
-    "data.limit": 2,
+    "data.limit": 1,
     "data.num_frames": 1,
     "data.num_workers": 0,
     "data.train_clips": 1,

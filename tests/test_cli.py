@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vtok.cli import main
+from vtok.cli import check_jobs, main
+from vtok.config.compose import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -150,6 +151,40 @@ def test_a_failed_job_leaves_the_others_to_go_on(tiny_run: list[str], tmp_path: 
     assert json.loads((tmp_path / "sweep" / "1" / "status.json").read_text())["status"] == "finished"
     assert json.loads((tmp_path / "sweep" / "0" / "status.json").read_text())["status"] == "failed"
     assert "lower optimiser.lr" in swept.stderr
+    assert "Traceback" not in swept.stderr
+
+
+def test_a_job_that_fails_before_it_begins_is_on_record(tiny_run: list[str], tmp_path: Path) -> None:
+    sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
+    swept = run(str(ROOT / "train.py"), "-m", *tiny_run, "seed=0,1", "resume=nowhere", sweep, cwd=tmp_path)
+    assert swept.returncode == 1
+    assert "error: run=nowhere: there is no such folder" in swept.stderr
+    assert "Traceback" not in swept.stderr
+    for number in ("0", "1"):
+        assert json.loads((tmp_path / "sweep" / number / "status.json").read_text())["status"] == "failed"
+
+
+def test_several_processes_are_refused(
+    tiny_run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "-m", *tiny_run, "seed=0,1"]) == 1
+    assert "torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sweep", options_of("sweep"))
+def test_every_job_of_every_sweep_is_valid(sweep: str) -> None:
+    check_jobs([f"sweep={sweep}"], multirun=False)
+
+
+def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path) -> None:
+    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    where = ["data=folder", f"data.root={clips_dir}", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["steps"] == 3
+    assert summary["data/bad_files"] == 0
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
@@ -186,7 +221,8 @@ def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Pa
     assert (tmp_path / "run" / "train.log").read_text().count("3.mp4") == 1
 
     (folder / "4.mp4").write_text("no video either")
-    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
+    again = [item.replace(str(tmp_path / "run"), str(tmp_path / "again")) for item in where]
+    done = run(str(ROOT / "train.py"), *settings, *again, cwd=tmp_path)
     assert done.returncode == 1
     assert "data.max_bad_fraction=0.1" in done.stderr
     assert "3.mp4" in done.stderr

@@ -72,25 +72,33 @@ def train(argv: list[str]) -> int:
 def job(config) -> None:
     """One job of Hydra's: a run. In a sweep a failed job leaves the others to go on."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
     from hydra.types import RunMode
 
+    from vtok.runs import open_run, read_status, shown, write_status
     from vtok.training import train as train_run
     from vtok.training.run import Stopped
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
+    overrides = list(settings.overrides.task)
     in_sweep = settings.mode == RunMode.MULTIRUN
     try:
         train_run(
             config,
             run_dir=run_dir,
-            overrides=list(settings.overrides.task),
+            overrides=overrides,
             sweep_dir=Path(settings.sweep.dir) if in_sweep else None,
         )
     except UserError as error:
-        if in_sweep:
-            raise
-        sys.exit(f"error: {error}")
+        if not in_sweep:
+            sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        if not read_status(run_dir):
+            open_run(run_dir, config, overrides)
+            write_status(run_dir, "failed", None)
+        # Of Hydra's own kind, which it prints at the end of the sweep without a traceback.
+        raise HydraException(f"the job in {shown(run_dir)} failed: {error}") from error
     except Stopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal)

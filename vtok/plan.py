@@ -21,6 +21,11 @@ CONTENT_KEYS = ("medoid", "sharpest")
 KEY_FRAMES = ("first", "middle", *CONTENT_KEYS)
 
 
+def is_whole(value: object) -> bool:
+    """A whole number; Python takes true and false for numbers, too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class StridePlanner:
     """Every stride-th frame of a clip, one of them the key frame (VTok, section 3.2).
@@ -45,9 +50,9 @@ class StridePlanner:
     frame_tokens: int = 1
 
     def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise UserError(f"tokeniser.stride={self.stride}: a stride is 1 or more clip frames.")
-        if isinstance(self.key_frame, str) and self.key_frame not in KEY_FRAMES:
+        if not is_whole(self.stride) or self.stride < 1:
+            raise UserError(f"tokeniser.stride={self.stride}: a stride is a whole number of clip frames, 1 or more.")
+        if not is_whole(self.key_frame) and self.key_frame not in KEY_FRAMES:
             allowed = ", ".join(KEY_FRAMES)
             raise UserError(f"tokeniser.key_frame={self.key_frame}: allowed are {allowed} or a frame index.")
 

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from vtok.config.compose import explain, typed
 from vtok.errors import UserError
 
 Status = Literal["running", "finished", "stopped", "failed"]
@@ -54,10 +56,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def load_config(run_dir: Path) -> DictConfig:
-    """The configuration that a run was made with.
+    """The configuration that a run was made with, held to the schemas.
 
     Raises:
-        UserError: this is no run folder.
+        UserError: this is no run folder, or its configuration has a key that exists no longer.
     """
     file = run_dir / "config.yaml"
     if not file.is_file():
@@ -67,7 +69,10 @@ def load_config(run_dir: Path) -> DictConfig:
     # One backbone again, as it was before the references were resolved for the reader.
     if config.tokeniser.backbone == config.backbone:
         config.tokeniser.backbone = "${backbone}"
-    return config
+    try:
+        return typed(config)
+    except OmegaConfBaseException as error:
+        raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {explain(error, ())}") from error
 
 
 def find_run(run: str, outputs: str) -> Path:

@@ -5,15 +5,19 @@ from inspect import isclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra.utils import get_object
 from omegaconf import MISSING
+from transformers import get_scheduler
+from transformers.trainer_utils import SchedulerType
 
+from vtok.backbone.vgg19 import layer_names
 from vtok.build import build
 from vtok.config import check, compose
-from vtok.config.check import feature_size, planner_of
+from vtok.config.check import SCHEDULES, feature_size, planner_of
 from vtok.config.compose import options_of
-from vtok.config.schemas import OPTIONS
+from vtok.config.schemas import OPTIONS, VGG19_LAYERS
 from vtok.errors import UserError
 from vtok.paths import conf_dir, experiments_dir
 
@@ -152,6 +156,21 @@ MISTAKES = [
     (["backbone=vgg19", "backbone.weights=no.pth"], "backbone.weights=no.pth", "null for random weights"),
     (["sweep=nope"], "sweep=nope", "stride"),
     (["trainer.precision=fp8"], "trainer.precision=fp8", "auto, fp32, bf16"),
+    (["tokeniser.key_frame=null"], "tokeniser.key_frame=None", "first, middle, medoid, sharpest or a frame index."),
+    (["tokeniser.key_frame=[0,7]"], "tokeniser.key_frame=[0, 7]", "or a frame index."),
+    (["mllm.heads=0"], "mllm.heads=0", "1 or more"),
+    (["trainer.clip_norm=0"], "trainer.clip_norm=0.0", "above 0"),
+    (["trainer.clip_norm=nan"], "trainer.clip_norm=nan", "above 0"),
+    (["data.fps=0"], "data.fps=0.0", "above 0"),
+    (["data=folder", "data.root=.", "data.frames_fps=-1"], "data.frames_fps=-1.0", "above 0"),
+    (["data=folder", "data.root=.", "data.heldout_fraction=0"], "data.heldout_fraction=0.0", "above 0 and below 1"),
+    (["data=folder", "data.root=.", "data.heldout_fraction=1"], "data.heldout_fraction=1.0", "above 0 and below 1"),
+    (["optimiser=sgd", "optimiser.momentum=0"], "optimiser.momentum=0.0", "optimiser.nesterov=false"),
+    (["backbone=vgg19", "backbone.layer=conv9_9"], "backbone.layer=conv9_9", "conv1_1, conv1_2, conv2_1"),
+    (["scheduler.name=cosin"], "scheduler.name=cosin", "Did you mean cosine?"),
+    (["scheduler.name=warmup_stable_decay"], "scheduler.name=warmup_stable_decay", "linear, cosine,"),
+    (["tokeniser.stride=3,6"], "tokeniser.stride=3,6", "a list of values is a sweep; say -m to run one job for each."),
+    (["tokeniser.stride=range(3,6)"], "tokeniser.stride=range(3,6)", "say -m"),
     (["trainer.progress=maybe"], "trainer.progress=maybe", "true or false"),
 ]
 
@@ -166,8 +185,32 @@ def test_a_mistake_names_the_key_and_what_is_allowed(overrides: list[str], key: 
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    config = compose(["data=folder", f"data.root={tmp_path}"])
     with pytest.raises(UserError, match="the folder is empty"):
-        check(compose(["data=folder", f"data.root={tmp_path}"]))
+        check(config)
+    check(config, files=False)
+
+
+def test_sgd_without_momentum_has_no_nesterov() -> None:
+    check(compose(["optimiser=sgd", "optimiser.momentum=0", "optimiser.nesterov=false"]))
+
+
+def test_the_layers_of_vgg19_are_those_of_the_backbone() -> None:
+    assert sorted(VGG19_LAYERS) == sorted(layer_names())
+
+
+def test_the_schedules_are_those_that_transformers_makes_and_steps_by_name_alone() -> None:
+    alone = []
+    for name in SchedulerType:
+        optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        try:
+            schedule = get_scheduler(name.value, optimizer=optimiser, num_warmup_steps=2, num_training_steps=10)
+            optimiser.step()
+            schedule.step()
+        except (TypeError, ValueError):
+            continue
+        alone.append(name.value)
+    assert sorted(SCHEDULES) == sorted(alone)
 
 
 def test_composition_works_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

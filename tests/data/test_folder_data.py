@@ -199,3 +199,42 @@ def test_a_file_is_in_one_split_only(tmp_path):
     assert train
     assert heldout
     assert not train & heldout
+
+
+def paths_of(root: Path, rows: list[dict]) -> tuple[list[str], list[str]]:
+    """The files of the train and of the held-out clips, one for each clip."""
+    (root / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = source(root)
+    train, heldout = (sorted(clip.path.name for clip in data.clips(split)) for split in ("train", "heldout"))
+    return train, heldout
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_rows_without_a_split_take_that_of_their_file(split, tmp_path):
+    ranges = [{"video": "a.mp4", "caption": "a", "start": n, "end": n + 1} for n in range(40)]
+    ranges[20]["split"] = split
+    others = [{"video": f"{n}.mp4", "caption": "b"} for n in range(40)]
+    train, heldout = paths_of(tmp_path, ranges + others)
+    there, elsewhere = (train, heldout) if split == "train" else (heldout, train)
+    assert there.count("a.mp4") == 40
+    assert "a.mp4" not in elsewhere
+
+
+def test_a_question_joins_its_clip_where_one_of_the_two_names_the_split(tmp_path):
+    asked = {"video": "a.mp4", "question": "Is it red?", "answer": "yes", "split": "val"}
+    rows = [{"video": "a.mp4", "caption": "a"}, asked, {"video": "b.mp4", "caption": "b"}]
+    assert paths_of(tmp_path, rows)[1] == ["a.mp4"]
+
+
+def test_the_only_file_without_a_split_is_in_one_split(tmp_path):
+    ranges = [{"video": "a.mp4", "caption": "a", "start": n, "end": n + 1} for n in range(40)]
+    train, heldout = paths_of(tmp_path, [*ranges, {"video": "b.mp4", "caption": "b", "split": "train"}])
+    assert (train, heldout) == (["b.mp4"], ["a.mp4"] * 40)
+
+
+def test_a_file_that_is_written_into_both_splits_stays_in_both(tmp_path):
+    rows = [
+        {"video": "a.mp4", "caption": "a", "start": n, "end": n + 1, "split": split}
+        for n, split in enumerate(["train", "heldout", "train"])
+    ]
+    assert paths_of(tmp_path, rows) == (["a.mp4"] * 2, ["a.mp4"])

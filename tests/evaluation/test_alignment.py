@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vtok.backbone import TinyBackbone
-from vtok.batch import stack_frames
+from vtok.batch import stack_frames, stack_text
 from vtok.data import BadVideoError, Clip, ClipSample, Question
 from vtok.decoder import NoDecoder
 from vtok.evaluation.alignment import Alignment, mentions, questions_of
@@ -77,12 +77,29 @@ def test_counts_chances_and_broken_clips(model: VideoLanguageModel, alignment: A
 
 
 def test_clips_with_captions_alone_are_told_apart_by_them() -> None:
-    samples = [sample(caption=text, name=text) for text in ("a dog", "a cat", "a dog", "a house", "a tree", "a car")]
-    question = questions_of(0, samples)[0]
+    captions = ("a dog", "a cat", "a dog", "a house", "a tree", "a car")
+    clip = sample(caption="a dog").clip
+    question = questions_of(clip, captions)[0]
     assert question.answer == "a dog"
     assert len(question.choices) == 4 == len(set(question.choices))
-    assert questions_of(0, samples[:1]) == []
-    assert questions_of(0, [sample(COLOUR, caption="a dog")]) == [COLOUR]
+    assert questions_of(clip, captions[::-1]) == [question]
+    assert questions_of(clip, ["a dog"]) == []
+    assert questions_of(sample(COLOUR, caption="a dog").clip, captions) == [COLOUR]
+
+
+def test_captions_are_compared_by_their_mean_a_token(model: VideoLanguageModel, alignment: Alignment) -> None:
+    words = "a long caption of many words about nothing in particular"
+    question = Question("caption", "choice", "describe the video.", "short", ("short", words))
+    video = model.eval().tokeniser.encode_planned(stack_frames([sample()]))
+    tokens = int(video.mask.sum())
+    with torch.no_grad():
+        means = []
+        for choice in question.choices:
+            chat = model.mllm.chat.encode([(question.text, choice)], num_video_tokens=tokens)
+            text = stack_text([chat], pad_id=model.mllm.chat.pad_id)
+            means.append(float(model.text_logprobs(video, text).sum()) / sum(label >= 0 for label in chat.labels))
+        chosen = alignment._choose(model, video, [(0, question)])
+    assert chosen == [question.choices[means.index(max(means))]]
 
 
 @pytest.mark.parametrize(

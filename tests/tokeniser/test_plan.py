@@ -48,6 +48,20 @@ def test_key_frame_outside_the_clip(key: int) -> None:
         StridePlanner(6, key).plan(30)
 
 
+@pytest.mark.parametrize("key", [None, [0, 7], 1.5, True, "frist"])
+def test_a_key_frame_is_a_name_or_a_frame_index(key: object) -> None:
+    with pytest.raises(
+        UserError, match=r"key_frame=.*: allowed are first, middle, medoid, sharpest or a frame index\."
+    ):
+        StridePlanner(6, key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stride", [None, 2.5, True, "6", -1])
+def test_a_stride_is_a_whole_number(stride: object) -> None:
+    with pytest.raises(UserError, match=r"tokeniser\.stride=.*whole number"):
+        StridePlanner(stride)  # type: ignore[arg-type]
+
+
 def test_unknown_key_frame_and_stride() -> None:
     with pytest.raises(UserError, match="first, middle, medoid, sharpest"):
         StridePlanner(6, "frist")

@@ -1,10 +1,12 @@
 """Whole runs, small ones."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from vtok.config import compose
@@ -28,12 +30,14 @@ COMBINATIONS = [
     ["backbone.frozen=true"],
     ["data.num_workers=1"],
     ["trainer.precision=bf16"],
+    ["backbone=vgg19", "backbone.image_size=32", "data.batch_size=2"],
 ]
 
 
 @pytest.mark.parametrize("overrides", COMBINATIONS, ids=" ".join)
 def test_every_tiny_combination_takes_a_step(overrides: list[str], tiny_run: list[str], tmp_path: Path) -> None:
-    figures = train(compose([*tiny_run, "trainer.max_steps=1", *overrides]), run_dir=tmp_path / "run")
+    given = [item for item in tiny_run if "backbone=vgg19" not in overrides or not item.startswith("backbone")]
+    figures = train(compose([*given, "trainer.max_steps=1", *overrides]), run_dir=tmp_path / "run")
     assert figures["steps"] == 1
     assert 0 <= figures["alignment/colour"] <= 1
 
@@ -71,6 +75,49 @@ def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], tiny_ru
     assert resumed["digest/trained"] == whole["digest/trained"]
     assert resumed["steps"] == 5
     assert not (tmp_path / "outputs" / "runs").exists()
+
+
+def test_a_run_stopped_under_a_schedule_ends_where_the_whole_one_does(
+    tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [*tiny_run, "trainer.max_steps=5", "scheduler.num_warmup_steps=2"]
+    whole = train(compose(settings), run_dir=tmp_path / "whole")
+    stop_after(2, monkeypatch)
+    with pytest.raises(Stopped):
+        train(compose(settings), run_dir=tmp_path / "cut")
+    monkeypatch.undo()
+    resumed = train(compose([*settings, f"resume={tmp_path / 'cut'}"]))
+    assert resumed["digest/trained"] == whole["digest/trained"]
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(tiny_run: list[str], tmp_path: Path) -> None:
+    train(compose(tiny_run), run_dir=tmp_path / "run")
+    with pytest.raises(UserError, match=r"holds a run already.*resume="):
+        train(compose(tiny_run), run_dir=tmp_path / "run")
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tiny_run: list[str], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="another process is training"):
+        train(compose(tiny_run), run_dir=tmp_path / "run")
+
+
+def test_heldout_clips_that_cannot_be_read_stop_the_run(
+    tiny_run: list[str], tmp_path: Path, make_video: Callable[..., Path]
+) -> None:
+    lines = []
+    for number in range(6):
+        make_video(tmp_path / f"{number}.mp4", 13)
+        lines.append(
+            {"file": f"{number}.mp4", "caption": f"clip {number}", "split": "heldout" if number > 3 else "train"}
+        )
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for number in (4, 5):
+        (tmp_path / f"{number}.mp4").write_bytes(b"")
+    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    config = compose([*settings, "data=folder", f"data.root={tmp_path}", "data.max_bad_fraction=0.5"])
+    with pytest.raises(UserError, match="none of the 2 held-out clips can be read"):
+        train(config, run_dir=tmp_path / "run")
 
 
 def test_resume_refuses_another_configuration(tiny_run: list[str], tmp_path: Path) -> None:
@@ -151,3 +198,32 @@ def test_evaluation_on_the_way_changes_nothing_of_the_training(tiny_run: list[st
     assert watched["digest/trained"] == plain["digest/trained"]
     log = (tmp_path / "watched" / "train.log").read_text()
     assert log.count("alignment/colour ") == 3
+
+
+def test_a_backbone_of_half_precision_trains(tiny_run: list[str], tmp_path: Path) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    small = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=56, patch_size=14
+    )
+    CLIPVisionModel(small).save_pretrained(tmp_path / "clip")
+    settings = [item for item in tiny_run if not item.startswith("backbone")]
+    clip = ["backbone=clip", f"backbone.weights={tmp_path / 'clip'}", "backbone.dtype=bfloat16"]
+    assert train(compose([*settings, *clip]), run_dir=tmp_path / "run")["steps"] == 3
+
+
+@pytest.mark.slow
+def test_the_defaults_learn_motion_and_the_rivals_do_not(tmp_path: Path) -> None:
+    """What issue and README promise of the defaults, at the same number of steps."""
+    figures = {
+        name: train(
+            compose([f"tokeniser={name}", "tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]),
+            run_dir=tmp_path / name,
+        )
+        for name in ("vtok", "key_frame", "frame_sampling")
+    }
+    assert figures["vtok"]["alignment/motion_direction"] >= 0.90
+    assert figures["vtok"]["alignment/colour"] >= 0.85
+    assert figures["key_frame"]["alignment/motion_direction"] < 0.35
+    assert figures["vtok"]["tokens_per_clip"] == figures["frame_sampling"]["tokens_per_clip"]
+    assert figures["vtok"]["alignment/motion_direction"] > figures["frame_sampling"]["alignment/motion_direction"]

@@ -6,12 +6,13 @@ from vtok.batch import stack_frames
 from vtok.build import build, build_dataset
 from vtok.commands.prepare import load_run
 from vtok.data import Clip, DataSource, SampleKey
+from vtok.model import DESCRIBE
 
 
 def describe(
     *,
     video: str,
-    prompt: str = "describe the video.",
+    prompt: str = DESCRIBE,
     run: str = "latest",
     start: float = 0.0,
     max_new_tokens: int = 64,

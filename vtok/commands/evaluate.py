@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from vtok.build import build, build_dataset
+from vtok.build import build
 from vtok.commands.prepare import load_run
 from vtok.data import BadVideoError, DataSource
-from vtok.evaluation import Alignment, heldout_loader
+from vtok.evaluation import evaluate_heldout
+from vtok.training import Trainer
 
 
 def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[str, float]:
@@ -17,10 +18,10 @@ def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[s
     run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides)
     source: DataSource = build(config.data)
     source.prepare()
-    alignment: Alignment = build(config.evaluation)
-    clips = source.clips("heldout")[: alignment.max_clips]
-    dataset = build_dataset(source, clips, model.tokeniser.planner, seed=config.seed, replace_bad=False)
-    result = alignment(model, heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers))
+    trainer: Trainer = build(config.trainer)
+    result = evaluate_heldout(
+        build(config.evaluation), model, source, source.clips("heldout"), precision=trainer.accelerator().autocast()
+    )
     if result.bad:
         raise BadVideoError(*result.bad[0])
     print(f"{run_dir}, {result.clips} held-out clips\n{result.table()}")

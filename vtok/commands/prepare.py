@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from vtok.build import build_model
 from vtok.config import check
+from vtok.config.compose import explain
+from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.runs import find_run, load_config
@@ -30,12 +33,18 @@ def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[
     config = load_config(run_dir)
     OmegaConf.set_struct(config, True)
     for item in overrides:
-        key, _, value = item.partition("=")
+        if item.partition("=")[0].replace(".", "/") in OPTIONS:
+            raise UserError(
+                f"{item}: a trained run keeps its components; keys of them can be changed, "
+                "for example data.batch_size=8."
+            )
         try:
             config.merge_with_dotlist([item])
         except OmegaConfBaseException as error:
-            raise UserError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
-    check(config)
+            raise UserError(explain(error, overrides)) from error
+        except YAMLError as error:
+            raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
+    check(config, files=False)
     model = build_model(config)
     load_weights(checkpoint, model)
     model.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")

@@ -5,24 +5,45 @@ names the key, the value and what is allowed.
 """
 
 import inspect
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.config.compose import one_of
-from vtok.config.schemas import OPTIONS, Config
+from vtok.config.schemas import (
+    OPTIONS,
+    VGG19_LAYERS,
+    ClipBackbone,
+    Config,
+    Scheduler,
+    ShapesData,
+    Trainer,
+    Vgg19Backbone,
+)
 from vtok.errors import UserError
 from vtok.plan import StridePlanner
 
 ROOM_FOR_TEXT = 32
-CHOICES = {
-    "data.level": ("easy", "hard"),
-    "trainer.precision": ("auto", "fp32", "bf16"),
-    "trainer.device": ("auto", "cpu"),
-    "backbone.dtype": ("float32", "float16", "bfloat16"),
+SCHEDULES = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+)  # transformers' others take further arguments, or a metric at every step.
+CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
+    ClipBackbone: {"dtype": ("float32", "float16", "bfloat16")},
+    Vgg19Backbone: {"layer": VGG19_LAYERS},
+    ShapesData: {"level": ("easy", "hard")},
+    Scheduler: {"name": SCHEDULES},
+    Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu")},
 }
 LEAST = {
     "backbone.feature_dim": 1,
@@ -36,8 +57,10 @@ LEAST = {
     "evaluation.batch_size": 1,
     "evaluation.max_clips": 1,
     "evaluation.sequences_at_once": 1,
+    "mllm.heads": 1,
     "mllm.layers": 1,
     "optimiser.lr": 0,
+    "optimiser.momentum": 0,
     "scheduler.num_warmup_steps": 0,
     "tokeniser.grid_size": 1,
     "tokeniser.stride": 1,
@@ -52,10 +75,17 @@ LEAST = {
     "trainer.questions_per_clip": 1,
     "trainer.save_every": 0,
 }
+ABOVE_0 = ("data.fps", "data.frames_fps", "trainer.clip_norm")
+FROM_0_TO_1 = ("data.max_bad_fraction", "trainer.yes_no_share")
+BETWEEN_0_AND_1 = ("data.heldout_fraction",)
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, files: bool = True) -> None:
     """Refuse a configuration that cannot run.
+
+    Args:
+        config: as composed, or as loaded from a run.
+        files: whether the user's clips must be there; those of a trained model may be elsewhere.
 
     Raises:
         UserError: the first mistake found.
@@ -63,12 +93,15 @@ def check(config: DictConfig) -> None:
     check_groups(config)
     check_keys(config)
     check_targets(config)
+    check_choices(config)
     check_ranges(config)
+    check_pairs(config)
     check_weights(config)
     check_frames(config)
     check_grid(config)
     check_context(config)
-    check_folder(config)
+    if files:
+        check_folder(config)
 
 
 def check_groups(config: DictConfig) -> None:
@@ -106,22 +139,37 @@ def check_targets(config: DictConfig) -> None:
             )
 
 
+def check_choices(config: DictConfig) -> None:
+    for path, node in nodes(config):
+        for key, choices in CHOICES.get(OmegaConf.get_type(node) or object, {}).items():
+            if node[key] not in choices:
+                raise UserError(f"{path}.{key}={node[key]}: there is no such choice. {one_of(node[key], choices)}")
+
+
 def check_ranges(config: DictConfig) -> None:
-    for key, least in LEAST.items():
+    """Every number by itself."""
+    rules: list[tuple[str, str, Callable[[float], bool]]] = [
+        *((key, f"{least} or more", partial(operator.le, least)) for key, least in LEAST.items()),
+        *((key, "a number above 0", lambda value: value > 0) for key in ABOVE_0),
+        *((key, "0 to 1", lambda value: 0 <= value <= 1) for key in FROM_0_TO_1),
+        *((key, "a fraction above 0 and below 1", lambda value: 0 < value < 1) for key in BETWEEN_0_AND_1),
+    ]
+    for key, allowed, fits in rules:
         value = OmegaConf.select(config, key)
-        if value is not None and value < least:
-            raise UserError(f"{key}={value}: allowed is {least} or more.")
-    for key, choices in CHOICES.items():
-        value = OmegaConf.select(config, key)
-        if value is not None and value not in choices:
-            raise UserError(f"{key}={value}: there is no such choice. {one_of(str(value), choices)}")
-    for key in ("data.max_bad_fraction", "data.heldout_fraction", "trainer.yes_no_share"):
-        value = OmegaConf.select(config, key)
-        if value is not None and not 0 <= value <= 1:
-            raise UserError(f"{key}={value}: allowed is 0 to 1.")
+        if isinstance(value, str) or (value is not None and not fits(value)):
+            raise UserError(f"{key}={value}: allowed is {allowed}.")
+
+
+def check_pairs(config: DictConfig) -> None:
+    """Numbers that must fit each other."""
     width, heads = OmegaConf.select(config, "mllm.width"), OmegaConf.select(config, "mllm.heads")
     if width and heads and width % (2 * heads):
         raise UserError(f"mllm.width={width}: allowed are multiples of {2 * heads}, twice mllm.heads={heads}.")
+    momentum = OmegaConf.select(config, "optimiser.momentum")
+    if OmegaConf.select(config, "optimiser.nesterov") and momentum == 0:
+        raise UserError(
+            f"optimiser.momentum={momentum}: Nesterov's momentum is above 0; for none say optimiser.nesterov=false."
+        )
 
 
 def check_weights(config: DictConfig) -> None:

@@ -65,9 +65,32 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     return config
 
 
+def typed(config: DictConfig) -> DictConfig:
+    """A configuration from a file, held to the schemas as a composed one is, with defaults for keys that it lacks.
+
+    Components without a schema stay as they are.
+
+    Raises:
+        OmegaConfBaseException: a key that is in no schema, or a value of another type.
+    """
+    schemas = OmegaConf.structured(Config)
+    for group, options in OPTIONS.items():
+        key = group.replace("/", ".")
+        target = OmegaConf.select(config, f"{key}._target_")
+        # The class has the default of its field.
+        schema = next((schema for schema in options.values() if vars(schema)["_target_"] == target), None)
+        if schema is not None:
+            OmegaConf.update(schemas, key, OmegaConf.structured(schema), force_add=True)
+    merged = OmegaConf.merge(schemas, config)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
 def explain(error: Exception, overrides: Sequence[str]) -> str:
     """One or two sentences on what Hydra or OmegaConf refused."""
     message = str(error)
+    if sweep := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", message):
+        return f"{sweep[1]}: a list of values is a sweep; say -m to run one job for each."
     if group := re.search(r"Could not find '(.+)/([^/']+)'", message):
         return f"{group[1]}={group[2]}: there is no such option. {one_of(group[2], options_of(group[1]))}"
     if group := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):

@@ -14,6 +14,11 @@ from omegaconf import MISSING
 from vtok.plan import KeyFramePlanner, StridePlanner
 
 CLIP_L_336 = "openai/clip-vit-large-patch14-336"
+VGG19_LAYERS = (
+    *(f"{kind}{block}_{i}" for kind in ("conv", "relu") for block in (1, 2) for i in (1, 2)),
+    *(f"{kind}{block}_{i}" for kind in ("conv", "relu") for block in (3, 4, 5) for i in (1, 2, 3, 4)),
+    *(f"pool{block}" for block in (1, 2, 3, 4, 5)),
+)
 
 
 @dataclass

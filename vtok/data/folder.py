@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vtok.data.annotations import caption_of, questions_of, range_of, read_caption, read_json, read_manifest
+from vtok.data.annotations import Row, caption_of, questions_of, range_of, read_caption, read_json, read_manifest
 from vtok.data.clip import Clip
 from vtok.data.frames import image_files
 from vtok.data.source import DataSource, Split
@@ -33,7 +33,7 @@ class FolderData(DataSource):
 
     A clip without a usable caption or question is left out and noted in `bad`. Held-out clips are chosen by a hash of
     their file's path, so that a file is never in both splits and stays in its split as the folder grows; a manifest's
-    own `split` column wins.
+    own `split` wins, and where it is on some rows of a file only, it is that of the file's other rows too.
 
     Args:
         root: the folder.
@@ -90,10 +90,10 @@ class FolderData(DataSource):
             raise UserError(f"data.root={self.root} holds no usable clip; looked for {LAYOUTS}.{why}")
         self._found = self._split(clips)
 
-    def clips(self, split: Split) -> list[Clip]:
+    def all_clips(self, split: Split) -> list[Clip]:
         self.prepare()
         assert self._found is not None
-        return [clip for clip, where in self._found if where == split][: self.limit]
+        return [clip for clip, where in self._found if where == split]
 
     def _find_manifest(self) -> Path | None:
         if self.manifest is not None:
@@ -110,7 +110,7 @@ class FolderData(DataSource):
 
     def _listed(self, manifest: Path) -> Iterator[tuple[Clip, Split | None]]:
         clips: dict[str, tuple[Clip, Split | None]] = {}
-        for row in read_manifest(manifest):
+        for row in _with_splits(list(read_manifest(manifest))):
             path = self.root / row.video
             try:
                 clip = _clip(Path(row.video).as_posix(), path, row.fields)
@@ -163,8 +163,8 @@ class FolderData(DataSource):
 
     def _split(self, clips: list[tuple[Clip, Split | None]]) -> list[tuple[Clip, Split]]:
         ours = [clip for clip, split in clips if split is None]
-        several = len({clip.path for clip in ours}) > 1
-        # Clips of one and the same file have only themselves to be told apart by.
+        several = len({clip.path for clip, _ in clips}) > 1
+        # Where all clips are of one and the same file, they have only themselves to be told apart by.
         names = {clip.id: clip.path.relative_to(self.root).as_posix() if several else clip.id for clip in ours}
         ranks = {name: stable_hash(name) / 2**63 for name in names.values()}
         heldout = {name for name, rank in ranks.items() if rank < self.heldout_fraction}
@@ -174,6 +174,16 @@ class FolderData(DataSource):
         if "train" not in given and len(heldout) == len(ranks) and ranks:
             heldout.remove(max(ranks, key=lambda name: ranks[name]))
         return [(clip, split or ("heldout" if names[clip.id] in heldout else "train")) for clip, split in clips]
+
+
+def _with_splits(rows: list[Row]) -> list[Row]:
+    """Rows without a split take the one that other rows of their file name, unless these name both."""
+    named: dict[str, set[Split]] = {}
+    for row in rows:
+        if row.split is not None:
+            named.setdefault(row.video, set()).add(row.split)
+    known = {video: next(iter(splits)) for video, splits in named.items() if len(splits) == 1}
+    return [replace(row, split=row.split or known.get(row.video)) for row in rows]
 
 
 def _clip(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:

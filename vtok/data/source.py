@@ -67,5 +67,9 @@ class DataSource(ABC):
         """Find the clips, or make them where the data set is made by us; a second call does nothing."""
 
     @abstractmethod
-    def clips(self, split: Split) -> list[Clip]:
+    def all_clips(self, split: Split) -> list[Clip]:
         """The clips of a split, in an order that is stable between runs; no clip is in both splits."""
+
+    def clips(self, split: Split) -> list[Clip]:
+        """The first `limit` clips of a split."""
+        return self.all_clips(split)[: self.limit]

@@ -7,24 +7,24 @@ captions (written freely, then searched for the true attribute).
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from vtok.batch import stack_frames, stack_text
-from vtok.data import ClipSample, Question
+from vtok.data import Clip, ClipSample, Question
 from vtok.data.stable import stable_hash
 from vtok.evaluation.interval import wilson
 from vtok.evaluation.loading import Loaded
+from vtok.mllm import IGNORED
 from vtok.model import DESCRIBE, VideoLanguageModel, select
 from vtok.tokeniser import VideoTokens
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
-CAPTION_CHOICES = 4
+CAPTION, CAPTION_CHOICES = "caption", 4
 
 
 @dataclass
@@ -97,9 +97,23 @@ class Alignment:
 
     @torch.no_grad()
     def __call__(
-        self, model: VideoLanguageModel, batches: DataLoader[Loaded], *, examples: int = 0, progress: bool = True
+        self,
+        model: VideoLanguageModel,
+        batches: Iterable[Loaded],
+        *,
+        captions: Sequence[str] = (),
+        examples: int = 0,
+        progress: bool = True,
     ) -> Evaluation:
-        """Answer every question about the clips of `batches`; keep the first `examples` clips with their answers."""
+        """Answer every question about the clips of `batches`.
+
+        Args:
+            model: the model; it is left in eval mode.
+            batches: the clips.
+            captions: of all clips there are, to make wrong choices of for clips that have no questions.
+            examples: of so many clips the frames and answers are kept.
+            progress: show a bar.
+        """
         device = next(model.parameters()).device
         model.eval()
         result = Evaluation()
@@ -110,7 +124,11 @@ class Alignment:
             if not samples:
                 continue
             video = model.tokeniser.encode_planned(stack_frames(samples).to(device))
-            asked = [(row, question) for row, sample in enumerate(samples) for question in questions_of(row, samples)]
+            asked = [
+                (row, question)
+                for row, sample in enumerate(samples)
+                for question in questions_of(sample.clip, captions)
+            ]
             answers = self._choose(model, video, asked)
             for (_, question), answer in zip(asked, answers, strict=True):
                 tally = result.tallies[question.kind, question.category]
@@ -130,18 +148,25 @@ class Alignment:
     def _choose(
         self, model: VideoLanguageModel, video: VideoTokens, asked: Sequence[tuple[int, Question]]
     ) -> list[str]:
-        """The likeliest choice for each (clip, question), the answer's end token counted in."""
+        """The likeliest choice for each (clip, question), the answer's end token counted in.
+
+        Captions, which differ in length, are compared by their mean a token.
+        """
         rows = [row for row, question in asked for _ in question.choices]
         chats = [
             model.mllm.chat.encode([(question.text, choice)], num_video_tokens=int(video.mask[row].sum()))
             for row, question in asked
             for choice in question.choices
         ]
+        by_token = [question.category == CAPTION for _, question in asked for _ in question.choices]
         scores: list[float] = []
         for part in chunks(len(rows), self.sequences_at_once):
             text = stack_text(chats[part], pad_id=model.mllm.chat.pad_id).to(video.tokens.device)
             index = torch.tensor(rows[part], device=video.tokens.device)
-            scores += model.text_logprobs(select(video, index), text).sum(1).tolist()
+            logprobs = model.text_logprobs(select(video, index), text).sum(1)
+            lengths = (text.labels != IGNORED).sum(1)
+            whole = torch.tensor([by_token[row] for row in range(*part.indices(len(rows)))], device=logprobs.device)
+            scores += torch.where(whole, logprobs / lengths, logprobs).tolist()
         chosen, start = [], 0
         for _, question in asked:
             own = scores[start : start + len(question.choices)]
@@ -160,18 +185,20 @@ class Alignment:
                 result.tallies["caption", category].add(mentions(caption, truth), 0.0)
 
 
-def questions_of(row: int, samples: Sequence[ClipSample]) -> list[Question]:
-    """The clip's own questions that have choices; of a clip that has none, which caption of the batch is its own."""
-    clip = samples[row].clip
+def questions_of(clip: Clip, captions: Sequence[str]) -> list[Question]:
+    """The clip's own questions that have choices; of a clip that has none, which of four captions is its own.
+
+    The three others are drawn from `captions` by a hash of the clip, so that they are the same in every run.
+    """
     own = [question for question in clip.questions if question.choices]
     if own or not clip.caption:
         return own
-    others = sorted({other.clip.caption for other in samples if other.clip.caption} - {clip.caption})
+    others = sorted(set(captions) - {clip.caption})
     others.sort(key=lambda caption: stable_hash("distractor", clip.id, caption))
     choices = tuple(sorted([clip.caption, *others[: CAPTION_CHOICES - 1]]))
     if len(choices) < 2:
         return []
-    return [Question(category="caption", kind="choice", text=DESCRIBE, answer=clip.caption, choices=choices)]
+    return [Question(category=CAPTION, kind="choice", text=DESCRIBE, answer=clip.caption, choices=choices)]
 
 
 def mentions(caption: str, truth: str) -> bool:

@@ -59,8 +59,8 @@ class VideoTokens:
 class Tokeniser(nn.Module, ABC):
     """Turns clips into tokens of width `token_dim`.
 
-    A subclass gives a planner and two halves: `extract` (all that depends on the frozen backbone alone, so that it can
-    be computed once and kept) and `project` (all that is trained).
+    A subclass gives a planner and two halves: `extract` (backbone and pooling) and `project` (projections). With a
+    frozen backbone and a pooling that is not trained, what `extract` returns can be computed once and kept.
     """
 
     def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:
@@ -71,7 +71,7 @@ class Tokeniser(nn.Module, ABC):
 
     @abstractmethod
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
-        """Pooled features by name, and `order` (B, K): the planned frames' positions, the key frame's first."""
+        """Pooled features by name; with a key frame also `order`: the positions of the frames that they stand for."""
 
     @abstractmethod
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
@@ -122,7 +122,8 @@ class Tokeniser(nn.Module, ABC):
     def features(self, planned: PlannedFrames) -> Tensor:
         """The backbone's feature maps of the planned frames, (B, K, C, h, w)."""
         batch, frames = planned.frames.shape[:2]
-        return self.backbone(planned.frames.flatten(0, 1)).unflatten(0, (batch, frames))
+        # A frozen backbone may be of half precision; what is trained behind it is not.
+        return self.backbone(planned.frames.flatten(0, 1)).float().unflatten(0, (batch, frames))
 
 
 def check_grid(grid_size: int, backbone: Backbone) -> int:

@@ -33,13 +33,11 @@ def read_run(path: Path) -> Run:
     """Raises UserError where `path` is not a run folder."""
     if not is_run(path):
         raise UserError(f"{path} is not a run folder (it has no config.yaml): give the folder of a run or of a sweep.")
-    # A job that failed before it wrote its own files has those of Hydra, whose config is not resolved.
-    source = path if (path / "config.yaml").is_file() else path / ".hydra"
     status = _load(path / "status.json") or {}
     return Run(
         path=path,
-        config=_load(source / "config.yaml") or {},
-        overrides=_load(source / "overrides.yaml") or [],
+        config=_load(path / "config.yaml") or {},
+        overrides=_load(path / "overrides.yaml") or [],
         summary=_load(path / "summary.json") or {},
         status=status.get("status", "unfinished"),
         mlflow_run_id=status.get("mlflow_run_id"),
@@ -52,7 +50,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def is_run(path: Path) -> bool:
-    return (path / "config.yaml").is_file() or (path / ".hydra" / "config.yaml").is_file()
+    return (path / "config.yaml").is_file()
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def digest(weights: dict[str, Tensor]) -> str:
     """sha256 over the bytes of the weights, in the order of their names."""
     total = hashlib.sha256()
     for _, tensor in sorted(weights.items()):
-        total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 

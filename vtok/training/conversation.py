@@ -23,22 +23,24 @@ def training_turns(
     """Turns of (question, answer): the clip's questions in a random order, then its caption; or the caption alone.
 
     The caption comes last because it holds the answers to the questions, and now and then alone because that is how it
-    is asked for when the model is used.
+    is asked for when the model is used. A category that has yes-or-no questions and others is asked in one of the two
+    ways: "is it red? yes" would answer "what colour is it?".
 
     Args:
         clip: the clip.
         rng: decides the order and which questions are asked.
         questions: how many are asked at most; None asks all.
-        yes_no_share: the share of the yes-or-no questions that is asked at all. A claim must be held against what is
-            seen, which is learned late; until then these answers are noise.
+        yes_no_share: how often a category is asked by its yes-or-no questions, where it has others. A claim must be
+            held against what is seen, which is learned late; until then these answers are noise.
     """
     describe = [(DESCRIBE, clip.caption)] if clip.caption else []
     if describe and rng.random() < CAPTION_ALONE:
         return describe
-    order = rng.permutation(len(clip.questions))
-    asked = [clip.questions[i] for i in order if clip.questions[i].kind != "yes_no" or rng.random() < yes_no_share]
-    if not asked and not describe:
-        asked = [clip.questions[order[0]]]
+    claims = {question.category for question in clip.questions if question.kind == "yes_no"}
+    both = claims & {question.category for question in clip.questions if question.kind != "yes_no"}
+    as_claim = {category for category in sorted(both) if rng.random() < yes_no_share}
+    order = [clip.questions[index] for index in rng.permutation(len(clip.questions))]
+    asked = [one for one in order if one.category not in both or (one.kind == "yes_no") == (one.category in as_claim)]
     return [(question.text, question.answer) for question in asked[:questions]] + describe
 
 
@@ -62,11 +64,14 @@ class Guarded(Dataset[ClipSample | UserError]):
 class Collate:
     """Samples to a training batch; picklable, so that it runs in the processes that decode.
 
+    Of a conversation that is longer than `context_length` the first questions are left out.
+
     The questions of a sample follow from (seed, epoch, clip): the same whatever process makes the batch.
     """
 
     chat: ChatTokeniser
     planner: StridePlanner
+    context_length: int
     questions_per_clip: int | None
     yes_no_share: float
     seed: int
@@ -82,7 +87,17 @@ class Collate:
             turns = training_turns(
                 sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share
             )
-            chats.append(self.chat.encode(turns, num_video_tokens=self.planner.num_tokens(len(sample.frames))))
+            tokens = self.planner.num_tokens(len(sample.frames))
+            chat = self.chat.encode(turns, num_video_tokens=tokens)
+            while len(chat.ids) > self.context_length and len(turns) > 1:
+                turns = turns[1:]
+                chat = self.chat.encode(turns, num_video_tokens=tokens)
+            if len(chat.ids) > self.context_length:
+                return UserError(
+                    f"{sample.clip.path}: {tokens} video tokens and the text make {len(chat.ids)} tokens, more than "
+                    f"mllm.context_length={self.context_length}; shorten the text or raise the length."
+                )
+            chats.append(chat)
         return Batch(
             video=stack_frames(good),
             text=stack_text(chats, pad_id=self.chat.pad_id),

@@ -1,5 +1,6 @@
 """Which run to go on with, and whether it may be gone on with."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from vtok.errors import UserError
 from vtok.runs import find_run, listed_runs, load_config, read_status
 from vtok.tracking.runs import flatten
 from vtok.training.checkpoint import list_checkpoints
+
+log = logging.getLogger(__name__)
 
 # What may change between a run and its continuation without making it another experiment.
 FREE = (
@@ -43,7 +46,17 @@ def run_to_resume(config: DictConfig) -> Path | None:
         )
     if not has_checkpoint(run_dir):
         raise UserError(f"resume={config.resume}: {run_dir} has no checkpoint to go on from.")
+    warn_of_length(load_config(run_dir), config)
     return run_dir
+
+
+def warn_of_length(before: DictConfig, now: DictConfig) -> None:
+    """A schedule that ends with the run is another schedule when the run ends elsewhere."""
+    old, new, schedule = before.trainer.max_steps, now.trainer.max_steps, str(now.scheduler.get("name"))
+    if old != new and not schedule.startswith("constant"):
+        log.warning(
+            "trainer.max_steps was %d, is %d: the learning rate (%s) goes on as if it had been so.", old, new, schedule
+        )
 
 
 def has_checkpoint(run_dir: Path) -> bool:

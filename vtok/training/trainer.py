@@ -86,6 +86,7 @@ class Trainer:
         bad_files: BadFiles,
         check_bad: Callable[[], None],
         evaluate: Callable[[int], None],
+        interrupt: Interrupt,
         run_dir: Path,
     ) -> Progress:
         """Train from `first_step` (steps already done) to `max_steps`.
@@ -114,7 +115,7 @@ class Trainer:
 
         step = saved = first_step
         model.train()
-        with Interrupt() as interrupt, bar, profiler(self.profile_steps, run_dir) as profile:
+        with bar, profiler(self.profile_steps, run_dir) as profile:
             while step < self.max_steps and interrupt.signal is None:
                 started = time.perf_counter()
                 micro = [next(batches) for _ in range(self.accumulate)]

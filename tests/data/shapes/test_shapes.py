@@ -6,8 +6,8 @@ import pytest
 
 from vtok.data import FolderData, ShapesData, read_video
 from vtok.data.shapes.language import attributes, caption, questions
-from vtok.data.shapes.render import render, write_h264
-from vtok.data.shapes.scene import COLOURS, DIRECTIONS, Scene, Thing, sample_scene
+from vtok.data.shapes.render import ZOOM, render, write_h264
+from vtok.data.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, Scene, Thing, sample_scene
 from vtok.errors import UserError
 
 
@@ -50,7 +50,27 @@ def test_a_zoom_changes_the_size() -> None:
     thing = Thing("circle", "white", 0.1, (0.5, 0.5))
     frames = render(Scene("camera", (thing,), "zooms in", (90, 90, 90), 0.0, 1), num_frames=20, size=64)
     areas = [(frame.min(-1) > 200).sum() for frame in (frames[0], frames[-1])]
-    assert areas[1] / areas[0] == pytest.approx(1.7**2, rel=0.15)
+    assert areas[1] / areas[0] == pytest.approx(ZOOM**2, rel=0.15)
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_every_camera_begins_with_the_same_view(camera: str) -> None:
+    thing = Thing("circle", "white", 0.1, (0.4, 0.6))
+    still = render(Scene("camera", (thing,), None, (90, 90, 90), 0.2, 1), num_frames=5, size=64)
+    moved = render(Scene("camera", (thing,), camera, (90, 90, 90), 0.2, 1), num_frames=5, size=64)
+    np.testing.assert_array_equal(moved[0], still[0])
+    assert np.abs(moved[-1].astype(int) - still[-1]).mean() > 5
+
+
+def test_a_file_is_the_same_each_time_it_is_written(tmp_path: Path) -> None:
+    """A textured clip that pans: x264 had coded such ones in two ways."""
+    pans = [scene for scene in scenes(60) if scene.family == "camera"][:4]
+    for scene in pans:
+        written = set()
+        for _ in range(5):
+            write_h264(tmp_path / "a.mp4", render(scene, num_frames=30, size=64), fps=15)
+            written.add((tmp_path / "a.mp4").read_bytes())
+        assert len(written) == 1
 
 
 def test_the_start_tells_nothing_of_the_direction() -> None:

@@ -61,7 +61,8 @@ def sample_scene(rng: np.random.Generator, level: str) -> Scene:
     on a plain background. Hard: textured and coloured backgrounds, smaller things, a second thing that moves on its
     own, and things that move while the camera does.
 
-    No start position tells anything of the move that follows: it is drawn before the direction and from the same range.
+    The first frame tells nothing of the moves that follow: places and sizes come from the same ranges whatever the
+    direction and whatever the camera does.
     """
     seed = int(rng.integers(2**31))
     family = str(rng.choice(["motion", "order", "count", "camera"], p=[0.5, 0.15, 0.15, 0.2]))

@@ -1,0 +1,115 @@
+"""A trained run's configuration with overrides, without the model."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.commands import prepare
+from vtok.config import compose
+from vtok.config.schemas import ShapesData
+from vtok.errors import UserError
+from vtok.runs import load_config, open_run
+
+
+class NoModel:
+    def to(self, device: str) -> "NoModel":
+        return self
+
+    def eval(self) -> "NoModel":
+        return self
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, tiny_run: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose weights are left out."""
+    monkeypatch.setattr(prepare, "latest_checkpoint", lambda run_dir: SimpleNamespace())
+    monkeypatch.setattr(prepare, "build_model", lambda config: NoModel())
+    monkeypatch.setattr(prepare, "load_weights", lambda checkpoint, model: None)
+    return write_run(tmp_path, compose(tiny_run))
+
+
+def write_run(tmp_path: Path, config: DictConfig) -> Path:
+    open_run(tmp_path / "run", config, [])
+    return tmp_path / "run"
+
+
+def load(run_dir: Path, *overrides: str) -> DictConfig:
+    return prepare.load_run(str(run_dir), outputs=str(run_dir), overrides=overrides)[1]
+
+
+def edit(run_dir: Path, group: str, **keys: object) -> None:
+    """Write keys into a group of config.yaml; None takes one away."""
+    file = run_dir / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    for key, value in keys.items():
+        config[group].pop(key, None)
+        if value is not None:
+            config[group][key] = value
+    file.write_text(yaml.safe_dump(config))
+
+
+def test_overrides_are_set(run_dir: Path) -> None:
+    config = load(run_dir, "data.batch_size=2", "evaluation.max_clips=null", "optimiser.lr=1e-4")
+    assert (config.data.batch_size, config.evaluation.max_clips, config.optimiser.lr) == (2, None, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "start", "hint"),
+    [
+        ("data.batch_size=abc", "data.batch_size=abc", "a whole number"),
+        ("data.batch_size=0", "data.batch_size=0", "1 or more"),
+        ("data.batch_sise=2", "data.batch_sise", "Did you mean data.batch_size?"),
+        ("sed=2", "sed", "Did you mean seed?"),
+        ("seed=abc", "seed=abc", "a whole number"),
+        ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "no such key"),
+        ("data=folder", "data=folder", "a trained run keeps its components; keys of them can be changed, for example"),
+        ("tokeniser/motion_pooling=grid", "tokeniser/motion_pooling=grid", "keeps its components"),
+        ("tokeniser.motion_pooling=grid", "tokeniser.motion_pooling=grid", "keeps its components"),
+        ("data.root=[", "data.root=[", "in quotes"),
+    ],
+)
+def test_a_mistaken_override_is_told(run_dir: Path, override: str, start: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        load(run_dir, override)
+    assert str(error.value).startswith(start)
+    assert hint in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_clips_of_a_trained_run_may_be_gone(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").touch()
+    write_run(tmp_path, compose(["data=folder", f"data.root={tmp_path / 'clips'}"]))
+    shutil.rmtree(tmp_path / "clips")
+    assert load(run_dir).data.root == str(tmp_path / "clips")
+
+
+def test_a_key_that_a_run_does_not_know_yet_has_its_default(run_dir: Path) -> None:
+    edit(run_dir, "data", max_bad_fraction=None)
+    assert load_config(run_dir).data.max_bad_fraction == ShapesData().max_bad_fraction
+
+
+def test_a_key_that_exists_no_longer_is_told_with_its_run(run_dir: Path) -> None:
+    edit(run_dir, "data", colour="red")
+    with pytest.raises(UserError, match=rf"^run={run_dir}: .* data\.colour: there is no such key"):
+        load_config(run_dir)
+
+
+def test_a_saved_config_is_the_composed_one(run_dir: Path, tiny_run: list[str]) -> None:
+    loaded, composed = load_config(run_dir), compose(tiny_run)
+    assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(composed, resolve=True)
+    for key in ("backbone", "tokeniser", "tokeniser.motion_pooling", "data", "trainer"):
+        assert OmegaConf.get_type(loaded, key) is OmegaConf.get_type(composed, key)
+    loaded.backbone.feature_dim = 24
+    assert loaded.tokeniser.backbone.feature_dim == 24
+
+
+def test_a_component_without_a_schema_stays_as_it_is(run_dir: Path) -> None:
+    edit(run_dir, "tokeniser", _target_="torch.nn.Identity", mine=[1, 2])
+    config = load_config(run_dir)
+    assert config.tokeniser.mine == [1, 2]
+    assert OmegaConf.is_interpolation(config.tokeniser, "backbone")

@@ -103,7 +103,7 @@ def test_a_saved_config_is_the_composed_one(run_dir: Path, tiny_run: list[str]) 
     loaded, composed = load_config(run_dir), compose(tiny_run)
     assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(composed, resolve=True)
     for key in ("backbone", "tokeniser", "tokeniser.motion_pooling", "data", "trainer"):
-        assert OmegaConf.get_type(loaded, key) is OmegaConf.get_type(composed, key)
+        assert OmegaConf.get_type(OmegaConf.select(loaded, key)) is OmegaConf.get_type(OmegaConf.select(composed, key))
     loaded.backbone.feature_dim = 24
     assert loaded.tokeniser.backbone.feature_dim == 24
 

@@ -76,7 +76,7 @@ def test_gradient_reaches_every_part() -> None:
 def test_the_loss_is_the_weighted_sum() -> None:
     model = make_model(VTokTokeniser(TinyBackbone(feature_dim=16, width=8)), lambda_under=0.25)
     losses = model(make_batch(model, [5]))
-    assert float(losses["loss"]) == pytest.approx(0.25 * float(losses["under"]))
+    assert losses["loss"].item() == pytest.approx(0.25 * losses["under"].item())
 
 
 def test_describe_answers_each_clip_with_its_own_prompt() -> None:

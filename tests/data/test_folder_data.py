@@ -223,7 +223,7 @@ def test_rows_without_a_split_take_that_of_their_file(split, tmp_path):
 def test_a_question_joins_its_clip_where_one_of_the_two_names_the_split(tmp_path):
     asked = {"video": "a.mp4", "question": "Is it red?", "answer": "yes", "split": "val"}
     rows = [{"video": "a.mp4", "caption": "a"}, asked, {"video": "b.mp4", "caption": "b"}]
-    assert paths_of(tmp_path, rows)[1] == ["a.mp4"]
+    assert paths_of(tmp_path, rows) == (["b.mp4"], ["a.mp4"])
 
 
 def test_the_only_file_without_a_split_is_in_one_split(tmp_path):

@@ -33,11 +33,9 @@ def run_to_resume(config: DictConfig) -> Path | None:
     if config.resume is None:
         return None
     if config.resume == "auto":
-        for run_dir in reversed(listed_runs(config.outputs)):
-            unfinished = read_status(run_dir).get("status") != "finished"
-            if unfinished and has_checkpoint(run_dir) and not differences(load_config(run_dir), config):
-                return run_dir
-        return None
+        unfinished = (run for run in listed_runs(config.outputs) if read_status(run).get("status") != "finished")
+        fitting = [run for run in unfinished if has_checkpoint(run) and is_same(run, config)]
+        return fitting[-1] if fitting else None
     run_dir = find_run(config.resume, config.outputs)
     if changed := differences(load_config(run_dir), config):
         listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
@@ -57,6 +55,14 @@ def warn_of_length(before: DictConfig, now: DictConfig) -> None:
         log.warning(
             "trainer.max_steps was %d, is %d: the learning rate (%s) goes on as if it had been so.", old, new, schedule
         )
+
+
+def is_same(run_dir: Path, config: DictConfig) -> bool:
+    """Whether a run was made with this configuration; one that an older version made may not be readable any more."""
+    try:
+        return not differences(load_config(run_dir), config)
+    except UserError:
+        return False
 
 
 def has_checkpoint(run_dir: Path) -> bool:

@@ -72,7 +72,7 @@ def train(argv: list[str]) -> int:
 def job(config) -> None:
     """One job of Hydra's: a run. In a sweep a failed job leaves the others to go on."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
+    from hydra.errors import CompactHydraException
     from hydra.types import RunMode
 
     from vtok.runs import open_run, read_status, shown, write_status
@@ -98,7 +98,7 @@ def job(config) -> None:
             open_run(run_dir, config, overrides)
             write_status(run_dir, "failed", None)
         # Of Hydra's own kind, which it prints at the end of the sweep without a traceback.
-        raise HydraException(f"the job in {shown(run_dir)} failed: {error}") from error
+        raise CompactHydraException(f"the job in {shown(run_dir)} failed: {error}") from error
     except Stopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal)

@@ -22,11 +22,10 @@ def test_run_folder_as_written(make_run, tmp_path: Path) -> None:
     assert (run.status, run.mlflow_run_id) == ("finished", "abc")
 
 
-def test_run_that_died_before_it_wrote_anything(tmp_path: Path) -> None:
-    hydra = tmp_path / "3" / ".hydra"
-    hydra.mkdir(parents=True)
-    (hydra / "config.yaml").write_text("seed: 1\n")
-    (hydra / "overrides.yaml").write_text("- seed=1\n")
+def test_run_that_died_before_it_had_figures(tmp_path: Path) -> None:
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "config.yaml").write_text("seed: 1\n")
+    (tmp_path / "3" / "overrides.yaml").write_text("- seed=1\n")
     run = read_run(tmp_path / "3")
     assert (run.status, run.summary, run.overrides) == ("unfinished", {}, ["seed=1"])
 

@@ -11,6 +11,7 @@ from vtok.cli import check_jobs, main
 from vtok.config.compose import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
+VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "validate")
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -20,10 +21,10 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"vtok {verb}" in shown for verb in ("train", "evaluate", "describe", "compare", "validate"))
+    assert all(f"vtok {verb}" in shown for verb in ("train", *VERBS))
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "describe", "compare", "validate"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     assert f"vtok {verb}" in capsys.readouterr().out

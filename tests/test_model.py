@@ -7,14 +7,22 @@ from vtok.backbone import TinyBackbone
 from vtok.batch import Batch, stack_text
 from vtok.decoder import NoDecoder
 from vtok.mllm import TinyLanguageModel
-from vtok.model import Understanding, VideoLanguageModel
+from vtok.model import VideoLanguageModel
+from vtok.objective import Objective
 from vtok.tokeniser import FrameSamplingTokeniser, KeyFrameTokeniser, PlannedFrames, Tokeniser, VTokTokeniser
+from vtok.visual_head import NoVisualHead
 
 
-def make_model(tokeniser: Tokeniser, **objective: float) -> VideoLanguageModel:
+def make_model(tokeniser: Tokeniser, *, lambda_under: float = 1.0) -> VideoLanguageModel:
+    """A model that only understands; tests/test_generation.py has those that make videos."""
     torch.manual_seed(1)
-    mllm = TinyLanguageModel(width=32, layers=1, heads=2)
-    return VideoLanguageModel(tokeniser=tokeniser, mllm=mllm, decoder=NoDecoder(), objective=Understanding(**objective))
+    return VideoLanguageModel(
+        tokeniser=tokeniser,
+        mllm=TinyLanguageModel(width=32, layers=1, heads=2),
+        visual_head=NoVisualHead,
+        decoder=NoDecoder,
+        objective=Objective(lambda_under=lambda_under, lambda_visLM=0.0, lambda_dec=0.0),
+    )
 
 
 def make_batch(model: VideoLanguageModel, lengths: list[int]) -> Batch:

@@ -35,14 +35,39 @@ class Text:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips, one conversation each, and what was wrong on the way: (path, reason) of files that were replaced."""
+    """Clips, and what the objective wants of them.
+
+    Attributes:
+        video: the frames that the tokeniser planned.
+        text: a conversation about each clip; None where there is no understanding.
+        captions: each clip's caption and the places of its tokens after it; None where there is no generation.
+        target: (B, F, 3, size, size) uint8, the frames that a decoder is to make; None where none is trained.
+        bad: (path, reason) of files that were replaced.
+    """
 
     video: PlannedFrames
-    text: Text
+    text: Text | None
+    captions: Text | None = None
+    target: Tensor | None = None
     bad: tuple[tuple[str, str], ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(video=self.video.to(device), text=self.text.to(device), bad=self.bad)
+        return Batch(
+            video=self.video.to(device),
+            text=None if self.text is None else self.text.to(device),
+            captions=None if self.captions is None else self.captions.to(device),
+            target=None if self.target is None else self.target.to(device, non_blocking=True),
+            bad=self.bad,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Over how many things each loss is a mean: answer tokens, video tokens, clips."""
+        text = self.text
+        return {
+            "under": 0 if text is None else int((text.labels[:, 1:] != IGNORED).sum()),
+            "visLM": 0 if self.captions is None else int((self.captions.labels != IGNORED).sum()),
+            "dec": 0 if self.target is None else len(self.target),
+        }
 
 
 def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
@@ -58,6 +83,12 @@ def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
         timestamps[row, :number] = sample.timestamps
     key = torch.tensor([sample.key for sample in samples])
     return PlannedFrames(frames=frames, key=key, mask=mask, timestamps=timestamps)
+
+
+def stack_targets(samples: Sequence[ClipSample]) -> Tensor | None:
+    """The frames that a decoder is to make, (B, F, 3, size, size) uint8; None where the samples have none."""
+    targets = [sample.target for sample in samples if sample.target is not None]
+    return torch.stack(targets) if targets else None
 
 
 def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right") -> Text:

@@ -6,12 +6,11 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import nn
 
 from vtok.data import Clip, ClipDataset, DataSource
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.plan import StridePlanner
+from vtok.plan import StridePlanner, TargetPlan
 
 
 def build(node: DictConfig) -> Any:
@@ -37,19 +36,30 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
     return VideoLanguageModel(
         tokeniser=build(config.tokeniser),
         mllm=build(config.mllm),
+        visual_head=build(config.visual_head),
         decoder=build(config.decoder),
         objective=build(config.objective),
     )
 
 
-def build_optimiser(config: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over what is trained; weight decay for matrices alone."""
+def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:
+    """The optimiser over what is trained; weight decay for matrices alone.
+
+    The matrices between layers come in a group that is marked `hidden`, for optimisers that treat them differently.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise UserError("nothing is trained: every part of the model is frozen.")
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    return build(config.optimiser)([{"params": matrices}, {"params": others, "weight_decay": 0.0}])
+    tables = {id(parameter) for module in model.mllm.tables() for parameter in module.parameters()}
+    hidden = [one for one in trained if one.ndim == 2 and id(one) not in tables]
+    others = [one for one in trained if one.ndim > 1 and (one.ndim != 2 or id(one) in tables)]
+    vectors = [one for one in trained if one.ndim <= 1]
+    groups = [
+        {"params": hidden, "hidden": True},
+        {"params": others},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return build(config.optimiser)([group for group in groups if group["params"]])
 
 
 def build_scheduler(config: DictConfig, optimiser: torch.optim.Optimizer) -> Any:
@@ -58,9 +68,15 @@ def build_scheduler(config: DictConfig, optimiser: torch.optim.Optimizer) -> Any
 
 
 def build_dataset(
-    source: DataSource, clips: list[Clip], planner: StridePlanner, *, seed: int, replace_bad: bool
+    source: DataSource,
+    clips: list[Clip],
+    planner: StridePlanner,
+    *,
+    seed: int,
+    replace_bad: bool,
+    target: TargetPlan | None = None,
 ) -> ClipDataset:
-    """The clips of a source, read as the source says and planned as the tokeniser says."""
+    """The clips of a source, read as the source says and planned as the tokeniser and the decoder say."""
     return ClipDataset(
         clips,
         planner,
@@ -70,4 +86,5 @@ def build_dataset(
         frames_fps=source.frames_fps,
         seed=seed,
         replace_bad=replace_bad,
+        target=target,
     )

@@ -14,6 +14,9 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok train [GROUP=OPTION ...] [KEY=VALUE ...]   train, evaluate, write a run folder    (vtok train --help)
   vtok evaluate run=latest [KEY=VALUE ...]        the benchmark again on a run's model
   vtok describe run=latest video=FILE prompt=TEXT ask a run's model about a video
+  vtok generate run=latest prompt=TEXT out=FILE   a video out of a text, or of each line of prompts=FILE
+  vtok reconstruct run=latest video=FILE out=FILE a video to tokens and back
+  vtok tokenise run=latest video=FILE out=FILE    a video's tokens, as safetensors
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
 
@@ -31,14 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         match verb:
             case "train":
                 return train(rest)
-            case "evaluate" | "describe" | "compare" | "validate":
+            case "evaluate" | "describe" | "generate" | "reconstruct" | "tokenise" | "compare" | "validate":
                 from vtok.commands import run_command
 
                 return run_command(verb, rest)
             case "-h" | "--help" | "help":
                 print(USAGE)
                 return 0
-        raise UserError(f"{verb}: there is no such verb. Allowed: train, evaluate, describe, compare, validate.")
+        raise UserError(
+            f"{verb}: there is no such verb. "
+            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate."
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -77,7 +83,7 @@ def job(config) -> None:
 
     from vtok.runs import open_run, read_status, shown, write_status
     from vtok.training import train as train_run
-    from vtok.training.run import Stopped
+    from vtok.training.recording import Stopped
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)

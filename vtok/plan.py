@@ -103,3 +103,17 @@ class KeyFramePlanner(StridePlanner):
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
         whole = super().plan(num_frames, key_frame)
         return whole if whole.key is None else FramePlan((whole.indices[whole.key],), 0)
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """The frames that a decoder makes: `num_frames` square ones of `size` pixels, evenly spread over a clip."""
+
+    num_frames: int
+    size: int
+
+    def indices(self, clip_frames: int) -> tuple[int, ...]:
+        """Clip-frame numbers, the first and the last among them; a short clip's frames come more than once."""
+        if self.num_frames == 1:
+            return (0,)
+        return tuple(round(i * (clip_frames - 1) / (self.num_frames - 1)) for i in range(self.num_frames))

@@ -28,7 +28,7 @@ def run_dir(tmp_path: Path, tiny_run: list[str], monkeypatch: pytest.MonkeyPatch
     """A run whose weights are left out."""
     monkeypatch.setattr(prepare, "latest_checkpoint", lambda run_dir: SimpleNamespace())
     monkeypatch.setattr(prepare, "build_model", lambda config: NoModel())
-    monkeypatch.setattr(prepare, "load_weights", lambda checkpoint, model: None)
+    monkeypatch.setattr(prepare, "load_weights", lambda checkpoint, model, averaged: None)
     return write_run(tmp_path, compose(tiny_run))
 
 

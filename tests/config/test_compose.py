@@ -15,9 +15,13 @@ from transformers.trainer_utils import SchedulerType
 from vtok.backbone.vgg19 import layer_names
 from vtok.build import build
 from vtok.config import check, compose
-from vtok.config.check import SCHEDULES, feature_size, planner_of
 from vtok.config.compose import options_of
-from vtok.config.schemas import OPTIONS, VGG19_LAYERS
+from vtok.config.nodes import feature_size, planner_of
+from vtok.config.ranges import CHOICES as CHOICES_OF
+from vtok.config.ranges import SCHEDULES
+from vtok.config.schemas import OPTIONS, ShapesData
+from vtok.config.schemas.backbone import VGG19_LAYERS
+from vtok.data.shapes.scene import FAMILIES, LEVELS
 from vtok.errors import UserError
 from vtok.paths import conf_dir, experiments_dir
 
@@ -58,15 +62,18 @@ def test_a_schema_has_the_keys_and_defaults_of_its_target(group: str, option: st
         assert keys == set(parameters)
     for key in keys:
         default, here = parameters[key].default, getattr(schema, key)
+        # OmegaConf knows no tuples.
+        here = tuple(here) if isinstance(here, list) else here
         assert default is inspect.Parameter.empty or here in (default, MISSING), key
 
 
 @pytest.mark.parametrize(("group", "option"), CHOICES)
 def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) -> None:
     written = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
-    chosen = {next(iter(item)) for item in written["defaults"] if isinstance(item, dict)}
-    keys = (set(written) - {"defaults"}) | (chosen & {"motion_pooling"})
-    assert set(OPTIONS[group][option].__dataclass_fields__) == keys
+    own = {next(iter(item)) for item in written["defaults"] if isinstance(item, dict)} & {"motion_pooling", "judge"}
+    # An option that chooses others beside itself is written from the root.
+    keys = set(written.get(group, written)) - {"defaults"}
+    assert set(OPTIONS[group][option].__dataclass_fields__) == keys | own
 
 
 @pytest.mark.parametrize("debug", DEBUG)
@@ -150,6 +157,9 @@ MISTAKES = [
     (["data=folder"], "data.root", "data.root=VALUE"),
     (["data=folder", "data.root=/nowhere"], "data.root=/nowhere", "no such folder"),
     (["data.level=medium"], "data.level=medium", "easy, hard"),
+    (["data.families=[motion,cuont]"], "data.families=[motion,cuont]", "Did you mean count? Allowed: motion, order,"),
+    (["data.families=[]"], "data.families=[]", "motion, order, count, camera"),
+    (["data.families=motion"], "data.families=motion", "a list in brackets"),
     (["mllm.context_length=40"], "mllm.context_length=40", "mllm.context_length=52"),
     (["mllm.width=97"], "mllm.width=97", "multiples of 8"),
     (["backbone._target_=os.system"], "backbone._target_=os.system", "allowed_targets="),
@@ -172,6 +182,22 @@ MISTAKES = [
     (["tokeniser.stride=3,6"], "tokeniser.stride=3,6", "a list of values is a sweep; say -m to run one job for each."),
     (["tokeniser.stride=range(3,6)"], "tokeniser.stride=range(3,6)", "say -m"),
     (["trainer.progress=maybe"], "trainer.progress=maybe", "true or false"),
+    (["trainer.ema_decay=1"], "trainer.ema_decay=1.0", "0 or more and below 1"),
+    (["visual_head=flow", "visual_head.steps=0"], "visual_head.steps=0", "1 or more"),
+    (["visual_head=regression", "visual_head.loss=cos"], "visual_head.loss=cos", "Did you mean cosine?"),
+    (["decoder=tiny", "decoder.size=30"], "decoder.size=30", "multiples of decoder.patch=8"),
+    (["decoder=tiny", "decoder.head_dim=16"], "decoder.head_dim=16", "multiples of 6"),
+    (["decoder=tiny", "decoder.head_dim=0"], "decoder.head_dim=0", "multiples of 6"),
+    (["objective=joint", "objective.caption_dropout=2"], "objective.caption_dropout=2.0", "0 to 1"),
+    (["objective=joint", "objective.lambda_dec=-1"], "objective.lambda_dec=-1.0", "0 or more"),
+    (["objective.lambda_under=0"], "objective: lambda_under, lambda_visLM and lambda_dec", "nothing is learnt"),
+    (["objective.lambda_visLM=1"], "visual_head=none", "flow, mixture or regression; or say objective.lambda_visLM=0"),
+    (["objective.lambda_dec=1"], "decoder=none", "tiny; or say objective.lambda_dec=0"),
+    (["objective=joint", "generation/judge=orakle"], "generation/judge=orakle", "oracle, own, vlm"),
+    (["objective=joint", "data=folder", "data.root=."], "generation/judge=oracle", "generation/judge=own"),
+    (["objective=generation", "generation/judge=own"], "generation/judge=own", "generation/judge=vlm"),
+    (["objective=joint", "generation.temperature=-1"], "generation.temperature=-1.0", "0 or more"),
+    (["optimiser=muon", "optimiser.hidden_lr=-1"], "optimiser.hidden_lr=-1.0", "0 or more"),
 ]
 
 
@@ -193,6 +219,22 @@ def test_an_empty_folder_is_told(tmp_path: Path) -> None:
 
 def test_sgd_without_momentum_has_no_nesterov() -> None:
     check(compose(["optimiser=sgd", "optimiser.momentum=0", "optimiser.nesterov=false"]))
+
+
+@pytest.mark.parametrize("option", ["generation", "joint"])
+def test_an_objective_that_makes_videos_brings_a_head_and_a_decoder_that_can_be_others(option: str) -> None:
+    config = compose([f"objective={option}"])
+    assert (config.visual_head._target_, config.decoder._target_) == (
+        "vtok.visual_head.FlowHead",
+        "vtok.decoder.TinyDecoder",
+    )
+    other = compose([f"objective={option}", "visual_head=mixture"])
+    assert other.visual_head._target_ == "vtok.visual_head.MixtureHead"
+    check(other)
+
+
+def test_the_choices_of_made_clips_are_those_of_the_scenes() -> None:
+    assert CHOICES_OF[ShapesData] == {"level": LEVELS, "families": tuple(FAMILIES)}
 
 
 def test_the_layers_of_vgg19_are_those_of_the_backbone() -> None:

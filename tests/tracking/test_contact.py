@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vtok.tracking.contact import CARD, FONT_SIZE, PAD, TONES, Text, contact_sheet, wrap
+from vtok.tracking.contact import CARD, FONT_SIZE, GAP, PAD, TONES, Text, contact_sheet, wrap
 
 
 def clip(count: int, height: int, width: int) -> torch.Tensor:
@@ -19,6 +19,24 @@ def test_frames_are_shown_pixel_by_pixel(tmp_path: Path) -> None:
         for x, y in [(0, 0), (63, 63), (10, 50)]:
             pixel = sheet.getpixel((2 * PAD + 3 * x + 1, 2 * PAD + 3 * y + 1))
             assert pixel == tuple(frames[0, :, y, x].tolist())
+
+
+def test_strips_of_one_clip_stand_below_each_other(tmp_path: Path) -> None:
+    upper, lower = clip(3, 32, 32), clip(2, 32, 32)
+    contact_sheet([{"truth": upper, "generated": lower}], [["a caption"]], tmp_path / "sheet.png", scale=2)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = sheet.convert("RGB").load()
+        first = [upper[0, :, 5, y].tolist() for y in range(32)]
+        # Where the strips begin: after the longer of the two names.
+        left = next(
+            x for x in range(sheet.width - 64) if [list(pixels[x + 2 * y, 2 * PAD + 10]) for y in range(32)] == first
+        )
+        assert left > 2 * PAD + 50
+        assert pixels[left + 7, 2 * PAD + 64 + GAP + 9] == tuple(lower[0, :, 4, 3].tolist())
+        # Something is written beside each.
+        for top in (2 * PAD, 2 * PAD + 64 + GAP):
+            shades = {pixels[x, y] for x in range(2 * PAD, left - PAD) for y in range(top, top + 64)}
+            assert tuple(bytes.fromhex(TONES["muted"][0][1:])) in shades
 
 
 def test_clips_of_all_sizes_in_one_sheet(tmp_path: Path) -> None:

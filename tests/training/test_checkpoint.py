@@ -11,11 +11,13 @@ from vtok.training.checkpoint import (
     digest,
     latest_checkpoint,
     list_checkpoints,
+    load_average,
     load_training,
     load_weights,
     save_checkpoint,
     trained_weights,
 )
+from vtok.visual_head import TokenScale
 
 
 def make(
@@ -35,6 +37,24 @@ def steps(model, optimiser, scheduler, number: int) -> None:
         optimiser.step()
         scheduler.step()
         optimiser.zero_grad()
+
+
+class Remembering(nn.Module):
+    """Weights, persistent buffers, and one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.scale = TokenScale(5)
+        self.register_buffer("passing", torch.ones(()), persistent=False)
+
+
+def save(folder: Path, model: nn.Module, *, average: dict[str, torch.Tensor] | None = None) -> Path:
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimiser, step_size=2)
+    return save_checkpoint(
+        folder, model=model, optimiser=optimiser, scheduler=scheduler, step=1, keep=1, average=average
+    )
 
 
 def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -60,6 +80,64 @@ def test_only_what_is_trained_is_saved_and_nothing_is_pickled(tmp_path: Path) ->
     assert list(weights) == ["0.bias", "0.weight", "1.bias"]
     by_hand = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
     assert digest(trained_weights(model)) == by_hand
+
+
+def test_what_a_model_remembers_beside_its_weights_comes_back(tmp_path: Path) -> None:
+    scale, again = Remembering(), Remembering()
+    scale.scale.update(torch.randn(2, 6, 5), torch.tensor([0, 0, 0, 1, 1, 1]), torch.ones(2, 6, dtype=torch.bool))
+    load_weights(save(tmp_path, scale), again)
+    assert not torch.equal(scale.scale.mean, torch.zeros(2, 5))
+    assert again.scale.seen.tolist() == [1, 1]
+    for name, tensor in scale.scale.state_dict().items():
+        assert torch.equal(tensor, again.scale.state_dict()[name]), name
+        assert tensor.dtype == again.scale.state_dict()[name].dtype
+    assert again.passing.item() == 1, "a buffer that is not persistent is of the model, not of the checkpoint"
+
+
+def test_the_average_is_saved_beside_the_weights_and_used_where_it_is_asked_for(tmp_path: Path) -> None:
+    model, again = Remembering(), Remembering()
+    model.passing.fill_(2)
+    model.scale.mean.fill_(3)
+    average = {"layer.bias": torch.full((2,), 7.0), "layer.weight": torch.full((2, 2), 8.0)}
+    saved = save(tmp_path, model, average=average)
+    assert sorted(load_file(saved / "ema.safetensors")) == ["layer.bias", "layer.weight"]
+    for name, tensor in load_average(saved, model).items():
+        assert torch.equal(tensor, average[name])
+    load_weights(saved, again, averaged=True)
+    assert torch.equal(again.layer.weight, average["layer.weight"])
+    assert torch.equal(again.layer.bias, average["layer.bias"])
+    assert torch.equal(again.scale.mean, torch.full((2, 5), 3.0)), "buffers have no average"
+    load_weights(saved, again)
+    assert torch.equal(again.layer.weight, model.layer.weight)
+
+
+def test_a_checkpoint_without_an_average_gives_its_weights_and_says_so(tmp_path: Path) -> None:
+    model, again = Remembering(), Remembering()
+    saved = save(tmp_path, model)
+    load_weights(saved, again, averaged=True)
+    assert torch.equal(again.layer.weight, model.layer.weight)
+    with pytest.raises(UserError, match=r"has no ema.safetensors, which trainer.ema_decay is to go on with"):
+        load_average(saved, model)
+
+
+def test_the_average_is_rounded_to_the_precision_of_the_weights(tmp_path: Path) -> None:
+    model = Remembering().bfloat16()
+    average = {name: tensor.float() + 1e-4 for name, tensor in trained_weights(model).items()}
+    again = Remembering().bfloat16()
+    load_weights(save(tmp_path, model, average=average), again, averaged=True)
+    assert torch.equal(again.layer.weight, average["layer.weight"].bfloat16())
+
+
+def test_an_average_of_another_model_is_refused(tmp_path: Path) -> None:
+    model = Remembering()
+    odd = save(tmp_path, model, average={"layer.weight": torch.zeros(2, 2)})
+    with pytest.raises(UserError, match=r"1 weights have no counterpart, layer\.bias among them"):
+        load_weights(odd, model, averaged=True)
+    wide = save(tmp_path, model, average={"layer.weight": torch.zeros(2, 3), "layer.bias": torch.zeros(2)})
+    before = model.layer.weight.detach().clone()
+    with pytest.raises(UserError, match=r"layer\.weight has the shape \(2, 3\) there and \(2, 2\) here"):
+        load_weights(wide, model, averaged=True)
+    assert torch.equal(model.layer.weight, before)
 
 
 def test_the_newest_are_kept_and_half_written_ones_ignored(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from vtok.errors import UserError
 from vtok.runs import find_run, read_status
 from vtok.training import train
 from vtok.training.checkpoint import digest, list_checkpoints
-from vtok.training.run import Stopped
+from vtok.training.recording import Stopped
 
 COMBINATIONS = [
     ["tokeniser=vtok"],

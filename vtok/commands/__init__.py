@@ -2,45 +2,112 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from inspect import cleandoc
+from types import UnionType
 from typing import Any
 
 import yaml
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vtok.config.compose import one_of
+from vtok.config.compose import explain, one_of
 from vtok.errors import UserError
+
+RUN = "a run folder, or latest: the newest run that finished or was stopped"
+OUTPUTS = "where runs are looked for"
+VIDEO = "a video file or a folder of frames"
+START = "of the clip in the video, in seconds"
+SCALE = "each pixel becomes scale x scale; null: so that a side has 256 or more"
+USUAL = "null: the run's generation.*"
+
+
+def key(default: Any, meaning: str) -> Any:
+    """An argument with what `--help` says of it."""
+    return field(default=default, metadata={"meaning": meaning})
 
 
 @dataclass
 class Evaluate:
     """The benchmark again on the held-out clips of a run; other keys change its configuration (data.batch_size=8)."""
 
-    run: str = "latest"
-    outputs: str = "outputs"
+    run: str = key("latest", RUN)
+    outputs: str = key("outputs", OUTPUTS)
 
 
 @dataclass
 class Describe:
     """A run's model says what is to be seen in a video file or a folder of frames."""
 
-    video: str = MISSING
-    prompt: str = "describe the video."
-    run: str = "latest"
-    start: float = 0.0
-    max_new_tokens: int = 64
-    outputs: str = "outputs"
+    video: str = key(MISSING, VIDEO)
+    prompt: str = key("describe the video.", "what is asked")
+    run: str = key("latest", RUN)
+    start: float = key(0.0, START)
+    max_new_tokens: int = key(64, "of the answer, at most")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Generate:
+    """Videos out of texts, as mp4. One prompt makes a video and a contact sheet beside it, of the same name with .png.
+
+    A file of prompts makes a folder: 000.mp4, 001.mp4, ... in the order of its lines, sheet.png, and manifest.jsonl,
+    with which data=folder reads the videos. What is there already is replaced, each file once the new one is whole.
+    """
+
+    prompt: str | None = key(None, "what the video shows")
+    prompts: str | None = key(None, "a text file, one prompt a line; blank lines and lines with # first are skipped")
+    run: str = key("latest", RUN)
+    out: str | None = key(None, "the file, clip.mp4 where null; for prompts the folder, generated where null")
+    seed: int | None = key(None, f"the same seed makes the same video; prompt i, from 0 on, has seed + i; {USUAL}")
+    steps: int | None = key(None, f"of the decoder, from noise to video; {USUAL}")
+    guidance: float | None = key(None, f"of the decoder by the prompt, 1 is none; {USUAL}")
+    temperature: float | None = key(None, f"of the visual head, 0 takes the likeliest tokens; {USUAL}")
+    fps: float | None = key(None, "frames a second; null: the video lasts as long as a training clip")
+    scale: int | None = key(None, SCALE)
+    batch_size: int = key(1, "videos made at once; with another, numbers are rounded differently here and there")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Reconstruct:
+    """A video to a run's tokens and back: an mp4, and a contact sheet beside it, of the same name with .png.
+
+    The sheet has the true frames above. What is there already is replaced, each file once the new one is whole.
+    """
+
+    video: str = key(MISSING, VIDEO)
+    caption: str | None = key(None, "what the video shows, to go by beside the tokens; null: the tokens alone")
+    run: str = key("latest", RUN)
+    out: str = key("reconstruction.mp4", "the file")
+    start: float = key(0.0, START)
+    seed: int | None = key(None, f"the same seed makes the same video; {USUAL}")
+    steps: int | None = key(None, f"of the decoder, from noise to video; {USUAL}")
+    guidance: float | None = key(None, f"of the decoder by the tokens, 1 is none; {USUAL}")
+    fps: float | None = key(None, "frames a second; null: the video lasts as long as the clip")
+    scale: int | None = key(None, SCALE)
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Tokenise:
+    """The tokens of a video as a safetensors file: tokens, kind, timestamps, frames; how they were made as metadata."""
+
+    video: str = key(MISSING, VIDEO)
+    run: str = key("latest", RUN)
+    out: str = key("tokens.safetensors", "the file; one that is there is replaced once the new one is whole")
+    start: float = key(0.0, START)
+    outputs: str = key("outputs", OUTPUTS)
 
 
 @dataclass
 class Compare:
     """Runs side by side: a table, and a plot of the metrics against what differs. Either a sweep or a list of runs."""
 
-    sweep: str | None = None
-    runs: list[str] = field(default_factory=list)
-    metrics: list[str] = field(default_factory=list)
-    out: str | None = None
-    outputs: str = "outputs"
+    sweep: str | None = key(None, "a sweep's folder, or latest")
+    runs: list[str] = field(default_factory=list, metadata={"meaning": "run folders, [A,B]"})
+    metrics: list[str] = field(default_factory=list, metadata={"meaning": "names in summary.json; []: the usual ones"})
+    out: str | None = key(None, "a folder for the files; null: comparison in the sweep's folder, for runs none")
+    outputs: str = key("outputs", OUTPUTS)
 
 
 @dataclass
@@ -48,7 +115,15 @@ class Validate:
     """Check a configuration and show what it would do; nothing is built, read or written. Takes train's overrides."""
 
 
-ARGUMENTS = {"evaluate": Evaluate, "describe": Describe, "compare": Compare, "validate": Validate}
+ARGUMENTS = {
+    "evaluate": Evaluate,
+    "describe": Describe,
+    "generate": Generate,
+    "reconstruct": Reconstruct,
+    "tokenise": Tokenise,
+    "compare": Compare,
+    "validate": Validate,
+}
 
 
 def run_command(verb: str, argv: Sequence[str]) -> int:
@@ -67,24 +142,38 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
         return 0
     arguments, others = parse(verb, argv)
     if others and verb != "evaluate":
-        key = others[0].split("=", 1)[0]
+        odd = others[0].split("=", 1)[0]
         names = [item.name for item in fields(ARGUMENTS[verb])]
-        raise UserError(f"{key}: vtok {verb} takes no such key. {one_of(key, names)}")
+        raise UserError(f"{odd}: vtok {verb} takes no such key. {one_of(odd, names)}")
     from vtok.commands.prepare import console_log
 
     console_log()
-    if verb == "evaluate":
-        from vtok.commands.evaluate import evaluate
+    match verb:
+        case "evaluate":
+            from vtok.commands.evaluate import evaluate
 
-        evaluate(run=arguments.run, outputs=arguments.outputs, overrides=others)
-    elif verb == "describe":
-        from vtok.commands.describe import describe
+            evaluate(run=arguments.run, outputs=arguments.outputs, overrides=others)
+        case "describe":
+            from vtok.commands.describe import describe
 
-        print(describe(**vars(arguments)))
-    else:
-        from vtok.commands.compare import compare_from_command_line
+            print(describe(**vars(arguments)))
+        case "generate":
+            from vtok.commands.generate import generate
 
-        compare_from_command_line(**vars(arguments))
+            files = generate(**vars(arguments))
+            print(*files.videos, files.sheet, sep="\n")
+        case "reconstruct":
+            from vtok.commands.reconstruct import reconstruct
+
+            print(*reconstruct(**vars(arguments)), sep="\n")
+        case "tokenise":
+            from vtok.commands.tokenise import tokenise
+
+            print(tokenise(**vars(arguments)))
+        case "compare":
+            from vtok.commands.compare import compare_from_command_line
+
+            compare_from_command_line(**vars(arguments))
     return 0
 
 
@@ -96,22 +185,35 @@ def parse(verb: str, argv: Sequence[str]) -> tuple[Any, list[str]]:
     """
     schema = ARGUMENTS[verb]
     types = {item.name: item.type for item in fields(schema)}
-    values, others = OmegaConf.structured(schema), []
+    typed, given, others = OmegaConf.structured(schema), {}, []
     for item in argv:
-        key, equals, text = item.partition("=")
+        name, equals, text = item.partition("=")
         if not equals:
             raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(types))}")
-        if key not in types:
+        if name not in types:
             others.append(item)
             continue
         try:
-            values[key] = bare_list(text) if types[key] == list[str] else text
+            given[name] = read_value(typed, name, text, types[name])
         except OmegaConfBaseException as error:
-            raise UserError(f"{item}: {str(error).splitlines()[0]}.") from error
-    for key in types:
-        if OmegaConf.is_missing(values, key):
-            raise UserError(f"vtok {verb} needs {key}=VALUE.")
-    return OmegaConf.to_object(values), others
+            raise UserError(explain(error, argv)) from error
+    missing = [item.name for item in fields(schema) if item.default == MISSING and item.name not in given]
+    if missing:
+        raise UserError(f"vtok {verb} needs {missing[0]}=VALUE.")
+    return schema(**given), others
+
+
+def read_value(typed: DictConfig, name: str, text: str, kind: Any) -> Any:
+    """What `text` says for the argument `name` of type `kind`; raises OmegaConfBaseException where it is of another."""
+    if text == "null" and isinstance(kind, UnionType):
+        return None
+    if kind == list[str]:
+        return bare_list(text)
+    # A text is what was typed; OmegaConf would look for ${references} in it.
+    if kind in (str, str | None):
+        return text
+    typed[name] = text
+    return typed[name]
 
 
 def bare_list(text: str) -> list[str]:
@@ -123,8 +225,10 @@ def bare_list(text: str) -> list[str]:
 def help_text(verb: str) -> str:
     schema = ARGUMENTS[verb]
     values = OmegaConf.structured(schema)
-    lines = [f"vtok {verb} [KEY=VALUE ...]", "", str(schema.__doc__), ""]
+    lines = [f"vtok {verb} [KEY=VALUE ...]", "", cleandoc(str(schema.__doc__)), ""]
     for item in fields(schema):
-        default = "(needed)" if OmegaConf.is_missing(values, item.name) else f"default {values[item.name]}"
-        lines.append(f"  {item.name:<16}{default}")
+        missing = OmegaConf.is_missing(values, item.name)
+        usual = None if missing else values[item.name]
+        default = "(needed)" if missing else f"default {'null' if usual is None else usual}"
+        lines.append(f"  {item.name:<16}{default:<28}{item.metadata['meaning']}")
     return "\n".join(lines)

@@ -1,11 +1,8 @@
 """vtok describe: a run's model on a video."""
 
-from pathlib import Path
-
 from vtok.batch import stack_frames
-from vtok.build import build, build_dataset
+from vtok.commands.clip import read_clip
 from vtok.commands.prepare import load_run
-from vtok.data import Clip, DataSource, SampleKey
 from vtok.model import DESCRIBE
 
 
@@ -24,8 +21,6 @@ def describe(
         UserError: the video cannot be read, or there is no such run.
     """
     _, config, model = load_run(run, outputs=outputs)
-    source: DataSource = build(config.data)
-    clip = Clip(id=video, path=Path(video).expanduser(), start=start)
-    dataset = build_dataset(source, [clip], model.tokeniser.planner, seed=config.seed, replace_bad=False)
-    frames = stack_frames([dataset[SampleKey(0, 0)]]).to(next(model.parameters()).device)
+    sample, _ = read_clip(config, model.tokeniser.planner, video, start=start)
+    frames = stack_frames([sample]).to(next(model.parameters()).device)
     return model.describe(frames, [prompt], max_new_tokens=max_new_tokens)[0]

@@ -1,16 +1,16 @@
-"""vtok evaluate: the benchmark again on a run's model."""
+"""vtok evaluate: the benchmarks again on a run's model."""
 
 from collections.abc import Sequence
 
 from vtok.build import build
 from vtok.commands.prepare import load_run
 from vtok.data import BadVideoError, DataSource
-from vtok.evaluation import evaluate_heldout
 from vtok.training import Trainer
+from vtok.training.results import evaluate_model
 
 
 def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[str, float]:
-    """Evaluate on the held-out clips, print the table, and return the figures.
+    """Evaluate the branches that the run has on the held-out clips, print the tables, and return the figures.
 
     Raises:
         UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), or no such run.
@@ -19,10 +19,9 @@ def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[s
     source: DataSource = build(config.data)
     source.prepare()
     trainer: Trainer = build(config.trainer)
-    result = evaluate_heldout(
-        build(config.evaluation), model, source, source.clips("heldout"), precision=trainer.accelerator().autocast()
-    )
-    if result.bad:
-        raise BadVideoError(*result.bad[0])
-    print(f"{run_dir}, {result.clips} held-out clips\n{result.table()}")
-    return result.metrics()
+    clips = source.clips("heldout")
+    results = evaluate_model(config, model, source, clips, precision=trainer.accelerator().autocast)
+    if results.bad:
+        raise BadVideoError(*results.bad[0])
+    print(f"{run_dir}, {len(clips)} held-out clips\n{results.table()}")
+    return results.metrics()

@@ -23,7 +23,8 @@ from vtok.training.checkpoint import latest_checkpoint, load_weights
 def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[Path, DictConfig, VideoLanguageModel]:
     """A run's folder, its configuration with `overrides`, and its model with the newest checkpoint's weights.
 
-    The model is to be used as it is.
+    They are the averaged ones where the run kept them (trainer.ema_decay), as in its own evaluation. The model is to be
+    used as it is.
 
     Raises:
         UserError: there is no such run, it has no checkpoint, or an override does not fit.
@@ -46,7 +47,7 @@ def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[
             raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
     check(config, files=False)
     model = build_model(config)
-    load_weights(checkpoint, model)
+    load_weights(checkpoint, model, averaged=True)
     model.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
     return run_dir, config, model.eval()
 

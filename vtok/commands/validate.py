@@ -1,7 +1,7 @@
 """vtok validate: what a configuration would do."""
 
 from vtok.config import check, compose
-from vtok.config.check import feature_size, planner_of
+from vtok.config.nodes import feature_size, planner_of
 
 
 def validate(overrides: list[str]) -> None:
@@ -16,6 +16,7 @@ def validate(overrides: list[str]) -> None:
         "backbone",
         "tokeniser",
         "mllm",
+        "visual_head",
         "decoder",
         "data",
         "optimiser",
@@ -23,13 +24,13 @@ def validate(overrides: list[str]) -> None:
         "objective",
         "tracking",
     ):
-        print(f"{group:<11}{config[group]['_target_']}")
+        print(f"{group:<13}{config[group]['_target_']}")
     if (side := feature_size(config)) is not None:
-        print(f"{'features':<11}{side} x {side}")
+        print(f"{'features':<13}{side} x {side}")
     if (planner := planner_of(config)) is not None:
         frames = int(config.data.num_frames)
         plan = planner.plan(frames)
         shown = ", ".join(map(str, plan.indices[:12])) + (", ..." if len(plan.indices) > 12 else "")
-        print(f"{'plan':<11}{len(plan.indices)} of {frames} frames: {shown}")
-        print(f"{'tokens':<11}{planner.num_tokens(len(plan.indices))} a clip")
+        print(f"{'plan':<13}{len(plan.indices)} of {frames} frames: {shown}")
+        print(f"{'tokens':<13}{planner.num_tokens(len(plan.indices))} a clip")
     print("the configuration is valid")

@@ -1,83 +1,21 @@
-"""What Hydra and the schemas cannot see: extra keys, foreign targets, and values that do not fit each other.
+"""What Hydra and the schemas cannot see: extra keys, foreign targets, missing files, and values that do not fit.
 
 Runs in milliseconds, before torch is loaded. Every rule reads the composed configuration and raises a UserError that
-names the key, the value and what is allowed.
+names the key, the value and what is allowed. Those on single values are in `ranges.py`, those on several in `pairs.py`.
 """
 
 import inspect
-import operator
-from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.config.compose import one_of
-from vtok.config.schemas import (
-    OPTIONS,
-    VGG19_LAYERS,
-    ClipBackbone,
-    Config,
-    Scheduler,
-    ShapesData,
-    Trainer,
-    Vgg19Backbone,
-)
+from vtok.config.nodes import nodes
+from vtok.config.pairs import check_context, check_frames, check_grid, check_judge, check_objective, check_pairs
+from vtok.config.ranges import check_choices, check_ranges
+from vtok.config.schemas import OPTIONS, Config
 from vtok.errors import UserError
-from vtok.plan import StridePlanner
-
-ROOM_FOR_TEXT = 32
-SCHEDULES = (
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-    "inverse_sqrt",
-)  # transformers' others take further arguments, or a metric at every step.
-CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
-    ClipBackbone: {"dtype": ("float32", "float16", "bfloat16")},
-    Vgg19Backbone: {"layer": VGG19_LAYERS},
-    ShapesData: {"level": ("easy", "hard")},
-    Scheduler: {"name": SCHEDULES},
-    Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu")},
-}
-LEAST = {
-    "backbone.feature_dim": 1,
-    "backbone.width": 8,
-    "data.batch_size": 1,
-    "data.heldout_clips": 1,
-    "data.limit": 1,
-    "data.num_frames": 1,
-    "data.num_workers": 0,
-    "data.train_clips": 1,
-    "evaluation.batch_size": 1,
-    "evaluation.max_clips": 1,
-    "evaluation.sequences_at_once": 1,
-    "mllm.heads": 1,
-    "mllm.layers": 1,
-    "optimiser.lr": 0,
-    "optimiser.momentum": 0,
-    "scheduler.num_warmup_steps": 0,
-    "tokeniser.grid_size": 1,
-    "tokeniser.stride": 1,
-    "tokeniser.token_dim": 1,
-    "tokeniser.motion_pooling.size": 1,
-    "trainer.accumulate": 1,
-    "trainer.evaluate_every": 0,
-    "trainer.keep_checkpoints": 1,
-    "trainer.log_every": 1,
-    "trainer.max_steps": 1,
-    "trainer.profile_steps": 0,
-    "trainer.questions_per_clip": 1,
-    "trainer.save_every": 0,
-}
-ABOVE_0 = ("data.fps", "data.frames_fps", "trainer.clip_norm")
-FROM_0_TO_1 = ("data.max_bad_fraction", "trainer.yes_no_share")
-BETWEEN_0_AND_1 = ("data.heldout_fraction",)
 
 
 def check(config: DictConfig, files: bool = True) -> None:
@@ -96,6 +34,8 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_choices(config)
     check_ranges(config)
     check_pairs(config)
+    check_objective(config)
+    check_judge(config)
     check_weights(config)
     check_frames(config)
     check_grid(config)
@@ -139,39 +79,6 @@ def check_targets(config: DictConfig) -> None:
             )
 
 
-def check_choices(config: DictConfig) -> None:
-    for path, node in nodes(config):
-        for key, choices in CHOICES.get(OmegaConf.get_type(node) or object, {}).items():
-            if node[key] not in choices:
-                raise UserError(f"{path}.{key}={node[key]}: there is no such choice. {one_of(node[key], choices)}")
-
-
-def check_ranges(config: DictConfig) -> None:
-    """Every number by itself."""
-    rules: list[tuple[str, str, Callable[[float], bool]]] = [
-        *((key, f"{least} or more", partial(operator.le, least)) for key, least in LEAST.items()),
-        *((key, "a number above 0", lambda value: value > 0) for key in ABOVE_0),
-        *((key, "0 to 1", lambda value: 0 <= value <= 1) for key in FROM_0_TO_1),
-        *((key, "a fraction above 0 and below 1", lambda value: 0 < value < 1) for key in BETWEEN_0_AND_1),
-    ]
-    for key, allowed, fits in rules:
-        value = OmegaConf.select(config, key)
-        if isinstance(value, str) or (value is not None and not fits(value)):
-            raise UserError(f"{key}={value}: allowed is {allowed}.")
-
-
-def check_pairs(config: DictConfig) -> None:
-    """Numbers that must fit each other."""
-    width, heads = OmegaConf.select(config, "mllm.width"), OmegaConf.select(config, "mllm.heads")
-    if width and heads and width % (2 * heads):
-        raise UserError(f"mllm.width={width}: allowed are multiples of {2 * heads}, twice mllm.heads={heads}.")
-    momentum = OmegaConf.select(config, "optimiser.momentum")
-    if OmegaConf.select(config, "optimiser.nesterov") and momentum == 0:
-        raise UserError(
-            f"optimiser.momentum={momentum}: Nesterov's momentum is above 0; for none say optimiser.nesterov=false."
-        )
-
-
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
     weights = OmegaConf.select(config, "backbone.weights")
@@ -180,44 +87,6 @@ def check_weights(config: DictConfig) -> None:
         raise UserError(
             f"backbone.weights={weights}: nothing is there. "
             "Allowed are a local path, a hub id, or null for random weights."
-        )
-
-
-def check_frames(config: DictConfig) -> None:
-    """The stride and the key frame against the clip."""
-    num_frames = int(config.data.num_frames)
-    stride = OmegaConf.select(config, "tokeniser.stride")
-    longest = max(1, num_frames - 1)
-    if stride is not None and stride > longest:
-        raise UserError(
-            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames, "
-            f"so that allowed are 1 to {longest}."
-        )
-    if (planner := planner_of(config)) is not None:
-        planner.plan(num_frames)
-
-
-def check_grid(config: DictConfig) -> None:
-    """The grid against the feature map."""
-    side, grid = feature_size(config), OmegaConf.select(config, "tokeniser.grid_size")
-    if side is not None and grid is not None and grid > side:
-        raise UserError(
-            f"tokeniser.grid_size={grid}: the feature map of this backbone is {side} x {side}, "
-            f"so that allowed are 1 to {side}."
-        )
-
-
-def check_context(config: DictConfig) -> None:
-    """The video's tokens against the language model's context."""
-    planner, context = planner_of(config), OmegaConf.select(config, "mllm.context_length")
-    if planner is None or context is None:
-        return
-    tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
-    if tokens + ROOM_FOR_TEXT > context:
-        raise UserError(
-            f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {ROOM_FOR_TEXT} more; "
-            f"say mllm.context_length={tokens + ROOM_FOR_TEXT} or more, "
-            "a larger tokeniser.stride or a smaller tokeniser.grid_size."
         )
 
 
@@ -235,18 +104,6 @@ def check_folder(config: DictConfig) -> None:
             f"data.root={config.data.root}: the folder is empty; allowed are video files with a .txt or .json "
             "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl or .csv."
         )
-
-
-def nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every mapping below `config` with its full key; references to other nodes are left out."""
-    for key in config:
-        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):  # type: ignore[arg-type]
-            continue
-        value = config[key]
-        if isinstance(value, DictConfig):
-            path = prefix + str(key)
-            yield path, value
-            yield from nodes(value, f"{path}.")
 
 
 def refuse_extra(node: DictConfig, path: str, known: set[str]) -> None:
@@ -268,20 +125,3 @@ def signature_keys(config: DictConfig, target: str) -> set[str]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"_target_={target}: it cannot be imported ({reason}).") from error
     return {*parameters, "_target_", "_partial_", "_recursive_", "_convert_"}
-
-
-def planner_of(config: DictConfig) -> StridePlanner | None:
-    """The tokeniser's frame plan, where its schema knows it."""
-    tokeniser = described(config.tokeniser)
-    return tokeniser.planner() if hasattr(tokeniser, "planner") else None
-
-
-def feature_size(config: DictConfig) -> int | None:
-    """The side of the backbone's feature map, where its schema knows it before anything is loaded."""
-    backbone = described(config.backbone)
-    return backbone.feature_size() if hasattr(backbone, "feature_size") else None
-
-
-def described(node: DictConfig) -> Any:
-    """A component's settings as its schema; None for a component without one."""
-    return OmegaConf.to_object(node) if is_dataclass(OmegaConf.get_type(node)) else None

@@ -25,6 +25,7 @@ WRONG_TYPES = {
     r"converted to Integer": "a whole number",
     r"converted to Float": "a number",
     r"not a valid bool": "true or false",
+    r"is not a ListConfig": "a list in brackets, such as [one,another], or null",
 }
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from vtok.data.clip import Clip
@@ -17,7 +18,7 @@ from vtok.data.sampler import SampleKey
 from vtok.data.stable import stable_hash
 from vtok.data.video import nearest, open_video
 from vtok.errors import UserError
-from vtok.plan import FramePlan
+from vtok.plan import FramePlan, TargetPlan
 
 # Broken clips in a row after which a data set counts as broken as a whole.
 MAX_ATTEMPTS = 100
@@ -45,6 +46,7 @@ class ClipSample:
         clip: the clip they are of; with `bad`, the one that took the place of broken ones.
         epoch: the epoch of the sample.
         bad: (path, reason) of the broken clips that were met on the way.
+        target: uint8 (F, 3, target.size, target.size), the frames that a decoder is to make; None where not asked for.
     """
 
     frames: Tensor
@@ -53,6 +55,7 @@ class ClipSample:
     clip: Clip
     epoch: int
     bad: tuple[tuple[str, str], ...]
+    target: Tensor | None = None
 
 
 class ClipDataset(Dataset[ClipSample]):
@@ -68,6 +71,7 @@ class ClipDataset(Dataset[ClipSample]):
         seed: of the run; decides which clip replaces a broken one.
         replace_bad: take another clip for a broken one, the same in every run whatever the number of workers; False
             raises `BadVideoError`.
+        target: the frames that a decoder is to make of the same clip; None where there is none.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class ClipDataset(Dataset[ClipSample]):
         frames_fps: float,
         seed: int,
         replace_bad: bool,
+        target: TargetPlan | None = None,
     ) -> None:
         self.clips = list(clips)
         self.planner = planner
@@ -90,6 +95,7 @@ class ClipDataset(Dataset[ClipSample]):
         self.frames_fps = frames_fps
         self.seed = seed
         self.replace_bad = replace_bad
+        self.target = target
         # Only what a worker knows already: a broken clip is broken for every worker, so the order stays the same.
         self._broken: dict[int, str] = {}
 
@@ -140,10 +146,23 @@ class ClipDataset(Dataset[ClipSample]):
                 plan = self.planner.plan(len(native))
             except UserError as error:
                 raise BadVideoError(clip.path, str(error).rstrip(".")) from error
-            chosen = native[list(plan.indices)]
-            frames = video.read(chosen.tolist(), self.size)
-        timestamps = torch.from_numpy(times[chosen] - times[native[0]]).float()
-        return ClipSample(frames, timestamps, -1 if plan.key is None else plan.key, clip, epoch, bad)
+            aims = () if self.target is None else self.target.indices(len(native))
+            # Decoded once, in the larger of the two sizes.
+            both = sorted({*plan.indices, *aims})
+            read = video.read(native[both].tolist(), max(self.size, self.target.size if self.target else 0))
+        place = {index: number for number, index in enumerate(both)}
+        frames = scaled(read[[place[index] for index in plan.indices]], self.size)
+        target = None if self.target is None else scaled(read[[place[index] for index in aims]], self.target.size)
+        timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
+        return ClipSample(frames, timestamps, -1 if plan.key is None else plan.key, clip, epoch, bad, target)
+
+
+def scaled(frames: Tensor, size: int) -> Tensor:
+    """Square uint8 frames (N, 3, H, H) to (N, 3, size, size), size at most H."""
+    if frames.shape[-1] == size:
+        return frames
+    smaller = F.interpolate(frames.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return smaller.round().clamp(0, 255).to(torch.uint8)
 
 
 def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int, fps: float | None) -> np.ndarray:

@@ -4,4 +4,7 @@ from torch import nn
 
 
 class NoDecoder(nn.Module):
-    """Has no parameters and makes no video: the model has the understanding branch alone."""
+    """Has no parameters and makes no video: the model has no decoding."""
+
+    def __init__(self, condition_dim: int) -> None:
+        super().__init__()

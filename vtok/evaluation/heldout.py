@@ -1,14 +1,21 @@
-"""The benchmark on the held-out clips of a data source."""
+"""The evaluations on the held-out clips of a data source."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from vtok.build import build_dataset
 from vtok.data import Clip, DataSource
+from vtok.decoder import Decoder
 from vtok.errors import UserError
 from vtok.evaluation.alignment import Alignment, Evaluation
+from vtok.evaluation.choice import questions_of
+from vtok.evaluation.generation import Generation, GenerationResult
 from vtok.evaluation.loading import heldout_loader
 from vtok.model import VideoLanguageModel
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_heldout(
@@ -40,6 +47,65 @@ def evaluate_heldout(
     with precision:
         result = alignment(model, loader, captions=captions, examples=examples)
     if result.clips == 0:
-        path, reason = result.bad[0]
-        raise UserError(f"none of the {len(chosen)} held-out clips can be read; the first: {path}: {reason}")
+        raise unreadable(len(chosen), result.bad)
     return result
+
+
+def evaluate_generation_heldout(
+    generation: Generation,
+    model: VideoLanguageModel,
+    source: DataSource,
+    clips: Sequence[Clip],
+    *,
+    precision: AbstractContextManager[None],
+    examples: int = 0,
+) -> GenerationResult:
+    """Make and judge the videos of `clips`, at most `generation.max_clips` of those that can be judged.
+
+    A clip without a choice question is asked which of four captions is its own, as in `evaluate_heldout`. Broken clips
+    are left out and told in the result.
+
+    Args:
+        generation: the evaluation.
+        model: a model that `decodes`.
+        source: says how clips are read.
+        clips: the held-out clips.
+        precision: the context that training runs its forward passes in.
+        examples: of so many clips the videos are kept.
+
+    Raises:
+        UserError: not one of the clips that can be judged can be read, or the judge's own.
+        ValueError: the model makes no videos.
+    """
+    if not isinstance(model.decoder, Decoder):
+        raise ValueError("a model without a decoder makes no videos.")
+    captions = [clip.caption for clip in clips if clip.caption]
+    asked = [with_choices(clip, captions) for clip in clips]
+    chosen = [clip for clip in asked if generation.takes(clip)][: generation.max_clips]
+    if not chosen:
+        log.warning(
+            "none of the %d held-out clips has a caption and can be judged by generation/judge=%s: "
+            "the videos that the model makes are not evaluated.",
+            len(clips), type(generation.judge).__name__.removesuffix("Judge").lower(),
+        )  # fmt: skip
+        return GenerationResult()
+    target = model.decoder.target
+    dataset = build_dataset(source, chosen, model.tokeniser.planner, seed=0, replace_bad=False, target=target)
+    loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
+    with precision:
+        result = generation(model, loader, num_frames=source.num_frames, examples=examples)
+    if result.clips == 0:
+        raise unreadable(len(chosen), result.bad)
+    return result
+
+
+def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:
+    """A clip with a question that has choices other than yes and no: its own, or which of four captions is its own."""
+    if any(question.kind == "choice" for question in clip.questions):
+        return clip
+    return replace(clip, questions=tuple(questions_of(replace(clip, questions=()), captions)))
+
+
+def unreadable(number: int, bad: Sequence[tuple[str, str]]) -> UserError:
+    path, reason = bad[0]
+    return UserError(f"none of the {number} held-out clips can be read; the first: {path}: {reason}")

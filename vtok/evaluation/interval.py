@@ -16,4 +16,5 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     share, z2 = right / total, NORMAL_95**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The share lies within; rounding would put it outside where all or none are right.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

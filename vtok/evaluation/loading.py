@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vtok.data import BadVideoError, ClipDataset, ClipSample, SampleKey
+from vtok.data.worker import outlive_stops
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,15 @@ class Heldout(Dataset[ClipSample | BadVideoError]):
 
 def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> DataLoader[Loaded]:
     """Batches of `Loaded` in the order of the clips."""
-    return DataLoader(Heldout(clips), batch_size=batch_size, num_workers=num_workers, collate_fn=sort_out)  # type: ignore[arg-type]
+    return DataLoader(
+        Heldout(clips),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=sort_out,
+        worker_init_fn=outlive_stops,
+        # Its own, so that an evaluation draws nothing from the run's random numbers.
+        generator=torch.Generator().manual_seed(0),
+    )
 
 
 def sort_out(items: Sequence[ClipSample | BadVideoError]) -> Loaded:

@@ -4,7 +4,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from vtok.mllm.chat import IGNORED, ChatTokeniser
 
@@ -25,6 +25,10 @@ class LanguageModel(nn.Module):
         self.chat = chat
         self.width = int(cast(Tensor, model.get_input_embeddings().weight).shape[1])
         self.context_length = int(model.config.max_position_embeddings)
+
+    def tables(self) -> list[nn.Module]:
+        """The layers with a row for each token: the embeddings of what is read and of what is written."""
+        return [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
 
     def embed(self, ids: Tensor, video: Tensor, video_mask: Tensor) -> Tensor:
         """Embeddings (B, N, D) of ids (B, N), the video's in the places of the video token.
@@ -50,6 +54,25 @@ class LanguageModel(nn.Module):
             attention_mask=attention_mask.long(),
             position_ids=positions(attention_mask),
             use_cache=False,
+        )
+        return output.last_hidden_state
+
+    @torch.no_grad()
+    def continued(self, embeddings: Tensor, attention_mask: Tensor, cache: Cache) -> Tensor:
+        """The last hidden states (B, n, D) of embeddings (B, n, D) that follow what `cache` holds, which grows by them.
+
+        Args:
+            embeddings: (B, n, D).
+            attention_mask: (B, N), over what the cache holds and the n new ones; False at padding, on the left.
+            cache: keys and values of what came before; empty at first.
+        """
+        new = embeddings.shape[1]
+        output = self.model.base_model(
+            inputs_embeds=embeddings,
+            attention_mask=attention_mask.long(),
+            position_ids=positions(attention_mask)[:, -new:],
+            past_key_values=cache,
+            use_cache=True,
         )
         return output.last_hidden_state
 

@@ -9,6 +9,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from vtok.errors import UserError
 
 IGNORED = -100
+MAKE_VIDEO = "make a video: "
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,16 @@ class ChatTokeniser:
             messages, tokenize=True, return_dict=True, add_generation_prompt=True
         )
         return cast(BatchEncoding, encoded)["input_ids"]
+
+    def encode_video(self, caption: str, *, num_video_tokens: int) -> EncodedChat:
+        """A wish for a video, and the places of its tokens as the answer; labels at the places."""
+        messages = [{"role": "user", "content": self._plain(MAKE_VIDEO + caption)}]
+        encoded = self.tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, add_generation_prompt=True
+        )
+        prompt = cast(BatchEncoding, encoded)["input_ids"]
+        places = [self.video_id] * num_video_tokens
+        return EncodedChat(prompt + places, [IGNORED] * len(prompt) + places)
 
     def decode(self, ids: list[int]) -> str:
         return cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)).strip()

@@ -61,7 +61,12 @@ class Tokeniser(nn.Module, ABC):
 
     A subclass gives a planner and two halves: `extract` (backbone and pooling) and `project` (projections). With a
     frozen backbone and a pooling that is not trained, what `extract` returns can be computed once and kept.
+
+    Attributes:
+        frame_kind: of the tokens of the frames beside the key frame, SPATIAL or MOTION.
     """
+
+    frame_kind = SPATIAL
 
     def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:
         super().__init__()
@@ -76,6 +81,11 @@ class Tokeniser(nn.Module, ABC):
     @abstractmethod
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         """Tokens of what `extract` returned."""
+
+    def kinds(self, num_planned: int) -> Tensor:
+        """The kind of each token of a clip of `num_planned` planned frames, (L,), before there is any clip."""
+        spatial, all_tokens = self.planner.key_tokens, self.planner.num_tokens(num_planned)
+        return torch.tensor([SPATIAL] * spatial + [self.frame_kind] * (all_tokens - spatial))
 
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
         """The frames needed of a clip of `num_frames`; only these are to be decoded and encoded."""

@@ -9,7 +9,6 @@ from vtok.backbone import Backbone
 from vtok.plan import StridePlanner
 from vtok.tokeniser.base import (
     MOTION,
-    SPATIAL,
     PlannedFrames,
     Tokeniser,
     VideoTokens,
@@ -63,6 +62,8 @@ class VTokTokeniser(Tokeniser):
         UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
     """
 
+    frame_kind = MOTION
+
     def __init__(
         self,
         backbone: Backbone,
@@ -101,10 +102,9 @@ class VTokTokeniser(Tokeniser):
         mask = planned.mask.gather(1, pooled["order"])
         timestamps = planned.timestamps.gather(1, pooled["order"])
         key_tokens = spatial.shape[1]
-        kind = [SPATIAL] * key_tokens + [MOTION] * motion.shape[1]
         return VideoTokens(
             tokens=torch.cat([spatial, motion], dim=1),
-            kind=torch.tensor(kind, device=spatial.device),
+            kind=self.kinds(1 + motion.shape[1]).to(spatial.device),
             timestamps=torch.cat([timestamps[:, :1].expand(-1, key_tokens), timestamps[:, 1:]], dim=1),
             mask=torch.cat([mask[:, :1].expand(-1, key_tokens), mask[:, 1:]], dim=1),
         )

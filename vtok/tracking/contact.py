@@ -1,6 +1,6 @@
 """Contact sheets: clips as strips of frames with what was asked, answered and true below them, in one picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -42,7 +42,7 @@ class _Card(NamedTuple):
 
 
 def contact_sheet(
-    frames: Sequence[Tensor],
+    frames: Sequence[Tensor | Mapping[str, Tensor]],
     lines: Sequence[Sequence[str | Text]],
     path: Path,
     *,
@@ -51,13 +51,13 @@ def contact_sheet(
 ) -> None:
     """Write a PNG of clips, `columns` side by side.
 
-    frames: per clip uint8 (K, 3, H, W) in 0..255; K, H and W may differ between clips. lines: per clip the lines below
-    its frames, wrapped to the width. scale: factor on the frames (enlarged with hard pixels, reduced smoothly). Long
-    strips go on in a new line of frames.
+    frames: per clip uint8 (K, 3, H, W) in 0..255, or several of one clip by their names, to stand one below the other;
+    K, H and W may differ between clips. lines: per clip the lines below its frames, wrapped to the width. scale: factor
+    on the frames (enlarged with hard pixels, reduced smoothly). Long strips go on in a new line of frames.
     """
     if len(frames) != len(lines) or not frames:
         raise ValueError(f"one list of lines a clip, and a clip at least: {len(frames)} clips, {len(lines)} lists")
-    strips = [_strip(clip, scale) for clip in frames]
+    strips = [_named(clip, scale) if isinstance(clip, Mapping) else _strip(clip, scale) for clip in frames]
     width = max(LEAST_WIDTH, *(strip.width for strip in strips))
     cards = [_card(strip, texts, width) for strip, texts in zip(strips, lines, strict=True)]
     rows = [cards[start : start + columns] for start in range(0, len(cards), columns)]
@@ -72,6 +72,20 @@ def contact_sheet(
         top += height + PAD
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
+
+
+def _named(clips: Mapping[str, Tensor], scale: float) -> Image.Image:
+    """Strips one below the other, each after its name."""
+    strips = {name: _strip(clip, scale) for name, clip in clips.items()}
+    left = PAD + round(max(_font().getlength(name) for name in strips))
+    width, height = max(strip.width for strip in strips.values()), sum(strip.height + GAP for strip in strips.values())
+    picture = Image.new("RGB", (left + width, height - GAP), CARD)
+    draw, top = ImageDraw.Draw(picture), 0
+    for name, strip in strips.items():
+        draw.text((0, top + strip.height / 2), name, font=_font(), fill=TONES["muted"][0], anchor="lm")
+        picture.paste(strip, (left, top))
+        top += strip.height + GAP
+    return picture
 
 
 def _strip(clip: Tensor, scale: float) -> Image.Image:

@@ -1,6 +1,7 @@
 """Checkpoints: the trained weights and what it takes to go on from them, in safetensors and JSON, never in pickles.
 
-A checkpoint folder holds `model.safetensors` (trained weights by name), `optimiser.safetensors` (optimiser state by the
+A checkpoint folder holds `model.safetensors` (trained weights and persistent buffers by name), `ema.safetensors` (the
+moving average of the trained weights by name, where there is one), `optimiser.safetensors` (optimiser state by the
 parameter's name, and the random state) and `state.json` (the step, the schedule, the optimiser's settings).
 """
 
@@ -8,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,18 @@ from torch import Tensor, nn
 from vtok.errors import UserError
 
 RANDOM_STATE = "random_state"
+MODEL, AVERAGE, OPTIMISER = "model.safetensors", "ema.safetensors", "optimiser.safetensors"
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that are trained, by name and in the order of their names."""
     return {name: tensor for name, tensor in sorted(model.named_parameters()) if tensor.requires_grad}
+
+
+def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """What the model remembers beside its parameters, by name and in the order of the names."""
+    persistent = model.state_dict().keys()
+    return {name: tensor for name, tensor in sorted(model.named_buffers()) if name in persistent}
 
 
 def digest(weights: dict[str, Tensor]) -> str:
@@ -34,19 +43,29 @@ def digest(weights: dict[str, Tensor]) -> str:
 
 
 def save_checkpoint(
-    folder: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, scheduler: Any, step: int, keep: int
+    folder: Path,
+    *,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scheduler: Any,
+    step: int,
+    keep: int,
+    average: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep`."""
+    """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep`.
+
+    `average`: the moving average of the trained weights, see `Ema.state`.
+    """
     target = folder / f"step-{step:08d}"
     partial = folder / f".partial-{target.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     weights = trained_weights(model)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, partial / "model.safetensors"
-    )
+    _save(weights | persistent_buffers(model), partial / MODEL)
+    if average is not None:
+        _save(average, partial / AVERAGE)
     tensors, groups = _optimiser_state(optimiser, weights)
-    save_file({**tensors, RANDOM_STATE: torch.get_rng_state()}, partial / "optimiser.safetensors")
+    save_file({**tensors, RANDOM_STATE: torch.get_rng_state()}, partial / OPTIMISER)
     state = {"step": step, "scheduler": scheduler.state_dict(), "groups": groups}
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for file in partial.iterdir():
@@ -76,33 +95,42 @@ def latest_checkpoint(run_dir: Path) -> Path:
     return found[-1]
 
 
-def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Put the trained weights of a checkpoint into a model of the same configuration.
+def load_weights(checkpoint: Path, model: nn.Module, *, averaged: bool = False) -> None:
+    """Put the trained weights and the buffers of a checkpoint into a model of the same configuration.
+
+    `averaged`: the moving average in the place of the trained weights, where the checkpoint has one. Of buffers there
+    is no average: they are those of the last step either way, as in `Ema.swapped`.
 
     Raises:
         UserError: they do not fit.
     """
-    weights, here = load_file(checkpoint / "model.safetensors"), trained_weights(model)
-    if weights.keys() != here.keys():
-        odd = sorted(weights.keys() ^ here.keys())
-        raise UserError(
-            f"{checkpoint} is of another model: {len(odd)} weights have no counterpart, {odd[0]} among them."
-        )
+    here = trained_weights(model) | persistent_buffers(model)
+    weights = _read(checkpoint, MODEL, here)
+    if averaged and (checkpoint / AVERAGE).is_file():
+        weights |= load_average(checkpoint, model)
     with torch.no_grad():
         for name, tensor in here.items():
-            if tensor.shape != weights[name].shape:
-                raise UserError(
-                    f"{checkpoint} is of another model: {name} has the shape {tuple(weights[name].shape)} there "
-                    f"and {tuple(tensor.shape)} here."
-                )
             tensor.copy_(weights[name])
 
 
+def load_average(checkpoint: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The moving average of the trained weights, by name, for a model of the same configuration.
+
+    Raises:
+        UserError: the checkpoint has none, or it does not fit.
+    """
+    if not (checkpoint / AVERAGE).is_file():
+        raise UserError(
+            f"{checkpoint} has no {AVERAGE}, which trainer.ema_decay is to go on with; begin a new run by resume=null."
+        )
+    return _read(checkpoint, AVERAGE, trained_weights(model))
+
+
 def load_training(checkpoint: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, scheduler: Any) -> int:
-    """Everything `save_checkpoint` saved, back in its place; returns the step."""
+    """Everything that `save_checkpoint` saved but the average, back in its place; returns the step."""
     load_weights(checkpoint, model)
     state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    tensors = load_file(checkpoint / "optimiser.safetensors")
+    tensors = load_file(checkpoint / OPTIMISER)
     torch.set_rng_state(tensors.pop(RANDOM_STATE))
     positions = {name: index for index, name in enumerate(_names_in_order(optimiser, trained_weights(model)))}
     states: dict[int, dict[str, Tensor]] = {}
@@ -112,6 +140,27 @@ def load_training(checkpoint: Path, *, model: nn.Module, optimiser: torch.optim.
     optimiser.load_state_dict({"state": states, "param_groups": state["groups"]})
     scheduler.load_state_dict(state["scheduler"])
     return int(state["step"])
+
+
+def _save(tensors: Mapping[str, Tensor], file: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+
+
+def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A file of the checkpoint, which must hold tensors of the names and shapes that there are `here`."""
+    found = load_file(checkpoint / name)
+    if found.keys() != here.keys():
+        odd = sorted(found.keys() ^ here.keys())
+        raise UserError(
+            f"{checkpoint} is of another model: {len(odd)} weights have no counterpart, {odd[0]} among them."
+        )
+    for weight, tensor in here.items():
+        if tensor.shape != found[weight].shape:
+            raise UserError(
+                f"{checkpoint} is of another model: {weight} has the shape {tuple(found[weight].shape)} there "
+                f"and {tuple(tensor.shape)} here."
+            )
+    return found
 
 
 def _optimiser_state(

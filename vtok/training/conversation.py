@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Dataset
 
-from vtok.batch import Batch, stack_frames, stack_text
+from vtok.batch import Batch, Text, stack_frames, stack_targets, stack_text
 from vtok.data import Clip, ClipDataset, ClipSample, SampleKey
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
-from vtok.mllm import ChatTokeniser
+from vtok.mllm import ChatTokeniser, EncodedChat
 from vtok.model import DESCRIBE
+from vtok.objective import Objective
 from vtok.plan import StridePlanner
 
 CAPTION_ALONE = 0.25
@@ -64,9 +65,8 @@ class Guarded(Dataset[ClipSample | UserError]):
 class Collate:
     """Samples to a training batch; picklable, so that it runs in the processes that decode.
 
-    Of a conversation that is longer than `context_length` the first questions are left out.
-
-    The questions of a sample follow from (seed, epoch, clip): the same whatever process makes the batch.
+    The questions of a sample, and whether its caption is left out, follow from (seed, epoch, clip): the same whatever
+    process makes the batch.
     """
 
     chat: ChatTokeniser
@@ -75,31 +75,61 @@ class Collate:
     questions_per_clip: int | None
     yes_no_share: float
     seed: int
+    objective: Objective
 
     def __call__(self, samples: Sequence[ClipSample | UserError]) -> Batch | UserError:
         """The batch, or the error of a sample that could not be had."""
-        good, chats = [], []
+        good: list[ClipSample] = []
         for sample in samples:
             if isinstance(sample, UserError):
                 return sample
             good.append(sample)
-            rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
-            turns = training_turns(
-                sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share
+        try:
+            return Batch(
+                video=stack_frames(good),
+                text=self._stack([self.conversation(one) for one in good]) if self.objective.understands else None,
+                captions=self._stack([self.caption(one) for one in good]) if self.objective.generates else None,
+                target=stack_targets(good),
+                bad=tuple(bad for sample in good for bad in sample.bad),
             )
-            tokens = self.planner.num_tokens(len(sample.frames))
+        except UserError as error:
+            return error
+
+    def conversation(self, sample: ClipSample) -> EncodedChat:
+        """Questions and answers about a clip; of a conversation that is too long the first questions are left out.
+
+        Raises:
+            UserError: one turn alone is too long.
+        """
+        rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
+        turns = training_turns(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
+        tokens = self.planner.num_tokens(len(sample.frames))
+        chat = self.chat.encode(turns, num_video_tokens=tokens)
+        while len(chat.ids) > self.context_length and len(turns) > 1:
+            turns = turns[1:]
             chat = self.chat.encode(turns, num_video_tokens=tokens)
-            while len(chat.ids) > self.context_length and len(turns) > 1:
-                turns = turns[1:]
-                chat = self.chat.encode(turns, num_video_tokens=tokens)
-            if len(chat.ids) > self.context_length:
-                return UserError(
-                    f"{sample.clip.path}: {tokens} video tokens and the text make {len(chat.ids)} tokens, more than "
-                    f"mllm.context_length={self.context_length}; shorten the text or raise the length."
-                )
-            chats.append(chat)
-        return Batch(
-            video=stack_frames(good),
-            text=stack_text(chats, pad_id=self.chat.pad_id),
-            bad=tuple(bad for sample in good for bad in sample.bad),
-        )
+        return self._short_enough(chat, sample)
+
+    def caption(self, sample: ClipSample) -> EncodedChat:
+        """A clip's caption, or none, and the places of its tokens.
+
+        Raises:
+            UserError: it is too long.
+        """
+        rng = np.random.default_rng(stable_hash("caption", self.seed, sample.epoch, sample.clip.id))
+        left_out = rng.random() < self.objective.caption_dropout
+        caption = "" if left_out else sample.clip.caption or ""
+        tokens = self.planner.num_tokens(len(sample.frames))
+        return self._short_enough(self.chat.encode_video(caption, num_video_tokens=tokens), sample)
+
+    def _short_enough(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
+        if len(chat.ids) > self.context_length:
+            raise UserError(
+                f"{sample.clip.path}: {self.planner.num_tokens(len(sample.frames))} video tokens and the text make "
+                f"{len(chat.ids)} tokens, more than mllm.context_length={self.context_length}; shorten the text or "
+                "raise the length."
+            )
+        return chat
+
+    def _stack(self, chats: Sequence[EncodedChat]) -> Text:
+        return stack_text(chats, pad_id=self.chat.pad_id)

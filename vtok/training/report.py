@@ -3,20 +3,17 @@
 import logging
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vtok.data import Clip, DataSource
-from vtok.evaluation import Evaluation
 from vtok.model import VideoLanguageModel
 from vtok.runs import shown
 from vtok.tracking import Tracker
-from vtok.tracking.contact import Text, contact_sheet
+from vtok.training.results import Results
 
 log = logging.getLogger("vtok")
-
-SHEET = "held_out.png"
-SHEET_CLIPS = 12
 
 
 def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, list[Clip]]) -> dict[str, Any]:
@@ -27,6 +24,7 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
         "backbone": model.tokeniser.backbone,
         "mllm": model.mllm,
         "projector": model.projector,
+        "visual_head": model.visual_head,
         "decoder": model.decoder,
     }
     counts = {f"parameters/{name}": sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
@@ -43,25 +41,9 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
     return counts | {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
 
 
-def write_sheet(result: Evaluation, path: Path) -> None:
-    """The contact sheet: held-out clips as the tokeniser saw them, with question, answer and truth."""
-    if not result.examples:
-        return
-    lines = [
-        [
-            Text(f"{question} {answer}", "right")
-            if answer == truth
-            else Text(f"{question} {answer} (truth: {truth})", "wrong")
-            for question, answer, truth in example.answers
-        ]
-        for example in result.examples
-    ]
-    contact_sheet([example.frames for example in result.examples], lines, path)
-
-
-def tell(result: Evaluation, figures: dict[str, Any], run_dir: Path, tracker: Tracker) -> None:
+def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_dir: Path, tracker: Tracker) -> None:
     """The end of a run, for a person: the figures, and where everything lies."""
-    log.info("\n%s\n", result.table())
+    log.info("\n%s\n", results.table())
     if figures["data/bad_files"]:
         log.info(
             "%d broken files were left out; their names are in %s", figures["data/bad_files"], run_dir / "train.log"
@@ -71,10 +53,14 @@ def tell(result: Evaluation, figures: dict[str, Any], run_dir: Path, tracker: Tr
         figures["steps"], figures["seconds_per_step"], figures["seconds"], figures["peak_memory_mb"],
     )  # fmt: skip
     log.info("run folder:   %s", shown(run_dir))
-    log.info("held out:     %s", shown(run_dir / SHEET))
+    for sheet in sheets:
+        log.info("%-13s %s", f"{sheet.stem.replace('_', ' ')}:", shown(sheet))
     for line in tracker.describe():
         log.info("%s", line)
-    log.info('try:          vtok describe run=%s video=FILE prompt="describe the video."', shown(run_dir))
+    if results.alignment is not None:
+        log.info('try:          vtok describe run=%s video=FILE prompt="describe the video."', shown(run_dir))
+    if results.generation is not None:
+        log.info('try:          vtok generate run=%s prompt="a red circle moves left."', shown(run_dir))
 
 
 def peak_memory_mb() -> float:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 # What may change between a run and its continuation without making it another experiment.
 FREE = (
-    "resume", "name", "outputs", "tracking", "evaluation", "data.num_workers", "data.make_workers",
+    "resume", "name", "outputs", "tracking", "evaluation", "generation", "data.num_workers", "data.make_workers",
     "trainer.max_steps", "trainer.log_every", "trainer.evaluate_every", "trainer.save_every",
     "trainer.keep_checkpoints", "trainer.progress", "trainer.profile_steps",
 )  # fmt: skip

@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
@@ -18,27 +17,25 @@ from vtok.batch import Batch
 from vtok.build import build, build_dataset, build_model, build_optimiser, build_scheduler
 from vtok.config import check
 from vtok.data import BadFiles, Clip, DataSource, EpochSampler
+from vtok.data.worker import outlive_stops
+from vtok.decoder import Decoder
 from vtok.errors import UserError
-from vtok.evaluation import Evaluation, evaluate_heldout
 from vtok.model import VideoLanguageModel
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
-from vtok.training.checkpoint import digest, latest_checkpoint, load_training, trained_weights
+from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, trained_weights
 from vtok.training.conversation import Collate, Guarded
+from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.report import SHEET, SHEET_CLIPS, describe_run, peak_memory_mb, tell, write_sheet
+from vtok.training.recording import Stopped, locked, log_file, recorded
+from vtok.training.report import describe_run, peak_memory_mb, tell
+from vtok.training.results import Results, evaluate_model
 from vtok.training.resume import has_checkpoint, run_to_resume
 from vtok.training.trainer import Progress, Trainer
 
 log = logging.getLogger("vtok")
 
-
-class Stopped(Exception):
-    """The run was told to stop, saved, and can be resumed. `signal` is the signal's number."""
-
-    def __init__(self, run_dir: Path, signal: int) -> None:
-        super().__init__(f"stopped by signal {signal} and saved; go on with resume={shown(run_dir)}")
-        self.signal = signal
+SHEET_CLIPS = 12
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,7 @@ class Run:
     trainer: Trainer
     accelerator: Accelerator
     model: VideoLanguageModel
+    ema: Ema | None
     source: DataSource
     clips: dict[str, list[Clip]]
     tracker: Tracker
@@ -60,19 +58,43 @@ class Run:
         total = sum(len(self.source.all_clips(split)) for split in ("train", "heldout")) + len(self.source.bad)
         self.bad_files.check(total, self.source.max_bad_fraction)
 
-    def evaluate(self) -> Evaluation:
-        """The benchmark on the held-out clips, in the precision of the training."""
-        result = evaluate_heldout(
-            build(self.config.evaluation),
-            self.model,
-            self.source,
-            self.clips["heldout"],
-            precision=self.accelerator.autocast(),
-            examples=SHEET_CLIPS,
-        )
-        self.bad_files.add(result.bad)
+    def evaluate(self, *, whole: bool) -> Results:
+        """The benchmarks on the held-out clips, in the precision of the training, of the averaged weights if any.
+
+        `whole`: all clips are made videos of, instead of generation.clips_while_training.
+        """
+        with self.ema.swapped() if self.ema else nullcontext():
+            results = evaluate_model(
+                self.config,
+                self.model,
+                self.source,
+                self.clips["heldout"],
+                precision=self.accelerator.autocast,
+                whole=whole,
+                examples=SHEET_CLIPS,
+            )
+        self.bad_files.add(results.bad)
         self.check_bad()
-        return result
+        return results
+
+    def show(self, results: Results, step: int) -> None:
+        """Figures and samples of an evaluation while training, into the store under names that do not change."""
+        figures = results.metrics()
+        if not figures:
+            # A model of L_visLM alone neither answers nor makes videos.
+            return
+        self.tracker.metrics(figures, step)
+        log.info("step %d\n%s", step, results.table())
+        folder = self.run_dir / "samples" / f"step-{step:08d}"
+        results.write_samples(folder, fps=self.rate)
+        self.tracker.artifact(folder, f"samples/{folder.name}")
+
+    @property
+    def rate(self) -> float:
+        """Frames a second at which made videos take as long as their clips."""
+        fps = self.source.fps or self.source.frames_fps
+        frames = self.model.decoder.num_frames if isinstance(self.model.decoder, Decoder) else 1
+        return frames * fps / self.source.num_frames
 
 
 def train(
@@ -121,12 +143,12 @@ def train(
             raise UserError(
                 f"the data set has no {split} clips: {len(clips['train'])} train, {len(clips['heldout'])} held out."
             )
-    run = Run(config, run_dir, trainer, accelerator, model, source, clips, build(config.tracking), BadFiles())
+    tracker: Tracker = build(config.tracking)
     known_run = read_status(run_dir).get("mlflow_run_id") if resumed else None
     run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(run_dir), log_file(run_dir / "train.log"), Interrupt() as interrupt, recorded(run.tracker, run_dir):
+    with locked(run_dir), log_file(run_dir / "train.log"), Interrupt() as interrupt, recorded(tracker, run_dir):
         open_run(run_dir, config, overrides or [])
-        run.tracker.start(
+        tracker.start(
             run_dir,
             OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
             overrides or [],
@@ -134,7 +156,10 @@ def train(
             sweep_dir / "mlflow_parent.json" if sweep_dir and (sweep_dir / "mlflow_parent.json").is_file() else None,
             known_run,
         )
-        write_status(run_dir, "running", run.tracker.run_id)
+        write_status(run_dir, "running", tracker.run_id)
+        model.to(accelerator.device)
+        ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
+        run = Run(config, run_dir, trainer, accelerator, model, ema, source, clips, tracker, BadFiles())
         run.bad_files.add(source.bad.items())
         figures = describe_run(model, source, clips)
         progress = run_training(run, interrupt, resumed is not None)
@@ -144,35 +169,36 @@ def train(
             "data/bad_files": run.bad_files.count,
             "digest/trained": digest(trained_weights(model)),
         }
+        if ema:
+            figures["digest/ema"] = digest(ema.state())
         if progress.stopped_by is not None:
             write_summary(run_dir, figures)
-            write_status(run_dir, "stopped", run.tracker.run_id)
+            write_status(run_dir, "stopped", tracker.run_id)
             raise Stopped(run_dir, progress.stopped_by)
-        result = run.evaluate()
-        figures |= result.metrics() | {
+        results = run.evaluate(whole=True)
+        figures |= results.metrics() | {
             "data/bad_files": run.bad_files.count,
             "seconds": time.time() - began,
             "peak_memory_mb": peak_memory_mb(),
         }
-        finish(run, result, figures)
+        finish(run, results, figures)
     return figures
 
 
 def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
     """Optimiser, schedule, data from where the run stands, and the loop."""
-    run.model.to(run.accelerator.device)
     optimiser = build_optimiser(run.config, run.model)
     scheduler = build_scheduler(run.config, optimiser)
     first_step = 0
     if resumed:
         checkpoint = latest_checkpoint(run.run_dir)
         first_step = load_training(checkpoint, model=run.model, optimiser=optimiser, scheduler=scheduler)
+        if run.ema:
+            run.ema.load(load_average(checkpoint, run.model))
         log.info("resumed from %s", shown(checkpoint))
 
     def evaluate(step: int) -> None:
-        result = run.evaluate()
-        run.tracker.metrics(result.metrics(), step)
-        log.info("step %d\n%s", step, result.table())
+        run.show(run.evaluate(whole=False), step)
 
     return run.trainer.fit(
         accelerator=run.accelerator,
@@ -180,6 +206,7 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
         batches=training_batches(run, first_step=first_step),
         optimiser=optimiser,
         scheduler=scheduler,
+        ema=run.ema,
         first_step=first_step,
         tracker=run.tracker,
         bad_files=run.bad_files,
@@ -197,16 +224,24 @@ def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
         UserError: what went wrong in a process that decodes.
     """
     seed, trainer, source, clips = run.config.seed, run.trainer, run.source, run.clips["train"]
-    mllm, planner = run.model.mllm, run.model.tokeniser.planner
+    model, planner = run.model, run.model.tokeniser.planner
+    target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     done = first_step * trainer.accumulate * source.batch_size
     loader = DataLoader(
-        Guarded(build_dataset(source, clips, planner, seed=seed, replace_bad=True)),
+        Guarded(build_dataset(source, clips, planner, seed=seed, replace_bad=True, target=target)),
         batch_size=source.batch_size,
         sampler=EpochSampler(len(clips), seed=seed, start=done),
         num_workers=source.num_workers,
         collate_fn=Collate(
-            mllm.chat, planner, mllm.context_length, trainer.questions_per_clip, trainer.yes_no_share, seed
+            chat=model.mllm.chat,
+            planner=planner,
+            context_length=model.mllm.context_length,
+            questions_per_clip=trainer.questions_per_clip,
+            yes_no_share=trainer.yes_no_share,
+            seed=seed,
+            objective=model.objective,
         ),
+        worker_init_fn=outlive_stops,
         # Its own, so that making a loader draws nothing from the run's random numbers.
         generator=torch.Generator().manual_seed(seed),
     )
@@ -216,65 +251,19 @@ def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
         yield batch
 
 
-def finish(run: Run, result: Evaluation, figures: dict[str, Any]) -> None:
+def finish(run: Run, results: Results, figures: dict[str, Any]) -> None:
     """Write, log and tell the end of a run."""
     write_summary(run.run_dir, figures)
-    write_sheet(result, run.run_dir / SHEET)
+    sheets = results.write_sheets(run.run_dir)
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
     run.tracker.metrics(numbers, figures["steps"])
-    for file in ("summary.json", SHEET, "train.log"):
-        if (run.run_dir / file).exists():
-            run.tracker.artifact(run.run_dir / file, "")
+    for file in (run.run_dir / "summary.json", *sheets, run.run_dir / "train.log"):
+        run.tracker.artifact(file, "")
+    if results.generation is not None:
+        results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)
+        run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
     write_status(run.run_dir, "finished", run.tracker.run_id)
-    tell(result, figures, run.run_dir, run.tracker)
-
-
-@contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """One process at a time trains in a run folder.
-
-    Raises:
-        UserError: another one does.
-    """
-    lock = FileLock(run_dir / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"{shown(run_dir)}: another process is training in this run folder.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def recorded(tracker: Tracker, run_dir: Path) -> Iterator[None]:
-    """Closes the tracker and notes how the run ended, however it does."""
-    try:
-        yield
-    except Stopped:
-        tracker.finish("KILLED")
-        raise
-    except BaseException:
-        log.debug("the run failed", exc_info=True)
-        write_status(run_dir, "failed", tracker.run_id)
-        tracker.finish("FAILED")
-        raise
-    tracker.finish("FINISHED")
-
-
-@contextmanager
-def log_file(path: Path) -> Iterator[None]:
-    """All that the package logs, in a file as well; a resumed run goes on in the same file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
+    tell(results, sheets, figures, run.run_dir, run.tracker)
 
 
 def run_name(overrides: list[str]) -> str | None:

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from vtok.batch import Batch
 from vtok.data import BadFiles
 from vtok.errors import UserError
-from vtok.mllm import IGNORED
 from vtok.model import VideoLanguageModel
 from vtok.tracking import Tracker
 from vtok.training.checkpoint import save_checkpoint
+from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.profile import profiler
 
@@ -46,6 +46,7 @@ class Trainer:
     max_steps: int
     accumulate: int
     clip_norm: float
+    ema_decay: float | None
     precision: str
     device: str
     questions_per_clip: int | None
@@ -81,6 +82,7 @@ class Trainer:
         batches: Iterator[Batch],
         optimiser: torch.optim.Optimizer,
         scheduler: Any,
+        ema: Ema | None,
         first_step: int,
         tracker: Tracker,
         bad_files: BadFiles,
@@ -91,7 +93,8 @@ class Trainer:
     ) -> Progress:
         """Train from `first_step` (steps already done) to `max_steps`.
 
-        Saves at the end, at every `save_every`, and when the process is told to stop.
+        Saves at the end, at every `save_every`, and when the process is told to stop. `ema`, where there is one, takes
+        every step's weights in, and is saved with them.
 
         Raises:
             UserError: the loss or its gradient is no longer finite, or too many files are broken.
@@ -108,9 +111,14 @@ class Trainer:
         )
 
         def save(step: int) -> None:
-            folder = run_dir / "checkpoints"
             save_checkpoint(
-                folder, model=model, optimiser=optimiser, scheduler=scheduler, step=step, keep=self.keep_checkpoints
+                run_dir / "checkpoints",
+                model=model,
+                optimiser=optimiser,
+                scheduler=scheduler,
+                step=step,
+                keep=self.keep_checkpoints,
+                average=ema.state() if ema else None,
             )
 
         step = saved = first_step
@@ -125,6 +133,8 @@ class Trainer:
                 check_bad()
                 losses = self._step(accelerator, trained, optimiser, parameters, micro, step)
                 scheduler.step()
+                if ema:
+                    ema.update()
                 step += 1
                 profile.step()
                 meter.add(losses, tokens=sum(count_tokens(batch) for batch in micro), waited=waited, started=started)
@@ -159,17 +169,18 @@ class Trainer:
         micro: list[Batch],
         step: int,
     ) -> dict[str, float]:
-        """One optimiser step over the micro-batches; every answer token weighs the same, whichever of them it is in."""
-        answers = [count_answers(batch) for batch in micro]
+        """One optimiser step over the micro-batches; each thing that a loss is a mean over weighs the same in any."""
+        counts = [batch.counts() for batch in micro]
+        totals = {name: sum(count[name] for count in counts) for name in counts[0]}
         total: dict[str, float] = {}
-        for number, (batch, count) in enumerate(zip(micro, answers, strict=True)):
-            share = count / max(1, sum(answers))
+        for number, (batch, count) in enumerate(zip(micro, counts, strict=True)):
+            shares = {name: count[name] / max(1, totals[name]) for name in totals}
             # Processes exchange gradients once a step, with the last micro-batch.
             with nullcontext() if number == len(micro) - 1 else accelerator.no_sync(model):
-                losses = model(batch.to(accelerator.device))
-                accelerator.backward(losses["loss"] * share)
+                losses = model(batch.to(accelerator.device), shares)
+                accelerator.backward(losses["loss"])
             for name, loss in losses.items():
-                total[name] = total.get(name, 0.0) + float(loss.detach()) * share
+                total[name] = total.get(name, 0.0) + float(loss.detach()) * shares.get(name, 1.0)
         norm = float(accelerator.clip_grad_norm_(parameters, self.clip_norm))
         if not (math.isfinite(total["loss"]) and math.isfinite(norm)):
             raise UserError(
@@ -227,9 +238,5 @@ class Meter:
 
 
 def count_tokens(batch: Batch) -> int:
-    """Video and text tokens, padding left out."""
-    return int(batch.text.mask.sum())
-
-
-def count_answers(batch: Batch) -> int:
-    return int((batch.text.labels[:, 1:] != IGNORED).sum())
+    """Video and text tokens that go through the language model, padding left out."""
+    return sum(int(text.mask.sum()) for text in (batch.text, batch.captions) if text is not None)

@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -6,8 +7,9 @@ import pytest
 
 from vtok.data import FolderData, ShapesData, read_video
 from vtok.data.shapes.language import attributes, caption, questions
-from vtok.data.shapes.render import ZOOM, render, write_h264
-from vtok.data.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, Scene, Thing, sample_scene
+from vtok.data.shapes.render import ZOOM, render
+from vtok.data.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, Thing, sample_scene
+from vtok.data.write import write_video
 from vtok.errors import UserError
 
 
@@ -68,7 +70,7 @@ def test_a_file_is_the_same_each_time_it_is_written(tmp_path: Path) -> None:
     for scene in pans:
         written = set()
         for _ in range(5):
-            write_h264(tmp_path / "a.mp4", render(scene, num_frames=30, size=64), fps=15)
+            write_video(tmp_path / "a.mp4", render(scene, num_frames=30, size=64).transpose(0, 3, 1, 2), fps=15)
             written.add((tmp_path / "a.mp4").read_bytes())
         assert len(written) == 1
 
@@ -107,7 +109,7 @@ def test_the_caption_holds_the_truth(level: str) -> None:
 
 def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
     frames = render(scenes(1)[0], num_frames=12, size=64)
-    write_h264(tmp_path / "a.mp4", frames, fps=15)
+    write_video(tmp_path / "a.mp4", frames.transpose(0, 3, 1, 2), fps=15)
     read, times = read_video(tmp_path / "a.mp4", stride=1)
     assert read.shape == (12, 3, 64, 64)
     np.testing.assert_allclose(times.numpy(), np.arange(12) / 15, atol=1e-6)
@@ -117,6 +119,27 @@ def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
         for video in (read.permute(0, 2, 3, 1).numpy(), frames)
     ]
     assert np.abs(blocks[0] - blocks[1]).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("level", "digest"),
+    [
+        ("easy", "aa9632a26168691617366ba01dbe8d46b1ebaf5ea0baa38082b30134e1da98b3"),
+        ("hard", "289f45b98f40ee5990481262c541308db630711d0d26e41b2611188d26a8d3d4"),
+    ],
+)
+def test_scenes_are_those_of_this_version(level: str, digest: str) -> None:
+    """Files on disk hold them: where this fails, VERSION must be raised."""
+    text = "\n".join(repr(scene) for scene in scenes(300, level))
+    assert hashlib.sha256(text.encode()).hexdigest() == digest
+
+
+def test_chosen_families_keep_their_shares_of_each_other() -> None:
+    chosen = [sample_scene(np.random.default_rng([3, index]), "easy", ("count", "motion")) for index in range(1000)]
+    found = Counter(scene.family for scene in chosen)
+    assert set(found) == {"motion", "count"}
+    share = FAMILIES["motion"] / (FAMILIES["motion"] + FAMILIES["count"])
+    assert found["motion"] == pytest.approx(1000 * share, abs=4 * np.sqrt(1000 * share * (1 - share)))
 
 
 def make_source(tmp_path: Path, **changes: object) -> ShapesData:
@@ -145,6 +168,25 @@ def test_a_clip_is_the_same_whatever_else_is_made(tmp_path: Path) -> None:
         assert one.questions == other.questions
 
 
+def test_sets_of_other_families_do_not_mix(tmp_path: Path) -> None:
+    whole, part = make_source(tmp_path), make_source(tmp_path, families=["count", "motion"], train_clips=16)
+    assert whole.folder.name == "v2-easy-seed0-10x64"
+    assert part.folder.name == "v2-easy-motion+count-seed0-10x64"
+    assert make_source(tmp_path, families=["motion", "count"]).folder == part.folder
+    assert make_source(tmp_path, families=list(FAMILIES)).folder == whole.folder
+    part.prepare()
+    clips = part.clips("train") + part.clips("heldout")
+    assert all(clip.attributes.keys() & {"count", "speed"} for clip in clips)
+    # The files hold the scenes of these families too.
+    still = next(clip for clip in clips if "count" in clip.attributes)
+    moving = next(clip for clip in clips if "speed" in clip.attributes)
+    changes = [
+        (frames[-1].float() - frames[0].float()).abs().amax().item()
+        for frames, _ in (read_video(clip.path, indices=[0, 9]) for clip in (still, moving))
+    ]
+    assert changes[0] < 30 < changes[1]
+
+
 def test_the_made_folder_is_a_folder_of_clips(tmp_path: Path) -> None:
     source = make_source(tmp_path)
     source.prepare()
@@ -159,3 +201,7 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         make_source(tmp_path, level="medium")
     with pytest.raises(UserError, match="pixels=33"):
         make_source(tmp_path, pixels=33)
+    with pytest.raises(UserError, match=r"data.families=\[motion,spin\].*motion, order, count, camera"):
+        make_source(tmp_path, families=["motion", "spin"])
+    with pytest.raises(UserError, match=r"data.families=\[\]"):
+        make_source(tmp_path, families=[])

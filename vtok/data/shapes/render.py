@@ -1,9 +1,5 @@
-"""Scenes to pixels, and pixels to h264 files."""
+"""Scenes to pixels."""
 
-from fractions import Fraction
-from pathlib import Path
-
-import av
 import numpy as np
 
 from vtok.data.shapes.scene import COLOURS, DIRECTIONS, Scene, Thing
@@ -24,28 +20,11 @@ def render(scene: Scene, *, num_frames: int, size: int) -> np.ndarray:
         frames += 255 * scene.texture * _texture(rng, x, y)[..., None]
     for thing in scene.things:
         centre_x, centre_y = _position(thing, progress)
-        distance = _signed_distance(thing.kind, x - centre_x, y - centre_y, thing.radius)
+        distance = signed_distance(thing.kind, x - centre_x, y - centre_y, thing.radius)
         cover = np.clip(0.5 - distance / pixel, 0.0, 1.0)[..., None]
         frames = frames * (1 - cover) + cover * np.array(COLOURS[thing.colour], dtype=np.float32)
     frames += rng.normal(0.0, 5.0, size=(1, size, size, 3)) + rng.normal(0.0, 1.5, size=frames.shape)
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
-
-
-def write_h264(path: Path, frames: np.ndarray, *, fps: int) -> None:
-    """Write uint8 frames (T, H, W, 3) as an h264 mp4; the file is there whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with av.open(str(partial), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        # Without these parameters, x264 codes one and the same clip in one of several ways, by chance and by processor.
-        exact = "deterministic=1:cpu-independent=1"
-        stream.options = {"crf": "20", "preset": "veryfast", "threads": "1", "x264-params": exact}
-        stream.codec_context.time_base = Fraction(1, fps)
-        for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    partial.replace(path)
 
 
 def _camera_view(
@@ -77,7 +56,7 @@ def _position(thing: Thing, progress: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return x, y
 
 
-def _signed_distance(kind: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
+def signed_distance(kind: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
     """Distance to the outline, negative inside.
 
     The usual signed distance functions; the triangle's and the cross's are bounds.

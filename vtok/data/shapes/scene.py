@@ -1,5 +1,6 @@
 """What happens in a made clip: things, their moves, the camera. Lengths are fractions of the frame's side."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,6 +20,8 @@ SPEEDS = {"slow": (0.12, 0.17), "fast": (0.28, 0.34)}
 COUNTS = ("one", "two", "three", "four")
 CAMERAS = ("pans left", "pans right", "zooms in", "zooms out")
 LEVELS = ("easy", "hard")
+# Each with its share of all clips.
+FAMILIES = {"motion": 0.5, "order": 0.15, "count": 0.15, "camera": 0.2}
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Scene:
     seed: int
 
 
-def sample_scene(rng: np.random.Generator, level: str) -> Scene:
-    """A scene of the given level ("easy" or "hard").
+def sample_scene(rng: np.random.Generator, level: str, families: Collection[str] = tuple(FAMILIES)) -> Scene:
+    """A scene of the given level ("easy" or "hard") and of one of `families`, which keep their shares of each other.
 
     Easy: one skill a clip (a thing that moves; one that turns; several that stand still; a camera that moves past one)
     on a plain background. Hard: textured and coloured backgrounds, smaller things, a second thing that moves on its
@@ -65,7 +68,8 @@ def sample_scene(rng: np.random.Generator, level: str) -> Scene:
     direction and whatever the camera does.
     """
     seed = int(rng.integers(2**31))
-    family = str(rng.choice(["motion", "order", "count", "camera"], p=[0.5, 0.15, 0.15, 0.2]))
+    shares = {family: share for family, share in FAMILIES.items() if family in families}
+    family = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
     hard = level == "hard"
     texture = float(rng.uniform(0.15, 0.35)) if hard or family == "camera" else 0.0
     red, green, blue = rng.integers(70, 130, size=3).tolist() if hard else (int(rng.integers(70, 130)),) * 3

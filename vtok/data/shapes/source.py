@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -13,9 +14,10 @@ from tqdm import tqdm
 
 from vtok.data.clip import Clip
 from vtok.data.shapes.language import attributes, caption, questions
-from vtok.data.shapes.render import render, write_h264
-from vtok.data.shapes.scene import LEVELS, Scene, sample_scene
+from vtok.data.shapes.render import render
+from vtok.data.shapes.scene import FAMILIES, LEVELS, Scene, sample_scene
 from vtok.data.source import DataSource, Split
+from vtok.data.write import write_video
 from vtok.errors import UserError
 
 FILE_FPS = 15
@@ -33,6 +35,7 @@ class ShapesData(DataSource):
         train_clips, heldout_clips: how many of each; the splits share no clip.
         seed: of the clips; not that of the run.
         pixels: side of the files' frames.
+        families: the skills that clips are about, see `FAMILIES`; all where None.
         make_workers: processes that make files; one a core where None.
         limit: use only this many clips of each split.
 
@@ -49,6 +52,7 @@ class ShapesData(DataSource):
         heldout_clips: int = 400,
         seed: int = 0,
         pixels: int = 64,
+        families: Collection[str] | None = None,
         make_workers: int | None = None,
         num_frames: int = 30,
         fps: float | None = None,
@@ -71,12 +75,20 @@ class ShapesData(DataSource):
             raise UserError(f"data.level={level}: allowed are {', '.join(LEVELS)}.")
         if pixels % 2 or pixels < 16:
             raise UserError(f"data.pixels={pixels}: h264 wants an even number of pixels; 16 is the least.")
+        chosen = tuple(FAMILIES) if families is None else tuple(families)
+        if not chosen or not set(chosen) <= FAMILIES.keys():
+            raise UserError(
+                f"data.families=[{','.join(chosen)}]: say one or more of {', '.join(FAMILIES)}, or null for all."
+            )
         self.level = level
+        # In one order, so that the same families are the same clips.
+        self.families = tuple(family for family in FAMILIES if family in chosen)
         self.numbers = {"train": train_clips, "heldout": heldout_clips}
         self.seed = seed
         self.pixels = pixels
         self.make_workers = make_workers or os.cpu_count() or 1
-        self.folder = Path(root) / f"v{VERSION}-{level}-seed{seed}-{num_frames}x{pixels}"
+        only = "" if len(self.families) == len(FAMILIES) else f"-{'+'.join(self.families)}"
+        self.folder = Path(root) / f"v{VERSION}-{level}{only}-seed{seed}-{num_frames}x{pixels}"
 
     def prepare(self) -> None:
         """Make the files that are not there yet, with a progress bar, and a manifest that `data=folder` can read."""
@@ -86,7 +98,14 @@ class ShapesData(DataSource):
             missing = [clip.path for clip in clips if not clip.path.exists()]
             if not missing:
                 return
-            make = partial(make_file, level=self.level, seed=self.seed, num_frames=self.num_frames, pixels=self.pixels)
+            make = partial(
+                make_file,
+                level=self.level,
+                families=self.families,
+                seed=self.seed,
+                num_frames=self.num_frames,
+                pixels=self.pixels,
+            )
             bar = partial(tqdm, total=len(missing), desc="making clips", unit="clip", leave=False, disable=None)
             if len(missing) < 64 or self.make_workers == 1:
                 for path in bar(missing):
@@ -105,7 +124,7 @@ class ShapesData(DataSource):
         return [self._clip(split, number) for number in range(self.numbers[split])]
 
     def _clip(self, split: Split, number: int) -> Clip:
-        scene = scene_of(split, number, level=self.level, seed=self.seed)
+        scene = scene_of(split, number, level=self.level, families=self.families, seed=self.seed)
         asking = np.random.default_rng([scene.seed, 1])
         name = f"{split}-{number:06d}"
         return Clip(
@@ -117,13 +136,14 @@ class ShapesData(DataSource):
         )
 
 
-def scene_of(split: str, number: int, *, level: str, seed: int) -> Scene:
+def scene_of(split: str, number: int, *, level: str, families: Collection[str], seed: int) -> Scene:
     """The scene of a clip: the same whatever else is made."""
-    return sample_scene(np.random.default_rng([seed, SPLITS.index(split), number]), level)
+    return sample_scene(np.random.default_rng([seed, SPLITS.index(split), number]), level, families)
 
 
-def make_file(path: Path, *, level: str, seed: int, num_frames: int, pixels: int) -> None:
+def make_file(path: Path, *, level: str, families: Collection[str], seed: int, num_frames: int, pixels: int) -> None:
     """Draw and write the clip that `path` names."""
     split, number = path.stem.split("-")
-    scene = scene_of(split, int(number), level=level, seed=seed)
-    write_h264(path, render(scene, num_frames=num_frames, size=pixels), fps=FILE_FPS)
+    scene = scene_of(split, int(number), level=level, families=families, seed=seed)
+    frames = render(scene, num_frames=num_frames, size=pixels)
+    write_video(path, frames.transpose(0, 3, 1, 2), fps=FILE_FPS)

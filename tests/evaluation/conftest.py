@@ -1,0 +1,102 @@
+"""A small model that understands and generates, clips that are numbers, and a judge that reads them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vtok.backbone import TinyBackbone
+from vtok.data import Clip, ClipSample
+from vtok.decoder import TinyDecoder
+from vtok.evaluation.generation import Generation
+from vtok.evaluation.judge import Judge, Verdict
+from vtok.mllm import TinyLanguageModel
+from vtok.model import VideoLanguageModel
+from vtok.objective import Objective
+from vtok.tokeniser import VTokTokeniser
+from vtok.visual_head import FlowHead, RegressionHead
+
+
+class PixelJudge(Judge):
+    """Sees the number that a video's first pixel is; keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Tensor, list[str]]] = []
+        self.num_frames: set[int] = set()
+
+    def judges(self, clip: Clip) -> bool:
+        return bool(clip.attributes)
+
+    def __call__(
+        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+    ) -> list[dict[str, Verdict]]:
+        self.given.append((videos, [clip.id for clip in clips]))
+        self.num_frames.add(num_frames)
+        return [
+            {name: Verdict(str(int(video[0, 0, 0, 0])), truth, 4) for name, truth in clip.attributes.items()}
+            for video, clip in zip(videos, clips, strict=True)
+        ]
+
+
+@pytest.fixture
+def judge() -> PixelJudge:
+    return PixelJudge()
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., VideoLanguageModel]:
+    """A model with a stride of 6 that makes 4 frames of 16 x 16 pixels, with every weight at random."""
+    return _make_model
+
+
+def _make_model(*, flow: bool = False, lambdas: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> VideoLanguageModel:
+    torch.manual_seed(1)
+    model = VideoLanguageModel(
+        tokeniser=VTokTokeniser(TinyBackbone(feature_dim=16, width=8), grid_size=2, stride=6, token_dim=12),
+        mllm=TinyLanguageModel(width=32, layers=2, heads=2),
+        visual_head=lambda hidden, token: (
+            FlowHead(hidden, token, width=16, steps=2) if flow else RegressionHead(hidden, token)
+        ),
+        decoder=lambda width: TinyDecoder(
+            width, num_frames=4, size=16, patch=8, heads=2, head_dim=12, double_layers=1, single_layers=1
+        ),
+        objective=Objective(*lambdas),
+    )
+    with torch.no_grad():
+        # A decoder begins with zeros in many places, so that nothing would depend on the tokens.
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        model.visual_head.scale.mean.normal_()
+        model.visual_head.scale.spread.uniform_(0.5, 2.0)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def make_sample() -> Callable[..., ClipSample]:
+    """A clip whose every pixel is its number, as is its one attribute where none is given, and named in its caption."""
+    return _make_sample
+
+
+def _make_sample(number: int, *, frames: int = 4, caption: str | None = "video {}", **attributes: str) -> ClipSample:
+    clip = Clip(
+        id=f"clip {number}",
+        path=Path("none"),
+        caption=caption and caption.format(number),
+        attributes=attributes or {"number": str(number)},
+    )
+    pixels = torch.full((frames, 3, 32, 32), number, dtype=torch.uint8)
+    target = torch.full((4, 3, 16, 16), number, dtype=torch.uint8)
+    return ClipSample(pixels, torch.arange(float(frames)), 0, clip, 0, (), target)
+
+
+@pytest.fixture(scope="session")
+def make_generation() -> Callable[..., Generation]:
+    """The evaluation with few steps and batches of 2 clips, with further settings."""
+    return _make_generation
+
+
+def _make_generation(judge: Judge, **changes: float | None) -> Generation:
+    settings = {"max_clips": None, "clips_while_training": 2, "batch_size": 2, "steps": 2, "guidance": 1.5}
+    return Generation(judge=judge, **{**settings, "temperature": 1.0, "seed": 0, **changes})  # type: ignore[arg-type]

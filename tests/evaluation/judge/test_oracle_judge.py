@@ -1,0 +1,133 @@
+"""The judge that reads pixels: true clips are judged right, others wrong, and a model that draws scenes is perfect."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vtok.data import Clip, ClipSample
+from vtok.data.shapes.language import attributes, caption
+from vtok.data.shapes.render import render
+from vtok.data.shapes.scene import Scene, Thing, sample_scene
+from vtok.evaluation.generation import Generation
+from vtok.evaluation.judge import OracleJudge, Verdict
+from vtok.evaluation.loading import Loaded
+from vtok.model import VideoLanguageModel
+
+CHOICES = {"shape": 4, "colour": 6, "motion_direction": 4, "speed": 2, "count": 4}
+
+
+def draw(scene: Scene) -> Tensor:
+    """8 frames of 32 x 32 pixels, uint8 (8, 3, 32, 32)."""
+    return torch.from_numpy(render(scene, num_frames=8, size=32)).permute(0, 3, 1, 2)
+
+
+def clip_of(scene: Scene, name: str = "a") -> Clip:
+    return Clip(id=name, path=Path("none"), caption=caption(scene), attributes=attributes(scene))
+
+
+def scene_with(**changes: Any) -> Scene:
+    look = {"kind": "circle", "colour": "red", "radius": 0.13, "start": (0.5, 0.5)}
+    thing = Thing(**{**look, "moves": ("left",), "speed": "fast", "distance": 0.3, **changes})  # type: ignore[arg-type]
+    return Scene("motion", (thing,), camera=None, background=(90, 90, 90), texture=0.0, seed=0)
+
+
+def judged(video: Tensor, clip: Clip) -> dict[str, Verdict]:
+    (verdicts,) = OracleJudge()(torch.nn.Linear(1, 1), video[None], [clip], num_frames=30)  # type: ignore[arg-type]
+    return verdicts
+
+
+@pytest.mark.parametrize("family", ["motion", "count"])
+def test_a_true_clip_is_right_in_every_category(family: str) -> None:
+    scene = sample_scene(np.random.default_rng(3), "easy", [family])
+    verdicts = judged(draw(scene), clip_of(scene))
+    shown = {"shape", "colour", *({"count"} if family == "count" else {"motion_direction", "speed"})}
+    assert verdicts.keys() == shown
+    for category, verdict in verdicts.items():
+        assert verdict.right
+        assert verdict.seen == verdict.truth
+        assert verdict.choices == CHOICES[category]
+        assert verdict.chance == 1 / CHOICES[category]
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, set()),
+        ({"kind": "square"}, {"shape"}),
+        ({"colour": "blue"}, {"colour"}),
+        ({"moves": ("up",)}, {"motion_direction"}),
+        ({"speed": "slow", "distance": 0.14}, {"speed"}),
+        ({"colour": "white", "moves": ("right",)}, {"colour", "motion_direction"}),
+    ],
+)
+def test_what_is_not_as_it_ought_to_be_is_told(changes: dict[str, Any], wrong: set[str]) -> None:
+    shown, asked = scene_with(**changes), clip_of(scene_with())
+    verdicts = judged(draw(shown), asked)
+    assert {category for category, verdict in verdicts.items() if not verdict.right} == wrong
+    truth = {"shape": "circle", "colour": "red", "motion_direction": "left", "speed": "fast"}
+    assert {category: verdict.truth for category, verdict in verdicts.items()} == truth
+
+
+def test_of_nothing_every_category_is_wrong() -> None:
+    verdicts = judged(torch.full((8, 3, 32, 32), 90, dtype=torch.uint8), clip_of(scene_with()))
+    assert verdicts.keys() == {"shape", "colour", "motion_direction", "speed"}
+    assert [(verdict.seen, verdict.right) for verdict in verdicts.values()] == [(None, False)] * 4
+
+
+def test_every_video_has_its_own_clip() -> None:
+    scenes = [scene_with(), scene_with(colour="blue"), scene_with(colour="green")]
+    videos = torch.stack([draw(scene) for scene in scenes])
+    clips = [clip_of(scene) for scene in scenes]
+    judge = OracleJudge()
+    right = judge(torch.nn.Linear(1, 1), videos, clips, num_frames=30)  # type: ignore[arg-type]
+    assert all(verdict.right for verdicts in right for verdict in verdicts.values())
+    turned = judge(torch.nn.Linear(1, 1), videos.roll(1, 0), clips, num_frames=30)  # type: ignore[arg-type]
+    assert [verdicts["colour"].right for verdicts in turned] == [False] * 3
+    with pytest.raises(ValueError):
+        judge(torch.nn.Linear(1, 1), videos, clips[:2], num_frames=30)  # type: ignore[arg-type]
+
+
+def test_only_clips_with_readable_attributes_are_judged() -> None:
+    judge = OracleJudge()
+    assert judge.judges(clip_of(scene_with()))
+    assert not judge.judges(Clip(id="a", path=Path("a"), caption="a dog"))
+    assert not judge.judges(Clip(id="a", path=Path("a"), attributes={"order": "left then up", "camera": "zooms in"}))
+
+
+def test_a_model_that_draws_what_it_is_told_is_perfect(
+    make_model: Callable[..., VideoLanguageModel],
+    make_generation: Callable[..., Generation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And its controls are right as often as another clip of the family happens to have the same attribute."""
+    scenes = [sample_scene(np.random.default_rng([5, n]), "easy", ["motion"]) for n in range(12)]
+    by_caption = {caption(scene): scene for scene in scenes}
+    clips = [clip_of(scene, str(number)) for number, scene in enumerate(scenes)]
+    model = make_model()
+    drawn: list[str] = []
+
+    def generate(captions: Sequence[str], **_: object) -> Tensor:
+        drawn.extend(captions)
+        return torch.stack([draw(by_caption[one]) for one in captions])
+
+    monkeypatch.setattr(model, "generate", generate)
+    monkeypatch.setattr(model, "reconstruct", lambda *_, **__: torch.stack([draw(scene) for scene in scenes]))
+    pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    samples = [ClipSample(pixels, torch.arange(4.0), 0, clip, 0, (), draw(by_caption[clip.caption])) for clip in clips]
+    result = make_generation(OracleJudge())(model, [Loaded(samples, [])], num_frames=19, progress=False)
+    figures = result.metrics()
+    names = {"shape": "object", "colour": "colour", "motion_direction": "motion_direction", "speed": "speed"}
+    for category, name in names.items():
+        assert figures[f"reconstruct/{category}"] == figures[f"generate/{category}"] == 1
+        assert figures[f"generate/{category}_chance"] == pytest.approx(1 / CHOICES[category])
+        alike = [
+            clip.attributes[name] == attributes(by_caption[other])[name]
+            for clip, other in zip(clips, drawn[len(clips) :], strict=True)
+        ]
+        assert figures[f"control/{category}"] == pytest.approx(np.mean(alike))
+        assert np.mean(alike) < 1

@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from vtok.backbone import TinyBackbone
+from vtok.data import Clip, Question
+from vtok.decoder import NoDecoder
+from vtok.evaluation.choice import choose, chunks, mention, questions_of
+from vtok.mllm import TinyLanguageModel
+from vtok.model import VideoLanguageModel
+from vtok.objective import Objective
+from vtok.tokeniser import PlannedFrames, VideoTokens, VTokTokeniser
+from vtok.visual_head import NoVisualHead
+
+COLOUR = Question("colour", "choice", "what colour is it?", "red", ("red", "a very dark green", "blue"))
+MOVES = Question("motion_direction", "yes_no", "does it move left?", "yes", ("yes", "no"))
+OPEN = Question("other", "open", "what is it?", "a dog")
+CAPTIONS = ("a dog", "a cat", "a dog", "a house", "a tree", "a car")
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoLanguageModel:
+    torch.manual_seed(0)
+    return VideoLanguageModel(
+        tokeniser=VTokTokeniser(TinyBackbone(feature_dim=16, width=8), grid_size=2),
+        mllm=TinyLanguageModel(width=32, layers=1, heads=2),
+        visual_head=NoVisualHead,
+        decoder=NoDecoder,
+        objective=Objective(lambda_visLM=0.0, lambda_dec=0.0),
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def video(model: VideoLanguageModel) -> VideoTokens:
+    """The tokens of clips of 3, 1 and 2 planned frames."""
+    frames = torch.randint(0, 256, (3, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(3) < torch.tensor([3, 1, 2]).unsqueeze(1)
+    with torch.no_grad():
+        times = torch.arange(3.0).expand(3, -1)
+        return model.tokeniser.encode_planned(PlannedFrames(frames, torch.zeros(3, dtype=torch.long), mask, times))
+
+
+@torch.no_grad()
+def answer_logprobs(
+    model: VideoLanguageModel, video: VideoTokens, row: int, question: Question, choice: str
+) -> list[float]:
+    """Of each token of the answer, by transformers' own logits of this one sequence."""
+    real = video.mask[row : row + 1]
+    chat = model.mllm.chat.encode([(question.text, choice)], num_video_tokens=int(real.sum()))
+    projected = model.projector(video.tokens[row : row + 1])
+    embeddings = model.mllm.embed(torch.tensor([chat.ids]), projected, real)
+    logprobs = model.mllm.model(inputs_embeds=embeddings).logits[0].log_softmax(-1)
+    return [float(logprobs[place - 1, label]) for place, label in enumerate(chat.labels) if label >= 0]
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 512])
+def test_the_choice_is_the_likeliest_answer(model: VideoLanguageModel, video: VideoTokens, at_once: int) -> None:
+    """Choices that win: whatever a clip's number of tokens, and however many sequences go together."""
+    words = ["red", "yellow", "green", "blue", "purple", "white", "grey", "one", "two", "three", "a very dark green"]
+    asked = [
+        (row, Question("thing", "choice", text, "", tuple(words[start::2])))
+        for start, text in enumerate(("what colour is it?", "how many objects are there?"))
+        for row in (0, 1, 2, 0)
+    ]
+    expected = [
+        max(question.choices, key=lambda choice: sum(answer_logprobs(model, video, row, question, choice)))
+        for row, question in asked
+    ]
+    assert len(set(expected)) > 1, "the same answer everywhere would be no test"
+    with torch.no_grad():
+        assert choose(model, video, asked, sequences_at_once=at_once) == expected
+        assert choose(model, video, [], sequences_at_once=at_once) == []
+
+
+def test_captions_are_compared_by_their_mean_a_token(model: VideoLanguageModel, video: VideoTokens) -> None:
+    said = {word: answer_logprobs(model, video, 0, COLOUR, word) for word in ("red", "it", "dog", "üü", "zoo", "left")}
+    means = {word: sum(logprobs) / len(logprobs) for word, logprobs in said.items()}
+    short, likely = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    long = " ".join([likely] * 8)
+    scores = {choice: answer_logprobs(model, video, 0, COLOUR, choice) for choice in (short, long)}
+    assert sum(scores[short]) > sum(scores[long]), "the two ways must differ here"
+    assert sum(scores[short]) / len(scores[short]) < sum(scores[long]) / len(scores[long])
+    for category, expected in (("caption", long), ("colour", short)):
+        question = Question(category, "choice", COLOUR.text, short, (short, long))
+        # A question of the other sort beside it, in the same batch.
+        beside = (1, COLOUR if category == "caption" else Question("caption", "choice", "?", "a", ("a", "b")))
+        with torch.no_grad():
+            assert choose(model, video, [beside, (0, question)], sequences_at_once=8)[1] == expected
+
+
+def test_a_clips_own_questions_are_those_with_choices() -> None:
+    own = Clip(id="a", path=Path("a"), caption="a dog", questions=(OPEN, COLOUR, MOVES))
+    assert questions_of(own, CAPTIONS) == [COLOUR, MOVES]
+
+
+def test_clips_without_questions_are_told_apart_by_their_captions() -> None:
+    for questions in ((), (OPEN,)):
+        clip = Clip(id="a", path=Path("a"), caption="a dog", questions=questions)
+        (question,) = questions_of(clip, CAPTIONS)
+        assert (question.category, question.kind, question.answer) == ("caption", "choice", "a dog")
+        assert len(question.choices) == 4 == len(set(question.choices))
+        assert "a dog" in question.choices
+        assert set(question.choices) <= set(CAPTIONS)
+        assert questions_of(clip, CAPTIONS[::-1]) == [question]
+
+
+def test_the_wrong_captions_and_the_place_of_the_right_one_differ_between_clips() -> None:
+    captions = [f"caption {number:02d}" for number in range(20)]
+    asked = [
+        questions_of(Clip(id=str(number), path=Path("a"), caption=captions[number]), captions)[0]
+        for number in range(20)
+    ]
+    assert len({question.choices.index(question.answer) for question in asked}) == 4
+    drawn = {choice for question in asked for choice in question.choices if choice != question.answer}
+    assert len(drawn) > 10
+
+
+def test_without_another_caption_there_is_no_question() -> None:
+    assert questions_of(Clip(id="a", path=Path("a"), caption="a dog"), ["a dog"]) == []
+    assert questions_of(Clip(id="a", path=Path("a")), CAPTIONS) == []
+    (question,) = questions_of(Clip(id="a", path=Path("a"), caption="a dog"), ["a cat"])
+    assert question.choices == ("a cat", "a dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "place"),
+    [
+        ("a red circle moves left", "left", 19),
+        ("left", "left", 0),
+        ("two blue circles standing still", "circle", 9),
+        ("two green crosses", "cross", 10),
+        ("a crossing, then a cross", "cross", 19),
+        ("a crossing", "cross", None),
+        ("an across", "cross", None),
+        ("it moves left then up", "left then up", 9),
+        ("it moves up then left", "left then up", None),
+        ("it is (red).", "red", 7),
+        ("what?", "w.at", None),
+    ],
+)
+def test_words_are_found_in_a_text(text: str, words: str, place: int | None) -> None:
+    found = mention(text, words)
+    assert (found.start() if found else None) == place
+
+
+@pytest.mark.parametrize(("total", "size"), [(0, 3), (1, 3), (3, 3), (7, 3), (5, 1)])
+def test_chunks_are_everything_once_and_in_order(total: int, size: int) -> None:
+    parts = [list(range(total))[part] for part in chunks(total, size)]
+    assert [number for part in parts for number in part] == list(range(total))
+    assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    assert all(parts)

@@ -1,0 +1,153 @@
+"""The evaluation of made videos on the held-out clips of a data set: which clips, and what is told of the others."""
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vtok.data import Clip, Question, ShapesData
+from vtok.decoder import NoDecoder
+from vtok.errors import UserError
+from vtok.evaluation.generation import Generation, GenerationResult
+from vtok.evaluation.heldout import evaluate_generation_heldout, with_choices
+from vtok.evaluation.judge import OracleJudge, OwnJudge
+from vtok.model import VideoLanguageModel
+
+MakeModel = Callable[..., VideoLanguageModel]
+MakeGeneration = Callable[..., Generation]
+COLOUR = Question("colour", "choice", "what colour is it?", "red", ("red", "blue"))
+MOVES = Question("motion_direction", "yes_no", "does it move left?", "yes", ("yes", "no"))
+CAPTIONS = [f"caption {number}" for number in range(9)]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
+    """6 held-out clips of one moving thing each, 19 frames of 32 x 32 pixels."""
+    made = ShapesData(
+        root=str(tmp_path_factory.mktemp("shapes")),
+        size=32,
+        pixels=32,
+        num_frames=19,
+        train_clips=0,
+        heldout_clips=6,
+        families=["motion"],
+        make_workers=1,
+        num_workers=0,
+    )
+    made.prepare()
+    return made
+
+
+def evaluate(
+    generation: Generation, model: VideoLanguageModel, source: ShapesData, clips: list[Clip], examples: int = 0
+) -> GenerationResult:
+    return evaluate_generation_heldout(generation, model, source, clips, precision=nullcontext(), examples=examples)
+
+
+def test_at_most_max_clips_of_those_that_can_be_judged(
+    make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
+) -> None:
+    """A clip without a caption does not count, and of a broken one there is a report."""
+    clips = source.clips("heldout")
+    clips[0] = replace(clips[0], caption=None)
+    clips[2] = replace(clips[2], path=Path("missing.mp4"))
+    result = evaluate(make_generation(judge, max_clips=4), make_model(), source, clips, examples=9)
+    judged = [clips[number].id for number in (1, 3, 4)]
+    kinds = [one for _, ids in judge.given for one in ids]
+    assert sorted(kinds) == sorted(3 * judged)
+    assert judge.num_frames == {19}
+    assert result.clips == 3
+    assert [path for path, _ in result.bad] == ["missing.mp4"]
+    assert [made.caption for made in result.examples] == [clips[number].caption for number in (1, 3, 4)]
+    assert result.examples[0].truth.shape == result.examples[0].reconstructed.shape == (4, 3, 16, 16)
+
+
+def test_a_model_that_makes_the_clips_themselves_is_perfect(
+    make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames that a decoder is to make, read off the files, show what the data set says: here 8 of 32 x 32."""
+    model = make_model(lambdas=(1.0, 0.0, 1.0))
+    monkeypatch.setattr(model.decoder, "num_frames", 8)
+    monkeypatch.setattr(model.decoder, "size", 32)
+    whole = replace(make_generation(OracleJudge()), batch_size=6)
+    first = {}
+
+    def reconstruct(*_: object, **__: object) -> torch.Tensor:
+        return first.get("truth", torch.zeros(6, 8, 3, 32, 32, dtype=torch.uint8))
+
+    monkeypatch.setattr(model, "reconstruct", reconstruct)
+    nothing = evaluate(whole, model, source, source.clips("heldout"), examples=6)
+    first["truth"] = torch.stack([made.truth for made in nothing.examples])
+    right = evaluate(whole, model, source, source.clips("heldout")).metrics()
+    for category in ("shape", "colour", "motion_direction", "speed"):
+        assert nothing.metrics()[f"reconstruct/{category}"] == 0
+        assert right[f"reconstruct/{category}"] == 1
+        assert right[f"reconstruct/{category}_questions"] == 6
+
+
+def test_where_no_clip_can_be_judged_a_warning_tells(
+    make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = [replace(clip, attributes={}) for clip in source.clips("heldout")]
+    with caplog.at_level(logging.WARNING):
+        result = evaluate(make_generation(OracleJudge()), make_model(), source, clips)
+    assert result.metrics() == {"generation/clips": 0.0}
+    assert "none of the 6 held-out clips" in caplog.text
+    assert "generation/judge=oracle" in caplog.text
+
+
+def test_where_no_clip_can_be_read_the_first_is_named(
+    make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
+) -> None:
+    clips = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(source.clips("heldout"))]
+    with pytest.raises(UserError, match=r"none of the 3 held-out clips can be read; the first: missing-0\.mp4: "):
+        evaluate(make_generation(judge, max_clips=3), make_model(), source, clips)
+
+
+def test_a_model_without_a_decoder_makes_no_videos(
+    make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
+) -> None:
+    model = make_model()
+    model.decoder = NoDecoder(32)
+    with pytest.raises(ValueError, match="makes no videos"):
+        evaluate(make_generation(judge), model, source, source.clips("heldout"))
+
+
+def test_clips_with_captions_alone_are_judged_by_the_model_itself(
+    make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData
+) -> None:
+    """Which of four captions is the clip's own; the captions of all clips are there to choose from."""
+    clips = [
+        replace(clip, questions=(MOVES,), attributes={}, caption=CAPTIONS[number])
+        for number, clip in enumerate(source.clips("heldout"))
+    ]
+    figures = evaluate(make_generation(OwnJudge(), max_clips=2), make_model(), source, clips).metrics()
+    assert figures["generation/clips"] == 2
+    for kind in ("reconstruct", "generate", "control"):
+        assert figures[f"{kind}/caption_questions"] == 2
+        assert figures[f"{kind}/caption_chance"] == 0.25
+    assert not [name for name in figures if "motion_direction" in name]
+
+
+def test_a_clip_that_has_a_choice_keeps_its_questions() -> None:
+    own = Clip(id="a", path=Path("a"), caption=CAPTIONS[0], questions=(MOVES, COLOUR))
+    assert with_choices(own, CAPTIONS) is own
+
+
+@pytest.mark.parametrize("questions", [(), (MOVES,), (Question("other", "open", "what is it?", "a dog"),)])
+def test_one_without_is_asked_for_its_caption(questions: tuple[Question, ...]) -> None:
+    own = Clip(id="a", path=Path("a"), caption=CAPTIONS[0], questions=questions, attributes={"colour": "red"})
+    asked = with_choices(own, CAPTIONS)
+    (question,) = asked.questions
+    assert replace(asked, questions=questions) == own
+    assert (question.kind, question.category, question.answer) == ("choice", "caption", CAPTIONS[0])
+    assert CAPTIONS[0] in question.choices
+    assert len(set(question.choices)) == 4
+    assert set(question.choices) <= set(CAPTIONS)
+    assert with_choices(replace(own, caption=None), CAPTIONS).questions == ()
+    assert with_choices(own, [CAPTIONS[0]]).questions == ()

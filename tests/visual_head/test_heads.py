@@ -1,0 +1,190 @@
+"""What each head says of what follows, against torch's losses and distributions, and on a target with two modes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.nn import functional as F
+
+from vtok.errors import UserError
+from vtok.visual_head import FlowHead, MixtureHead, RegressionHead, VisualHead
+
+MAKE: dict[str, Callable[[int, int], VisualHead]] = {
+    "mse": lambda hidden, token: RegressionHead(hidden, token),
+    "cosine": lambda hidden, token: RegressionHead(hidden, token, loss="cosine"),
+    "mixture": lambda hidden, token: MixtureHead(hidden, token, components=4),
+    "flow": lambda hidden, token: FlowHead(hidden, token, width=32, steps=12),
+}
+
+
+def make(name: str, token_dim: int = 3) -> VisualHead:
+    torch.manual_seed(0)
+    return MAKE[name](8, token_dim)
+
+
+def rows(number: int, dim: int, seed: int = 1) -> Tensor:
+    return torch.randn(number, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def distribution(head: MixtureHead, hidden: Tensor) -> MixtureSameFamily:
+    weights, centres, log_spreads = head.mixture(hidden)
+    return MixtureSameFamily(Categorical(logits=weights), Independent(Normal(centres, log_spreads.exp()), 1))
+
+
+def train_on_two_modes(name: str, steps: int) -> VisualHead:
+    """On tokens that are all +1 or all -1, at random after one and the same hidden state."""
+    head = make(name, token_dim=4)
+    generator = torch.Generator().manual_seed(2)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=5e-3)
+    for _ in range(steps):
+        sign = 2.0 * torch.randint(0, 2, (256, 1), generator=generator) - 1
+        loss = head.loss(torch.ones(256, 8), sign.expand(-1, 4))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return head
+
+
+def test_the_squared_error_is_torchs() -> None:
+    head, hidden, target = make("mse"), rows(7, 8), rows(7, 3, seed=2)
+    torch.testing.assert_close(head.loss(hidden, target), F.mse_loss(head.mean(hidden), target))
+
+
+def test_the_angular_error_is_torchs_and_the_length_counts_beside_it() -> None:
+    head, hidden, target = make("cosine"), rows(7, 8), rows(7, 3, seed=2)
+    predicted = head.mean(hidden).detach()
+    same_length = target * (predicted.norm(dim=-1) / target.norm(dim=-1)).unsqueeze(-1)
+    angle = F.cosine_embedding_loss(predicted, target, torch.ones(7))
+    torch.testing.assert_close(head.loss(hidden, same_length), angle)
+    length = F.mse_loss(predicted.norm(dim=-1), target.norm(dim=-1)) / 3
+    torch.testing.assert_close(head.loss(hidden, target), angle + length)
+
+
+def test_a_loss_that_there_is_not_is_told() -> None:
+    with pytest.raises(UserError, match=r"visual_head\.loss=l1: allowed are mse, cosine"):
+        RegressionHead(8, 3, loss="l1")
+
+
+def test_the_mixtures_loss_is_the_negative_log_likelihood_a_dimension() -> None:
+    head, hidden, target = make("mixture"), rows(7, 8), rows(7, 3, seed=2)
+    expected = -distribution(head, hidden).log_prob(target).mean() / 3
+    torch.testing.assert_close(head.loss(hidden, target), expected)
+
+
+def test_the_mixtures_samples_are_of_its_distribution() -> None:
+    head, hidden = make("mixture"), rows(1, 8)
+    nn.init.normal_(head.layers[2].weight, generator=torch.Generator().manual_seed(4))
+    truth = distribution(head, hidden)
+    assert truth.mixture_distribution.probs.max().item() < 0.8, "one component alone would be no test"
+    number = 40_000
+    drawn = head.sample(hidden.expand(number, -1), noise=rows(number, head.noise_dim), temperature=1.0)
+    error = (truth.variance[0] / number).sqrt()
+    assert ((drawn.mean(0) - truth.mean[0]).abs() < 5 * error).all()
+    torch.testing.assert_close(drawn.var(0), truth.variance[0], rtol=0.05, atol=0)
+    torch.testing.assert_close(head.mean(hidden), truth.mean)
+
+
+def test_without_temperature_the_mixture_says_the_centre_of_its_heaviest_component() -> None:
+    head, hidden = make("mixture"), rows(5, 8)
+    truth = distribution(head, hidden)
+    heaviest = truth.mixture_distribution.probs.argmax(-1)
+    drawn = head.sample(hidden, noise=rows(5, head.noise_dim), temperature=0.0)
+    assert torch.equal(drawn, truth.component_distribution.mean[range(5), heaviest])
+
+
+@pytest.mark.parametrize(("name", "steps"), [("mixture", 150), ("flow", 300)])
+def test_a_head_of_a_distribution_draws_both_modes_and_not_their_mean(name: str, steps: int) -> None:
+    head = train_on_two_modes(name, steps)
+    with torch.no_grad():
+        drawn = head.sample(torch.ones(1000, 8), noise=rows(1000, head.noise_dim), temperature=1.0)
+        mean = head.mean(torch.ones(1, 8))
+    sides = drawn.sign().sum(-1).abs() == 4
+    assert float((sides & ((drawn.abs() - 1).abs() < 0.4).all(-1)).float().mean()) > 0.9
+    assert 0.35 < float((drawn.mean(-1) > 0).float().mean()) < 0.65
+    assert mean.abs().max() < 0.3
+
+
+def test_regression_says_the_mean_of_both_modes() -> None:
+    head = train_on_two_modes("mse", 150)
+    drawn = head.sample(torch.ones(3, 8), noise=rows(3, head.noise_dim), temperature=1.0)
+    assert drawn.abs().max() < 0.2
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_what_is_drawn_follows_from_the_noise_alone(name: str) -> None:
+    head, hidden = make(name), rows(6, 8)
+    noise = rows(6, head.noise_dim, seed=3)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    drawn = head.sample(hidden, noise=noise, temperature=1.0)
+    assert torch.equal(torch.get_rng_state(), state), "torch's random numbers were used"
+    assert drawn.shape == (6, 3)
+    torch.manual_seed(6)
+    assert torch.equal(head.sample(hidden, noise=noise, temperature=1.0), drawn)
+    order = torch.tensor([3, 0, 5])
+    torch.testing.assert_close(head.sample(hidden[order], noise=noise[order], temperature=1.0), drawn[order])
+    if head.noise_dim:
+        assert not torch.allclose(head.sample(hidden, noise=noise.flip(0), temperature=1.0), drawn)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_without_temperature_noise_changes_nothing(name: str) -> None:
+    head, hidden = make(name), rows(6, 8)
+    one, other = (head.sample(hidden, noise=rows(6, head.noise_dim, seed), temperature=0.0) for seed in (1, 2))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_the_loss_is_a_mean_over_tokens_and_0_of_none(name: str) -> None:
+    head, hidden, target = make(name), rows(4, 8), rows(4, 3, seed=2)
+    torch.manual_seed(0)
+    errors = head.errors(hidden, target)
+    torch.manual_seed(0)
+    torch.testing.assert_close(head.loss(hidden, target), errors.mean())
+    assert errors.shape == (4,)
+    nothing = hidden[:0].requires_grad_()
+    loss = head.loss(nothing, target[:0])
+    assert loss.item() == 0
+    loss.backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in head.parameters())
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_the_loss_trains_every_weight_and_the_hidden_states(name: str) -> None:
+    head, hidden = make(name), rows(16, 8).requires_grad_()
+    head.loss(hidden, rows(16, 3, seed=2)).backward()
+    for parameter in (*head.parameters(), hidden):
+        assert parameter.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_it_works_within_bf16_autocast(name: str) -> None:
+    head, hidden, target = make(name), rows(6, 8), rows(6, 3, seed=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = head.loss(hidden, target)
+        drawn = head.sample(hidden, noise=rows(6, head.noise_dim), temperature=1.0)
+    assert (loss.dtype, drawn.dtype) == (torch.float32, torch.float32)
+    assert loss.isfinite()
+    assert drawn.isfinite().all()
+
+
+def test_the_flows_error_is_that_of_the_velocity_at_its_own_noise() -> None:
+    """The velocity of the straight path from token to noise is their difference, whatever the point on it."""
+    head, hidden, target = make("flow"), rows(6, 8), rows(6, 3, seed=2)
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def right(point: Tensor, sigma: Tensor, states: Tensor) -> Tensor:
+        asked.append((sigma, states))
+        clean = target.repeat(head.repeats, 1)
+        return (point - clean) / sigma
+
+    head.velocity = right
+    assert head.loss(hidden, target).item() < 1e-6
+    ((sigma, states),) = asked
+    assert torch.equal(states, hidden.repeat(head.repeats, 1))
+    assert ((sigma > 0) & (sigma < 1)).all()
+    assert len(sigma.unique()) == len(sigma)
+    drawn = FlowHead.sample(head, states, noise=rows(len(states), 3), temperature=1.0)
+    torch.testing.assert_close(drawn, target.repeat(head.repeats, 1), atol=1e-4, rtol=1e-4)

@@ -1,0 +1,40 @@
+"""A clip out of a file that the user names, read as the clips of a run are."""
+
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from vtok.build import build, build_dataset
+from vtok.data import Clip, ClipSample, DataSource, SampleKey, open_video
+from vtok.data.dataset import clip_frames
+from vtok.errors import UserError
+from vtok.plan import StridePlanner, TargetPlan
+
+
+def read_clip(
+    config: DictConfig, planner: StridePlanner, video: str, *, start: float, target: TargetPlan | None = None
+) -> tuple[ClipSample, np.ndarray]:
+    """The clip that begins `start` seconds into a video file or a folder of frames.
+
+    Returns:
+        Its planned frames, with those that a decoder is to make where there is a `target`, and the seconds in the file
+        at which its T frames are shown, float64 (T,).
+
+    Raises:
+        UserError: the video cannot be read, or has no frame there.
+    """
+    if not start >= 0:
+        raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
+    source: DataSource = build(config.data)
+    clip = Clip(id=video, path=Path(video).expanduser(), start=start)
+    dataset = build_dataset(source, [clip], planner, seed=config.seed, replace_bad=False, target=target)
+    sample = dataset[SampleKey(0, 0)]
+    with open_video(clip.path, frames_fps=source.frames_fps) as file:
+        return sample, file.timestamps[clip_frames(file.timestamps, clip, num_frames=source.num_frames, fps=source.fps)]
+
+
+def length(seconds: np.ndarray) -> float | None:
+    """How long frames that are shown at `seconds` (T,) last in all; None of a single one, which does not say."""
+    reach = float(seconds[-1] - seconds[0])
+    return reach * len(seconds) / (len(seconds) - 1) if reach > 0 else None

@@ -1,0 +1,60 @@
+"""vtok tokenise: a video's tokens in a file."""
+
+import json
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save
+
+from vtok import __version__
+from vtok.batch import stack_frames
+from vtok.commands.clip import read_clip
+from vtok.commands.prepare import load_run
+from vtok.data.write import check_writable, whole
+
+
+def tokenise(
+    *, video: str, run: str = "latest", out: str = "tokens.safetensors", start: float = 0.0, outputs: str = "outputs"
+) -> Path:
+    """Write the tokens of the clip that begins `start` seconds into a video file or a folder of frames.
+
+    The file holds `tokens` (L, d), `kind` (L,) (0 spatial, 1 motion), `timestamps` (L,) (seconds from the clip's first
+    frame on, of the frame that a token stands for) and `frames` (K,) (the numbers of the planned frames in the clip),
+    and how they were made as texts in its metadata.
+
+    Raises:
+        UserError: the video cannot be read, there is no such run, or the file cannot be written.
+    """
+    target = Path(out).expanduser()
+    check_writable(target, suffix=".safetensors")
+    run_dir, config, model = load_run(run, outputs=outputs)
+    sample, seconds = read_clip(config, model.tokeniser.planner, video, start=start)
+    with torch.no_grad():
+        tokens = model.tokeniser.encode_planned(stack_frames([sample]).to(next(model.parameters()).device))
+    tensors = {
+        "tokens": tokens.tokens[0].cpu().contiguous(),
+        "kind": tokens.kind.cpu(),
+        "timestamps": tokens.timestamps[0].cpu().contiguous(),
+        "frames": torch.tensor(model.tokeniser.plan(len(seconds)).indices),
+    }
+    made = {
+        **settings(config),
+        "run": str(run_dir.absolute()),
+        "video": str(Path(video).expanduser().absolute()),
+        "start": f"{start:g}",
+        "num_frames": str(len(seconds)),
+        "version": __version__,
+    }
+    with whole(target) as partial:
+        partial.write_bytes(save(tensors, metadata=made))
+    return target
+
+
+def settings(config: DictConfig) -> dict[str, str]:
+    """`tokeniser`, the class, and its settings by their names; numbers, null and components as JSON."""
+    given = OmegaConf.to_container(config.tokeniser, resolve=True)
+    assert isinstance(given, dict)
+    target = str(given.pop("_target_"))
+    texts = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
+    return {"tokeniser": target, **texts}

@@ -1,0 +1,94 @@
+"""Values that must fit each other, within a component and between components."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.config.nodes import feature_size, planner_of
+from vtok.errors import UserError
+
+ROOM_FOR_TEXT = 32
+
+
+def check_pairs(config: DictConfig) -> None:
+    """Numbers that must fit each other."""
+    width, heads = OmegaConf.select(config, "mllm.width"), OmegaConf.select(config, "mllm.heads")
+    if width and heads and width % (2 * heads):
+        raise UserError(f"mllm.width={width}: allowed are multiples of {2 * heads}, twice mllm.heads={heads}.")
+    size, patch = OmegaConf.select(config, "decoder.size"), OmegaConf.select(config, "decoder.patch")
+    if size and patch and size % patch:
+        raise UserError(f"decoder.size={size}: allowed are multiples of decoder.patch={patch}.")
+    head_dim = OmegaConf.select(config, "decoder.head_dim")
+    if head_dim is not None and (head_dim < 6 or head_dim % 6):
+        raise UserError(f"decoder.head_dim={head_dim}: allowed are multiples of 6: time, height and width share it.")
+    momentum = OmegaConf.select(config, "optimiser.momentum")
+    if OmegaConf.select(config, "optimiser.nesterov") and momentum == 0:
+        raise UserError(
+            f"optimiser.momentum={momentum}: Nesterov's momentum is above 0; for none say optimiser.nesterov=false."
+        )
+
+
+def check_objective(config: DictConfig) -> None:
+    """The losses that have a weight against the parts that they train."""
+    weights = {name: OmegaConf.select(config, f"objective.lambda_{name}") or 0 for name in ("under", "visLM", "dec")}
+    if "lambda_under" in config.objective and not any(weights.values()):
+        raise UserError("objective: lambda_under, lambda_visLM and lambda_dec are all 0, so that nothing is learnt.")
+    for loss, group, kinds in (("visLM", "visual_head", "flow, mixture or regression"), ("dec", "decoder", "tiny")):
+        if weights[loss] and str(config[group].get("_target_", "")).endswith((".NoVisualHead", ".NoDecoder")):
+            raise UserError(
+                f"{group}=none: objective.lambda_{loss}={weights[loss]:g} trains it, so that allowed are {kinds}; "
+                f"or say objective.lambda_{loss}=0."
+            )
+
+
+def check_judge(config: DictConfig) -> None:
+    """The judge of made videos against the clips and the model that it is to judge."""
+    if not OmegaConf.select(config, "objective.lambda_dec"):
+        return
+    judge = str(OmegaConf.select(config, "generation.judge._target_"))
+    if judge.endswith(".OracleJudge") and not str(config.data.get("_target_", "")).endswith(".ShapesData"):
+        raise UserError(
+            "generation/judge=oracle: it reads the pixels of data=shapes alone; "
+            "for other clips say generation/judge=own."
+        )
+    if judge.endswith(".OwnJudge") and OmegaConf.select(config, "objective.lambda_under") == 0:
+        raise UserError(
+            "generation/judge=own: objective.lambda_under=0 trains no understanding branch that could judge; "
+            "say generation/judge=vlm, or generation/judge=oracle with data=shapes."
+        )
+
+
+def check_frames(config: DictConfig) -> None:
+    """The stride and the key frame against the clip."""
+    num_frames = int(config.data.num_frames)
+    stride = OmegaConf.select(config, "tokeniser.stride")
+    longest = max(1, num_frames - 1)
+    if stride is not None and stride > longest:
+        raise UserError(
+            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames, "
+            f"so that allowed are 1 to {longest}."
+        )
+    if (planner := planner_of(config)) is not None:
+        planner.plan(num_frames)
+
+
+def check_grid(config: DictConfig) -> None:
+    """The grid against the feature map."""
+    side, grid = feature_size(config), OmegaConf.select(config, "tokeniser.grid_size")
+    if side is not None and grid is not None and grid > side:
+        raise UserError(
+            f"tokeniser.grid_size={grid}: the feature map of this backbone is {side} x {side}, "
+            f"so that allowed are 1 to {side}."
+        )
+
+
+def check_context(config: DictConfig) -> None:
+    """The video's tokens against the language model's context."""
+    planner, context = planner_of(config), OmegaConf.select(config, "mllm.context_length")
+    if planner is None or context is None:
+        return
+    tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
+    if tokens + ROOM_FOR_TEXT > context:
+        raise UserError(
+            f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {ROOM_FOR_TEXT} more; "
+            f"say mllm.context_length={tokens + ROOM_FOR_TEXT} or more, "
+            "a larger tokeniser.stride or a smaller tokeniser.grid_size."
+        )

@@ -1,0 +1,124 @@
+"""Every value by itself: words of which there are few, and how far numbers go."""
+
+import operator
+from collections.abc import Callable
+from functools import partial
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from vtok.config.compose import one_of
+from vtok.config.nodes import nodes
+from vtok.config.schemas import ClipBackbone, RegressionHead, Scheduler, ShapesData, Trainer, Vgg19Backbone, VlmJudge
+from vtok.config.schemas.backbone import VGG19_LAYERS
+from vtok.errors import UserError
+
+SCHEDULES = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+)  # transformers' others take further arguments, or a metric at every step.
+CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
+    ClipBackbone: {"dtype": ("float32", "float16", "bfloat16")},
+    Vgg19Backbone: {"layer": VGG19_LAYERS},
+    ShapesData: {"level": ("easy", "hard"), "families": ("motion", "order", "count", "camera")},
+    RegressionHead: {"loss": ("mse", "cosine")},
+    Scheduler: {"name": SCHEDULES},
+    VlmJudge: {"dtype": ("float32", "float16", "bfloat16")},
+    Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu")},
+}
+LEAST = {
+    "backbone.feature_dim": 1,
+    "backbone.width": 8,
+    "data.batch_size": 1,
+    "data.heldout_clips": 1,
+    "data.limit": 1,
+    "data.num_frames": 1,
+    "data.num_workers": 0,
+    "data.train_clips": 1,
+    "decoder.double_layers": 1,
+    "decoder.heads": 1,
+    "decoder.num_frames": 1,
+    "decoder.patch": 1,
+    "decoder.single_layers": 0,
+    "decoder.size": 1,
+    "decoder.sketch_channels": 1,
+    "evaluation.batch_size": 1,
+    "evaluation.max_clips": 1,
+    "evaluation.sequences_at_once": 1,
+    "generation.batch_size": 1,
+    "generation.guidance": 0,
+    "generation.max_clips": 1,
+    "generation.clips_while_training": 1,
+    "generation.seed": 0,
+    "generation.steps": 1,
+    "generation.temperature": 0,
+    "generation.judge.max_new_tokens": 1,
+    "generation.judge.sequences_at_once": 1,
+    "mllm.heads": 1,
+    "mllm.layers": 1,
+    "objective.lambda_dec": 0,
+    "objective.lambda_under": 0,
+    "objective.lambda_visLM": 0,
+    "optimiser.hidden_lr": 0,
+    "optimiser.lr": 0,
+    "optimiser.momentum": 0,
+    "scheduler.num_warmup_steps": 0,
+    "tokeniser.grid_size": 1,
+    "tokeniser.stride": 1,
+    "tokeniser.token_dim": 1,
+    "tokeniser.motion_pooling.size": 1,
+    "trainer.accumulate": 1,
+    "trainer.evaluate_every": 0,
+    "trainer.keep_checkpoints": 1,
+    "trainer.log_every": 1,
+    "trainer.max_steps": 1,
+    "trainer.profile_steps": 0,
+    "trainer.questions_per_clip": 1,
+    "trainer.save_every": 0,
+    "visual_head.components": 1,
+    "visual_head.repeats": 1,
+    "visual_head.steps": 1,
+    "visual_head.width": 1,
+}
+ABOVE_0 = ("data.fps", "data.frames_fps", "decoder.shift", "trainer.clip_norm")
+FROM_0_TO_1 = (
+    "data.max_bad_fraction",
+    "decoder.condition_dropout",
+    "objective.caption_dropout",
+    "trainer.yes_no_share",
+)
+FROM_0_BELOW_1 = ("trainer.ema_decay",)
+BETWEEN_0_AND_1 = ("data.heldout_fraction",)
+
+
+def check_choices(config: DictConfig) -> None:
+    """Words of which there are few; a list holds one or more of them, and null in its place means all."""
+    for path, node in nodes(config):
+        for key, choices in CHOICES.get(OmegaConf.get_type(node) or object, {}).items():
+            value = node[key]
+            if isinstance(value, ListConfig):
+                wrong = [word for word in value if word not in choices]
+                if wrong or not value:
+                    given, hint = ",".join(value), one_of(wrong[0] if wrong else "", choices)
+                    raise UserError(f"{path}.{key}=[{given}]: say one or more choices, or null for all. {hint}")
+            elif value is not None and value not in choices:
+                raise UserError(f"{path}.{key}={value}: there is no such choice. {one_of(value, choices)}")
+
+
+def check_ranges(config: DictConfig) -> None:
+    """Every number by itself."""
+    rules: list[tuple[str, str, Callable[[float], bool]]] = [
+        *((key, f"{least} or more", partial(operator.le, least)) for key, least in LEAST.items()),
+        *((key, "a number above 0", lambda value: value > 0) for key in ABOVE_0),
+        *((key, "0 to 1", lambda value: 0 <= value <= 1) for key in FROM_0_TO_1),
+        *((key, "0 or more and below 1", lambda value: 0 <= value < 1) for key in FROM_0_BELOW_1),
+        *((key, "a fraction above 0 and below 1", lambda value: 0 < value < 1) for key in BETWEEN_0_AND_1),
+    ]
+    for key, allowed, fits in rules:
+        value = OmegaConf.select(config, key)
+        if isinstance(value, str) or (value is not None and not fits(value)):
+            raise UserError(f"{key}={value}: allowed is {allowed}.")

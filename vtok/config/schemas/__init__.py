@@ -1,0 +1,80 @@
+"""One dataclass an option: the keys it has, their types and defaults. The YAML of the option says what they mean.
+
+The option `conf/GROUP/OPTION.yaml` has its schema in `GROUP.py` of this folder, under its name in `OPTIONS`. A
+tokeniser's schema gives its frame plan too, and a backbone's the side of its feature map where that is known, for the
+checks. Nothing heavy is imported here, so that a mistake is told before torch is loaded. Tests hold every schema to its
+target.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from vtok.config.schemas.backbone import ClipBackbone, TinyBackbone, Vgg19Backbone
+from vtok.config.schemas.data import FolderData, ShapesData
+from vtok.config.schemas.decoder import NoDecoder, TinyDecoder
+from vtok.config.schemas.evaluation import Alignment
+from vtok.config.schemas.generation import Generation, OracleJudge, OwnJudge, VlmJudge
+from vtok.config.schemas.mllm import TinyLanguageModel
+from vtok.config.schemas.objective import Objective
+from vtok.config.schemas.optimiser import AdamW, MuonAdamW, Sgd
+from vtok.config.schemas.scheduler import Scheduler
+from vtok.config.schemas.tokeniser import (
+    AttentionPooling,
+    FrameSamplingTokeniser,
+    GridPooling,
+    KeyFrameTokeniser,
+    MeanPooling,
+    VTokTokeniser,
+)
+from vtok.config.schemas.tracking import MlflowTracker, NoTracker
+from vtok.config.schemas.trainer import Trainer
+from vtok.config.schemas.visual_head import FlowHead, MixtureHead, NoVisualHead, RegressionHead
+
+
+@dataclass
+class Config:
+    """The whole: the groups, and what belongs to none of them."""
+
+    seed: int = 0
+    name: str | None = None
+    resume: str | None = None
+    outputs: str = "outputs"
+    allowed_targets: list[str] = field(default_factory=list)
+    backbone: Any = MISSING
+    tokeniser: Any = MISSING
+    mllm: Any = MISSING
+    visual_head: Any = MISSING
+    decoder: Any = MISSING
+    data: Any = MISSING
+    optimiser: Any = MISSING
+    scheduler: Any = MISSING
+    objective: Any = MISSING
+    trainer: Any = MISSING
+    evaluation: Any = MISSING
+    generation: Any = MISSING
+    tracking: Any = MISSING
+
+
+OPTIONS: dict[str, dict[str, type]] = {
+    "backbone": {"tiny": TinyBackbone, "clip": ClipBackbone, "vgg19": Vgg19Backbone},
+    "tokeniser": {
+        "vtok": VTokTokeniser,
+        "frame_sampling": FrameSamplingTokeniser,
+        "key_frame": KeyFrameTokeniser,
+    },
+    "tokeniser/motion_pooling": {"mean": MeanPooling, "grid": GridPooling, "attention": AttentionPooling},
+    "mllm": {"tiny": TinyLanguageModel},
+    "visual_head": {"none": NoVisualHead, "regression": RegressionHead, "mixture": MixtureHead, "flow": FlowHead},
+    "decoder": {"none": NoDecoder, "tiny": TinyDecoder},
+    "data": {"shapes": ShapesData, "folder": FolderData},
+    "optimiser": {"adamw": AdamW, "muon": MuonAdamW, "sgd": Sgd},
+    "objective": {"understanding": Objective, "generation": Objective, "joint": Objective},
+    "scheduler": {"cosine": Scheduler, "constant": Scheduler},
+    "trainer": {"default": Trainer},
+    "evaluation": {"alignment": Alignment},
+    "generation": {"default": Generation},
+    "generation/judge": {"oracle": OracleJudge, "own": OwnJudge, "vlm": VlmJudge},
+    "tracking": {"mlflow": MlflowTracker, "none": NoTracker},
+}

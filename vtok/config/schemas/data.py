@@ -1,0 +1,41 @@
+"""`conf/data`: files to clips."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+
+@dataclass
+class ShapesData:
+    _target_: str = "vtok.data.ShapesData"
+    root: str = MISSING
+    level: str = "easy"
+    train_clips: int = 2400
+    heldout_clips: int = 400
+    seed: int = 0
+    pixels: int = 64
+    families: list[str] | None = None
+    make_workers: int | None = None
+    size: int = MISSING
+    num_frames: int = 30
+    fps: float | None = None
+    batch_size: int = 32
+    num_workers: int = 1
+    max_bad_fraction: float = 0.1
+    limit: int | None = None
+
+
+@dataclass
+class FolderData:
+    _target_: str = "vtok.data.FolderData"
+    root: str = MISSING
+    manifest: str | None = None
+    frames_fps: float = 24.0
+    heldout_fraction: float = 0.1
+    size: int = MISSING
+    num_frames: int = 30
+    fps: float | None = None
+    batch_size: int = 8
+    num_workers: int = 1
+    max_bad_fraction: float = 0.1
+    limit: int | None = None

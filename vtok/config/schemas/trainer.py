@@ -1,0 +1,23 @@
+"""`conf/trainer`: the loop."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Trainer:
+    _target_: str = "vtok.training.Trainer"
+    max_steps: int = 600
+    accumulate: int = 1
+    clip_norm: float = 1.0
+    ema_decay: float | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    questions_per_clip: int | None = None
+    yes_no_share: float = 1.0
+    log_every: int = 10
+    evaluate_every: int = 0
+    save_every: int = 0
+    keep_checkpoints: int = 3
+    stop_loss: float | None = None
+    profile_steps: int = 0
+    progress: bool = True

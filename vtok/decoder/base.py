@@ -1,0 +1,45 @@
+"""The contract of all decoders: what the language model thought at the video's places in, a video out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from vtok.plan import TargetPlan
+
+
+class Decoder(nn.Module, ABC):
+    """Makes videos of `num_frames` square frames of `size` pixels, evenly spread over a clip.
+
+    A frozen decoder passes the gradient on to its condition.
+    """
+
+    num_frames: int
+    size: int
+
+    @property
+    def target(self) -> TargetPlan:
+        """The frames of a clip that this decoder learns from."""
+        return TargetPlan(num_frames=self.num_frames, size=self.size)
+
+    @abstractmethod
+    def loss(self, video: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+        """The flow-matching error of the velocity, the mean over clips; its randomness is torch's.
+
+        Args:
+            video: (B, num_frames, 3, size, size) uint8.
+            condition: (B, L, D), the language model's hidden states at the video's places.
+            mask: (B, L), False at padding, which is on the right.
+        """
+
+    @abstractmethod
+    def sample(self, condition: Tensor, mask: Tensor, *, seeds: Sequence[int], steps: int, guidance: float) -> Tensor:
+        """Videos (B, num_frames, 3, size, size) uint8, one a row of the condition.
+
+        Args:
+            condition: (B, L, D).
+            mask: (B, L).
+            seeds: one a video; with it alone the noise that the video is made of is known.
+            steps: of the integration from noise to video.
+            guidance: how much further than the condition asks for (classifier-free guidance); 1 is none.
+        """

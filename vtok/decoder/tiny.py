@@ -1,0 +1,170 @@
+"""A small video diffusion transformer, trained from scratch with the rest, for machines with no weights."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, HunyuanVideoTransformer3DModel
+from torch import Tensor, nn
+
+from vtok.decoder.base import Decoder
+from vtok.decoder.flow import integrate, noised
+from vtok.errors import UserError
+from vtok.noise import seeded_noise
+
+MIDDLE, SPREAD = 0.45, 0.2  # of the values in 0..1 of everyday frames: latents are about 0 with a spread of about 1
+LEAST_SIGMA = 0.05
+
+
+class TinyDecoder(Decoder):
+    """HunyuanVideo's transformer at toy size, over squares of pixels as latents.
+
+    The condition enters twice: as the transformer's text, and as a sketch, channels beside the latents that say what is
+    where in which frame. From text alone the transformer learns late which latents a token speaks of.
+
+    It predicts the clean video, weighted as an error of the velocity: with few steps of training that learns sooner
+    than the velocity itself.
+
+    Args:
+        condition_dim: width D of the hidden states.
+        num_frames: frames of a video, evenly spread over the clip.
+        size: side of the frames in pixels, a multiple of `patch`.
+        patch: side of the squares of pixels that are one latent each.
+        heads, head_dim: of the attention; the transformer's width is their product. head_dim is a multiple of 6.
+        double_layers: blocks in which video and condition have weights of their own.
+        single_layers: blocks in which they share them.
+        sketch_channels: of the sketch.
+        shift: of noise levels towards pure noise, as HunyuanVideo's schedule has it; 1 is none. Where little noise is
+            left, the video shows by itself, and nothing is learnt of the condition.
+        condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
+
+    Raises:
+        UserError: sizes that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        *,
+        num_frames: int = 8,
+        size: int = 32,
+        patch: int = 8,
+        heads: int = 4,
+        head_dim: int = 24,
+        double_layers: int = 2,
+        single_layers: int = 2,
+        sketch_channels: int = 32,
+        shift: float = 7.0,
+        condition_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if size % patch:
+            raise UserError(f"decoder.size={size}: allowed are multiples of decoder.patch={patch}.")
+        if head_dim % 6:
+            raise UserError(
+                f"decoder.head_dim={head_dim}: allowed are multiples of 6 (time, height and width share it)."
+            )
+        self.num_frames, self.size, self.patch = num_frames, size, patch
+        self.condition_dropout = condition_dropout
+        width, channels, side = heads * head_dim, 3 * patch**2, size // patch
+        self.adapter = nn.Sequential(nn.LayerNorm(condition_dim), nn.Linear(condition_dim, width))
+        self.nothing = nn.Parameter(torch.zeros(condition_dim))
+        self.sketch = Sketch(width, heads=heads, shape=(sketch_channels, num_frames, side, side))
+        self.transformer = HunyuanVideoTransformer3DModel(
+            in_channels=channels + sketch_channels,
+            out_channels=channels,
+            num_attention_heads=heads,
+            attention_head_dim=head_dim,
+            num_layers=double_layers,
+            num_single_layers=single_layers,
+            num_refiner_layers=1,
+            patch_size=1,
+            guidance_embeds=False,
+            text_embed_dim=width,
+            pooled_projection_dim=width,
+            rope_axes_dim=(head_dim // 3,) * 3,
+        )
+        self.scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+
+    def loss(self, video: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+        left_out = torch.rand(len(video), 1, 1, device=video.device) < self.condition_dropout
+        condition = torch.where(left_out, self.nothing.to(condition.dtype), condition)
+        clean = self.to_latents(video)
+        point, time, sigma = noised(clean, self.scheduler)
+        # The error of the velocity, (point - clean) / sigma, is the clean video's divided by sigma.
+        error = (self.clean(point, time, condition, mask) - clean) / sigma.clamp(min=LEAST_SIGMA)
+        return error.square().mean()
+
+    @torch.no_grad()
+    def sample(self, condition: Tensor, mask: Tensor, *, seeds: Sequence[int], steps: int, guidance: float) -> Tensor:
+        side = self.size // self.patch
+        noise = seeded_noise((3 * self.patch**2, self.num_frames, side, side), seeds, like=condition)
+        nothing = self.nothing.to(condition.dtype).expand_as(condition)
+
+        def velocity(point: Tensor, time: Tensor) -> Tensor:
+            sigma = (time / self.scheduler.config["num_train_timesteps"]).view(-1, 1, 1, 1, 1)
+            clean = self.clean(point, time, condition, mask)
+            if guidance != 1:
+                plain = self.clean(point, time, nothing, mask)
+                clean = plain + guidance * (clean - plain)
+            return (point - clean) / sigma
+
+        return self.to_video(integrate(velocity, noise, scheduler=self.scheduler, steps=steps))
+
+    def clean(self, point: Tensor, time: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+        """The video (B, C, F, h, w) that `point` at `time` (B,) seems to be on the way from."""
+        tokens = self.adapter(condition)
+        tokens = tokens + places(tokens)
+        weights = mask.unsqueeze(-1) / mask.sum(1).clamp(min=1).view(-1, 1, 1)
+        return self.transformer(
+            hidden_states=torch.cat([point.to(tokens.dtype), self.sketch(tokens, mask)], dim=1),
+            timestep=time,
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=mask.long(),
+            pooled_projections=(tokens * weights).sum(1),
+            return_dict=False,
+        )[0].float()
+
+    def to_latents(self, video: Tensor) -> Tensor:
+        """uint8 (B, F, 3, H, W) -> (B, C, F, h, w) around 0 with a spread of about 1."""
+        values = (video.float() / 255 - MIDDLE) / SPREAD
+        return nn.functional.pixel_unshuffle(values, self.patch).transpose(1, 2)
+
+    def to_video(self, latents: Tensor) -> Tensor:
+        """The way back."""
+        values = nn.functional.pixel_shuffle(latents.transpose(1, 2), self.patch)
+        return ((values * SPREAD + MIDDLE) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+class Sketch(nn.Module):
+    """A picture of the condition: every latent looks at all tokens once and draws what it has seen.
+
+    Args:
+        width: of the tokens.
+        heads: of the attention.
+        shape: (C, F, h, w) of the sketch.
+    """
+
+    def __init__(self, width: int, *, heads: int, shape: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        channels, frames, height, breadth = shape
+        self.shape = (frames, height, breadth)
+        self.latents = nn.Parameter(torch.randn(frames * height * breadth, width) * width**-0.5)
+        self.look = nn.MultiheadAttention(width, heads, batch_first=True)
+        # A place of the picture has weights of its own: what is seen does not say where it is.
+        self.draw = nn.Parameter(torch.randn(height * breadth, width, channels) * width**-0.5)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Tokens (B, L, width), mask (B, L) False at padding -> (B, C, F, h, w)."""
+        latents = self.latents.to(tokens.dtype).expand(len(tokens), -1, -1)
+        seen, _ = self.look(latents, tokens, tokens, key_padding_mask=~mask, need_weights=False)
+        frames, height, breadth = self.shape
+        drawn = torch.einsum("bfpw,pwc->bcfp", seen.unflatten(1, (frames, -1)), self.draw.to(seen.dtype))
+        return drawn.unflatten(-1, (height, breadth))
+
+
+def places(tokens: Tensor) -> Tensor:
+    """Sines and cosines of a token's number, (L, width) for tokens (B, L, width): attention alone knows no order."""
+    number, width = tokens.shape[1:]
+    frequencies = 100 ** (-torch.arange(0, width, 2, device=tokens.device) / width)
+    angles = torch.arange(number, device=tokens.device).unsqueeze(1) * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width].to(tokens.dtype)

@@ -1,0 +1,264 @@
+"""`generation`: do the videos that the model makes show what they ought to?
+
+Three videos of every held-out clip, each judged against what is true of the clip: `reconstruct` is made of the clip's
+own tokens without its caption (what the tokens hold and the decoder can show), `generate` of its caption alone, and
+`control` of another clip's caption (what a video gets right that has nothing to do with the clip). Beside them stand
+the errors of the visual head: every token after the true ones before it, and after tokens of the head's own.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vtok.batch import stack_frames, stack_targets
+from vtok.data import Clip, ClipSample
+from vtok.data.stable import stable_hash
+from vtok.evaluation.choice import chunks
+from vtok.evaluation.judge import Judge, Verdict
+from vtok.evaluation.loading import Loaded
+from vtok.evaluation.tally import Tally, figures, table
+from vtok.model import Sampling, VideoLanguageModel
+from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
+
+KINDS = ("reconstruct", "generate", "control")
+PARTS = {"_spatial": SPATIAL, "_motion": MOTION}
+
+
+@dataclass
+class Mean:
+    """A running mean."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, values: Tensor) -> None:
+        self.total += float(values.double().sum())
+        self.count += values.numel()
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+
+@dataclass(frozen=True)
+class Made:
+    """One held-out clip and the videos made of it, for a contact sheet.
+
+    Attributes:
+        caption: of the clip.
+        truth: uint8 (F, 3, H, W), the clip's own frames as a decoder is to make them.
+        reconstructed: uint8 (F, 3, H, W).
+        generated: uint8 (F, 3, H, W); None of a model that makes no tokens out of text.
+        verdicts: on the generated video, or on the reconstructed one where there is no other.
+    """
+
+    caption: str
+    truth: Tensor
+    reconstructed: Tensor
+    generated: Tensor | None
+    verdicts: Mapping[str, Verdict]
+
+
+@dataclass
+class GenerationResult:
+    """The result.
+
+    Attributes:
+        tallies: of right verdicts, by (kind of video, category).
+        errors: squared errors of standardised tokens by name; 1 is as good as always saying the mean.
+        examples: the first clips.
+        clips: judged ones.
+        bad: (path, reason) of broken clips.
+    """
+
+    tallies: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    errors: dict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+    examples: list[Made] = field(default_factory=list)
+    clips: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, kind: str, verdicts: Sequence[Mapping[str, Verdict]]) -> None:
+        for verdict in verdicts:
+            for category, one in verdict.items():
+                self.tallies[kind, category].add(one.right, one.chance)
+
+    def metrics(self) -> dict[str, float]:
+        """Flat figures: `generate/colour`, `visual/rollout` and the like.
+
+        Beside each share there are `_low` and `_high` (95 %), `_chance` where it is known, and `_questions`.
+        """
+        errors = {name: error.value for name, error in self.errors.items()}
+        return {"generation/clips": float(self.clips), **figures(self._named()), **errors}
+
+    def table(self) -> str:
+        """The figures for a person."""
+        errors = [f"{name:<33}{error.value:>9.3f}" for name, error in self.errors.items()]
+        heading = f"{'':<33}{'error':>9}   1 is as good as always saying the mean"
+        return "\n".join([table(self._named()), *([heading, *errors] if errors else [])])
+
+    def _named(self) -> dict[str, Tally]:
+        order = sorted(self.tallies, key=lambda name: (KINDS.index(name[0]), name[1]))
+        return {f"{kind}/{category}": self.tallies[kind, category] for kind, category in order}
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Settings of the evaluation, and the evaluation: call it. The option's YAML says what each setting means."""
+
+    max_clips: int | None
+    clips_while_training: int
+    batch_size: int
+    steps: int
+    guidance: float
+    temperature: float
+    seed: int
+    judge: Judge
+
+    def while_training(self) -> "Generation":
+        """The same for fewer clips: a look in between."""
+        return replace(self, max_clips=self.clips_while_training)
+
+    def takes(self, clip: Clip) -> bool:
+        """Whether a clip is evaluated: it has a caption, and the judge can say something about it."""
+        return bool(clip.caption) and self.judge.judges(clip)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: VideoLanguageModel,
+        batches: Iterable[Loaded],
+        *,
+        num_frames: int,
+        examples: int = 0,
+        progress: bool = True,
+    ) -> GenerationResult:
+        """Make and judge the videos of all clips of `batches` that this evaluation takes.
+
+        Args:
+            model: a model that makes videos; it is left in eval mode.
+            batches: the clips, with the frames that the decoder is to make.
+            num_frames: frames of the clips that are made.
+            examples: of so many clips the videos are kept.
+            progress: show bars.
+
+        Raises:
+            UserError: the judge's own.
+        """
+        model.eval()
+        result = GenerationResult()
+        bar = partial(tqdm, unit="batch", leave=False, disable=None if progress else True)
+        seen: list[tuple[Clip, tuple[str, ...]]] = []
+        for loaded in bar(batches, desc="making videos"):
+            result.bad += loaded.bad
+            samples = [sample for sample in loaded.samples if self.takes(sample.clip)]
+            if samples:
+                seen += self._follow(model, samples, result, num_frames=num_frames, examples=examples)
+        result.clips = len(seen)
+        if model.predicts_tokens:
+            clips, others = [clip for clip, _ in seen], other_captions(seen)
+            for part in bar(list(chunks(len(clips), self.batch_size)), desc="making controls"):
+                videos = self._generate(model, clips[part], others[part], num_frames)
+                result.add("control", self.judge(model, videos, clips[part], num_frames=num_frames))
+        return result
+
+    def _follow(
+        self,
+        model: VideoLanguageModel,
+        samples: Sequence[ClipSample],
+        result: GenerationResult,
+        *,
+        num_frames: int,
+        examples: int,
+    ) -> list[tuple[Clip, tuple[str, ...]]]:
+        """Reconstruct and generate clips into `result`; each with its categories."""
+        clips, truth = [sample.clip for sample in samples], stack_targets(samples)
+        assert truth is not None, "the samples have no target frames"
+        planned = stack_frames(samples).to(next(model.parameters()).device)
+        captions, seeds = captions_of(clips), self._seeds(clips)
+        reconstructed = model.reconstruct(planned, seeds=seeds, sampling=self._sampling)
+        verdicts = self.judge(model, reconstructed, clips, num_frames=num_frames)
+        result.add("reconstruct", verdicts)
+        generated = None
+        if model.predicts_tokens:
+            generated = self._generate(model, clips, captions, num_frames)
+            verdicts = self.judge(model, generated, clips, num_frames=num_frames)
+            result.add("generate", verdicts)
+            self._errors(model, model.tokeniser.encode_planned(planned), clips, result, num_frames)
+        for row in range(min(len(clips), examples - len(result.examples))):
+            made = None if generated is None else generated[row].cpu()
+            result.examples.append(Made(captions[row], truth[row], reconstructed[row].cpu(), made, verdicts[row]))
+        return [(clip, tuple(sorted(verdict))) for clip, verdict in zip(clips, verdicts, strict=True)]
+
+    def _generate(
+        self, model: VideoLanguageModel, clips: Sequence[Clip], captions: Sequence[str], num_frames: int
+    ) -> Tensor:
+        """Videos of captions, with the noise of clips."""
+        return model.generate(
+            captions,
+            num_planned=len(model.tokeniser.plan(num_frames).indices),
+            seeds=self._seeds(clips),
+            sampling=self._sampling,
+        )
+
+    def _errors(
+        self,
+        model: VideoLanguageModel,
+        video: VideoTokens,
+        clips: Sequence[Clip],
+        result: GenerationResult,
+        num_frames: int,
+    ) -> None:
+        """Squared errors of expected and of imagined tokens against the true ones, a token at a time."""
+        head: Any = model.visual_head
+        captions, kind = captions_of(clips), video.kind.expand(len(clips), -1)[video.mask]
+        states = model.visual_states(video, model.caption_text(captions, video))
+        tokens = model.imagine(
+            captions,
+            num_planned=len(model.tokeniser.plan(num_frames).indices),
+            seeds=self._seeds(clips),
+            temperature=self.temperature,
+        ).tokens
+        # A clip may be shorter than those that are made.
+        imagined = head.scale.standardise(tokens[:, : len(video.kind)], video.kind)[video.mask]
+        truth = head.scale.standardise(video.tokens, video.kind)[video.mask]
+        for name, guess in (("teacher_forced", head.mean(states.before[video.mask])), ("rollout", imagined)):
+            errors = (guess - truth).square().mean(-1)
+            result.errors[f"visual/{name}"].add(errors)
+            for part, number in PARTS.items():
+                if (kind == number).any():
+                    result.errors[f"visual/{name}{part}"].add(errors[kind == number])
+
+    def _seeds(self, clips: Sequence[Clip]) -> list[int]:
+        return [stable_hash("generate", self.seed, clip.id) for clip in clips]
+
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(steps=self.steps, guidance=self.guidance, temperature=self.temperature)
+
+
+def captions_of(clips: Sequence[Clip]) -> list[str]:
+    return [clip.caption or "" for clip in clips]
+
+
+def other_captions(clips: Sequence[tuple[Clip, tuple[str, ...]]]) -> list[str]:
+    """For each (clip, its categories) the caption of another clip, never its own where there is any other.
+
+    It is drawn by a hash of the clip from the captions of clips of the same categories, so that a video of it shows
+    something in each of them; from all others where those have the same caption.
+    """
+    alike: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for clip, categories in clips:
+        alike[categories].add(clip.caption or "")
+    everything = set().union(*alike.values())
+    drawn = []
+    for clip, categories in clips:
+        own = clip.caption or ""
+        others = (alike[categories] - {own}) or (everything - {own}) or {own}
+        drawn.append(min(others, key=lambda caption: (stable_hash("control", clip.id, caption), caption)))
+    return drawn

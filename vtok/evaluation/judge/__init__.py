@@ -1,0 +1,8 @@
+"""Who says what is to be seen in a made video."""
+
+from vtok.evaluation.judge.base import Judge, Verdict
+from vtok.evaluation.judge.oracle import OracleJudge
+from vtok.evaluation.judge.own import OwnJudge
+from vtok.evaluation.judge.vlm import VlmJudge
+
+__all__ = ["Judge", "OracleJudge", "OwnJudge", "Verdict", "VlmJudge"]

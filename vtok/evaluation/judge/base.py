@@ -1,0 +1,55 @@
+"""The contract of all judges: made videos and the clips they ought to be like in, what is seen of the truth out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vtok.data import Clip
+from vtok.model import VideoLanguageModel
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge sees in a video.
+
+    Attributes:
+        seen: None where the judge cannot tell.
+        truth: of the clip.
+        choices: how many values there are to see, for the level of chance; 0 where that is not known.
+    """
+
+    seen: str | None
+    truth: str
+    choices: int
+
+    @property
+    def right(self) -> bool:
+        return self.seen == self.truth
+
+    @property
+    def chance(self) -> float:
+        """The share of guesses that are right; 0 where it is not known."""
+        return 1 / self.choices if self.choices else 0.0
+
+
+class Judge(ABC):
+    """Says what is to be seen in a video that a model made."""
+
+    @abstractmethod
+    def judges(self, clip: Clip) -> bool:
+        """Whether anything can be said about videos that ought to be like `clip`."""
+
+    @abstractmethod
+    def __call__(
+        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+    ) -> list[dict[str, Verdict]]:
+        """For each video its verdicts by category; the categories of a clip are the same whatever the video is.
+
+        Args:
+            model: the model that made the videos.
+            videos: (B, F, 3, H, W) uint8, evenly spread over a clip.
+            clips: B clips that the videos ought to be like.
+            num_frames: frames of a clip.
+        """

@@ -1,0 +1,40 @@
+"""A judge of made shapes that reads their pixels, and so depends on nothing that was learnt."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from vtok.data import Clip
+from vtok.data.shapes.scene import COLOURS, COUNTS, DIRECTIONS, OBJECTS, SPEEDS
+from vtok.evaluation.judge.base import Judge, Verdict
+from vtok.evaluation.oracle import read_clip, truth_of
+from vtok.model import VideoLanguageModel
+
+CHOICES = {
+    "shape": len(OBJECTS),
+    "colour": len(COLOURS),
+    "motion_direction": len(DIRECTIONS),
+    "speed": len(SPEEDS),
+    "count": len(COUNTS),
+}
+
+
+class OracleJudge(Judge):
+    """What `read_clip` sees; for clips of data=shapes alone."""
+
+    def judges(self, clip: Clip) -> bool:
+        return bool(truth_of(clip))
+
+    def __call__(
+        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+    ) -> list[dict[str, Verdict]]:
+        verdicts = []
+        for video, clip in zip(videos.cpu(), clips, strict=True):
+            reading = read_clip(video)
+            verdicts.append(
+                {
+                    category: Verdict(getattr(reading, category), truth, CHOICES[category])
+                    for category, truth in truth_of(clip).items()
+                }
+            )
+        return verdicts

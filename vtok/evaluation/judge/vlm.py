@@ -1,0 +1,168 @@
+"""A judge that is another model: any that answers questions about images, through transformers."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from vtok.backbone.clip import DTYPES, HUB_TIMEOUT, first_line
+from vtok.data import Clip, Question
+from vtok.errors import UserError
+from vtok.evaluation.choice import mention
+from vtok.evaluation.judge.base import Judge, Verdict
+from vtok.evaluation.judge.own import choice_questions
+from vtok.model import VideoLanguageModel
+
+WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
+PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."
+WAY_OUT = "set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
+# What transformers raises for files that are missing, broken, or of a model that it cannot make here.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+
+
+class VlmJudge(Judge):
+    """What a vision-language model answers, greedily, to each of the clip's choice questions.
+
+    Args:
+        weights: hub id or local folder of an image-text-to-text model with its processor; loaded when first asked. A
+            hub id is looked up in the local cache first.
+        revision: branch, tag or commit on the hub.
+        dtype: of the weights: "float32", "bfloat16" or "float16".
+        prompt: what is asked about the frames, with the places {question} and {choices}.
+        max_new_tokens: of an answer.
+
+    Raises:
+        UserError: no such dtype, or a prompt without its places; when first asked: the model cannot be had.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str = WEIGHTS,
+        revision: str | None = None,
+        dtype: str = "bfloat16",
+        prompt: str = PROMPT,
+        max_new_tokens: int = 16,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise UserError(f"generation.judge.dtype={dtype}: allowed are {', '.join(DTYPES)}.")
+        for place in ("{question}", "{choices}"):
+            if place not in prompt:
+                raise UserError(f"generation.judge.prompt={prompt}: it must hold {{question}} and {{choices}}.")
+        self.weights, self.revision, self.dtype = weights, revision, DTYPES[dtype]
+        self.prompt, self.max_new_tokens = prompt, max_new_tokens
+
+    def judges(self, clip: Clip) -> bool:
+        return bool(choice_questions(clip))
+
+    @torch.no_grad()
+    def __call__(
+        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+    ) -> list[dict[str, Verdict]]:
+        device = next(model.parameters()).device
+        verdicts = []
+        for video, clip in zip(videos.cpu(), clips, strict=True):
+            images = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in video]
+            own: dict[str, Verdict] = {}
+            for category, question in choice_questions(clip).items():
+                answer = self._answer(images, question, device)
+                own[category] = Verdict(named(answer, question.choices), question.answer, len(question.choices))
+            verdicts.append(own)
+        return verdicts
+
+    def _answer(self, images: Sequence[Image.Image], question: Question, device: torch.device) -> str:
+        prompt = self.prompt.replace("{choices}", ", ".join(question.choices)).replace("{question}", question.text)
+        processor, vlm = self._loaded
+        content = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": prompt}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(device, self.dtype)
+        ids = vlm.to(device).generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        return processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """The processor and the model.
+
+        Raises:
+            UserError: they cannot be had, or are not of a model that answers questions about images.
+        """
+        processor, vlm = load(self.weights, revision=self.revision, dtype=self.dtype)
+        if not hasattr(processor, "image_processor") or not processor.chat_template:
+            raise UserError(
+                f"generation.judge.weights={self.weights}: its processor takes no images or has no chat template, so "
+                f"that it cannot be asked about videos; {WAY_OUT}"
+            )
+        return processor, vlm.eval()
+
+
+def named(answer: str, choices: Sequence[str]) -> str | None:
+    """The choice that comes first in the answer, the longest where several begin there; None where there is none."""
+    places = {choice: mention(answer.lower(), choice.lower()) for choice in choices}
+    found = [(place.start(), -len(choice), choice) for choice, place in places.items() if place]
+    return min(found)[2] if found else None
+
+
+def load(weights: str, *, revision: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Processor and model from a local folder, else the local cache of the hub, else the hub.
+
+    Raises:
+        UserError: they are in none of them, or cannot be read.
+    """
+    folder = Path(weights).expanduser()
+    name, version = (str(folder), None) if folder.is_dir() else (weights, revision)
+    try:
+        try:
+            return pretrained(name, revision=version, dtype=dtype, offline=True)
+        except (OSError, ValueError):
+            if folder.is_dir():
+                raise
+            check_on_hub(weights, revision=revision)
+        return pretrained(name, revision=version, dtype=dtype, offline=False)
+    except UNREADABLE as error:
+        raise UserError(
+            f"generation.judge.weights={weights}: no image-text-to-text model with its processor can be read there "
+            f"({first_line(error)}); {WAY_OUT}"
+        ) from error
+
+
+def pretrained(name: str, *, revision: str | None, dtype: torch.dtype, offline: bool) -> tuple[Any, Any]:
+    """transformers' own loading, with parameters that the files do not hold made an error instead of random numbers."""
+    place: dict[str, Any] = {"revision": revision or "main", "local_files_only": offline}
+    processor = AutoProcessor.from_pretrained(name, **place)
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, output_loading_info=True, **place)
+    vlm, report = loaded
+    if report["missing_keys"]:
+        raise ValueError(f"{len(report['missing_keys'])} of the model's parameters are missing")
+    return processor, vlm
+
+
+def check_on_hub(weights: str, *, revision: str | None) -> None:
+    """Ask the hub once for the model: its client would retry for more than 20 seconds without a network.
+
+    Raises:
+        UserError: no such model, or no answer within HUB_TIMEOUT seconds.
+    """
+    try:
+        get_hf_file_metadata(hf_hub_url(weights, "config.json", revision=revision), timeout=HUB_TIMEOUT)
+    except HfHubHTTPError as error:
+        reason = f"the hub refuses it ({type(error).__name__})"
+    except HFValidationError:
+        reason = "it is no hub id either"
+    except (HTTPError, OSError) as error:
+        reason = f"it is not in the local cache and the hub cannot be reached ({type(error).__name__})"
+    else:
+        return
+    raise UserError(f"generation.judge.weights={weights}: no such folder, and {reason}; {WAY_OUT}")

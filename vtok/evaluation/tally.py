@@ -1,0 +1,47 @@
+"""Right answers counted, and the counts as figures and as a table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vtok.evaluation.interval import wilson
+
+
+@dataclass
+class Tally:
+    """Right answers, questions, and the right answers that guessing would give (0 where that is not known)."""
+
+    right: int = 0
+    total: int = 0
+    guessed: float = 0.0
+
+    def add(self, right: bool, chance: float) -> None:
+        """Count one answer; `chance` is the share of guesses that are right, 0 where it is not known."""
+        self.right += right
+        self.total += 1
+        self.guessed += chance
+
+
+def figures(tallies: Mapping[str, Tally]) -> dict[str, float]:
+    """The share of right answers by name.
+
+    Beside each there are `_low` and `_high` (95 %), `_chance` where it is known, and `_questions`.
+    """
+    numbers: dict[str, float] = {}
+    for name, tally in tallies.items():
+        low, high = wilson(tally.right, tally.total)
+        numbers |= {name: tally.right / tally.total, f"{name}_low": low, f"{name}_high": high}
+        if tally.guessed:
+            numbers[f"{name}_chance"] = tally.guessed / tally.total
+        numbers[f"{name}_questions"] = float(tally.total)
+    return numbers
+
+
+def table(tallies: Mapping[str, Tally]) -> str:
+    """The figures for a person."""
+    rows = [f"{'':<33}{'accuracy':>9}   {'95 % interval':<14}{'chance':>7}{'questions':>11}"]
+    for name, tally in tallies.items():
+        low, high = wilson(tally.right, tally.total)
+        chance = f"{tally.guessed / tally.total:.0%}" if tally.guessed else ""
+        interval = f"{low:.0%} to {high:.0%}"
+        rows.append(f"{name:<33}{tally.right / tally.total:>9.1%}   {interval:<14}{chance:>7}{tally.total:>11}")
+    return "\n".join(rows)

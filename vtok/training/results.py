@@ -1,0 +1,130 @@
+"""A model's evaluations, and what they found as figures, as text, as pictures and as videos."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from vtok.build import build
+from vtok.data import Clip, DataSource
+from vtok.data.write import write_video
+from vtok.evaluation import (
+    Evaluation,
+    Generation,
+    GenerationResult,
+    evaluate_generation_heldout,
+    evaluate_heldout,
+    write_generation_sheet,
+)
+from vtok.model import VideoLanguageModel
+from vtok.tracking.contact import Text, contact_sheet
+
+HELD_OUT, GENERATED = "held_out.png", "generated.png"
+SAMPLES = 4
+LEAST_SIDE = 128
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was evaluated of the two branches; None of one that the objective leaves out."""
+
+    alignment: Evaluation | None
+    generation: GenerationResult | None
+
+    @property
+    def bad(self) -> list[tuple[str, str]]:
+        """(path, reason) of clips that could not be read, each once."""
+        return list(dict.fromkeys(bad for result in self._both() for bad in result.bad))
+
+    def metrics(self) -> dict[str, float]:
+        """Flat figures by name, of both branches."""
+        return {name: value for result in self._both() for name, value in result.metrics().items()}
+
+    def table(self) -> str:
+        """The figures for a person."""
+        return "\n\n".join(result.table() for result in self._both())
+
+    def write_sheets(self, folder: Path) -> list[Path]:
+        """The contact sheets of what there is, under names that do not change; returns their files."""
+        if self.alignment is not None and self.alignment.examples:
+            write_alignment_sheet(self.alignment, folder / HELD_OUT)
+        if self.generation is not None:
+            write_generation_sheet(self.generation, folder / GENERATED)
+        return [folder / name for name in (HELD_OUT, GENERATED) if (folder / name).is_file()]
+
+    def write_samples(self, folder: Path, *, fps: float) -> None:
+        """The contact sheets, and of the first clips the videos: 0_truth.mp4, 0_reconstructed.mp4, 0_generated.mp4, ...
+
+        Args:
+            folder: made where it is missing; files of the same names are replaced.
+            fps: frames a second of the videos.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write_sheets(folder)
+        for number, made in enumerate(self.generation.examples[:SAMPLES] if self.generation else []):
+            scale = -(-LEAST_SIDE // made.truth.shape[-1])
+            videos = {"truth": made.truth, "reconstructed": made.reconstructed, "generated": made.generated}
+            for name, video in videos.items():
+                if video is not None:
+                    write_video(folder / f"{number}_{name}.mp4", video, fps=fps, scale=scale)
+
+    def _both(self) -> list[Evaluation | GenerationResult]:
+        return [result for result in (self.alignment, self.generation) if result is not None]
+
+
+def evaluate_model(
+    config: DictConfig,
+    model: VideoLanguageModel,
+    source: DataSource,
+    clips: Sequence[Clip],
+    *,
+    precision: Callable[[], AbstractContextManager[None]],
+    whole: bool = True,
+    examples: int = 0,
+) -> Results:
+    """The benchmarks of the branches that the model has, on held-out clips.
+
+    Args:
+        config: of the run; its `evaluation` and `generation` are the benchmarks.
+        model: as it is, so that averaged weights are to be in their places.
+        source: says how clips are read.
+        clips: the held-out clips.
+        precision: makes the context that training runs its forward passes in.
+        whole: make videos of generation.max_clips, instead of generation.clips_while_training.
+        examples: of so many clips the frames, answers and videos are kept.
+
+    Raises:
+        UserError: not one of the clips can be read, or the judge's own.
+    """
+    alignment = generation = None
+    if model.objective.understands:
+        alignment = evaluate_heldout(
+            build(config.evaluation), model, source, clips, precision=precision(), examples=examples
+        )
+    if model.decodes:
+        settings: Generation = build(config.generation)
+        generation = evaluate_generation_heldout(
+            settings if whole else settings.while_training(),
+            model,
+            source,
+            clips,
+            precision=precision(),
+            examples=examples,
+        )
+    return Results(alignment, generation)
+
+
+def write_alignment_sheet(result: Evaluation, path: Path) -> None:
+    """Held-out clips as the tokeniser saw them, with question, answer and truth."""
+    lines = [
+        [
+            Text(f"{question} {answer}", "right")
+            if answer == truth
+            else Text(f"{question} {answer} (truth: {truth})", "wrong")
+            for question, answer, truth in example.answers
+        ]
+        for example in result.examples
+    ]
+    contact_sheet([example.frames for example in result.examples], lines, path)

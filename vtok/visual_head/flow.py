@@ -1,0 +1,78 @@
+"""The next video token by a small diffusion network of its own."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from vtok.visual_head.base import VisualHead
+
+
+class FlowHead(VisualHead):
+    """Flow matching for one token at a time (MAR, Li et al. 2024, with the straight paths of Lipman et al. 2023).
+
+    A network of three layers turns noise into a token, given the hidden state.
+
+    Args:
+        hidden_dim: D.
+        token_dim: d.
+        width: of the network.
+        steps: Euler steps from noise to a token.
+        repeats: noise levels that a token is trained at in one step; the network is small, the hidden state costs more.
+    """
+
+    def __init__(self, hidden_dim: int, token_dim: int, *, width: int = 256, steps: int = 16, repeats: int = 4) -> None:
+        super().__init__(token_dim)
+        self.steps, self.repeats = steps, repeats
+        self.condition = nn.Linear(hidden_dim, width)
+        self.time = nn.Sequential(nn.Linear(1, width), nn.SiLU(), nn.Linear(width, width))
+        self.enter = nn.Linear(token_dim, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(2))
+        self.leave = nn.Linear(width, token_dim)
+
+    @property
+    def noise_dim(self) -> int:
+        return self.token_dim
+
+    def errors(self, hidden: Tensor, target: Tensor) -> Tensor:
+        """Of the velocity; the noise is torch's."""
+        hidden, target = hidden.repeat(self.repeats, 1), target.repeat(self.repeats, 1)
+        sigma = torch.randn(len(target), 1, device=target.device).sigmoid()
+        noise = torch.randn_like(target)
+        velocity = self.velocity((1 - sigma) * target + sigma * noise, sigma, hidden)
+        return (velocity - (noise - target)).square().mean(-1).view(self.repeats, -1).mean(0)
+
+    def mean(self, hidden: Tensor) -> Tensor:
+        """At pure noise, the velocity is the noise less the expected token."""
+        nothing = hidden.new_zeros(len(hidden), self.token_dim, dtype=torch.float32)
+        return -self.velocity(nothing, nothing.new_ones(len(hidden), 1), hidden)
+
+    def sample(self, hidden: Tensor, *, noise: Tensor, temperature: float) -> Tensor:
+        point = temperature * noise
+        sigmas = torch.linspace(1, 0, self.steps + 1, device=hidden.device)
+        for now, then in pairwise(sigmas):
+            point = point + (then - now) * self.velocity(point, now.expand(len(point), 1), hidden)
+        return point
+
+    def velocity(self, point: Tensor, sigma: Tensor, hidden: Tensor) -> Tensor:
+        """Noise less token (N, d), as predicted at `point` (N, d), `sigma` (N, 1) of the way to noise."""
+        condition = self.condition(hidden).float() + self.time(sigma)
+        state = self.enter(point)
+        for block in self.blocks:
+            state = block(state, condition)
+        return self.leave(state)
+
+
+class Block(nn.Module):
+    """A residual layer whose scale and shift come from the condition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulate = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, state: Tensor, condition: Tensor) -> Tensor:
+        """(N, width), both."""
+        scale, shift = self.modulate(condition).chunk(2, dim=-1)
+        return state + self.layers(self.norm(state) * (1 + scale) + shift)

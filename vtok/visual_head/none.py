@@ -1,0 +1,10 @@
+"""The head of a model that predicts no video tokens."""
+
+from torch import nn
+
+
+class NoVisualHead(nn.Module):
+    """Has no parameters: the model has no visual language modelling."""
+
+    def __init__(self, hidden_dim: int, token_dim: int) -> None:
+        super().__init__()

@@ -1,0 +1,48 @@
+"""The next video token as one point."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vtok.errors import UserError
+from vtok.visual_head.base import VisualHead
+
+LOSSES = ("mse", "cosine")
+
+
+class RegressionHead(VisualHead):
+    """The expected token, by a squared or an angular error.
+
+    Where a caption leaves open what is to be seen, the expected token is the mean of all that could be.
+
+    Args:
+        hidden_dim: D.
+        token_dim: d.
+        loss: "mse", or "cosine" (1 - cosine, and the squared error of the length, which the angle leaves open).
+
+    Raises:
+        UserError: no such loss.
+    """
+
+    noise_dim = 0
+
+    def __init__(self, hidden_dim: int, token_dim: int, *, loss: str = "mse") -> None:
+        super().__init__(token_dim)
+        if loss not in LOSSES:
+            raise UserError(f"visual_head.loss={loss}: allowed are {', '.join(LOSSES)}.")
+        self.kind = loss
+        self.layers = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, token_dim))
+
+    def errors(self, hidden: Tensor, target: Tensor) -> Tensor:
+        predicted = self.mean(hidden)
+        if self.kind == "mse":
+            return (predicted - target).square().mean(-1)
+        angle = 1 - F.cosine_similarity(predicted, target, dim=-1)
+        scale = target.shape[-1] ** 0.5
+        length = (predicted.norm(dim=-1) - target.norm(dim=-1)) / scale
+        return angle + length.square()
+
+    def mean(self, hidden: Tensor) -> Tensor:
+        return self.layers(hidden).float()
+
+    def sample(self, hidden: Tensor, *, noise: Tensor, temperature: float) -> Tensor:
+        return self.mean(hidden)

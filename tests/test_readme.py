@@ -14,6 +14,14 @@ BLOCKS = "\n".join(re.findall(r"^```\n(.*?)^```", README, flags=re.DOTALL | re.M
 TRAIN = [line.split("#")[0].strip() for line in BLOCKS.splitlines() if line.startswith("python train.py")]
 VERBS = [line.split("#")[0].strip() for line in BLOCKS.splitlines() if line.startswith("vtok ")]
 SHOWS = ("--help", "--cfg")
+SMALL_DECODER = (
+    "generation.steps=2",
+    "generation.max_clips=2",
+    "visual_head.width=16",
+    "decoder.num_frames=4",
+    "decoder.heads=2",
+    "decoder.head_dim=12",
+)
 
 
 @pytest.fixture
@@ -32,7 +40,9 @@ def carry_out(arguments: list[str]) -> int:
 
 def test_the_commands_were_found() -> None:
     assert len(TRAIN) >= 9
-    assert {line.split()[1] for line in VERBS} == {"evaluate", "describe", "compare", "validate"}
+    assert {line.split()[1] for line in VERBS} == {
+        "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "validate",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", TRAIN)
@@ -52,6 +62,8 @@ def test_train_commands_run(command: str, small: list[str], tmp_path: Path, make
             (tmp_path / "clips" / f"{number}.txt").write_text(f"clip number {number}")
         given = [item.replace("PATH", str(tmp_path / "clips")) for item in given]
         small = [item for item in small if not item.startswith(("data.train", "data.held", "data.make"))]
+    if "recipe=generate" in given:
+        small = [*small, *SMALL_DECODER, "trainer.evaluate_every=2"]
     chosen = [item for item in small if item.split("=")[0] not in {other.split("=")[0] for other in given}]
     assert carry_out(["train", *given, *chosen]) == 0
     assert list((tmp_path / "outputs").rglob("summary.json"))
@@ -61,6 +73,8 @@ def test_the_verbs_run(small: list[str], tmp_path: Path, capsys: pytest.CaptureF
     assert carry_out(["train", "-m", *small, "seed=0,1"]) == 0
     for name in ("A", "B"):
         assert carry_out(["train", *small, f"seed={name == 'A':d}", f"hydra.run.dir=outputs/runs/{name}"]) == 0
+    assert carry_out(["train", *small, *SMALL_DECODER, "objective=joint"]) == 0
+    (tmp_path / "prompts.txt").write_text("a red circle moves left\na blue square moves up\n")
     video = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
     for command in VERBS:
         given = [item.replace("FILE", str(video)) for item in shlex.split(command)[1:]]

@@ -1,29 +1,25 @@
 """CLIP's vision transformer as a backbone (Radford et al. 2021), through transformers."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-# HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from vtok.backbone.base import Backbone
 from vtok.errors import UserError
+from vtok.pretrained import DTYPES, Place, load, refuse_missing
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-HUB_TIMEOUT = 5.0
 RANDOM_PATCH = 14
 WAY_OUT = (
-    "set backbone.weights=PATH to a local folder that holds a CLIP model, or backbone.weights=null for random weights."
+    "set backbone.weights=PATH to a local folder that holds a CLIP model (config.json and model.safetensors as "
+    "`save_pretrained` writes them), or backbone.weights=null for random weights."
 )
 
 
@@ -60,7 +56,14 @@ class ClipBackbone(Backbone):
         if weights is None:
             model = build_random(image_size, dtype=DTYPES[dtype])
         else:
-            model = load(str(weights), revision=revision, dtype=DTYPES[dtype])
+            model = load(
+                str(weights),
+                partial(pretrained, dtype=DTYPES[dtype]),
+                key="backbone.weights",
+                kind="CLIP model",
+                way_out=WAY_OUT,
+                revision=revision,
+            )
         config: Any = model.config
         super().__init__(
             feature_dim=config.hidden_size,
@@ -113,66 +116,15 @@ def build_random(image_size: int, *, dtype: torch.dtype) -> CLIPVisionModel:
     return model.to(dtype)
 
 
-def load(weights: str, *, revision: str | None, dtype: torch.dtype) -> CLIPVisionModel:
-    """A pretrained vision model from a local folder, else the local cache of the hub, else the hub.
-
-    Raises:
-        UserError: it is in none of them, or is not a CLIP model.
-    """
-    folder = Path(weights).expanduser()
-    if folder.is_dir():
-        try:
-            return pretrained(str(folder), revision=None, dtype=dtype, offline=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(
-                f"backbone.weights={weights}: the folder holds no CLIP model that can be read ({first_line(error)}); "
-                "it needs config.json and model.safetensors as `save_pretrained` writes them."
-            ) from error
-    try:
-        return pretrained(weights, revision=revision, dtype=dtype, offline=True)
-    except (OSError, ValueError):
-        check_on_hub(weights, revision=revision)
-    return pretrained(weights, revision=revision, dtype=dtype, offline=False)
-
-
-def pretrained(name: str, *, revision: str | None, dtype: torch.dtype, offline: bool) -> CLIPVisionModel:
-    """transformers' own loading, with parameters that the files do not hold made an error instead of random numbers."""
+def pretrained(place: Place, *, dtype: torch.dtype) -> CLIPVisionModel:
+    """transformers' own loading."""
     loaded: Any = CLIPVisionModel.from_pretrained(
-        name,
-        revision=revision or "main",
+        place.name,
+        revision=place.revision,
         dtype=dtype,
-        local_files_only=offline,
+        local_files_only=place.offline,
         output_loading_info=True,
     )
     model, report = loaded
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise UserError(
-            f"backbone.weights={name}: not a CLIP vision model, {len(missing)} of its parameters are missing "
-            f"(the first: {missing[0]}); {WAY_OUT}"
-        )
+    refuse_missing(report["missing_keys"], "CLIP vision model")
     return model
-
-
-def check_on_hub(weights: str, *, revision: str | None) -> None:
-    """Ask the hub once for the model: its client would retry for more than 20 seconds without a network.
-
-    Raises:
-        UserError: no such model, or no answer within HUB_TIMEOUT seconds.
-    """
-    try:
-        get_hf_file_metadata(hf_hub_url(weights, "config.json", revision=revision), timeout=HUB_TIMEOUT)
-    except HfHubHTTPError as error:
-        reason = f"the hub refuses it ({type(error).__name__})"
-    except HFValidationError:
-        reason = "it is no hub id either"
-    except (HTTPError, OSError) as error:
-        reason = f"it is not in the local cache and the hub cannot be reached ({type(error).__name__})"
-    else:
-        return
-    raise UserError(f"backbone.weights={weights}: no such folder, and {reason}; {WAY_OUT}")
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, without the advice that libraries add on further lines."""
-    return str(error).strip().partition("\n")[0].rstrip(".")

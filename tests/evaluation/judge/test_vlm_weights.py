@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from vtok.data import Clip, Question
 from vtok.errors import UserError
 from vtok.evaluation.judge import VlmJudge, vlm
+from vtok.pretrained import Place
 
 QUESTION = Question("colour", "choice", "what colour is it", "red", ("red", "green"))
 CLIP = Clip(id="a", path=Path("none"), questions=(QUESTION,))
@@ -62,9 +63,9 @@ def test_no_network_and_no_weights(name: str, reason: str, monkeypatch: pytest.M
     loaded = []
     pretrained = vlm.pretrained
 
-    def watched(name: str, *, offline: bool, **how: Any) -> Any:
-        loaded.append(offline)
-        return pretrained(name, offline=offline, **how)
+    def watched(place: Place, **how: Any) -> Any:
+        loaded.append(place.offline)
+        return pretrained(place, **how)
 
     monkeypatch.setattr(vlm, "pretrained", watched)
     assert reason in refused(VlmJudge(weights=name))
@@ -113,10 +114,10 @@ def no_template(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (nothing, "no image-text-to-text model with its processor can be read there"),
-        (a_broken_file, "no image-text-to-text model with its processor can be read there"),
-        (no_config, "no image-text-to-text model with its processor can be read there"),
-        (a_layer_too_few, "9 of the model's parameters are missing"),
+        (nothing, "the folder holds no image-text-to-text model with its processor that can be read"),
+        (a_broken_file, "the folder holds no image-text-to-text model with its processor that can be read"),
+        (no_config, "the folder holds no image-text-to-text model with its processor that can be read"),
+        (a_layer_too_few, "9 of its parameters are missing"),
         (no_images, ""),
         (no_template, "has no chat template"),
     ],

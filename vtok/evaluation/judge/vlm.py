@@ -1,31 +1,26 @@
 """A judge that is another model: any that answers questions about images, through transformers."""
 
 from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from vtok.backbone.clip import DTYPES, HUB_TIMEOUT, first_line
 from vtok.data import Clip, Question
 from vtok.errors import UserError
 from vtok.evaluation.choice import mention
 from vtok.evaluation.judge.base import Judge, Verdict
 from vtok.evaluation.judge.own import choice_questions
 from vtok.model import VideoLanguageModel
+from vtok.pretrained import DTYPES, Place, load, refuse_missing
 
 WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
 PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."
 WAY_OUT = "set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
-# What transformers raises for files that are missing, broken, or of a model that it cannot make here.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+KIND = "image-text-to-text model"
 
 
 class VlmJudge(Judge):
@@ -99,7 +94,14 @@ class VlmJudge(Judge):
         Raises:
             UserError: they cannot be had, or are not of a model that answers questions about images.
         """
-        processor, vlm = load(self.weights, revision=self.revision, dtype=self.dtype)
+        processor, vlm = load(
+            self.weights,
+            partial(pretrained, dtype=self.dtype),
+            key="generation.judge.weights",
+            kind=f"{KIND} with its processor",
+            way_out=WAY_OUT,
+            revision=self.revision,
+        )
         if not hasattr(processor, "image_processor") or not processor.chat_template:
             raise UserError(
                 f"generation.judge.weights={self.weights}: its processor takes no images or has no chat template, so "
@@ -115,54 +117,13 @@ def named(answer: str, choices: Sequence[str]) -> str | None:
     return min(found)[2] if found else None
 
 
-def load(weights: str, *, revision: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Processor and model from a local folder, else the local cache of the hub, else the hub.
-
-    Raises:
-        UserError: they are in none of them, or cannot be read.
-    """
-    folder = Path(weights).expanduser()
-    name, version = (str(folder), None) if folder.is_dir() else (weights, revision)
-    try:
-        try:
-            return pretrained(name, revision=version, dtype=dtype, offline=True)
-        except (OSError, ValueError):
-            if folder.is_dir():
-                raise
-            check_on_hub(weights, revision=revision)
-        return pretrained(name, revision=version, dtype=dtype, offline=False)
-    except UNREADABLE as error:
-        raise UserError(
-            f"generation.judge.weights={weights}: no image-text-to-text model with its processor can be read there "
-            f"({first_line(error)}); {WAY_OUT}"
-        ) from error
-
-
-def pretrained(name: str, *, revision: str | None, dtype: torch.dtype, offline: bool) -> tuple[Any, Any]:
-    """transformers' own loading, with parameters that the files do not hold made an error instead of random numbers."""
-    place: dict[str, Any] = {"revision": revision or "main", "local_files_only": offline}
-    processor = AutoProcessor.from_pretrained(name, **place)
-    loaded: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, output_loading_info=True, **place)
+def pretrained(place: Place, *, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Processor and model, by transformers' own loading."""
+    where: dict[str, Any] = {"revision": place.revision, "local_files_only": place.offline}
+    processor = AutoProcessor.from_pretrained(place.name, **where)
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        place.name, dtype=dtype, output_loading_info=True, **where
+    )
     vlm, report = loaded
-    if report["missing_keys"]:
-        raise ValueError(f"{len(report['missing_keys'])} of the model's parameters are missing")
+    refuse_missing(report["missing_keys"], KIND)
     return processor, vlm
-
-
-def check_on_hub(weights: str, *, revision: str | None) -> None:
-    """Ask the hub once for the model: its client would retry for more than 20 seconds without a network.
-
-    Raises:
-        UserError: no such model, or no answer within HUB_TIMEOUT seconds.
-    """
-    try:
-        get_hf_file_metadata(hf_hub_url(weights, "config.json", revision=revision), timeout=HUB_TIMEOUT)
-    except HfHubHTTPError as error:
-        reason = f"the hub refuses it ({type(error).__name__})"
-    except HFValidationError:
-        reason = "it is no hub id either"
-    except (HTTPError, OSError) as error:
-        reason = f"it is not in the local cache and the hub cannot be reached ({type(error).__name__})"
-    else:
-        return
-    raise UserError(f"generation.judge.weights={weights}: no such folder, and {reason}; {WAY_OUT}")

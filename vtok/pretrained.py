@@ -1,0 +1,112 @@
+"""Weights by a library's own `from_pretrained`: from a local folder, else the hub's local cache, else the hub."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+# HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from safetensors import SafetensorError
+
+from vtok.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HUB_TIMEOUT = 5.0
+# What the libraries raise for files that are missing, broken, or of a model that they cannot make here.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a library is to look.
+
+    Attributes:
+        name: hub id or local folder.
+        revision: branch, tag or commit on the hub.
+        offline: look into the folder or the local cache alone.
+    """
+
+    name: str
+    revision: str
+    offline: bool
+
+
+def load(
+    weights: str,
+    read: Callable[[Place], T],
+    *,
+    key: str,
+    kind: str,
+    way_out: str,
+    revision: str | None = None,
+    probe: str = "config.json",
+) -> T:
+    """What `read` makes of the first place that has it.
+
+    Args:
+        weights: hub id or local folder.
+        read: calls the library; what a file lacks it is to tell by an error.
+        key: of the configuration, for messages: "backbone.weights".
+        kind: what is looked for: "CLIP model".
+        way_out: what to type instead: "set backbone.weights=PATH to ...".
+        revision: branch, tag or commit on the hub.
+        probe: a file that the hub has where it has the model.
+
+    Raises:
+        UserError: it is in no place, or cannot be read.
+    """
+    folder = Path(weights).expanduser()
+    version = revision or "main"
+    try:
+        if folder.is_dir():
+            return read(Place(str(folder), "main", offline=True))
+        try:
+            return read(Place(weights, version, offline=True))
+        except (OSError, ValueError):
+            check_on_hub(weights, probe, key=key, way_out=way_out, revision=revision)
+        return read(Place(weights, version, offline=False))
+    except UNREADABLE as error:
+        where = "the folder holds" if folder.is_dir() else "there is"
+        raise UserError(
+            f"{key}={weights}: {where} no {kind} that can be read ({first_line(error)}); {way_out}"
+        ) from error
+
+
+def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: str | None) -> None:
+    """Ask the hub once for a file: its client would retry for more than 20 seconds without a network.
+
+    Raises:
+        UserError: no such file, or no answer within HUB_TIMEOUT seconds.
+    """
+    try:
+        get_hf_file_metadata(hf_hub_url(weights, probe, revision=revision), timeout=HUB_TIMEOUT)
+    except HfHubHTTPError as error:
+        reason = f"the hub refuses it ({type(error).__name__})"
+    except HFValidationError:
+        reason = "it is no hub id either"
+    except (HTTPError, OSError) as error:
+        reason = f"it is not in the local cache and the hub cannot be reached ({type(error).__name__})"
+    else:
+        return
+    raise UserError(f"{key}={weights}: no such folder, and {reason}; {way_out}")
+
+
+def refuse_missing(missing: list[str], kind: str) -> None:
+    """Parameters that files do not hold, which libraries fill with random numbers, are an error.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if missing:
+        raise ValueError(f"not a {kind}: {len(missing)} of its parameters are missing, the first: {sorted(missing)[0]}")
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the advice that libraries add on further lines."""
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -9,7 +9,7 @@ from vtok.errors import UserError
 
 
 def test_each_file_is_told_once(caplog):
-    bad = BadFiles()
+    bad = BadFiles(clips=10, max_fraction=0.1)
     with caplog.at_level(logging.WARNING):
         bad.add([("a.mp4", "empty"), ("b.mp4", "text")])
         bad.add((("a.mp4", "empty"),))
@@ -22,18 +22,19 @@ def test_each_file_is_told_once(caplog):
 
 
 def test_too_many_stop_the_run_with_the_list():
-    bad = BadFiles()
-    bad.add((f"{number}.mp4", "empty") for number in range(25))
-    bad.check(250, 0.1)
+    just, over = BadFiles(clips=250, max_fraction=0.1), BadFiles(clips=249, max_fraction=0.1)
+    for bad in (just, over):
+        bad.add((f"{number}.mp4", "empty") for number in range(25))
+    just.check()
     with pytest.raises(UserError, match=r"25 of 249 clips .* data.max_bad_fraction=0.1") as caught:
-        bad.check(249, 0.1)
+        over.check()
     assert str(caught.value).count("empty") == 20
     assert str(caught.value).endswith("and 5 more")
 
 
 def test_none_allowed():
-    bad = BadFiles()
-    bad.check(10, 0.0)
+    bad = BadFiles(clips=10, max_fraction=0.0)
+    bad.check()
     bad.add([("a.mp4", "empty")])
     with pytest.raises(UserError, match=r"a.mp4: empty"):
-        bad.check(10, 0.0)
+        bad.check()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from vtok.config import compose
+from vtok.data import Clip, ShapesData
+from vtok.data.source import Split
 from vtok.errors import UserError
 from vtok.runs import find_run, read_status
 from vtok.training import train
@@ -192,6 +195,26 @@ def test_clip_l_with_random_weights_takes_a_step(tiny_run: list[str], tmp_path: 
     assert torch.isfinite(torch.tensor(figures["seconds_per_step"]))
 
 
+def test_clips_are_not_listed_again_at_every_step(
+    tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of a large data set takes longer to make than a step."""
+    listed: list[str] = []
+    all_clips = ShapesData.all_clips
+
+    def counted(source: ShapesData, split: Split) -> list[Clip]:
+        listed.append(split)
+        return all_clips(source, split)
+
+    monkeypatch.setattr(ShapesData, "all_clips", counted)
+    numbers = []
+    for steps in (1, 4):
+        listed.clear()
+        train(compose([*tiny_run, f"trainer.max_steps={steps}"]), run_dir=tmp_path / str(steps))
+        numbers.append(len(listed))
+    assert numbers[0] == numbers[1]
+
+
 def test_evaluation_on_the_way_changes_nothing_of_the_training(tiny_run: list[str], tmp_path: Path) -> None:
     plain = train(compose(tiny_run), run_dir=tmp_path / "plain")
     watched = train(compose([*tiny_run, "trainer.evaluate_every=1"]), run_dir=tmp_path / "watched")
@@ -227,3 +250,17 @@ def test_the_defaults_learn_motion_and_the_rivals_do_not(tmp_path: Path) -> None
     assert figures["key_frame"]["alignment/motion_direction"] < 0.35
     assert figures["vtok"]["tokens_per_clip"] == figures["frame_sampling"]["tokens_per_clip"]
     assert figures["vtok"]["alignment/motion_direction"] > figures["frame_sampling"]["alignment/motion_direction"]
+
+
+@pytest.mark.slow
+def test_videos_show_what_captions_say(tmp_path: Path) -> None:
+    """What issue and README promise of recipe=generate, with two thirds of its steps."""
+    overrides = ["recipe=generate", "trainer.max_steps=600", "trainer.evaluate_every=0", "generation.max_clips=100"]
+    figures = train(
+        compose([*overrides, "tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]),
+        run_dir=tmp_path / "run",
+    )
+    for kind, category in product(("reconstruct", "generate"), ("motion_direction", "colour")):
+        assert figures[f"{kind}/{category}"] >= figures[f"control/{category}"] + 0.25, (kind, category)
+    # Saying the mean of all tokens has an error of 1.
+    assert figures["visual/teacher_forced"] < 0.5

@@ -19,9 +19,15 @@ def list_bad(bad: Mapping[str, str]) -> str:
 
 
 class BadFiles:
-    """The broken clips that a run has met, by their path."""
+    """The broken clips that a run has met, by their path.
 
-    def __init__(self) -> None:
+    Args:
+        clips: of the data set, broken ones among them.
+        max_fraction: share of them that may be broken.
+    """
+
+    def __init__(self, *, clips: int, max_fraction: float) -> None:
+        self.clips, self.max_fraction = clips, max_fraction
         self.reasons: dict[str, str] = {}
 
     @property
@@ -36,10 +42,10 @@ class BadFiles:
                 self.reasons[path] = reason
                 log.warning("skipped a broken clip: %s: %s", path, reason)
 
-    def check(self, total: int, max_fraction: float) -> None:
-        """Raise UserError with the list when more than `max_fraction` of `total` clips are broken."""
-        if self.count > max_fraction * total:
+    def check(self) -> None:
+        """Raise UserError with the list when more than `max_fraction` of the clips are broken."""
+        if self.count > self.max_fraction * self.clips:
             raise UserError(
-                f"{self.count} of {total} clips are broken, more than data.max_bad_fraction={max_fraction} allows; "
-                f"mend or remove them, or raise the fraction:\n{list_bad(self.reasons)}"
+                f"{self.count} of {self.clips} clips are broken, more than data.max_bad_fraction={self.max_fraction} "
+                f"allows; mend or remove them, or raise the fraction:\n{list_bad(self.reasons)}"
             )

@@ -53,11 +53,6 @@ class Run:
     tracker: Tracker
     bad_files: BadFiles
 
-    def check_bad(self) -> None:
-        """Raises UserError where more files are broken than are allowed."""
-        total = sum(len(self.source.all_clips(split)) for split in ("train", "heldout")) + len(self.source.bad)
-        self.bad_files.check(total, self.source.max_bad_fraction)
-
     def evaluate(self, *, whole: bool) -> Results:
         """The benchmarks on the held-out clips, in the precision of the training, of the averaged weights if any.
 
@@ -74,7 +69,7 @@ class Run:
                 examples=SHEET_CLIPS,
             )
         self.bad_files.add(results.bad)
-        self.check_bad()
+        self.bad_files.check()
         return results
 
     def show(self, results: Results, step: int) -> None:
@@ -159,7 +154,9 @@ def train(
         write_status(run_dir, "running", tracker.run_id)
         model.to(accelerator.device)
         ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
-        run = Run(config, run_dir, trainer, accelerator, model, ema, source, clips, tracker, BadFiles())
+        total = sum(len(source.all_clips(split)) for split in clips) + len(source.bad)
+        bad_files = BadFiles(clips=total, max_fraction=source.max_bad_fraction)
+        run = Run(config, run_dir, trainer, accelerator, model, ema, source, clips, tracker, bad_files)
         run.bad_files.add(source.bad.items())
         figures = describe_run(model, source, clips)
         progress = run_training(run, interrupt, resumed is not None)
@@ -210,7 +207,6 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
         first_step=first_step,
         tracker=run.tracker,
         bad_files=run.bad_files,
-        check_bad=run.check_bad,
         evaluate=evaluate,
         interrupt=interrupt,
         run_dir=run.run_dir,

@@ -86,7 +86,6 @@ class Trainer:
         first_step: int,
         tracker: Tracker,
         bad_files: BadFiles,
-        check_bad: Callable[[], None],
         evaluate: Callable[[int], None],
         interrupt: Interrupt,
         run_dir: Path,
@@ -130,7 +129,7 @@ class Trainer:
                 waited = time.perf_counter() - started
                 for batch in micro:
                     bad_files.add(batch.bad)
-                check_bad()
+                bad_files.check()
                 losses = self._step(accelerator, trained, optimiser, parameters, micro, step)
                 scheduler.step()
                 if ema:

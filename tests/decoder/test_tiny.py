@@ -137,6 +137,26 @@ def test_the_loss_asks_at_random_points_on_the_way_to_noise(monkeypatch: pytest.
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("shift", [1.0, 7.0])
+def test_noise_levels_in_training_are_shifted(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logit-normal ones, s -> shift s / (1 + (shift - 1) s) (Esser et al. 2024), which adds log(shift) to the logit."""
+    decoder, asked = make(shift=shift, num_frames=1, size=8), []
+
+    def zeros(point: Tensor, time: Tensor, *_: Tensor) -> Tensor:
+        asked.append(time)
+        return torch.zeros_like(point)
+
+    monkeypatch.setattr(decoder, "clean", zeros)
+    torch.manual_seed(4)
+    number = 4000
+    decoder.loss(
+        videos(1, frames=1, size=8).expand(number, -1, -1, -1, -1), randn(number, 1, DIM), mask_of([1] * number)
+    )
+    logits = torch.logit(asked[0] / 1000, eps=1e-4)
+    assert logits.median().item() == pytest.approx(math.log(shift), abs=0.06)
+    assert (logits.quantile(0.8413) - logits.median()).item() == pytest.approx(1, abs=0.1)
+
+
 def test_the_loss_is_0_where_the_clean_video_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder, video = make(), videos(6)
     monkeypatch.setattr(decoder, "clean", lambda *_: decoder.to_latents(video))
@@ -218,13 +238,13 @@ def test_guidance_costs_a_second_look_at_each_step(guidance: float, calls: int) 
     assert len(seen) == 5 * calls
 
 
-@pytest.mark.parametrize("guidance", [0.0, 1.0, 2.0, 3.5])
-def test_sampling_is_eulers_method_with_guidance_of_the_velocity(guidance: float) -> None:
-    decoder, condition, mask = make(), randn(3, 5, DIM), mask_of(LENGTHS)
+@pytest.mark.parametrize(("guidance", "shift"), [(0.0, 7.0), (1.0, 1.0), (2.0, 7.0), (3.5, 1.0)])
+def test_sampling_is_eulers_method_with_guidance_of_the_velocity(guidance: float, shift: float) -> None:
+    decoder, condition, mask = make(shift=shift), randn(3, 5, DIM), mask_of(LENGTHS)
     made = sample(decoder, condition, mask, seeds=[3, 4, 5], steps=4, guidance=guidance)
     shape = (1, 192, 3, 2, 2)
     point = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in (3, 4, 5)])
-    theirs = FlowMatchEulerDiscreteScheduler()
+    theirs = FlowMatchEulerDiscreteScheduler(shift=shift)
     theirs.set_timesteps(4)
     sigmas = theirs.sigmas.tolist()
     assert (sigmas[0], sigmas[-1], len(sigmas)) == (1, 0, 5)
@@ -434,17 +454,17 @@ def test_sizes_that_do_not_fit_are_told(settings: dict[str, int], told: str) -> 
 def test_it_learns_to_put_a_square_where_each_token_says() -> None:
     """Token n is one-hot and names a quarter of frame n: what, where and when must all be told apart.
 
-    Small and faint squares: large and bright ones show through the noise, and the condition would be learnt late.
+    Bright squares show through noise that is not shifted towards pure noise, and the condition would be learnt late.
     """
-    decoder = make(noise=0.0, num_frames=2, size=4, patch=2, single_layers=0)
+    decoder = make(noise=0.0, num_frames=2, size=8, patch=4, single_layers=0)
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=150)
     generator = torch.Generator().manual_seed(2)
 
     def drawn(quarters: Tensor) -> Tensor:
-        """(B, 2) of 0..3 -> (B, 2, 3, 4, 4), 150 in the named quarters and 110 elsewhere."""
-        bright = F.one_hot(quarters, 4).view(-1, 2, 1, 2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
-        return (110 + 40 * bright).expand(-1, -1, 3, -1, -1).to(torch.uint8)
+        """(B, 2) of 0..3 -> (B, 2, 3, 8, 8), 200 in the named quarters and 40 elsewhere."""
+        bright = F.one_hot(quarters, 4).view(-1, 2, 1, 2, 2).repeat_interleave(4, 3).repeat_interleave(4, 4)
+        return (40 + 160 * bright).expand(-1, -1, 3, -1, -1).to(torch.uint8)
 
     torch.manual_seed(3)
     for _ in range(150):
@@ -456,11 +476,11 @@ def test_it_learns_to_put_a_square_where_each_token_says() -> None:
         schedule.step()
     every = torch.cartesian_prod(torch.arange(4), torch.arange(4))
     made = sample(decoder, F.one_hot(every, DIM).float(), steps=5)
-    assert made.shape == (16, 2, 3, 4, 4)
-    brightness = made.float().mean(2).unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2)).flatten(2)
+    assert made.shape == (16, 2, 3, 8, 8)
+    brightness = made.float().mean(2).unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2)).flatten(2)
     # By chance 8 of 32.
-    assert (brightness.argmax(-1) == every).sum() >= 30
-    assert (made.float() - drawn(every).float()).abs().median() < 5
+    assert (brightness.argmax(-1) == every).sum() >= 28
+    assert (made.float() - drawn(every).float()).abs().median() < 10
 
 
 def test_latents_are_about_standard_normal_for_frames_of_that_spread() -> None:

@@ -71,7 +71,7 @@ class LanguageModel(nn.Module):
             inputs_embeds=embeddings,
             attention_mask=attention_mask.long(),
             position_ids=positions(attention_mask)[:, -new:],
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         )
         return output.last_hidden_state

@@ -1,10 +1,11 @@
 """The generation branch of the model, on made batches: captions to tokens to videos, and what the losses train."""
 
 from collections.abc import Callable
+from statistics import median
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vtok.backbone import TinyBackbone
 from vtok.batch import Batch, stack_text
@@ -280,14 +281,16 @@ def test_a_small_model_learns_to_make_two_videos() -> None:
     dark_and_bright = torch.tensor([40, 200], dtype=torch.uint8).view(2, 1, 1, 1, 1).expand(2, 4, 3, 16, 16)
     batch = Batch(video=batch.video, text=None, captions=batch.captions, target=dark_and_bright)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
-    losses: list[dict[str, Tensor]] = []
+    losses: list[float] = []
     for _ in range(150):
-        losses.append({name: loss.detach() for name, loss in model(batch).items()})
         optimiser.zero_grad()
-        model(batch)["loss"].backward()
+        now = model(batch)
+        now["loss"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-    assert losses[-1]["dec"] < 0.3 * losses[0]["dec"]
+        losses.append(float(now["dec"].detach()))
+    # Of several steps: now and then the condition is left out of one.
+    assert median(losses[-20:]) < 0.3 * median(losses[:5])
     videos = model.eval().reconstruct(
         batch.video, captions=CAPTIONS[:2], seeds=[0, 1], sampling=Sampling(steps=10, guidance=1.0, temperature=1.0)
     )

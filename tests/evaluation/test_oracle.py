@@ -16,8 +16,18 @@ from vtok.data import Clip
 from vtok.data.dataset import scaled
 from vtok.data.shapes.language import attributes
 from vtok.data.shapes.render import render
-from vtok.data.shapes.scene import DIRECTIONS, Scene, Thing, sample_scene
-from vtok.evaluation.oracle import Reading, Spot, components, find_spots, follow, read_clip, read_move, truth_of
+from vtok.data.shapes.scene import DIRECTIONS, OBJECTS, Scene, Thing, sample_scene
+from vtok.evaluation.oracle import (
+    Reading,
+    Spot,
+    components,
+    find_spots,
+    follow,
+    read_clip,
+    read_move,
+    read_shape,
+    truth_of,
+)
 from vtok.plan import TargetPlan
 
 FAMILIES = ("motion", "count")
@@ -251,3 +261,14 @@ def test_components_are_those_of_a_flood_fill(density: float) -> None:
                     left.append(near)
         expected[tuple(start)] = max(1 + (frame * 9 + y) * 12 + x for frame, y, x in found)
     assert torch.equal(components(masks), expected)
+
+
+def test_a_thing_in_a_ditch_has_a_size() -> None:
+    """In noise what lies around a thing can be less than the ground by more than the thing is above it."""
+    cover = torch.zeros(2, 32, 32)
+    cover[:, 10:21, 10:21] = -5.0
+    cover[:, 13:18, 13:18] = 0.9
+    spots = find_spots(cover)
+    assert [spot.frame for spot in spots] == [0, 1]
+    assert all(spot.area > 0 for spot in spots)
+    assert read_shape(spots) in OBJECTS

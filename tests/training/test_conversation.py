@@ -9,11 +9,13 @@ from vtok.errors import UserError
 from vtok.mllm import ChatTokeniser
 from vtok.mllm.tiny import byte_level_tokenizer
 from vtok.model import DESCRIBE
+from vtok.objective import Objective
 from vtok.plan import StridePlanner
 from vtok.training.conversation import CAPTION_ALONE, Collate, training_turns
 
 CHOICES = tuple(Question("c", "choice", f"q{number}?", f"a{number}", ("x", "y")) for number in range(3))
 YES_NO = tuple(Question("c", "yes_no", f"is it {number}?", "yes", ("yes", "no")) for number in range(3))
+UNDERSTANDING = Objective(lambda_under=1.0, lambda_visLM=0.0, lambda_dec=0.0)
 CLIP = Clip("clip", Path("clip.mp4"), "a caption", CHOICES + YES_NO)
 
 
@@ -59,7 +61,7 @@ def sample(frames: int, name: str, epoch: int = 0) -> ClipSample:
 def test_a_batch_has_a_place_for_every_video_token() -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
     planner = StridePlanner(6)
-    batch = Collate(chat, planner, 1024, None, 1.0, 0)([sample(5, "a"), sample(2, "b")])
+    batch = Collate(chat, planner, 1024, None, 1.0, 0, UNDERSTANDING)([sample(5, "a"), sample(2, "b")])
     assert not isinstance(batch, UserError)
     assert (batch.text.ids == chat.video_id).sum(1).tolist() == [planner.num_tokens(5), planner.num_tokens(2)]
     assert batch.video.mask.tolist() == [[True] * 5, [True] * 2 + [False] * 3]
@@ -72,7 +74,9 @@ def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
 
     def ids(seed: int, epoch: int, other: str) -> list[int]:
-        batch = Collate(chat, StridePlanner(6), 1024, None, 0.5, seed)([sample(2, other), sample(5, "a", epoch)])
+        batch = Collate(chat, StridePlanner(6), 1024, None, 0.5, seed, UNDERSTANDING)(
+            [sample(2, other), sample(5, "a", epoch)]
+        )
         assert not isinstance(batch, UserError)
         return batch.text.ids[1, batch.text.mask[1]].tolist()
 
@@ -82,7 +86,7 @@ def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:
 
 def test_an_error_is_handed_on() -> None:
     error = UserError("all clips are broken")
-    collate = Collate(ChatTokeniser(byte_level_tokenizer()), StridePlanner(6), 1024, None, 1.0, 0)
+    collate = Collate(ChatTokeniser(byte_level_tokenizer()), StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING)
     assert collate([sample(2, "a"), error]) is error
 
 
@@ -94,7 +98,7 @@ def test_a_conversation_fits_the_context_or_is_refused() -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
 
     def length(context: int, name: str = "") -> int | UserError:
-        batch = Collate(chat, StridePlanner(6), context, None, 0.0, 0)([sample(5, name or asked)])
+        batch = Collate(chat, StridePlanner(6), context, None, 0.0, 0, UNDERSTANDING)([sample(5, name or asked)])
         return batch if isinstance(batch, UserError) else batch.text.ids.shape[1]
 
     # One that is not asked for its caption alone.

@@ -170,7 +170,9 @@ def find_spots(cover: Tensor) -> list[Spot]:
         total = weight.sum()
         place = (float((weight.sum(0) * axis).sum() / total), float((weight.sum(1) * axis).sum() / total))
         cut = bool(inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any())
-        spots.append(Spot(frame, place, float(own.sum()) / size**2, cut, own))
+        # What lies around a thing may be darker than the ground, in noise by more than the thing is brighter.
+        area = max(1.0, float(own.sum())) / size**2
+        spots.append(Spot(frame, place, area, cut, own))
     return spots
 
 

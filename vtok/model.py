@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,9 @@ class VideoLanguageModel(nn.Module):
         self.tokeniser = tokeniser
         self.mllm = mllm
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
-        self.visual_head = visual_head(mllm.width, tokeniser.token_dim)
-        self.decoder = decoder(mllm.width)
+        # One that is none is never asked: its loss has no weight.
+        self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
+        self.decoder = cast(Decoder, decoder(mllm.width))
         self.objective = objective
         # What no loss reaches is not trained, and is not counted as if it were.
         for part, weight in ((self.visual_head, objective.lambda_visLM), (self.decoder, objective.lambda_dec)):

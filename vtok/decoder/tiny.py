@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, HunyuanVideoTransformer3DModel
+from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from vtok.decoder.base import Decoder

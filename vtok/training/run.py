@@ -154,7 +154,7 @@ def train(
         write_status(run_dir, "running", tracker.run_id)
         model.to(accelerator.device)
         ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
-        total = sum(len(source.all_clips(split)) for split in clips) + len(source.bad)
+        total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
         bad_files = BadFiles(clips=total, max_fraction=source.max_bad_fraction)
         run = Run(config, run_dir, trainer, accelerator, model, ema, source, clips, tracker, bad_files)
         run.bad_files.add(source.bad.items())

@@ -45,7 +45,8 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
 def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:
     """The optimiser over what is trained; weight decay for matrices alone.
 
-    The matrices between layers come in a group that is marked `hidden`, for optimisers that treat them differently.
+    The matrices, those with a row for each token of text left out, come in a group that is marked `hidden`, for
+    optimisers that treat them differently.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from vtok.batch import Batch, Text, stack_text
 from vtok.data.stable import stable_hash
 from vtok.decoder import Decoder, NoDecoder
+from vtok.errors import UserError
 from vtok.mllm import IGNORED, EncodedChat, LanguageModel, VisualProjector
 from vtok.noise import seeded_noise
 from vtok.objective import Objective
@@ -173,11 +174,15 @@ class VideoLanguageModel(nn.Module):
             num_planned: planned frames K of the clips to imagine; it gives the number of tokens L.
             seeds: one a caption.
             temperature: of the visual head.
+
+        Raises:
+            UserError: a caption is too long for the language model.
         """
         head, chat = self.visual_head, self.mllm.chat
         device = next(self.projector.parameters()).device
         kinds = self.tokeniser.kinds(num_planned).to(device)
         prompts = [chat.encode_video(caption, num_video_tokens=0) for caption in captions]
+        self._check_length(max(len(prompt.ids) for prompt in prompts) + len(kinds))
         text = stack_text(prompts, pad_id=chat.pad_id, side="left").to(device)
         nothing = torch.zeros(len(prompts), 0, self.mllm.width, device=device)
         seen = self.mllm.embed(text.ids, nothing, torch.zeros(len(prompts), 0, dtype=torch.bool, device=device))
@@ -202,7 +207,7 @@ class VideoLanguageModel(nn.Module):
     ) -> Tensor:
         """Videos (B, F, 3, size, size) uint8 out of captions; the same for the same captions and seeds."""
         made = self.imagine(captions, num_planned=num_planned, seeds=seeds, temperature=sampling.temperature)
-        return self._decode(made, seeds, sampling)
+        return self.decode(made, seeds=seeds, sampling=sampling)
 
     @torch.no_grad()
     def reconstruct(
@@ -211,7 +216,7 @@ class VideoLanguageModel(nn.Module):
         """Videos (B, F, 3, size, size) uint8 out of the tokens of clips, and of their captions where given."""
         tokens = self.tokeniser.encode_planned(video)
         states = self.visual_states(tokens, self.caption_text(captions or [""] * len(tokens.mask), tokens))
-        return self._decode(states, seeds, sampling)
+        return self.decode(states, seeds=seeds, sampling=sampling)
 
     def caption_text(self, captions: Sequence[str], video: VideoTokens) -> Text:
         """Captions with the places of the video's tokens, as the generation branch reads them."""
@@ -221,9 +226,20 @@ class VideoLanguageModel(nn.Module):
             chat.encode_video(caption, num_video_tokens=number)
             for caption, number in zip(captions, numbers, strict=True)
         ]
+        self._check_length(max(len(one.ids) for one in chats))
         return stack_text(chats, pad_id=chat.pad_id).to(video.tokens.device)
 
-    def _decode(self, given: VisualStates | Imagined, seeds: Sequence[int], sampling: Sampling) -> Tensor:
+    def _check_length(self, tokens: int) -> None:
+        """Raise UserError where a sequence is longer than any in training could be."""
+        if tokens > self.mllm.context_length:
+            raise UserError(
+                f"the text and the video's tokens make {tokens} tokens, more than "
+                f"mllm.context_length={self.mllm.context_length}; shorten the text."
+            )
+
+    @torch.no_grad()
+    def decode(self, given: VisualStates | Imagined, *, seeds: Sequence[int], sampling: Sampling) -> Tensor:
+        """Videos (B, F, 3, size, size) uint8 out of hidden states."""
         return self.decoder.sample(
             given.condition, given.mask, seeds=seeds, steps=sampling.steps, guidance=sampling.guidance
         )

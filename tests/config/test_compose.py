@@ -196,6 +196,8 @@ MISTAKES = [
     (["objective=joint", "generation/judge=orakle"], "generation/judge=orakle", "oracle, own, vlm"),
     (["objective=joint", "data=folder", "data.root=."], "generation/judge=oracle", "generation/judge=own"),
     (["objective=generation", "generation/judge=own"], "generation/judge=own", "generation/judge=vlm"),
+    (["objective=joint", "decoder.num_frames=1"], "decoder.num_frames=1", "2 frames or more"),
+    (["objective=joint", "data.fps=30"], "data.fps=30", "data.fps=null"),
     (["objective=joint", "generation.temperature=-1"], "generation.temperature=-1.0", "0 or more"),
     (["optimiser=muon", "optimiser.hidden_lr=-1"], "optimiser.hidden_lr=-1.0", "0 or more"),
 ]

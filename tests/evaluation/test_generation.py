@@ -1,6 +1,7 @@
 """The evaluation of made videos, with a judge that only looks at a pixel: what is made, judged and counted."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from vtok.data import Clip, ClipSample, Question
 from vtok.evaluation.generation import Generation, other_captions
 from vtok.evaluation.judge import Judge
 from vtok.evaluation.loading import Loaded
-from vtok.model import VideoLanguageModel
+from vtok.model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
 
 MakeModel = Callable[..., VideoLanguageModel]
@@ -28,15 +29,23 @@ def make_perfect(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> 
     def painted(numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.uint8)[:, None, None, None, None].expand(-1, 4, 3, 16, 16)
 
-    def generate(captions: Sequence[str], **how: Any) -> Tensor:
+    truly_imagine = model.imagine
+
+    def imagine(captions: Sequence[str], **how: Any) -> Imagined:
         asked["generate"].append({"captions": list(captions), **how})
-        return painted([int(caption.split()[-1]) for caption in captions])
+        return truly_imagine(captions, **how)
+
+    def decode(made: Imagined, *, seeds: Sequence[int], sampling: Sampling) -> Tensor:
+        assert len(made.tokens) == len(asked["generate"][-1]["captions"])
+        assert list(seeds) == asked["generate"][-1]["seeds"]
+        return painted([int(caption.split()[-1]) for caption in asked["generate"][-1]["captions"]])
 
     def reconstruct(video: PlannedFrames, **how: Any) -> Tensor:
         asked["reconstruct"].append(how)
         return painted(video.frames[:, 0, 0, 0, 0].tolist())
 
-    monkeypatch.setattr(model, "generate", generate)
+    monkeypatch.setattr(model, "imagine", imagine)
+    monkeypatch.setattr(model, "decode", decode)
     monkeypatch.setattr(model, "reconstruct", reconstruct)
     return asked
 
@@ -183,3 +192,18 @@ def test_where_all_alike_have_one_caption_any_other_does() -> None:
     assert set(other_captions([*moving, *dogs])[-2:]) <= {clip.caption for clip, _ in moving}
     assert other_captions(dogs) == ["a dog", "a dog"]
     assert other_captions([]) == []
+
+
+def test_token_errors_are_found_without_a_decoder(
+    make_model: MakeModel, make_sample: MakeSample, make_generation: MakeGeneration, judge: Any
+) -> None:
+    """Of all clips with a caption: what the judge could say does not matter where no video is made."""
+    model = make_model(lambdas=(1.0, 1.0, 0.0))
+    unjudged = replace(make_sample(1), target=None)
+    unjudged = replace(unjudged, clip=replace(unjudged.clip, attributes={}, questions=()))
+    result = make_generation(judge)(model, [Loaded([unjudged], [])], num_frames=NUM_FRAMES, examples=1, progress=False)
+    assert {"visual/teacher_forced", "visual/rollout"} <= result.metrics().keys()
+    assert result.clips == 1
+    assert not result.tallies
+    assert not result.examples
+    assert not judge.given

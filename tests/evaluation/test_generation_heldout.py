@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from vtok.data import Clip, Question, ShapesData
-from vtok.decoder import NoDecoder
 from vtok.errors import UserError
 from vtok.evaluation.generation import Generation, GenerationResult
 from vtok.evaluation.heldout import evaluate_generation_heldout, with_choices
@@ -109,12 +108,11 @@ def test_where_no_clip_can_be_read_the_first_is_named(
         evaluate(make_generation(judge, max_clips=3), make_model(), source, clips)
 
 
-def test_a_model_without_a_decoder_makes_no_videos(
+def test_a_model_that_only_understands_makes_nothing(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
 ) -> None:
-    model = make_model()
-    model.decoder = NoDecoder(32)
-    with pytest.raises(ValueError, match="makes no videos"):
+    model = make_model(lambdas=(1.0, 0.0, 0.0))
+    with pytest.raises(ValueError, match="makes neither videos nor their tokens"):
         evaluate(make_generation(judge), model, source, source.clips("heldout"))
 
 

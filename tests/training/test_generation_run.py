@@ -331,7 +331,7 @@ def test_generation_alone_understands_nothing(run_it: RunIt) -> None:
 
 def test_without_l_dec_no_video_is_made(run_it: RunIt) -> None:
     run = run_it("joint", "objective.lambda_dec=0", "trainer.evaluate_every=2")
-    assert run.measures() == {"alignment", "alignment_yes_no", "caption", "evaluation"}
+    assert run.measures() == {"alignment", "alignment_yes_no", "caption", "evaluation", "generation", "visual"}
     assert run.files("samples") == {"step-00000002"}
     assert run.files("samples/step-00000002") == {"held_out.png"}
     assert "generated.png" not in run.files(".")
@@ -353,10 +353,24 @@ def test_without_l_vislm_videos_are_reconstructed_alone(run_it: RunIt) -> None:
     assert trained <= run.saved(3).keys()
 
 
-def test_a_run_of_l_vislm_alone_has_nothing_to_evaluate_and_ends_well(run_it: RunIt) -> None:
+def test_a_run_of_l_vislm_alone_finds_the_errors_of_tokens(run_it: RunIt) -> None:
     tracking = ["tracking=mlflow", "tracking.system_metrics=false"]
     run = run_it("generation", "objective.lambda_dec=0", "trainer.evaluate_every=2", "trainer.log_every=1", *tracking)
-    assert run.measures() == set()
+    assert run.measures() == {"generation", "visual"}
+    assert {"visual/teacher_forced", "visual/rollout"} <= run.figures.keys()
     assert read_status(run.folder)["status"] == "finished"
     assert history(run, "train/visLM").keys() == {1, 2, 3}
     assert not any(path.suffix in (".png", ".mp4") for path in run.folder.rglob("*"))
+
+
+def test_what_would_stop_an_evaluation_is_told_before_the_training(run_it: RunIt) -> None:
+    with pytest.raises(UserError, match=r"generation\.judge\.prompt=hello"):
+        run_it("joint", "generation/judge=vlm", "generation.judge.prompt=hello")
+    with pytest.raises(UserError, match=r"generation\.judge\.weights=a/b/c"):
+        run_it("joint", "generation/judge=vlm", "generation.judge.weights=a/b/c")
+
+
+def test_clips_without_captions_train_no_generation(run_it: RunIt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vtok.data.shapes.source.caption", lambda scene: None)
+    with pytest.raises(UserError, match="no training clip has a caption"):
+        run_it("joint")

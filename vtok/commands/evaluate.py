@@ -20,7 +20,14 @@ def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[s
     source.prepare()
     trainer: Trainer = build(config.trainer)
     clips = source.clips("heldout")
-    results = evaluate_model(config, model, source, clips, precision=trainer.accelerator().autocast)
+    results = evaluate_model(
+        build(config.evaluation),
+        build(config.generation),
+        model,
+        source,
+        clips,
+        precision=trainer.accelerator().autocast,
+    )
     if results.bad:
         raise BadVideoError(*results.bad[0])
     print(f"{run_dir}, {len(clips)} held-out clips\n{results.table()}")

@@ -49,6 +49,17 @@ def check_judge(config: DictConfig) -> None:
             "generation/judge=oracle: it reads the pixels of data=shapes alone; "
             "for other clips say generation/judge=own."
         )
+    if judge.endswith(".OracleJudge"):
+        if OmegaConf.select(config, "decoder.num_frames") == 1:
+            raise UserError(
+                "decoder.num_frames=1: generation/judge=oracle reads moves, for which it takes 2 frames or more; "
+                "say decoder.num_frames=2, or generation/judge=own."
+            )
+        if config.data.fps is not None:
+            raise UserError(
+                f"data.fps={config.data.fps:g}: generation/judge=oracle reads speeds off whole clips; "
+                "say data.fps=null, or generation/judge=own."
+            )
     if judge.endswith(".OwnJudge") and OmegaConf.select(config, "objective.lambda_under") == 0:
         raise UserError(
             "generation/judge=own: objective.lambda_under=0 trains no understanding branch that could judge; "

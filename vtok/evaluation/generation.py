@@ -23,7 +23,7 @@ from vtok.evaluation.choice import chunks
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.evaluation.loading import Loaded
 from vtok.evaluation.tally import Tally, figures, table
-from vtok.model import Sampling, VideoLanguageModel
+from vtok.model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
 KINDS = ("reconstruct", "generate", "control")
@@ -124,9 +124,9 @@ class Generation:
         """The same for fewer clips: a look in between."""
         return replace(self, max_clips=self.clips_while_training)
 
-    def takes(self, clip: Clip) -> bool:
-        """Whether a clip is evaluated: it has a caption, and the judge can say something about it."""
-        return bool(clip.caption) and self.judge.judges(clip)
+    def takes(self, clip: Clip, *, judged: bool = True) -> bool:
+        """Whether a clip is evaluated: it has a caption and, where videos are `judged`, something to judge."""
+        return bool(clip.caption) and (not judged or self.judge.judges(clip))
 
     @torch.no_grad()
     def __call__(
@@ -141,7 +141,8 @@ class Generation:
         """Make and judge the videos of all clips of `batches` that this evaluation takes.
 
         Args:
-            model: a model that makes videos; it is left in eval mode.
+            model: a model that makes videos, or video tokens alone, of which then the errors are found; it is left in
+                eval mode.
             batches: the clips, with the frames that the decoder is to make.
             num_frames: frames of the clips that are made.
             examples: of so many clips the videos are kept.
@@ -156,14 +157,15 @@ class Generation:
         seen: list[tuple[Clip, tuple[str, ...]]] = []
         for loaded in bar(batches, desc="making videos"):
             result.bad += loaded.bad
-            samples = [sample for sample in loaded.samples if self.takes(sample.clip)]
+            samples = [sample for sample in loaded.samples if self.takes(sample.clip, judged=model.decodes)]
             if samples:
                 seen += self._follow(model, samples, result, num_frames=num_frames, examples=examples)
         result.clips = len(seen)
-        if model.predicts_tokens:
+        if model.predicts_tokens and model.decodes:
             clips, others = [clip for clip, _ in seen], other_captions(seen)
             for part in bar(list(chunks(len(clips), self.batch_size)), desc="making controls"):
-                videos = self._generate(model, clips[part], others[part], num_frames)
+                made = self._imagine(model, clips[part], others[part], num_frames)
+                videos = model.decode(made, seeds=self._seeds(clips[part]), sampling=self._sampling)
                 result.add("control", self.judge(model, videos, clips[part], num_frames=num_frames))
         return result
 
@@ -178,32 +180,36 @@ class Generation:
     ) -> list[tuple[Clip, tuple[str, ...]]]:
         """Reconstruct and generate clips into `result`; each with its categories."""
         clips, truth = [sample.clip for sample in samples], stack_targets(samples)
-        assert truth is not None, "the samples have no target frames"
         planned = stack_frames(samples).to(next(model.parameters()).device)
         captions, seeds = captions_of(clips), self._seeds(clips)
-        reconstructed = model.reconstruct(planned, seeds=seeds, sampling=self._sampling)
-        verdicts = self.judge(model, reconstructed, clips, num_frames=num_frames)
-        result.add("reconstruct", verdicts)
-        generated = None
+        reconstructed = generated = imagined = None
+        verdicts: list[dict[str, Verdict]] = [{} for _ in clips]
+        if model.decodes:
+            reconstructed = model.reconstruct(planned, seeds=seeds, sampling=self._sampling)
+            verdicts = self.judge(model, reconstructed, clips, num_frames=num_frames)
+            result.add("reconstruct", verdicts)
         if model.predicts_tokens:
-            generated = self._generate(model, clips, captions, num_frames)
+            imagined = self._imagine(model, clips, captions, num_frames)
+            self._errors(model, model.tokeniser.encode_planned(planned), clips, imagined.tokens, result)
+        if model.decodes and imagined is not None:
+            generated = model.decode(imagined, seeds=seeds, sampling=self._sampling)
             verdicts = self.judge(model, generated, clips, num_frames=num_frames)
             result.add("generate", verdicts)
-            self._errors(model, model.tokeniser.encode_planned(planned), clips, result, num_frames)
-        for row in range(min(len(clips), examples - len(result.examples))):
-            made = None if generated is None else generated[row].cpu()
-            result.examples.append(Made(captions[row], truth[row], reconstructed[row].cpu(), made, verdicts[row]))
+        if truth is not None and reconstructed is not None:
+            for row in range(min(len(clips), examples - len(result.examples))):
+                made = None if generated is None else generated[row].cpu()
+                result.examples.append(Made(captions[row], truth[row], reconstructed[row].cpu(), made, verdicts[row]))
         return [(clip, tuple(sorted(verdict))) for clip, verdict in zip(clips, verdicts, strict=True)]
 
-    def _generate(
+    def _imagine(
         self, model: VideoLanguageModel, clips: Sequence[Clip], captions: Sequence[str], num_frames: int
-    ) -> Tensor:
-        """Videos of captions, with the noise of clips."""
-        return model.generate(
+    ) -> Imagined:
+        """Tokens of captions, with the noise of clips."""
+        return model.imagine(
             captions,
             num_planned=len(model.tokeniser.plan(num_frames).indices),
             seeds=self._seeds(clips),
-            sampling=self._sampling,
+            temperature=self.temperature,
         )
 
     def _errors(
@@ -211,19 +217,16 @@ class Generation:
         model: VideoLanguageModel,
         video: VideoTokens,
         clips: Sequence[Clip],
+        tokens: Tensor,
         result: GenerationResult,
-        num_frames: int,
     ) -> None:
-        """Squared errors of expected and of imagined tokens against the true ones, a token at a time."""
+        """Squared errors of expected and of imagined `tokens` (B, L, d) against the true ones, a token at a time.
+
+        Expected tokens are means, imagined ones are drawn: drawn from the truth itself they would have twice the error.
+        """
         head: Any = model.visual_head
         captions, kind = captions_of(clips), video.kind.expand(len(clips), -1)[video.mask]
         states = model.visual_states(video, model.caption_text(captions, video))
-        tokens = model.imagine(
-            captions,
-            num_planned=len(model.tokeniser.plan(num_frames).indices),
-            seeds=self._seeds(clips),
-            temperature=self.temperature,
-        ).tokens
         # A clip may be shorter than those that are made.
         imagined = head.scale.standardise(tokens[:, : len(video.kind)], video.kind)[video.mask]
         truth = head.scale.standardise(video.tokens, video.kind)[video.mask]

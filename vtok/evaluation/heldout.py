@@ -4,10 +4,10 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import islice
 
 from vtok.build import build_dataset
 from vtok.data import Clip, DataSource
-from vtok.decoder import Decoder
 from vtok.errors import UserError
 from vtok.evaluation.alignment import Alignment, Evaluation
 from vtok.evaluation.choice import questions_of
@@ -67,7 +67,7 @@ def evaluate_generation_heldout(
 
     Args:
         generation: the evaluation.
-        model: a model that `decodes`.
+        model: a model that makes videos, or video tokens alone.
         source: says how clips are read.
         clips: the held-out clips.
         precision: the context that training runs its forward passes in.
@@ -75,13 +75,15 @@ def evaluate_generation_heldout(
 
     Raises:
         UserError: not one of the clips that can be judged can be read, or the judge's own.
-        ValueError: the model makes no videos.
+        ValueError: the model makes neither videos nor their tokens.
     """
-    if not isinstance(model.decoder, Decoder):
-        raise ValueError("a model without a decoder makes no videos.")
+    if not (model.decodes or model.predicts_tokens):
+        raise ValueError("the model makes neither videos nor their tokens.")
     captions = [clip.caption for clip in clips if clip.caption]
-    asked = [with_choices(clip, captions) for clip in clips]
-    chosen = [clip for clip in asked if generation.takes(clip)][: generation.max_clips]
+    # No further than is needed: to find a clip's other captions takes as long as there are captions.
+    asked = (with_choices(clip, captions) for clip in clips)
+    taken = (clip for clip in asked if generation.takes(clip, judged=model.decodes))
+    chosen = list(islice(taken, generation.max_clips))
     if not chosen:
         log.warning(
             "none of the %d held-out clips has a caption and can be judged by generation/judge=%s: "
@@ -89,7 +91,7 @@ def evaluate_generation_heldout(
             len(clips), type(generation.judge).__name__.removesuffix("Judge").lower(),
         )  # fmt: skip
         return GenerationResult()
-    target = model.decoder.target
+    target = model.decoder.target if model.decodes else None
     dataset = build_dataset(source, chosen, model.tokeniser.planner, seed=0, replace_bad=False, target=target)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
     with precision:

@@ -15,6 +15,10 @@ from vtok.tracking.runs import Run, flatten
 DEFAULT_METRICS = (
     "alignment/motion_direction",
     "alignment/colour",
+    "reconstruct/motion_direction",
+    "generate/motion_direction",
+    "generate/colour",
+    "visual/rollout",
     "tokens_per_clip",
     "seconds_per_step",
     "parameters/trained",

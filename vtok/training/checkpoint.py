@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vtok.errors import UserError
 
-RANDOM_STATE = "random_state"
+RANDOM_STATE, GPU_RANDOM_STATE = "random_state", "gpu_random_state"
 MODEL, AVERAGE, OPTIMISER = "model.safetensors", "ema.safetensors", "optimiser.safetensors"
 
 
@@ -65,7 +65,7 @@ def save_checkpoint(
     if average is not None:
         _save(average, partial / AVERAGE)
     tensors, groups = _optimiser_state(optimiser, weights)
-    save_file({**tensors, RANDOM_STATE: torch.get_rng_state()}, partial / OPTIMISER)
+    save_file({**tensors, **_random_states()}, partial / OPTIMISER)
     state = {"step": step, "scheduler": scheduler.state_dict(), "groups": groups}
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for file in partial.iterdir():
@@ -132,6 +132,13 @@ def load_training(checkpoint: Path, *, model: nn.Module, optimiser: torch.optim.
     state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
     tensors = load_file(checkpoint / OPTIMISER)
     torch.set_rng_state(tensors.pop(RANDOM_STATE))
+    on_gpu = tensors.pop(GPU_RANDOM_STATE, None)
+    if torch.cuda.is_available():
+        if on_gpu is None:
+            raise UserError(
+                f"{checkpoint} was saved without a GPU and cannot be gone on with on one: trainer.device=cpu."
+            )
+        torch.cuda.set_rng_state(on_gpu)
     positions = {name: index for index, name in enumerate(_names_in_order(optimiser, trained_weights(model)))}
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -140,6 +147,11 @@ def load_training(checkpoint: Path, *, model: nn.Module, optimiser: torch.optim.
     optimiser.load_state_dict({"state": states, "param_groups": state["groups"]})
     scheduler.load_state_dict(state["scheduler"])
     return int(state["step"])
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {RANDOM_STATE: torch.get_rng_state()}
+    return states | ({GPU_RANDOM_STATE: torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
 def _save(tensors: Mapping[str, Tensor], file: Path) -> None:

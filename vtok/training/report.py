@@ -59,7 +59,7 @@ def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_
         log.info("%s", line)
     if results.alignment is not None:
         log.info('try:          vtok describe run=%s video=FILE prompt="describe the video."', shown(run_dir))
-    if results.generation is not None:
+    if results.has_videos:
         log.info('try:          vtok generate run=%s prompt="a red circle moves left."', shown(run_dir))
 
 

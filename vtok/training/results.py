@@ -5,12 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from vtok.build import build
 from vtok.data import Clip, DataSource
 from vtok.data.write import write_video
 from vtok.evaluation import (
+    Alignment,
     Evaluation,
     Generation,
     GenerationResult,
@@ -37,6 +35,10 @@ class Results:
     def bad(self) -> list[tuple[str, str]]:
         """(path, reason) of clips that could not be read, each once."""
         return list(dict.fromkeys(bad for result in self._both() for bad in result.bad))
+
+    @property
+    def has_videos(self) -> bool:
+        return self.generation is not None and bool(self.generation.examples)
 
     def metrics(self) -> dict[str, float]:
         """Flat figures by name, of both branches."""
@@ -75,7 +77,8 @@ class Results:
 
 
 def evaluate_model(
-    config: DictConfig,
+    alignment: Alignment,
+    generation: Generation,
     model: VideoLanguageModel,
     source: DataSource,
     clips: Sequence[Clip],
@@ -87,7 +90,8 @@ def evaluate_model(
     """The benchmarks of the branches that the model has, on held-out clips.
 
     Args:
-        config: of the run; its `evaluation` and `generation` are the benchmarks.
+        alignment: the benchmark of understanding.
+        generation: the benchmark of generation.
         model: as it is, so that averaged weights are to be in their places.
         source: says how clips are read.
         clips: the held-out clips.
@@ -98,22 +102,19 @@ def evaluate_model(
     Raises:
         UserError: not one of the clips can be read, or the judge's own.
     """
-    alignment = generation = None
+    understood = generated = None
     if model.objective.understands:
-        alignment = evaluate_heldout(
-            build(config.evaluation), model, source, clips, precision=precision(), examples=examples
-        )
-    if model.decodes:
-        settings: Generation = build(config.generation)
-        generation = evaluate_generation_heldout(
-            settings if whole else settings.while_training(),
+        understood = evaluate_heldout(alignment, model, source, clips, precision=precision(), examples=examples)
+    if model.decodes or model.predicts_tokens:
+        generated = evaluate_generation_heldout(
+            generation if whole else generation.while_training(),
             model,
             source,
             clips,
             precision=precision(),
             examples=examples,
         )
-    return Results(alignment, generation)
+    return Results(understood, generated)
 
 
 def write_alignment_sheet(result: Evaluation, path: Path) -> None:

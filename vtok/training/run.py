@@ -18,8 +18,10 @@ from vtok.build import build, build_dataset, build_model, build_optimiser, build
 from vtok.config import check
 from vtok.data import BadFiles, Clip, DataSource, EpochSampler
 from vtok.data.worker import outlive_stops
+from vtok.data.write import RATES
 from vtok.decoder import Decoder
 from vtok.errors import UserError
+from vtok.evaluation import Alignment, Generation
 from vtok.model import VideoLanguageModel
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
@@ -52,6 +54,8 @@ class Run:
     clips: dict[str, list[Clip]]
     tracker: Tracker
     bad_files: BadFiles
+    alignment: Alignment
+    generation: Generation
 
     def evaluate(self, *, whole: bool) -> Results:
         """The benchmarks on the held-out clips, in the precision of the training, of the averaged weights if any.
@@ -60,7 +64,8 @@ class Run:
         """
         with self.ema.swapped() if self.ema else nullcontext():
             results = evaluate_model(
-                self.config,
+                self.alignment,
+                self.generation,
                 self.model,
                 self.source,
                 self.clips["heldout"],
@@ -89,7 +94,7 @@ class Run:
         """Frames a second at which made videos take as long as their clips."""
         fps = self.source.fps or self.source.frames_fps
         frames = self.model.decoder.num_frames if isinstance(self.model.decoder, Decoder) else 1
-        return frames * fps / self.source.num_frames
+        return min(max(frames * fps / self.source.num_frames, RATES[0]), RATES[1])
 
 
 def train(
@@ -130,6 +135,10 @@ def train(
         )
     # The model first: weights that are missing are to be told before any clip is made.
     model = build_model(config)
+    alignment: Alignment = build(config.evaluation)
+    generation: Generation = build(config.generation)
+    if model.decodes:
+        generation.judge.prepare()
     source: DataSource = build(config.data)
     source.prepare()
     clips = {split: source.clips(split) for split in ("train", "heldout")}
@@ -138,6 +147,8 @@ def train(
             raise UserError(
                 f"the data set has no {split} clips: {len(clips['train'])} train, {len(clips['heldout'])} held out."
             )
+    if model.objective.generates and not any(clip.caption for clip in clips["train"]):
+        raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
     tracker: Tracker = build(config.tracking)
     known_run = read_status(run_dir).get("mlflow_run_id") if resumed else None
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -156,7 +167,20 @@ def train(
         ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
         total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
         bad_files = BadFiles(clips=total, max_fraction=source.max_bad_fraction)
-        run = Run(config, run_dir, trainer, accelerator, model, ema, source, clips, tracker, bad_files)
+        run = Run(
+            config=config,
+            run_dir=run_dir,
+            trainer=trainer,
+            accelerator=accelerator,
+            model=model,
+            ema=ema,
+            source=source,
+            clips=clips,
+            tracker=tracker,
+            bad_files=bad_files,
+            alignment=alignment,
+            generation=generation,
+        )
         run.bad_files.add(source.bad.items())
         figures = describe_run(model, source, clips)
         progress = run_training(run, interrupt, resumed is not None)
@@ -255,7 +279,7 @@ def finish(run: Run, results: Results, figures: dict[str, Any]) -> None:
     run.tracker.metrics(numbers, figures["steps"])
     for file in (run.run_dir / "summary.json", *sheets, run.run_dir / "train.log"):
         run.tracker.artifact(file, "")
-    if results.generation is not None:
+    if results.has_videos:
         results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)
         run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
     write_status(run.run_dir, "finished", run.tracker.run_id)

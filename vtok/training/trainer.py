@@ -153,6 +153,9 @@ class Trainer:
                 if self.save_every and step % self.save_every == 0:
                     save(saved := step)
                 if self.evaluate_every and step % self.evaluate_every == 0 and step < self.max_steps:
+                    # Whatever goes wrong in an evaluation, the training is not lost.
+                    if saved != step:
+                        save(saved := step)
                     evaluate(step)
                     model.train()
         if saved != step:

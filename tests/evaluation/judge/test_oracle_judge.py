@@ -16,7 +16,7 @@ from vtok.data.shapes.scene import Scene, Thing, sample_scene
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.judge import OracleJudge, Verdict
 from vtok.evaluation.loading import Loaded
-from vtok.model import VideoLanguageModel
+from vtok.model import Imagined, VideoLanguageModel
 
 CHOICES = {"shape": 4, "colour": 6, "motion_direction": 4, "speed": 2, "count": 4}
 
@@ -111,11 +111,17 @@ def test_a_model_that_draws_what_it_is_told_is_perfect(
     model = make_model()
     drawn: list[str] = []
 
-    def generate(captions: Sequence[str], **_: object) -> Tensor:
-        drawn.extend(captions)
-        return torch.stack([draw(by_caption[one]) for one in captions])
+    truly_imagine = model.imagine
 
-    monkeypatch.setattr(model, "generate", generate)
+    def imagine(captions: Sequence[str], **how: Any) -> Imagined:
+        drawn.extend(captions)
+        return truly_imagine(captions, **how)
+
+    def decode(made: Imagined, **_: object) -> Tensor:
+        return torch.stack([draw(by_caption[one]) for one in drawn[-len(made.tokens) :]])
+
+    monkeypatch.setattr(model, "imagine", imagine)
+    monkeypatch.setattr(model, "decode", decode)
     monkeypatch.setattr(model, "reconstruct", lambda *_, **__: torch.stack([draw(scene) for scene in scenes]))
     pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     samples = [ClipSample(pixels, torch.arange(4.0), 0, clip, 0, (), draw(by_caption[clip.caption])) for clip in clips]

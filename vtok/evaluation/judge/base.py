@@ -37,6 +37,13 @@ class Verdict:
 class Judge(ABC):
     """Says what is to be seen in a video that a model made."""
 
+    def prepare(self) -> None:  # noqa: B027 - most judges need nothing
+        """Get what it takes to judge, before a model is trained that is to be judged.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+
     @abstractmethod
     def judges(self, clip: Clip) -> bool:
         """Whether anything can be said about videos that ought to be like `clip`."""

@@ -55,6 +55,9 @@ class VlmJudge(Judge):
         self.weights, self.revision, self.dtype = weights, revision, DTYPES[dtype]
         self.prompt, self.max_new_tokens = prompt, max_new_tokens
 
+    def prepare(self) -> None:
+        _ = self._loaded
+
     def judges(self, clip: Clip) -> bool:
         return bool(choice_questions(clip))
 

@@ -12,7 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.config.compose import one_of
 from vtok.config.nodes import nodes
-from vtok.config.pairs import check_context, check_frames, check_grid, check_judge, check_objective, check_pairs
+from vtok.config.pairs import (
+    check_context,
+    check_frames,
+    check_grid,
+    check_judge,
+    check_latent_decoder,
+    check_objective,
+    check_pairs,
+)
 from vtok.config.ranges import check_choices, check_ranges
 from vtok.config.schemas import OPTIONS, Config
 from vtok.errors import UserError
@@ -35,6 +43,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_ranges(config)
     check_pairs(config)
     check_objective(config)
+    check_latent_decoder(config)
     check_judge(config)
     check_weights(config)
     check_frames(config)
@@ -81,13 +90,13 @@ def check_targets(config: DictConfig) -> None:
 
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
-    weights = OmegaConf.select(config, "backbone.weights")
-    is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
-    if is_path and not Path(weights).expanduser().exists():
-        raise UserError(
-            f"backbone.weights={weights}: nothing is there. "
-            "Allowed are a local path, a hub id, or null for random weights."
-        )
+    for key in ("backbone.weights", "decoder.weights"):
+        weights = OmegaConf.select(config, key)
+        is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
+        if is_path and not Path(weights).expanduser().exists():
+            raise UserError(
+                f"{key}={weights}: nothing is there. Allowed are a local path, a hub id, or null for random weights."
+            )
 
 
 def check_folder(config: DictConfig) -> None:

@@ -6,6 +6,7 @@ from vtok.config.nodes import feature_size, planner_of
 from vtok.errors import UserError
 
 ROOM_FOR_TEXT = 32
+SIZE_MULTIPLE = 16
 
 
 def check_pairs(config: DictConfig) -> None:
@@ -31,12 +32,47 @@ def check_objective(config: DictConfig) -> None:
     weights = {name: OmegaConf.select(config, f"objective.lambda_{name}") or 0 for name in ("under", "visLM", "dec")}
     if "lambda_under" in config.objective and not any(weights.values()):
         raise UserError("objective: lambda_under, lambda_visLM and lambda_dec are all 0, so that nothing is learnt.")
-    for loss, group, kinds in (("visLM", "visual_head", "flow, mixture or regression"), ("dec", "decoder", "tiny")):
+    for loss, group, kinds in (
+        ("visLM", "visual_head", "flow, mixture or regression"),
+        ("dec", "decoder", "tiny, hunyuan_video or wan"),
+    ):
         if weights[loss] and str(config[group].get("_target_", "")).endswith((".NoVisualHead", ".NoDecoder")):
             raise UserError(
                 f"{group}=none: objective.lambda_{loss}={weights[loss]:g} trains it, so that allowed are {kinds}; "
                 f"or say objective.lambda_{loss}=0."
             )
+
+
+def check_latent_decoder(config: DictConfig) -> None:
+    """A pretrained video decoder's frames, size and text against what its kind takes, and against the clip."""
+    decoder, target = config.decoder, str(config.decoder.get("_target_", ""))
+    if not target.endswith((".HunyuanVideoDecoder", ".WanDecoder")):
+        return
+    # Of the published models; one that takes less says so when it is loaded.
+    if decoder.size % SIZE_MULTIPLE:
+        raise UserError(f"decoder.size={decoder.size}: allowed are multiples of {SIZE_MULTIPLE} pixels.")
+    if decoder.num_frames % 4 != 1:
+        raise UserError(
+            f"decoder.num_frames={decoder.num_frames}: allowed is 4k + 1, such as {decoder.num_frames // 4 * 4 + 1}."
+        )
+    if decoder.get("stock_text") is not None and decoder.mode != "append":
+        raise UserError(f"decoder.stock_text={decoder.stock_text}: it is of decoder.mode=append; say that, or null.")
+    if not OmegaConf.select(config, "objective.lambda_dec"):
+        return
+    # A clip's frames that came more than once would teach a video model that the world stands still.
+    if decoder.num_frames > config.data.num_frames:
+        raise UserError(
+            f"decoder.num_frames={decoder.num_frames}: a clip has data.num_frames={config.data.num_frames} frames; say "
+            f"decoder.num_frames={(config.data.num_frames - 1) // 4 * 4 + 1} or less, or more data.num_frames."
+        )
+    guidance = OmegaConf.select(config, "generation.guidance")
+    if guidance is not None and guidance < 1:
+        raise UserError(f"generation.guidance={guidance:g}: this decoder takes 1, which is none, or more.")
+    planner, room = planner_of(config), decoder.get("text_length")
+    if planner is not None and room is not None:
+        tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
+        if tokens > room:
+            raise UserError(f"decoder.text_length={room}: a clip makes {tokens} tokens; say {tokens} or more.")
 
 
 def check_judge(config: DictConfig) -> None:

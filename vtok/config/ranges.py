@@ -8,7 +8,17 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vtok.config.compose import one_of
 from vtok.config.nodes import nodes
-from vtok.config.schemas import ClipBackbone, RegressionHead, Scheduler, ShapesData, Trainer, Vgg19Backbone, VlmJudge
+from vtok.config.schemas import (
+    ClipBackbone,
+    HunyuanVideoDecoder,
+    RegressionHead,
+    Scheduler,
+    ShapesData,
+    Trainer,
+    Vgg19Backbone,
+    VlmJudge,
+    WanDecoder,
+)
 from vtok.config.schemas.backbone import VGG19_LAYERS
 from vtok.errors import UserError
 
@@ -21,13 +31,16 @@ SCHEDULES = (
     "constant_with_warmup",
     "inverse_sqrt",
 )  # transformers' others take further arguments, or a metric at every step.
+DTYPES = ("float32", "float16", "bfloat16")
 CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
-    ClipBackbone: {"dtype": ("float32", "float16", "bfloat16")},
+    ClipBackbone: {"dtype": DTYPES},
     Vgg19Backbone: {"layer": VGG19_LAYERS},
     ShapesData: {"level": ("easy", "hard"), "families": ("motion", "order", "count", "camera")},
+    HunyuanVideoDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES},
+    WanDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES, "mode": ("replace", "append")},
     RegressionHead: {"loss": ("mse", "cosine")},
     Scheduler: {"name": SCHEDULES},
-    VlmJudge: {"dtype": ("float32", "float16", "bfloat16")},
+    VlmJudge: {"dtype": DTYPES},
     Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu")},
 }
 LEAST = {
@@ -39,13 +52,16 @@ LEAST = {
     "data.num_frames": 1,
     "data.num_workers": 0,
     "data.train_clips": 1,
+    "decoder.adapter_width": 1,
     "decoder.double_layers": 1,
+    "decoder.embedded_guidance": 0,
     "decoder.heads": 1,
     "decoder.num_frames": 1,
     "decoder.patch": 1,
     "decoder.single_layers": 0,
     "decoder.size": 1,
     "decoder.sketch_channels": 1,
+    "decoder.text_length": 1,
     "evaluation.batch_size": 1,
     "evaluation.max_clips": 1,
     "evaluation.sequences_at_once": 1,

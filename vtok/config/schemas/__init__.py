@@ -13,7 +13,7 @@ from omegaconf import MISSING
 
 from vtok.config.schemas.backbone import ClipBackbone, TinyBackbone, Vgg19Backbone
 from vtok.config.schemas.data import FolderData, ShapesData
-from vtok.config.schemas.decoder import NoDecoder, TinyDecoder
+from vtok.config.schemas.decoder import HunyuanVideoDecoder, NoDecoder, TinyDecoder, WanDecoder
 from vtok.config.schemas.evaluation import Alignment
 from vtok.config.schemas.generation import Generation, OracleJudge, OwnJudge, VlmJudge
 from vtok.config.schemas.mllm import TinyLanguageModel
@@ -67,7 +67,12 @@ OPTIONS: dict[str, dict[str, type]] = {
     "tokeniser/motion_pooling": {"mean": MeanPooling, "grid": GridPooling, "attention": AttentionPooling},
     "mllm": {"tiny": TinyLanguageModel},
     "visual_head": {"none": NoVisualHead, "regression": RegressionHead, "mixture": MixtureHead, "flow": FlowHead},
-    "decoder": {"none": NoDecoder, "tiny": TinyDecoder},
+    "decoder": {
+        "none": NoDecoder,
+        "tiny": TinyDecoder,
+        "hunyuan_video": HunyuanVideoDecoder,
+        "wan": WanDecoder,
+    },
     "data": {"shapes": ShapesData, "folder": FolderData},
     "optimiser": {"adamw": AdamW, "muon": MuonAdamW, "sgd": Sgd},
     "objective": {"understanding": Objective, "generation": Objective, "joint": Objective},

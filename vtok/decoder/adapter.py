@@ -1,0 +1,47 @@
+"""Hidden states into text that a video model can read."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vtok.errors import UserError
+from vtok.pretrained import UNREADABLE, first_line
+
+
+class LightAdapter(nn.Module):
+    """LayerNorm and an MLP of one hidden layer, times a learnt scale.
+
+    Args:
+        condition_dim: width of what comes in.
+        text_dim: width of what goes out.
+        width: of the hidden layer.
+        scale: to start from; from 0 nothing gets through before the first step.
+    """
+
+    def __init__(self, condition_dim: int, text_dim: int, *, width: int, scale: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(condition_dim)
+        self.mlp = nn.Sequential(nn.Linear(condition_dim, width), nn.GELU(), nn.Linear(width, text_dim))
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """(B, L, condition_dim) -> (B, L, text_dim)."""
+        return self.scale * self.mlp(self.norm(condition))
+
+
+def read_text(file: str | Path, text_dim: int) -> Tensor:
+    """The `prompt_embeds` (n, text_dim) of a safetensors file, float32.
+
+    Raises:
+        UserError: it holds none of that width.
+    """
+    wanted = f"allowed is a safetensors file with prompt_embeds of shape (n, {text_dim}), or null for no text."
+    try:
+        text = load_file(Path(file).expanduser())["prompt_embeds"].float()
+    except UNREADABLE as error:
+        raise UserError(f"decoder.stock_text={file}: it cannot be read ({first_line(error)}); {wanted}") from error
+    if text.dim() != 2 or text.shape[1] != text_dim:
+        raise UserError(f"decoder.stock_text={file}: its prompt_embeds are {tuple(text.shape)}; {wanted}")
+    return text

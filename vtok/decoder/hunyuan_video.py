@@ -1,0 +1,205 @@
+"""HunyuanVideo (Kong et al. 2024) as the decoder, through diffusers."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLHunyuanVideo,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
+)
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
+
+from vtok.decoder.latent import LatentDecoder
+from vtok.decoder.weights import (
+    PROBE,
+    building_in,
+    dtype_of,
+    read_model,
+    read_scheduler,
+    refuse_other_inputs,
+    schedules,
+    way_out,
+)
+from vtok.pretrained import Place, load
+
+log = logging.getLogger(__name__)
+
+PUBLISHED_SHIFT = 7.0
+
+
+class HunyuanVideoDecoder(LatentDecoder):
+    """HunyuanVideo with the hidden states in the place of its text encoder's (VTok, section 3).
+
+    Where the language model is as wide as the text that HunyuanVideo knows (4096, LLaMA-3-8B's), the hidden states
+    enter as they are; otherwise a trained LayerNorm and Linear make them fit. The pooled embedding of CLIP's text
+    encoder, HunyuanVideo's second text input, is all zeros.
+
+    Args:
+        condition_dim: width D of the hidden states.
+        weights: hub id, or local folder in diffusers' layout (transformer/, vae/, scheduler/). None: this architecture
+            at its size, 13 billion parameters, with random weights.
+        revision: branch, tag or commit on the hub.
+        dtype: of the transformer: "float32", "bfloat16" or "float16".
+        vae_dtype: of the VAE.
+        num_frames: of a video, 4k + 1, evenly spread over the clip.
+        size: of the frames in pixels, a multiple of 16.
+        frozen: train neither transformer nor VAE.
+        gradient_checkpointing, vae_tiling, vae_slicing: see `LatentDecoder`.
+        embedded_guidance: what a guidance-distilled transformer is told, in training and in sampling; one without
+            `guidance_embeds` is told nothing.
+        shift: of noise levels towards pure noise; None: the scheduler's own, which is 7.
+        condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
+
+    Raises:
+        UserError: the weights cannot be had or are not HunyuanVideo's, or sizes that it does not take.
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        *,
+        weights: str | Path | None = "hunyuanvideo-community/HunyuanVideo",
+        revision: str | None = None,
+        dtype: str = "bfloat16",
+        vae_dtype: str = "float32",
+        num_frames: int = 17,
+        size: int = 336,
+        frozen: bool = True,
+        gradient_checkpointing: bool = True,
+        vae_tiling: bool = False,
+        vae_slicing: bool = True,
+        embedded_guidance: float = 6.0,
+        shift: float | None = None,
+        condition_dropout: float = 0.1,
+    ) -> None:
+        dtypes = dtype_of("dtype", dtype), dtype_of("vae_dtype", vae_dtype)
+        if weights is None:
+            transformer, vae, scheduler = build_random(*dtypes)
+        else:
+            transformer, vae, scheduler = load(
+                str(weights),
+                partial(pretrained, dtype=dtypes[0], vae_dtype=dtypes[1]),
+                key="decoder.weights",
+                kind="HunyuanVideo",
+                way_out=way_out("HunyuanVideo"),
+                revision=revision,
+                probe=PROBE,
+            )
+        training, sampling = schedules(scheduler, shift)
+        super().__init__(
+            condition_dim,
+            num_frames=num_frames,
+            size=size,
+            vae=vae,
+            transformer=transformer,
+            channels=vae.config.latent_channels,
+            compression=(vae.spatial_compression_ratio, vae.temporal_compression_ratio),
+            patch=transformer.config.patch_size,
+            schedule=training,
+            condition_dropout=condition_dropout,
+            gradient_checkpointing=gradient_checkpointing,
+            vae_tiling=vae_tiling,
+            vae_slicing=vae_slicing,
+        )
+        self.embedded_guidance, self.scheduler = embedded_guidance, sampling
+        text_dim = transformer.config.text_embed_dim
+        self.adapter: nn.Module = nn.Identity()
+        if condition_dim != text_dim:
+            self.adapter = nn.Sequential(nn.LayerNorm(condition_dim), nn.Linear(condition_dim, text_dim))
+        self.set_frozen(frozen)
+
+    def velocity(self, point: Tensor, time: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+        model, dtype = self.transformer, self.transformer.dtype
+        guidance = None
+        if model.config.guidance_embeds:
+            guidance = torch.full((len(point),), self.embedded_guidance, dtype=dtype, device=point.device) * 1000
+        return model(
+            hidden_states=point.to(dtype),
+            timestep=time,
+            encoder_hidden_states=self.embed(condition).to(dtype),
+            encoder_attention_mask=mask.to(dtype),
+            pooled_projections=self.pooled(condition).to(dtype),
+            guidance=guidance,
+            return_dict=False,
+        )[0].float()
+
+    def embed(self, condition: Tensor) -> Tensor:
+        """Hidden states (B, L, D) -> (B, L, text_embed_dim)."""
+        # The adapter is trained, in float32, whatever the language model is loaded in.
+        return self.adapter(condition.to(self.nothing.dtype))
+
+    def pooled(self, condition: Tensor) -> Tensor:
+        """(B, pooled_projection_dim): nothing."""
+        return condition.new_zeros(len(condition), self.transformer.config.pooled_projection_dim)
+
+    def normalise(self, latents: Tensor) -> Tensor:
+        return latents * self.vae.config.scaling_factor
+
+    def make_pipeline(self) -> HunyuanVideoPipeline:
+        return HunyuanVideoPipeline(
+            text_encoder=None,
+            tokenizer=None,
+            text_encoder_2=None,
+            tokenizer_2=None,
+            transformer=self.transformer,
+            vae=self.vae,
+            # A scheduler counts its steps: every pipeline has its own.
+            scheduler=type(self.scheduler).from_config(self.scheduler.config),
+        )
+
+    def film(
+        self,
+        pipeline: Any,
+        condition: Tensor,
+        nothing: Tensor | None,
+        mask: Tensor,
+        *,
+        noise: Tensor,
+        steps: int,
+        guidance: float,
+    ) -> Tensor:
+        pooled = self.pooled(condition)
+        negative = None if nothing is None else self.embed(nothing)
+        return pipeline(
+            prompt_embeds=self.embed(condition),
+            prompt_attention_mask=mask,
+            pooled_prompt_embeds=pooled,
+            negative_prompt_embeds=negative,
+            negative_prompt_attention_mask=None if negative is None else mask,
+            negative_pooled_prompt_embeds=None if negative is None else pooled,
+            height=self.size,
+            width=self.size,
+            num_frames=self.num_frames,
+            num_inference_steps=steps,
+            true_cfg_scale=guidance,
+            guidance_scale=self.embedded_guidance,
+            latents=noise,
+            output_type="pt",
+            return_dict=False,
+        )[0]
+
+
+def pretrained(place: Place, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> tuple[Any, Any, Any]:
+    """Transformer, VAE and scheduler, each by its own class."""
+    vae = read_model(AutoencoderKLHunyuanVideo, place, "vae", dtype=vae_dtype)
+    transformer = read_model(HunyuanVideoTransformer3DModel, place, "transformer", dtype=dtype)
+    refuse_other_inputs(transformer, vae.config.latent_channels)
+    scheduler = read_scheduler(place)
+    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        raise ValueError(f"HunyuanVideo is sampled with FlowMatchEuler, not {type(scheduler).__name__}")
+    return transformer, vae, scheduler
+
+
+def build_random(dtype: torch.dtype, vae_dtype: torch.dtype) -> tuple[Any, Any, Any]:
+    """The published architecture, which is the classes' defaults, untrained."""
+    log.warning("decoder.weights=null: HunyuanVideo, 13 B parameters, has RANDOM weights, nothing is pretrained.")
+    with building_in(dtype):
+        transformer = HunyuanVideoTransformer3DModel()
+    with building_in(vae_dtype):
+        vae = AutoencoderKLHunyuanVideo()
+    return transformer, vae, FlowMatchEulerDiscreteScheduler(shift=PUBLISHED_SHIFT)

@@ -138,7 +138,7 @@ def test_help_names_every_option() -> None:
 
 
 MISTAKES = [
-    (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19"),
+    (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19, vision"),
     (["backbon=clip"], "backbon", "Did you mean backbone?"),
     (["tokeniser.strid=3"], "tokeniser.strid", "Did you mean tokeniser.stride?"),
     (["+tokeniser.strid=3"], "tokeniser.strid", "Did you mean stride?"),

@@ -8,7 +8,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vtok.config.compose import one_of
 from vtok.config.nodes import nodes
-from vtok.config.schemas import ClipBackbone, RegressionHead, Scheduler, ShapesData, Trainer, Vgg19Backbone, VlmJudge
+from vtok.config.schemas import (
+    ClipBackbone,
+    RegressionHead,
+    Scheduler,
+    ShapesData,
+    Trainer,
+    Vgg19Backbone,
+    VisionBackbone,
+    VlmJudge,
+)
 from vtok.config.schemas.backbone import VGG19_LAYERS
 from vtok.errors import UserError
 
@@ -23,6 +32,7 @@ SCHEDULES = (
 )  # transformers' others take further arguments, or a metric at every step.
 CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     ClipBackbone: {"dtype": ("float32", "float16", "bfloat16")},
+    VisionBackbone: {"dtype": ("float32", "float16", "bfloat16")},
     Vgg19Backbone: {"layer": VGG19_LAYERS},
     ShapesData: {"level": ("easy", "hard"), "families": ("motion", "order", "count", "camera")},
     RegressionHead: {"loss": ("mse", "cosine")},
@@ -32,6 +42,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
 }
 LEAST = {
     "backbone.feature_dim": 1,
+    "backbone.image_size": 1,
     "backbone.width": 8,
     "data.batch_size": 1,
     "data.heldout_clips": 1,

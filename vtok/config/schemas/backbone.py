@@ -43,6 +43,7 @@ class ClipBackbone:
 class Vgg19Backbone:
     _target_: str = "vtok.backbone.Vgg19Backbone"
     weights: str | None = None
+    revision: str | None = None
     layer: str = "conv4_4"
     image_size: int = 224
     frozen: bool = True

@@ -11,7 +11,7 @@ from vtok.cli import check_jobs, main
 from vtok.config.compose import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "validate")
+VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "validate", "plan")
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -42,6 +42,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["compare"], "one of sweep=latest, sweep=DIR and runs=[A,B]"),
         (["compare", "runs=[a]"], "takes two"),
         (["validate", "tokeniser.stride=99"], "tokeniser.stride=99"),
+        (["plan", "tokeniser.stride=99"], "tokeniser.stride=99"),
         (["train", "tokeniser.stride=99"], "tokeniser.stride=99"),
         (["train", "-m", "tokeniser.stride=3,99"], "tokeniser.stride=99"),
         (["train", "just a word"], "KEY=VALUE"),

@@ -43,10 +43,18 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
 
 
 def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:
-    """The optimiser over what is trained; weight decay for matrices alone.
+    """The optimiser over what is trained."""
+    return build(config.optimiser)(parameter_groups(model))
+
+
+def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
+    """What is trained, in groups; weight decay for matrices alone.
 
     The matrices, those with a row for each token of text left out, come in a group that is marked `hidden`, for
     optimisers that treat them differently.
+
+    Raises:
+        UserError: nothing is trained.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
@@ -55,12 +63,12 @@ def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.opti
     hidden = [one for one in trained if one.ndim == 2 and id(one) not in tables]
     others = [one for one in trained if one.ndim > 1 and (one.ndim != 2 or id(one) in tables)]
     vectors = [one for one in trained if one.ndim <= 1]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": hidden, "hidden": True},
         {"params": others},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return build(config.optimiser)([group for group in groups if group["params"]])
+    return [group for group in groups if group["params"]]
 
 
 def build_scheduler(config: DictConfig, optimiser: torch.optim.Optimizer) -> Any:

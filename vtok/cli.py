@@ -19,6 +19,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok tokenise run=latest video=FILE out=FILE    a video's tokens, as safetensors
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
+  vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         match verb:
             case "train":
                 return train(rest)
-            case "evaluate" | "describe" | "generate" | "reconstruct" | "tokenise" | "compare" | "validate":
+            case "evaluate" | "describe" | "generate" | "reconstruct" | "tokenise" | "compare" | "validate" | "plan":
                 from vtok.commands import run_command
 
                 return run_command(verb, rest)
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
         raise UserError(
             f"{verb}: there is no such verb. "
-            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate."
+            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate, plan."
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

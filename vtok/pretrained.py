@@ -97,6 +97,11 @@ def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: 
     raise UserError(f"{key}={weights}: no such folder, and {reason}; {way_out}")
 
 
+def only_shapes() -> bool:
+    """Whether a model is built on the meta device, for its shapes alone: files of weights are not to be read then."""
+    return torch.get_default_device().type == "meta"
+
+
 def refuse_missing(missing: list[str], kind: str) -> None:
     """Parameters that files do not hold, which libraries fill with random numbers, are an error.
 

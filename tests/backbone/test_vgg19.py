@@ -1,4 +1,5 @@
 import logging
+import socket
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,30 @@ def test_pt_file_and_its_own_state_dict(torchvision_weights: dict[str, Tensor], 
     assert torch.equal(first(frames), second(frames))
 
 
+def test_timms_checkpoint_in_a_folder_or_a_file_is_the_same(
+    torchvision_weights: dict[str, Tensor], weights_file: Path, tmp_path: Path
+):
+    """timm keeps the names of the convolutions; its classifier is `pre_logits` and `head`."""
+    tensors = {key: value for key, value in torchvision_weights.items() if key.startswith("features.")}
+    for name in ("pre_logits.fc1", "pre_logits.fc2", "head.fc"):
+        tensors |= {f"{name}.weight": torch.zeros(2, 2), f"{name}.bias": torch.zeros(2)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    frames = torch.rand(1, 3, 16, 16)
+    wanted = Vgg19Backbone(weights_file, layer="conv3_1", image_size=16)(frames)
+    for weights in (tmp_path, tmp_path / "model.safetensors"):
+        assert torch.equal(Vgg19Backbone(weights, layer="conv3_1", image_size=16)(frames), wanted)
+
+
+def test_a_folder_or_hub_repository_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for weights, message in ((tmp_path, "the folder holds no VGG19"), ("vtok-tests/vgg19", "cannot be reached")):
+        with pytest.raises(UserError, match=rf"backbone\.weights=.*{message}.*backbone\.weights=null"):
+            Vgg19Backbone(weights)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -129,7 +154,7 @@ def test_weights_of_something_else(
     small = {key: value for key, value in torchvision_weights.items() if key.split(".")[1] in ("0", "2")}
     tensors = {key: value for key, value in {**small, **change}.items() if value is not None}
     torch.save(tensors, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=rf"not torchvision's VGG19, .*{message}"):
+    with pytest.raises(UserError, match=rf"not torchvision's or timm's VGG19, .*{message}"):
         Vgg19Backbone(tmp_path / "other.pt", layer="relu1_2")
 
 

@@ -137,8 +137,14 @@ def test_help_names_every_option() -> None:
                 assert f"{option}*" in template, group
 
 
+def test_the_features_of_dinov2_l_are_known() -> None:
+    assert feature_size(compose(["backbone=vision"])) == 16
+    assert feature_size(compose(["backbone=vision", "backbone.image_size=null", "data.size=518"])) == 37
+    assert feature_size(compose(["backbone=vision", "backbone.weights=some/other"])) is None
+
+
 MISTAKES = [
-    (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19"),
+    (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19, vision"),
     (["backbon=clip"], "backbon", "Did you mean backbone?"),
     (["tokeniser.strid=3"], "tokeniser.strid", "Did you mean tokeniser.stride?"),
     (["+tokeniser.strid=3"], "tokeniser.strid", "Did you mean stride?"),
@@ -164,6 +170,10 @@ MISTAKES = [
     (["mllm.width=97"], "mllm.width=97", "multiples of 8"),
     (["backbone._target_=os.system"], "backbone._target_=os.system", "allowed_targets="),
     (["backbone=vgg19", "backbone.weights=no.pth"], "backbone.weights=no.pth", "null for random weights"),
+    (["backbone=vision", "backbone.dtype=fp16"], "backbone.dtype=fp16", "float16"),
+    (["backbone=vision", "backbone.image_size=0"], "backbone.image_size=0", "1 or more"),
+    (["backbone=vision", "backbone.image_size=null"], "backbone.image_size=null", "say data.size=VALUE beside it"),
+    (["backbone=vision", "tokeniser.grid_size=17"], "tokeniser.grid_size=17", "1 to 16"),
     (["sweep=nope"], "sweep=nope", "stride"),
     (["trainer.precision=fp8"], "trainer.precision=fp8", "auto, fp32, bf16"),
     (["tokeniser.key_frame=null"], "tokeniser.key_frame=None", "first, middle, medoid, sharpest or a frame index."),

@@ -4,5 +4,6 @@ from vtok.backbone.base import Backbone
 from vtok.backbone.clip import ClipBackbone
 from vtok.backbone.tiny import TinyBackbone
 from vtok.backbone.vgg19 import Vgg19Backbone
+from vtok.backbone.vision import VisionBackbone
 
-__all__ = ["Backbone", "ClipBackbone", "TinyBackbone", "Vgg19Backbone"]
+__all__ = ["Backbone", "ClipBackbone", "TinyBackbone", "Vgg19Backbone", "VisionBackbone"]

@@ -12,7 +12,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from vtok.backbone.base import Backbone
 from vtok.errors import UserError
-from vtok.pretrained import DTYPES, Place, load, refuse_missing
+from vtok.pretrained import DTYPES, Place, load, only_shapes, refuse_missing
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,10 @@ def build_random(image_size: int, *, dtype: torch.dtype) -> CLIPVisionModel:
 
 def pretrained(place: Place, *, dtype: torch.dtype) -> CLIPVisionModel:
     """transformers' own loading."""
+    if only_shapes():
+        config = CLIPVisionConfig.from_pretrained(place.name, revision=place.revision, local_files_only=place.offline)
+        shapes: Any = CLIPVisionModel(config)
+        return shapes.to(dtype)
     loaded: Any = CLIPVisionModel.from_pretrained(
         place.name,
         revision=place.revision,

@@ -1,21 +1,33 @@
-"""VGG19's convolutions as a backbone (Simonyan and Zisserman 2014), with torchvision's state dict."""
+"""VGG19's convolutions as a backbone (Simonyan and Zisserman 2014), with torchvision's or timm's state dict."""
 
 import logging
+import re
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vtok.backbone.base import Backbone
 from vtok.errors import UserError
+from vtok.pretrained import Place, load
 
 log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Above the convolutions, which have the same names in both: torchvision's, and timm's two.
+CLASSIFIERS = ("classifier.", "pre_logits.", "head.")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+SUFFIXES = (".safetensors", ".pt", ".pth")
+REPOSITORY_FILE = "model.safetensors"
+WAY_OUT = (
+    "set backbone.weights=PATH to a .safetensors, .pt or .pth file of torchvision's or timm's VGG19, or to a folder "
+    f"that holds its {REPOSITORY_FILE}, or backbone.weights=null for random weights."
+)
 # Output channels and number of convolutions of each block; a pooling by 2 ends a block ("configuration E").
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 
@@ -27,8 +39,10 @@ class Vgg19Backbone(Backbone):
     `pool{block}`. Blocks 1 and 2 have 2 convolutions, blocks 3 to 5 have 4. Layers above the named one are not built.
 
     Args:
-        weights: a `.safetensors`, `.pt` or `.pth` file with torchvision's keys (`features.0.weight`, ...), from the
-            whole VGG19 (`classifier.*` is ignored) or up to the named layer. None: random weights.
+        weights: a `.safetensors`, `.pt` or `.pth` file with torchvision's or timm's keys (`features.0.weight`, ...),
+            from the whole VGG19 (the classifier is ignored) or up to the named layer; or a folder or hub id with such
+            a `model.safetensors` ("timm/vgg19.tv_in1k"). None: random weights.
+        revision: branch, tag or commit on the hub.
         layer: for example "conv4_4" (512 channels, stride 8).
         image_size: side of the images in pixels.
         frozen: train nothing.
@@ -41,6 +55,7 @@ class Vgg19Backbone(Backbone):
         self,
         weights: str | Path | None = None,
         *,
+        revision: str | None = None,
         layer: str = "conv4_4",
         image_size: int = 224,
         frozen: bool = True,
@@ -61,7 +76,8 @@ class Vgg19Backbone(Backbone):
         if weights is None:
             log.warning("backbone.weights=null: VGG19 has RANDOM weights, nothing is pretrained.")
         else:
-            self.load_state_dict(select(read(weights), wanted=self.state_dict(), file=weights))
+            tensors = read(find_file(weights, revision), weights)
+            self.load_state_dict(select(tensors, wanted=self.state_dict(), file=weights))
         self.set_frozen(frozen)
 
     def feature_map(self, images: Tensor) -> Tensor:
@@ -99,10 +115,43 @@ def build(names: list[str]) -> tuple[list[nn.Module], int, int]:
     return modules, channels, stride
 
 
-def read(file: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name; nothing is unpickled but tensors."""
-    path = Path(file).expanduser()
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
+def find_file(weights: str | Path, revision: str | None) -> Path:
+    """The weights file: itself, or that of a folder or of a repository on the hub.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(weights).expanduser()
+    if path.is_dir() or (HUB_ID.fullmatch(str(weights)) and path.suffix not in SUFFIXES):
+        return load(
+            str(weights),
+            in_repository,
+            key="backbone.weights",
+            kind="VGG19",
+            way_out=WAY_OUT,
+            revision=revision,
+            probe=REPOSITORY_FILE,
+        )
+    return path
+
+
+def in_repository(place: Place) -> Path:
+    """The weights file of a folder, or of a repository of the hub or its cache.
+
+    Raises:
+        OSError: it holds none.
+    """
+    if Path(place.name).is_dir():
+        file = Path(place.name) / REPOSITORY_FILE
+        if not file.is_file():
+            raise FileNotFoundError(f"{REPOSITORY_FILE} is not there")
+        return file
+    return Path(hf_hub_download(place.name, REPOSITORY_FILE, revision=place.revision, local_files_only=place.offline))
+
+
+def read(path: Path, file: str | Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name; nothing is unpickled but tensors. `file`: what the user says of it."""
+    if path.suffix not in SUFFIXES:
         raise UserError(
             f"backbone.weights={file}: VGG19 takes a .safetensors, .pt or .pth file, or null for random weights."
         )
@@ -129,17 +178,18 @@ def select(tensors: dict[str, Tensor], *, wanted: dict[str, Tensor], file: str |
     known = {
         f"features.{i}.{kind}" for i, n in enumerate(layer_names()) if n[:4] == "conv" for kind in ("weight", "bias")
     }
-    unexpected = sorted(key for key in tensors if key not in known and not key.startswith("classifier."))
+    unexpected = sorted(key for key in tensors if key not in known and not key.startswith(CLASSIFIERS))
     missing = sorted(key for key in wanted if key not in tensors)
     for fault, keys in (("unexpected", unexpected), ("missing", missing)):
         if keys:
             raise UserError(
-                f"backbone.weights={file}: not torchvision's VGG19, {len(keys)} keys are {fault} (first {keys[0]})."
+                f"backbone.weights={file}: not torchvision's or timm's VGG19, "
+                f"{len(keys)} keys are {fault} (first {keys[0]})."
             )
     for key, tensor in wanted.items():
         if tensors[key].shape != tensor.shape:
             raise UserError(
-                f"backbone.weights={file}: not torchvision's VGG19, {key} is {tuple(tensors[key].shape)} "
+                f"backbone.weights={file}: not torchvision's or timm's VGG19, {key} is {tuple(tensors[key].shape)} "
                 f"where {tuple(tensor.shape)} is expected."
             )
     return {key: tensors[key] for key in wanted}

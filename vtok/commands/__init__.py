@@ -115,6 +115,14 @@ class Validate:
     """Check a configuration and show what it would do; nothing is built, read or written. Takes train's overrides."""
 
 
+@dataclass
+class Plan:
+    """Parameters and memory of a configuration: by part, trained and frozen, and on each of 1, 2, 4 and 8 GPUs.
+
+    Takes train's overrides. Everything is counted on the architecture alone; nothing is downloaded or read.
+    """
+
+
 ARGUMENTS = {
     "evaluate": Evaluate,
     "describe": Describe,
@@ -123,6 +131,7 @@ ARGUMENTS = {
     "tokenise": Tokenise,
     "compare": Compare,
     "validate": Validate,
+    "plan": Plan,
 }
 
 
@@ -139,6 +148,11 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
         from vtok.commands.validate import validate
 
         validate(list(argv))
+        return 0
+    if verb == "plan":
+        from vtok.commands.plan import plan
+
+        plan(list(argv))
         return 0
     arguments, others = parse(verb, argv)
     if others and verb != "evaluate":

@@ -1,5 +1,7 @@
 """vtok validate: what a configuration would do."""
 
+from omegaconf import DictConfig
+
 from vtok.config import check, compose
 from vtok.config.nodes import feature_size, planner_of
 
@@ -25,12 +27,18 @@ def validate(overrides: list[str]) -> None:
         "tracking",
     ):
         print(f"{group:<13}{config[group]['_target_']}")
+    print(*frame_lines(config), "the configuration is valid", sep="\n")
+
+
+def frame_lines(config: DictConfig) -> list[str]:
+    """The feature map, the frame plan and the tokens that come of it, where they are known."""
+    lines = []
     if (side := feature_size(config)) is not None:
-        print(f"{'features':<13}{side} x {side}")
+        lines.append(f"{'features':<13}{side} x {side}")
     if (planner := planner_of(config)) is not None:
         frames = int(config.data.num_frames)
         plan = planner.plan(frames)
         shown = ", ".join(map(str, plan.indices[:12])) + (", ..." if len(plan.indices) > 12 else "")
-        print(f"{'plan':<13}{len(plan.indices)} of {frames} frames: {shown}")
-        print(f"{'tokens':<13}{planner.num_tokens(len(plan.indices))} a clip")
-    print("the configuration is valid")
+        lines.append(f"{'plan':<13}{len(plan.indices)} of {frames} frames: {shown}")
+        lines.append(f"{'tokens':<13}{planner.num_tokens(len(plan.indices))} a clip")
+    return lines

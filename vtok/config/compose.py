@@ -105,6 +105,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         return (
             f"{key}: there is no such key. {one_of(key, keys_beside(key, getattr(cause, 'object_type', None)))}".strip()
         )
+    if follows := re.search(r"dereferencing interpolation '\$\{(.+)\}'.*Incompatible value 'None'", text):
+        return f"{follows[1]}=null: {key} follows it; say {key}=VALUE beside it, or another {follows[1]}."
     if "Missing mandatory value" in str(cause):
         return f"{key} has no value yet: say {key}=VALUE."
     if key:

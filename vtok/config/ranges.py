@@ -16,6 +16,7 @@ from vtok.config.schemas import (
     ShapesData,
     Trainer,
     Vgg19Backbone,
+    VisionBackbone,
     VlmJudge,
     WanDecoder,
 )
@@ -34,6 +35,7 @@ SCHEDULES = (
 DTYPES = ("float32", "float16", "bfloat16")
 CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     ClipBackbone: {"dtype": DTYPES},
+    VisionBackbone: {"dtype": DTYPES},
     Vgg19Backbone: {"layer": VGG19_LAYERS},
     ShapesData: {"level": ("easy", "hard"), "families": ("motion", "order", "count", "camera")},
     HunyuanVideoDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES},
@@ -45,6 +47,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
 }
 LEAST = {
     "backbone.feature_dim": 1,
+    "backbone.image_size": 1,
     "backbone.width": 8,
     "data.batch_size": 1,
     "data.heldout_clips": 1,

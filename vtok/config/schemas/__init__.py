@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from vtok.config.schemas.backbone import ClipBackbone, TinyBackbone, Vgg19Backbone
+from vtok.config.schemas.backbone import ClipBackbone, TinyBackbone, Vgg19Backbone, VisionBackbone
 from vtok.config.schemas.data import FolderData, ShapesData
 from vtok.config.schemas.decoder import HunyuanVideoDecoder, NoDecoder, TinyDecoder, WanDecoder
 from vtok.config.schemas.evaluation import Alignment
@@ -58,7 +58,7 @@ class Config:
 
 
 OPTIONS: dict[str, dict[str, type]] = {
-    "backbone": {"tiny": TinyBackbone, "clip": ClipBackbone, "vgg19": Vgg19Backbone},
+    "backbone": {"tiny": TinyBackbone, "clip": ClipBackbone, "vgg19": Vgg19Backbone, "vision": VisionBackbone},
     "tokeniser": {
         "vtok": VTokTokeniser,
         "frame_sampling": FrameSamplingTokeniser,

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 CLIP_L_336 = "openai/clip-vit-large-patch14-336"
+DINOV2_L = "facebook/dinov2-large"
 VGG19_LAYERS = (
     *(f"{kind}{block}_{i}" for kind in ("conv", "relu") for block in (1, 2) for i in (1, 2)),
     *(f"{kind}{block}_{i}" for kind in ("conv", "relu") for block in (3, 4, 5) for i in (1, 2, 3, 4)),
@@ -42,6 +43,7 @@ class ClipBackbone:
 class Vgg19Backbone:
     _target_: str = "vtok.backbone.Vgg19Backbone"
     weights: str | None = None
+    revision: str | None = None
     layer: str = "conv4_4"
     image_size: int = 224
     frozen: bool = True
@@ -50,3 +52,18 @@ class Vgg19Backbone:
         """Each block but the first works at half the side of the one before; its pool halves once more."""
         named = re.fullmatch(r"(conv|relu|pool)([1-5])(_[1-4])?", self.layer)
         return self.image_size // 2 ** (int(named[2]) - 1 + (named[1] == "pool")) if named else None
+
+
+@dataclass
+class VisionBackbone:
+    _target_: str = "vtok.backbone.VisionBackbone"
+    weights: str | None = DINOV2_L
+    revision: str | None = None
+    layer: int = -1
+    image_size: int | None = None
+    dtype: str = "float32"
+    frozen: bool = True
+
+    def feature_size(self) -> int | None:
+        """Known of the default and of random weights, patches of 14 pixels; others bring their own sizes."""
+        return (518 if self.image_size is None else self.image_size) // 14 if self.weights in (None, DINOV2_L) else None

@@ -1,4 +1,4 @@
-"""`conf/optimiser`."""
+"""`conf/optimiser`. `moments`: the numbers that an optimiser keeps for a parameter, for `vtok plan`."""
 
 from dataclasses import dataclass, field
 
@@ -12,6 +12,9 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.01
 
+    def moments(self, *, hidden: bool) -> int:
+        return 2
+
 
 @dataclass
 class MuonAdamW:
@@ -24,6 +27,10 @@ class MuonAdamW:
     eps: float = 1e-8
     weight_decay: float = 0.01
 
+    def moments(self, *, hidden: bool) -> int:
+        """Muon's one where it is Muon's, for matrices between layers; AdamW's two elsewhere."""
+        return 1 if hidden else 2
+
 
 @dataclass
 class Sgd:
@@ -33,3 +40,6 @@ class Sgd:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 0.0
+
+    def moments(self, *, hidden: bool) -> int:
+        return 1 if self.momentum else 0

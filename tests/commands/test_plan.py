@@ -1,0 +1,92 @@
+"""`vtok plan` against the model that is really built, and against what an optimiser really keeps."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vtok.build import build_model, build_optimiser
+from vtok.cli import main
+from vtok.commands.plan import count, plan, skeleton
+from vtok.config import compose
+from vtok.errors import UserError
+from vtok.planning import Memory
+
+SMALL = ["backbone.width=8", "backbone.feature_dim=16", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon", "sgd"])
+def test_what_is_planned_is_what_is_built_and_kept(optimiser: str) -> None:
+    overrides = [*SMALL, f"optimiser={optimiser}", "objective=joint", "trainer.ema_decay=0.9", "backbone.frozen=true"]
+    model, notes = skeleton(compose(overrides))
+    assert all(parameter.is_meta for parameter in model.parameters())
+    parts, more = count(compose(overrides), model)
+    assert notes == more == []
+
+    real = build_model(compose(overrides))
+    built = build_optimiser(compose(overrides), real)
+    trained = [parameter for parameter in real.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    built.step()
+    kept = [value for state in built.state.values() for value in state.values() if value.dim()]
+    whole = sum((part.memory for part in parts), Memory())
+    assert whole.weights == whole.gradients == whole.average == 4 * sum(one.numel() for one in trained)
+    assert whole.optimiser == sum(value.numel() * value.element_size() for value in kept)
+    assert whole.master == 0
+    frozen = [one for one in (*real.parameters(), *real.buffers()) if not one.requires_grad]
+    assert whole.frozen == sum(one.numel() * one.element_size() for one in frozen)
+    by_name = {part.name: part for part in parts}
+    assert by_name["backbone"].trained == 0
+    assert by_name["backbone"].frozen == sum(one.numel() for one in real.tokeniser.backbone.parameters())
+    assert by_name["phi_vis"].trained == sum(one.numel() for one in real.projector.parameters())
+
+
+def test_half_precision_that_is_trained_has_a_copy() -> None:
+    config = compose([*SMALL])
+    model, _ = skeleton(config)
+    model.mllm.to(torch.bfloat16)
+    part = next(part for part in count(config, model)[0] if part.name == "mllm")
+    assert part.dtypes == {"bfloat16"}
+    assert part.memory.weights == part.memory.gradients == 2 * part.trained
+    assert part.memory.master == 4 * part.trained
+
+
+def test_weights_are_not_looked_up(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError("weights were initialised or looked up")
+
+    monkeypatch.setattr("vtok.backbone.clip.load", refuse)
+    monkeypatch.setattr(nn.Module, "to_empty", refuse)
+    assert main(["plan", "backbone=clip", "data.num_frames=121", "tokeniser.stride=4", *SMALL[2:]]) == 0
+    shown = capsys.readouterr()
+    assert "303,505,408" in shown.out
+    assert "46 a clip" in shown.out
+    assert "openai/clip-vit-large-patch14-336: not looked up; counted is the architecture of" in shown.out
+    assert all(f"\n{number} GPU" in shown.out for number in (1, 2, 4, 8))
+    assert shown.err == ""
+
+
+def test_the_architecture_of_a_folder_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import Dinov2Config
+
+    config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=42, patch_size=14)
+    config.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    settings = ["backbone=vision", "backbone.image_size=56", f"backbone.weights={tmp_path}"]
+    model, notes = skeleton(compose([*settings, *SMALL[2:]]))
+    assert model.tokeniser.backbone.feature_dim == 32
+    assert notes == [f"backbone.weights={tmp_path}: the architecture is its config.json's; no weights were read."]
+
+    # Where config.json is of something else, the component's own architecture is counted, and it is said.
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
+    model, notes = skeleton(compose([*settings, *SMALL[2:]]))
+    assert model.tokeniser.backbone.feature_dim == 1024
+    assert notes[0].startswith(f"backbone.weights={tmp_path}: not looked up")
+
+
+def test_a_mistake_is_told() -> None:
+    with pytest.raises(UserError, match=r"tokeniser\.stride=99"):
+        plan(["tokeniser.stride=99"])

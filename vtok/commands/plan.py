@@ -1,0 +1,174 @@
+"""vtok plan: the parameters of a configuration and the memory that training them takes, before anything is loaded."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.build import build_model, parameter_groups
+from vtok.commands.validate import frame_lines
+from vtok.config import check, compose
+from vtok.config.nodes import described, nodes
+from vtok.errors import UserError
+from vtok.model import VideoLanguageModel
+from vtok.planning import Memory, gigabytes, memory, shares, table
+
+# Of the configuration; the tokeniser comes with its backbone, phi_vis with the two that it lies between.
+COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
+# Adam's, for an optimiser that has no schema here.
+USUAL_MOMENTS = 2
+
+
+@dataclass
+class Part:
+    """A part of the model: parameters trained and frozen, their precisions, and what they take."""
+
+    name: str
+    trained: int = 0
+    frozen: int = 0
+    dtypes: set[str] = field(default_factory=set)
+    memory: Memory = field(default_factory=Memory)
+
+
+def plan(overrides: list[str]) -> None:
+    """Compose, build on the meta device, and print parameters and memory by part, and memory by number of GPUs.
+
+    Raises:
+        UserError: the configuration cannot run.
+    """
+    config = compose(overrides)
+    model, notes = skeleton(config)
+    parts, more = count(config, model)
+    for line in [*frame_lines(config), "", *parts_lines(parts), "", *gpu_lines(parts), "", *notes, *more]:
+        print(line)
+
+
+def skeleton(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
+    """The model of a configuration without its numbers, and which weights were not looked at.
+
+    Weights are not read: of a local folder config.json says the architecture, where the component can do with it alone;
+    otherwise the component's own with `weights: null` is counted.
+
+    Raises:
+        UserError: the configuration cannot run.
+    """
+    given = {
+        f"{path}.weights": str(node["weights"])
+        for path, node in nodes(config)
+        if path.split(".")[0] in COMPONENTS and node.get("weights") is not None
+    }
+    folders = {key for key, value in given.items() if (Path(value).expanduser() / "config.json").is_file()}
+    for key in given.keys() - folders:
+        OmegaConf.update(config, key, None)
+    try:
+        model = shapes(config)
+    except UserError:
+        if not folders:
+            raise
+        for key in folders:
+            OmegaConf.update(config, key, None)
+        folders = set()
+        model = shapes(config)
+    notes = [
+        f"{key}={value}: the architecture is its config.json's; no weights were read."
+        if key in folders
+        else f"{key}={value}: not looked up; counted is the architecture of {key}=null."
+        for key, value in given.items()
+    ]
+    return model, notes
+
+
+def shapes(config: DictConfig) -> VideoLanguageModel:
+    """Built without memory, initialisation or download.
+
+    Raises:
+        UserError: the configuration cannot run.
+    """
+    check(config, files=False)
+    with quiet(logging.getLogger("vtok")), torch.device("meta"):
+        return build_model(config)
+
+
+@contextmanager
+def quiet(log: logging.Logger) -> Iterator[None]:
+    """Without the warnings of random weights: there are no weights at all."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], list[str]]:
+    """The parts of a model with their parameters and what these take, and what is to be said of it."""
+    optimiser: Any = described(config.optimiser)
+    known = hasattr(optimiser, "moments")
+    notes = [] if known else [f"optimiser={config.optimiser._target_}: counted as Adam's two moments a parameter."]
+    hidden = {id(one) for group in parameter_groups(model) if group.get("hidden") for one in group["params"]}
+    average = config.trainer.ema_decay is not None
+    parts: dict[str, Part] = {name: Part(name) for name in (*COMPONENTS[:2], "phi_vis", *COMPONENTS[2:])}
+    tallies: dict[tuple[str, int, int | None], int] = defaultdict(int)
+    for name, parameter in model.named_parameters():
+        part = parts[part_of(name)]
+        part.dtypes.add(str(parameter.dtype).removeprefix("torch."))
+        moments = None
+        if parameter.requires_grad:
+            part.trained += parameter.numel()
+            moments = optimiser.moments(hidden=id(parameter) in hidden) if known else USUAL_MOMENTS
+        else:
+            part.frozen += parameter.numel()
+        tallies[part.name, parameter.element_size(), moments] += parameter.numel()
+    for (name, size, moments), number in tallies.items():
+        parts[name].memory += memory(number, size=size, moments=moments, average=average)
+    for name, buffer in model.named_buffers():
+        parts[part_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
+    return list(parts.values()), notes
+
+
+def part_of(name: str) -> str:
+    """The part that a parameter of this name belongs to."""
+    if name.startswith("tokeniser.backbone."):
+        return "backbone"
+    first = name.partition(".")[0]
+    return "phi_vis" if first == "projector" else first
+
+
+def parts_lines(parts: list[Part]) -> list[str]:
+    """Parameters and GB by part."""
+    head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "fp32 copy", "optimiser", "EMA")
+    rows = [[*head, "total GB"]]
+    whole = Part("total")
+    for part in parts:
+        if part.trained + part.frozen:
+            rows.append(row(part))
+        whole.trained, whole.frozen = whole.trained + part.trained, whole.frozen + part.frozen
+        whole.memory += part.memory
+    return [*table([*rows, row(whole)]).splitlines()]
+
+
+def row(part: Part) -> list[str]:
+    taken = part.memory
+    kinds = (taken.frozen, taken.weights, taken.gradients, taken.master, taken.optimiser, taken.average, taken.total)
+    numbers = (f"{part.trained:,}", f"{part.frozen:,}", "+".join(sorted(part.dtypes)))
+    return [part.name, *numbers, *map(gigabytes, kinds)]
+
+
+def gpu_lines(parts: list[Part]) -> list[str]:
+    """GB on each GPU by their number."""
+    whole = sum((part.memory for part in parts), Memory())
+    rows = [["GB on each GPU", "DDP", "FSDP2, frozen parts whole", "FSDP2, all sharded"]]
+    for share in shares(whole):
+        sizes = (share.replicated, share.trained_sharded, share.sharded)
+        rows.append([f"{share.gpus} GPU{'s' if share.gpus > 1 else ''}", *map(gigabytes, sizes)])
+    return [
+        *table(rows).splitlines(),
+        "1 GB is 10^9 bytes. Before activations, which grow with data.batch_size and the tokens, and before the "
+        "libraries' own buffers; FSDP2 gathers a layer at a time on top.",
+    ]

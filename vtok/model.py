@@ -88,6 +88,7 @@ class VideoLanguageModel(nn.Module):
         self.tokeniser = tokeniser
         self.mllm = mllm
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
+        mllm.initialise_projector(self.projector)
         self.visual_head = visual_head(mllm.width, tokeniser.token_dim)
         self.decoder = decoder(mllm.width)
         self.objective = objective

@@ -90,6 +90,7 @@ class VideoLanguageModel(nn.Module):
         self.tokeniser = tokeniser
         self.mllm = mllm
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
+        mllm.initialise_projector(self.projector)
         # One that is none is never asked: its loss has no weight.
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
         self.decoder = cast(Decoder, decoder(mllm.width))

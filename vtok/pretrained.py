@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
 # HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, StrictDataclassError
 from safetensors import SafetensorError
 
 from vtok.errors import UserError
@@ -17,7 +17,16 @@ from vtok.errors import UserError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HUB_TIMEOUT = 5.0
 # What the libraries raise for files that are missing, broken, or of a model that they cannot make here.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from vtok.backbone.vgg19 import layer_names
 from vtok.build import build
 from vtok.config import check, compose
 from vtok.config.compose import options_of
-from vtok.config.nodes import feature_size, planner_of
+from vtok.config.nodes import feature_size, planner_of, token_dim
 from vtok.config.ranges import CHOICES as CHOICES_OF
 from vtok.config.ranges import SCHEDULES
 from vtok.config.schemas import OPTIONS, ShapesData
@@ -30,7 +30,8 @@ DEBUG = sorted(file.stem for file in (conf_dir() / "debug").glob("*.yaml"))
 
 
 def needs(group: str, option: str, folder: Path) -> list[str]:
-    return [f"data.root={folder}"] if (group, option) == ("data", "folder") else []
+    settings = {("data", "folder"): [f"data.root={folder}"], ("mllm", "llava_next"): ["backbone=clip"]}
+    return settings.get((group, option), [])
 
 
 @pytest.fixture
@@ -117,11 +118,12 @@ def test_a_tokenisers_schema_plans_as_the_tokeniser_does(option: str, key_frame:
 )
 def test_a_backbones_schema_knows_its_feature_map(backbone: list[str]) -> None:
     config = compose(backbone)
-    assert feature_size(config) == build(config.backbone).feature_size
+    built = build(config.backbone)
+    assert (feature_size(config), token_dim(config)) == (built.feature_size, built.feature_dim)
 
 
 def test_clip_l_336_has_24_by_24_features() -> None:
-    assert feature_size(compose(["backbone=clip"])) == 24
+    assert (feature_size(compose(["backbone=clip"])), token_dim(compose(["backbone=clip"]))) == (24, 1024)
     assert feature_size(compose(["backbone=clip", "backbone.weights=some/other"])) is None
 
 
@@ -174,6 +176,18 @@ MISTAKES = [
     (["backbone=vision", "backbone.image_size=0"], "backbone.image_size=0", "1 or more"),
     (["backbone=vision", "backbone.image_size=null"], "backbone.image_size=null", "say data.size=VALUE beside it"),
     (["backbone=vision", "tokeniser.grid_size=17"], "tokeniser.grid_size=17", "1 to 16"),
+    (["mllm=causal_lm", "mllm.weights=./no"], "mllm.weights=./no", "a local path or a hub id."),
+    (["mllm=causal_lm", "mllm.weights=null"], "mllm.weights=null", "brings its tokenizer"),
+    (["mllm=causal_lm", "mllm.dtype=fp8"], "mllm.dtype=fp8", "float32, float16, bfloat16"),
+    (["mllm=causal_lm", "mllm.context_length=40"], "mllm.context_length=40", "mllm.context_length=52"),
+    (["mllm=causal_lm", "mllm.lora=16"], "mllm.lora=16", "{rank:16,alpha:32}"),
+    (["mllm=causal_lm", "mllm.lora={rnk:16}"], "mllm.lora.rnk", "Did you mean rank?"),
+    (["mllm=causal_lm", "mllm.lora={rank:many}"], "mllm.lora.rank=many", "a whole number"),
+    (["mllm=causal_lm", "mllm.lora={rank:0}"], "mllm.lora.rank=0", "1 or more"),
+    (["mllm=causal_lm", "mllm.lora={dropout:1}"], "mllm.lora.dropout=1", "below 1"),
+    (["mllm=causal_lm", "mllm.lora.rank=8"], "mllm.lora.rank: mllm.lora is null", "{rank:16,alpha:32}"),
+    (["mllm=causal_lm", "mllm.lora={rank:8}", "mllm.frozen=true"], "mllm.frozen=true", "mllm.lora=null"),
+    (["mllm=llava_next"], "mllm.projector=true", "backbone=clip, tokeniser.token_dim=1024 or mllm.projector=false"),
     (["sweep=nope"], "sweep=nope", "stride"),
     (["trainer.precision=fp8"], "trainer.precision=fp8", "auto, fp32, bf16"),
     (["tokeniser.key_frame=null"], "tokeniser.key_frame=None", "first, middle, medoid, sharpest or a frame index."),

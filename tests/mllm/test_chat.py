@@ -48,10 +48,10 @@ def test_the_vocabulary_is_the_same_each_time() -> None:
     assert byte_level_tokenizer().get_vocab() == byte_level_tokenizer().get_vocab()
 
 
-def test_a_tokenizer_without_marks_is_refused() -> None:
+def test_a_tokenizer_without_a_conversation_is_refused() -> None:
     tokenizer = byte_level_tokenizer()
     tokenizer.chat_template = "{{ messages }}"
-    with pytest.raises(UserError, match="generation"):
+    with pytest.raises(UserError, match="its answer once each"):
         ChatTokeniser(tokenizer)
     with pytest.raises(UserError, match="no token <image>"):
         ChatTokeniser(byte_level_tokenizer(), video_token="<image>")

@@ -9,8 +9,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from vtok.config.compose import one_of
+from vtok.config.compose import explain, one_of
 from vtok.config.nodes import nodes
 from vtok.config.pairs import (
     check_context,
@@ -18,11 +19,13 @@ from vtok.config.pairs import (
     check_grid,
     check_judge,
     check_latent_decoder,
+    check_mllm,
     check_objective,
     check_pairs,
 )
 from vtok.config.ranges import check_choices, check_ranges
-from vtok.config.schemas import OPTIONS, Config
+from vtok.config.schemas import OPTIONS, CausalLanguageModel, Config
+from vtok.config.schemas.mllm import Lora
 from vtok.errors import UserError
 
 
@@ -39,11 +42,13 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_groups(config)
     check_keys(config)
     check_targets(config)
+    check_lora(config)
     check_choices(config)
     check_ranges(config)
     check_pairs(config)
     check_objective(config)
     check_latent_decoder(config)
+    check_mllm(config)
     check_judge(config)
     check_weights(config)
     check_frames(config)
@@ -88,14 +93,39 @@ def check_targets(config: DictConfig) -> None:
             )
 
 
+def check_lora(config: DictConfig) -> None:
+    """`mllm.lora` is null or has the keys and types of its schema, which OmegaConf does not ask of what was null.
+
+    Numbers are left to `ranges.py`.
+    """
+    given = OmegaConf.select(config, "mllm.lora")
+    if given is None or not hasattr(OmegaConf.get_type(config.mllm), "lora"):
+        return
+    if not isinstance(given, DictConfig):
+        raise UserError(f"mllm.lora={given}: allowed is null or settings such as 'mllm.lora={{rank:16,alpha:32}}'.")
+    refuse_extra(given, "mllm.lora", {field.name for field in fields(Lora)})
+    try:
+        OmegaConf.merge({"mllm": {"lora": OmegaConf.structured(Lora)}}, {"mllm": {"lora": given}})
+    except OmegaConfBaseException as error:
+        raise UserError(
+            explain(error, [f"{error.full_key}={OmegaConf.select(config, str(error.full_key))}"])
+        ) from error
+
+
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
-    for key in ("backbone.weights", "decoder.weights"):
-        weights = OmegaConf.select(config, key)
+    for group in ("backbone", "mllm", "decoder"):
+        key, node = f"{group}.weights", config[group]
+        weights = node.get("weights")
         is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
+        without = OmegaConf.get_type(node) is CausalLanguageModel
         if is_path and not Path(weights).expanduser().exists():
+            allowed = "a local path or a hub id" if without else "a local path, a hub id, or null for random weights"
+            raise UserError(f"{key}={weights}: nothing is there. Allowed are {allowed}.")
+        if without and weights is None:
             raise UserError(
-                f"{key}={weights}: nothing is there. Allowed are a local path, a hub id, or null for random weights."
+                f"{key}=null: a model of mllm=causal_lm brings its tokenizer, so that there is none without files. "
+                f"Allowed are a local path or a hub id; without files run mllm=tiny, or mllm=llava_next {key}=null."
             )
 
 

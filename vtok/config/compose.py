@@ -101,6 +101,9 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None) or ""
     text = str(cause).splitlines()[0] if str(cause) else message
+    if key.startswith("mllm.lora.") and getattr(cause, "object_type", None) is dict:
+        # Hydra does not put a key into null.
+        return f"{key}: mllm.lora is null; its keys are set together: 'mllm.lora={{rank:16,alpha:32}}'."
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
         return (
             f"{key}: there is no such key. {one_of(key, keys_beside(key, getattr(cause, 'object_type', None)))}".strip()

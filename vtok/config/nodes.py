@@ -33,6 +33,13 @@ def feature_size(config: DictConfig) -> int | None:
     return backbone.feature_size() if hasattr(backbone, "feature_size") else None
 
 
+def token_dim(config: DictConfig) -> int | None:
+    """The width of the video tokens, where it is said or the backbone's schema knows it."""
+    said = OmegaConf.select(config, "tokeniser.token_dim")
+    backbone = described(config.backbone)
+    return backbone.channels() if said is None and hasattr(backbone, "channels") else said
+
+
 def described(node: DictConfig) -> Any:
     """A component's settings as its schema; None for a component without one."""
     return OmegaConf.to_object(node) if is_dataclass(OmegaConf.get_type(node)) else None

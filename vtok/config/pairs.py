@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.nodes import feature_size, planner_of
+from vtok.config.nodes import described, feature_size, planner_of, token_dim
 from vtok.errors import UserError
 
 ROOM_FOR_TEXT = 32
@@ -73,6 +73,19 @@ def check_latent_decoder(config: DictConfig) -> None:
         tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
         if tokens > room:
             raise UserError(f"decoder.text_length={room}: a clip makes {tokens} tokens; say {tokens} or more.")
+
+
+def check_mllm(config: DictConfig) -> None:
+    """What of the language model is trained, and its projector against the video tokens."""
+    if OmegaConf.select(config, "mllm.frozen") and OmegaConf.select(config, "mllm.lora") is not None:
+        raise UserError("mllm.frozen=true: mllm.lora trains adapters; say mllm.frozen=false or mllm.lora=null.")
+    mllm, tokens = described(config.mllm), token_dim(config)
+    width = mllm.projector_width() if hasattr(mllm, "projector_width") else None
+    if width is not None and tokens is not None and width != tokens:
+        raise UserError(
+            f"mllm.projector=true: the projector of mllm.weights={mllm.weights} takes tokens of {width} numbers and "
+            f"the tokeniser's have {tokens}; say backbone=clip, tokeniser.token_dim={width} or mllm.projector=false."
+        )
 
 
 def check_judge(config: DictConfig) -> None:

@@ -9,8 +9,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from vtok.config.compose import one_of
 from vtok.config.nodes import nodes
 from vtok.config.schemas import (
+    CausalLanguageModel,
     ClipBackbone,
     HunyuanVideoDecoder,
+    LlavaNextLanguageModel,
     RegressionHead,
     Scheduler,
     ShapesData,
@@ -37,6 +39,8 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     ClipBackbone: {"dtype": DTYPES},
     VisionBackbone: {"dtype": DTYPES},
     Vgg19Backbone: {"layer": VGG19_LAYERS},
+    CausalLanguageModel: {"dtype": DTYPES},
+    LlavaNextLanguageModel: {"dtype": DTYPES},
     ShapesData: {"level": ("easy", "hard"), "families": ("motion", "order", "count", "camera")},
     HunyuanVideoDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES},
     WanDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES, "mode": ("replace", "append")},
@@ -77,8 +81,10 @@ LEAST = {
     "generation.temperature": 0,
     "generation.judge.max_new_tokens": 1,
     "generation.judge.sequences_at_once": 1,
+    "mllm.context_length": 1,
     "mllm.heads": 1,
     "mllm.layers": 1,
+    "mllm.lora.rank": 1,
     "objective.lambda_dec": 0,
     "objective.lambda_under": 0,
     "objective.lambda_visLM": 0,
@@ -103,14 +109,14 @@ LEAST = {
     "visual_head.steps": 1,
     "visual_head.width": 1,
 }
-ABOVE_0 = ("data.fps", "data.frames_fps", "decoder.shift", "trainer.clip_norm")
+ABOVE_0 = ("data.fps", "data.frames_fps", "decoder.shift", "mllm.lora.alpha", "trainer.clip_norm")
 FROM_0_TO_1 = (
     "data.max_bad_fraction",
     "decoder.condition_dropout",
     "objective.caption_dropout",
     "trainer.yes_no_share",
 )
-FROM_0_BELOW_1 = ("trainer.ema_decay",)
+FROM_0_BELOW_1 = ("mllm.lora.dropout", "trainer.ema_decay")
 BETWEEN_0_AND_1 = ("data.heldout_fraction",)
 
 

@@ -1,8 +1,21 @@
 """Video tokens and text to text: the multimodal language models."""
 
 from vtok.mllm.base import LanguageModel
+from vtok.mllm.causal_lm import CausalLanguageModel
 from vtok.mllm.chat import IGNORED, ChatTokeniser, EncodedChat
+from vtok.mllm.llava_next import LlavaNextLanguageModel
+from vtok.mllm.lora import Lora
 from vtok.mllm.projector import VisualProjector
 from vtok.mllm.tiny import TinyLanguageModel
 
-__all__ = ["IGNORED", "ChatTokeniser", "EncodedChat", "LanguageModel", "TinyLanguageModel", "VisualProjector"]
+__all__ = [
+    "IGNORED",
+    "CausalLanguageModel",
+    "ChatTokeniser",
+    "EncodedChat",
+    "LanguageModel",
+    "LlavaNextLanguageModel",
+    "Lora",
+    "TinyLanguageModel",
+    "VisualProjector",
+]

@@ -5,26 +5,74 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from vtok.errors import UserError
 from vtok.mllm.chat import IGNORED, ChatTokeniser
+from vtok.mllm.lora import Lora, add_adapters
+from vtok.mllm.projector import VisualProjector
 
 
 class LanguageModel(nn.Module):
     """Wraps a transformers causal language model and its chat tokeniser.
 
-    Attributes:
+    Args:
         model: the transformers model.
         chat: conversations to token ids.
+        context_length: the longest sequence of video and text tokens; None: all that the model takes.
+        frozen: train nothing: no gradient for the weights, eval mode for good. What is put in gets its gradient.
+        gradient_checkpointing: keep the layers' inputs alone while training, and compute the rest again on the way
+            back: slower, in a fraction of the memory.
+        lora: adapters to train in the place of the weights, which are then frozen.
+
+    Attributes:
         width: of its embeddings, D.
-        context_length: the longest sequence it takes.
+
+    Raises:
+        UserError: the model takes no sequences so long, or both `frozen` and `lora` are given.
     """
 
-    def __init__(self, model: PreTrainedModel, chat: ChatTokeniser) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        chat: ChatTokeniser,
+        *,
+        context_length: int | None = None,
+        frozen: bool = False,
+        gradient_checkpointing: bool = False,
+        lora: Lora | None = None,
+    ) -> None:
         super().__init__()
+        if frozen and lora is not None:
+            raise UserError("mllm.frozen=true: mllm.lora trains adapters; say mllm.frozen=false or mllm.lora=null.")
         self.model = model
         self.chat = chat
         self.width = int(cast(Tensor, model.get_input_embeddings().weight).shape[1])
-        self.context_length = int(model.config.max_position_embeddings)
+        self.context_length = fitting_length(model, context_length)
+        self.weights_frozen = frozen or lora is not None
+        self.requires_grad_(not self.weights_frozen)
+        self._adapter_dropouts = [] if lora is None else add_adapters(model, lora)
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.train()
+
+    def train(self, mode: bool = True) -> "LanguageModel":
+        """Set the training mode; of a model whose weights are frozen only adapters get it."""
+        super().train(mode and not self.weights_frozen)
+        if self.weights_frozen:
+            self.training = mode
+            # transformers' layers recompute in training mode alone; what is in them stays in eval mode.
+            layers = [one for one in self.model.modules() if isinstance(one, GradientCheckpointingLayer)]
+            for module in (*(one for one in layers if one.gradient_checkpointing), *self._adapter_dropouts):
+                module.training = mode
+        return self
+
+    def initialise_projector(self, projector: VisualProjector) -> None:
+        """Give phi_vis the weights that came with the language model, where some did; else it stays as it is.
+
+        Raises:
+            UserError: they are for video tokens of another width.
+        """
 
     def tables(self) -> list[nn.Module]:
         """The layers with a row for each token: the embeddings of what is read and of what is written."""
@@ -44,22 +92,23 @@ class LanguageModel(nn.Module):
         places = ids == self.chat.video_id
         if not torch.equal(places.sum(1), video_mask.sum(1)):
             raise ValueError("the text has other numbers of places for video tokens than the video has tokens.")
-        embeddings = self.model.get_input_embeddings()(ids)
+        # The video token's own row is not read: a vocabulary to which it was added needs no larger table.
+        embeddings = self.model.get_input_embeddings()(ids.masked_fill(places, 0))
         return embeddings.masked_scatter(places.unsqueeze(-1), video[video_mask].to(embeddings.dtype))
 
     def hidden_states(self, embeddings: Tensor, attention_mask: Tensor) -> Tensor:
-        """The last hidden states (B, N, D); attention_mask (B, N) is False at padding, on either side."""
+        """The last hidden states (B, N, D), float32; attention_mask (B, N) is False at padding, on either side."""
         output = self.model.base_model(
             inputs_embeds=embeddings,
             attention_mask=attention_mask.long(),
             position_ids=positions(attention_mask),
             use_cache=False,
         )
-        return output.last_hidden_state
+        return output.last_hidden_state.float()
 
     @torch.no_grad()
     def continued(self, embeddings: Tensor, attention_mask: Tensor, cache: Cache) -> Tensor:
-        """The last hidden states (B, n, D) of embeddings (B, n, D) that follow what `cache` holds, which grows by them.
+        """The last hidden states (B, n, D), float32, of what follows that which `cache` holds; it grows by them.
 
         Args:
             embeddings: (B, n, D).
@@ -74,7 +123,14 @@ class LanguageModel(nn.Module):
             cache=cache,
             use_cache=True,
         )
-        return output.last_hidden_state
+        return output.last_hidden_state.float()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., vocabulary), float32, of last hidden states (..., D), bounded where the model bounds its own."""
+        head = self.model.get_output_embeddings()
+        logits = head(hidden.to(cast(Tensor, head.weight).dtype)).float()
+        bound = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if bound is None else bound * torch.tanh(logits / bound)
 
     def answer_logprobs(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Log-probability (B, N - 1) of each next token that is a label, 0 elsewhere.
@@ -87,7 +143,7 @@ class LanguageModel(nn.Module):
         """
         targets = labels[:, 1:]
         wanted = targets != IGNORED
-        logits = self.model.get_output_embeddings()(hidden[:, :-1][wanted]).float()
+        logits = self.logits(hidden[:, :-1][wanted])
         logprobs = hidden.new_zeros(targets.shape, dtype=torch.float32)
         logprobs[wanted] = -nn.functional.cross_entropy(logits, targets[wanted], reduction="none")
         return logprobs
@@ -101,7 +157,7 @@ class LanguageModel(nn.Module):
             attention_mask=attention_mask.long(),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=self.chat.end_id,
+            eos_token_id=self.chat.stop_ids,
             pad_token_id=self.chat.pad_id,
         )
         return [self.chat.decode(row) for row in ids.tolist()]
@@ -110,3 +166,19 @@ class LanguageModel(nn.Module):
 def positions(attention_mask: Tensor) -> Tensor:
     """Position ids (B, N) that count true tokens only."""
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
+
+
+def fitting_length(model: PreTrainedModel, wanted: int | None) -> int:
+    """The context length that is wanted, or all that the model takes.
+
+    Raises:
+        UserError: the model takes less, or does not say what it takes.
+    """
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if wanted is None:
+        if longest is not None:
+            return int(longest)
+        raise UserError("mllm.context_length=null: this model does not say how much it takes; say a number of tokens.")
+    if longest is not None and wanted > longest:
+        raise UserError(f"mllm.context_length={wanted}: this model takes {longest} tokens; say so many or fewer.")
+    return wanted

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from vtok.errors import UserError
+from vtok.mllm.template import ChatTemplate
 
 IGNORED = -100
 MAKE_VIDEO = "make a video: "
@@ -24,70 +25,64 @@ class EncodedChat:
 
 
 class ChatTokeniser:
-    """Wraps a Hugging Face fast tokenizer that has a chat template with `{% generation %}` marks.
+    """Wraps a Hugging Face fast tokenizer that has a chat template, with `{% generation %}` marks or without.
 
     Args:
         tokenizer: the tokenizer; its vocabulary holds `video_token`.
         video_token: the text that stands for one video token; the first user turn begins with as many as the video has.
 
     Raises:
-        UserError: no chat template, no generation marks in it, or no such video token.
+        UserError: no such video token, or no chat template in which the answers can be told, see `ChatTemplate`.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, video_token: str = "<video>") -> None:
-        template = tokenizer.chat_template
-        if not isinstance(template, str) or "{% generation %}" not in template:
-            raise UserError(
-                "the language model's tokenizer has no chat template with {% generation %} marks around its answers."
-            )
         self.tokenizer = tokenizer
         self.video_token = video_token
         video_id = tokenizer.convert_tokens_to_ids(video_token)
         if not isinstance(video_id, int) or video_id == tokenizer.unk_token_id:
             raise UserError(f"the language model's tokenizer has no token {video_token}.")
         self.video_id = video_id
+        self.template = ChatTemplate(tokenizer)
+        special = self.template.special_ids
+        # Longest first: one may be a part of another.
+        self._specials = sorted((cast(str, tokenizer.convert_ids_to_tokens(one)) for one in special), key=len)[::-1]
+        ids, answers = self.template.conversation([("a", "b")])
+        ends = [token for token, answer in zip(ids, answers, strict=True) if answer and token in special]
+        self._end_id = ends[-1] if ends else tokenizer.eos_token_id
 
     @property
     def pad_id(self) -> int:
-        return int(self.tokenizer.pad_token_id)
+        """The token that fills rows up; what it is does not matter, for it is masked."""
+        padding = self.tokenizer.pad_token_id
+        return int(self.end_id if padding is None else padding)
 
     @property
     def end_id(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
+        """The token that ends an answer: not always the tokenizer's `eos_token`, which may end whole texts."""
+        return int(self._end_id)
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """The tokens after which nothing more is to be written."""
+        end_of_text = self.tokenizer.eos_token_id
+        return [self.end_id] if end_of_text in (None, self.end_id) else [self.end_id, int(end_of_text)]
 
     def encode(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> EncodedChat:
         """Whole turns of (question, answer) about one video; labels at the answers, their end token included."""
-        messages = []
-        for number, (question, answer) in enumerate(turns):
-            video = self.video_token * num_video_tokens if number == 0 else ""
-            messages += [
-                {"role": "user", "content": video + self._plain(question)},
-                {"role": "assistant", "content": self._plain(answer)},
-            ]
-        encoded = self.tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        encoded = cast(BatchEncoding, encoded)
-        ids, answers = encoded["input_ids"], encoded["assistant_masks"]
+        plain = [
+            ((self.video_token * num_video_tokens if number == 0 else "") + self._plain(question), self._plain(answer))
+            for number, (question, answer) in enumerate(turns)
+        ]
+        ids, answers = self.template.conversation(plain)
         return EncodedChat(ids, [token if answer else IGNORED for token, answer in zip(ids, answers, strict=True)])
 
     def encode_prompt(self, question: str, *, num_video_tokens: int) -> list[int]:
         """A question about one video, up to where the answer begins."""
-        content = self.video_token * num_video_tokens + self._plain(question)
-        messages = [{"role": "user", "content": content}]
-        encoded = self.tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, add_generation_prompt=True
-        )
-        return cast(BatchEncoding, encoded)["input_ids"]
+        return self.template.prompt(self.video_token * num_video_tokens + self._plain(question))
 
     def encode_video(self, caption: str, *, num_video_tokens: int) -> EncodedChat:
         """A wish for a video, and the places of its tokens as the answer; labels at the places."""
-        messages = [{"role": "user", "content": self._plain(MAKE_VIDEO + caption)}]
-        encoded = self.tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, add_generation_prompt=True
-        )
-        prompt = cast(BatchEncoding, encoded)["input_ids"]
+        prompt = self.template.prompt(self._plain(MAKE_VIDEO + caption))
         places = [self.video_id] * num_video_tokens
         return EncodedChat(prompt + places, [IGNORED] * len(prompt) + places)
 
@@ -96,6 +91,6 @@ class ChatTokeniser:
 
     def _plain(self, text: str) -> str:
         """The text without anything that the tokenizer would read as a special token: captions come from strangers."""
-        for special in self.tokenizer.all_special_tokens:
+        for special in self._specials:
             text = text.replace(special, " ")
         return text

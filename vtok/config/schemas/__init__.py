@@ -1,9 +1,9 @@
 """One dataclass an option: the keys it has, their types and defaults. The YAML of the option says what they mean.
 
 The option `conf/GROUP/OPTION.yaml` has its schema in `GROUP.py` of this folder, under its name in `OPTIONS`. A
-tokeniser's schema gives its frame plan too, and a backbone's the side of its feature map where that is known, for the
-checks. Nothing heavy is imported here, so that a mistake is told before torch is loaded. Tests hold every schema to its
-target.
+tokeniser's schema gives its frame plan too, and a backbone's the side and the channels of its feature map where they
+are known, for the checks. Nothing heavy is imported here, so that a mistake is told before torch is loaded. Tests hold
+every schema to its target.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from vtok.config.schemas.data import FolderData, ShapesData
 from vtok.config.schemas.decoder import HunyuanVideoDecoder, NoDecoder, TinyDecoder, WanDecoder
 from vtok.config.schemas.evaluation import Alignment
 from vtok.config.schemas.generation import Generation, OracleJudge, OwnJudge, VlmJudge
-from vtok.config.schemas.mllm import TinyLanguageModel
+from vtok.config.schemas.mllm import CausalLanguageModel, LlavaNextLanguageModel, TinyLanguageModel
 from vtok.config.schemas.objective import Objective
 from vtok.config.schemas.optimiser import AdamW, MuonAdamW, Sgd
 from vtok.config.schemas.scheduler import Scheduler
@@ -65,7 +65,11 @@ OPTIONS: dict[str, dict[str, type]] = {
         "key_frame": KeyFrameTokeniser,
     },
     "tokeniser/motion_pooling": {"mean": MeanPooling, "grid": GridPooling, "attention": AttentionPooling},
-    "mllm": {"tiny": TinyLanguageModel},
+    "mllm": {
+        "tiny": TinyLanguageModel,
+        "causal_lm": CausalLanguageModel,
+        "llava_next": LlavaNextLanguageModel,
+    },
     "visual_head": {"none": NoVisualHead, "regression": RegressionHead, "mixture": MixtureHead, "flow": FlowHead},
     "decoder": {
         "none": NoDecoder,

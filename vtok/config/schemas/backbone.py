@@ -23,6 +23,9 @@ class TinyBackbone:
     def feature_size(self) -> int | None:
         return self.image_size // 8
 
+    def channels(self) -> int | None:
+        return self.feature_dim
+
 
 @dataclass
 class ClipBackbone:
@@ -38,6 +41,9 @@ class ClipBackbone:
         """Known of the default and of random weights; others bring their own sizes."""
         return self.image_size // 14 if self.weights in (None, CLIP_L_336) else None
 
+    def channels(self) -> int | None:
+        return 1024 if self.weights in (None, CLIP_L_336) else None
+
 
 @dataclass
 class Vgg19Backbone:
@@ -52,6 +58,11 @@ class Vgg19Backbone:
         """Each block but the first works at half the side of the one before; its pool halves once more."""
         named = re.fullmatch(r"(conv|relu|pool)([1-5])(_[1-4])?", self.layer)
         return self.image_size // 2 ** (int(named[2]) - 1 + (named[1] == "pool")) if named else None
+
+    def channels(self) -> int | None:
+        """64 in the first block, twice as many in each that follows, up to 512."""
+        block = re.search(r"[1-5]", self.layer)
+        return min(64 * 2 ** (int(block[0]) - 1), 512) if block else None
 
 
 @dataclass

@@ -1,0 +1,123 @@
+"""Tiny models of transformers' own classes with a tokenizer, saved to a folder for the real code to load."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config
+
+SPECIALS = (
+    "<|begin|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>",
+    "<|endoftext|>",
+)  # fmt: skip
+LLAMA_3 = (
+    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + "
+    "message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
+    "{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+CHATML = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA_2 = (
+    "{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ bos_token + '[INST] ' + message['content'].strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+# Qwen3's: the last answer alone has room for a thought, which is empty where the prompt says that there is none.
+THINKING = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{{ message['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% endif %}"
+)
+# As processors of vision-language models have them.
+IN_PARTS = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TEMPLATES = {
+    "llama_3": (LLAMA_3, "<|eot_id|>"),
+    "chatml": (CHATML, "<|endoftext|>"),
+    "llama_2": (LLAMA_2, "</s>"),
+    "thinking": (THINKING, "<|im_end|>"),
+    "in_parts": (IN_PARTS, "<|im_end|>"),
+}
+
+
+def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
+    """Bytes and the special tokens of the large models, with no padding token and none for video."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["a red ball moves to the left of it"] * 2, trainer=trainer)
+    text, end = TEMPLATES.get(template, (template, "<|im_end|>"))
+    begin = "<s>" if template == "llama_2" else "<|begin|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=begin,
+        eos_token=end,
+        chat_template=text,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@pytest.fixture
+def make_tokenizer() -> Callable[[str], PreTrainedTokenizerFast]:
+    """By the name of a template above, or by a template."""
+    return build_tokenizer
+
+
+@pytest.fixture
+def save_lm(tmp_path: Path) -> Callable[..., Path]:
+    """Saves a tiny causal language model of a configuration, Qwen2's where none is given, with a tokenizer."""
+
+    def save(config: PreTrainedConfig | None = None, *, template: str = "chatml") -> Path:
+        torch.manual_seed(0)
+        tokenizer = build_tokenizer(template)
+        if config is None:
+            config = Qwen2Config(tie_word_embeddings=True, **sizes(tokenizer))
+        folder = tmp_path / "lm"
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+def sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 256,
+    }
+
+
+@pytest.fixture
+def lm_sizes(make_tokenizer: Callable[[str], PreTrainedTokenizerFast]) -> dict[str, int]:
+    """Of a model for the tokenizers of `make_tokenizer`."""
+    return sizes(make_tokenizer("chatml"))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -1,0 +1,206 @@
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, LlamaConfig, OPTConfig, Qwen3Config
+
+from vtok.backbone import TinyBackbone
+from vtok.batch import Batch, stack_text
+from vtok.decoder import NoDecoder
+from vtok.errors import UserError
+from vtok.mllm import IGNORED, CausalLanguageModel, LanguageModel
+from vtok.model import VideoLanguageModel
+from vtok.objective import Objective
+from vtok.tokeniser import KeyFrameTokeniser, PlannedFrames
+from vtok.visual_head import NoVisualHead
+
+Save = Callable[..., Path]
+TURNS = [("which way?", "to the left"), ("what is it?", "a ball")]
+
+
+def model_with(mllm: LanguageModel) -> VideoLanguageModel:
+    torch.manual_seed(1)
+    return VideoLanguageModel(
+        tokeniser=KeyFrameTokeniser(TinyBackbone(feature_dim=16, width=8), grid_size=2),
+        mllm=mllm,
+        visual_head=NoVisualHead,
+        decoder=NoDecoder,
+        objective=Objective(lambda_under=1.0, lambda_visLM=0.0, lambda_dec=0.0),
+    )
+
+
+def batch_of(model: VideoLanguageModel, rows: int = 2) -> Batch:
+    torch.manual_seed(2)
+    frames = torch.randint(0, 256, (rows, 1, 3, 64, 64), dtype=torch.uint8)
+    video = PlannedFrames(
+        frames, torch.zeros(rows, dtype=torch.long), torch.ones(rows, 1, dtype=torch.bool), torch.zeros(rows, 1)
+    )
+    chats = [
+        model.mllm.chat.encode([("which way " * (3 * row + 1), "left " * (row + 1))], num_video_tokens=4)
+        for row in range(rows)
+    ]
+    return Batch(video=video, text=stack_text(chats, pad_id=model.mllm.chat.pad_id))
+
+
+def gradients(mllm: LanguageModel) -> dict[str, torch.Tensor]:
+    model = model_with(mllm)
+    model(batch_of(model))["loss"].backward()
+    return {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama", "gemma2"])
+def test_loss_is_that_of_transformers(save_lm: Save, lm_sizes: dict[str, int], architecture: str) -> None:
+    """Gemma bounds its logits, here so closely that it shows."""
+    config = {
+        "qwen2": None,
+        "qwen3": Qwen3Config(head_dim=8, **lm_sizes),
+        "llama": LlamaConfig(tie_word_embeddings=True, **lm_sizes),
+        "gemma2": Gemma2Config(head_dim=8, final_logit_softcapping=0.05, **lm_sizes),
+    }[architecture]
+    folder = save_lm(config)
+    mllm = CausalLanguageModel(folder).eval()
+    chat = mllm.chat.encode(TURNS, num_video_tokens=0)
+    ids, labels = torch.tensor([chat.ids]), torch.tensor([chat.labels])
+    nothing = torch.zeros(1, 0, mllm.width)
+    own = AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        embeddings = mllm.embed(ids, nothing, torch.zeros(1, 0, dtype=torch.bool))
+        hidden = mllm.hidden_states(embeddings, torch.ones_like(ids, dtype=torch.bool))
+        logprobs = mllm.answer_logprobs(hidden, labels)
+        expected = own(input_ids=ids, labels=labels).loss
+    torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), expected)
+
+
+def test_an_architecture_that_scales_its_logits_is_refused(save_lm: Save, lm_sizes: dict[str, int]) -> None:
+    folder = save_lm(CohereConfig(logit_scale=0.25, **lm_sizes))
+    with pytest.raises(UserError, match=r"^mllm\.weights=.*CohereForCausalLM does more between"):
+        CausalLanguageModel(folder)
+
+
+def test_the_video_token_is_added_without_a_row(save_lm: Save) -> None:
+    folder = save_lm()
+    mllm = CausalLanguageModel(folder, video_token="<clip>")
+    rows = json.loads((folder / "config.json").read_text())["vocab_size"]
+    assert mllm.model.get_input_embeddings().weight.shape[0] == rows == mllm.chat.video_id
+    assert mllm.chat.encode([("a", "b")], num_video_tokens=3).ids.count(mllm.chat.video_id) == 3
+    assert mllm.chat.pad_id < rows
+    # Tied embeddings stay one parameter, which is trained and saved once.
+    assert sum("embed" in name or "lm_head" in name for name, _ in mllm.named_parameters()) == 1
+
+
+def test_each_loss_in_a_batch_is_its_loss_alone(save_lm: Save) -> None:
+    model = model_with(CausalLanguageModel(save_lm())).eval()
+    batch = batch_of(model, 3)
+    assert len(set(batch.text.mask.sum(1).tolist())) == 3
+    with torch.no_grad():
+        video = model.tokeniser.encode_planned(batch.video)
+        together = model.text_logprobs(video, batch.text).sum(1)
+        for row in range(3):
+            here, size = slice(row, row + 1), int(batch.text.mask[row].sum())
+            text = type(batch.text)(*(part[here, :size] for part in vars(batch.text).values()))
+            planned = PlannedFrames(*(part[here] for part in vars(batch.video).values()))
+            alone = -model(Batch(video=planned, text=text))["loss"] * (text.labels != IGNORED).sum()
+            torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_frozen_means_frozen(save_lm: Save, lm_sizes: dict[str, int], checkpointing: bool) -> None:
+    """OPT's layers themselves drop out; neither weights nor random numbers may be touched by training steps."""
+    config = OPTConfig(
+        vocab_size=lm_sizes["vocab_size"], hidden_size=16, ffn_dim=24, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=256, word_embed_proj_dim=16, dropout=0.5,
+    )  # fmt: skip
+    mllm = CausalLanguageModel(save_lm(config), frozen=True, gradient_checkpointing=checkpointing)
+    model = model_with(mllm)
+    before = {name: tensor.clone() for name, tensor in mllm.state_dict().items()}
+    trained = [one for one in model.parameters() if one.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-2)
+    first = [one.detach().clone() for one in model.projector.parameters()]
+    model.train()
+    batch, losses = batch_of(model), set()
+    state = torch.get_rng_state()
+    for _ in range(3):
+        loss = model(batch)["loss"]
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.add(loss.item())
+    assert len(losses) == 3
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in mllm.state_dict().items())
+    assert not any(one.requires_grad for one in mllm.parameters())
+    assert not any(torch.equal(old, new) for old, new in zip(first, model.projector.parameters(), strict=True))
+    model.eval()
+    assert not any(one.training for one in model.modules())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradient_checkpointing_gives_the_same_gradients(save_lm: Save, frozen: bool) -> None:
+    folder = save_lm()
+    plain = gradients(CausalLanguageModel(folder, frozen=frozen))
+    mllm = CausalLanguageModel(folder, frozen=frozen, gradient_checkpointing=True)
+    calls = []
+    mllm.model.model.layers[0].input_layernorm.register_forward_hook(lambda *_: calls.append(1))
+    again = gradients(mllm)
+    assert len(calls) == 2
+    assert plain.keys() == again.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient)
+
+
+def test_bfloat16_trains_phi_vis_and_answers(save_lm: Save) -> None:
+    model = model_with(CausalLanguageModel(save_lm(), dtype="bfloat16", frozen=True))
+    batch = batch_of(model)
+    model(batch)["loss"].backward()
+    assert all(one.grad.dtype == torch.float32 for one in model.projector.parameters())
+    assert len(model.eval().describe(batch.video, ["what?", "which way?"], max_new_tokens=3)) == 2
+
+
+def test_trained_weights_of_16_bits_are_told(save_lm: Save, caplog: pytest.LogCaptureFixture) -> None:
+    CausalLanguageModel(save_lm(), dtype="bfloat16")
+    assert "mllm.dtype=float32" in caplog.text
+
+
+def test_context_length(save_lm: Save) -> None:
+    folder = save_lm()
+    assert CausalLanguageModel(folder).context_length == 256
+    assert CausalLanguageModel(folder, context_length=100).context_length == 100
+    with pytest.raises(UserError, match=r"mllm\.context_length=257: this model takes 256"):
+        CausalLanguageModel(folder, context_length=257)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("vtok-tests/a-model-that-no-cache-holds", "the hub cannot be reached"),
+        ("/nowhere/lm", "no such folder"),
+        (None, "brings its tokenizer"),
+    ],
+)
+def test_no_weights_is_one_quick_sentence(name: str | None, reason: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(UserError, match=rf"^mllm\.weights=.*{reason}.*mllm\.weights=PATH.*mllm=tiny") as error:
+        CausalLanguageModel(name)
+    assert time.monotonic() - start < 5
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_folders_that_lack_something(save_lm: Save, lm_sizes: dict[str, int]) -> None:
+    folder = save_lm(LlamaConfig(**lm_sizes))
+    with pytest.raises(UserError, match=r"mllm\.dtype=float8: allowed are float32"):
+        CausalLanguageModel(folder, dtype="float8")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(UserError, match="of its parameters are missing"):
+        CausalLanguageModel(folder)
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 15}))
+    with pytest.raises(UserError, match="that can be read"):
+        CausalLanguageModel(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"no decoder-only language model with its tokenizer that can be read"):
+        CausalLanguageModel(folder)

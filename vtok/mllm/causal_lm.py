@@ -1,0 +1,90 @@
+"""Any decoder-only language model of transformers: Qwen, Llama, SmolLM and the like."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vtok.errors import UserError
+from vtok.mllm.base import LanguageModel
+from vtok.mllm.chat import ChatTokeniser
+from vtok.mllm.loading import KIND, add_video_token, check_logits, dtype_of, fit_padding, read_causal_lm
+from vtok.mllm.lora import Lora
+from vtok.pretrained import load
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "HuggingFaceTB/SmolLM2-360M-Instruct"
+WAY_OUT = (
+    "set mllm.weights=PATH to a local folder that holds a language model and its tokenizer (config.json, "
+    "model.safetensors and tokenizer.json as `save_pretrained` writes them), or mllm=tiny for one that needs no files."
+)
+
+
+class CausalLanguageModel(LanguageModel):
+    """A pretrained causal language model with its own tokenizer and chat template.
+
+    Args:
+        weights: hub id or local folder of a model with its tokenizer. A hub id is looked up in the local cache first.
+        revision: branch, tag or commit on the hub.
+        dtype: of the weights: "float32", "bfloat16" or "float16". Weights that are trained want "float32".
+        context_length: the longest sequence of video and text tokens; None: all that the model takes.
+        video_token: the text that stands for one video token; added to the vocabulary where it is not in it.
+        frozen: train nothing of it; gradients pass to the video tokens.
+        gradient_checkpointing: less memory for more time, while training.
+        lora: adapters to train in the place of the weights: `Lora` or a mapping of its attributes.
+
+    Raises:
+        UserError: the model cannot be had, has no chat template, is none that can be run on embeddings, or an argument
+            lies outside of what is allowed.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = WEIGHTS,
+        *,
+        revision: str | None = None,
+        dtype: str = "float32",
+        context_length: int | None = None,
+        video_token: str = "<video>",
+        frozen: bool = False,
+        gradient_checkpointing: bool = False,
+        lora: Lora | Mapping[str, Any] | None = None,
+    ) -> None:
+        if weights is None:
+            raise UserError(
+                "mllm.weights=null: a model of this group brings its tokenizer, so that there is none without files; "
+                f"{WAY_OUT}"
+            )
+        adapters = Lora.of(lora)
+        model, tokenizer = load(
+            str(weights),
+            partial(read_causal_lm, dtype=dtype_of(dtype), dropout=not frozen and adapters is None),
+            key="mllm.weights",
+            kind=f"{KIND} with its tokenizer",
+            way_out=WAY_OUT,
+            revision=revision,
+        )
+        add_video_token(tokenizer, video_token)
+        fit_padding(tokenizer, model)
+        super().__init__(
+            model,
+            ChatTokeniser(tokenizer, video_token=video_token),
+            context_length=context_length,
+            frozen=frozen,
+            gradient_checkpointing=gradient_checkpointing,
+            lora=adapters,
+        )
+        check_logits(self, str(weights))
+        warn_of_rounding(self, dtype)
+
+
+def warn_of_rounding(mllm: LanguageModel, dtype: str) -> None:
+    """Say what becomes of small updates to weights of 16 bits."""
+    if not mllm.weights_frozen and dtype != "float32":
+        log.warning(
+            "mllm.dtype=%s: weights of 16 bits are trained, and round most small updates away; mllm.dtype=float32 with "
+            "trainer.precision=bf16 computes in 16 bits and keeps them.",
+            dtype,
+        )

@@ -1,0 +1,201 @@
+"""LLaVA-NeXT's language model (Liu et al. 2024), the paper's: LLaMA-3-8B that has learnt to read images."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlavaNextForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from vtok.errors import UserError
+from vtok.mllm.base import LanguageModel
+from vtok.mllm.causal_lm import warn_of_rounding
+from vtok.mllm.chat import ChatTokeniser
+from vtok.mllm.loading import (
+    add_video_token,
+    check_logits,
+    dtype_of,
+    fit_padding,
+    read_config,
+    read_tokenizer,
+    without_dropout,
+)
+from vtok.mllm.lora import Lora
+from vtok.mllm.projector import VisualProjector
+from vtok.mllm.tiny import byte_level_tokenizer
+from vtok.pretrained import Place, load, refuse_missing
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "llava-hf/llama3-llava-next-8b-hf"
+KIND = "LLaVA-NeXT model"
+WAY_OUT = (
+    "set mllm.weights=PATH to a local folder that holds one with its tokenizer (config.json, model.safetensors and "
+    "tokenizer.json as `save_pretrained` writes them), or mllm.weights=null for random weights."
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is kept of a LLaVA-NeXT: everything but what sees.
+
+    Attributes:
+        model: the language model with its head.
+        projector: weights by VisualProjector's names.
+        tokenizer: with the chat template.
+    """
+
+    model: PreTrainedModel
+    projector: dict[str, Tensor]
+    tokenizer: PreTrainedTokenizerBase
+
+
+class LlavaNextLanguageModel(LanguageModel):
+    """The language model of a LLaVA-NeXT; its projector may initialise phi_vis, its vision tower is not kept.
+
+    Args:
+        weights: hub id or local folder of a LLaVA-NeXT. A hub id is looked up in the local cache first. None: a
+            LLaMA-3-8B with random weights and a byte-level vocabulary, to plan with (on the meta device too).
+        projector: initialise phi_vis from the model's projector, for video tokens of the width that its vision tower's
+            features have (1024 where that is CLIP-L).
+        revision: branch, tag or commit on the hub.
+        dtype: of the weights: "float32", "bfloat16" or "float16". Weights that are trained want "float32".
+        context_length: the longest sequence of video and text tokens; None: all that the model takes.
+        video_token: the text that stands for one video token; added to the vocabulary where it is not in it.
+        frozen: train nothing of it; gradients pass to the video tokens.
+        gradient_checkpointing: less memory for more time, while training.
+        lora: adapters to train in the place of the weights: `Lora` or a mapping of its attributes.
+
+    Raises:
+        UserError: the model cannot be had or is no LLaVA-NeXT, or an argument lies outside of what is allowed.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | None = WEIGHTS,
+        *,
+        projector: bool = True,
+        revision: str | None = None,
+        dtype: str = "float32",
+        context_length: int | None = None,
+        video_token: str = "<image>",
+        frozen: bool = False,
+        gradient_checkpointing: bool = False,
+        lora: Lora | Mapping[str, Any] | None = None,
+    ) -> None:
+        adapters = Lora.of(lora)
+        if weights is None:
+            parts = random_parts(dtype_of(dtype))
+        else:
+            parts = load(
+                str(weights),
+                partial(read_parts, dtype=dtype_of(dtype), dropout=not frozen and adapters is None),
+                key="mllm.weights",
+                kind=f"{KIND} with its tokenizer",
+                way_out=WAY_OUT,
+                revision=revision,
+            )
+        add_video_token(parts.tokenizer, video_token)
+        fit_padding(parts.tokenizer, parts.model)
+        super().__init__(
+            parts.model,
+            ChatTokeniser(parts.tokenizer, video_token=video_token),
+            context_length=context_length,
+            frozen=frozen,
+            gradient_checkpointing=gradient_checkpointing,
+            lora=adapters,
+        )
+        # A plain dictionary: not weights of this module, only what phi_vis begins with.
+        self._projector = parts.projector if projector else {}
+        if weights is not None:
+            check_logits(self, str(weights))
+        warn_of_rounding(self, dtype)
+
+    def initialise_projector(self, projector: VisualProjector) -> None:
+        """Give phi_vis the weights of LLaVA-NeXT's projector; once: they are not kept.
+
+        Raises:
+            UserError: it projects features of another width than the video tokens have.
+        """
+        if not self._projector:
+            return
+        there, here = self._projector["0.weight"].shape[1], projector.state_dict()["0.weight"].shape[1]
+        if there != here:
+            raise UserError(
+                f"mllm.projector=true: this model's projector takes tokens of {there} numbers and the tokeniser's have "
+                f"{here}; say a backbone of {there} channels (backbone=clip) or tokeniser.token_dim={there}, or "
+                "mllm.projector=false."
+            )
+        projector.load_state_dict(self._projector)
+        self._projector = {}
+
+
+def random_parts(dtype: torch.dtype) -> Parts:
+    """The architecture of llava-hf/llama3-llava-next-8b-hf without what sees, untrained."""
+    log.warning("mllm.weights=null: LLaMA-3-8B has RANDOM weights and a vocabulary of bytes, nothing is pretrained.")
+    config = LlamaConfig(
+        vocab_size=128_320,
+        hidden_size=4096,
+        intermediate_size=14_336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        max_position_embeddings=8192,
+        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=False,
+    )
+    model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return Parts(model=model, projector={}, tokenizer=byte_level_tokenizer())
+
+
+def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
+    """transformers' own loading, and what is kept of it."""
+    config = read_config(place)
+    if config.model_type != "llava_next":
+        raise ValueError(f"its model_type is {config.model_type}")
+    if config.projector_hidden_act != "gelu":
+        raise ValueError(f"its projector has a {config.projector_hidden_act}, phi_vis a gelu")
+    if not dropout:
+        without_dropout(config.text_config)
+    loaded: Any = LlavaNextForConditionalGeneration.from_pretrained(
+        place.name,
+        config=config,
+        revision=place.revision,
+        dtype=dtype,
+        local_files_only=place.offline,
+        output_loading_info=True,
+    )
+    whole, report = loaded
+    refuse_missing(report["missing_keys"], KIND)
+    return Parts(model=language_model(whole), projector=projector_weights(whole), tokenizer=read_tokenizer(place))
+
+
+def language_model(whole: LlavaNextForConditionalGeneration) -> PreTrainedModel:
+    """The language model and the head of a LLaVA-NeXT as the causal language model that they were made from."""
+    # On the meta device, for its weights are replaced at once.
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(whole.config.text_config)
+    setattr(model, model.base_model_prefix, whole.model.language_model)
+    model.set_output_embeddings(whole.lm_head)
+    return model.eval()
+
+
+def projector_weights(whole: LlavaNextForConditionalGeneration) -> dict[str, Tensor]:
+    """The projector's weights by the names that they have in VisualProjector; a bias that it lacks is 0."""
+    layers = whole.model.multi_modal_projector
+    weights = {}
+    for name, layer in (("0", layers.linear_1), ("2", layers.linear_2)):
+        weights[f"{name}.weight"] = layer.weight.detach()
+        weights[f"{name}.bias"] = torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias.detach()
+    return weights

@@ -100,6 +100,10 @@ def test_batches_come_after_everything_was_told_to_stop() -> None:
 def test_a_main_process_that_terminates_its_workers_ends_them() -> None:
     with running(MAIN + TERMINATES) as main:
         os.killpg(main.pid, signal.SIGTERM)
+        # The system keeps one pending signal of a kind: a second one that comes before the first was seen is lost.
+        main.stdin.write("go on\n")
+        main.stdin.flush()
+        assert main.stdout.readline().split() == ["noted", str(int(signal.SIGTERM))]
         out, _ = end(main)
     assert (out, main.returncode) == ("terminated 0 0\n", 0)
 

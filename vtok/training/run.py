@@ -79,11 +79,7 @@ class Run:
 
     def show(self, results: Results, step: int) -> None:
         """Figures and samples of an evaluation while training, into the store under names that do not change."""
-        figures = results.metrics()
-        if not figures:
-            # A model of L_visLM alone neither answers nor makes videos.
-            return
-        self.tracker.metrics(figures, step)
+        self.tracker.metrics(results.metrics(), step)
         log.info("step %d\n%s", step, results.table())
         folder = self.run_dir / "samples" / f"step-{step:08d}"
         results.write_samples(folder, fps=self.rate)

@@ -1,0 +1,90 @@
+"""Small runs that learn to make videos."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vtok.config import compose
+from vtok.runs import read_status
+from vtok.training import train
+
+SMALL = (
+    "data.train_clips=12",
+    "data.heldout_clips=8",
+    "data.seed=3",
+    "data.families=[motion,count]",
+    "data.num_frames=12",
+    "data.make_workers=1",
+    "data.num_workers=0",
+    "data.batch_size=4",
+    "backbone.feature_dim=16",
+    "backbone.width=8",
+    "mllm.width=32",
+    "mllm.layers=1",
+    "mllm.heads=2",
+    "visual_head.width=16",
+    "visual_head.steps=2",
+    "decoder.num_frames=4",
+    "decoder.size=32",
+    "decoder.heads=2",
+    "decoder.head_dim=12",
+    "decoder.double_layers=1",
+    "decoder.single_layers=0",
+    "evaluation.max_new_tokens=4",
+    "generation.steps=2",
+    "generation.clips_while_training=3",
+    "scheduler=constant",
+    "scheduler.num_warmup_steps=0",
+    "trainer.max_steps=3",
+    "trainer.progress=false",
+    "tracking=none",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over."""
+
+    config: DictConfig
+    folder: Path
+    figures: dict[str, Any]
+
+    def saved(self, step: int, name: str = "model") -> dict[str, Tensor]:
+        return load_file(self.folder / "checkpoints" / f"step-{step:08d}" / f"{name}.safetensors")
+
+    def files(self, folder: str) -> set[str]:
+        return {path.name for path in (self.folder / folder).iterdir()}
+
+    def measures(self) -> set[str]:
+        """What comes before the first slash of the figures of evaluations."""
+        others = {"parameters", "digest", "data"}
+        return {name.split("/")[0] for name in self.figures if "/" in name} - others
+
+    def history(self, name: str) -> dict[int, float]:
+        """What the store has of a figure, by step."""
+        run_id = read_status(self.folder)["mlflow_run_id"]
+        points = MlflowClient(self.config.tracking.uri).get_metric_history(run_id, name)
+        return {point.step: point.value for point in points}
+
+
+@pytest.fixture(scope="session")
+def run_it(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ended]:
+    """Makes a run of SMALL and further overrides, in a folder of its own or that of the run to `resume`."""
+    outputs = tmp_path_factory.mktemp("outputs")
+
+    def run(objective: str, *overrides: str, resume: Path | None = None) -> Ended:
+        given = [f"objective={objective}", *SMALL, *overrides, f"outputs={outputs}"]
+        if resume is not None:
+            config = compose([*given, f"resume={resume}"])
+            return Ended(config, resume, train(config))
+        config, folder = compose(given), tmp_path_factory.mktemp("runs") / "run"
+        return Ended(config, folder, train(config, run_dir=folder))
+
+    return run

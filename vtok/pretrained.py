@@ -31,6 +31,17 @@ UNREADABLE = (
 T = TypeVar("T")
 
 
+def dtype_of(name: str, *, key: str) -> torch.dtype:
+    """The precision of that name.
+
+    Raises:
+        UserError: there is none; `key` is the configuration's, for the message.
+    """
+    if name not in DTYPES:
+        raise UserError(f"{key}={name}: allowed are {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a library is to look.

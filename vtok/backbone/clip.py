@@ -12,7 +12,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from vtok.backbone.base import Backbone
 from vtok.errors import UserError
-from vtok.pretrained import DTYPES, Place, load, only_shapes, refuse_missing
+from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +51,13 @@ class ClipBackbone(Backbone):
         dtype: str = "float32",
         image_size: int = 336,
     ) -> None:
-        if dtype not in DTYPES:
-            raise UserError(f"backbone.dtype={dtype}: allowed are {', '.join(DTYPES)}.")
+        precision = dtype_of(dtype, key="backbone.dtype")
         if weights is None:
-            model = build_random(image_size, dtype=DTYPES[dtype])
+            model = build_random(image_size, dtype=precision)
         else:
             model = load(
                 str(weights),
-                partial(pretrained, dtype=DTYPES[dtype]),
+                partial(pretrained, dtype=precision),
                 key="backbone.weights",
                 kind="CLIP model",
                 way_out=WAY_OUT,

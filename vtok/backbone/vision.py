@@ -16,7 +16,7 @@ from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT
 
 from vtok.backbone.base import Backbone
 from vtok.errors import UserError
-from vtok.pretrained import DTYPES, Place, load, only_shapes, refuse_missing
+from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
 
 log = logging.getLogger(__name__)
 
@@ -94,15 +94,14 @@ class VisionBackbone(Backbone):
         dtype: str = "float32",
         frozen: bool = True,
     ) -> None:
-        if dtype not in DTYPES:
-            raise UserError(f"backbone.dtype={dtype}: allowed are {', '.join(DTYPES)}.")
+        precision = dtype_of(dtype, key="backbone.dtype")
         if weights is None:
-            vision = build_random(DTYPES[dtype])
+            vision = build_random(precision)
             tap = find_tap(vision.model, layer, image_size)
         else:
             vision, tap = load(
                 str(weights),
-                partial(pretrained, dtype=DTYPES[dtype], layer=layer, image_size=image_size),
+                partial(pretrained, dtype=precision, layer=layer, image_size=image_size),
                 key="backbone.weights",
                 kind=KIND,
                 way_out=WAY_OUT,

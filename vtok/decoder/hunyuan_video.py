@@ -18,14 +18,13 @@ from vtok.decoder.latent import LatentDecoder
 from vtok.decoder.weights import (
     PROBE,
     building_in,
-    dtype_of,
     read_model,
     read_scheduler,
     refuse_other_inputs,
     schedules,
     way_out,
 )
-from vtok.pretrained import Place, load
+from vtok.pretrained import Place, dtype_of, load
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class HunyuanVideoDecoder(LatentDecoder):
         shift: float | None = None,
         condition_dropout: float = 0.1,
     ) -> None:
-        dtypes = dtype_of("dtype", dtype), dtype_of("vae_dtype", vae_dtype)
+        dtypes = dtype_of(dtype, key="decoder.dtype"), dtype_of(vae_dtype, key="decoder.vae_dtype")
         if weights is None:
             transformer, vae, scheduler = build_random(*dtypes)
         else:

@@ -16,7 +16,6 @@ from vtok.decoder.latent import LatentDecoder
 from vtok.decoder.weights import (
     PROBE,
     building_in,
-    dtype_of,
     read_model,
     read_scheduler,
     refuse_other_inputs,
@@ -24,7 +23,7 @@ from vtok.decoder.weights import (
     way_out,
 )
 from vtok.errors import UserError
-from vtok.pretrained import Place, load
+from vtok.pretrained import Place, dtype_of, load
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ class WanDecoder(LatentDecoder):
             raise UserError(f"decoder.mode={mode}: allowed are {' and '.join(MODES)}.")
         if stock_text is not None and mode != "append":
             raise UserError(f"decoder.stock_text={stock_text}: it is of decoder.mode=append; say that, or null.")
-        dtypes = dtype_of("dtype", dtype), dtype_of("vae_dtype", vae_dtype)
+        dtypes = dtype_of(dtype, key="decoder.dtype"), dtype_of(vae_dtype, key="decoder.vae_dtype")
         if weights is None:
             parts = build_random(*dtypes)
         else:

@@ -8,21 +8,9 @@ import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from vtok.errors import UserError
-from vtok.pretrained import DTYPES, Place, refuse_missing
+from vtok.pretrained import Place, refuse_missing
 
 PROBE = "model_index.json"
-
-
-def dtype_of(key: str, name: str) -> torch.dtype:
-    """The dtype of that name.
-
-    Raises:
-        UserError: `decoder.key` names none.
-    """
-    if name not in DTYPES:
-        raise UserError(f"decoder.{key}={name}: allowed are {', '.join(DTYPES)}.")
-    return DTYPES[name]
 
 
 def way_out(kind: str) -> str:

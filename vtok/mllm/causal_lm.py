@@ -9,9 +9,9 @@ from typing import Any
 from vtok.errors import UserError
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
-from vtok.mllm.loading import KIND, add_video_token, check_logits, dtype_of, fit_padding, read_causal_lm
+from vtok.mllm.loading import KIND, add_video_token, check_logits, fit_padding, read_causal_lm
 from vtok.mllm.lora import Lora
-from vtok.pretrained import load
+from vtok.pretrained import dtype_of, load
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class CausalLanguageModel(LanguageModel):
         adapters = Lora.of(lora)
         model, tokenizer = load(
             str(weights),
-            partial(read_causal_lm, dtype=dtype_of(dtype), dropout=not frozen and adapters is None),
+            partial(read_causal_lm, dtype=dtype_of(dtype, key="mllm.dtype"), dropout=not frozen and adapters is None),
             key="mllm.weights",
             kind=f"{KIND} with its tokenizer",
             way_out=WAY_OUT,

@@ -24,7 +24,6 @@ from vtok.mllm.chat import ChatTokeniser
 from vtok.mllm.loading import (
     add_video_token,
     check_logits,
-    dtype_of,
     fit_padding,
     read_config,
     read_tokenizer,
@@ -33,7 +32,7 @@ from vtok.mllm.loading import (
 from vtok.mllm.lora import Lora
 from vtok.mllm.projector import VisualProjector
 from vtok.mllm.tiny import byte_level_tokenizer
-from vtok.pretrained import Place, load, refuse_missing
+from vtok.pretrained import Place, dtype_of, load, refuse_missing
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +94,11 @@ class LlavaNextLanguageModel(LanguageModel):
     ) -> None:
         adapters = Lora.of(lora)
         if weights is None:
-            parts = random_parts(dtype_of(dtype))
+            parts = random_parts(dtype_of(dtype, key="mllm.dtype"))
         else:
             parts = load(
                 str(weights),
-                partial(read_parts, dtype=dtype_of(dtype), dropout=not frozen and adapters is None),
+                partial(read_parts, dtype=dtype_of(dtype, key="mllm.dtype"), dropout=not frozen and adapters is None),
                 key="mllm.weights",
                 kind=f"{KIND} with its tokenizer",
                 way_out=WAY_OUT,

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from vtok.errors import UserError
 from vtok.mllm.base import LanguageModel
-from vtok.pretrained import DTYPES, UNREADABLE, Place, first_line, refuse_missing
+from vtok.pretrained import UNREADABLE, Place, first_line, refuse_missing
 
 KIND = "decoder-only language model"
 
@@ -60,17 +60,6 @@ def fit_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> N
     rows = cast(Tensor, model.get_input_embeddings().weight).shape[0]
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
         tokenizer.pad_token = tokenizer.eos_token
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """The precision of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name not in DTYPES:
-        raise UserError(f"mllm.dtype={name}: allowed are {', '.join(DTYPES)}.")
-    return DTYPES[name]
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from vtok.evaluation.choice import mention
 from vtok.evaluation.judge.base import Judge, Verdict
 from vtok.evaluation.judge.own import choice_questions
 from vtok.model import VideoLanguageModel
-from vtok.pretrained import DTYPES, Place, load, refuse_missing
+from vtok.pretrained import Place, dtype_of, load, refuse_missing
 
 WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
 PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."
@@ -47,12 +47,10 @@ class VlmJudge(Judge):
         prompt: str = PROMPT,
         max_new_tokens: int = 16,
     ) -> None:
-        if dtype not in DTYPES:
-            raise UserError(f"generation.judge.dtype={dtype}: allowed are {', '.join(DTYPES)}.")
         for place in ("{question}", "{choices}"):
             if place not in prompt:
                 raise UserError(f"generation.judge.prompt={prompt}: it must hold {{question}} and {{choices}}.")
-        self.weights, self.revision, self.dtype = weights, revision, DTYPES[dtype]
+        self.weights, self.revision, self.dtype = weights, revision, dtype_of(dtype, key="generation.judge.dtype")
         self.prompt, self.max_new_tokens = prompt, max_new_tokens
 
     def prepare(self) -> None:

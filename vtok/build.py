@@ -7,10 +7,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from vtok.data import Clip, ClipDataset, DataSource
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.plan import StridePlanner, TargetPlan
 
 
 def build(node: DictConfig) -> Any:
@@ -74,26 +72,3 @@ def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
 def build_scheduler(config: DictConfig, optimiser: torch.optim.Optimizer) -> Any:
     """The learning-rate schedule; one that ends does so at the last step."""
     return build(config.scheduler)(optimizer=optimiser, num_training_steps=config.trainer.max_steps)
-
-
-def build_dataset(
-    source: DataSource,
-    clips: list[Clip],
-    planner: StridePlanner,
-    *,
-    seed: int,
-    replace_bad: bool,
-    target: TargetPlan | None = None,
-) -> ClipDataset:
-    """The clips of a source, read as the source says and planned as the tokeniser and the decoder say."""
-    return ClipDataset(
-        clips,
-        planner,
-        num_frames=source.num_frames,
-        fps=source.fps,
-        size=source.size,
-        frames_fps=source.frames_fps,
-        seed=seed,
-        replace_bad=replace_bad,
-        target=target,
-    )

@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from vtok.data.clip import Clip
-from vtok.data.dataset import ClipDataset, clip_frames
+from vtok.data.dataset import ClipDataset
 from vtok.data.frames import BadVideoError
+from vtok.data.reading import FrameReader, clip_frames
 from vtok.data.sampler import EpochSampler, SampleKey
 from vtok.data.video import read_video
 from vtok.errors import UserError
@@ -18,16 +19,9 @@ from vtok.plan import StridePlanner
 
 
 def dataset(clips: list[Clip], **keys) -> ClipDataset:
-    given = {
-        "planner": StridePlanner(6),
-        "num_frames": 30,
-        "fps": None,
-        "size": 32,
-        "frames_fps": 24.0,
-        "seed": 0,
-        "replace_bad": True,
-    }
-    return ClipDataset(clips, **(given | keys))
+    how = {name: keys.pop(name) for name in ("seed", "replace_bad") if name in keys}
+    given = {"planner": StridePlanner(6), "num_frames": 30, "fps": None, "size": 32, "frames_fps": 24.0}
+    return ClipDataset(clips, FrameReader(**(given | keys)), **({"seed": 0, "replace_bad": True} | how))
 
 
 def clip(path: Path, **keys) -> Clip:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from vtok.build import build, build_dataset
+from vtok.build import build
 from vtok.data import Clip, ClipSample, DataSource, SampleKey, open_video
-from vtok.data.dataset import clip_frames
+from vtok.data.reading import clip_frames
 from vtok.errors import UserError
 from vtok.plan import StridePlanner, TargetPlan
 
@@ -28,8 +28,7 @@ def read_clip(
         raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
     source: DataSource = build(config.data)
     clip = Clip(id=video, path=Path(video).expanduser(), start=start)
-    dataset = build_dataset(source, [clip], planner, seed=config.seed, replace_bad=False, target=target)
-    sample = dataset[SampleKey(0, 0)]
+    sample = source.reader(planner, target).read(clip, SampleKey(0, 0))
     with open_video(clip.path, frames_fps=source.frames_fps) as file:
         return sample, file.timestamps[clip_frames(file.timestamps, clip, num_frames=source.num_frames, fps=source.fps)]
 

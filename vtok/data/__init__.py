@@ -1,8 +1,9 @@
 """Files to clips: data sets, frames of videos, the order of a run."""
 
 from vtok.data.clip import Clip, Question
-from vtok.data.dataset import ClipDataset, ClipSample
+from vtok.data.dataset import ClipDataset
 from vtok.data.folder import FolderData
+from vtok.data.reading import ClipReader, ClipSample, FrameReader
 from vtok.data.report import BadFiles
 from vtok.data.sampler import EpochSampler, SampleKey
 from vtok.data.shapes import ShapesData
@@ -14,10 +15,12 @@ __all__ = [
     "BadVideoError",
     "Clip",
     "ClipDataset",
+    "ClipReader",
     "ClipSample",
     "DataSource",
     "EpochSampler",
     "FolderData",
+    "FrameReader",
     "Question",
     "SampleKey",
     "ShapesData",

@@ -1,10 +1,16 @@
 """What every data set offers to the rest of the project."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
+from torch.utils.data import Sampler
+
 from vtok.data.clip import Clip
+from vtok.data.reading import ClipReader, FrameReader, Planner
+from vtok.data.sampler import EpochSampler, SampleKey
 from vtok.errors import UserError
+from vtok.plan import TargetPlan
 
 Split = Literal["train", "heldout"]
 
@@ -67,9 +73,25 @@ class DataSource(ABC):
         """Find the clips, or make them where the data set is made by us; a second call does nothing."""
 
     @abstractmethod
-    def all_clips(self, split: Split) -> list[Clip]:
+    def all_clips(self, split: Split) -> Sequence[Clip]:
         """The clips of a split, in an order that is stable between runs; no clip is in both splits."""
 
-    def clips(self, split: Split) -> list[Clip]:
+    def clips(self, split: Split) -> Sequence[Clip]:
         """The first `limit` clips of a split."""
         return self.all_clips(split)[: self.limit]
+
+    def reader(self, planner: Planner, target: TargetPlan | None = None) -> ClipReader:
+        """What makes samples of clips for a tokeniser's plan, and for a decoder's where there is a `target`."""
+        return FrameReader(
+            planner,
+            num_frames=self.num_frames,
+            fps=self.fps,
+            size=self.size,
+            frames_fps=self.frames_fps,
+            target=target,
+        )
+
+    def sampler(self, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Sampler[SampleKey]:
+        """The endless order of the training clips, from the sample on that follows `start` of this rank."""
+        number = len(self.clips("train"))
+        return EpochSampler(number, seed=seed, rank=rank, world_size=world_size, start=start)

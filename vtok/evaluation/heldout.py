@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
 
-from vtok.build import build_dataset
-from vtok.data import Clip, DataSource
+from vtok.data import Clip, ClipDataset, DataSource
 from vtok.errors import UserError
 from vtok.evaluation.alignment import Alignment, Evaluation
 from vtok.evaluation.choice import questions_of
@@ -40,8 +39,8 @@ def evaluate_heldout(
     Raises:
         UserError: not one of the clips can be read.
     """
-    chosen = list(clips)[: alignment.max_clips]
-    dataset = build_dataset(source, chosen, model.tokeniser.planner, seed=0, replace_bad=False)
+    chosen = clips[: alignment.max_clips]
+    dataset = ClipDataset(chosen, source.reader(model.tokeniser.planner), seed=0, replace_bad=False)
     loader = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers)
     captions = [clip.caption for clip in clips if clip.caption]
     with precision:
@@ -92,7 +91,7 @@ def evaluate_generation_heldout(
         )  # fmt: skip
         return GenerationResult()
     target = model.decoder.target if model.decodes else None
-    dataset = build_dataset(source, chosen, model.tokeniser.planner, seed=0, replace_bad=False, target=target)
+    dataset = ClipDataset(chosen, source.reader(model.tokeniser.planner, target), seed=0, replace_bad=False)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
     with precision:
         result = generation(model, loader, num_frames=source.num_frames, examples=examples)

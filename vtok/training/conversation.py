@@ -103,7 +103,7 @@ class Collate:
         """
         rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
         turns = training_turns(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
-        tokens = self.planner.num_tokens(len(sample.frames))
+        tokens = self.planner.num_tokens(sample.num_planned)
         chat = self.chat.encode(turns, num_video_tokens=tokens)
         while len(chat.ids) > self.context_length and len(turns) > 1:
             turns = turns[1:]
@@ -119,13 +119,13 @@ class Collate:
         rng = np.random.default_rng(stable_hash("caption", self.seed, sample.epoch, sample.clip.id))
         left_out = rng.random() < self.objective.caption_dropout
         caption = "" if left_out else sample.clip.caption or ""
-        tokens = self.planner.num_tokens(len(sample.frames))
+        tokens = self.planner.num_tokens(sample.num_planned)
         return self._short_enough(self.chat.encode_video(caption, num_video_tokens=tokens), sample)
 
     def _short_enough(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
         if len(chat.ids) > self.context_length:
             raise UserError(
-                f"{sample.clip.path}: {self.planner.num_tokens(len(sample.frames))} video tokens and the text make "
+                f"{sample.clip.path}: {self.planner.num_tokens(sample.num_planned)} video tokens and the text make "
                 f"{len(chat.ids)} tokens, more than mllm.context_length={self.context_length}; shorten the text or "
                 "raise the length."
             )

@@ -16,7 +16,7 @@ from vtok.training.results import Results
 log = logging.getLogger("vtok")
 
 
-def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, list[Clip]]) -> dict[str, Any]:
+def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, Sequence[Clip]]) -> dict[str, Any]:
     """What is known before the first step: sizes, told to the user too."""
     planner = model.tokeniser.planner
     tokens = planner.num_tokens(planner.max_frames(source.num_frames))

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from vtok.batch import Batch
-from vtok.build import build, build_dataset, build_model, build_optimiser, build_scheduler
+from vtok.build import build, build_model, build_optimiser, build_scheduler
 from vtok.config import check
-from vtok.data import BadFiles, Clip, DataSource, EpochSampler
+from vtok.data import BadFiles, Clip, ClipDataset, DataSource
 from vtok.data.worker import outlive_stops
 from vtok.data.write import RATES
 from vtok.decoder import Decoder
@@ -51,7 +51,7 @@ class Run:
     model: VideoLanguageModel
     ema: Ema | None
     source: DataSource
-    clips: dict[str, list[Clip]]
+    clips: dict[str, Sequence[Clip]]
     tracker: Tracker
     bad_files: BadFiles
     alignment: Alignment
@@ -244,9 +244,9 @@ def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     done = first_step * trainer.accumulate * source.batch_size
     loader = DataLoader(
-        Guarded(build_dataset(source, clips, planner, seed=seed, replace_bad=True, target=target)),
+        Guarded(ClipDataset(clips, source.reader(planner, target), seed=seed, replace_bad=True)),
         batch_size=source.batch_size,
-        sampler=EpochSampler(len(clips), seed=seed, start=done),
+        sampler=source.sampler(seed=seed, start=done),
         num_workers=source.num_workers,
         collate_fn=Collate(
             chat=model.mllm.chat,

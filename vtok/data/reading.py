@@ -1,0 +1,147 @@
+"""From one clip to the frames that a tokeniser and a decoder want of it."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vtok.data.clip import Clip
+from vtok.data.frames import BadVideoError
+from vtok.data.sampler import SampleKey
+from vtok.data.video import nearest, open_video
+from vtok.errors import UserError
+from vtok.plan import FramePlan, TargetPlan
+
+# Containers round timestamps, Matroska to whole milliseconds.
+TOLERANCE = 1e-3
+
+
+class Planner(Protocol):
+    """Says which frames of a clip are needed."""
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        """The plan for a clip of `num_frames` frames."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClipSample:
+    """The planned frames of one clip.
+
+    Attributes:
+        frames: uint8 (K, 3, size, size).
+        timestamps: seconds from the clip's first frame on, float32 (K,).
+        key: the key frame's position among the K frames, -1 where it is chosen from their content.
+        clip: the clip they are of; with `bad`, the one that took the place of broken ones.
+        epoch: the epoch of the sample.
+        bad: (path, reason) of the broken clips that were met on the way.
+        target: uint8 (F, 3, target.size, target.size), the frames that a decoder is to make; None where not asked for.
+    """
+
+    frames: Tensor
+    timestamps: Tensor
+    key: int
+    clip: Clip
+    epoch: int
+    bad: tuple[tuple[str, str], ...] = ()
+    target: Tensor | None = None
+
+    @property
+    def num_planned(self) -> int:
+        """Planned frames K of the clip."""
+        return len(self.timestamps)
+
+
+class ClipReader(Protocol):
+    """How a sample is made of a clip; picklable, for it goes to the processes that decode."""
+
+    def read(self, clip: Clip, key: SampleKey) -> ClipSample:
+        """The sample; what is random in it follows from `key`.
+
+        Raises:
+            BadVideoError: the clip cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Decodes the planned frames of a clip, and those that a decoder is to make.
+
+    Attributes:
+        planner: says which frames of a clip of T frames are needed.
+        num_frames: T at most; a shorter clip has fewer.
+        fps: clip frames a second, each the nearest frame of the file; None takes the frames of the file as they are.
+        size: pixels a side of the square frames.
+        frames_fps: frames a second of clips that are folders of images.
+        target: the frames that a decoder is to make of the same clip; None where there is none.
+    """
+
+    planner: Planner
+    num_frames: int
+    fps: float | None
+    size: int
+    frames_fps: float
+    target: TargetPlan | None = None
+
+    def read(self, clip: Clip, key: SampleKey) -> ClipSample:
+        with open_video(clip.path, frames_fps=self.frames_fps) as video:
+            times = video.timestamps
+            native = clip_frames(times, clip, num_frames=self.num_frames, fps=self.fps)
+            cut = video.missing > 0 and (clip.end is None or clip.end > times[-1] + TOLERANCE)
+            if cut and len(native) < self.num_frames:
+                raise BadVideoError(
+                    clip.path, f"it is truncated: {video.missing:.2g} s are missing after {times[-1]:.2f} s"
+                )
+            try:
+                plan = self.planner.plan(len(native))
+            except UserError as error:
+                raise BadVideoError(clip.path, str(error).rstrip(".")) from error
+            aims = () if self.target is None else self.target.indices(len(native))
+            # Decoded once, in the larger of the two sizes.
+            both = sorted({*plan.indices, *aims})
+            read = video.read(native[both].tolist(), max(self.size, self.target.size if self.target else 0))
+        place = {index: number for number, index in enumerate(both)}
+        frames = scaled(read[[place[index] for index in plan.indices]], self.size)
+        target = None if self.target is None else scaled(read[[place[index] for index in aims]], self.target.size)
+        timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
+        place_of_key = -1 if plan.key is None else plan.key
+        return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target)
+
+
+def scaled(frames: Tensor, size: int) -> Tensor:
+    """Square uint8 frames (N, 3, H, H) to (N, 3, size, size), size at most H."""
+    if frames.shape[-1] == size:
+        return frames
+    smaller = F.interpolate(frames.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return smaller.round().clamp(0, 255).to(torch.uint8)
+
+
+def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int, fps: float | None) -> np.ndarray:
+    """Which frames of a file are the clip's frames, int64 (T,), T at most `num_frames`.
+
+    They are frames from `clip.start` on that are shown before `clip.end`. With `fps` they are those nearest to
+    start + i / fps, as many as the clip lasts, so that files of different rates give the same clip.
+
+    Raises:
+        BadVideoError: the file has no frame in that range.
+    """
+    first = int(np.searchsorted(timestamps, clip.start - TOLERANCE))
+    last = len(timestamps) if clip.end is None else int(np.searchsorted(timestamps, clip.end - TOLERANCE))
+    if first >= last:
+        reach = f"{clip.start:g} s" if clip.end is None else f"{clip.start:g} to {clip.end:g} s"
+        raise BadVideoError(
+            clip.path, f"no frame lies in the clip ({reach}), the last frame is at {timestamps[-1]:.2f} s"
+        )
+    if fps is None:
+        return np.arange(first, min(last, first + num_frames))
+    # A file may begin later than at 0.
+    start = max(clip.start, timestamps[0])
+    stop = timestamps[last - 1] + (np.median(np.diff(timestamps)) if len(timestamps) > 1 else 1 / fps)
+    seconds = (stop if clip.end is None else min(stop, clip.end)) - start
+    count = min(num_frames, max(1, math.ceil((seconds - TOLERANCE) * fps)))
+    return np.clip(nearest(timestamps, start + np.arange(count) / fps), first, last - 1)

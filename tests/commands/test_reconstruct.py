@@ -9,7 +9,7 @@ from PIL import Image
 
 from vtok.cli import main
 from vtok.data import read_video
-from vtok.data.dataset import scaled
+from vtok.data.reading import scaled
 
 
 @pytest.fixture

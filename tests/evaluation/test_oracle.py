@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vtok.data import Clip
-from vtok.data.dataset import scaled
+from vtok.data.reading import scaled
 from vtok.data.shapes.language import attributes
 from vtok.data.shapes.render import render
 from vtok.data.shapes.scene import DIRECTIONS, OBJECTS, Scene, Thing, sample_scene

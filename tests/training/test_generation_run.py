@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vtok.build import build, build_model
 from vtok.data import read_video
-from vtok.data.dataset import scaled
+from vtok.data.reading import scaled
 from vtok.errors import UserError
 from vtok.evaluation import evaluate_generation_heldout
 from vtok.runs import read_status

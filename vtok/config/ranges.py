@@ -101,6 +101,7 @@ LEAST = {
     "trainer.keep_checkpoints": 1,
     "trainer.log_every": 1,
     "trainer.max_steps": 1,
+    "trainer.processes": 1,
     "trainer.profile_steps": 0,
     "trainer.questions_per_clip": 1,
     "trainer.save_every": 0,

@@ -84,6 +84,11 @@ class TinyDecoder(Decoder):
             pooled_projection_dim=width,
             rope_axes_dim=(head_dim // 3,) * 3,
         )
+        if not single_layers:
+            # Nothing comes after them that reads the condition, so no loss would ever reach them.
+            last = self.transformer.transformer_blocks[-1]
+            last.attn.to_add_out.requires_grad_(False)
+            last.ff_context.requires_grad_(False)
         self.scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
 
     def loss(self, video: Tensor, condition: Tensor, mask: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from vtok.data.stable import stable_hash
 from vtok.evaluation.choice import chunks
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, figures, table
+from vtok.evaluation.tally import Tally, figures, in_turns, table
 from vtok.model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
@@ -40,6 +40,10 @@ class Mean:
     def add(self, values: Tensor) -> None:
         self.total += float(values.double().sum())
         self.count += values.numel()
+
+    def join(self, other: "Mean") -> None:
+        self.total += other.total
+        self.count += other.count
 
     @property
     def value(self) -> float:
@@ -87,6 +91,21 @@ class GenerationResult:
         for verdict in verdicts:
             for category, one in verdict.items():
                 self.tallies[kind, category].add(one.right, one.chance)
+
+    @classmethod
+    def joined(cls, parts: Sequence["GenerationResult"], *, examples: int) -> "GenerationResult":
+        """The result on all clips, of those of processes that took every n-th of them."""
+        whole = cls(
+            examples=in_turns([part.examples for part in parts])[:examples],
+            clips=sum(part.clips for part in parts),
+            bad=[bad for part in parts for bad in part.bad],
+        )
+        for part in parts:
+            for kind, tally in part.tallies.items():
+                whole.tallies[kind].join(tally)
+            for name, mean in part.errors.items():
+                whole.errors[name].join(mean)
+        return whole
 
     def metrics(self) -> dict[str, float]:
         """Flat figures: `generate/colour`, `visual/rollout` and the like.

@@ -13,6 +13,7 @@ from vtok.evaluation.choice import questions_of
 from vtok.evaluation.generation import Generation, GenerationResult
 from vtok.evaluation.loading import heldout_loader
 from vtok.model import VideoLanguageModel
+from vtok.processes import gathered, rank, world_size
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ def evaluate_heldout(
 ) -> Evaluation:
     """Evaluate on `clips`, at most `alignment.max_clips` of them; broken ones are left out and told in the result.
 
+    Of several processes each takes its share, and all have the whole result.
+
     Args:
         alignment: the benchmark.
         model: the model.
@@ -40,11 +43,13 @@ def evaluate_heldout(
         UserError: not one of the clips can be read.
     """
     chosen = clips[: alignment.max_clips]
-    dataset = ClipDataset(chosen, source.reader(model.tokeniser.planner), seed=0, replace_bad=False)
+    own = chosen[rank() :: world_size()]
+    dataset = ClipDataset(own, source.reader(model.tokeniser.planner), seed=0, replace_bad=False)
     loader = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers)
     captions = [clip.caption for clip in clips if clip.caption]
     with precision:
-        result = alignment(model, loader, captions=captions, examples=examples)
+        part = alignment(model, loader, captions=captions, examples=examples, progress=rank() == 0)
+    result = Evaluation.joined(gathered(part), examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
     return result
@@ -91,10 +96,12 @@ def evaluate_generation_heldout(
         )  # fmt: skip
         return GenerationResult()
     target = model.decoder.target if model.decodes else None
-    dataset = ClipDataset(chosen, source.reader(model.tokeniser.planner, target), seed=0, replace_bad=False)
+    own = chosen[rank() :: world_size()]
+    dataset = ClipDataset(own, source.reader(model.tokeniser.planner, target), seed=0, replace_bad=False)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
     with precision:
-        result = generation(model, loader, num_frames=source.num_frames, examples=examples)
+        part = generation(model, loader, num_frames=source.num_frames, examples=examples, progress=rank() == 0)
+    result = GenerationResult.joined(gathered(part), examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
     return result

@@ -1,9 +1,13 @@
 """Right answers counted, and the counts as figures and as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TypeVar
 
 from vtok.evaluation.interval import wilson
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -20,6 +24,12 @@ class Tally:
         self.total += 1
         self.guessed += chance
 
+    def join(self, other: "Tally") -> None:
+        """Count what another one has counted."""
+        self.right += other.right
+        self.total += other.total
+        self.guessed += other.guessed
+
 
 def figures(tallies: Mapping[str, Tally]) -> dict[str, float]:
     """The share of right answers by name.
@@ -34,6 +44,12 @@ def figures(tallies: Mapping[str, Tally]) -> dict[str, float]:
             numbers[f"{name}_chance"] = tally.guessed / tally.total
         numbers[f"{name}_questions"] = float(tally.total)
     return numbers
+
+
+def in_turns(lists: Sequence[Sequence[T]]) -> list[T]:
+    """One of each list, again and again: the order of what was dealt out to them."""
+    nothing = object()
+    return [one for turn in zip_longest(*lists, fillvalue=nothing) for one in turn if one is not nothing]  # type: ignore[misc]
 
 
 def table(tallies: Mapping[str, Tally]) -> str:

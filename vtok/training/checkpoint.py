@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,12 @@ def save_checkpoint(
     step: int,
     keep: int,
     average: Mapping[str, Tensor] | None = None,
+    random: Sequence[Mapping[str, Tensor]] | None = None,
 ) -> Path:
     """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep`.
 
-    `average`: the moving average of the trained weights, see `Ema.state`.
+    `average`: the moving average of the trained weights, see `Ema.state`. `random`: the `random_states` of each
+    process by its rank; this one's alone where None.
     """
     target = folder / f"step-{step:08d}"
     partial = folder / f".partial-{target.name}"
@@ -65,8 +67,10 @@ def save_checkpoint(
     if average is not None:
         _save(average, partial / AVERAGE)
     tensors, groups = _optimiser_state(optimiser, weights)
-    save_file({**tensors, **_random_states()}, partial / OPTIMISER)
-    state = {"step": step, "scheduler": scheduler.state_dict(), "groups": groups}
+    states = [random_states()] if random is None else random
+    tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
+    save_file(tensors, partial / OPTIMISER)
+    state = {"step": step, "processes": len(states), "scheduler": scheduler.state_dict(), "groups": groups}
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for file in partial.iterdir():
         _flush(file)
@@ -126,13 +130,31 @@ def load_average(checkpoint: Path, model: nn.Module) -> dict[str, Tensor]:
     return _read(checkpoint, AVERAGE, trained_weights(model))
 
 
-def load_training(checkpoint: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, scheduler: Any) -> int:
-    """Everything that `save_checkpoint` saved but the average, back in its place; returns the step."""
-    load_weights(checkpoint, model)
+def load_training(
+    checkpoint: Path,
+    *,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scheduler: Any,
+    rank: int = 0,
+    processes: int = 1,
+) -> int:
+    """Everything that `save_checkpoint` saved but the average, back in its place; returns the step.
+
+    Raises:
+        UserError: it does not fit, or was saved by another number of processes, or without a GPU where there is one.
+    """
     state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    if state["processes"] != processes:
+        raise UserError(
+            f"{checkpoint} was saved by {state['processes']} processes and cannot be gone on with exactly by "
+            f"{processes}; start {state['processes']}."
+        )
+    load_weights(checkpoint, model)
     tensors = load_file(checkpoint / OPTIMISER)
-    torch.set_rng_state(tensors.pop(RANDOM_STATE))
-    on_gpu = tensors.pop(GPU_RANDOM_STATE, None)
+    random = {name: tensors.pop(name) for name in list(tensors) if name.startswith((RANDOM_STATE, GPU_RANDOM_STATE))}
+    torch.set_rng_state(random[f"{RANDOM_STATE}/{rank}"])
+    on_gpu = random.get(f"{GPU_RANDOM_STATE}/{rank}")
     if torch.cuda.is_available():
         if on_gpu is None:
             raise UserError(
@@ -149,7 +171,8 @@ def load_training(checkpoint: Path, *, model: nn.Module, optimiser: torch.optim.
     return int(state["step"])
 
 
-def _random_states() -> dict[str, Tensor]:
+def random_states() -> dict[str, Tensor]:
+    """Where this process stands in its random numbers, by the device that they are drawn on."""
     states = {RANDOM_STATE: torch.get_rng_state()}
     return states | ({GPU_RANDOM_STATE: torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 

@@ -57,6 +57,13 @@ def recorded(tracker: Tracker, run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
+def kept(tracker: Tracker, run_dir: Path) -> Iterator[None]:
+    """A run folder that is written: locked, with a log, and with a note of how the run ended."""
+    with locked(run_dir), log_file(run_dir / "train.log"), recorded(tracker, run_dir):
+        yield
+
+
+@contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """All that the package logs, in a file as well; a resumed run goes on in the same file."""
     handler = logging.FileHandler(path, encoding="utf-8")

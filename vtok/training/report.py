@@ -67,3 +67,9 @@ def peak_memory_mb() -> float:
     """The most memory that this process has held, in MB; macOS counts in bytes, Linux in kilobytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 2**20 if sys.platform == "darwin" else most / 2**10
+
+
+def run_name(overrides: list[str]) -> str | None:
+    """The overrides that say what a run is about; None, so that MLflow makes one up, where there are none."""
+    told = [item for item in overrides if not item.startswith(("hydra", "outputs", "tracking", "resume"))]
+    return " ".join(told)[:200] or None

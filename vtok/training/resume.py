@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 FREE = (
     "resume", "name", "outputs", "tracking", "evaluation", "generation", "data.num_workers", "data.make_workers",
     "trainer.max_steps", "trainer.log_every", "trainer.evaluate_every", "trainer.save_every",
-    "trainer.keep_checkpoints", "trainer.progress", "trainer.profile_steps",
+    "trainer.keep_checkpoints", "trainer.processes", "trainer.progress", "trainer.profile_steps",
 )  # fmt: skip
 
 

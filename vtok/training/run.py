@@ -23,14 +23,17 @@ from vtok.decoder import Decoder
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation
 from vtok.model import VideoLanguageModel
+from vtok.processes import gathered, rank, world_size
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
+from vtok.tracking.none import NoTracker
 from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, trained_weights
 from vtok.training.conversation import Collate, Guarded
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.recording import Stopped, locked, log_file, recorded
-from vtok.training.report import describe_run, peak_memory_mb, tell
+from vtok.training.processes import settle
+from vtok.training.recording import Stopped, kept
+from vtok.training.report import describe_run, peak_memory_mb, run_name, tell
 from vtok.training.results import Results, evaluate_model
 from vtok.training.resume import has_checkpoint, run_to_resume
 from vtok.training.trainer import Progress, Trainer
@@ -79,6 +82,8 @@ class Run:
 
     def show(self, results: Results, step: int) -> None:
         """Figures and samples of an evaluation while training, into the store under names that do not change."""
+        if not self.accelerator.is_main_process:
+            return
         self.tracker.metrics(results.metrics(), step)
         log.info("step %d\n%s", step, results.table())
         folder = self.run_dir / "samples" / f"step-{step:08d}"
@@ -117,26 +122,27 @@ def train(
     """
     check(config)
     began = time.time()
+    trainer: Trainer = build(config.trainer)
+    accelerator = trainer.accelerator()
+    first = accelerator.is_main_process
     resumed = run_to_resume(config)
     run_dir = resumed or run_dir or Path(config.outputs) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")
+    # Clocks and folders are looked at by each process, and may have changed in between.
+    resumed, run_dir = gathered((resumed, run_dir))[0]
     if resumed is None and has_checkpoint(run_dir):
         raise UserError(
             f"{shown(run_dir)} holds a run already: go on with it by resume={shown(run_dir)}, or name another folder."
         )
-    trainer: Trainer = build(config.trainer)
-    accelerator = trainer.accelerator()
-    if accelerator.num_processes > 1:
-        raise UserError(
-            "training in several processes is not there yet: start one process, without torchrun or accelerate launch."
-        )
     # The model first: weights that are missing are to be told before any clip is made.
     model = build_model(config)
+    settle(accelerator, wanted=trainer.processes, seed=config.seed)
     alignment: Alignment = build(config.evaluation)
     generation: Generation = build(config.generation)
     if model.decodes:
         generation.judge.prepare()
     source: DataSource = build(config.data)
-    source.prepare()
+    with accelerator.main_process_first():
+        source.prepare()
     clips = {split: source.clips(split) for split in ("train", "heldout")}
     for split, found in clips.items():
         if not found:
@@ -145,11 +151,12 @@ def train(
             )
     if model.objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
-    tracker: Tracker = build(config.tracking)
+    tracker: Tracker = build(config.tracking) if first else NoTracker()
     known_run = read_status(run_dir).get("mlflow_run_id") if resumed else None
     run_dir.mkdir(parents=True, exist_ok=True)
-    with locked(run_dir), log_file(run_dir / "train.log"), Interrupt() as interrupt, recorded(tracker, run_dir):
-        open_run(run_dir, config, overrides or [])
+    with Interrupt() as interrupt, kept(tracker, run_dir) if first else nullcontext():
+        if first:
+            open_run(run_dir, config, overrides or [])
         tracker.start(
             run_dir,
             OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
@@ -158,7 +165,8 @@ def train(
             sweep_dir / "mlflow_parent.json" if sweep_dir and (sweep_dir / "mlflow_parent.json").is_file() else None,
             known_run,
         )
-        write_status(run_dir, "running", tracker.run_id)
+        if first:
+            write_status(run_dir, "running", tracker.run_id)
         model.to(accelerator.device)
         ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
         total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
@@ -189,8 +197,9 @@ def train(
         if ema:
             figures["digest/ema"] = digest(ema.state())
         if progress.stopped_by is not None:
-            write_summary(run_dir, figures)
-            write_status(run_dir, "stopped", tracker.run_id)
+            if first:
+                write_summary(run_dir, figures)
+                write_status(run_dir, "stopped", tracker.run_id)
             raise Stopped(run_dir, progress.stopped_by)
         results = run.evaluate(whole=True)
         figures |= results.metrics() | {
@@ -198,7 +207,8 @@ def train(
             "seconds": time.time() - began,
             "peak_memory_mb": peak_memory_mb(),
         }
-        finish(run, results, figures)
+        if first:
+            finish(run, results, figures)
     return figures
 
 
@@ -209,7 +219,14 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
     first_step = 0
     if resumed:
         checkpoint = latest_checkpoint(run.run_dir)
-        first_step = load_training(checkpoint, model=run.model, optimiser=optimiser, scheduler=scheduler)
+        first_step = load_training(
+            checkpoint,
+            model=run.model,
+            optimiser=optimiser,
+            scheduler=scheduler,
+            rank=rank(),
+            processes=world_size(),
+        )
         if run.ema:
             run.ema.load(load_average(checkpoint, run.model))
         log.info("resumed from %s", shown(checkpoint))
@@ -246,7 +263,7 @@ def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
     loader = DataLoader(
         Guarded(ClipDataset(clips, source.reader(planner, target), seed=seed, replace_bad=True)),
         batch_size=source.batch_size,
-        sampler=source.sampler(seed=seed, start=done),
+        sampler=source.sampler(seed=seed, start=done, rank=rank(), world_size=world_size()),
         num_workers=source.num_workers,
         collate_fn=Collate(
             chat=model.mllm.chat,
@@ -280,9 +297,3 @@ def finish(run: Run, results: Results, figures: dict[str, Any]) -> None:
         run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
     write_status(run.run_dir, "finished", run.tracker.run_id)
     tell(results, sheets, figures, run.run_dir, run.tracker)
-
-
-def run_name(overrides: list[str]) -> str | None:
-    """The overrides that say what a run is about; None, so that MLflow makes one up, where there are none."""
-    told = [item for item in overrides if not item.startswith(("hydra", "outputs", "tracking", "resume"))]
-    return " ".join(told)[:200] or None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,16 +14,19 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from tqdm import tqdm
 
 from vtok.batch import Batch
 from vtok.data import BadFiles
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
+from vtok.processes import gathered
 from vtok.tracking import Tracker
-from vtok.training.checkpoint import save_checkpoint
+from vtok.training.checkpoint import random_states, save_checkpoint
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
+from vtok.training.processes import Share, started_processes, totals
 from vtok.training.profile import profiler
 
 log = logging.getLogger(__name__)
@@ -49,6 +53,7 @@ class Trainer:
     ema_decay: float | None
     precision: str
     device: str
+    processes: int | None
     questions_per_clip: int | None
     yes_no_share: float
     log_every: int
@@ -72,7 +77,11 @@ class Trainer:
         mixed = "bf16" if self.precision == "bf16" or (self.precision == "auto" and has_bf16) else "no"
         # Accelerate keeps one state a process, and the jobs of a sweep share a process but not their precision.
         AcceleratorState._reset_state(reset_partial_state=True)
-        return Accelerator(mixed_precision=mixed, cpu=self.device == "cpu")
+        # An evaluation keeps processes waiting for each other longer than a step does.
+        patience = InitProcessGroupKwargs(timeout=timedelta(hours=1))
+        # Where there is no GPU, Accelerate starts several processes only when it is told to use none.
+        cpu = self.device == "cpu" or (on_cpu and started_processes() > 1)
+        return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
 
     def fit(
         self,
@@ -106,10 +115,13 @@ class Trainer:
             initial=first_step,
             desc="training",
             unit="step",
-            disable=None if self.progress else True,
+            disable=None if self.progress and accelerator.is_main_process else True,
         )
 
         def save(step: int) -> None:
+            states = gathered(random_states())
+            if not accelerator.is_main_process:
+                return
             save_checkpoint(
                 run_dir / "checkpoints",
                 model=model,
@@ -118,25 +130,34 @@ class Trainer:
                 step=step,
                 keep=self.keep_checkpoints,
                 average=ema.state() if ema else None,
+                random=states,
             )
 
         step = saved = first_step
+        stopped_by: int | None = None
         model.train()
         with bar, profiler(self.profile_steps, run_dir) as profile:
-            while step < self.max_steps and interrupt.signal is None:
+            while step < self.max_steps:
                 started = time.perf_counter()
-                micro = [next(batches) for _ in range(self.accumulate)]
+                micro, own = self._take(batches, interrupt)
                 waited = time.perf_counter() - started
-                for batch in micro:
-                    bad_files.add(batch.bad)
+                shares = gathered(own)
+                stopped_by = next((share.signal for share in shares if share.signal is not None), None)
+                if stopped_by is not None:
+                    break
+                whole = totals(shares)
+                for share in shares:
+                    bad_files.add(share.bad)
                 bad_files.check()
-                losses = self._step(accelerator, trained, optimiser, parameters, micro, step)
+                losses = self._step(accelerator, trained, optimiser, parameters, micro, whole, step)
                 scheduler.step()
                 if ema:
                     ema.update()
                 step += 1
                 profile.step()
-                meter.add(losses, tokens=sum(count_tokens(batch) for batch in micro), waited=waited, started=started)
+                # Processes read alike; to count the others' tokens is not worth another message.
+                tokens = accelerator.num_processes * sum(count_tokens(batch) for batch in micro)
+                meter.add(losses, tokens=tokens, waited=waited, started=started)
                 bar.update()
                 if step % self.log_every == 0 or step == self.max_steps:
                     figures = meter.figures()
@@ -160,7 +181,16 @@ class Trainer:
                     model.train()
         if saved != step:
             save(step)
-        return Progress(steps=step, seconds_per_step=meter.seconds_per_step, stopped_by=interrupt.signal)
+        return Progress(steps=step, seconds_per_step=meter.seconds_per_step, stopped_by=stopped_by)
+
+    def _take(self, batches: Iterator[Batch], interrupt: Interrupt) -> tuple[list[Batch], Share]:
+        """The micro-batches of a step, and what the other processes have to know of them."""
+        try:
+            micro = [] if interrupt.signal else [next(batches) for _ in range(self.accumulate)]
+        except UserError as error:
+            return [], Share(counts=[], bad=[], signal=None, mistake=str(error))
+        bad = [one for batch in micro for one in batch.bad]
+        return micro, Share(counts=[batch.counts() for batch in micro], bad=bad, signal=interrupt.signal)
 
     def _step(
         self,
@@ -169,20 +199,27 @@ class Trainer:
         optimiser: torch.optim.Optimizer,
         parameters: list[torch.Tensor],
         micro: list[Batch],
+        whole: dict[str, int],
         step: int,
     ) -> dict[str, float]:
-        """One optimiser step over the micro-batches; each thing that a loss is a mean over weighs the same in any."""
-        counts = [batch.counts() for batch in micro]
-        totals = {name: sum(count[name] for count in counts) for name in counts[0]}
+        """One optimiser step over the micro-batches of all processes.
+
+        Each thing that a loss is a mean over weighs the same in whatever batch it is; `whole` says how many there are.
+        """
         total: dict[str, float] = {}
-        for number, (batch, count) in enumerate(zip(micro, counts, strict=True)):
-            shares = {name: count[name] / max(1, totals[name]) for name in totals}
+        processes = accelerator.num_processes
+        for number, batch in enumerate(micro):
+            # Times the processes, over which DDP takes the mean.
+            shares = {name: processes * count / max(1, whole[name]) for name, count in batch.counts().items()}
             # Processes exchange gradients once a step, with the last micro-batch.
             with nullcontext() if number == len(micro) - 1 else accelerator.no_sync(model):
                 losses = model(batch.to(accelerator.device), shares)
                 accelerator.backward(losses["loss"])
             for name, loss in losses.items():
-                total[name] = total.get(name, 0.0) + float(loss.detach()) * shares.get(name, 1.0)
+                total[name] = total.get(name, 0.0) + float(loss.detach()) * shares.get(name, 1.0) / processes
+        if processes > 1:
+            others = gathered(total)
+            total = {name: sum(other[name] for other in others) for name in total}
         norm = float(accelerator.clip_grad_norm_(parameters, self.clip_norm))
         if not (math.isfinite(total["loss"]) and math.isfinite(norm)):
             raise UserError(

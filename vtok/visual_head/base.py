@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from vtok.processes import moments
+
 
 class TokenScale(nn.Module):
     """Running mean and spread of video tokens, a pair for spatial and one for motion tokens.
@@ -30,15 +32,16 @@ class TokenScale(nn.Module):
 
     @torch.no_grad()
     def update(self, tokens: Tensor, kind: Tensor, mask: Tensor) -> None:
-        """Take tokens (B, L, d) of kinds (L,) into account where mask (B, L) is True."""
+        """Take tokens (B, L, d) of kinds (L,), of all processes, into account where mask (B, L) is True."""
         for number in (0, 1):
             own = tokens[:, kind == number][mask[:, kind == number]].float()
-            if len(own) > 1:
+            count, mean, spread = moments(own)
+            if count > 1:
                 # Early on, all batches count the same: what the average began with must not.
                 seen = self.seen[number].item()
                 keep = min(self.momentum, seen / (seen + 1))
-                self.mean[number].lerp_(own.mean(0), 1 - keep)
-                self.spread[number].lerp_(own.std(0), 1 - keep)
+                self.mean[number].lerp_(mean, 1 - keep)
+                self.spread[number].lerp_(spread, 1 - keep)
                 self.seen[number] += 1
 
     def standardise(self, tokens: Tensor, kind: Tensor) -> Tensor:

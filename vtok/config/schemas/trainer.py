@@ -12,6 +12,7 @@ class Trainer:
     ema_decay: float | None = None
     precision: str = "auto"
     device: str = "auto"
+    processes: int | None = None
     questions_per_clip: int | None = None
     yes_no_share: float = 1.0
     log_every: int = 10

@@ -57,8 +57,10 @@ def train(argv: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     from vtok.config import register
+    from vtok.config.compose import spelled_out
     from vtok.paths import conf_dir
 
+    argv = spelled_out(argv)
     arguments = get_args_parser().parse_args(argv)
     if arguments.help:
         # Hydra's own help composes every group twice and takes seconds.

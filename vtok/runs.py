@@ -66,6 +66,8 @@ def load_config(run_dir: Path) -> DictConfig:
         raise UserError(f"run={run_dir}: this is no run folder (it has no config.yaml).")
     config = OmegaConf.load(file)
     assert isinstance(config, DictConfig)
+    # Where that run went on from says nothing of what it is.
+    config.pop("resume", None)
     # One backbone again, as it was before the references were resolved for the reader.
     if config.tokeniser.backbone == config.backbone:
         config.tokeniser.backbone = "${backbone}"
@@ -89,6 +91,11 @@ def find_run(run: str, outputs: str) -> Path:
         if read_status(path).get("status") in ("finished", "stopped"):
             return path
     raise UserError(f"run=latest: no run has finished in {outputs}; train one first (vtok train), or give run=FOLDER.")
+
+
+def run_of(path: Path) -> Path:
+    """The run folder that a path means: itself, or that of a checkpoint of it."""
+    return path.parent.parent if (path / "state.json").is_file() else path
 
 
 def listed_runs(outputs: str) -> list[Path]:

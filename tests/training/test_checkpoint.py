@@ -1,4 +1,6 @@
 import hashlib
+import resource
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from vtok.training.checkpoint import (
     load_training,
     load_weights,
     save_checkpoint,
+    sweep_up,
     trained_weights,
 )
 from vtok.visual_head import TokenScale
@@ -168,3 +171,39 @@ def test_the_digest_knows_every_weight(tmp_path: Path) -> None:
     assert digest(weights) == digest(same)
     weights["b"][2, 3] = 2
     assert digest(weights) != digest(same | {"b": torch.ones(3, 4).bfloat16()})
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
+    model, optimiser, scheduler = make(width=3000)
+    steps(model, optimiser, scheduler, 1)
+    keep = partial(save_checkpoint, tmp_path, model=model, optimiser=optimiser, scheduler=scheduler, keep=1)
+    keep(step=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # What the system says of a file that is to grow too large is what it says of a full disk, by another number.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"step-00000002: the checkpoint cannot be written.*step-00000001 is still"):
+            keep(step=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    load_weights(tmp_path / "step-00000001", model)
+
+
+def test_what_a_killed_process_left_is_told_and_removed(tmp_path: Path) -> None:
+    model = Remembering()
+    whole = save(tmp_path, model)
+    (tmp_path / ".partial-step-00000002").mkdir()
+    (tmp_path / "step-00000003").mkdir()
+    (tmp_path / "step-00000003" / "model.safetensors").write_bytes(b"half")
+    assert list_checkpoints(tmp_path) == [whole]
+    assert [path.name for path in sweep_up(tmp_path)] == [".partial-step-00000002", "step-00000003"]
+    assert list(tmp_path.iterdir()) == [whole]
+
+
+def test_a_spared_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    model, optimiser, scheduler = make()
+    steps(model, optimiser, scheduler, 1)
+    for step in range(1, 6):
+        save_checkpoint(tmp_path, model=model, optimiser=optimiser, scheduler=scheduler, step=step, keep=2, spare=2)
+    assert [path.name[-1] for path in list_checkpoints(tmp_path)] == ["2", "4", "5"]

@@ -131,6 +131,16 @@ def test_resume_refuses_another_configuration(tiny_run: list[str], tmp_path: Pat
         train(compose([*tiny_run, "resume=nowhere"]))
 
 
+def test_resume_goes_on_with_what_was_allowed_to_change(tiny_run: list[str], tmp_path: Path) -> None:
+    train(compose(tiny_run), run_dir=tmp_path / "run")
+    changed = [*tiny_run, "optimiser.lr=0.1", "trainer.max_steps=4", f"resume={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match=r"resume.allow=\[optimiser.lr\]"):
+        train(compose(changed))
+    assert train(compose([*changed, "resume.allow=[optimiser]"]))["steps"] == 4
+    with pytest.raises(UserError, match=r"resume.allow: there is no key optimizer\. Did you mean optimiser"):
+        train(compose([*changed, "resume.allow=[optimizer]"]))
+
+
 def test_auto_resume_takes_the_unfinished_run_of_the_same_configuration(
     tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vtok.config.compose import explain, one_of
 from vtok.errors import UserError
 
-RUN = "a run folder, or latest: the newest run that finished or was stopped"
+RUN = "a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped"
 OUTPUTS = "where runs are looked for"
 VIDEO = "a video file or a folder of frames"
 START = "of the clip in the video, in seconds"

@@ -16,21 +16,22 @@ from vtok.config.compose import explain
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.runs import find_run, load_config
+from vtok.runs import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 
 def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[Path, DictConfig, VideoLanguageModel]:
-    """A run's folder, its configuration with `overrides`, and its model with the newest checkpoint's weights.
+    """A run's folder, its configuration with `overrides`, and its model with the weights of a checkpoint.
 
-    They are the averaged ones where the run kept them (trainer.ema_decay), as in its own evaluation. The model is to be
-    used as it is.
+    The checkpoint is the newest, or the one that `run` is the folder of. The weights are the averaged ones where the
+    run kept them (trainer.ema_decay), as in its own evaluation. The model is to be used as it is.
 
     Raises:
         UserError: there is no such run, it has no checkpoint, or an override does not fit.
     """
-    run_dir = find_run(run, outputs)
-    checkpoint = latest_checkpoint(run_dir)
+    named = find_run(run, outputs)
+    run_dir = run_of(named)
+    checkpoint = latest_checkpoint(run_dir) if named == run_dir else named
     config = load_config(run_dir)
     OmegaConf.set_struct(config, True)
     for item in overrides:

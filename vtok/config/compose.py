@@ -59,11 +59,17 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         try:
-            config = hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=False)
+            config = hydra_compose(CONFIG_NAME, overrides=spelled_out(overrides), return_hydra_config=False)
             OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, overrides)) from error
     return config
+
+
+def spelled_out(overrides: Sequence[str]) -> list[str]:
+    """`resume=PATH` as `resume.path=PATH`: Hydra takes no value for what has keys of its own."""
+    short = "resume="
+    return [f"resume.path={item.removeprefix(short)}" if item.startswith(short) else item for item in overrides]
 
 
 def typed(config: DictConfig) -> DictConfig:
@@ -144,7 +150,7 @@ def sweep_params(overrides: Sequence[str]) -> dict[str, str] | None:
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         try:
-            hydra = hydra_compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True).hydra
+            hydra = hydra_compose(CONFIG_NAME, overrides=spelled_out(overrides), return_hydra_config=True).hydra
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, overrides)) from error
     if hydra.mode != RunMode.MULTIRUN:

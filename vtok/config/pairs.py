@@ -20,6 +20,11 @@ def check_pairs(config: DictConfig) -> None:
     head_dim = OmegaConf.select(config, "decoder.head_dim")
     if head_dim is not None and (head_dim < 6 or head_dim % 6):
         raise UserError(f"decoder.head_dim={head_dim}: allowed are multiples of 6: time, height and width share it.")
+    best_by = OmegaConf.select(config, "trainer.best_by")
+    if best_by and not OmegaConf.select(config, "trainer.evaluate_every"):
+        raise UserError(
+            f"trainer.best_by={best_by}: checkpoints are judged by evaluations; say trainer.evaluate_every=N."
+        )
     momentum = OmegaConf.select(config, "optimiser.momentum")
     if OmegaConf.select(config, "optimiser.nesterov") and momentum == 0:
         raise UserError(

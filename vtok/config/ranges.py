@@ -47,7 +47,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     RegressionHead: {"loss": ("mse", "cosine")},
     Scheduler: {"name": SCHEDULES},
     VlmJudge: {"dtype": DTYPES},
-    Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu")},
+    Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu"), "best_is": ("max", "min")},
 }
 LEAST = {
     "backbone.feature_dim": 1,

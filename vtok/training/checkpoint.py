@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -50,41 +51,68 @@ def save_checkpoint(
     scheduler: Any,
     step: int,
     keep: int,
+    spare: int | None = None,
     average: Mapping[str, Tensor] | None = None,
     random: Sequence[Mapping[str, Tensor]] | None = None,
 ) -> Path:
-    """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep`.
+    """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep` and that of the step `spare`.
 
     `average`: the moving average of the trained weights, see `Ema.state`. `random`: the `random_states` of each
     process by its rank; this one's alone where None.
+
+    Raises:
+        UserError: the disk is full, or does not take it for another reason; what was saved before is still there.
     """
     target = folder / f"step-{step:08d}"
     partial = folder / f".partial-{target.name}"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     weights = trained_weights(model)
-    _save(weights | persistent_buffers(model), partial / MODEL)
-    if average is not None:
-        _save(average, partial / AVERAGE)
     tensors, groups = _optimiser_state(optimiser, weights)
     states = [random_states()] if random is None else random
     tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
-    save_file(tensors, partial / OPTIMISER)
     state = {"step": step, "processes": len(states), "scheduler": scheduler.state_dict(), "groups": groups}
-    (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    for file in partial.iterdir():
-        _flush(file)
+    try:
+        partial.mkdir(parents=True)
+        _save(weights | persistent_buffers(model), partial / MODEL)
+        if average is not None:
+            _save(average, partial / AVERAGE)
+        save_file(tensors, partial / OPTIMISER)
+        (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        for file in partial.iterdir():
+            _flush(file)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        saved = list_checkpoints(folder)
+        rest = f"{saved[-1]} is still there" if saved else "there is none before it"
+        raise UserError(
+            f"{target}: the checkpoint cannot be written ({error}); {rest}. Make room, and resume."
+        ) from error
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     _flush(folder)
     for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        if old != checkpoint_of(folder, spare):
+            shutil.rmtree(old)
     return target
+
+
+def checkpoint_of(folder: Path, step: int | None) -> Path | None:
+    """The place of a step's checkpoint in a folder of them."""
+    return None if step is None else folder / f"step-{step:08d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints in a folder, oldest first."""
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
+
+
+def sweep_up(folder: Path) -> list[Path]:
+    """Remove what a killed process left half-written among the checkpoints of a folder; returns what it was."""
+    left = sorted(folder.glob(".partial-step-*"))
+    left += sorted(path for path in folder.glob("step-*") if not (path / "state.json").is_file())
+    for path in left:
+        shutil.rmtree(path)
+    return left
 
 
 def latest_checkpoint(run_dir: Path) -> Path:

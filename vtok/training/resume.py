@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vtok.config.compose import one_of
 from vtok.errors import UserError
 from vtok.runs import find_run, listed_runs, load_config, read_status
 from vtok.tracking.runs import flatten
@@ -17,35 +18,47 @@ log = logging.getLogger(__name__)
 FREE = (
     "resume", "name", "outputs", "tracking", "evaluation", "generation", "data.num_workers", "data.make_workers",
     "trainer.max_steps", "trainer.log_every", "trainer.evaluate_every", "trainer.save_every",
-    "trainer.keep_checkpoints", "trainer.processes", "trainer.progress", "trainer.profile_steps",
+    "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
+    "trainer.progress", "trainer.profile_steps",
 )  # fmt: skip
 
 
 def run_to_resume(config: DictConfig) -> Path | None:
     """The run folder that `resume` means; None where a new run is to begin.
 
-    `resume=auto` is the newest run of the same configuration that was stopped or failed after a checkpoint, or none;
-    `resume=latest` or a path is that run, whatever became of it.
+    `resume=auto` is the newest run of the same configuration that was stopped, killed or failed after a checkpoint, or
+    none; `resume=latest` or a path is that run, whatever became of it. Keys of `resume.allow` may differ.
 
     Raises:
         UserError: there is no such run, it has no checkpoint, or it was made with another configuration.
     """
-    if config.resume is None:
+    path = config.resume.path
+    if path is None:
         return None
-    if config.resume == "auto":
+    check_allowed(config)
+    if path == "auto":
         unfinished = (run for run in listed_runs(config.outputs) if read_status(run).get("status") != "finished")
         fitting = [run for run in unfinished if has_checkpoint(run) and is_same(run, config)]
         return fitting[-1] if fitting else None
-    run_dir = find_run(config.resume, config.outputs)
+    run_dir = find_run(path, config.outputs)
     if changed := differences(load_config(run_dir), config):
         listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
         raise UserError(
-            f"resume={config.resume}: that run was made with another configuration ({listed}). Give the same overrides."
+            f"resume={path}: that run was made with another configuration ({listed}). Give the same overrides, "
+            f"or allow the change by 'resume.allow=[{','.join(list(changed)[:5])}]'."
         )
     if not has_checkpoint(run_dir):
-        raise UserError(f"resume={config.resume}: {run_dir} has no checkpoint to go on from.")
+        raise UserError(f"resume={path}: {run_dir} has no checkpoint to go on from.")
     warn_of_length(load_config(run_dir), config)
     return run_dir
+
+
+def check_allowed(config: DictConfig) -> None:
+    """Raise UserError where `resume.allow` names what is no key."""
+    keys = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    for allowed in config.resume.allow:
+        if not any(key == allowed or key.startswith(f"{allowed}.") for key in keys):
+            raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(keys))}")
 
 
 def warn_of_length(before: DictConfig, now: DictConfig) -> None:
@@ -72,8 +85,9 @@ def has_checkpoint(run_dir: Path) -> bool:
 def differences(before: DictConfig, now: DictConfig) -> dict[str, tuple[Any, Any]]:
     """The keys that differ between two configurations, those that may left out."""
     old, new = (flatten(OmegaConf.to_container(config, resolve=True)) for config in (before, now))  # type: ignore[arg-type]
+    free = (*FREE, *now.resume.allow)
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == free or key.startswith(f"{free}.") for free in FREE)
+        if old.get(key) != new.get(key) and not any(key == one or key.startswith(f"{one}.") for one in free)
     }

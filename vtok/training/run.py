@@ -27,7 +27,8 @@ from vtok.processes import gathered, rank, world_size
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
-from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, trained_weights
+from vtok.training.best import Best
+from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, sweep_up, trained_weights
 from vtok.training.conversation import Collate, Guarded
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
@@ -89,6 +90,15 @@ class Run:
         folder = self.run_dir / "samples" / f"step-{step:08d}"
         results.write_samples(folder, fps=self.rate)
         self.tracker.artifact(folder, f"samples/{folder.name}")
+
+    def judge(self, results: Results, step: int) -> None:
+        """Note the checkpoint of the step where it is the best so far."""
+        if self.accelerator.is_main_process:
+            self.best.consider(step, results.metrics())
+
+    @property
+    def best(self) -> Best:
+        return Best(self.run_dir / "checkpoints", metric=self.trainer.best_by, mode=self.trainer.best_is)
 
     @property
     def rate(self) -> float:
@@ -202,6 +212,7 @@ def train(
                 write_status(run_dir, "stopped", tracker.run_id)
             raise Stopped(run_dir, progress.stopped_by)
         results = run.evaluate(whole=True)
+        run.judge(results, progress.steps)
         figures |= results.metrics() | {
             "data/bad_files": run.bad_files.count,
             "seconds": time.time() - began,
@@ -218,6 +229,9 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
     scheduler = build_scheduler(run.config, optimiser)
     first_step = 0
     if resumed:
+        if rank() == 0:
+            for left in sweep_up(run.run_dir / "checkpoints"):
+                log.warning("%s was not finished and is removed", shown(left))
         checkpoint = latest_checkpoint(run.run_dir)
         first_step = load_training(
             checkpoint,
@@ -232,7 +246,9 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
         log.info("resumed from %s", shown(checkpoint))
 
     def evaluate(step: int) -> None:
-        run.show(run.evaluate(whole=False), step)
+        results = run.evaluate(whole=False)
+        run.show(results, step)
+        run.judge(results, step)
 
     return run.trainer.fit(
         accelerator=run.accelerator,
@@ -245,6 +261,7 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
         tracker=run.tracker,
         bad_files=run.bad_files,
         evaluate=evaluate,
+        best=run.best,
         interrupt=interrupt,
         run_dir=run.run_dir,
     )

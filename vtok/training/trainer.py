@@ -23,6 +23,7 @@ from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.processes import gathered
 from vtok.tracking import Tracker
+from vtok.training.best import Best
 from vtok.training.checkpoint import random_states, save_checkpoint
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
@@ -60,6 +61,8 @@ class Trainer:
     evaluate_every: int
     save_every: int
     keep_checkpoints: int
+    best_by: str | None
+    best_is: str
     stop_loss: float | None
     profile_steps: int
     progress: bool
@@ -96,6 +99,7 @@ class Trainer:
         tracker: Tracker,
         bad_files: BadFiles,
         evaluate: Callable[[int], None],
+        best: Best,
         interrupt: Interrupt,
         run_dir: Path,
     ) -> Progress:
@@ -129,6 +133,7 @@ class Trainer:
                 scheduler=scheduler,
                 step=step,
                 keep=self.keep_checkpoints,
+                spare=best.step,
                 average=ema.state() if ema else None,
                 random=states,
             )

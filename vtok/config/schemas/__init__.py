@@ -34,12 +34,20 @@ from vtok.config.schemas.visual_head import FlowHead, MixtureHead, NoVisualHead,
 
 
 @dataclass
+class Resume:
+    """Which run to go on with, and the keys that may have changed since."""
+
+    path: str | None = None
+    allow: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Config:
     """The whole: the groups, and what belongs to none of them."""
 
     seed: int = 0
     name: str | None = None
-    resume: str | None = None
+    resume: Resume = field(default_factory=Resume)
     outputs: str = "outputs"
     allowed_targets: list[str] = field(default_factory=list)
     backbone: Any = MISSING

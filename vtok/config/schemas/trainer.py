@@ -19,6 +19,8 @@ class Trainer:
     evaluate_every: int = 0
     save_every: int = 0
     keep_checkpoints: int = 3
+    best_by: str | None = None
+    best_is: str = "max"
     stop_loss: float | None = None
     profile_steps: int = 0
     progress: bool = True

@@ -62,6 +62,9 @@ def test_train_commands_run(command: str, small: list[str], tmp_path: Path, make
             (tmp_path / "clips" / f"{number}.txt").write_text(f"clip number {number}")
         given = [item.replace("PATH", str(tmp_path / "clips")) for item in given]
         small = [item for item in small if not item.startswith(("data.train", "data.held", "data.make"))]
+    if "resume=PATH" in given:
+        assert carry_out(["train", *small, "trainer.max_steps=1", f"hydra.run.dir={tmp_path / 'outputs' / 'run'}"]) == 0
+        given = [item.replace("PATH", str(tmp_path / "outputs" / "run")) for item in given]
     if "recipe=generate" in given:
         small = [*small, *SMALL_DECODER, "trainer.evaluate_every=2"]
     chosen = [item for item in small if item.split("=")[0] not in {other.split("=")[0] for other in given}]

@@ -70,16 +70,40 @@ def train(argv: list[str]) -> int:
     looks = (arguments.hydra_help, arguments.cfg, arguments.info, arguments.shell_completion)
     # Another primary configuration is checked when it is composed.
     another = arguments.config_name or arguments.config_path
+    multirun = False
     if not any(looks) and not another:
         folder = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]"] if arguments.config_dir else []
-        check_jobs([*arguments.overrides, *folder], multirun=arguments.multirun)
+        multirun = check_jobs([*arguments.overrides, *folder], multirun=arguments.multirun)
+    if multirun:
+        argv += go_on(arguments.overrides)
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0
 
 
-def job(config) -> None:
-    """One job of Hydra's: a run. In a sweep a failed job leaves the others to go on."""
+def go_on(overrides: Sequence[str]) -> list[str]:
+    """Where the same sweep was cut off, the override that has it go on there; else none."""
+    from vtok.config import compose
+    from vtok.sweeps import sweep_to_go_on_with
+
+    if any(item.startswith("hydra.sweep.dir=") for item in overrides):
+        return []
+    outputs = compose([item for item in overrides if item.startswith("outputs=")]).outputs
+    found = sweep_to_go_on_with(overrides, outputs)
+    if found is None:
+        return []
+    print(f"going on with the sweep in {found}, whose finished runs stay; for a new one say hydra.sweep.dir=FOLDER")
+    return [f"hydra.sweep.dir={found}"]
+
+
+def job(config) -> float | None:
+    """One job of Hydra's: a run.
+
+    In a sweep a failed job leaves the others to go on, and one that has finished in its folder is not repeated.
+
+    Returns:
+        The figure that `optimise` names, for sweepers that search.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
     from hydra.types import RunMode
@@ -87,18 +111,25 @@ def job(config) -> None:
     from vtok.runs import open_run, read_status, shown, write_status
     from vtok.training import train as train_run
     from vtok.training.recording import Stopped
+    from vtok.training.resume import figures_of_finished, goes_on
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     overrides = list(settings.overrides.task)
     in_sweep = settings.mode == RunMode.MULTIRUN
     try:
-        train_run(
+        if in_sweep and (figures := figures_of_finished(run_dir, config)) is not None:
+            print(f"{shown(run_dir)} has finished before")
+            return optimised(config, figures)
+        if in_sweep and goes_on(run_dir, config):
+            config.resume.path = str(run_dir)
+        figures = train_run(
             config,
             run_dir=run_dir,
             overrides=overrides,
             sweep_dir=Path(settings.sweep.dir) if in_sweep else None,
         )
+        return optimised(config, figures)
     except UserError as error:
         if not in_sweep:
             sys.exit(f"error: {error}")
@@ -117,8 +148,21 @@ def job(config) -> None:
             run_dir.rmdir()
 
 
-def check_jobs(overrides: list[str], *, multirun: bool) -> None:
-    """Check the run, or every run of the sweep, before the first begins.
+def optimised(config, figures) -> float | None:
+    """The figure that `optimise` names; raises UserError where there is none of that name."""
+    from vtok.config.compose import one_of
+
+    if config.optimise is None:
+        return None
+    if config.optimise not in figures:
+        raise UserError(
+            f"optimise={config.optimise}: no figure has that name. {one_of(config.optimise, list(figures))}"
+        )
+    return float(figures[config.optimise])
+
+
+def check_jobs(overrides: list[str], *, multirun: bool) -> bool:
+    """Check the run, or every run of the sweep, before the first begins; returns whether it is a sweep.
 
     Raises:
         UserError: the first mistake.
@@ -137,21 +181,29 @@ def check_jobs(overrides: list[str], *, multirun: bool) -> None:
     in_file = sweep_params(fixed)
     if not multirun and in_file is None:
         check(compose(overrides))
-        return
+        return False
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
             "a sweep under torchrun or accelerate launch: start it as one process, or launch its jobs one by one."
         )
+    from_file = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in (in_file or {}).items()])
     swept = [
-        [f"{item.get_key_element()}={value}" for value in item.sweep_string_iterator()]
-        for item in parsed
-        if item.is_sweep_override()
+        [f"{item.get_key_element()}={value}" for value in swept_values(item)]
+        for item in (*(item for item in parsed if item.is_sweep_override()), *from_file)
     ]
-    for item in OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in (in_file or {}).items()]):
-        values = item.sweep_string_iterator() if item.is_sweep_override() else [item.get_value_element_as_str()]
-        swept.append([f"{item.get_key_element()}={value}" for value in values])
     for choice in islice(product(*swept), SWEEP_CHECKS):
         check(compose([*fixed, *choice]))
+    return True
+
+
+def swept_values(override) -> list[str]:
+    """What a sweep puts in the place of a key; of an interval, which a search draws from, both ends."""
+    if override.is_interval_sweep():
+        interval = override.value()
+        return [str(interval.start), str(interval.end)]
+    if override.is_sweep_override():
+        return [str(value) for value in override.sweep_string_iterator()]
+    return [override.get_value_element_as_str()]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,13 @@ WRONG_TYPES = {
     r"not a valid bool": "true or false",
     r"is not a ListConfig": "a list in brackets, such as [one,another], or null",
 }
+# Options that other packages bring.
+EXTRAS = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/sweeper=optuna": "optuna",
+}
 
 
 class ExperimentsSearchPath(SearchPathPlugin):
@@ -99,6 +106,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     if sweep := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", message):
         return f"{sweep[1]}: a list of values is a sweep; say -m to run one job for each."
     if group := re.search(r"Could not find '(.+)/([^/']+)'", message):
+        if extra := EXTRAS.get(f"{group[1]}={group[2]}"):
+            return f"{group[1]}={group[2]}: it is not installed; pip install 'vtok[{extra}]'."
         return f"{group[1]}={group[2]}: there is no such option. {one_of(group[2], options_of(group[1]))}"
     if group := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
         if group[1] in OPTIONS:

@@ -14,7 +14,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.errors import UserError
-from vtok.tracking.runs import find_runs
+from vtok.sweeps import FINISHED
+from vtok.tracking.runs import find_runs, read_run
 
 if TYPE_CHECKING:
     from vtok.tracking.report import Parent
@@ -47,6 +48,8 @@ class SweepParent(Callback):
         atexit.register(self._finish, "FAILED")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if self._sweep_dir is not None:
+            (self._sweep_dir / FINISHED).touch()
         self._finish("FINISHED")
 
     def _finish(self, status: str) -> None:
@@ -61,11 +64,20 @@ class SweepParent(Callback):
                 return
             print(f"\nsweep {sweep_dir}")
             report_sweep(sweep_dir, metrics=(), out=sweep_dir / ARTIFACT_FOLDER)
+            tell_unfinished(sweep_dir)
         except UserError as error:
             logger.error("%s", error)
         finally:
             if parent is not None:
                 _finish_parent(parent, sweep_dir, status)
+
+
+def tell_unfinished(sweep_dir: Path) -> None:
+    """The runs of a sweep that did not finish, and what has them run."""
+    runs = [read_run(path) for path in find_runs(sweep_dir)]
+    if left := [run for run in runs if run.status != "finished"]:
+        print(f"\n{len(left)} of {len(runs)} runs did not finish; the same command again runs these alone:")
+        print(*(f"  {run.path}: {run.status}, {' '.join(run.overrides)}" for run in left), sep="\n")
 
 
 def sweep_name(config: DictConfig) -> str:

@@ -1,6 +1,8 @@
 """Which run to go on with, and whether it may be gone on with."""
 
+import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,23 @@ log = logging.getLogger(__name__)
 
 # What may change between a run and its continuation without making it another experiment.
 FREE = (
-    "resume", "name", "outputs", "tracking", "evaluation", "generation", "data.num_workers", "data.make_workers",
-    "trainer.max_steps", "trainer.log_every", "trainer.evaluate_every", "trainer.save_every",
+    "resume", "name", "optimise", "outputs", "tracking", "evaluation", "generation",
+    "data.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
+    "trainer.evaluate_every", "trainer.save_every",
     "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
     "trainer.progress", "trainer.profile_steps",
 )  # fmt: skip
+# What may change between two runs whose figures are the same.
+NO_MATTER = (
+    "resume",
+    "name",
+    "optimise",
+    "outputs",
+    "tracking",
+    "data.num_workers",
+    "data.make_workers",
+    "trainer.progress",
+)
 
 
 def run_to_resume(config: DictConfig) -> Path | None:
@@ -61,6 +75,18 @@ def check_allowed(config: DictConfig) -> None:
             raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(keys))}")
 
 
+def figures_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | None:
+    """The figures of a folder's run where it has finished and is of this configuration, else None."""
+    if read_status(run_dir).get("status") != "finished" or not is_same(run_dir, config, free=NO_MATTER):
+        return None
+    return json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+
+
+def goes_on(run_dir: Path, config: DictConfig) -> bool:
+    """Whether a folder holds a run of this configuration that was cut off after a checkpoint."""
+    return has_checkpoint(run_dir) and is_same(run_dir, config)
+
+
 def warn_of_length(before: DictConfig, now: DictConfig) -> None:
     """A schedule that ends with the run is another schedule when the run ends elsewhere."""
     old, new, schedule = before.trainer.max_steps, now.trainer.max_steps, str(now.scheduler.get("name"))
@@ -70,10 +96,13 @@ def warn_of_length(before: DictConfig, now: DictConfig) -> None:
         )
 
 
-def is_same(run_dir: Path, config: DictConfig) -> bool:
-    """Whether a run was made with this configuration; one that an older version made may not be readable any more."""
+def is_same(run_dir: Path, config: DictConfig, *, free: Sequence[str] = FREE) -> bool:
+    """Whether a run was made with this configuration, keys that are `free` apart.
+
+    One that an older version made may not be readable any more.
+    """
     try:
-        return not differences(load_config(run_dir), config)
+        return not differences(load_config(run_dir), config, free=free)
     except UserError:
         return False
 
@@ -82,10 +111,10 @@ def has_checkpoint(run_dir: Path) -> bool:
     return bool(list_checkpoints(run_dir / "checkpoints"))
 
 
-def differences(before: DictConfig, now: DictConfig) -> dict[str, tuple[Any, Any]]:
-    """The keys that differ between two configurations, those that may left out."""
+def differences(before: DictConfig, now: DictConfig, *, free: Sequence[str] = FREE) -> dict[str, tuple[Any, Any]]:
+    """The keys that differ between two configurations, those that may left out: `free` ones and those allowed."""
     old, new = (flatten(OmegaConf.to_container(config, resolve=True)) for config in (before, now))  # type: ignore[arg-type]
-    free = (*FREE, *now.resume.allow)
+    free = (*free, *now.resume.allow)
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())

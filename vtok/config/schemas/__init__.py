@@ -48,6 +48,7 @@ class Config:
     seed: int = 0
     name: str | None = None
     resume: Resume = field(default_factory=Resume)
+    optimise: str | None = None
     outputs: str = "outputs"
     allowed_targets: list[str] = field(default_factory=list)
     backbone: Any = MISSING

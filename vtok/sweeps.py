@@ -1,0 +1,29 @@
+"""Sweep folders: a sweep that is started again goes on in the folder where it was cut off.
+
+A sweep folder holds `multirun.yaml` (Hydra's, with the overrides), a run folder for each job under its number, and
+`finished` once every job has.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+FINISHED = "finished"
+
+
+def sweep_to_go_on_with(overrides: Sequence[str], outputs: str) -> Path | None:
+    """The newest sweep below `outputs` of these overrides, where it was not finished; None where there is none."""
+    known = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
+    for file in reversed(known):
+        sweep = OmegaConf.load(file)
+        # A search draws other values every time; its own storage is what it goes on with.
+        is_grid = str(OmegaConf.select(sweep, "hydra.sweeper._target_")).endswith("BasicSweeper")
+        if is_grid and OmegaConf.select(sweep, "hydra.overrides.task") == task_overrides(overrides):
+            return None if (file.parent / FINISHED).exists() else file.parent
+    return None
+
+
+def task_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides that are the program's and not Hydra's, as Hydra notes them."""
+    return [item for item in overrides if not item.startswith(("hydra.", "hydra/"))]

@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz", type=int, default=300, help="broken files that tests/data/test_fuzz.py reads")
+
+
 class MakeVideo(Protocol):
     def __call__(
         self,

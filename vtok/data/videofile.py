@@ -110,6 +110,9 @@ class VideoFile:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             raise BadVideoError(self.path, "it holds no video stream")
+        # Not what PyAV's types say: there is none where no decoder of this FFmpeg fits.
+        if stream.codec_context is None:  # type: ignore[unreachable, unused-ignore]
+            raise BadVideoError(self.path, "there is no decoder for its video stream")
         # More threads cost more in all and hide the errors of damaged files.
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1

@@ -11,8 +11,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 STALL = 120  # seconds without a word: the reader gives up a file after 20
 KINDS = {
     "h264.mp4": ("libx264", "yuv420p", {"g": "8", "bf": "2"}),

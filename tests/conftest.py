@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz", type=int, default=300, help="broken files that tests/data/test_fuzz.py reads")
+
+
 class MakeVideo(Protocol):
     def __call__(
         self,
@@ -21,6 +25,7 @@ class MakeVideo(Protocol):
         pix_fmt: str = "yuv420p",
         options: Mapping[str, str] | None = None,
         times: Sequence[float] | None = None,
+        muxer: Mapping[str, str] | None = None,
     ) -> Path: ...
 
 
@@ -35,7 +40,10 @@ def clips_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def make_video() -> MakeVideo:
-    """Write a video of frames, uint8 (T, H, W, 3), or of so many moving ones; `times` (seconds) for variable rates."""
+    """Write a video of frames, uint8 (T, H, W, 3), or of so many moving ones; `times` (seconds) for variable rates.
+
+    `options` are the encoder's, `muxer` the container's; an encoder that FFmpeg was built without skips the test.
+    """
     return _make_video
 
 
@@ -59,9 +67,14 @@ def _make_video(
     pix_fmt: str = "yuv420p",
     options: Mapping[str, str] | None = None,
     times: Sequence[float] | None = None,
+    muxer: Mapping[str, str] | None = None,
 ) -> Path:
+    try:
+        av.Codec(codec, "w")
+    except av.error.EncoderNotFoundError:
+        pytest.skip(f"this FFmpeg has no encoder {codec}")
     pictures = moving_frames(frames) if isinstance(frames, int) else frames
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=dict(muxer or {})) as container:
         stream = container.add_stream(codec, rate=fps, options=dict(options or {}))
         stream.height, stream.width, stream.pix_fmt = pictures.shape[1], pictures.shape[2], pix_fmt
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1

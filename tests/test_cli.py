@@ -24,9 +24,9 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"vtok {verb}" in shown for verb in ("train", *VERBS))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, "benchmark decode"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([verb, "--help"]) == 0
+    assert main([*verb.split(), "--help"]) == 0
     assert f"vtok {verb}" in capsys.readouterr().out
 
 
@@ -39,6 +39,10 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["describe", "x.mp4"], "arguments are KEY=VALUE"),
         (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
         (["evaluate", "outputs=nowhere"], "no run has finished in nowhere"),
+        (["benchmark"], "vtok benchmark: say vtok benchmark decode."),
+        (["benchmark", "encode"], "vtok benchmark encode: say vtok benchmark decode."),
+        (["benchmark", "decode", "runs=0"], "runs=0: allowed is 1 or more"),
+        (["benchmark", "decode", "video=no.mp4"], "video=no.mp4: there is no such file or folder"),
         (["compare"], "one of sweep=latest, sweep=DIR and runs=[A,B]"),
         (["compare", "runs=[a]"], "takes two"),
         (["validate", "tokeniser.stride=99"], "tokeniser.stride=99"),

@@ -20,6 +20,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
+  vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
 
@@ -39,16 +40,28 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from vtok.commands import run_command
 
                 return run_command(verb, rest)
+            case "benchmark":
+                return second_word(verb, ("decode",), rest)
             case "-h" | "--help" | "help":
                 print(USAGE)
                 return 0
         raise UserError(
             f"{verb}: there is no such verb. "
-            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate, plan."
+            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate, plan, benchmark."
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def second_word(verb: str, words: Sequence[str], argv: Sequence[str]) -> int:
+    """Carry out a verb of two words, such as `benchmark decode`."""
+    word, *rest = argv or [""]
+    if word not in words:
+        raise UserError(f"vtok {verb} {word}".rstrip() + f": say vtok {verb} {' | '.join(words)}.")
+    from vtok.commands import run_command
+
+    return run_command(f"{verb} {word}", rest)
 
 
 def train(argv: list[str]) -> int:

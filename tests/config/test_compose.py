@@ -196,6 +196,7 @@ MISTAKES = [
     (["trainer.clip_norm=0"], "trainer.clip_norm=0.0", "above 0"),
     (["trainer.clip_norm=nan"], "trainer.clip_norm=nan", "above 0"),
     (["data.fps=0"], "data.fps=0.0", "above 0"),
+    (["data.decode_timeout=0"], "data.decode_timeout=0.0", "above 0"),
     (["data=folder", "data.root=.", "data.frames_fps=-1"], "data.frames_fps=-1.0", "above 0"),
     (["data=folder", "data.root=.", "data.heldout_fraction=0"], "data.heldout_fraction=0.0", "above 0 and below 1"),
     (["data=folder", "data.root=.", "data.heldout_fraction=1"], "data.heldout_fraction=1.0", "above 0 and below 1"),

@@ -123,6 +123,22 @@ class Plan:
     """
 
 
+@dataclass
+class BenchmarkDecode:
+    """CPU time of reading frames, of our reader and of others: PyAV used naively, ffmpeg, torchcodec, decord.
+
+    Each takes every stride-th frame as a square of uint8 RGB, with one thread, in turns. What is not there is left out;
+    the extra vtok[bench] installs torchcodec and decord.
+    """
+
+    video: list[str] = field(default_factory=list, metadata={"meaning": "files or folders, [A,B]; []: made clips"})
+    stride: int = key(6, "frames from one that is taken to the next")
+    frames: int = key(30, "taken of a clip, at most")
+    size: int = key(336, "pixels a side of the frames")
+    runs: int = key(9, "rounds in which each way reads each clip")
+    out: str | None = key(None, "a json file for the figures")
+
+
 ARGUMENTS = {
     "evaluate": Evaluate,
     "describe": Describe,
@@ -132,6 +148,7 @@ ARGUMENTS = {
     "compare": Compare,
     "validate": Validate,
     "plan": Plan,
+    "benchmark decode": BenchmarkDecode,
 }
 
 
@@ -188,6 +205,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.compare import compare_from_command_line
 
             compare_from_command_line(**vars(arguments))
+        case "benchmark decode":
+            from vtok.commands.benchmark import benchmark_decode
+
+            print(benchmark_decode(**vars(arguments)))
     return 0
 
 

@@ -110,7 +110,14 @@ LEAST = {
     "visual_head.steps": 1,
     "visual_head.width": 1,
 }
-ABOVE_0 = ("data.fps", "data.frames_fps", "decoder.shift", "mllm.lora.alpha", "trainer.clip_norm")
+ABOVE_0 = (
+    "data.decode_timeout",
+    "data.fps",
+    "data.frames_fps",
+    "decoder.shift",
+    "mllm.lora.alpha",
+    "trainer.clip_norm",
+)
 FROM_0_TO_1 = (
     "data.max_bad_fraction",
     "decoder.condition_dropout",

@@ -59,6 +59,7 @@ class FolderData(DataSource):
         num_workers: int,
         max_bad_fraction: float = 0.1,
         limit: int | None = None,
+        decode_timeout: float | None = 60.0,
     ) -> None:
         super().__init__(
             size=size,
@@ -69,6 +70,7 @@ class FolderData(DataSource):
             num_workers=num_workers,
             max_bad_fraction=max_bad_fraction,
             limit=limit,
+            decode_timeout=decode_timeout,
         )
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")

@@ -1,8 +1,10 @@
 """What every reader of frames shares: the error, the geometry of scaling, and the reader of image folders."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import torch
@@ -26,6 +28,29 @@ class BadVideoError(UserError):
 
     def __reduce__(self) -> tuple[type["BadVideoError"], tuple[str, str]]:
         return type(self), (self.path, self.reason)
+
+
+class Deadline:
+    """When reading a video has taken too long.
+
+    Args:
+        path: the video, for the error.
+        seconds: from now on; None is never.
+    """
+
+    def __init__(self, path: str | Path, seconds: float | None) -> None:
+        self.path = path
+        self.seconds = seconds
+        self._end = math.inf if seconds is None else monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise BadVideoError once it has passed; to be called between frames or packets."""
+        if monotonic() > self._end:
+            raise self.error()
+
+    def error(self) -> BadVideoError:
+        """What `check` raises, for what is interrupted by another clock."""
+        return BadVideoError(self.path, f"reading it took longer than data.decode_timeout={self.seconds:g} s")
 
 
 def check_indices(path: Path, indices: Sequence[int], frames: int, *, truncated: bool) -> None:
@@ -69,13 +94,19 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 class FrameFolder:
     """A folder of JPEG or PNG frames, taken in natural order of their names.
 
+    Args:
+        path: the folder.
+        fps: frames a second.
+        timeout: seconds after which reading is given up; None is never.
+
     Attributes:
         timestamps: seconds, float64 (frames,): frame number / fps.
         missing: 0, as a folder does not say how many frames it ought to hold.
     """
 
-    def __init__(self, path: str | Path, *, fps: float) -> None:
+    def __init__(self, path: str | Path, *, fps: float, timeout: float | None = None) -> None:
         self.path = Path(path)
+        self._deadline = Deadline(self.path, timeout)
         self.missing = 0.0
         try:
             self._files = image_files(self.path)
@@ -91,13 +122,14 @@ class FrameFolder:
         With `size` None all come in the size of the first one asked for.
 
         Raises:
-            BadVideoError: an image cannot be read.
+            BadVideoError: an image cannot be read, or the deadline has passed.
             UserError: a number outside of the folder.
         """
         check_indices(self.path, indices, len(self._files), truncated=False)
         read: dict[int, Tensor] = {}
         for index in indices:
             if index not in read:
+                self._deadline.check()
                 read[index] = torch.from_numpy(self._picture(self._files[index], size)).permute(2, 0, 1)
                 size = (read[index].shape[1], read[index].shape[2])
         return torch.stack([read[index] for index in indices])

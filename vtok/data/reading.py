@@ -79,6 +79,7 @@ class FrameReader:
         size: pixels a side of the square frames.
         frames_fps: frames a second of clips that are folders of images.
         target: the frames that a decoder is to make of the same clip; None where there is none.
+        decode_timeout: seconds after which a clip counts as broken; None waits for ever.
     """
 
     planner: Planner
@@ -87,9 +88,10 @@ class FrameReader:
     size: int
     frames_fps: float
     target: TargetPlan | None = None
+    decode_timeout: float | None = None
 
     def read(self, clip: Clip, key: SampleKey) -> ClipSample:
-        with open_video(clip.path, frames_fps=self.frames_fps) as video:
+        with open_video(clip.path, frames_fps=self.frames_fps, timeout=self.decode_timeout) as video:
             times = video.timestamps
             native = clip_frames(times, clip, num_frames=self.num_frames, fps=self.fps)
             cut = video.missing > 0 and (clip.end is None or clip.end > times[-1] + TOLERANCE)

@@ -27,6 +27,7 @@ class DataSource(ABC):
         num_workers: processes that decode; 0 decodes in the main process.
         max_bad_fraction: the share of broken clips above which a run stops.
         limit: use only so many clips of each split; None uses all.
+        decode_timeout: seconds after which a clip that is still being read counts as broken; None waits for ever.
 
     Attributes:
         bad: why clips of the data set cannot be used, by their path, as far as known without reading the videos.
@@ -43,6 +44,7 @@ class DataSource(ABC):
         num_workers: int,
         max_bad_fraction: float,
         limit: int | None = None,
+        decode_timeout: float | None = 60.0,
     ) -> None:
         for name, count, least in (
             ("size", size, 1),
@@ -56,6 +58,8 @@ class DataSource(ABC):
         for name, rate in (("fps", fps), ("frames_fps", frames_fps)):
             if rate is not None and not 0 < rate < float("inf"):
                 raise UserError(f"data.{name}={rate}: allowed are frames a second above 0.")
+        if decode_timeout is not None and not decode_timeout > 0:
+            raise UserError(f"data.decode_timeout={decode_timeout}: allowed are seconds above 0, or null for no limit.")
         if not 0 <= max_bad_fraction <= 1:
             raise UserError(f"data.max_bad_fraction={max_bad_fraction}: allowed are fractions from 0 to 1.")
         self.size = size
@@ -66,6 +70,7 @@ class DataSource(ABC):
         self.num_workers = num_workers
         self.max_bad_fraction = max_bad_fraction
         self.limit = limit
+        self.decode_timeout = decode_timeout
         self.bad: dict[str, str] = {}
 
     @abstractmethod
@@ -89,6 +94,7 @@ class DataSource(ABC):
             size=self.size,
             frames_fps=self.frames_fps,
             target=target,
+            decode_timeout=self.decode_timeout,
         )
 
     def sampler(self, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Sampler[SampleKey]:

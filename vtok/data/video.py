@@ -59,17 +59,24 @@ def read_video(
 
 
 @contextmanager
-def open_video(path: str | Path, *, frames_fps: float = 24.0) -> Iterator[VideoFile | FrameFolder]:
-    """The reader that fits `path`, closed at the end of the `with` block; `frames_fps` is for folders of images.
+def open_video(
+    path: str | Path, *, frames_fps: float = 24.0, timeout: float | None = None
+) -> Iterator[VideoFile | FrameFolder]:
+    """The reader that fits `path`, closed at the end of the `with` block.
+
+    Args:
+        path: a video file, or a folder of images.
+        frames_fps: frames a second of a folder of images.
+        timeout: seconds from now on after which reading is given up; None is never.
 
     Raises:
         BadVideoError: there is no such file, or it cannot be read.
     """
     path = Path(path)
     if path.is_dir():
-        yield FrameFolder(path, fps=frames_fps)
+        yield FrameFolder(path, fps=frames_fps, timeout=timeout)
         return
-    video = VideoFile(path)
+    video = VideoFile(path, timeout=timeout)
     try:
         yield video
     finally:

@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from vtok.data.frames import BadVideoError, Size, check_indices, cover
+from vtok.data.frames import BadVideoError, Deadline, Size, check_indices, cover
 
 # Full chroma interpolation is within 0.45 grey levels of a float reference, swscale's default off by 0.75 to 1.2.
 SCALER = int(Interpolation.BILINEAR) | int(Interpolation.FULL_CHR_H_INT)
@@ -32,16 +32,21 @@ class VideoFile:
     the groups of pictures that hold wanted frames, and in those skips unwanted frames that nothing refers to. Where the
     packets do not tell the order, everything is decoded.
 
+    Args:
+        path: the file.
+        timeout: seconds from now on after which reading is given up; None is never.
+
     Attributes:
         timestamps: seconds in the file, float64 (frames,), ascending.
         missing: seconds of video that the header promises and the file does not hold; above 0 the file is truncated.
 
     Raises:
-        BadVideoError: the file cannot be read.
+        BadVideoError: the file cannot be read, or not in time.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, timeout: float | None = None) -> None:
         self.path = Path(path)
+        self._deadline = Deadline(self.path, timeout)
         self.missing = 0.0
         self._scaler = VideoReformatter()
         self._opened: list[InputContainer] = []
@@ -63,7 +68,7 @@ class VideoFile:
         """The frames of these numbers in this order, uint8 (len(indices), 3, H, W).
 
         Raises:
-            BadVideoError: a wanted frame cannot be decoded, or was cut off with the end of the file.
+            BadVideoError: a wanted frame cannot be decoded, or not in time, or was cut off with the end of the file.
             UserError: a number outside of the video.
         """
         check_indices(self.path, indices, len(self.timestamps), truncated=self.missing > 0)
@@ -90,11 +95,14 @@ class VideoFile:
             yield
         except FileNotFoundError:
             raise BadVideoError(self.path, "there is no such file or folder") from None
+        except av.error.ExitError:
+            raise self._deadline.error() from None
         except (av.FFmpegError, OSError) as error:
             raise BadVideoError(self.path, f"it cannot be decoded ({error.strerror or error})") from error
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        container = av.open(str(self.path), metadata_errors="replace")
+        # Its own clock begins anew with every packet: it is for files that are searched without end for the next one.
+        container = av.open(str(self.path), metadata_errors="replace", timeout=self._deadline.seconds)
         self._opened.append(container)
         # FFmpeg takes any text for a teletype's screen, and the cover of an album for a video.
         if container.format.name == "tty":
@@ -102,6 +110,9 @@ class VideoFile:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             raise BadVideoError(self.path, "it holds no video stream")
+        # Not what PyAV's types say: there is none where no decoder of this FFmpeg fits.
+        if stream.codec_context is None:  # type: ignore[unreachable, unused-ignore]
+            raise BadVideoError(self.path, "there is no decoder for its video stream")
         # More threads cost more in all and hide the errors of damaged files.
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
@@ -117,6 +128,7 @@ class VideoFile:
         held, is_vp8 = 0, self._stream.codec_context.name == "vp8"
         # A header without the duration of each stream gives that of the longest, whichever it is.
         for packet in container.demux(self._stream) if self._stream.duration else container.demux():
+            self._deadline.check()
             if packet.size == 0:
                 continue
             if packet.pts is not None:
@@ -156,7 +168,10 @@ class VideoFile:
 
     def _scan(self) -> np.ndarray:
         container, stream = self._open()
-        times = [frame.pts for frame in container.decode(stream)]
+        times: list[int | None] = []
+        for frame in container.decode(stream):
+            self._deadline.check()
+            times.append(frame.pts)
         known = [pts for pts in times if pts is not None]
         if len(known) == len(times) and all(before < after for before, after in pairwise(known)):
             return np.array(known, dtype=np.float64) * float(stream.time_base or 1)
@@ -165,6 +180,7 @@ class VideoFile:
     def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         container, stream = self._open()
         for count, frame in enumerate(container.decode(stream)):
+            self._deadline.check()
             index = self._numbers.get(frame.pts) if self._numbers else count
             if index in wanted:
                 yield index, frame
@@ -176,6 +192,7 @@ class VideoFile:
         decoder.open(strict=False)
         decoder.flush_buffers()
         for number, packet in enumerate(self._demux_again() if self._packets is None else self._packets):
+            self._deadline.check()
             first, last = runs[0]
             if number < first:
                 continue

@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 
+from torch.cuda import is_initialized
+
 LOOK_EVERY = 2.0  # seconds
 
 
@@ -21,6 +23,16 @@ def outlive_stops(worker_id: int) -> None:
         # Not ignored: a main process that fails terminates its workers, and waits for them without a limit.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with, args=(parent.pid, os.getppid()), daemon=True).start()
+
+
+def start_method(num_workers: int) -> str | None:
+    """A DataLoader's `multiprocessing_context`: how its processes are started, None is as the system does it.
+
+    A process that is forked while CUDA is in use inherits what the driver holds and no thread that would let go of it,
+    and may hang or crash: then they are started afresh, and all that goes to them is pickled.
+    """
+    forks = multiprocessing.get_start_method() == "fork"
+    return "forkserver" if num_workers and forks and is_initialized() else None
 
 
 def _end_with(main: int, parent: int) -> None:

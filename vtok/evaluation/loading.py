@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vtok.data import BadVideoError, ClipDataset, ClipSample, SampleKey
-from vtok.data.worker import outlive_stops
+from vtok.data.worker import outlive_stops, start_method
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> 
         num_workers=num_workers,
         collate_fn=sort_out,
         worker_init_fn=outlive_stops,
+        multiprocessing_context=start_method(num_workers),
         # Its own, so that an evaluation draws nothing from the run's random numbers.
         generator=torch.Generator().manual_seed(0),
     )

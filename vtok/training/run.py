@@ -17,7 +17,7 @@ from vtok.batch import Batch
 from vtok.build import build, build_model, build_optimiser, build_scheduler
 from vtok.config import check
 from vtok.data import BadFiles, Clip, ClipDataset, DataSource
-from vtok.data.worker import outlive_stops
+from vtok.data.worker import outlive_stops, start_method
 from vtok.data.write import RATES
 from vtok.decoder import Decoder
 from vtok.errors import UserError
@@ -292,6 +292,7 @@ def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
             objective=model.objective,
         ),
         worker_init_fn=outlive_stops,
+        multiprocessing_context=start_method(source.num_workers),
         # Its own, so that making a loader draws nothing from the run's random numbers.
         generator=torch.Generator().manual_seed(seed),
     )

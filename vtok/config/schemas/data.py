@@ -23,6 +23,7 @@ class ShapesData:
     num_workers: int = 1
     max_bad_fraction: float = 0.1
     limit: int | None = None
+    decode_timeout: float | None = 60.0
 
 
 @dataclass
@@ -39,3 +40,4 @@ class FolderData:
     num_workers: int = 1
     max_bad_fraction: float = 0.1
     limit: int | None = None
+    decode_timeout: float | None = 60.0

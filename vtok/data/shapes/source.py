@@ -60,6 +60,7 @@ class ShapesData(DataSource):
         num_workers: int = 1,
         max_bad_fraction: float = 0.1,
         limit: int | None = None,
+        decode_timeout: float | None = 60.0,
     ) -> None:
         super().__init__(
             size=size,
@@ -70,6 +71,7 @@ class ShapesData(DataSource):
             num_workers=num_workers,
             max_bad_fraction=max_bad_fraction,
             limit=limit,
+            decode_timeout=decode_timeout,
         )
         if level not in LEVELS:
             raise UserError(f"data.level={level}: allowed are {', '.join(LEVELS)}.")

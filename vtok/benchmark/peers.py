@@ -1,0 +1,107 @@
+"""The same frames of a file by several ways, one thread each: ours, and those it is measured against.
+
+Each takes a path, ascending frame numbers at equal distances, from 0 on, and the (height, width) that a picture is
+scaled to before its centre, `size` pixels a side, is cut out; and returns uint8 (K, 3, size, size).
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vtok.data import read_video
+
+Method = Callable[[Path, Sequence[int], tuple[int, int], int], Tensor]
+
+
+def by_ours(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+    return read_video(path, indices=indices, size=size)[0]
+
+
+def by_naive(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+    """What is written first: every frame converted to RGB, the wanted ones resized by PIL."""
+    wanted, frames = set(indices), []
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        assert isinstance(stream, av.VideoStream)
+        stream.thread_type = "NONE"
+        for number, frame in enumerate(container.decode(stream)):
+            picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            if number in wanted:
+                resized = Image.fromarray(picture).resize(scaled[::-1], Image.Resampling.BILINEAR)
+                frames.append(torch.from_numpy(np.array(resized)))
+            if number == indices[-1]:
+                break
+    return _cut(torch.stack(frames), size)
+
+
+def by_torchcodec(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+    """Its decoder without a scan of the file, scaling and cropping while it decodes."""
+    from torchcodec.decoders import VideoDecoder
+    from torchcodec.transforms import CenterCrop, Resize
+
+    decoder = VideoDecoder(
+        str(path),
+        num_ffmpeg_threads=1,
+        seek_mode="approximate",
+        transforms=[Resize(scaled), CenterCrop((size, size))],
+    )
+    return decoder.get_frames_at(list(indices)).data
+
+
+def by_decord(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+    """Its reader, scaling while it decodes."""
+    from decord import VideoReader
+
+    height, width = scaled
+    reader = VideoReader(str(path), width=width, height=height, num_threads=1)
+    return _cut(torch.from_numpy(reader.get_batch(list(indices)).asnumpy()), size)
+
+
+def by_ffmpeg(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+    """The command line, its raw frames read from a pipe."""
+    stride = indices[1] - indices[0] if len(indices) > 1 else 1
+    (height, width), crop = scaled, f"crop={size}:{size}"
+    graph = rf"select=not(mod(n\,{stride})),scale={width}:{height}:flags=bilinear,{crop}"
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-filter_threads", "1", "-i", str(path)]
+    output = ["-an", "-vf", graph, "-fps_mode", "passthrough", "-frames:v", str(len(indices))]
+    raw = subprocess.run([*command, *output, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True)
+    if raw.returncode:
+        raise RuntimeError(raw.stderr.decode(errors="replace").strip())
+    return torch.frombuffer(bytearray(raw.stdout), dtype=torch.uint8).view(-1, size, size, 3).permute(0, 3, 1, 2)
+
+
+def _cut(frames: Tensor, size: int) -> Tensor:
+    """(K, H, W, 3) to its centre, (K, 3, size, size)."""
+    top, left = (frames.shape[1] - size) // 2, (frames.shape[2] - size) // 2
+    return frames[:, top : top + size, left : left + size].permute(0, 3, 1, 2).contiguous()
+
+
+def methods() -> tuple[dict[str, Method], dict[str, str]]:
+    """The ways that work here by their name, ours first, and why others do not."""
+    found: dict[str, Method] = {"vtok": by_ours, "naive": by_naive}
+    missing: dict[str, str] = {}
+    if shutil.which("ffmpeg"):
+        found["ffmpeg"] = by_ffmpeg
+    else:
+        missing["ffmpeg"] = "there is no such command"
+    libraries: dict[str, tuple[str, Method]] = {
+        "torchcodec": ("torchcodec.decoders", by_torchcodec),
+        "decord": ("decord", by_decord),
+    }
+    for name, (module, method) in libraries.items():
+        try:
+            import_module(module)
+        # A library that is installed may still lack FFmpeg's, each says so by an error of its own.
+        except (ImportError, OSError, RuntimeError) as error:
+            missing[name] = str(error).strip().split("\n")[0]
+        else:
+            found[name] = method
+    return found, missing

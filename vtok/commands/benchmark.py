@@ -1,0 +1,94 @@
+"""`vtok benchmark decode`."""
+
+import json
+import logging
+import statistics
+import tempfile
+from pathlib import Path
+
+from vtok.benchmark.clips import make_clips
+from vtok.benchmark.decode import Timing, measure
+from vtok.benchmark.peers import methods
+from vtok.data.folder import VIDEO_SUFFIXES
+from vtok.data.write import check_writable
+from vtok.errors import UserError
+from vtok.planning import table
+from vtok.runs import write_text
+
+log = logging.getLogger("vtok")
+
+
+def benchmark_decode(*, video: list[str], stride: int, frames: int, size: int, runs: int, out: str | None) -> str:
+    """The table; also written to `out` as json, with the figures of every clip.
+
+    Raises:
+        UserError: there is no such file, or one that cannot be read; a count below 1.
+    """
+    for name, count in (("stride", stride), ("frames", frames), ("size", size), ("runs", runs)):
+        if count < 1:
+            raise UserError(f"{name}={count}: allowed is 1 or more.")
+    if out is not None:
+        check_writable(Path(out), suffix=".json")
+    given = files(video)
+    found, missing = methods()
+    for name, reason in missing.items():
+        log.info("%s is left out: %s", name, reason)
+    with tempfile.TemporaryDirectory() as folder:
+        results: dict[str, dict[str, Timing]] = {}
+        for path in given or make_clips(Path(folder)):
+            log.info("reading %s", path.name)
+            name = str(path) if video else path.name
+            results[name] = measure(path, found, stride=stride, frames=frames, size=size, runs=runs)
+    if out is not None:
+        plan = {"stride": stride, "frames": frames, "size": size, "runs": runs}
+        clips = {clip: {name: timing.row() for name, timing in row.items()} for clip, row in results.items()}
+        write_text(Path(out), json.dumps({"plan": plan, "left_out": missing, "clips": clips}, indent=1))
+    return shown(results)
+
+
+def files(video: list[str]) -> list[Path]:
+    """The files, and those in the folders, that `video` names.
+
+    Raises:
+        UserError: one of them is not there, or a folder holds no video.
+    """
+    found: list[Path] = []
+    for name in video:
+        path = Path(name).expanduser()
+        if not path.exists():
+            raise UserError(f"video={name}: there is no such file or folder.")
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
+        if not inside:
+            raise UserError(f"video={name}: the folder holds no video file ({', '.join(VIDEO_SUFFIXES)}).")
+        found += inside
+    return found
+
+
+def shown(results: dict[str, dict[str, Timing]]) -> str:
+    """A row a clip: our milliseconds, and what each other way takes of them, median (least to most of the rounds)."""
+    first, *others = next(iter(results.values()))
+    rows = [("CPU time", f"{first}, ms", *(f"{name}, times that" for name in others))]
+    for clip, row in results.items():
+        ratios = [
+            f"{statistics.median(one.ratios):.2f} ({min(one.ratios):.2f} to {max(one.ratios):.2f})"
+            if one.ratios
+            else "fails"
+            for one in (row[name] for name in others)
+        ]
+        rows.append((Path(clip).name, f"{1000 * statistics.median(row[first].seconds):.1f}", *ratios))
+    notes = [
+        f"{Path(clip).name}: {name}: {timing.error}"
+        for clip, row in results.items()
+        for name, timing in row.items()
+        if timing.error
+    ]
+    return "\n".join([table(rows), *notes])
+
+
+def ratio(timing: Timing) -> str:
+    if timing.error is not None:
+        return "fails"
+    return f"{statistics.median(timing.ratios):.2f} ({min(timing.ratios):.2f} to {max(timing.ratios):.2f})"

@@ -41,7 +41,7 @@ def carry_out(arguments: list[str]) -> int:
 def test_the_commands_were_found() -> None:
     assert len(TRAIN) >= 9
     assert {line.split()[1] for line in VERBS} == {
-        "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "validate", "plan",
+        "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "sync", "validate", "plan",
     }  # fmt: skip
 
 

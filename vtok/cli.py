@@ -18,12 +18,15 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok reconstruct run=latest video=FILE out=FILE a video to tokens and back
   vtok tokenise run=latest video=FILE out=FILE    a video's tokens, as safetensors
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
+  vtok sync run=latest                            figures that a tracking server missed, sent to it
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
 
+VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "sync", "validate", "plan")
+SECOND_WORDS = {"benchmark": ("decode",)}
 SWEEP_CHECKS = 256
 
 
@@ -36,19 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         match verb:
             case "train":
                 return train(rest)
-            case "evaluate" | "describe" | "generate" | "reconstruct" | "tokenise" | "compare" | "validate" | "plan":
-                from vtok.commands import run_command
-
-                return run_command(verb, rest)
-            case "benchmark":
-                return second_word(verb, ("decode",), rest)
             case "-h" | "--help" | "help":
                 print(USAGE)
                 return 0
-        raise UserError(
-            f"{verb}: there is no such verb. "
-            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate, plan, benchmark."
-        )
+        if verb in SECOND_WORDS:
+            return second_word(verb, SECOND_WORDS[verb], rest)
+        if verb in VERBS:
+            from vtok.commands import run_command
+
+            return run_command(verb, rest)
+        raise UserError(f"{verb}: there is no such verb. Allowed: {', '.join(('train', *VERBS, *SECOND_WORDS))}.")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

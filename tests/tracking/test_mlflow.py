@@ -13,6 +13,7 @@ import vtok
 from vtok.errors import UserError
 from vtok.tracking.mlflow import MlflowTracker, clean_key
 from vtok.tracking.revision import revision
+from vtok.tracking.store import database_file
 
 
 def start(
@@ -25,8 +26,14 @@ def start(
     system_metrics: bool = False,
 ) -> MlflowTracker:
     tracker = MlflowTracker(uri=uri, experiment="vtok", artifact_root=None, system_metrics=system_metrics)
-    tracker.start(Path("run"), config, ["a=1"], name, parent_file, run_id)
+    tracker.start(folder_of(uri), config, ["a=1"], name, parent_file, run_id)
     return tracker
+
+
+def folder_of(uri: str) -> Path:
+    database = database_file(uri)
+    assert database is not None
+    return database.parent / "run"
 
 
 def test_a_run_from_start_to_finish(store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +64,7 @@ def test_a_run_from_start_to_finish(store_uri: str, tmp_path: Path, monkeypatch:
         "root": "null",
         "on": "true",
     }
-    assert run.data.tags["vtok.run_dir"] == str(Path("run").absolute())
+    assert run.data.tags["vtok.run_dir"] == str(folder_of(store_uri))
     assert run.data.tags.get("mlflow.source.git.commit") == revision(Path(vtok.__file__).parent).commit
     history = client.get_metric_history(run_id, "loss")
     assert [(metric.step, metric.value) for metric in sorted(history, key=lambda m: m.step)] == [(1, 2.0), (2, 1.0)]
@@ -80,8 +87,7 @@ def test_big_configs_and_odd_keys(store_uri: str) -> None:
     assert params["a_0_"] == "1"
 
 
-def test_more_metrics_than_are_held_back(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vtok.tracking.mlflow.PENDING_BATCHES", 4)
+def test_many_metrics(store_uri: str) -> None:
     tracker = start(store_uri, {})
     for step in range(15):
         tracker.metrics({"loss": float(step)}, step)
@@ -152,12 +158,12 @@ def test_store_that_breaks_on_the_way_does_not_stop_the_run(
 
     MlflowClient(store_uri).delete_run(run_id)  # MLflow takes no metrics for a deleted run
     monkeypatch.setattr(MlflowClient, "log_artifact", broken)
-    with caplog.at_level(logging.ERROR, logger="vtok.tracking.mlflow"):
+    with caplog.at_level(logging.ERROR, logger="vtok.tracking"):
         tracker.metrics({"loss": 1.0}, step=1)
         tracker.artifact(tmp_path / "sheet.png", "samples")
         tracker.finish("FINISHED")
-    told = [record.getMessage() for record in caplog.records if record.name == "vtok.tracking.mlflow"]
-    assert any("some metrics" in line for line in told)
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("vtok.tracking")]
+    assert any("did not take figures, and will not" in line for line in told)
     assert any("sheet.png" in line and "the disk is full" in line for line in told)
 
 

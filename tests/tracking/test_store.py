@@ -30,7 +30,7 @@ from vtok.tracking.mlflow import MlflowTracker
 tracker = MlflowTracker(uri=sys.argv[1], experiment="race", artifact_root=None, system_metrics=False)
 print("ready", flush=True)
 sys.stdin.readline()
-tracker.start(Path("run"), {"a": 1}, [], f"writer {sys.argv[2]}", None, None)
+tracker.start(Path(sys.argv[3]), {"a": 1}, [], f"writer {sys.argv[2]}", None, None)
 for step in range(5):
     tracker.metrics({"loss": float(step)}, step)
 tracker.finish("FINISHED")
@@ -44,7 +44,7 @@ def test_four_processes_start_at_once_on_a_new_store(tmp_path: Path) -> None:
     pipe = subprocess.PIPE
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, uri, str(number)],
+            [sys.executable, "-c", WRITER, uri, str(number), str(tmp_path / str(number))],
             env=environment,
             stdin=pipe,
             stdout=pipe,

@@ -111,6 +111,14 @@ class Compare:
 
 
 @dataclass
+class Sync:
+    """Send the figures of a run that its tracking server did not take while it was away."""
+
+    run: str = key("latest", RUN)
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
 class Validate:
     """Check a configuration and show what it would do; nothing is built, read or written. Takes train's overrides."""
 
@@ -146,6 +154,7 @@ ARGUMENTS = {
     "reconstruct": Reconstruct,
     "tokenise": Tokenise,
     "compare": Compare,
+    "sync": Sync,
     "validate": Validate,
     "plan": Plan,
     "benchmark decode": BenchmarkDecode,
@@ -205,6 +214,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.compare import compare_from_command_line
 
             compare_from_command_line(**vars(arguments))
+        case "sync":
+            from vtok.commands.sync import sync
+
+            print(sync(**vars(arguments)))
         case "benchmark decode":
             from vtok.commands.benchmark import benchmark_decode
 

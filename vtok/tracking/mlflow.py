@@ -13,7 +13,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunInfo
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from mlflow.utils.async_logging.run_operations import RunOperations
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 import vtok
@@ -21,6 +20,7 @@ from vtok.errors import UserError
 from vtok.tracking.base import FinalStatus, Tracker
 from vtok.tracking.revision import revision
 from vtok.tracking.runs import flatten
+from vtok.tracking.sender import Sender
 from vtok.tracking.store import (
     artifact_location,
     experiment_id,
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 PARAMS_A_CALL = 100
 PARAM_CHARACTERS = 6000
 KEY_CHARACTERS = 250
-PENDING_BATCHES = 256
+PATIENCE = 60.0  # seconds that the end of a run waits for its store
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class MlflowTracker(Tracker):
     it is new, with its files under `artifact_root` (None: beside an sqlite database, else as the server decides).
     system_metrics: CPU, memory, disk, network and GPU load every 10 s, as `system/...`.
 
-    A store that fails once the run is open does not stop the training: what it did not take is reported as an error.
+    A store that is away once the run is open costs the training nothing: figures are kept in the run folder and sent
+    when it is back, by the end of the run, or by `vtok sync` (`Sender`); files are tried once more at the end.
     """
 
     def __init__(self, *, uri: str, experiment: str, artifact_root: str | None, system_metrics: bool) -> None:
@@ -64,7 +65,8 @@ class MlflowTracker(Tracker):
         self._run: _Run | None = None
         self._finished = False
         self._monitor: SystemMetricsMonitor | None = None
-        self._pending: list[RunOperations] = []
+        self._sender: Sender | None = None
+        self._left: list[tuple[Path, str]] = []
 
     @property
     def run_id(self) -> str | None:
@@ -83,6 +85,7 @@ class MlflowTracker(Tracker):
         try:
             info = self._reopen(client, run_id) if run_id is not None else self._create(client, name, parent_file)
             self._run = _Run(client, info.run_id, info.run_name, info.experiment_id)
+            self._run_dir = run_dir
             self._record(run_dir, config, overrides)
         except MlflowException as error:
             reason = " ".join(str(error).split()).rstrip(".")
@@ -90,31 +93,32 @@ class MlflowTracker(Tracker):
                 f"The MLflow store tracking.uri={self.uri} does not take the run ({reason}): "
                 "name another with tracking.uri=..., or run without one with tracking=none."
             ) from error
+        self._sender = Sender(client, info.run_id, run_dir)
         if self.system_metrics:
             logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.WARNING)
             self._monitor = SystemMetricsMonitor(info.run_id, resume_logging=run_id is not None, tracking_uri=self.uri)
             self._monitor.start()
 
     def metrics(self, values: dict[str, float], step: int) -> None:
-        run = self._started()
+        self._started()
+        assert self._sender is not None
         now = int(time.time() * 1000)
-        batch = [Metric(clean_key(name), float(value), now, step) for name, value in values.items()]
-        operation = run.client.log_batch(run.run_id, metrics=batch, synchronous=False)
-        assert operation is not None
-        self._pending.append(operation)
-        if len(self._pending) == PENDING_BATCHES:
-            # Bounds what is held in memory; the older half has long been written unless the store is in trouble.
-            self._settle(PENDING_BATCHES // 2)
+        if values:
+            self._sender.put([Metric(clean_key(name), float(value), now, step) for name, value in values.items()])
 
     def artifact(self, path: Path, folder: str) -> None:
-        run = self._started()
         try:
-            if path.is_dir():
-                run.client.log_artifacts(run.run_id, str(path), folder or None)
-            else:
-                run.client.log_artifact(run.run_id, str(path), folder or None)
+            self._upload(path, folder)
         except MlflowException as error:
             self._report(f"the file {path}", error)
+            self._left.append((path, folder))
+
+    def _upload(self, path: Path, folder: str) -> None:
+        run = self._started()
+        if path.is_dir():
+            run.client.log_artifacts(run.run_id, str(path), folder or None)
+        else:
+            run.client.log_artifact(run.run_id, str(path), folder or None)
 
     def finish(self, status: FinalStatus) -> None:
         if self._run is None or self._finished:
@@ -122,8 +126,15 @@ class MlflowTracker(Tracker):
         self._finished = True
         if self._monitor is not None:
             self._monitor.finish()
-        self._settle(len(self._pending))
+        assert self._sender is not None
+        if left := self._sender.close(PATIENCE):
+            logger.error(
+                "the MLflow store %s did not take the last %d batches of figures: when it is back, send them by "
+                "vtok sync run=%s", self.uri, left, self._run_dir,
+            )  # fmt: skip
         try:
+            for path, folder in self._left:
+                self._upload(path, folder)
             self._run.client.set_terminated(self._run.run_id, status)
         except MlflowException as error:
             self._report(f"the end of the run ({status})", error)
@@ -183,14 +194,6 @@ class MlflowTracker(Tracker):
         run.client.set_tag(run.run_id, "vtok.run_dir", str(run_dir.absolute()))
         run.client.log_text(run.run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
         run.client.log_text(run.run_id, yaml.safe_dump(overrides), "overrides.yaml")
-
-    def _settle(self, count: int) -> None:
-        done, self._pending = self._pending[:count], self._pending[count:]
-        for operation in done:
-            try:
-                operation.wait()
-            except MlflowException as error:
-                self._report("some metrics", error)
 
     def _report(self, what: str, error: MlflowException) -> None:
         logger.error("The MLflow store %s did not take %s: %s", self.uri, what, error)

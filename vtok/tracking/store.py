@@ -48,8 +48,11 @@ def open_store(uri: str) -> MlflowClient:
     try:
         if database is not None:
             _make_database(database)
-        elif urlsplit(uri).scheme in ("http", "https"):
+        elif _is_server(uri):
             _probe(uri)
+            # MLflow's client would try for minutes while the training waits; figures are tried again by `Sender`.
+            for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")):
+                os.environ.setdefault(name, value)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:

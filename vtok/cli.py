@@ -19,6 +19,8 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok tokenise run=latest video=FILE out=FILE    a video's tokens, as safetensors
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
+  vtok data pack data=folder data.root=PATH out=FOLDER   any data set to tar shards with an index, for data=shards
+  vtok data index root=PATH                       the index of tar shards that are there already
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
 
@@ -42,12 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return run_command(verb, rest)
             case "benchmark":
                 return second_word(verb, ("decode",), rest)
+            case "data":
+                return second_word(verb, ("pack", "index"), rest)
             case "-h" | "--help" | "help":
                 print(USAGE)
                 return 0
         raise UserError(
             f"{verb}: there is no such verb. "
-            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate, plan, benchmark."
+            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate, plan, data, "
+            "benchmark."
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -184,12 +184,12 @@ class _Sample:
             (member for member in self.members if member.name.lower().endswith(IMAGE_SUFFIXES)),
             key=lambda member: natural(member.name),
         )
-        places = [Place(self.number, one.name, one.offset_data, one.size, False) for one in videos]
+        places = [Place(self.number, one.name.removeprefix("./"), one.offset_data, one.size, False) for one in videos]
         if not places and images:
             # Whole blocks, headers included: a piece of a tar is a tar.
             first = min(one.offset for one in images)
             end = max(one.offset_data + -(-one.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for one in images)
-            places = [Place(self.number, images[0].name, first, end - first, True)]
+            places = [Place(self.number, images[0].name.removeprefix("./"), first, end - first, True)]
         for place in places:
             path = Path(self.shard) / place.member
             try:

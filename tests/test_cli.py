@@ -24,7 +24,7 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"vtok {verb}" in shown for verb in ("train", *VERBS))
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "benchmark decode"])
+@pytest.mark.parametrize("verb", [*VERBS, "benchmark decode", "data pack", "data index"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb.split(), "--help"]) == 0
     assert f"vtok {verb}" in capsys.readouterr().out
@@ -50,6 +50,12 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "tokeniser.stride=99"], "tokeniser.stride=99"),
         (["train", "-m", "tokeniser.stride=3,99"], "tokeniser.stride=99"),
         (["train", "just a word"], "KEY=VALUE"),
+        (["data", "pakc"], "vtok data pakc: say vtok data pack | index."),
+        (["data", "pack"], "vtok data pack needs out=VALUE"),
+        (["data", "pack", "out=x", "data=folder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
+        (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: allowed is 1 or more"),
+        (["data", "index", "root=nowhere"], "root=nowhere"),
+        (["data", "index", "root=x", "data.limit=1"], "vtok data index takes no such key"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_bad_exit(

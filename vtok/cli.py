@@ -20,13 +20,15 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
   vtok sync run=latest                            figures that a tracking server missed, sent to it
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
+  vtok data pack data=folder data.root=PATH out=FOLDER   any data set to tar shards with an index, for data=shards
+  vtok data index root=PATH                       the index of tar shards that are there already
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
 
 VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "sync", "validate", "plan")
-SECOND_WORDS = {"benchmark": ("decode",)}
+SECOND_WORDS = {"data": ("pack", "index"), "benchmark": ("decode",)}
 SWEEP_CHECKS = 256
 
 

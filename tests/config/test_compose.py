@@ -30,13 +30,18 @@ DEBUG = sorted(file.stem for file in (conf_dir() / "debug").glob("*.yaml"))
 
 
 def needs(group: str, option: str, folder: Path) -> list[str]:
-    settings = {("data", "folder"): [f"data.root={folder}"], ("mllm", "llava_next"): ["backbone=clip"]}
+    settings = {
+        ("data", "folder"): [f"data.root={folder}"],
+        ("data", "shards"): [f"data.root={folder}"],
+        ("mllm", "llava_next"): ["backbone=clip"],
+    }
     return settings.get((group, option), [])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "a.mp4").touch()
+    (tmp_path / "index.arrow").touch()
     return tmp_path
 
 
@@ -78,7 +83,7 @@ def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) ->
 
 
 @pytest.mark.parametrize("debug", DEBUG)
-@pytest.mark.parametrize("data", ["shapes", "folder"])
+@pytest.mark.parametrize("data", ["shapes", "folder", "shards"])
 def test_every_debug_mode_composes(debug: str, data: str, folder: Path) -> None:
     check(compose([f"debug={debug}", f"data={data}", *needs("data", data, folder)]))
 
@@ -146,6 +151,12 @@ def test_the_features_of_dinov2_l_are_known() -> None:
 
 
 MISTAKES = [
+    (
+        ["data=shards", "data.root=nowhere"],
+        "data.root=nowhere: there is no index",
+        "vtok data index root='nowhere'",
+    ),
+    (["data=shards", "data.root=s3://b", "data.shuffle_buffer=0"], "data.shuffle_buffer=0", "1 or more"),
     (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19, vision"),
     (["backbon=clip"], "backbon", "Did you mean backbone?"),
     (["tokeniser.strid=3"], "tokeniser.strid", "Did you mean tokeniser.stride?"),

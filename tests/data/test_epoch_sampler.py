@@ -1,10 +1,11 @@
 """The order of a run."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
+import numpy as np
 import pytest
 
-from vtok.data.sampler import EpochSampler
+from vtok.data.sampler import EpochSampler, WindowSampler
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
 
@@ -46,6 +47,50 @@ def test_ranks_share_an_epoch_evenly():
 def test_fewer_clips_than_ranks():
     with pytest.raises(UserError, match="2 training clips for 3 processes"):
         EpochSampler(2, seed=0, rank=0, world_size=3)
+
+
+SHARDS = np.repeat([0, 1, 2, 5, 7, 8, 9, 11], [5, 1, 7, 3, 6, 2, 9, 4])
+
+
+@pytest.mark.parametrize("window", [1, 6, 100])
+def test_windows_are_of_shards_that_follow_each_other(window):
+    """What a buffer behind a stream of shuffled shards does: all clips once, shards whole within a window's reach."""
+    keys = take(WindowSampler(SHARDS, window=window, seed=3), 3 * len(SHARDS))
+    firsts = []
+    for epoch in range(3):
+        order = [index for number, index in keys if number == epoch]
+        assert sorted(order) == list(range(len(SHARDS)))
+        streams = [sorted(order[at : at + window], key=lambda i: order.index(i)) for at in range(0, len(order), window)]
+        visited = list(dict.fromkeys(shard for stream in streams for shard in sorted(SHARDS[stream])))
+        firsts.append(visited)
+        # Without the shuffle within windows, clips would come shard by shard: a shard's windows follow each other.
+        for shard in set(SHARDS):
+            met = [number for number, stream in enumerate(streams) if shard in SHARDS[stream]]
+            assert met == list(range(met[0], met[-1] + 1))
+    if window < 100:
+        assert firsts[0] != firsts[1] != firsts[2]
+
+
+def test_a_window_of_one_keeps_the_clips_of_a_shard_in_order():
+    order = [index for _, index in take(WindowSampler(SHARDS, window=1, seed=0), len(SHARDS))]
+    assert order != sorted(order)
+    shards = [
+        shard for shard, follows in zip(SHARDS[order], np.diff(SHARDS[order], prepend=-1), strict=True) if follows
+    ]
+    assert sorted(shards) == sorted(set(SHARDS))
+    assert all(after == before + 1 for before, after in pairwise(order) if SHARDS[before] == SHARDS[after])
+
+
+@pytest.mark.parametrize("start", [0, 5, 40])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_windows_go_on_where_the_run_was_and_ranks_share_them(start, world_size):
+    def sampler(rank: int, start: int = 0) -> WindowSampler:
+        return WindowSampler(SHARDS, window=4, seed=1, rank=rank, world_size=world_size, start=start)
+
+    shares = [take(sampler(rank), 12) for rank in range(world_size)]
+    assert len({key for share in shares for key in share}) == 12 * world_size
+    for rank in range(world_size):
+        assert take(sampler(rank, start), 30) == take(sampler(rank), start + 30)[start:]
 
 
 def test_stable_hash():

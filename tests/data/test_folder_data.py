@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from vtok.data.clip import Question
@@ -97,6 +99,38 @@ def test_manifest_csv_by_name(tmp_path):
     assert sorted(clips) == ["a.mp4", "b.mp4@0.5-1.5", "b.mp4@0.5-1.5#2"]
     assert clips["a.mp4"].caption == "a, b"
     assert clips["a.mp4"].questions[0].choices == ("1", "2", "3")
+
+
+def test_manifest_parquet(tmp_path):
+    table = pa.table(
+        {
+            "Video": ["a.mp4", "b.mp4", "c.mp4", "d.mp4"],
+            "caption": ["a", None, "c", "d"],
+            "question": [None, "How many?", None, None],
+            "answer": [None, "2", None, None],
+            "choices": [None, ["1", "2"], [], None],
+            "questions": [
+                [],
+                None,
+                [{"question": "Red?", "answer": "no"}, {"question": "Big?", "answer": "yes"}],
+                None,
+            ],
+            "start": [float("nan"), None, None, 1.5],
+            "split": ["val", None, None, None],
+            "licence": [1, 2, 3, 4],
+        }
+    )
+    pa.parquet.write_table(table, tmp_path / "manifest.parquet", row_group_size=2)
+    data = source(tmp_path)
+    clips = every_clip(data)
+    assert sorted(clips) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4@1.5-"]
+    assert "a.mp4" in {clip.id for clip in data.clips("heldout")}
+    assert clips["b.mp4"].questions == (Question("general", "choice", "How many?", "2", ("1", "2")),)
+    assert [question.answer for question in clips["c.mp4"].questions] == ["no", "yes"]
+    assert not data.bad
+    (tmp_path / "manifest.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"manifest.parquet cannot be read"):
+        source(tmp_path).prepare()
 
 
 def test_real_manifest(clips_dir):

@@ -24,9 +24,10 @@ from vtok.config.pairs import (
     check_pairs,
 )
 from vtok.config.ranges import check_choices, check_ranges
-from vtok.config.schemas import OPTIONS, CausalLanguageModel, Config
+from vtok.config.schemas import OPTIONS, CausalLanguageModel, Config, ShardData
 from vtok.config.schemas.mllm import Lora
 from vtok.errors import UserError
+from vtok.shard_names import INDEX, split_pattern
 
 
 def check(config: DictConfig, files: bool = True) -> None:
@@ -130,7 +131,15 @@ def check_weights(config: DictConfig) -> None:
 
 
 def check_folder(config: DictConfig) -> None:
-    """The user's folder of clips; a data set that makes its files makes its folder too."""
+    """The user's folder of clips; a data set that makes its files makes its folder too, and servers are asked later."""
+    if OmegaConf.get_type(config.data) is ShardData and "://" not in config.data.root:
+        root = config.data.root
+        index = config.data.index or f"{split_pattern(root)[0]}/{INDEX}"
+        if "://" not in index and not Path(index).expanduser().is_file():
+            raise UserError(
+                f"data.root={root}: there is no index {index}; for shards that are there, say: vtok data index "
+                f"root='{root}'; vtok data pack makes shards and index out of another data set."
+            )
     if "manifest" not in config.data:
         return
     root = Path(config.data.root).expanduser()
@@ -141,7 +150,7 @@ def check_folder(config: DictConfig) -> None:
     if next(root.rglob("*"), None) is None:
         raise UserError(
             f"data.root={config.data.root}: the folder is empty; allowed are video files with a .txt or .json "
-            "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl or .csv."
+            "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
         )
 
 

@@ -58,6 +58,7 @@ LEAST = {
     "data.limit": 1,
     "data.num_frames": 1,
     "data.num_workers": 0,
+    "data.shuffle_buffer": 1,
     "data.train_clips": 1,
     "decoder.adapter_width": 1,
     "decoder.double_layers": 1,

@@ -7,6 +7,7 @@ from vtok.data.reading import ClipReader, ClipSample, FrameReader
 from vtok.data.report import BadFiles
 from vtok.data.sampler import EpochSampler, SampleKey
 from vtok.data.shapes import ShapesData
+from vtok.data.shards import ShardData
 from vtok.data.source import DataSource
 from vtok.data.video import BadVideoError, open_video, read_video
 
@@ -24,6 +25,7 @@ __all__ = [
     "Question",
     "SampleKey",
     "ShapesData",
+    "ShardData",
     "open_video",
     "read_video",
 ]

@@ -6,10 +6,11 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vtok.data.clip import Question
+from vtok.data.clip import Clip, Question
 from vtok.data.source import Split
 from vtok.errors import UserError
 
@@ -33,13 +34,13 @@ class Row:
 
 
 def read_manifest(manifest: Path) -> Iterator[Row]:
-    """The rows of a jsonl or csv file; names of columns in any case, columns that we do not know are left alone.
+    """The rows of a jsonl, csv or parquet file; names of columns in any case, columns we do not know are left alone.
 
     Raises:
         UserError: the file cannot be read, or a row names no video, a video outside of the root, or an unknown split.
     """
     for where, record in _records(manifest):
-        fields = {str(name).strip().lower(): field for name, field in record.items() if field not in (None, "")}
+        fields = {str(name).strip().lower(): field for name, field in record.items() if not _is_blank(field)}
         video = next((fields[name] for name in ("video", "file", "path") if name in fields), None)
         if not isinstance(video, str):
             raise UserError(f"{where} names no video; columns are {COLUMNS}.")
@@ -54,9 +55,22 @@ def read_manifest(manifest: Path) -> Iterator[Row]:
         yield Row(relative, fields, SPLITS[split] if "split" in fields else None)
 
 
+def _is_blank(field: Any) -> bool:
+    """Whether a row says nothing here; tables of numbers write NaN for it, and tables of lists an empty one."""
+    return field is None or field == "" or field == [] or (isinstance(field, float) and math.isnan(field))
+
+
 def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
     try:
+        if manifest.suffix.lower() == ".parquet":
+            from pyarrow.parquet import ParquetFile
+
+            with ParquetFile(manifest) as table:
+                records = chain.from_iterable(batch.to_pylist() for batch in table.iter_batches())
+                for number, record in enumerate(records, start=1):
+                    yield f"{manifest} row {number}", record
+            return
         with open(manifest, encoding="utf-8-sig", newline="") as lines:
             if manifest.suffix.lower() == ".csv":
                 for number, record in enumerate(csv.DictReader(lines), start=2):
@@ -72,23 +86,37 @@ def _records(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"data.manifest: {manifest} cannot be read after line {number}: {error}.") from error
 
 
-def read_caption(path: Path) -> str:
-    """The text of a caption file; raises ValueError where it is not UTF-8 and OSError where it cannot be read."""
+def parse_caption(content: bytes, name: str) -> str:
+    """The text of the caption file `name`; raises ValueError where it is not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
+        return content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is not UTF-8 text") from None
+        raise ValueError(f"{name} is not UTF-8 text") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises ValueError where it is none and OSError where it cannot be read."""
+def parse_json(content: bytes, name: str) -> dict[str, Any]:
+    """The object in the JSON file `name`, its keys in lower case; raises ValueError where it is none."""
     try:
-        record = json.loads(read_caption(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path.name} is not JSON ({error})") from None
+        record = json.loads(parse_caption(content, name))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{name} is not JSON ({error})") from None
     if not isinstance(record, dict):
-        raise ValueError(f"{path.name} holds no JSON object")
+        raise ValueError(f"{name} holds no JSON object")
     return {str(name).strip().lower(): field for name, field in record.items() if field is not None}
+
+
+def clip_of(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:
+    """The clip that `fields` write of a file; `name` is its id, to which a range of seconds is added.
+
+    Raises:
+        ValueError, TypeError: there is neither a caption nor a question, or they do not make sense.
+    """
+    caption, questions, (start, end) = caption_of(fields), questions_of(fields), range_of(fields)
+    if caption is None and not questions:
+        raise ValueError("it has neither a caption nor a question")
+    if start or end is not None:
+        name = f"{name}@{start:g}-{'' if end is None else format(end, 'g')}"
+    return Clip(id=name, path=path, caption=caption, questions=questions, start=start, end=end)
 
 
 def caption_of(fields: Mapping[str, Any]) -> str | None:

@@ -21,10 +21,24 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Where a clip lies within a larger file, such as a tar shard: bytes offset to offset + size of a path or URL.
+
+    `frames`: the bytes are members of a tar archive, a clip's images, instead of one video file.
+    """
+
+    url: str
+    offset: int
+    size: int
+    frames: bool = False
+
+
+@dataclass(frozen=True)
 class Clip:
     """One clip: a video file or a folder of frames, and what is known of it.
 
-    `id` is unique within its data set and stable between runs. `start` and `end` are seconds in the file; `end` None
+    `id` is unique within its data set and stable between runs. With a `span`, `path` only names what is read: the
+    shard, and the member within. `start` and `end` are seconds in the file; `end` None
     means to the end of the file. `attributes` holds the truth by category where the data set knows it (for example
     {"colour": "red"}), to score free-form captions.
     """
@@ -36,3 +50,4 @@ class Clip:
     attributes: dict[str, str] = field(default_factory=dict)
     start: float = 0.0
     end: float | None = None
+    span: Span | None = None

@@ -1,12 +1,11 @@
 """A data set that lies on disk: video files or frame folders with texts beside them, or a manifest."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from vtok.data.annotations import Row, caption_of, questions_of, range_of, read_caption, read_json, read_manifest
+from vtok.data.annotations import Row, clip_of, parse_caption, parse_json, read_manifest
 from vtok.data.clip import Clip
 from vtok.data.frames import image_files
 from vtok.data.source import DataSource, Split
@@ -14,19 +13,20 @@ from vtok.data.stable import stable_hash
 from vtok.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
+MANIFEST_SUFFIXES = (".jsonl", ".csv", ".parquet")
 LAYOUTS = (
     "sample/frames/*.jpg with sample/caption.txt, "
     f"video files ({' '.join(suffix[1:] for suffix in VIDEO_SUFFIXES)}) with a .txt or .json beside them, "
-    "or a manifest.jsonl or manifest.csv"
+    "or a manifest.jsonl, manifest.csv or manifest.parquet"
 )
 
 
 class FolderData(DataSource):
     """A folder of clips in one of three layouts, told apart by what is there.
 
-    - a manifest: `manifest.jsonl` or `manifest.csv` in the root (in any case), or the file that `manifest` names. A row
-      is a video (relative to the root) with a caption, a question, or both; rows of the same video and range that bring
-      only questions join the clip before them.
+    - a manifest: `manifest.jsonl`, `.csv` or `.parquet` in the root (in any case), or the file that `manifest` names. A
+      row is a video (relative to the root) with a caption, a question, or both; rows of the same video and range that
+      bring only questions join the clip before them.
     - video files, at any depth, with `NAME.txt` (the caption) or `NAME.json` (caption, questions, start, end) beside
       them.
     - frame folders: `sample/frames/*.jpg` with `sample/caption.txt`, at any depth.
@@ -38,7 +38,7 @@ class FolderData(DataSource):
     Args:
         root: the folder.
         heldout_fraction: share of the files that is held out, between 0 and 1; of two files, one is.
-        manifest: a jsonl or csv file, relative to the root; None looks for one.
+        manifest: a jsonl, csv or parquet file, relative to the root; None looks for one.
         (for the others see `DataSource`)
 
     Raises:
@@ -78,6 +78,7 @@ class FolderData(DataSource):
         self.heldout_fraction = heldout_fraction
         self.manifest = manifest
         self._found: list[tuple[Clip, Split]] | None = None
+        self._ranks: dict[str, float] = {}
 
     def prepare(self) -> None:
         if self._found is not None:
@@ -97,13 +98,17 @@ class FolderData(DataSource):
         assert self._found is not None
         return [clip for clip, where in self._found if where == split]
 
+    def split_rank(self, clip: Clip) -> float | None:
+        return self._ranks.get(clip.id)
+
     def _find_manifest(self) -> Path | None:
         if self.manifest is not None:
             named = self.root / Path(self.manifest).expanduser()
-            if not named.is_file() or named.suffix.lower() not in (".jsonl", ".csv"):
-                raise UserError(f"data.manifest={self.manifest}: there is no .jsonl or .csv file {named}.")
+            if not named.is_file() or named.suffix.lower() not in MANIFEST_SUFFIXES:
+                kinds = " or ".join(MANIFEST_SUFFIXES)
+                raise UserError(f"data.manifest={self.manifest}: there is no {kinds} file {named}.")
             return named
-        names = ("manifest.jsonl", "manifest.csv")
+        names = [f"manifest{suffix}" for suffix in MANIFEST_SUFFIXES]
         found = sorted(file for file in self.root.iterdir() if file.name.lower() in names)
         if len(found) > 1:
             listed = ", ".join(file.name for file in found)
@@ -115,7 +120,7 @@ class FolderData(DataSource):
         for row in _with_splits(list(read_manifest(manifest))):
             path = self.root / row.video
             try:
-                clip = _clip(Path(row.video).as_posix(), path, row.fields)
+                clip = clip_of(Path(row.video).as_posix(), path, row.fields)
             except (ValueError, TypeError) as error:
                 self._note(path, str(error))
                 continue
@@ -151,12 +156,12 @@ class FolderData(DataSource):
     def _annotated(self, path: Path, text: Path, record: Path | None) -> Iterator[tuple[Clip, Split | None]]:
         beside = [file for file in (record, text) if file is not None]
         try:
-            fields = read_json(record) if record is not None and record.is_file() else {}
+            fields = parse_json(record.read_bytes(), record.name) if record is not None and record.is_file() else {}
             if "caption" not in fields and text.is_file():
-                fields["caption"] = read_caption(text)
+                fields["caption"] = parse_caption(text.read_bytes(), text.name)
             if not fields:
                 raise ValueError(f"there is no {' or '.join(file.name for file in beside)} beside it")
-            yield _clip(path.relative_to(self.root).as_posix(), path, fields), None
+            yield clip_of(path.relative_to(self.root).as_posix(), path, fields), None
         except (OSError, ValueError, TypeError) as error:
             self._note(path, str(error))
 
@@ -175,6 +180,7 @@ class FolderData(DataSource):
             heldout.add(min(ranks, key=lambda name: ranks[name]))
         if "train" not in given and len(heldout) == len(ranks) and ranks:
             heldout.remove(max(ranks, key=lambda name: ranks[name]))
+        self._ranks = {clip.id: ranks[names[clip.id]] for clip in ours}
         return [(clip, split or ("heldout" if names[clip.id] in heldout else "train")) for clip, split in clips]
 
 
@@ -186,12 +192,3 @@ def _with_splits(rows: list[Row]) -> list[Row]:
             named.setdefault(row.video, set()).add(row.split)
     known = {video: next(iter(splits)) for video, splits in named.items() if len(splits) == 1}
     return [replace(row, split=row.split or known.get(row.video)) for row in rows]
-
-
-def _clip(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:
-    caption, questions, (start, end) = caption_of(fields), questions_of(fields), range_of(fields)
-    if caption is None and not questions:
-        raise ValueError("it has neither a caption nor a question")
-    if start or end is not None:
-        name = f"{name}@{start:g}-{'' if end is None else format(end, 'g')}"
-    return Clip(id=name, path=path, caption=caption, questions=questions, start=start, end=end)

@@ -2,7 +2,9 @@
 
 import math
 import re
+import tarfile
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from time import monotonic
 
@@ -81,35 +83,70 @@ def cover(height: int, width: int, size: Size) -> tuple[tuple[int, int], tuple[s
     return scaled, (slice(top, top + wanted[0]), slice(left, left + wanted[1]))
 
 
+class NamedBytes(BytesIO):
+    """Bytes as a file with a name, by whose ending FFmpeg knows what the bytes do not say."""
+
+    def __init__(self, content: bytes, *, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+
 def image_files(folder: Path) -> list[Path]:
     """The JPEG and PNG files in `folder`, in natural order: frame_2 before frame_10."""
     found = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."]
-    return sorted(found, key=_natural)
+    return sorted(found, key=lambda file: natural(file.name))
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+def images_in(path: Path, archive: bytes) -> list[NamedBytes]:
+    """The JPEG and PNG files among the members of a tar archive, in natural order; `path` names it in the error.
+
+    Raises:
+        BadVideoError: it is no tar archive, or a damaged one.
+    """
+    try:
+        with tarfile.open(fileobj=BytesIO(archive), mode="r:") as members:
+            found = {
+                member.name: archive[member.offset_data : member.offset_data + member.size]
+                for member in members
+                if member.isreg() and member.name.lower().endswith(IMAGE_SUFFIXES)
+            }
+    except tarfile.TarError as error:
+        raise BadVideoError(path, f"its frames cannot be found in the shard ({error})") from error
+    return [NamedBytes(found[name], name=name) for name in sorted(found, key=natural)]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """What to sort names by, so that numbers in them count: frame_2 before frame_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 class FrameFolder:
     """A folder of JPEG or PNG frames, taken in natural order of their names.
 
     Args:
-        path: the folder.
+        path: of the folder.
         fps: frames a second.
         timeout: seconds after which reading is given up; None is never.
+        files: the frames in their order where they do not lie in a folder, which `path` then only names.
 
     Attributes:
         timestamps: seconds, float64 (frames,): frame number / fps.
         missing: 0, as a folder does not say how many frames it ought to hold.
     """
 
-    def __init__(self, path: str | Path, *, fps: float, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fps: float,
+        timeout: float | None = None,
+        files: Sequence[NamedBytes] | None = None,
+    ) -> None:
         self.path = Path(path)
         self._deadline = Deadline(self.path, timeout)
         self.missing = 0.0
         try:
-            self._files = image_files(self.path)
+            self._files: Sequence[Path | NamedBytes] = image_files(self.path) if files is None else files
         except OSError as error:
             raise BadVideoError(self.path, f"the folder cannot be read ({error.strerror or error})") from error
         if not self._files:
@@ -134,7 +171,7 @@ class FrameFolder:
                 size = (read[index].shape[1], read[index].shape[2])
         return torch.stack([read[index] for index in indices])
 
-    def _picture(self, file: Path, size: Size) -> np.ndarray:
+    def _picture(self, file: Path | NamedBytes, size: Size) -> np.ndarray:
         try:
             with Image.open(file) as image:
                 width, height = image.size

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError
 from vtok.data.sampler import SampleKey
-from vtok.data.video import nearest, open_video
+from vtok.data.video import nearest, open_clip
 from vtok.errors import UserError
 from vtok.plan import FramePlan, TargetPlan
 
@@ -91,7 +91,7 @@ class FrameReader:
     decode_timeout: float | None = None
 
     def read(self, clip: Clip, key: SampleKey) -> ClipSample:
-        with open_video(clip.path, frames_fps=self.frames_fps, timeout=self.decode_timeout) as video:
+        with open_clip(clip, frames_fps=self.frames_fps, timeout=self.decode_timeout) as video:
             times = video.timestamps
             native = clip_frames(times, clip, num_frames=self.num_frames, fps=self.fps)
             cut = video.missing > 0 and (clip.end is None or clip.end > times[-1] + TOLERANCE)

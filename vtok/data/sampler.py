@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from vtok.data.stable import stable_hash
@@ -56,11 +58,43 @@ class EpochSampler(Sampler[SampleKey]):
     def __iter__(self) -> Iterator[SampleKey]:
         epoch, skipped = divmod(self.start, self.samples_per_epoch)
         while True:
-            for index in self._order(epoch)[skipped:]:
-                yield SampleKey(epoch, index)
+            mine = self._order(epoch)[self.rank :: self.world_size][: self.samples_per_epoch]
+            # As Python's numbers, an epoch of millions would take ten times the memory.
+            for few in mine[skipped:].split(4096):
+                for index in few.tolist():
+                    yield SampleKey(epoch, index)
             epoch, skipped = epoch + 1, 0
 
-    def _order(self, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed(stable_hash("order", self.seed, epoch))
-        order = torch.randperm(self.num_samples, generator=generator)
-        return order[self.rank :: self.world_size][: self.samples_per_epoch].tolist()
+    def _order(self, epoch: int) -> Tensor:
+        """All clips in the order of an epoch, int64 (num_samples,)."""
+        return torch.randperm(self.num_samples, generator=self._generator(epoch))
+
+    def _generator(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(stable_hash("order", self.seed, epoch))
+
+
+class WindowSampler(EpochSampler):
+    """Epochs whose clips lie near each other for a while: the shards are shuffled, then the clips within windows.
+
+    What a buffer of `window` clips behind a stream of shuffled shards does for streams (WebDataset), as a function of
+    (seed, epoch) alone, so that it can be entered anywhere.
+
+    Args:
+        shards: the shard of each clip, (clips,); clips of a shard follow each other.
+        window: clips that are shuffled at a time.
+        (for the others see `EpochSampler`)
+    """
+
+    def __init__(
+        self, shards: np.ndarray, *, window: int, seed: int, rank: int = 0, world_size: int = 1, start: int = 0
+    ) -> None:
+        super().__init__(len(shards), seed=seed, rank=rank, world_size=world_size, start=start)
+        self.window = window
+        self._firsts = np.flatnonzero(np.diff(shards, prepend=-1))
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = self._generator(epoch)
+        blocks = torch.arange(self.num_samples).tensor_split(torch.from_numpy(self._firsts[1:]))
+        shuffled = torch.cat([blocks[number] for number in torch.randperm(len(blocks), generator=generator).tolist()])
+        windows = shuffled.split(self.window)
+        return torch.cat([few[torch.randperm(len(few), generator=generator)] for few in windows])

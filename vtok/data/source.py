@@ -85,6 +85,12 @@ class DataSource(ABC):
         """The first `limit` clips of a split."""
         return self.all_clips(split)[: self.limit]
 
+    def split_rank(self, clip: Clip) -> float | None:
+        """A hash of the clip's file in [0, 1) that decides its split, held out below a fraction; None where another
+        reason does, as that it is written down.
+        """
+        return None
+
     def reader(self, planner: Planner, target: TargetPlan | None = None) -> ClipReader:
         """What makes samples of clips for a tokeniser's plan, and for a decoder's where there is a `target`."""
         return FrameReader(

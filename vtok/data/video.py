@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vtok.data.frames import BadVideoError, FrameFolder, Size
+from vtok.data.clip import Clip
+from vtok.data.frames import BadVideoError, FrameFolder, Size, images_in
+from vtok.data.storage import read_span
 from vtok.data.videofile import VideoFile
 from vtok.errors import UserError
 
-__all__ = ["BadVideoError", "FrameFolder", "Size", "VideoFile", "nearest", "open_video", "read_video"]
+__all__ = ["BadVideoError", "FrameFolder", "Size", "VideoFile", "nearest", "open_clip", "open_video", "read_video"]
 
 
 def read_video(
@@ -60,12 +62,13 @@ def read_video(
 
 @contextmanager
 def open_video(
-    path: str | Path, *, frames_fps: float = 24.0, timeout: float | None = None
+    path: str | Path, *, content: bytes | None = None, frames_fps: float = 24.0, timeout: float | None = None
 ) -> Iterator[VideoFile | FrameFolder]:
     """The reader that fits `path`, closed at the end of the `with` block.
 
     Args:
         path: a video file, or a folder of images.
+        content: the bytes of a video file, which `path` then only names.
         frames_fps: frames a second of a folder of images.
         timeout: seconds from now on after which reading is given up; None is never.
 
@@ -73,14 +76,36 @@ def open_video(
         BadVideoError: there is no such file, or it cannot be read.
     """
     path = Path(path)
-    if path.is_dir():
+    if content is None and path.is_dir():
         yield FrameFolder(path, fps=frames_fps, timeout=timeout)
         return
-    video = VideoFile(path, timeout=timeout)
+    video = VideoFile(path, content=content, timeout=timeout)
     try:
         yield video
     finally:
         video.close()
+
+
+@contextmanager
+def open_clip(
+    clip: Clip, *, frames_fps: float = 24.0, timeout: float | None = None
+) -> Iterator[VideoFile | FrameFolder]:
+    """The reader of a clip's file or folder, or of its bytes within a larger file, which are read into memory.
+
+    Raises:
+        BadVideoError: it is not there, or it cannot be read.
+    """
+    content = None
+    if clip.span is not None:
+        try:
+            content = read_span(clip.span)
+        except OSError as error:
+            raise BadVideoError(clip.path, f"it cannot be read ({error.strerror or error})") from error
+        if clip.span.frames:
+            yield FrameFolder(clip.path, fps=frames_fps, timeout=timeout, files=images_in(clip.path, content))
+            return
+    with open_video(clip.path, content=content, frames_fps=frames_fps, timeout=timeout) as video:
+        yield video
 
 
 def nearest(timestamps: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from vtok.data.frames import BadVideoError, Deadline, Size, check_indices, cover
+from vtok.data.frames import BadVideoError, Deadline, NamedBytes, Size, check_indices, cover
 
 # Full chroma interpolation is within 0.45 grey levels of a float reference, swscale's default off by 0.75 to 1.2.
 SCALER = int(Interpolation.BILINEAR) | int(Interpolation.FULL_CHR_H_INT)
@@ -34,6 +34,7 @@ class VideoFile:
 
     Args:
         path: the file.
+        content: the file's bytes where they do not lie at `path`, which then only names them.
         timeout: seconds from now on after which reading is given up; None is never.
 
     Attributes:
@@ -44,15 +45,16 @@ class VideoFile:
         BadVideoError: the file cannot be read, or not in time.
     """
 
-    def __init__(self, path: str | Path, *, timeout: float | None = None) -> None:
+    def __init__(self, path: str | Path, *, content: bytes | None = None, timeout: float | None = None) -> None:
         self.path = Path(path)
+        self._content = content
         self._deadline = Deadline(self.path, timeout)
         self.missing = 0.0
         self._scaler = VideoReformatter()
         self._opened: list[InputContainer] = []
         try:
             with self._failures():
-                if self.path.stat().st_size == 0:
+                if (self.path.stat().st_size if content is None else len(content)) == 0:
                     raise BadVideoError(self.path, "the file is empty (0 bytes)")
                 self._index()
         except BaseException:
@@ -101,8 +103,9 @@ class VideoFile:
             raise BadVideoError(self.path, f"it cannot be decoded ({error.strerror or error})") from error
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
+        file = str(self.path) if self._content is None else NamedBytes(self._content, name=self.path.name)
         # Its own clock begins anew with every packet: it is for files that are searched without end for the next one.
-        container = av.open(str(self.path), metadata_errors="replace", timeout=self._deadline.seconds)
+        container = av.open(file, "r", metadata_errors="replace", timeout=self._deadline.seconds)
         self._opened.append(container)
         # FFmpeg takes any text for a teletype's screen, and the cover of an album for a video.
         if container.format.name == "tty":

@@ -27,6 +27,25 @@ class ShapesData:
 
 
 @dataclass
+class ShardData:
+    _target_: str = "vtok.data.ShardData"
+    root: str = MISSING
+    index: str | None = None
+    cache: str = "outputs/data/shards"
+    frames_fps: float = 24.0
+    heldout_fraction: float = 0.1
+    shuffle_buffer: int | None = None
+    size: int = MISSING
+    num_frames: int = 30
+    fps: float | None = None
+    batch_size: int = 8
+    num_workers: int = 1
+    max_bad_fraction: float = 0.1
+    decode_timeout: float | None = 60.0
+    limit: int | None = None
+
+
+@dataclass
 class FolderData:
     _target_: str = "vtok.data.FolderData"
     root: str = MISSING

@@ -1,0 +1,177 @@
+"""The arguments of the verbs beside train, with what `--help` says of them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+RUN = "a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped"
+OUTPUTS = "where runs are looked for"
+VIDEO = "a video file or a folder of frames"
+START = "of the clip in the video, in seconds"
+SCALE = "each pixel becomes scale x scale; null: so that a side has 256 or more"
+USUAL = "null: the run's generation.*"
+
+
+def key(default: Any, meaning: str) -> Any:
+    """An argument with what `--help` says of it."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass
+class Evaluate:
+    """The benchmark again on the held-out clips of a run; other keys change its configuration (data.batch_size=8)."""
+
+    run: str = key("latest", RUN)
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Describe:
+    """A run's model says what is to be seen in a video file or a folder of frames."""
+
+    video: str = key(MISSING, VIDEO)
+    prompt: str = key("describe the video.", "what is asked")
+    run: str = key("latest", RUN)
+    start: float = key(0.0, START)
+    max_new_tokens: int = key(64, "of the answer, at most")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Generate:
+    """Videos out of texts, as mp4. One prompt makes a video and a contact sheet beside it, of the same name with .png.
+
+    A file of prompts makes a folder: 000.mp4, 001.mp4, ... in the order of its lines, sheet.png, and manifest.jsonl,
+    with which data=folder reads the videos. What is there already is replaced, each file once the new one is whole.
+    """
+
+    prompt: str | None = key(None, "what the video shows")
+    prompts: str | None = key(None, "a text file, one prompt a line; blank lines and lines with # first are skipped")
+    run: str = key("latest", RUN)
+    out: str | None = key(None, "the file, clip.mp4 where null; for prompts the folder, generated where null")
+    seed: int | None = key(None, f"the same seed makes the same video; prompt i, from 0 on, has seed + i; {USUAL}")
+    steps: int | None = key(None, f"of the decoder, from noise to video; {USUAL}")
+    guidance: float | None = key(None, f"of the decoder by the prompt, 1 is none; {USUAL}")
+    temperature: float | None = key(None, f"of the visual head, 0 takes the likeliest tokens; {USUAL}")
+    fps: float | None = key(None, "frames a second; null: the video lasts as long as a training clip")
+    scale: int | None = key(None, SCALE)
+    batch_size: int = key(1, "videos made at once; with another, numbers are rounded differently here and there")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Reconstruct:
+    """A video to a run's tokens and back: an mp4, and a contact sheet beside it, of the same name with .png.
+
+    The sheet has the true frames above. What is there already is replaced, each file once the new one is whole.
+    """
+
+    video: str = key(MISSING, VIDEO)
+    caption: str | None = key(None, "what the video shows, to go by beside the tokens; null: the tokens alone")
+    run: str = key("latest", RUN)
+    out: str = key("reconstruction.mp4", "the file")
+    start: float = key(0.0, START)
+    seed: int | None = key(None, f"the same seed makes the same video; {USUAL}")
+    steps: int | None = key(None, f"of the decoder, from noise to video; {USUAL}")
+    guidance: float | None = key(None, f"of the decoder by the tokens, 1 is none; {USUAL}")
+    fps: float | None = key(None, "frames a second; null: the video lasts as long as the clip")
+    scale: int | None = key(None, SCALE)
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Tokenise:
+    """The tokens of a video as a safetensors file: tokens, kind, timestamps, frames; how they were made as metadata."""
+
+    video: str = key(MISSING, VIDEO)
+    run: str = key("latest", RUN)
+    out: str = key("tokens.safetensors", "the file; one that is there is replaced once the new one is whole")
+    start: float = key(0.0, START)
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Compare:
+    """Runs side by side: a table, and a plot of the metrics against what differs. Either a sweep or a list of runs."""
+
+    sweep: str | None = key(None, "a sweep's folder, or latest")
+    runs: list[str] = field(default_factory=list, metadata={"meaning": "run folders, [A,B]"})
+    metrics: list[str] = field(default_factory=list, metadata={"meaning": "names in summary.json; []: the usual ones"})
+    out: str | None = key(None, "a folder for the files; null: comparison in the sweep's folder, for runs none")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Sync:
+    """Send the figures of a run that its tracking server did not take while it was away."""
+
+    run: str = key("latest", RUN)
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
+class Validate:
+    """Check a configuration and show what it would do; nothing is built, read or written. Takes train's overrides."""
+
+
+@dataclass
+class Plan:
+    """Parameters and memory of a configuration: by part, trained and frozen, and on each of 1, 2, 4 and 8 GPUs.
+
+    Takes train's overrides. Everything is counted on the architecture alone; nothing is downloaded or read.
+    """
+
+
+@dataclass
+class BenchmarkDecode:
+    """CPU time of reading frames, of our reader and of others: PyAV used naively, ffmpeg, torchcodec, decord.
+
+    Each takes every stride-th frame as a square of uint8 RGB, with one thread, in turns. What is not there is left out;
+    the extra vtok[bench] installs torchcodec and decord.
+    """
+
+    video: list[str] = field(default_factory=list, metadata={"meaning": "files or folders, [A,B]; []: made clips"})
+    stride: int = key(6, "frames from one that is taken to the next")
+    frames: int = key(30, "taken of a clip, at most")
+    size: int = key(336, "pixels a side of the frames")
+    runs: int = key(9, "rounds in which each way reads each clip")
+    out: str | None = key(None, "a json file for the figures")
+
+
+@dataclass
+class DataPack:
+    """A data set to tar shards with an index, which data=shards reads. Takes train's overrides, data=... above all.
+
+    Files are copied as they are, with what is known of each beside it as JSON (WebDataset's layout). What was broken
+    off goes on where it was by the same command.
+    """
+
+    out: str = key(MISSING, "the folder, a new or an empty one")
+    shard_mb: int = key(1024, "megabytes of a shard, at most")
+
+
+@dataclass
+class DataIndex:
+    """The index of plain tar shards in WebDataset's layout (KEY.mp4 with KEY.json or KEY.txt), for data=shards."""
+
+    root: str = key(MISSING, "folder or URL of the shards; a pattern behind it, '{000..127}' or '*', takes a part")
+    out: str | None = key(None, "the file; null: index.arrow in the root")
+
+
+ARGUMENTS = {
+    "evaluate": Evaluate,
+    "describe": Describe,
+    "generate": Generate,
+    "reconstruct": Reconstruct,
+    "tokenise": Tokenise,
+    "compare": Compare,
+    "sync": Sync,
+    "validate": Validate,
+    "plan": Plan,
+    "benchmark decode": BenchmarkDecode,
+    "data pack": DataPack,
+    "data index": DataIndex,
+}
+# Verbs that take keys of a configuration beside their own.
+TAKE_OVERRIDES = ("evaluate", "data pack")

@@ -1,0 +1,17 @@
+"""vtok data index: where the clips lie in tar shards that somebody else made."""
+
+from vtok.data.report import list_bad
+from vtok.data.shards.scan import index_shards
+
+
+def data_index(*, root: str, out: str | None) -> str:
+    """Write the index; returns what to tell the user.
+
+    Raises:
+        UserError: see `index_shards`.
+    """
+    indexed = index_shards(root, out)
+    lines = [f"{indexed.clips} clips in {indexed.shards} shards: {indexed.out}"]
+    if indexed.bad:
+        lines.append(f"{len(indexed.bad)} members cannot be used:\n{list_bad(indexed.bad)}")
+    return "\n".join(lines)

@@ -1,0 +1,138 @@
+"""The index of a set of shards: an Arrow file with one row a clip, mapped into memory and never read as a whole."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from vtok.data.write import whole
+from vtok.errors import UserError
+
+VERSION = 1
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),  # its number among `Shard`s
+        pa.field("member", pa.string(), nullable=False),  # the video in the shard, the first one of several images
+        pa.field("offset", pa.int64(), nullable=False),  # of the first byte
+        pa.field("size", pa.int64(), nullable=False),  # bytes
+        pa.field("frames", pa.bool_(), nullable=False),  # the bytes are a tar of images
+        pa.field("caption", pa.string()),
+        pa.field("questions", pa.string()),  # JSON
+        pa.field("attributes", pa.string()),  # JSON
+        pa.field("start", pa.float64()),  # seconds
+        pa.field("end", pa.float64()),
+        pa.field("split", pa.string()),  # "train" or "heldout" where it is written down
+        pa.field("rank", pa.float64()),  # else the hash that decides
+        pa.field("bad", pa.string()),  # why this cannot be used
+    ]
+)
+BATCH_ROWS = 2**16
+
+
+class Shard(NamedTuple):
+    """A tar file: its name relative to the root, and its size in bytes (None where its server does not say)."""
+
+    name: str
+    size: int | None
+
+
+class ShardIndex:
+    """An index file, opened. It is pickled as its path, and opened again by the process that gets it.
+
+    Args:
+        path: of the file.
+        mapped: map it into memory, as long as this lives; False reads a small one and closes it.
+
+    Attributes:
+        shards: the tar files, by the numbers in the column `shard`.
+
+    Raises:
+        UserError: the file is no index, or was written by another version.
+    """
+
+    def __init__(self, path: Path, *, mapped: bool = True) -> None:
+        self.path = path
+        try:
+            content = pa.memory_map(str(path)) if mapped else pa.py_buffer(path.read_bytes())
+            reader = pa.ipc.open_file(content, options=pa.ipc.IpcReadOptions(use_threads=False))
+            about = json.loads((reader.schema.metadata or {}).get(b"vtok", b"{}"))
+            if about.get("version") != VERSION or not reader.schema.equals(SCHEMA):
+                raise UserError(f"{path} is no index of this version; make it again by vtok data index.")
+            self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path} cannot be read as an index ({error}); make it again by vtok data index."
+            ) from error
+        self.shards = [Shard(*pair) for pair in about["shards"]]
+        self._firsts = np.cumsum([0, *(batch.num_rows for batch in self._batches)]).tolist()
+
+    def __reduce__(self) -> tuple[type["ShardIndex"], tuple[Path]]:
+        return type(self), (self.path,)
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def row(self, number: int) -> dict[str, Any]:
+        """One row, by the names of the columns."""
+        batch = bisect_right(self._firsts, number) - 1
+        return self._batches[batch].slice(number - self._firsts[batch], 1).to_pylist()[0]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, in their order."""
+        yield from self._batches
+
+    def texts(self, name: str) -> Iterator[str | None]:
+        """A column of texts, row by row."""
+        for batch in self._batches:
+            yield from batch.column(name).to_pylist()
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of numbers; NaN where there is none."""
+        parts = [batch.column(name).to_numpy(zero_copy_only=False) for batch in self._batches]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=SCHEMA.field(name).type.to_pandas_dtype())
+
+    def equal(self, name: str, text: str | None) -> np.ndarray:
+        """Where a column of texts holds `text`, bool (rows,)."""
+        import pyarrow.compute as pc
+
+        parts = []
+        for batch in self._batches:
+            column = batch.column(name)
+            same = pc.is_null(column) if text is None else pc.fill_null(pc.equal(column, text), False)
+            parts.append(same.to_numpy(zero_copy_only=False))
+        return np.concatenate(parts) if parts else np.empty(0, dtype=bool)
+
+
+def write_index(path: Path, shards: Sequence[Shard], batches: Iterable[pa.RecordBatch]) -> None:
+    """Write an index file, there whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    about = json.dumps({"version": VERSION, "shards": shards})
+    schema = SCHEMA.with_metadata({"vtok": about})
+    with whole(path) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in _larger(batches):
+            writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+def to_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+    """Rows of `records.py` as columns."""
+    return pa.RecordBatch.from_pylist(list(rows), schema=SCHEMA)
+
+
+def _larger(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at least BATCH_ROWS, so that small shards do not make many small ones."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch.replace_schema_metadata(None))
+        if sum(one.num_rows for one in held) >= BATCH_ROWS:
+            yield pa.concat_batches(held)
+            held = []
+    if held:
+        yield pa.concat_batches(held)

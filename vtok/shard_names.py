@@ -1,0 +1,48 @@
+"""Names of shards as people write them: `PATH/shard-{000..127}.tar`, `PATH/*.tar`."""
+
+import re
+from fnmatch import fnmatchcase
+from itertools import chain
+
+INDEX = "index.arrow"
+GLOB = re.compile(r"[*?\[]")
+BRACES = re.compile(r"\{([^{}]*)\}")
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def split_pattern(root: str) -> tuple[str, str | None]:
+    """A root to its folder and the pattern of names in it; None where it is a folder alone."""
+    special = re.search(r"[*?\[{]", root)
+    if special is None:
+        return root, None
+    folder, slash, _ = root[: special.start()].rpartition("/")
+    return folder or slash or ".", root[len(folder) + len(slash) :]
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """`a-{00..02}.{x,y}` to the six names, in order; raises ValueError where a range runs backwards."""
+    braces = BRACES.search(pattern)
+    if braces is None:
+        return [pattern]
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return list(chain.from_iterable(expand_braces(f"{before}{one}{after}") for one in _alternatives(braces[1])))
+
+
+def is_glob(name: str) -> bool:
+    """Whether a name, its braces expanded, stands for others."""
+    return GLOB.search(name) is not None
+
+
+def matches(name: str, patterns: list[str]) -> bool:
+    """Whether a shard's name is one of these, or is like one of these."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _alternatives(inside: str) -> list[str]:
+    numbers = RANGE.fullmatch(inside)
+    if numbers is None:
+        return inside.split(",")
+    first, last = numbers.groups()
+    if int(last) < int(first):
+        raise ValueError(f"{{{inside}}} runs backwards")
+    return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]

@@ -21,9 +21,11 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
+  vtok toys                                       small random checkpoints of the real models, for recipe=paper_tiny
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
 
+VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "validate", "plan", "toys")
 SWEEP_CHECKS = 256
 
 
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         match verb:
             case "train":
                 return train(rest)
-            case "evaluate" | "describe" | "generate" | "reconstruct" | "tokenise" | "compare" | "validate" | "plan":
+            case _ if verb in VERBS:
                 from vtok.commands import run_command
 
                 return run_command(verb, rest)
@@ -45,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "-h" | "--help" | "help":
                 print(USAGE)
                 return 0
-        raise UserError(
-            f"{verb}: there is no such verb. "
-            "Allowed: train, evaluate, describe, generate, reconstruct, tokenise, compare, validate, plan, benchmark."
-        )
+        raise UserError(f"{verb}: there is no such verb. Allowed: train, {', '.join(VERBS)}, benchmark.")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -139,6 +139,19 @@ class BenchmarkDecode:
     out: str | None = key(None, "a json file for the figures")
 
 
+@dataclass
+class Toys:
+    """Small random checkpoints of the classes of CLIP, LLaVA-NeXT, HunyuanVideo and Wan, each in its library's format.
+
+    They are what python train.py recipe=paper_tiny loads. All of them are written or nothing is; toys of the same seed
+    that are there already stay as they are, others are replaced.
+    """
+
+    out: str | None = key(None, "the folder; null: toys in outputs")
+    seed: int = key(0, "of the random weights")
+    outputs: str = key("outputs", "where recipe=paper_tiny looks for them")
+
+
 ARGUMENTS = {
     "evaluate": Evaluate,
     "describe": Describe,
@@ -149,6 +162,7 @@ ARGUMENTS = {
     "validate": Validate,
     "plan": Plan,
     "benchmark decode": BenchmarkDecode,
+    "toys": Toys,
 }
 
 
@@ -209,6 +223,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.benchmark import benchmark_decode
 
             print(benchmark_decode(**vars(arguments)))
+        case "toys":
+            from vtok.commands.toys import toys
+
+            print(*toys(**vars(arguments)), sep="\n")
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vtok import toys
 from vtok.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ def carry_out(arguments: list[str]) -> int:
 def test_the_commands_were_found() -> None:
     assert len(TRAIN) >= 9
     assert {line.split()[1] for line in VERBS} == {
-        "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "sync", "validate", "plan",
+        "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "sync", "validate", "plan", "toys",
     }  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def test_train_commands_run(command: str, small: list[str], tmp_path: Path, make
         assert carry_out(["train", *given]) == 0
         return
     if "backbone=clip" in given:
-        save_small_clip(tmp_path / "clip")
+        toys.clip().save_pretrained(tmp_path / "clip")
         given = [item.replace("PATH", str(tmp_path / "clip")) for item in given]
         small = [item for item in small if not item.startswith("backbone")]
     if "data=folder" in given:
@@ -118,18 +119,3 @@ def test_the_component_of_ten_lines_works(small: list[str], tmp_path: Path, monk
     ]
     assert carry_out(["train", *own, *small]) == 0
     assert carry_out(["train", *own, *small, "+tokeniser.stride=3"]) == 1
-
-
-def save_small_clip(folder: Path) -> None:
-    from transformers import CLIPVisionConfig, CLIPVisionModel
-
-    CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            image_size=56,
-            patch_size=14,
-        )
-    ).save_pretrained(folder)

@@ -5,10 +5,14 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from vtok.config.schemas import CausalLanguageModel
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
+from vtok.pretrained import refuse_unreachable
+
+WITH_WEIGHTS = ("backbone", "mllm", "decoder")
 
 
 def build(node: DictConfig) -> Any:
@@ -29,7 +33,14 @@ def build(node: DictConfig) -> Any:
 
 
 def build_model(config: DictConfig) -> VideoLanguageModel:
-    """The model of a configuration, its random weights from `seed` alone."""
+    """The model of a configuration, its random weights from `seed` alone.
+
+    Raises:
+        UserError: a component's own, or weights that cannot be had, of all components, before the first is built.
+    """
+    weights = {f"{name}.weights": str(config[name].weights) for name in WITH_WEIGHTS if config[name].get("weights")}
+    causal_lm = OmegaConf.get_type(config.mllm) is CausalLanguageModel
+    refuse_unreachable(weights, can_be_random=weights.keys() - ({"mllm.weights"} if causal_lm else set()))
     torch.manual_seed(config.seed)
     return VideoLanguageModel(
         tokeniser=build(config.tokeniser),

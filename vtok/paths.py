@@ -1,4 +1,4 @@
-"""Where the configuration lies, in a checkout and in an installed package."""
+"""Where the configuration lies, in a checkout and in an installed package, and where toys are kept."""
 
 from pathlib import Path
 
@@ -13,6 +13,11 @@ def conf_dir() -> Path:
 def experiments_dir() -> Path:
     """The absolute path of the folder of recipes and sweeps."""
     return shipped_dir("experiments")
+
+
+def toys_dir(outputs: str) -> Path:
+    """Where recipe=paper_tiny looks for its models, and `vtok toys` writes them."""
+    return Path(outputs) / "toys"
 
 
 def shipped_dir(name: str) -> Path:

@@ -13,6 +13,7 @@ from vtok.commands.plan import count, plan, skeleton
 from vtok.config import compose
 from vtok.errors import UserError
 from vtok.planning import Memory
+from vtok.toys import make_toys
 
 SMALL = ["backbone.width=8", "backbone.feature_dim=16", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
 
@@ -78,7 +79,7 @@ def test_the_architecture_of_a_folder_is_counted(tmp_path: Path, capsys: pytest.
     settings = ["backbone=vision", "backbone.image_size=56", f"backbone.weights={tmp_path}"]
     model, notes = skeleton(compose([*settings, *SMALL[2:]]))
     assert model.tokeniser.backbone.feature_dim == 32
-    assert notes == [f"backbone.weights={tmp_path}: the architecture is its config.json's; no weights were read."]
+    assert notes == [f"backbone.weights={tmp_path}: the architecture is that of the folder; no weights were read."]
 
     # Where config.json is of something else, the component's own architecture is counted, and it is said.
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
@@ -90,3 +91,18 @@ def test_the_architecture_of_a_folder_is_counted(tmp_path: Path, capsys: pytest.
 def test_a_mistake_is_told() -> None:
     with pytest.raises(UserError, match=r"tokeniser\.stride=99"):
         plan(["tokeniser.stride=99"])
+
+
+@pytest.mark.parametrize("decoder", ["hunyuan_video", "wan"])
+def test_the_architectures_of_folders_are_counted_as_they_are_loaded(decoder: str, tmp_path: Path) -> None:
+    make_toys(tmp_path / "toys")
+    chosen = [f"decoder={decoder}", f"decoder.weights={tmp_path / 'toys' / decoder}"]
+    overrides = ["recipe=paper_tiny", f"outputs={tmp_path}", *chosen, "mllm.lora={rank: 4}"]
+    model, notes = skeleton(compose(overrides))
+    assert [note.partition(": ")[2] for note in notes] == [
+        "the architecture is that of the folder; no weights were read."
+    ] * 3
+    real = build_model(compose(overrides))
+    shapes = {name: (one.shape, one.dtype, one.requires_grad) for name, one in real.named_parameters()}
+    assert {name: (one.shape, one.dtype, one.requires_grad) for name, one in model.named_parameters()} == shapes
+    assert all(one.is_meta for one in model.parameters())

@@ -23,7 +23,7 @@ from vtok.config.schemas import OPTIONS, ShapesData
 from vtok.config.schemas.backbone import VGG19_LAYERS
 from vtok.data.shapes.scene import FAMILIES, LEVELS
 from vtok.errors import UserError
-from vtok.paths import conf_dir, experiments_dir
+from vtok.paths import conf_dir, experiments_dir, toys_dir
 
 CHOICES = [(group, option) for group, options in OPTIONS.items() for option in options]
 DEBUG = sorted(file.stem for file in (conf_dir() / "debug").glob("*.yaml"))
@@ -89,8 +89,10 @@ def test_every_debug_mode_composes(debug: str, data: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", options_of("recipe"))
-def test_every_recipe_composes(recipe: str) -> None:
-    check(compose([f"recipe={recipe}"]))
+def test_every_recipe_composes(recipe: str, tmp_path: Path) -> None:
+    for name in ("clip", "llava_next", "hunyuan_video"):
+        (toys_dir(str(tmp_path)) / name).mkdir(parents=True)
+    check(compose([f"recipe={recipe}", f"outputs={tmp_path}"]))
 
 
 @pytest.mark.parametrize("sweep", options_of("sweep"))

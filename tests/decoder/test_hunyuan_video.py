@@ -18,6 +18,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
+from vtok import toys
 from vtok.decoder import HunyuanVideoDecoder
 from vtok.errors import UserError
 from vtok.plan import TargetPlan
@@ -29,32 +30,7 @@ MASK = torch.arange(4) < torch.tensor(LENGTHS).unsqueeze(1)
 
 def small_pipeline(*, guidance_embeds: bool = True) -> HunyuanVideoPipeline:
     torch.manual_seed(0)
-    transformer = HunyuanVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=10,
-        num_layers=1,
-        num_single_layers=1,
-        num_refiner_layers=1,
-        patch_size=1,
-        guidance_embeds=guidance_embeds,
-        text_embed_dim=DIM,
-        pooled_projection_dim=8,
-        rope_axes_dim=(2, 4, 4),
-    )
-    vae = AutoencoderKLHunyuanVideo(
-        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4
-    )
-    return HunyuanVideoPipeline(
-        text_encoder=None,
-        tokenizer=None,
-        text_encoder_2=None,
-        tokenizer_2=None,
-        transformer=transformer,
-        vae=vae,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
-    )
+    return toys.hunyuan_video(text_dim=DIM, guidance_embeds=guidance_embeds)
 
 
 @pytest.fixture(scope="module")

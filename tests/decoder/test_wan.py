@@ -9,7 +9,6 @@ import torch
 from diffusers import (
     AutoencoderKLWan,
     FlowMatchEulerDiscreteScheduler,
-    UniPCMultistepScheduler,
     WanPipeline,
     WanTransformer3DModel,
 )
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vtok import toys
 from vtok.decoder import WanDecoder
 from vtok.errors import UserError
 
@@ -30,33 +30,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def transformer(seed: int, in_channels: int = 16) -> WanTransformer3DModel:
-    torch.manual_seed(seed)
-    return WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=in_channels,
-        out_channels=16,
-        text_dim=TEXT_DIM,
-        freq_dim=16,
-        ffn_dim=16,
-        num_layers=1,
-        rope_max_seq_len=16,
-    )
-
-
 def small_pipeline(kind: str) -> WanPipeline:
     torch.manual_seed(0)
-    return WanPipeline(
-        tokenizer=None,
-        text_encoder=None,
-        transformer=transformer(1),
-        transformer_2=transformer(2) if kind == "2.2 A14B" else None,
-        # Its dropout would show in what is encoded, were it not in eval mode.
-        vae=AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, dropout=0.5),
-        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0),
-        **KINDS[kind],
-    )
+    # The VAE's dropout would show in what is encoded, were it not in eval mode.
+    return toys.wan(text_dim=TEXT_DIM, vae_dropout=0.5, **KINDS[kind])
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +96,7 @@ def by_the_pipeline(folder: Path, text: Tensor, negative: Tensor | None = None, 
 
 @pytest.mark.parametrize(("kind", "guidance"), [("2.1", 3.0), ("2.2 5B", 1.0), ("2.2 A14B", 1.0)])
 def test_sampling_is_the_pipelines_own(folders: dict[str, Path], kind: str, guidance: float) -> None:
-    decoder, condition = make(folders[kind]), conditions()
+    decoder, condition = make(folders[kind], vae_slicing=False), conditions()
     made = decoder.sample(condition, MASK, seeds=[5, 6], steps=4, guidance=guidance)
     text, nothing = replaced(decoder, condition), replaced(decoder, torch.zeros_like(condition))
     assert (made.shape, made.dtype) == ((2, 5, 3, 32, 32), torch.uint8)
@@ -163,7 +140,7 @@ def test_the_loss_is_the_error_of_the_velocity(
 def test_append_is_stock_wan_at_step_0_and_learns_from_there(
     folder: Path, stock_text: Path, clips: Tensor, with_text: bool
 ) -> None:
-    decoder = make(folder, mode="append", stock_text=stock_text if with_text else None)
+    decoder = make(folder, mode="append", stock_text=stock_text if with_text else None, vae_slicing=False)
     condition = conditions().requires_grad_()
     stock = torch.zeros(2, TEXT_LENGTH, TEXT_DIM)
     stock[:, : len(decoder.stock)] = decoder.stock
@@ -255,7 +232,7 @@ def test_a_condition_longer_than_the_text_is_refused(folder: Path, stock_text: P
 
 def test_a_model_that_wants_a_first_frame_is_refused(tmp_path: Path) -> None:
     pipeline = small_pipeline("2.1")
-    pipeline.register_modules(transformer=transformer(1, in_channels=36))
+    pipeline.register_modules(transformer=toys.wan_transformer(text_dim=TEXT_DIM, in_channels=36))
     pipeline.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"^decoder\.weights=.*no text-to-video model"):
         make(tmp_path)

@@ -6,19 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config
+
+from vtok import toys
 
 SPECIALS = (
     "<|begin|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>",
     "<|endoftext|>",
 )  # fmt: skip
-LLAMA_3 = (
-    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + "
-    "message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
-    "{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-)
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}{% endif %}"
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -44,7 +39,7 @@ IN_PARTS = (
     "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TEMPLATES = {
-    "llama_3": (LLAMA_3, "<|eot_id|>"),
+    "llama_3": (toys.LLAMA_3, "<|eot_id|>"),
     "chatml": (CHATML, "<|endoftext|>"),
     "llama_2": (LLAMA_2, "</s>"),
     "thinking": (THINKING, "<|im_end|>"),
@@ -53,24 +48,10 @@ TEMPLATES = {
 
 
 def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
-    """Bytes and the special tokens of the large models, with no padding token and none for video."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(["a red ball moves to the left of it"] * 2, trainer=trainer)
+    """Common words and the special tokens of the large models, with no padding token and none for video."""
     text, end = TEMPLATES.get(template, (template, "<|im_end|>"))
     begin = "<s>" if template == "llama_2" else "<|begin|>"
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=begin,
-        eos_token=end,
-        chat_template=text,
-        clean_up_tokenization_spaces=False,
-    )
+    return toys.tokenizer(text, begin=begin, end=end, specials=SPECIALS)
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import torch
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
-    LlamaConfig,
-    LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
 
+from vtok import toys
 from vtok.backbone import ClipBackbone, TinyBackbone
 from vtok.batch import stack_text
 from vtok.decoder import NoDecoder
@@ -36,21 +35,14 @@ VISION = {
 
 
 @pytest.fixture
-def tokenizer(make_tokenizer: Callable[[str], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
-    tokenizer = make_tokenizer("llama_3")
-    tokenizer.add_tokens(["<image>"], special_tokens=True)
-    return tokenizer
+def tokenizer() -> PreTrainedTokenizerFast:
+    return toys.tokenizer()
 
 
 @pytest.fixture
-def llava(tokenizer: PreTrainedTokenizerFast, lm_sizes: dict[str, int]) -> LlavaNextForConditionalGeneration:
+def llava(tokenizer: PreTrainedTokenizerFast) -> LlavaNextForConditionalGeneration:
     torch.manual_seed(0)
-    config = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(**VISION),
-        text_config=LlamaConfig(**{**lm_sizes, "vocab_size": len(tokenizer)}),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-    )
-    return LlavaNextForConditionalGeneration(config).eval()
+    return toys.llava_next(tokenizer, width=16, vision=CLIPVisionConfig(**VISION)).eval()
 
 
 @pytest.fixture

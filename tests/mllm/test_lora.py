@@ -71,6 +71,7 @@ def test_an_untrained_adapter_changes_nothing(save_lm: Save) -> None:
     torch.testing.assert_close(plain, adapted)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_it_resumes_exactly_from_a_checkpoint_of_the_adapters(
     save_lm: Save, tmp_path: Path, gradient_checkpointing: bool

@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from vtok import toys
 from vtok.config import compose
 from vtok.data import Clip, ShapesData
 from vtok.data.source import Split
@@ -234,12 +235,7 @@ def test_evaluation_on_the_way_changes_nothing_of_the_training(tiny_run: list[st
 
 
 def test_a_backbone_of_half_precision_trains(tiny_run: list[str], tmp_path: Path) -> None:
-    from transformers import CLIPVisionConfig, CLIPVisionModel
-
-    small = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=56, patch_size=14
-    )
-    CLIPVisionModel(small).save_pretrained(tmp_path / "clip")
+    toys.clip().save_pretrained(tmp_path / "clip")
     settings = [item for item in tiny_run if not item.startswith("backbone")]
     clip = ["backbone=clip", f"backbone.weights={tmp_path / 'clip'}", "backbone.dtype=bfloat16"]
     assert train(compose([*settings, *clip]), run_dir=tmp_path / "run")["steps"] == 3

@@ -80,10 +80,18 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.sync import sync
 
             print(sync(**vars(arguments)))
+        case "toys":
+            from vtok.commands.toys import toys
+
+            print(*toys(**vars(arguments)), sep="\n")
         case "benchmark decode":
             from vtok.commands.benchmark import benchmark_decode
 
             print(benchmark_decode(**vars(arguments)))
+        case "toys":
+            from vtok.commands.toys import toys
+
+            print(*toys(**vars(arguments)), sep="\n")
     return 0
 
 

@@ -159,6 +159,19 @@ class DataIndex:
     out: str | None = key(None, "the file; null: index.arrow in the root")
 
 
+@dataclass
+class Toys:
+    """Small random checkpoints of the classes of CLIP, LLaVA-NeXT, HunyuanVideo and Wan, each in its library's format.
+
+    They are what python train.py recipe=paper_tiny loads. All of them are written or nothing is; toys of the same seed
+    that are there already stay as they are, others are replaced.
+    """
+
+    out: str | None = key(None, "the folder; null: toys in outputs")
+    seed: int = key(0, "of the random weights")
+    outputs: str = key("outputs", "where recipe=paper_tiny looks for them")
+
+
 ARGUMENTS = {
     "evaluate": Evaluate,
     "describe": Describe,
@@ -167,6 +180,7 @@ ARGUMENTS = {
     "tokenise": Tokenise,
     "compare": Compare,
     "sync": Sync,
+    "toys": Toys,
     "validate": Validate,
     "plan": Plan,
     "benchmark decode": BenchmarkDecode,

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.build import build_model, parameter_groups
 from vtok.commands.validate import frame_lines
 from vtok.config import check, compose
+from vtok.config.check import check_toys
 from vtok.config.nodes import described, nodes
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
@@ -52,18 +53,23 @@ def plan(overrides: list[str]) -> None:
 def skeleton(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
     """The model of a configuration without its numbers, and which weights were not looked at.
 
-    Weights are not read: of a local folder config.json says the architecture, where the component can do with it alone;
-    otherwise the component's own with `weights: null` is counted.
+    Weights are not read: of a local folder its config.json or model_index.json says the architecture, where the
+    component can do with it alone; otherwise the component's own with `weights: null` is counted.
 
     Raises:
         UserError: the configuration cannot run.
     """
+    check_toys(config)
     given = {
         f"{path}.weights": str(node["weights"])
         for path, node in nodes(config)
         if path.split(".")[0] in COMPONENTS and node.get("weights") is not None
     }
-    folders = {key for key, value in given.items() if (Path(value).expanduser() / "config.json").is_file()}
+    folders = {
+        key
+        for key, value in given.items()
+        if any((Path(value).expanduser() / name).is_file() for name in ("config.json", "model_index.json"))
+    }
     for key in given.keys() - folders:
         OmegaConf.update(config, key, None)
     try:
@@ -76,7 +82,7 @@ def skeleton(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
         folders = set()
         model = shapes(config)
     notes = [
-        f"{key}={value}: the architecture is its config.json's; no weights were read."
+        f"{key}={value}: the architecture is that of the folder; no weights were read."
         if key in folders
         else f"{key}={value}: not looked up; counted is the architecture of {key}=null."
         for key, value in given.items()

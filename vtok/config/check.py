@@ -27,6 +27,7 @@ from vtok.config.ranges import check_choices, check_ranges
 from vtok.config.schemas import OPTIONS, CausalLanguageModel, Config, ShardData
 from vtok.config.schemas.mllm import Lora
 from vtok.errors import UserError
+from vtok.paths import toys_dir
 from vtok.shard_names import INDEX, split_pattern
 
 
@@ -51,6 +52,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_latent_decoder(config)
     check_mllm(config)
     check_judge(config)
+    check_toys(config)
     check_weights(config)
     check_frames(config)
     check_grid(config)
@@ -111,6 +113,15 @@ def check_lora(config: DictConfig) -> None:
         raise UserError(
             explain(error, [f"{error.full_key}={OmegaConf.select(config, str(error.full_key))}"])
         ) from error
+
+
+def check_toys(config: DictConfig) -> None:
+    """What recipe=paper_tiny loads is made by a command of its own."""
+    for group in ("backbone", "mllm", "decoder"):
+        weights = config[group].get("weights")
+        if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not Path(weights).is_dir():
+            command = "vtok toys" if config.outputs == "outputs" else f"vtok toys outputs={config.outputs}"
+            raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {command}")
 
 
 def check_weights(config: DictConfig) -> None:

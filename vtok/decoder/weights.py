@@ -8,7 +8,7 @@ import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from vtok.pretrained import Place, refuse_missing
+from vtok.pretrained import Place, only_shapes, refuse_missing
 
 PROBE = "model_index.json"
 
@@ -23,6 +23,12 @@ def way_out(kind: str) -> str:
 
 def read_model(kind: Any, place: Place, subfolder: str, *, dtype: torch.dtype) -> Any:
     """diffusers' own loading of one model, of the class `kind`."""
+    if only_shapes():
+        config = kind.load_config(
+            place.name, subfolder=subfolder, revision=place.revision, local_files_only=place.offline
+        )
+        with building_in(dtype):
+            return kind.from_config(config)
     model, report = kind.from_pretrained(
         place.name,
         subfolder=subfolder,
@@ -45,10 +51,12 @@ def read_scheduler(place: Place) -> FlowMatchEulerDiscreteScheduler | UniPCMulti
         place.name, subfolder="scheduler", revision=place.revision, local_files_only=place.offline
     )
     name = config.get("_class_name")
-    if name == "FlowMatchEulerDiscreteScheduler":
-        return FlowMatchEulerDiscreteScheduler.from_config(config)
-    if name == "UniPCMultistepScheduler" and config.get("use_flow_sigmas"):
-        return UniPCMultistepScheduler.from_config(config)
+    # One that samples in several steps cannot be made on the meta device.
+    with torch.device("cpu"):
+        if name == "FlowMatchEulerDiscreteScheduler":
+            return FlowMatchEulerDiscreteScheduler.from_config(config)
+        if name == "UniPCMultistepScheduler" and config.get("use_flow_sigmas"):
+            return UniPCMultistepScheduler.from_config(config)
     raise ValueError(f"its scheduler is {name}, not FlowMatchEuler or UniPC on flow sigmas")
 
 

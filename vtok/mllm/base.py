@@ -53,7 +53,7 @@ class LanguageModel(nn.Module):
         self.requires_grad_(not self.weights_frozen)
         self._adapter_dropouts = [] if lora is None else add_adapters(model, lora)
         if gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         self.train()
 
     def train(self, mode: bool = True) -> "LanguageModel":

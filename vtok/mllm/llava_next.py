@@ -32,7 +32,7 @@ from vtok.mllm.loading import (
 from vtok.mllm.lora import Lora
 from vtok.mllm.projector import VisualProjector
 from vtok.mllm.tiny import byte_level_tokenizer
-from vtok.pretrained import Place, dtype_of, load, refuse_missing
+from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class LlavaNextLanguageModel(LanguageModel):
         )
         # A plain dictionary: not weights of this module, only what phi_vis begins with.
         self._projector = parts.projector if projector else {}
-        if weights is not None:
+        if weights is not None and not only_shapes():
             check_logits(self, str(weights))
         warn_of_rounding(self, dtype)
 
@@ -167,6 +167,9 @@ def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
         raise ValueError(f"its projector has a {config.projector_hidden_act}, phi_vis a gelu")
     if not dropout:
         without_dropout(config.text_config)
+    if only_shapes():
+        shapes: Any = LlavaNextForConditionalGeneration(config)
+        return parts_of(shapes.to(dtype), place)
     loaded: Any = LlavaNextForConditionalGeneration.from_pretrained(
         place.name,
         config=config,
@@ -177,6 +180,10 @@ def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
     )
     whole, report = loaded
     refuse_missing(report["missing_keys"], KIND)
+    return parts_of(whole, place)
+
+
+def parts_of(whole: LlavaNextForConditionalGeneration, place: Place) -> Parts:
     return Parts(model=language_model(whole), projector=projector_weights(whole), tokenizer=read_tokenizer(place))
 
 

@@ -24,12 +24,13 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok data index root=PATH                       the index of tar shards that are there already
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
+  vtok benchmark train [KEY=VALUE ...]            seconds a step, the trainer's and a bare loop's
   vtok toys                                       small random checkpoints of the real models, for recipe=paper_tiny
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
 
 VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "sync", "validate", "plan", "toys")
-SECOND_WORDS = {"data": ("pack", "index"), "benchmark": ("decode",)}
+SECOND_WORDS = {"data": ("pack", "index"), "benchmark": ("decode", "train")}
 SWEEP_CHECKS = 256
 
 

@@ -88,6 +88,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.benchmark import benchmark_decode
 
             print(benchmark_decode(**vars(arguments)))
+        case "benchmark train":
+            from vtok.commands.benchmark import benchmark_train
+
+            print(benchmark_train(overrides=others, **vars(arguments)))
         case "toys":
             from vtok.commands.toys import toys
 

@@ -140,6 +140,18 @@ class BenchmarkDecode:
 
 
 @dataclass
+class BenchmarkTrain:
+    """Seconds a step of the trainer, with tracking, average and log, over those of a bare loop, in turns.
+
+    Takes train's overrides. The batches lie in memory, so that decoding is no part of it.
+    """
+
+    steps: int = key(60, "optimiser steps of each loop in a round")
+    runs: int = key(5, "rounds")
+    out: str | None = key(None, "a json file for the figures")
+
+
+@dataclass
 class DataPack:
     """A data set to tar shards with an index, which data=shards reads. Takes train's overrides, data=... above all.
 
@@ -184,8 +196,9 @@ ARGUMENTS = {
     "validate": Validate,
     "plan": Plan,
     "benchmark decode": BenchmarkDecode,
+    "benchmark train": BenchmarkTrain,
     "data pack": DataPack,
     "data index": DataIndex,
 }
 # Verbs that take keys of a configuration beside their own.
-TAKE_OVERRIDES = ("evaluate", "data pack")
+TAKE_OVERRIDES = ("evaluate", "benchmark train", "data pack")

@@ -1,14 +1,18 @@
-"""`vtok benchmark decode`."""
+"""`vtok benchmark decode` and `vtok benchmark train`."""
 
 import json
 import logging
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.benchmark.clips import make_clips
 from vtok.benchmark.decode import Timing, measure
 from vtok.benchmark.peers import methods
+from vtok.benchmark.train import WARM_UP
+from vtok.benchmark.train import measure as measure_training
+from vtok.config import check, compose
 from vtok.data.folder import VIDEO_SUFFIXES
 from vtok.data.write import check_writable
 from vtok.errors import UserError
@@ -16,6 +20,8 @@ from vtok.planning import table
 from vtok.runs import write_text
 
 log = logging.getLogger("vtok")
+
+LEAST_STEPS = WARM_UP + 2
 
 
 def benchmark_decode(*, video: list[str], stride: int, frames: int, size: int, runs: int, out: str | None) -> str:
@@ -72,12 +78,7 @@ def shown(results: dict[str, dict[str, Timing]]) -> str:
     first, *others = next(iter(results.values()))
     rows = [("CPU time", f"{first}, ms", *(f"{name}, times that" for name in others))]
     for clip, row in results.items():
-        ratios = [
-            f"{statistics.median(one.ratios):.2f} ({min(one.ratios):.2f} to {max(one.ratios):.2f})"
-            if one.ratios
-            else "fails"
-            for one in (row[name] for name in others)
-        ]
+        ratios = [spread(row[name].ratios) if row[name].ratios else "fails" for name in others]
         rows.append((Path(clip).name, f"{1000 * statistics.median(row[first].seconds):.1f}", *ratios))
     notes = [
         f"{Path(clip).name}: {name}: {timing.error}"
@@ -88,7 +89,33 @@ def shown(results: dict[str, dict[str, Timing]]) -> str:
     return "\n".join([table(rows), *notes])
 
 
-def ratio(timing: Timing) -> str:
-    if timing.error is not None:
-        return "fails"
-    return f"{statistics.median(timing.ratios):.2f} ({min(timing.ratios):.2f} to {max(timing.ratios):.2f})"
+def spread(ratios: Sequence[float]) -> str:
+    """The median, and the least and the most."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def benchmark_train(*, overrides: list[str], steps: int, runs: int, out: str | None) -> str:
+    """What the trainer costs beside a bare loop; also written to `out` as json.
+
+    Raises:
+        UserError: a count that is too small, or a configuration that cannot run.
+    """
+    if steps < LEAST_STEPS or runs < 1:
+        raise UserError(f"steps={steps}, runs={runs}: allowed are {LEAST_STEPS} steps or more and 1 run or more.")
+    if out is not None:
+        check_writable(Path(out), suffix=".json")
+    config = compose(overrides)
+    check(config)
+    result = measure_training(config, steps=steps, runs=runs)
+    if out is not None:
+        figures = {"trainer": result.trainer, "bare": result.bare, "ratios": result.ratios, "shares": result.shares}
+        write_text(Path(out), json.dumps({"overrides": overrides, "steps": steps, **figures}, indent=1))
+    lines = [
+        f"trainer    {1000 * statistics.median(result.trainer):.1f} ms a step",
+        f"bare loop  {1000 * statistics.median(result.bare):.1f} ms a step",
+        f"ratio      {spread(result.ratios)}, the median of {runs} rounds of {steps} steps",
+    ]
+    if result.shares:
+        parts = ", ".join(f"{part} {share:.1%}" for part, share in result.shares.items())
+        lines.append(f"its time   {parts}")
+    return "\n".join(lines)

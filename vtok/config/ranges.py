@@ -112,6 +112,7 @@ LEAST = {
     "visual_head.width": 1,
 }
 ABOVE_0 = (
+    "trainer.peak_tflops",
     "data.decode_timeout",
     "data.fps",
     "data.frames_fps",

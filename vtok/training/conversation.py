@@ -11,7 +11,7 @@ from vtok.data import Clip, ClipDataset, ClipSample, SampleKey
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
 from vtok.mllm import ChatTokeniser, EncodedChat
-from vtok.model import DESCRIBE
+from vtok.model import DESCRIBE, VideoLanguageModel
 from vtok.objective import Objective
 from vtok.plan import StridePlanner
 
@@ -59,6 +59,21 @@ class Guarded(Dataset[ClipSample | UserError]):
             return self.clips[key]
         except UserError as error:
             return error
+
+
+def collate_of(
+    model: VideoLanguageModel, questions_per_clip: int | None, yes_no_share: float, *, seed: int
+) -> "Collate":
+    """How batches are made for a model."""
+    return Collate(
+        chat=model.mllm.chat,
+        planner=model.tokeniser.planner,
+        context_length=model.mllm.context_length,
+        questions_per_clip=questions_per_clip,
+        yes_no_share=yes_no_share,
+        seed=seed,
+        objective=model.objective,
+    )
 
 
 @dataclass(frozen=True)

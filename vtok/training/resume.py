@@ -22,7 +22,7 @@ FREE = (
     "data.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
     "trainer.evaluate_every", "trainer.save_every",
     "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
-    "trainer.progress", "trainer.profile_steps",
+    "trainer.progress", "trainer.profile_steps", "trainer.peak_tflops",
 )  # fmt: skip
 # What may change between two runs whose figures are the same.
 NO_MATTER = (

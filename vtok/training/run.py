@@ -29,7 +29,7 @@ from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
 from vtok.training.best import Best
 from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, sweep_up, trained_weights
-from vtok.training.conversation import Collate, Guarded
+from vtok.training.conversation import Guarded, collate_of
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.processes import settle
@@ -282,15 +282,7 @@ def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
         batch_size=source.batch_size,
         sampler=source.sampler(seed=seed, start=done, rank=rank(), world_size=world_size()),
         num_workers=source.num_workers,
-        collate_fn=Collate(
-            chat=model.mllm.chat,
-            planner=planner,
-            context_length=model.mllm.context_length,
-            questions_per_clip=trainer.questions_per_clip,
-            yes_no_share=trainer.yes_no_share,
-            seed=seed,
-            objective=model.objective,
-        ),
+        collate_fn=collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed),
         worker_init_fn=outlive_stops,
         multiprocessing_context=start_method(source.num_workers),
         # Its own, so that making a loader draws nothing from the run's random numbers.

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -27,12 +26,11 @@ from vtok.training.best import Best
 from vtok.training.checkpoint import random_states, save_checkpoint
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
+from vtok.training.meter import Meter, Stopwatch, count_flops, count_tokens
 from vtok.training.processes import Share, started_processes, totals
 from vtok.training.profile import profiler
 
 log = logging.getLogger(__name__)
-
-LOSS_MEMORY = 0.95
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ class Trainer:
     best_by: str | None
     best_is: str
     stop_loss: float | None
+    peak_tflops: float | None
     profile_steps: int
     progress: bool
 
@@ -113,7 +112,8 @@ class Trainer:
         """
         trained, optimiser = accelerator.prepare(model, optimiser)
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-        meter = Meter()
+        watch = Stopwatch(accelerator.device)
+        meter = Meter(watch, peak_tflops=self.peak_tflops)
         bar = tqdm(
             total=self.max_steps,
             initial=first_step,
@@ -144,8 +144,9 @@ class Trainer:
         with bar, profiler(self.profile_steps, run_dir) as profile:
             while step < self.max_steps:
                 started = time.perf_counter()
+                watch.begin()
                 micro, own = self._take(batches, interrupt)
-                waited = time.perf_counter() - started
+                watch.lap("data")
                 shares = gathered(own)
                 stopped_by = next((share.signal for share in shares if share.signal is not None), None)
                 if stopped_by is not None:
@@ -154,25 +155,32 @@ class Trainer:
                 for share in shares:
                     bad_files.add(share.bad)
                 bad_files.check()
-                losses = self._step(accelerator, trained, optimiser, parameters, micro, whole, step)
+                if self.peak_tflops and not meter.flops:
+                    meter.flops = self.accumulate * count_flops(model, micro[0].to(accelerator.device), accelerator)
+                    started = time.perf_counter()
+                    watch.begin()
+                losses = self._step(accelerator, trained, optimiser, parameters, micro, whole, step, watch)
                 scheduler.step()
                 if ema:
                     ema.update()
+                    watch.lap("ema")
                 step += 1
                 profile.step()
                 # Processes read alike; to count the others' tokens is not worth another message.
                 tokens = accelerator.num_processes * sum(count_tokens(batch) for batch in micro)
-                meter.add(losses, tokens=tokens, waited=waited, started=started)
+                clips = accelerator.num_processes * sum(len(batch.video.mask) for batch in micro)
+                meter.add(losses, tokens=tokens, clips=clips, seconds=time.perf_counter() - started)
                 bar.update()
                 if step % self.log_every == 0 or step == self.max_steps:
                     figures = meter.figures()
                     bar.set_postfix_str(
                         f"loss {figures['train/loss']:.3f}, {figures['train/tokens_per_second']:.0f} tokens/s, "
-                        f"data {figures['train/data_wait']:.0%}"
+                        f"data {figures['train/time_data']:.0%}"
                     )
                     learning_rate = scheduler.get_last_lr()[0]
                     tracker.metrics({**figures, "train/lr": learning_rate, "data/bad_files": bad_files.count}, step)
                     log.log(logging.INFO if bar.disable else logging.DEBUG, "step %d: %s", step, meter.line())
+                watch.lap("logging")
                 if self.stop_loss is not None and meter.loss < self.stop_loss:
                     log.info("step %d: the loss %.4f is below trainer.stop_loss=%g.", step, meter.loss, self.stop_loss)
                     break
@@ -206,6 +214,7 @@ class Trainer:
         micro: list[Batch],
         whole: dict[str, int],
         step: int,
+        watch: Stopwatch,
     ) -> dict[str, float]:
         """One optimiser step over the micro-batches of all processes.
 
@@ -219,7 +228,9 @@ class Trainer:
             # Processes exchange gradients once a step, with the last micro-batch.
             with nullcontext() if number == len(micro) - 1 else accelerator.no_sync(model):
                 losses = model(batch.to(accelerator.device), shares)
+                watch.lap("forward")
                 accelerator.backward(losses["loss"])
+                watch.lap("backward")
             for name, loss in losses.items():
                 total[name] = total.get(name, 0.0) + float(loss.detach()) * shares.get(name, 1.0) / processes
         if processes > 1:
@@ -234,53 +245,5 @@ class Trainer:
             )
         optimiser.step()
         optimiser.zero_grad()
+        watch.lap("optimiser")
         return {**total, "grad_norm": norm}
-
-
-class Meter:
-    """Running figures of the loop."""
-
-    def __init__(self) -> None:
-        self.loss = float("inf")
-        self._steps: list[float] = []
-        self._since: dict[str, float] = {}
-        self._number = 0
-        self._tokens = 0
-        self._seconds = 0.0
-        self._waited = 0.0
-
-    def add(self, losses: dict[str, float], *, tokens: int, waited: float, started: float) -> None:
-        seconds = time.perf_counter() - started
-        self._steps.append(seconds)
-        loss = losses["loss"]
-        self.loss = loss if len(self._steps) == 1 else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * loss
-        for name, value in losses.items():
-            self._since[name] = self._since.get(name, 0.0) + value
-        self._number += 1
-        self._tokens += tokens
-        self._seconds += seconds
-        self._waited += waited
-
-    def figures(self) -> dict[str, float]:
-        """Means since the last call, by name."""
-        number, seconds = max(1, self._number), max(1e-9, self._seconds)
-        self._last = {f"train/{name}": value / number for name, value in self._since.items()} | {
-            "train/tokens_per_second": self._tokens / seconds,
-            "train/seconds_per_step": seconds / number,
-            "train/data_wait": self._waited / seconds,
-        }
-        self._since, self._number, self._tokens, self._seconds, self._waited = {}, 0, 0, 0.0, 0.0
-        return self._last
-
-    def line(self) -> str:
-        return ", ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in self._last.items())
-
-    @property
-    def seconds_per_step(self) -> float:
-        """The median."""
-        return median(self._steps) if self._steps else 0.0
-
-
-def count_tokens(batch: Batch) -> int:
-    """Video and text tokens that go through the language model, padding left out."""
-    return sum(int(text.mask.sum()) for text in (batch.text, batch.captions) if text is not None)

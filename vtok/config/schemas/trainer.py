@@ -22,5 +22,6 @@ class Trainer:
     best_by: str | None = None
     best_is: str = "max"
     stop_loss: float | None = None
+    peak_tflops: float | None = None
     profile_steps: int = 0
     progress: bool = True

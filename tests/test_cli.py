@@ -11,7 +11,19 @@ from vtok.cli import check_jobs, main
 from vtok.config.compose import options_of
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "sync", "validate", "plan", "toys")
+VERBS = (
+    "evaluate",
+    "describe",
+    "generate",
+    "reconstruct",
+    "tokenise",
+    "compare",
+    "export",
+    "sync",
+    "validate",
+    "plan",
+    "toys",
+)
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok reconstruct run=latest video=FILE out=FILE a video to tokens and back
   vtok tokenise run=latest video=FILE out=FILE    a video's tokens, as safetensors
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
+  vtok export run=latest out=FOLDER               a trained model, or tokeniser, for from_pretrained and the hub
   vtok sync run=latest                            figures that a tracking server missed, sent to it
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
   vtok data pack data=folder data.root=PATH out=FOLDER   any data set to tar shards with an index, for data=shards
@@ -29,7 +30,19 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
 
-VERBS = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "compare", "sync", "validate", "plan", "toys")
+VERBS = (
+    "evaluate",
+    "describe",
+    "generate",
+    "reconstruct",
+    "tokenise",
+    "compare",
+    "export",
+    "sync",
+    "validate",
+    "plan",
+    "toys",
+)
 SECOND_WORDS = {"data": ("pack", "index"), "benchmark": ("decode", "train")}
 SWEEP_CHECKS = 256
 

@@ -76,6 +76,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.compare import compare_from_command_line
 
             compare_from_command_line(**vars(arguments))
+        case "export":
+            from vtok.commands.export import export
+
+            print(*export(**vars(arguments)), sep="\n")
         case "sync":
             from vtok.commands.sync import sync
 

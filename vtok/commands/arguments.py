@@ -103,6 +103,22 @@ class Compare:
 
 
 @dataclass
+class Export:
+    """A run's tokeniser, or its whole model, as a folder for from_pretrained, with a model card; and onto the hub.
+
+    The weights are the averaged ones where the run kept them. A model's folder can be given where a run is.
+    """
+
+    run: str = key("latest", RUN)
+    part: str = key("model", "model, or tokeniser")
+    out: str = key(MISSING, "the folder, a new or an empty one")
+    push: str | None = key(None, "ORG/NAME on the Hugging Face hub; null: nothing is uploaded")
+    private: bool = key(True, "whether the repository, where it is new, is private")
+    licence: str | None = key(None, "for the model card, by the hub's short names, such as apache-2.0")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
 class Sync:
     """Send the figures of a run that its tracking server did not take while it was away."""
 
@@ -191,6 +207,7 @@ ARGUMENTS = {
     "reconstruct": Reconstruct,
     "tokenise": Tokenise,
     "compare": Compare,
+    "export": Export,
     "sync": Sync,
     "toys": Toys,
     "validate": Validate,

@@ -15,6 +15,7 @@ from vtok.config import check
 from vtok.config.compose import explain
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
+from vtok.hub.folder import is_exported, read_weights
 from vtok.model import VideoLanguageModel
 from vtok.runs import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
@@ -31,7 +32,7 @@ def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[
     """
     named = find_run(run, outputs)
     run_dir = run_of(named)
-    checkpoint = latest_checkpoint(run_dir) if named == run_dir else named
+    checkpoint = latest_checkpoint(run_dir) if named == run_dir and not is_exported(run_dir) else named
     config = load_config(run_dir)
     OmegaConf.set_struct(config, True)
     for item in overrides:
@@ -48,7 +49,10 @@ def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[
             raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
     check(config, files=False)
     model = build_model(config)
-    load_weights(checkpoint, model, averaged=True)
+    if is_exported(run_dir):
+        read_weights(run_dir, model, config, "model")
+    else:
+        load_weights(checkpoint, model, averaged=True)
     model.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
     return run_dir, config, model.eval()
 

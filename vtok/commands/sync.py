@@ -12,12 +12,12 @@ def sync(*, run: str, outputs: str) -> str:
     """Send what is left of a run's figures; returns what to tell.
 
     Raises:
-        UserError: the run was not tracked, or the store is still away.
+        UserError: the store is still away.
     """
     run_dir = run_of(find_run(run, outputs))
     config, run_id = load_config(run_dir), read_status(run_dir).get("mlflow_run_id")
     if run_id is None or "uri" not in config.tracking:
-        raise UserError(f"run={run_dir}: it was not tracked, so that there is nothing to send.")
+        return f"{run_dir} was not tracked, so that there is nothing to send"
     before = len(read_lines(run_dir / JOURNAL)) - sent_lines(run_dir)
     if not before:
         return f"the store {config.tracking.uri} has all figures of {run_dir}"

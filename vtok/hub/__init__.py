@@ -1,0 +1,5 @@
+"""Trained parts as folders that others load, on disk or on the Hugging Face hub."""
+
+from vtok.hub.folder import from_pretrained, push_to_hub, save_pretrained
+
+__all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]

@@ -148,7 +148,7 @@ def part_of(name: str) -> str:
 
 def parts_lines(parts: list[Part]) -> list[str]:
     """Parameters and GB by part."""
-    head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "fp32 copy", "optimiser", "EMA")
+    head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "optimiser", "EMA")
     rows = [[*head, "total GB"]]
     whole = Part("total")
     for part in parts:
@@ -161,7 +161,7 @@ def parts_lines(parts: list[Part]) -> list[str]:
 
 def row(part: Part) -> list[str]:
     taken = part.memory
-    kinds = (taken.frozen, taken.weights, taken.gradients, taken.master, taken.optimiser, taken.average, taken.total)
+    kinds = (taken.frozen, taken.weights, taken.gradients, taken.optimiser, taken.average, taken.total)
     numbers = (f"{part.trained:,}", f"{part.frozen:,}", "+".join(sorted(part.dtypes)))
     return [part.name, *numbers, *map(gigabytes, kinds)]
 

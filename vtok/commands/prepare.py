@@ -49,7 +49,7 @@ def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[
     check(config, files=False)
     model = build_model(config)
     load_weights(checkpoint, model, averaged=True)
-    model.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
+    model.place("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
     return run_dir, config, model.eval()
 
 

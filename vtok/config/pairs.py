@@ -65,6 +65,11 @@ def check_latent_decoder(config: DictConfig) -> None:
         raise UserError(f"decoder.stock_text={decoder.stock_text}: it is of decoder.mode=append; say that, or null.")
     if not OmegaConf.select(config, "objective.lambda_dec"):
         return
+    if decoder.offload and not decoder.frozen:
+        raise UserError(
+            "decoder.offload=true: only what is frozen is moved to the CPU and back; say decoder.frozen=true or "
+            "decoder.offload=false."
+        )
     # A clip's frames that came more than once would teach a video model that the world stands still.
     if decoder.num_frames > config.data.num_frames:
         raise UserError(

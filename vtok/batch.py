@@ -42,6 +42,8 @@ class Batch:
         text: a conversation about each clip; None where there is no understanding.
         captions: each clip's caption and the places of its tokens after it; None where there is no generation.
         target: (B, F, 3, size, size) uint8, the frames that a decoder is to make; None where none is trained.
+        prompts: the words of the captions, "" where one is left out, for decoders that read them themselves; None where
+            there is no generation.
         bad: (path, reason) of files that were replaced.
     """
 
@@ -49,6 +51,7 @@ class Batch:
     text: Text | None
     captions: Text | None = None
     target: Tensor | None = None
+    prompts: tuple[str, ...] | None = None
     bad: tuple[tuple[str, str], ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
@@ -57,6 +60,7 @@ class Batch:
             text=None if self.text is None else self.text.to(device),
             captions=None if self.captions is None else self.captions.to(device),
             target=None if self.target is None else self.target.to(device, non_blocking=True),
+            prompts=self.prompts,
             bad=self.bad,
         )
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.config.schemas import CausalLanguageModel
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
+from vtok.planning import FLOAT32
 from vtok.pretrained import refuse_unreachable
 
 WITH_WEIGHTS = ("backbone", "mllm", "decoder")
@@ -63,8 +64,14 @@ def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
     optimisers that treat them differently.
 
     Raises:
-        UserError: nothing is trained.
+        UserError: nothing is trained, or weights of 16 bits are, which lose most updates.
     """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.element_size() < FLOAT32:
+            raise UserError(
+                f"{name} is {str(parameter.dtype).removeprefix('torch.')} and trained, and would lose most updates; "
+                "make it float32, or freeze it."
+            )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise UserError("nothing is trained: every part of the model is frozen.")

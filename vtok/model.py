@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from vtok.batch import Batch, Text, stack_text
 from vtok.data.stable import stable_hash
-from vtok.decoder import Decoder, NoDecoder
+from vtok.decoder import Decoder, NoDecoder, place
 from vtok.errors import UserError
 from vtok.mllm import IGNORED, EncodedChat, LanguageModel, VisualProjector
 from vtok.noise import seeded_noise
@@ -127,7 +127,7 @@ class VideoLanguageModel(nn.Module):
             if self.objective.lambda_visLM:
                 losses["visLM"] = self.visual_loss(states, video)
             if self.objective.lambda_dec and batch.target is not None:
-                losses["dec"] = self.decoder.loss(batch.target, states.condition, states.mask)
+                losses["dec"] = self.decoder.loss(batch.target, states.condition, states.mask, captions=batch.prompts)
         return {**losses, "loss": self.objective.total(losses, shares or {})}
 
     def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
@@ -208,7 +208,7 @@ class VideoLanguageModel(nn.Module):
     ) -> Tensor:
         """Videos (B, F, 3, size, size) uint8 out of captions; the same for the same captions and seeds."""
         made = self.imagine(captions, num_planned=num_planned, seeds=seeds, temperature=sampling.temperature)
-        return self.decode(made, seeds=seeds, sampling=sampling)
+        return self.decode(made, captions=captions, seeds=seeds, sampling=sampling)
 
     @torch.no_grad()
     def reconstruct(
@@ -217,7 +217,7 @@ class VideoLanguageModel(nn.Module):
         """Videos (B, F, 3, size, size) uint8 out of the tokens of clips, and of their captions where given."""
         tokens = self.tokeniser.encode_planned(video)
         states = self.visual_states(tokens, self.caption_text(captions or [""] * len(tokens.mask), tokens))
-        return self.decode(states, seeds=seeds, sampling=sampling)
+        return self.decode(states, captions=captions, seeds=seeds, sampling=sampling)
 
     def caption_text(self, captions: Sequence[str], video: VideoTokens) -> Text:
         """Captions with the places of the video's tokens, as the generation branch reads them."""
@@ -239,11 +239,27 @@ class VideoLanguageModel(nn.Module):
             )
 
     @torch.no_grad()
-    def decode(self, given: VisualStates | Imagined, *, seeds: Sequence[int], sampling: Sampling) -> Tensor:
-        """Videos (B, F, 3, size, size) uint8 out of hidden states."""
+    def decode(
+        self,
+        given: VisualStates | Imagined,
+        *,
+        captions: Sequence[str] | None,
+        seeds: Sequence[int],
+        sampling: Sampling,
+    ) -> Tensor:
+        """Videos (B, F, 3, size, size) uint8 out of hidden states, and of captions where the decoder reads them."""
         return self.decoder.sample(
-            given.condition, given.mask, seeds=seeds, steps=sampling.steps, guidance=sampling.guidance
+            given.condition,
+            given.mask,
+            captions=captions,
+            seeds=seeds,
+            steps=sampling.steps,
+            guidance=sampling.guidance,
         )
+
+    def place(self, device: torch.device | str) -> None:
+        """Move to a device to be used there; what the decoder offloads stays where it is until its turn."""
+        place(self, device, waiting=self.decoder.waiting if isinstance(self.decoder, Decoder) else [])
 
 
 def select(video: VideoTokens, rows: Tensor) -> VideoTokens:

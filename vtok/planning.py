@@ -14,8 +14,7 @@ class Memory:
     Attributes:
         frozen: weights that are not trained.
         weights: those that are.
-        gradients: one a trained weight, in its own precision.
-        master: a float32 copy of trained weights of half precision, for an update is often too small for them.
+        gradients: one a trained weight.
         optimiser: the optimiser's float32 moments.
         average: the float32 moving average of the trained weights.
     """
@@ -23,7 +22,6 @@ class Memory:
     frozen: int = 0
     weights: int = 0
     gradients: int = 0
-    master: int = 0
     optimiser: int = 0
     average: int = 0
 
@@ -61,7 +59,7 @@ def memory(count: int, *, size: int, moments: int | None, average: bool) -> Memo
 
     Args:
         count: of parameters.
-        size: bytes of one: 4 of float32, 2 of bfloat16 and float16.
+        size: bytes of one: 4 of float32, 2 of bfloat16 and float16, in which only frozen ones are.
         moments: float32 numbers that the optimiser keeps for one (2 of Adam); None: they are frozen.
         average: whether a moving average is kept of those that are trained.
     """
@@ -70,7 +68,6 @@ def memory(count: int, *, size: int, moments: int | None, average: bool) -> Memo
     return Memory(
         weights=count * size,
         gradients=count * size,
-        master=count * FLOAT32 if size < FLOAT32 else 0,
         optimiser=count * FLOAT32 * moments,
         average=count * FLOAT32 if average else 0,
     )

@@ -36,7 +36,6 @@ def test_what_is_planned_is_what_is_built_and_kept(optimiser: str) -> None:
     whole = sum((part.memory for part in parts), Memory())
     assert whole.weights == whole.gradients == whole.average == 4 * sum(one.numel() for one in trained)
     assert whole.optimiser == sum(value.numel() * value.element_size() for value in kept)
-    assert whole.master == 0
     frozen = [one for one in (*real.parameters(), *real.buffers()) if not one.requires_grad]
     assert whole.frozen == sum(one.numel() * one.element_size() for one in frozen)
     by_name = {part.name: part for part in parts}
@@ -45,14 +44,31 @@ def test_what_is_planned_is_what_is_built_and_kept(optimiser: str) -> None:
     assert by_name["phi_vis"].trained == sum(one.numel() for one in real.projector.parameters())
 
 
-def test_half_precision_that_is_trained_has_a_copy() -> None:
+def test_weights_of_16_bits_are_not_trained() -> None:
+    """Those of a component that has no schema here, too."""
     config = compose([*SMALL])
     model, _ = skeleton(config)
     model.mllm.to(torch.bfloat16)
+    with pytest.raises(UserError, match=r"^mllm\..* is bfloat16 and trained, .*; make it float32, or freeze it\.$"):
+        count(config, model)
+    model.mllm.requires_grad_(False)
     part = next(part for part in count(config, model)[0] if part.name == "mllm")
-    assert part.dtypes == {"bfloat16"}
-    assert part.memory.weights == part.memory.gradients == 2 * part.trained
-    assert part.memory.master == 4 * part.trained
+    assert part.memory == Memory(frozen=2 * part.frozen + sum(one.nbytes for one in model.mllm.buffers()))
+
+
+def test_a_text_encoder_is_counted_and_what_waits_on_the_cpu_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    decoder = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "data.num_frames=17"]
+    frozen = {}
+    for pooled in ("zeros", "clip_text"):
+        settings = [*decoder, f"decoder.pooled={pooled}", f"decoder.offload={str(pooled == 'clip_text').lower()}"]
+        assert main(["plan", *settings]) == 0
+        shown = capsys.readouterr().out
+        line = next(line for line in shown.splitlines() if line.startswith("decoder "))
+        frozen[pooled] = int(line.split()[2].replace(",", ""))
+        assert ("decoder.offload=true: " in shown) == (pooled == "clip_text")
+    assert frozen["clip_text"] - frozen["zeros"] == 123_060_480
+    # The VAE's 246 million parameters and CLIP's 123 million, float32.
+    assert "decoder.offload=true: 1.48 GB of the decoder's are on the GPU only while they are used." in shown
 
 
 def test_weights_are_not_looked_up(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,9 @@ def make_perfect(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> 
         asked["generate"].append({"captions": list(captions), **how})
         return truly_imagine(captions, **how)
 
-    def decode(made: Imagined, *, seeds: Sequence[int], sampling: Sampling) -> Tensor:
-        assert len(made.tokens) == len(asked["generate"][-1]["captions"])
+    def decode(made: Imagined, *, captions: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
+        assert list(captions) == asked["generate"][-1]["captions"]
+        assert len(made.tokens) == len(captions)
         assert list(seeds) == asked["generate"][-1]["seeds"]
         return painted([int(caption.split()[-1]) for caption in asked["generate"][-1]["captions"]])
 

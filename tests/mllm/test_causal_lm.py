@@ -159,11 +159,6 @@ def test_bfloat16_trains_phi_vis_and_answers(save_lm: Save) -> None:
     assert len(model.eval().describe(batch.video, ["what?", "which way?"], max_new_tokens=3)) == 2
 
 
-def test_trained_weights_of_16_bits_are_told(save_lm: Save, caplog: pytest.LogCaptureFixture) -> None:
-    CausalLanguageModel(save_lm(), dtype="bfloat16")
-    assert "mllm.dtype=float32" in caplog.text
-
-
 def test_context_length(save_lm: Save) -> None:
     folder = save_lm()
     assert CausalLanguageModel(folder).context_length == 256

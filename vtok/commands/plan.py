@@ -16,6 +16,7 @@ from vtok.commands.validate import frame_lines
 from vtok.config import check, compose
 from vtok.config.check import check_toys
 from vtok.config.nodes import described, nodes
+from vtok.decoder.latent import LatentDecoder
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.planning import Memory, gigabytes, memory, shares, table
@@ -135,6 +136,11 @@ def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], li
         parts[name].memory += memory(number, size=size, moments=moments, average=average)
     for name, buffer in model.named_buffers():
         parts[part_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
+    decoder = model.decoder
+    if isinstance(decoder, LatentDecoder) and decoder.offload:
+        away = [tensor for part in decoder.aides for tensor in (*part.parameters(), *part.buffers())]
+        there = gigabytes(sum(tensor.numel() * tensor.element_size() for tensor in away))
+        notes.append(f"decoder.offload=true: {there} GB of the decoder's are on the GPU only while they are used.")
     return list(parts.values()), notes
 
 
@@ -148,7 +154,7 @@ def part_of(name: str) -> str:
 
 def parts_lines(parts: list[Part]) -> list[str]:
     """Parameters and GB by part."""
-    head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "fp32 copy", "optimiser", "EMA")
+    head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "optimiser", "EMA")
     rows = [[*head, "total GB"]]
     whole = Part("total")
     for part in parts:
@@ -161,7 +167,7 @@ def parts_lines(parts: list[Part]) -> list[str]:
 
 def row(part: Part) -> list[str]:
     taken = part.memory
-    kinds = (taken.frozen, taken.weights, taken.gradients, taken.master, taken.optimiser, taken.average, taken.total)
+    kinds = (taken.frozen, taken.weights, taken.gradients, taken.optimiser, taken.average, taken.total)
     numbers = (f"{part.trained:,}", f"{part.frozen:,}", "+".join(sorted(part.dtypes)))
     return [part.name, *numbers, *map(gigabytes, kinds)]
 

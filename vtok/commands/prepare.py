@@ -53,7 +53,7 @@ def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[
         read_weights(run_dir, model, config, "model")
     else:
         load_weights(checkpoint, model, averaged=True)
-    model.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
+    model.place("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
     return run_dir, config, model.eval()
 
 

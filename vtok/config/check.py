@@ -22,6 +22,7 @@ from vtok.config.pairs import (
     check_mllm,
     check_objective,
     check_pairs,
+    check_precision,
 )
 from vtok.config.ranges import check_choices, check_ranges
 from vtok.config.schemas import OPTIONS, CausalLanguageModel, Config, ShardData
@@ -49,6 +50,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_ranges(config)
     check_pairs(config)
     check_objective(config)
+    check_precision(config)
     check_latent_decoder(config)
     check_mllm(config)
     check_judge(config)

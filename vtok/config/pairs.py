@@ -7,6 +7,7 @@ from vtok.errors import UserError
 
 ROOM_FOR_TEXT = 32
 SIZE_MULTIPLE = 16
+HALF = ("bfloat16", "float16")
 
 
 def check_pairs(config: DictConfig) -> None:
@@ -64,6 +65,11 @@ def check_latent_decoder(config: DictConfig) -> None:
         raise UserError(f"decoder.stock_text={decoder.stock_text}: it is of decoder.mode=append; say that, or null.")
     if not OmegaConf.select(config, "objective.lambda_dec"):
         return
+    if decoder.offload and not decoder.frozen:
+        raise UserError(
+            "decoder.offload=true: only what is frozen is moved to the CPU and back; say decoder.frozen=true or "
+            "decoder.offload=false."
+        )
     # A clip's frames that came more than once would teach a video model that the world stands still.
     if decoder.num_frames > config.data.num_frames:
         raise UserError(
@@ -78,6 +84,23 @@ def check_latent_decoder(config: DictConfig) -> None:
         tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
         if tokens > room:
             raise UserError(f"decoder.text_length={room}: a clip makes {tokens} tokens; say {tokens} or more.")
+
+
+def check_precision(config: DictConfig) -> None:
+    """What is trained is float32: the small steps of an optimiser are rounded away in 16 bits."""
+    for group, others in (
+        ("backbone", "backbone.frozen=true"),
+        ("mllm", "mllm.frozen=true, or 'mllm.lora={rank:16}' for adapters, which are float32 themselves"),
+        ("decoder", "decoder.frozen=true"),
+    ):
+        part = config[group]
+        # A decoder without a loss is not trained.
+        trained = part.get("frozen") is False and not (group == "decoder" and not config.objective.get("lambda_dec"))
+        if trained and part.get("lora") is None and part.get("dtype") in HALF:
+            raise UserError(
+                f"{group}.dtype={part.dtype}: weights that are trained lose most updates in 16 bits; say "
+                f"{group}.dtype=float32, with trainer.precision=bf16 to compute in 16 bits, or {others}."
+            )
 
 
 def check_mllm(config: DictConfig) -> None:

@@ -42,7 +42,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     CausalLanguageModel: {"dtype": DTYPES},
     LlavaNextLanguageModel: {"dtype": DTYPES},
     ShapesData: {"level": ("easy", "hard"), "families": ("motion", "order", "count", "camera")},
-    HunyuanVideoDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES},
+    HunyuanVideoDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES, "pooled": ("zeros", "clip_text")},
     WanDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES, "mode": ("replace", "append")},
     RegressionHead: {"loss": ("mse", "cosine")},
     Scheduler: {"name": SCHEDULES},

@@ -22,23 +22,40 @@ class Decoder(nn.Module, ABC):
         """The frames of a clip that this decoder learns from."""
         return TargetPlan(num_frames=self.num_frames, size=self.size)
 
+    @property
+    def waiting(self) -> Sequence[nn.Module]:
+        """Parts that are on the CPU until they are used."""
+        return []
+
     @abstractmethod
-    def loss(self, video: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    def loss(self, video: Tensor, condition: Tensor, mask: Tensor, *, captions: Sequence[str] | None = None) -> Tensor:
         """The flow-matching error of the velocity, the mean over clips; its randomness is torch's.
 
         Args:
             video: (B, num_frames, 3, size, size) uint8.
             condition: (B, L, D), the language model's hidden states at the video's places.
             mask: (B, L), False at padding, which is on the right.
+            captions: what is said of each video, "" where nothing is; None: of none. It is for decoders that have a
+                text encoder of their own, others pass over it.
         """
 
     @abstractmethod
-    def sample(self, condition: Tensor, mask: Tensor, *, seeds: Sequence[int], steps: int, guidance: float) -> Tensor:
+    def sample(
+        self,
+        condition: Tensor,
+        mask: Tensor,
+        *,
+        captions: Sequence[str] | None = None,
+        seeds: Sequence[int],
+        steps: int,
+        guidance: float,
+    ) -> Tensor:
         """Videos (B, num_frames, 3, size, size) uint8, one a row of the condition.
 
         Args:
             condition: (B, L, D).
             mask: (B, L).
+            captions: as in `loss`.
             seeds: one a video; with it alone the noise that the video is made of is known.
             steps: of the integration from noise to video.
             guidance: how much further than the condition asks for (classifier-free guidance); 1 is none.

@@ -1,6 +1,7 @@
 """HunyuanVideo (Kong et al. 2024) as the decoder, through diffusers."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from diffusers import (
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
+from vtok.decoder.clip_text import load_clip_text
 from vtok.decoder.latent import LatentDecoder
 from vtok.decoder.weights import (
     PROBE,
@@ -24,19 +26,22 @@ from vtok.decoder.weights import (
     schedules,
     way_out,
 )
+from vtok.errors import UserError
 from vtok.pretrained import Place, dtype_of, load
 
 log = logging.getLogger(__name__)
 
 PUBLISHED_SHIFT = 7.0
+POOLED = ("zeros", "clip_text")
 
 
 class HunyuanVideoDecoder(LatentDecoder):
     """HunyuanVideo with the hidden states in the place of its text encoder's (VTok, section 3).
 
     Where the language model is as wide as the text that HunyuanVideo knows (4096, LLaMA-3-8B's), the hidden states
-    enter as they are; otherwise a trained LayerNorm and Linear make them fit. The pooled embedding of CLIP's text
-    encoder, HunyuanVideo's second text input, is all zeros.
+    enter as they are; otherwise a trained LayerNorm and Linear make them fit. HunyuanVideo's second text input, one
+    vector of CLIP's text encoder, is all zeros or that encoder's of the caption, whose first tokens it reads, 77 as
+    published. Where the caption or, for guidance, the condition is left out, the vector is of "".
 
     Args:
         condition_dim: width D of the hidden states.
@@ -48,7 +53,9 @@ class HunyuanVideoDecoder(LatentDecoder):
         num_frames: of a video, 4k + 1, evenly spread over the clip.
         size: of the frames in pixels, a multiple of 16.
         frozen: train neither transformer nor VAE.
-        gradient_checkpointing, vae_tiling, vae_slicing: see `LatentDecoder`.
+        gradient_checkpointing, vae_tiling, vae_slicing, offload: see `LatentDecoder`.
+        pooled: "zeros", or "clip_text", for which the weights hold text_encoder_2/ and tokenizer_2/, too. The encoder
+            is frozen and float32.
         embedded_guidance: what a guidance-distilled transformer is told, in training and in sampling; one without
             `guidance_embeds` is told nothing.
         shift: of noise levels towards pure noise; None: the scheduler's own, which is 7.
@@ -72,11 +79,17 @@ class HunyuanVideoDecoder(LatentDecoder):
         gradient_checkpointing: bool = True,
         vae_tiling: bool = False,
         vae_slicing: bool = True,
+        offload: bool = False,
+        pooled: str = "zeros",
         embedded_guidance: float = 6.0,
         shift: float | None = None,
         condition_dropout: float = 0.1,
     ) -> None:
+        if pooled not in POOLED:
+            raise UserError(f"decoder.pooled={pooled}: allowed are {' and '.join(POOLED)}.")
         dtypes = dtype_of(dtype, key="decoder.dtype"), dtype_of(vae_dtype, key="decoder.vae_dtype")
+        # First: that it is missing is to be told before 13 billion parameters are read.
+        clip_text = load_clip_text(weights, revision=revision) if pooled == "clip_text" else None
         if weights is None:
             transformer, vae, scheduler = build_random(*dtypes)
         else:
@@ -104,15 +117,33 @@ class HunyuanVideoDecoder(LatentDecoder):
             gradient_checkpointing=gradient_checkpointing,
             vae_tiling=vae_tiling,
             vae_slicing=vae_slicing,
+            offload=offload,
         )
-        self.embedded_guidance, self.scheduler = embedded_guidance, sampling
+        self.embedded_guidance, self.scheduler, self.clip_text = embedded_guidance, sampling, clip_text
+        wanted = transformer.config.pooled_projection_dim
+        if clip_text is not None and clip_text.width != wanted:
+            raise UserError(
+                f"decoder.pooled=clip_text: the text encoder's embeddings have {clip_text.width} numbers, and the "
+                f"transformer takes {wanted}; say decoder.pooled=zeros, or other decoder.weights."
+            )
         text_dim = transformer.config.text_embed_dim
         self.adapter: nn.Module = nn.Identity()
         if condition_dim != text_dim:
             self.adapter = nn.Sequential(nn.LayerNorm(condition_dim), nn.Linear(condition_dim, text_dim))
         self.set_frozen(frozen)
 
-    def velocity(self, point: Tensor, time: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    @property
+    def aides(self) -> list[Any]:
+        return [*super().aides, *([] if self.clip_text is None else [self.clip_text])]
+
+    def velocity(
+        self,
+        point: Tensor,
+        time: Tensor,
+        condition: Tensor,
+        mask: Tensor,
+        captions: Sequence[str] | None = None,
+    ) -> Tensor:
         model, dtype = self.transformer, self.transformer.dtype
         guidance = None
         if model.config.guidance_embeds:
@@ -122,7 +153,7 @@ class HunyuanVideoDecoder(LatentDecoder):
             timestep=time,
             encoder_hidden_states=self.embed(condition).to(dtype),
             encoder_attention_mask=mask.to(dtype),
-            pooled_projections=self.pooled(condition).to(dtype),
+            pooled_projections=self.pooled(condition, captions).to(dtype),
             guidance=guidance,
             return_dict=False,
         )[0].float()
@@ -132,9 +163,12 @@ class HunyuanVideoDecoder(LatentDecoder):
         # The adapter is trained, in float32, whatever the language model is loaded in.
         return self.adapter(condition.to(self.nothing.dtype))
 
-    def pooled(self, condition: Tensor) -> Tensor:
-        """(B, pooled_projection_dim): nothing."""
-        return condition.new_zeros(len(condition), self.transformer.config.pooled_projection_dim)
+    def pooled(self, condition: Tensor, captions: Sequence[str] | None) -> Tensor:
+        """(B, pooled_projection_dim): CLIP's of the captions, which are "" where there are none, or zeros."""
+        if self.clip_text is None:
+            return condition.new_zeros(len(condition), self.transformer.config.pooled_projection_dim)
+        with self.at_work(self.clip_text, condition.device):
+            return self.clip_text(captions or [""] * len(condition))
 
     def normalise(self, latents: Tensor) -> Tensor:
         return latents * self.vae.config.scaling_factor
@@ -157,20 +191,20 @@ class HunyuanVideoDecoder(LatentDecoder):
         condition: Tensor,
         nothing: Tensor | None,
         mask: Tensor,
+        captions: Sequence[str] | None,
         *,
         noise: Tensor,
         steps: int,
         guidance: float,
     ) -> Tensor:
-        pooled = self.pooled(condition)
         negative = None if nothing is None else self.embed(nothing)
         return pipeline(
             prompt_embeds=self.embed(condition),
             prompt_attention_mask=mask,
-            pooled_prompt_embeds=pooled,
+            pooled_prompt_embeds=self.pooled(condition, captions),
             negative_prompt_embeds=negative,
             negative_prompt_attention_mask=None if negative is None else mask,
-            negative_pooled_prompt_embeds=None if negative is None else pooled,
+            negative_pooled_prompt_embeds=None if negative is None else self.pooled(condition, None),
             height=self.size,
             width=self.size,
             num_frames=self.num_frames,

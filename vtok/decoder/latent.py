@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from vtok.decoder.base import Decoder
 from vtok.decoder.flow import noised
+from vtok.decoder.offload import at_work, in_turns
 from vtok.errors import UserError
 from vtok.noise import seeded_noise
 
@@ -41,6 +43,9 @@ class LatentDecoder(Decoder):
         gradient_checkpointing: compute the transformer's activations a second time instead of keeping them.
         vae_tiling: run the VAE on overlapping tiles of the frames.
         vae_slicing: run the VAE on one video after the other.
+        offload: keep frozen parts on the CPU and off the GPU but while they are used: the VAE in training; in sampling
+            the transformers, too, so that one part at a time is on the GPU (diffusers' model CPU offload). In training
+            the transformers are needed from the forward to the backward pass, and stay. Without a GPU nothing moves.
 
     Raises:
         UserError: a number of frames or a size that the model does not take.
@@ -65,6 +70,7 @@ class LatentDecoder(Decoder):
         gradient_checkpointing: bool,
         vae_tiling: bool,
         vae_slicing: bool,
+        offload: bool,
     ) -> None:
         super().__init__()
         pixels, frames = compression
@@ -79,7 +85,7 @@ class LatentDecoder(Decoder):
         self.num_frames, self.size = num_frames, size
         self.latent_shape = (channels, (num_frames - 1) // frames + 1, size // pixels, size // pixels)
         self.vae, self.transformer, self.transformer_2 = vae, transformer, transformer_2
-        self.schedule, self.condition_dropout = schedule, condition_dropout
+        self.schedule, self.condition_dropout, self.offload = schedule, condition_dropout, offload
         self.nothing = nn.Parameter(torch.zeros(condition_dim))
         for part in self.transformers:
             if gradient_checkpointing:
@@ -90,7 +96,14 @@ class LatentDecoder(Decoder):
             vae.enable_slicing()
 
     @abstractmethod
-    def velocity(self, point: Tensor, time: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    def velocity(
+        self,
+        point: Tensor,
+        time: Tensor,
+        condition: Tensor,
+        mask: Tensor,
+        captions: Sequence[str] | None = None,
+    ) -> Tensor:
         """What the transformer predicts at `point` (B, C, f, h, w) of `time` (B,), of the same shape, float32."""
 
     @abstractmethod
@@ -108,6 +121,7 @@ class LatentDecoder(Decoder):
         condition: Tensor,
         nothing: Tensor | None,
         mask: Tensor,
+        captions: Sequence[str] | None,
         *,
         noise: Tensor,
         steps: int,
@@ -120,6 +134,7 @@ class LatentDecoder(Decoder):
             condition: (B, L, D).
             nothing: (B, L, D), what guidance leads away from; None without guidance.
             mask: (B, L).
+            captions: B texts; None: none.
             noise: (B, C, f, h, w), the latents to start from.
             steps: of the integration.
             guidance: above 1, or 1 where `nothing` is None.
@@ -130,10 +145,20 @@ class LatentDecoder(Decoder):
         """The one, or both."""
         return [part for part in (self.transformer, self.transformer_2) if part is not None]
 
+    @property
+    def aides(self) -> list[Any]:
+        """What the transformers need before and after them; always frozen."""
+        return [self.vae]
+
+    @property
+    def waiting(self) -> list[Any]:
+        return [*self.aides, *self.transformers] if self.offload else []
+
     def set_frozen(self, frozen: bool) -> None:
-        """Freeze the transformers (no gradient of their own, eval mode for good) or train them; the VAE is frozen."""
+        """Freeze the transformers (no gradient of their own, eval mode for good) or train them; the rest is frozen."""
         self.frozen = frozen
-        self.vae.requires_grad_(False)
+        for part in self.aides:
+            part.requires_grad_(False)
         for part in self.transformers:
             part.requires_grad_(not frozen)
         self.train(self.training)
@@ -141,29 +166,48 @@ class LatentDecoder(Decoder):
     def train(self, mode: bool = True) -> "LatentDecoder":
         """Set the training mode; what is frozen stays in eval mode."""
         super().train(mode)
-        self.vae.eval()
+        for part in self.aides:
+            part.eval()
         for part in self.transformers:
             part.train(mode and not self.frozen)
         return self
 
-    def loss(self, video: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    def loss(self, video: Tensor, condition: Tensor, mask: Tensor, *, captions: Sequence[str] | None = None) -> Tensor:
         left_out = torch.rand(len(video), 1, 1, device=video.device) < self.condition_dropout
         condition = torch.where(left_out, self.nothing.to(condition.dtype), condition)
+        if captions is not None:
+            captions = ["" if out else one for one, out in zip(captions, left_out.flatten().tolist(), strict=True)]
         clean = self.to_latents(video)
+        for part in self.transformers if self.offload else []:
+            part.to(video.device)
         point, time, sigma = noised(clean, self.schedule)
-        error = self.velocity(point, time, condition, mask) - (point - clean) / sigma
+        error = self.velocity(point, time, condition, mask, captions) - (point - clean) / sigma
         return error.square().mean()
 
     @torch.no_grad()
-    def sample(self, condition: Tensor, mask: Tensor, *, seeds: Sequence[int], steps: int, guidance: float) -> Tensor:
+    def sample(
+        self,
+        condition: Tensor,
+        mask: Tensor,
+        *,
+        captions: Sequence[str] | None = None,
+        seeds: Sequence[int],
+        steps: int,
+        guidance: float,
+    ) -> Tensor:
         if guidance < 1:
             raise UserError(f"generation.guidance={guidance:g}: this decoder takes 1, which is none, or more.")
         noise = seeded_noise(self.latent_shape, seeds, like=condition)
         nothing = self.nothing.to(condition.dtype).expand_as(condition) if guidance > 1 else None
         pipeline = self.make_pipeline()
         pipeline.set_progress_bar_config(disable=True)
-        video = self.film(pipeline, condition, nothing, mask, noise=noise, steps=steps, guidance=guidance)
+        with in_turns(pipeline, condition.device) if self.offload else nullcontext():
+            video = self.film(pipeline, condition, nothing, mask, captions, noise=noise, steps=steps, guidance=guidance)
         return (video.float() * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def at_work(self, part: nn.Module, device: torch.device) -> AbstractContextManager[None]:
+        """A part that is offloaded, on the device for as long as it is used."""
+        return at_work(part, device) if self.offload else nullcontext()
 
     @torch.no_grad()
     def to_latents(self, video: Tensor) -> Tensor:
@@ -173,6 +217,6 @@ class LatentDecoder(Decoder):
         """
         pixels = (video.float() / 127.5 - 1).transpose(1, 2)
         # The VAE is run in the precision that it was loaded in, whatever the rest is trained in.
-        with torch.autocast(video.device.type, enabled=False):
+        with self.at_work(self.vae, video.device), torch.autocast(video.device.type, enabled=False):
             latents = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mode()
         return self.normalise(latents.float())

@@ -91,7 +91,7 @@ class TinyDecoder(Decoder):
             last.ff_context.requires_grad_(False)
         self.scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
 
-    def loss(self, video: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    def loss(self, video: Tensor, condition: Tensor, mask: Tensor, *, captions: Sequence[str] | None = None) -> Tensor:
         left_out = torch.rand(len(video), 1, 1, device=video.device) < self.condition_dropout
         condition = torch.where(left_out, self.nothing.to(condition.dtype), condition)
         clean = self.to_latents(video)
@@ -101,7 +101,16 @@ class TinyDecoder(Decoder):
         return error.square().mean()
 
     @torch.no_grad()
-    def sample(self, condition: Tensor, mask: Tensor, *, seeds: Sequence[int], steps: int, guidance: float) -> Tensor:
+    def sample(
+        self,
+        condition: Tensor,
+        mask: Tensor,
+        *,
+        captions: Sequence[str] | None = None,
+        seeds: Sequence[int],
+        steps: int,
+        guidance: float,
+    ) -> Tensor:
         side = self.size // self.patch
         noise = seeded_noise((3 * self.patch**2, self.num_frames, side, side), seeds, like=condition)
         nothing = self.nothing.to(condition.dtype).expand_as(condition)

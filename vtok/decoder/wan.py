@@ -1,6 +1,7 @@
 """Wan 2.1 and 2.2 (Wan team 2025) as the decoder behind a light adapter, through diffusers."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class WanDecoder(LatentDecoder):
         num_frames: of a video, 4k + 1, evenly spread over the clip.
         size: of the frames in pixels, a multiple of 16, of 32 for 2.2 5B.
         frozen: train neither transformers nor VAE.
-        gradient_checkpointing, vae_tiling, vae_slicing: see `LatentDecoder`.
+        gradient_checkpointing, vae_tiling, vae_slicing, offload: see `LatentDecoder`.
         mode: "replace" or "append".
         stock_text: of append: a safetensors file with `prompt_embeds` (n, text_dim), without padding; None: no text.
         text_length: tokens of Wan's text; conditions are no longer, and the stock text and they together neither.
@@ -82,6 +83,7 @@ class WanDecoder(LatentDecoder):
         gradient_checkpointing: bool = True,
         vae_tiling: bool = False,
         vae_slicing: bool = True,
+        offload: bool = False,
         mode: str = "replace",
         stock_text: str | Path | None = None,
         text_length: int = 512,
@@ -123,6 +125,7 @@ class WanDecoder(LatentDecoder):
             gradient_checkpointing=gradient_checkpointing,
             vae_tiling=vae_tiling,
             vae_slicing=vae_slicing,
+            offload=offload,
         )
         self.expand_timesteps = bool(index.get("expand_timesteps"))
         self.boundary_ratio: float | None = index.get("boundary_ratio")
@@ -153,7 +156,14 @@ class WanDecoder(LatentDecoder):
             )
         return F.pad(torch.cat([stock, adapted], dim=1), (0, 0, 0, free))
 
-    def velocity(self, point: Tensor, time: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
+    def velocity(
+        self,
+        point: Tensor,
+        time: Tensor,
+        condition: Tensor,
+        mask: Tensor,
+        captions: Sequence[str] | None = None,
+    ) -> Tensor:
         text = self.text(condition, mask)
         if self.boundary_ratio is None:
             return self.predict(self.transformer, point, time, text)
@@ -203,6 +213,7 @@ class WanDecoder(LatentDecoder):
         condition: Tensor,
         nothing: Tensor | None,
         mask: Tensor,
+        captions: Sequence[str] | None,
         *,
         noise: Tensor,
         steps: int,

@@ -184,7 +184,9 @@ class Generation:
             clips, others = [clip for clip, _ in seen], other_captions(seen)
             for part in bar(list(chunks(len(clips), self.batch_size)), desc="making controls"):
                 made = self._imagine(model, clips[part], others[part], num_frames)
-                videos = model.decode(made, seeds=self._seeds(clips[part]), sampling=self._sampling)
+                videos = model.decode(
+                    made, captions=others[part], seeds=self._seeds(clips[part]), sampling=self._sampling
+                )
                 result.add("control", self.judge(model, videos, clips[part], num_frames=num_frames))
         return result
 
@@ -211,7 +213,7 @@ class Generation:
             imagined = self._imagine(model, clips, captions, num_frames)
             self._errors(model, model.tokeniser.encode_planned(planned), clips, imagined.tokens, result)
         if model.decodes and imagined is not None:
-            generated = model.decode(imagined, seeds=seeds, sampling=self._sampling)
+            generated = model.decode(imagined, captions=captions, seeds=seeds, sampling=self._sampling)
             verdicts = self.judge(model, generated, clips, num_frames=num_frames)
             result.add("generate", verdicts)
         if truth is not None and reconstructed is not None:

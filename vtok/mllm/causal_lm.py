@@ -1,6 +1,5 @@
 """Any decoder-only language model of transformers: Qwen, Llama, SmolLM and the like."""
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,6 @@ from vtok.mllm.chat import ChatTokeniser
 from vtok.mllm.loading import KIND, add_video_token, check_logits, fit_padding, read_causal_lm
 from vtok.mllm.lora import Lora
 from vtok.pretrained import dtype_of, load
-
-log = logging.getLogger(__name__)
 
 WEIGHTS = "HuggingFaceTB/SmolLM2-360M-Instruct"
 WAY_OUT = (
@@ -28,7 +25,8 @@ class CausalLanguageModel(LanguageModel):
     Args:
         weights: hub id or local folder of a model with its tokenizer. A hub id is looked up in the local cache first.
         revision: branch, tag or commit on the hub.
-        dtype: of the weights: "float32", "bfloat16" or "float16". Weights that are trained want "float32".
+        dtype: of the weights: "float32", "bfloat16" or "float16". Weights that are trained have to be
+            "float32".
         context_length: the longest sequence of video and text tokens; None: all that the model takes.
         video_token: the text that stands for one video token; added to the vocabulary where it is not in it.
         frozen: train nothing of it; gradients pass to the video tokens.
@@ -77,14 +75,3 @@ class CausalLanguageModel(LanguageModel):
             lora=adapters,
         )
         check_logits(self, str(weights))
-        warn_of_rounding(self, dtype)
-
-
-def warn_of_rounding(mllm: LanguageModel, dtype: str) -> None:
-    """Say what becomes of small updates to weights of 16 bits."""
-    if not mllm.weights_frozen and dtype != "float32":
-        log.warning(
-            "mllm.dtype=%s: weights of 16 bits are trained, and round most small updates away; mllm.dtype=float32 with "
-            "trainer.precision=bf16 computes in 16 bits and keeps them.",
-            dtype,
-        )

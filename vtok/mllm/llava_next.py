@@ -19,7 +19,6 @@ from transformers import (
 
 from vtok.errors import UserError
 from vtok.mllm.base import LanguageModel
-from vtok.mllm.causal_lm import warn_of_rounding
 from vtok.mllm.chat import ChatTokeniser
 from vtok.mllm.loading import (
     add_video_token,
@@ -68,7 +67,8 @@ class LlavaNextLanguageModel(LanguageModel):
         projector: initialise phi_vis from the model's projector, for video tokens of the width that its vision tower's
             features have (1024 where that is CLIP-L).
         revision: branch, tag or commit on the hub.
-        dtype: of the weights: "float32", "bfloat16" or "float16". Weights that are trained want "float32".
+        dtype: of the weights: "float32", "bfloat16" or "float16". Weights that are trained have to be
+            "float32".
         context_length: the longest sequence of video and text tokens; None: all that the model takes.
         video_token: the text that stands for one video token; added to the vocabulary where it is not in it.
         frozen: train nothing of it; gradients pass to the video tokens.
@@ -118,7 +118,6 @@ class LlavaNextLanguageModel(LanguageModel):
         self._projector = parts.projector if projector else {}
         if weights is not None and not only_shapes():
             check_logits(self, str(weights))
-        warn_of_rounding(self, dtype)
 
     def initialise_projector(self, projector: VisualProjector) -> None:
         """Give phi_vis the weights of LLaVA-NeXT's projector; once: they are not kept.

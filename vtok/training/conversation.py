@@ -99,12 +99,15 @@ class Collate:
             if isinstance(sample, UserError):
                 return sample
             good.append(sample)
+        generates = self.objective.generates
+        prompts = tuple(self.prompt(one) for one in good) if generates else None
         try:
             return Batch(
                 video=stack_frames(good),
                 text=self._stack([self.conversation(one) for one in good]) if self.objective.understands else None,
-                captions=self._stack([self.caption(one) for one in good]) if self.objective.generates else None,
+                captions=self._stack([self.caption(one) for one in good]) if generates else None,
                 target=stack_targets(good),
+                prompts=prompts,
                 bad=tuple(bad for sample in good for bad in sample.bad),
             )
         except UserError as error:
@@ -131,11 +134,14 @@ class Collate:
         Raises:
             UserError: it is too long.
         """
+        tokens = self.planner.num_tokens(sample.num_planned)
+        return self._short_enough(self.chat.encode_video(self.prompt(sample), num_video_tokens=tokens), sample)
+
+    def prompt(self, sample: ClipSample) -> str:
+        """A clip's caption; "" where it has none or it is left out."""
         rng = np.random.default_rng(stable_hash("caption", self.seed, sample.epoch, sample.clip.id))
         left_out = rng.random() < self.objective.caption_dropout
-        caption = "" if left_out else sample.clip.caption or ""
-        tokens = self.planner.num_tokens(sample.num_planned)
-        return self._short_enough(self.chat.encode_video(caption, num_video_tokens=tokens), sample)
+        return "" if left_out else sample.clip.caption or ""
 
     def _short_enough(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
         if len(chat.ids) > self.context_length:

@@ -39,6 +39,8 @@ class HunyuanVideoDecoder:
     gradient_checkpointing: bool = True
     vae_tiling: bool = False
     vae_slicing: bool = True
+    offload: bool = False
+    pooled: str = "zeros"
     embedded_guidance: float = 6.0
     shift: float | None = None
     condition_dropout: float = 0.1
@@ -58,6 +60,7 @@ class WanDecoder:
     gradient_checkpointing: bool = True
     vae_tiling: bool = False
     vae_slicing: bool = True
+    offload: bool = False
     mode: str = "replace"
     stock_text: str | None = None
     text_length: int = 512

@@ -16,7 +16,7 @@ from vtok.runs import load_config, open_run
 
 
 class NoModel:
-    def to(self, device: str) -> "NoModel":
+    def place(self, device: str) -> "NoModel":
         return self
 
     def eval(self) -> "NoModel":

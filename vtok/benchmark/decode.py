@@ -11,7 +11,6 @@ from torch import Tensor
 
 from vtok.benchmark.peers import Method
 from vtok.data import open_video
-from vtok.data.frames import cover
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ def measure(
     with open_video(path) as video:
         indices = list(range(0, len(video.timestamps), stride))[:frames]
         height, width = video.read([0]).shape[2:]
-    scaled, _ = cover(height, width, size)
+    shape = (height, width)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        first, errors, apart = _try(path, methods, indices, scaled, size)
+        first, errors, apart = _try(path, methods, indices, shape, size)
         working = {name: method for name, method in methods.items() if name not in errors}
         rounds = [
-            {name: _cpu_seconds(method, path, indices, scaled, size) for name, method in working.items()}
+            {name: _cpu_seconds(method, path, indices, shape, size) for name, method in working.items()}
             for _ in range(runs)
         ]
     finally:
@@ -78,7 +77,7 @@ def measure(
 
 
 def _try(
-    path: Path, methods: dict[str, Method], indices: Sequence[int], scaled: tuple[int, int], size: int
+    path: Path, methods: dict[str, Method], indices: Sequence[int], shape: tuple[int, int], size: int
 ) -> tuple[str, dict[str, str], dict[str, float | None]]:
     """The name of the first method, what others fail with, and how far their pixels are from the first one's."""
     first, truth = next(iter(methods)), None
@@ -86,7 +85,7 @@ def _try(
     apart: dict[str, float | None] = {}
     for name, method in methods.items():
         try:
-            read = method(path, indices, scaled, size)
+            read = method(path, indices, shape, size)
         except Exception as error:
             # A library of others may fail by any error, which is a result; ours may not.
             if truth is None:
@@ -102,9 +101,9 @@ def _distance(read: Tensor, truth: Tensor) -> float | None:
     return (read.float() - truth.float()).abs().mean().item() if read.shape == truth.shape else None
 
 
-def _cpu_seconds(method: Method, path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> float:
+def _cpu_seconds(method: Method, path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> float:
     before = _used()
-    method(path, indices, scaled, size)
+    method(path, indices, shape, size)
     return _used() - before
 
 

@@ -1,7 +1,7 @@
 """The same frames of a file by several ways, one thread each: ours, and those it is measured against.
 
-Each takes a path, ascending frame numbers at equal distances, from 0 on, and the (height, width) that a picture is
-scaled to before its centre, `size` pixels a side, is cut out; and returns uint8 (K, 3, size, size).
+Each takes a path, ascending frame numbers at equal distances, from 0 on, the (height, width) of a picture, upright, and
+how many pixels a side its centre is wanted in; and returns uint8 (K, 3, size, size).
 """
 
 import shutil
@@ -17,17 +17,19 @@ from PIL import Image
 from torch import Tensor
 
 from vtok.data import read_video
+from vtok.data.frames import cover
 
 Method = Callable[[Path, Sequence[int], tuple[int, int], int], Tensor]
 
 
-def by_ours(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+def by_ours(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
     return read_video(path, indices=indices, size=size)[0]
 
 
-def by_naive(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+def by_naive(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
     """What is written first: every frame converted to RGB, the wanted ones resized by PIL."""
     wanted, frames = set(indices), []
+    box, _ = cover(*shape, size)
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
@@ -35,53 +37,51 @@ def by_naive(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: 
         for number, frame in enumerate(container.decode(stream)):
             picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
             if number in wanted:
-                resized = Image.fromarray(picture).resize(scaled[::-1], Image.Resampling.BILINEAR)
+                resized = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box=box.corners)
                 frames.append(torch.from_numpy(np.array(resized)))
             if number == indices[-1]:
                 break
-    return _cut(torch.stack(frames), size)
+    return torch.stack(frames).permute(0, 3, 1, 2).contiguous()
 
 
-def by_torchcodec(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
-    """Its decoder without a scan of the file, scaling and cropping while it decodes."""
+def by_torchcodec(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
+    """Its decoder without a scan of the file, cropping and scaling while it decodes."""
     from torchcodec.decoders import VideoDecoder
     from torchcodec.transforms import CenterCrop, Resize
 
+    box, scaled = cover(*shape, size)
     decoder = VideoDecoder(
         str(path),
         num_ffmpeg_threads=1,
         seek_mode="approximate",
-        transforms=[Resize(scaled), CenterCrop((size, size))],
+        transforms=[CenterCrop((box.height, box.width)), Resize(scaled)],
     )
     return decoder.get_frames_at(list(indices)).data
 
 
-def by_decord(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
-    """Its reader, scaling while it decodes."""
+def by_decord(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
+    """Its reader, scaling while it decodes; it cannot crop."""
     from decord import VideoReader
 
-    height, width = scaled
+    height, width = (round(side * size / min(shape)) for side in shape)
     reader = VideoReader(str(path), width=width, height=height, num_threads=1)
-    return _cut(torch.from_numpy(reader.get_batch(list(indices)).asnumpy()), size)
+    frames = torch.from_numpy(reader.get_batch(list(indices)).asnumpy())
+    top, left = (height - size) // 2, (width - size) // 2
+    return frames[:, top : top + size, left : left + size].permute(0, 3, 1, 2).contiguous()
 
 
-def by_ffmpeg(path: Path, indices: Sequence[int], scaled: tuple[int, int], size: int) -> Tensor:
+def by_ffmpeg(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
     """The command line, its raw frames read from a pipe."""
     stride = indices[1] - indices[0] if len(indices) > 1 else 1
-    (height, width), crop = scaled, f"crop={size}:{size}"
-    graph = rf"select=not(mod(n\,{stride})),scale={width}:{height}:flags=bilinear,{crop}"
+    box, _ = cover(*shape, size)
+    crop = f"crop={box.width}:{box.height}:{box.left}:{box.top}:exact=1"
+    graph = rf"select=not(mod(n\,{stride})),{crop},scale={size}:{size}:flags=bilinear"
     command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-filter_threads", "1", "-i", str(path)]
     output = ["-an", "-vf", graph, "-fps_mode", "passthrough", "-frames:v", str(len(indices))]
     raw = subprocess.run([*command, *output, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True)
     if raw.returncode:
         raise RuntimeError(raw.stderr.decode(errors="replace").strip())
     return torch.frombuffer(bytearray(raw.stdout), dtype=torch.uint8).view(-1, size, size, 3).permute(0, 3, 1, 2)
-
-
-def _cut(frames: Tensor, size: int) -> Tensor:
-    """(K, H, W, 3) to its centre, (K, 3, size, size)."""
-    top, left = (frames.shape[1] - size) // 2, (frames.shape[2] - size) // 2
-    return frames[:, top : top + size, left : left + size].permute(0, 3, 1, 2).contiguous()
 
 
 def methods() -> tuple[dict[str, Method], dict[str, str]]:

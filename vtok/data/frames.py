@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -67,20 +68,34 @@ def check_indices(path: Path, indices: Sequence[int], frames: int, *, truncated:
     raise UserError(f"{path}: frame {wrong} is out of range, the video has {frames} frames (0 to {frames - 1}).")
 
 
-def cover(height: int, width: int, size: Size) -> tuple[tuple[int, int], tuple[slice, slice]]:
-    """How a picture comes to a wanted size: the (height, width) to scale it to, and what to crop then.
+class Box(NamedTuple):
+    """A part of a picture, in pixels."""
 
-    The picture is scaled to cover `size`, keeping its proportions, and its centre is kept (None: the size it has).
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom, as PIL takes a box."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+
+def cover(height: int, width: int, size: Size) -> tuple[Box, tuple[int, int]]:
+    """How a picture comes to a wanted size: the part of it to keep, and the (height, width) to scale that to.
+
+    It is the largest part of the proportions of `size`, at the centre to within a pixel (None: all of it, as it is).
     """
     if size is None:
-        return (height, width), (slice(0, height), slice(0, width))
+        return Box(0, 0, height, width), (height, width)
     wanted = (size, size) if isinstance(size, int) else size
     if min(wanted) < 1:
         raise UserError(f"size={size}: a picture has 1 or more pixels a side.")
     scale = max(wanted[0] / height, wanted[1] / width)
-    scaled = (max(wanted[0], round(height * scale)), max(wanted[1], round(width * scale)))
-    top, left = (scaled[0] - wanted[0]) // 2, (scaled[1] - wanted[1]) // 2
-    return scaled, (slice(top, top + wanted[0]), slice(left, left + wanted[1]))
+    kept = max(1, round(wanted[0] / scale)), max(1, round(wanted[1] / scale))
+    # From even numbers on, as most videos have one chroma sample for two pixels a side.
+    return Box(2 * round((height - kept[0]) / 4), 2 * round((width - kept[1]) / 4), *kept), wanted
 
 
 class NamedBytes(BytesIO):
@@ -174,14 +189,19 @@ class FrameFolder:
     def _picture(self, file: Path | NamedBytes, size: Size) -> np.ndarray:
         try:
             with Image.open(file) as image:
-                width, height = image.size
-                (scaled_height, scaled_width), (rows, columns) = cover(height, width, size)
+                height, width = image.height, image.width
+                box, (to_height, to_width) = cover(height, width, size)
                 # A JPEG can be decoded at a half, a quarter or an eighth of its size; at three times the wanted size or
                 # more, what is left to scale still smooths as scaling the whole does (1 grey level apart, else 3).
-                image.draft("RGB", (3 * scaled_width, 3 * scaled_height))
-                across, down = image.width / scaled_width, image.height / scaled_height
-                box = (columns.start * across, rows.start * down, columns.stop * across, rows.stop * down)
-                target = (columns.stop - columns.start, rows.stop - rows.start)
-                return np.array(image.convert("RGB").resize(target, Image.Resampling.BILINEAR, box=box))
+                image.draft("RGB", (3 * width * to_width // box.width, 3 * height * to_height // box.height))
+                across, down = image.width / width, image.height / height
+                edges = (
+                    box.left * across,
+                    box.top * down,
+                    (box.left + box.width) * across,
+                    (box.top + box.height) * down,
+                )
+                rgb = image.convert("RGB")
+                return np.array(rgb.resize((to_width, to_height), Image.Resampling.BILINEAR, box=edges))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise BadVideoError(self.path, f"frame {file.name} cannot be read ({error})") from error

@@ -12,14 +12,11 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from vtok.data.frames import BadVideoError, Deadline, NamedBytes, Size, check_indices, cover
-
-# Full chroma interpolation is within 0.45 grey levels of a float reference, swscale's default off by 0.75 to 1.2.
-SCALER = int(Interpolation.BILINEAR) | int(Interpolation.FULL_CHR_H_INT)
+from vtok.data.frames import BadVideoError, Deadline, NamedBytes, Size, check_indices
+from vtok.data.scaler import Scaler
 
 # Compressed bytes of one file kept in memory; a longer file is read a second time instead.
 HELD_BYTES = 128 * 2**20
@@ -50,7 +47,7 @@ class VideoFile:
         self._content = content
         self._deadline = Deadline(self.path, timeout)
         self.missing = 0.0
-        self._scaler = VideoReformatter()
+        self._scaler = Scaler()
         self._opened: list[InputContainer] = []
         try:
             with self._failures():
@@ -82,11 +79,13 @@ class VideoFile:
         for decode in (self._decode_groups, self._decode_all) if self._numbers else (self._decode_all,):
             with self._failures():
                 for index, frame in decode(set(places)):
-                    picture = self._picture(frame, size)
                     if frames is None:
-                        size = (picture.shape[0], picture.shape[1])
+                        size = self._scaler.shape(frame, size)
                         frames = torch.empty((len(indices), 3, *size), dtype=torch.uint8)
-                    frames[places.pop(index)] = torch.from_numpy(picture).permute(2, 0, 1)
+                    first, *repeats = places.pop(index)
+                    self._scaler.scale(frame, size, frames[first].numpy())
+                    for place in repeats:
+                        frames[place] = frames[first]
                     if not places:
                         return frames
         raise BadVideoError(self.path, f"frame {min(places)} of {len(self.timestamps)} cannot be decoded")
@@ -231,16 +230,6 @@ class VideoFile:
     def _demux_again(self) -> Iterator[Packet]:
         container, stream = self._open()
         return (packet for packet in container.demux(stream) if packet.size)
-
-    def _picture(self, frame: VideoFrame, size: Size) -> np.ndarray:
-        turns = round(frame.rotation / 90) % 4
-        native = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-        (height, width), (rows, columns) = cover(*native, size)
-        if turns % 2:
-            height, width = width, height
-        # Unless told not to, PyAV starts a thread a core for a scaler, which costs more than scaling a small frame.
-        scaled = self._scaler.reformat(frame, width, height, "rgb24", interpolation=SCALER, threads=1)
-        return np.rot90(scaled.to_ndarray(), turns)[rows, columns].copy()
 
 
 def _presentation(times: Sequence[int | None], keys: Sequence[bool], shown: Sequence[bool]) -> dict[int | None, int]:

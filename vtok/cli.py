@@ -22,6 +22,8 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok sync run=latest                            figures that a tracking server missed, sent to it
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
   vtok data pack data=folder data.root=PATH out=FOLDER   any data set to tar shards with an index, for data=shards
+  vtok data check data=folder data.root=PATH      every clip decoded: what there is, and what is broken
+  vtok data preview data=folder data.root=PATH    a contact sheet with captions
   vtok data index root=PATH                       the index of tar shards that are there already
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
@@ -43,7 +45,7 @@ VERBS = (
     "plan",
     "toys",
 )
-SECOND_WORDS = {"data": ("pack", "index"), "benchmark": ("decode", "train")}
+SECOND_WORDS = {"data": ("pack", "index", "check", "preview"), "benchmark": ("decode", "train")}
 SWEEP_CHECKS = 256
 
 

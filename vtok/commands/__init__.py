@@ -68,6 +68,14 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.data_pack import data_pack
 
             print(data_pack(out=arguments.out, shard_mb=arguments.shard_mb, overrides=others))
+        case "data check":
+            from vtok.commands.data_check import data_check
+
+            print(data_check(**vars(arguments), overrides=others))
+        case "data preview":
+            from vtok.commands.data_preview import data_preview
+
+            print(data_preview(**vars(arguments), overrides=others))
         case "data index":
             from vtok.commands.data_index import data_index
 

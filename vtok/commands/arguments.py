@@ -180,6 +180,26 @@ class DataPack:
 
 
 @dataclass
+class DataCheck:
+    """Every frame of a data set decoded: counts, codecs, sizes, lengths, and what is broken and why.
+
+    Takes train's overrides, data=... above all. More broken clips than data.max_bad_fraction are an error.
+    """
+
+    out: str | None = key(None, "a json file for the report, with a line for each clip")
+    processes: int | None = key(None, "that decode; null: one a core")
+
+
+@dataclass
+class DataPreview:
+    """A contact sheet of clips with their captions, as the tokeniser is given them. Takes train's overrides."""
+
+    out: str = key("preview.png", "the file")
+    clips: int = key(12, "clips, the same ones for the same seed")
+    split: str = key("train", "train or heldout")
+
+
+@dataclass
 class DataIndex:
     """The index of plain tar shards in WebDataset's layout (KEY.mp4 with KEY.json or KEY.txt), for data=shards."""
 
@@ -216,6 +236,8 @@ ARGUMENTS = {
     "benchmark train": BenchmarkTrain,
     "data pack": DataPack,
     "data index": DataIndex,
+    "data check": DataCheck,
+    "data preview": DataPreview,
 }
 # Verbs that take keys of a configuration beside their own.
-TAKE_OVERRIDES = ("evaluate", "benchmark train", "data pack")
+TAKE_OVERRIDES = ("evaluate", "benchmark train", "data pack", "data check", "data preview")

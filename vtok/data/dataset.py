@@ -1,7 +1,7 @@
 """Clips by number, broken ones replaced."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from torch.utils.data import Dataset
@@ -25,15 +25,26 @@ class ClipDataset(Dataset[ClipSample]):
         clips: the clips of a split.
         reader: makes a sample of a clip.
         seed: of the run; decides which clip replaces a broken one.
+        fits: says why what is written about a sample's clip cannot be used, None where it can; a clip that does not fit
+            counts as broken.
         replace_bad: take another clip for a broken one, the same in every run whatever the number of workers; False
             raises `BadVideoError`.
     """
 
-    def __init__(self, clips: Sequence[Clip], reader: ClipReader, *, seed: int, replace_bad: bool) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        reader: ClipReader,
+        *,
+        seed: int,
+        replace_bad: bool,
+        fits: Callable[[ClipSample], str | None] | None = None,
+    ) -> None:
         self.clips = clips
         self.reader = reader
         self.seed = seed
         self.replace_bad = replace_bad
+        self.fits = fits
         # Only what a worker knows already: a broken clip is broken for every worker, so the order stays the same.
         self._broken: dict[int, str] = {}
 
@@ -72,4 +83,7 @@ class ClipDataset(Dataset[ClipSample]):
         clip = self.clips[index]
         if index in self._broken:
             raise BadVideoError(clip.path, self._broken[index])
-        return self.reader.read(clip, SampleKey(key.epoch, index))
+        sample = self.reader.read(clip, SampleKey(key.epoch, index))
+        if self.fits is not None and (reason := self.fits(sample)) is not None:
+            raise BadVideoError(clip.path, reason)
+        return sample

@@ -149,6 +149,8 @@ class FrameFolder:
         missing: 0, as a folder does not say how many frames it ought to hold.
     """
 
+    codec = "images"
+
     def __init__(
         self,
         path: str | Path,

@@ -58,6 +58,11 @@ class VideoFile:
             self.close()
             raise
 
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the stream's codec."""
+        return self._stream.codec_context.codec.canonical_name
+
     def close(self) -> None:
         """Give back the file and its decoders."""
         while self._opened:

@@ -113,6 +113,17 @@ class Collate:
         except UserError as error:
             return error
 
+    def unfit(self, sample: ClipSample) -> str | None:
+        """Why the text of a sample cannot be used, for `ClipDataset`; None where it can."""
+        try:
+            if self.objective.understands:
+                self.conversation(sample)
+            if self.objective.generates:
+                self.caption(sample)
+        except UserError as error:
+            return str(error).rstrip(".")
+        return None
+
     def conversation(self, sample: ClipSample) -> EncodedChat:
         """Questions and answers about a clip; of a conversation that is too long the first questions are left out.
 
@@ -146,7 +157,7 @@ class Collate:
     def _short_enough(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
         if len(chat.ids) > self.context_length:
             raise UserError(
-                f"{sample.clip.path}: {self.planner.num_tokens(sample.num_planned)} video tokens and the text make "
+                f"{self.planner.num_tokens(sample.num_planned)} video tokens and the text make "
                 f"{len(chat.ids)} tokens, more than mllm.context_length={self.context_length}; shorten the text or "
                 "raise the length."
             )

@@ -277,12 +277,13 @@ def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
     model, planner = run.model, run.model.tokeniser.planner
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     done = first_step * trainer.accumulate * source.batch_size
+    collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
     loader = DataLoader(
-        Guarded(ClipDataset(clips, source.reader(planner, target), seed=seed, replace_bad=True)),
+        Guarded(ClipDataset(clips, source.reader(planner, target), seed=seed, replace_bad=True, fits=collate.unfit)),
         batch_size=source.batch_size,
         sampler=source.sampler(seed=seed, start=done, rank=rank(), world_size=world_size()),
         num_workers=source.num_workers,
-        collate_fn=collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed),
+        collate_fn=collate,
         worker_init_fn=outlive_stops,
         multiprocessing_context=start_method(source.num_workers),
         # Its own, so that making a loader draws nothing from the run's random numbers.

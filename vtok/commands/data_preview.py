@@ -1,0 +1,52 @@
+"""vtok data preview: a contact sheet of a data set, as the tokeniser is given it."""
+
+from pathlib import Path
+
+from vtok.build import build
+from vtok.config import check, compose
+from vtok.config.nodes import planner_of
+from vtok.data import BadVideoError, DataSource, SampleKey
+from vtok.data.stable import stable_hash
+from vtok.data.write import check_writable, whole
+from vtok.errors import UserError
+from vtok.tracking.contact import Text, contact_sheet
+
+SIDE = 96  # pixels of a frame, about
+LONGEST = 300  # characters of a caption
+
+
+def data_preview(*, out: str, clips: int, split: str, overrides: list[str]) -> str:
+    """Write the sheet of some clips, the same ones each time; returns its path.
+
+    Raises:
+        UserError: the configuration does not fit, or there is no clip.
+    """
+    if clips < 1 or split not in ("train", "heldout"):
+        raise UserError(f"clips={clips}, split={split}: allowed are 1 clip or more, of train or heldout.")
+    check_writable(Path(out), suffix=".png")
+    config = compose(overrides)
+    check(config)
+    planner = planner_of(config)
+    if planner is None:
+        raise UserError("tokeniser: this one says no plan before it is built, so that there is nothing to preview.")
+    source: DataSource = build(config.data)
+    source.prepare()
+    found = source.clips(split)  # type: ignore[arg-type]
+    if not found:
+        raise UserError(f"split={split}: the data set has no such clip.")
+    order = sorted(range(len(found)), key=lambda index: stable_hash("preview", config.seed, index))[:clips]
+    reader, frames = source.reader(planner), []
+    lines: list[list[str | Text]] = []
+    for index in sorted(order):
+        clip = found[index]
+        try:
+            sample = reader.read(clip, SampleKey(0, index))
+        except BadVideoError as error:
+            raise UserError(f"{error} Mend it or leave it out; vtok data check lists all that are broken.") from error
+        frames.append(sample.frames)
+        asked = [f"{question.text} {question.answer}" for question in clip.questions[:3]]
+        lines.append([Text(clip.id, "muted"), (clip.caption or "(no caption)")[:LONGEST], *asked])
+    scale = max(1, SIDE // source.size) if source.size <= SIDE else SIDE / source.size
+    with whole(Path(out)) as partial:
+        contact_sheet(frames, lines, partial, scale=scale)
+    return out

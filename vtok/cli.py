@@ -23,6 +23,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
   vtok data pack data=folder data.root=PATH out=FOLDER   any data set to tar shards with an index, for data=shards
   vtok data index root=PATH                       the index of tar shards that are there already
+  vtok precompute out=FOLDER [KEY=VALUE ...]      features of a frozen backbone, for data.cache=FOLDER
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
   vtok benchmark train [KEY=VALUE ...]            seconds a step, the trainer's and a bare loop's
@@ -40,6 +41,7 @@ VERBS = (
     "export",
     "sync",
     "validate",
+    "precompute",
     "plan",
     "toys",
 )

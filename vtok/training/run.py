@@ -22,6 +22,7 @@ from vtok.data.write import RATES
 from vtok.decoder import Decoder
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation
+from vtok.feature_cache import check_clips
 from vtok.model import VideoLanguageModel
 from vtok.processes import gathered, rank, world_size
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
@@ -159,6 +160,7 @@ def train(
             raise UserError(
                 f"the data set has no {split} clips: {len(clips['train'])} train, {len(clips['heldout'])} held out."
             )
+    check_clips(source)
     if model.objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
     tracker: Tracker = build(config.tracking) if first else NoTracker()

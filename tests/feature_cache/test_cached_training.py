@@ -16,6 +16,7 @@ from vtok.commands.precompute import precompute_command
 from vtok.commands.tokenise import tokenise
 from vtok.config import compose
 from vtok.errors import UserError
+from vtok.hub.folder import save_pretrained
 from vtok.training import train
 
 Losses = Callable[..., tuple[list[float], dict[str, float]]]
@@ -96,6 +97,11 @@ def test_the_run_is_used_on_files_with_the_backbone(
         figures.append(train(compose([*folder, *more]), run_dir=tmp_path / name))
         tokenise(video=str(clips / "9.mp4"), run=str(tmp_path / name), out=str(tmp_path / f"{name}.safetensors"))
     assert (tmp_path / "cached" / "held_out.png").is_file()
+    exported = [
+        save_pretrained(tmp_path / name, tmp_path / f"hub_{name}", part="model") for name in ("files", "cached")
+    ]
+    truth, found = (load_file(folder / "model.safetensors") for folder in exported)
+    torch.testing.assert_close(found, truth, atol=1e-4, rtol=1e-4)
     truth, found = (load_file(tmp_path / f"{name}.safetensors") for name in ("files", "cached"))
     torch.testing.assert_close(found, truth, atol=1e-4, rtol=1e-4)
     again = evaluate(run=str(tmp_path / "cached"), outputs=str(tmp_path))

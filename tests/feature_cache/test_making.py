@@ -21,7 +21,7 @@ from vtok.config import check, compose
 from vtok.data import ClipDataset, FolderData
 from vtok.data.cached import Block
 from vtok.errors import UserError
-from vtok.feature_cache import making, opening
+from vtok.feature_cache import blocks, making, opening
 from vtok.toys import make_toys
 
 Tensors = dict[str, dict[str, torch.Tensor]]
@@ -98,8 +98,8 @@ def test_blocks_of_others_come_last_and_are_waited_for(tmp_path: Path, monkeypat
         if len(waits) == 2:
             held.release()
 
-    monkeypatch.setattr(making.time, "sleep", sleep)
-    assert [path.stem for path in making.unclaimed(paths, tmp_path)] == ["b", "c", "a"]
+    monkeypatch.setattr(blocks.time, "sleep", sleep)
+    assert [path.stem for path in blocks.unclaimed(paths, tmp_path)] == ["b", "c", "a"]
     assert len(waits) == 2
 
 

@@ -15,6 +15,7 @@ from vtok.config import check
 from vtok.config.compose import explain
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
+from vtok.feature_cache import without_cache
 from vtok.hub.folder import is_exported, read_weights
 from vtok.model import VideoLanguageModel
 from vtok.runs import find_run, load_config, run_of
@@ -55,8 +56,8 @@ def load_run(
             raise UserError(explain(error, overrides)) from error
         except YAMLError as error:
             raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
-    if not cached and config.data.get("cache") is not None:
-        config.data.cache = None
+    if not cached:
+        without_cache(config)
     check(config, files=False)
     model = build_model(config)
     if is_exported(run_dir):

@@ -1,17 +1,15 @@
 """Computing features once: by any number of processes on one folder, each of which may be killed and started again."""
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from omegaconf import DictConfig
-from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -20,31 +18,18 @@ from vtok import __version__
 from vtok.batch import stack_frames, stack_targets
 from vtok.build import build, build_tokeniser
 from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, SampleKey
-from vtok.data.cached import (
-    BROKEN,
-    LATENTS,
-    POOLED,
-    TARGET,
-    TIMESTAMPS,
-    Block,
-    Entry,
-    block_metadata,
-    block_path,
-    clip_name,
-    read_cache_file,
-)
-from vtok.data.identity import Identity, identify, is_unchanged
+from vtok.data.cached import LATENTS, POOLED, TARGET, TIMESTAMPS, Block, block_path, clip_name, read_cache_file
+from vtok.data.identity import Identity, identify
 from vtok.data.worker import outlive_stops, start_method
 from vtok.data.write import whole
 from vtok.errors import UserError
+from vtok.feature_cache.blocks import Kept, is_kept, known_clips, unclaimed, write_block
 from vtok.feature_cache.recipe import decodes, latent_decoder, recipe_of
 from vtok.paths import CACHE_FILE
 from vtok.plan import TargetPlan
 from vtok.pretrained import dtype_of
 from vtok.tokeniser import Tokeniser
 from vtok.training.checkpoint import digest
-
-LOOK_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -56,15 +41,6 @@ class Precomputed:
     blocks: int
     bytes: int
     bad: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Of a clip: what its file was like, why it cannot be read, if so, and its tensors by name, if not."""
-
-    file: Identity | None
-    bad: str | None
-    tensors: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -205,55 +181,6 @@ def begin(config: DictConfig, out: Path, made: dict[str, Any]) -> int:
         if there["digest"] != made["digest"]:
             raise UserError(f"out={out}: it was made by a backbone of other weights; say another folder.")
         return there["blocks"]
-
-
-def unclaimed(paths: Iterable[Path], locks: Path) -> Iterator[Path]:
-    """Each block while this process alone may write it; those of other processes last, once these let go of them.
-
-    The system lets go of the lock of a process that is killed.
-    """
-    left = list(paths)
-    while left:
-        busy = []
-        for path in left:
-            try:
-                with FileLock(locks / f"{path.stem}.lock", timeout=0):
-                    yield path
-            except Timeout:
-                busy.append(path)
-        if len(busy) == len(left):
-            time.sleep(LOOK_EVERY)
-        left = busy
-
-
-def known_clips(path: Path) -> dict[str, Kept]:
-    """The clips of a block that is there, by their names; none of one that is not, or that cannot be read."""
-    try:
-        block = Block(path)
-    except (OSError, *BROKEN):
-        return {}
-    return {
-        name: Kept(entry.file, entry.bad, block.stored(entry.row) if entry.bad is None else {})
-        for name, entry in block.entries.items()
-    }
-
-
-def is_kept(clip: Clip, known: Mapping[str, Kept]) -> bool:
-    """Whether what is known of a clip is of its file as it is now."""
-    kept = known.get(clip_name(clip))
-    return kept is not None and is_unchanged(clip, kept.file)
-
-
-def write_block(path: Path, known: Mapping[str, Kept]) -> None:
-    """Write a block, whole or not at all; raises UserError where it cannot be written."""
-    entries: dict[str, Entry] = {}
-    tensors: dict[str, Tensor] = {}
-    for row, (name, kept) in enumerate(known.items()):
-        entries[name] = Entry(row, kept.file, kept.bad)
-        tensors |= {f"{row}/{key}": tensor for key, tensor in kept.tensors.items()}
-    with whole(path) as partial:
-        # Not the library's own writing, which lets nobody else read the file.
-        partial.write_bytes(save(tensors, metadata=block_metadata(entries)))
 
 
 class Reading(Dataset[tuple[Identity | None, ClipSample | BadVideoError]]):

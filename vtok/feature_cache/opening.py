@@ -29,6 +29,12 @@ def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
     return None if judged_by_itself else AbsentBackbone(**made["backbone"])
 
 
+def without_cache(config: DictConfig) -> None:
+    """Have the model of a run that was trained from a cache built with its backbone, to be used on files."""
+    if config.data.get("cache") is not None:
+        config.data.cache = None
+
+
 def check_clips(source: DataSource) -> None:
     """Whether all clips of a data set are in the cache that it is to be read from, if any, before the first is read.
 

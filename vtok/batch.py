@@ -1,10 +1,11 @@
 """Clips and conversations as tensors: what the model is given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vtok.data import ClipSample
 from vtok.mllm import IGNORED, EncodedChat
@@ -41,7 +42,8 @@ class Batch:
         video: the frames that the tokeniser planned.
         text: a conversation about each clip; None where there is no understanding.
         captions: each clip's caption and the places of its tokens after it; None where there is no generation.
-        target: (B, F, 3, size, size) uint8, the frames that a decoder is to make; None where none is trained.
+        target: what a decoder is to make, (B, F, 3, size, size) uint8 frames or latents of them; None where none is
+            trained.
         prompts: the words of the captions, "" where one is left out, for decoders that read them themselves; None where
             there is no generation.
         bad: (path, reason) of files that were replaced.
@@ -75,24 +77,42 @@ class Batch:
 
 
 def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
-    """Samples of one frame size; those of fewer frames are padded with black ones at the end."""
-    longest = max(len(sample.frames) for sample in samples)
-    frames = samples[0].frames.new_zeros(len(samples), longest, *samples[0].frames.shape[1:])
-    mask = torch.zeros(len(samples), longest, dtype=torch.bool)
-    timestamps = torch.zeros(len(samples), longest)
-    for row, sample in enumerate(samples):
-        number = len(sample.frames)
-        frames[row, :number] = sample.frames
-        mask[row, :number] = True
-        timestamps[row, :number] = sample.timestamps
-    key = torch.tensor([sample.key for sample in samples])
-    return PlannedFrames(frames=frames, key=key, mask=mask, timestamps=timestamps)
+    """Samples of one frame size; those of fewer frames are padded with black ones at the end.
+
+    Of samples with features these are stacked instead, padded at the end likewise.
+    """
+    pooled = [sample.pooled for sample in samples if sample.pooled is not None]
+    frames = [sample.frames for sample in samples if sample.frames is not None]
+    lengths = torch.tensor([sample.num_planned for sample in samples])
+    return PlannedFrames(
+        frames=None if pooled else pad_sequence(frames, batch_first=True),
+        key=torch.tensor([sample.key for sample in samples]),
+        mask=torch.arange(int(lengths.max())) < lengths.unsqueeze(1),
+        timestamps=pad_sequence([sample.timestamps for sample in samples], batch_first=True),
+        pooled=stack_pooled(pooled) if pooled else None,
+    )
+
+
+def stack_pooled(pooled: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Features of clips, by name; `order` is padded with the positions of the padded frames, as `key_first` has it."""
+    stacked = {name: pad_sequence([one[name] for one in pooled], batch_first=True) for name in pooled[0]}
+    if "order" in stacked:
+        for row, one in enumerate(pooled):
+            number = len(one["order"])
+            stacked["order"][row, number:] = torch.arange(number, stacked["order"].shape[1])
+    return stacked
 
 
 def stack_targets(samples: Sequence[ClipSample]) -> Tensor | None:
     """The frames that a decoder is to make, (B, F, 3, size, size) uint8; None where the samples have none."""
     targets = [sample.target for sample in samples if sample.target is not None]
     return torch.stack(targets) if targets else None
+
+
+def stack_latents(samples: Sequence[ClipSample]) -> Tensor | None:
+    """What a decoder's VAE made of the frames in the target, (B, C, f, h, w); None where the samples have none."""
+    latents = [sample.latents for sample in samples if sample.latents is not None]
+    return torch.stack(latents) if latents else None
 
 
 def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right") -> Text:

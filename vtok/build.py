@@ -7,11 +7,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from vtok.backbone import Backbone
 from vtok.config.schemas import CausalLanguageModel
 from vtok.errors import UserError
+from vtok.feature_cache import backbone_of_cache
 from vtok.model import VideoLanguageModel
 from vtok.planning import FLOAT32
 from vtok.pretrained import refuse_unreachable
+from vtok.tokeniser import Tokeniser
 
 WITH_WEIGHTS = ("backbone", "mllm", "decoder")
 
@@ -36,20 +39,41 @@ def build(node: DictConfig) -> Any:
 def build_model(config: DictConfig) -> VideoLanguageModel:
     """The model of a configuration, its random weights from `seed` alone.
 
+    With `data.cache` there is no backbone in it, unless it needs one to judge videos of its own.
+
     Raises:
-        UserError: a component's own, or weights that cannot be had, of all components, before the first is built.
+        UserError: a component's own, or weights that cannot be had, of all components, before the first is built; or a
+            feature cache that was made otherwise.
     """
-    weights = {f"{name}.weights": str(config[name].weights) for name in WITH_WEIGHTS if config[name].get("weights")}
+    absent = backbone_of_cache(config)
+    wanted = [name for name in WITH_WEIGHTS if config[name].get("weights") and (absent is None or name != "backbone")]
+    weights = {f"{name}.weights": str(config[name].weights) for name in wanted}
     causal_lm = OmegaConf.get_type(config.mllm) is CausalLanguageModel
     refuse_unreachable(weights, can_be_random=weights.keys() - ({"mllm.weights"} if causal_lm else set()))
-    torch.manual_seed(config.seed)
     return VideoLanguageModel(
-        tokeniser=build(config.tokeniser),
+        tokeniser=build_tokeniser(config, absent),
         mllm=build(config.mllm),
         visual_head=build(config.visual_head),
         decoder=build(config.decoder),
         objective=build(config.objective),
     )
+
+
+def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tokeniser:
+    """The tokeniser of a configuration and its backbone, unless another is given; seeds torch's random numbers.
+
+    What comes after a frozen backbone has the same random weights whether or not that has been built. After one that is
+    trained, random numbers go on from its own.
+    """
+    torch.manual_seed(config.seed)
+    if backbone is None:
+        backbone = build(config.tokeniser.backbone)
+    if backbone.frozen:
+        torch.manual_seed(config.seed)
+    settings = OmegaConf.to_container(config.tokeniser, resolve=True)
+    assert isinstance(settings, dict)
+    del settings["backbone"]
+    return build(OmegaConf.create({**settings, "_partial_": True}))(backbone)
 
 
 def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:

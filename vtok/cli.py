@@ -25,6 +25,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok data check data=folder data.root=PATH      every clip decoded: what there is, and what is broken
   vtok data preview data=folder data.root=PATH    a contact sheet with captions
   vtok data index root=PATH                       the index of tar shards that are there already
+  vtok precompute out=FOLDER [KEY=VALUE ...]      features of a frozen backbone, for data.cache=FOLDER
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
   vtok benchmark train [KEY=VALUE ...]            seconds a step, the trainer's and a bare loop's
@@ -42,6 +43,7 @@ VERBS = (
     "export",
     "sync",
     "validate",
+    "precompute",
     "plan",
     "toys",
 )

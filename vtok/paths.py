@@ -3,6 +3,8 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+# What a folder is a feature cache by.
+CACHE_FILE = "cache.json"
 
 
 def conf_dir() -> Path:

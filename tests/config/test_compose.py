@@ -250,6 +250,18 @@ MISTAKES = [
     ),
     (["objective=joint", "decoder=wan", "decoder.text_length=16"], "decoder.text_length=16", "a clip makes"),
     (["objective=joint", "decoder=wan", "generation.guidance=0.5"], "generation.guidance=0.5", "1, which is none"),
+    (["data.cache=x"], "data.cache=x: backbone.frozen=false", "backbone.frozen=true"),
+    (["data.cache=x", "backbone.frozen=true"], "data.cache=x: there is no feature cache", "vtok precompute out=x"),
+    (
+        ["data.cache=x", "backbone=clip", "tokeniser/motion_pooling=attention"],
+        "data.cache=x: tokeniser/motion_pooling=attention",
+        "mean or grid",
+    ),
+    (
+        ["data.cache=x", "backbone=clip", "objective=joint", "decoder=hunyuan_video", "decoder.weights=null"],
+        "data.cache=x: decoder.weights=null",
+        "decoder.weights=PATH",
+    ),
     (["optimiser=muon", "optimiser.hidden_lr=-1"], "optimiser.hidden_lr=-1.0", "0 or more"),
 ]
 

@@ -80,6 +80,11 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.data_index import data_index
 
             print(data_index(root=arguments.root, out=arguments.out))
+        case "precompute":
+            from vtok.commands.precompute import precompute_command
+
+            told = precompute_command(out=arguments.out, block=arguments.block, dtype=arguments.dtype, overrides=others)
+            print(told)
         case "compare":
             from vtok.commands.compare import compare_from_command_line
 

@@ -208,6 +208,20 @@ class DataIndex:
 
 
 @dataclass
+class Precompute:
+    """What a frozen backbone makes of each clip, once; data.cache=FOLDER then trains without decoding and without it.
+
+    Takes train's overrides. Pooled features are kept, and what a decoder that is trained learns from: its VAE's
+    latents, or the frames. Several processes may work on one folder. What was broken off goes on by the same command,
+    which also adds clips that are new and those whose files have changed.
+    """
+
+    out: str = key(MISSING, "the folder")
+    block: int = key(256, "clips of a file, about: as many are computed again after a crash")
+    dtype: str = key("float32", "of what is kept: float32, for the losses of the files, or bfloat16, half the size")
+
+
+@dataclass
 class Toys:
     """Small random checkpoints of the classes of CLIP, LLaVA-NeXT, HunyuanVideo and Wan, each in its library's format.
 
@@ -238,6 +252,7 @@ ARGUMENTS = {
     "data index": DataIndex,
     "data check": DataCheck,
     "data preview": DataPreview,
+    "precompute": Precompute,
 }
 # Verbs that take keys of a configuration beside their own.
-TAKE_OVERRIDES = ("evaluate", "benchmark train", "data pack", "data check", "data preview")
+TAKE_OVERRIDES = ("evaluate", "benchmark train", "data pack", "data check", "data preview", "precompute")

@@ -28,7 +28,7 @@ def read_clip(
         raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
     source: DataSource = build(config.data)
     clip = Clip(id=video, path=Path(video).expanduser(), start=start)
-    sample = source.reader(planner, target).read(clip, SampleKey(0, 0))
+    sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))
     with open_video(clip.path, frames_fps=source.frames_fps) as file:
         return sample, file.timestamps[clip_frames(file.timestamps, clip, num_frames=source.num_frames, fps=source.fps)]
 

@@ -9,6 +9,7 @@ from vtok.data import BadVideoError, DataSource, SampleKey
 from vtok.data.stable import stable_hash
 from vtok.data.write import check_writable, whole
 from vtok.errors import UserError
+from vtok.feature_cache import without_cache
 from vtok.tracking.contact import Text, contact_sheet
 
 SIDE = 96  # pixels of a frame, about
@@ -26,6 +27,8 @@ def data_preview(*, out: str, clips: int, split: str, overrides: list[str]) -> s
     check_writable(Path(out), suffix=".png")
     config = compose(overrides)
     check(config)
+    # A feature cache holds no pictures.
+    without_cache(config)
     planner = planner_of(config)
     if planner is None:
         raise UserError("tokeniser: this one says no plan before it is built, so that there is nothing to preview.")
@@ -43,6 +46,7 @@ def data_preview(*, out: str, clips: int, split: str, overrides: list[str]) -> s
             sample = reader.read(clip, SampleKey(0, index))
         except BadVideoError as error:
             raise UserError(f"{error} Mend it or leave it out; vtok data check lists all that are broken.") from error
+        assert sample.frames is not None
         frames.append(sample.frames)
         asked = [f"{question.text} {question.answer}" for question in clip.questions[:3]]
         lines.append([Text(clip.id, "muted"), (clip.caption or "(no caption)")[:LONGEST], *asked])

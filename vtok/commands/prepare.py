@@ -15,17 +15,26 @@ from vtok.config import check
 from vtok.config.compose import explain
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
+from vtok.feature_cache import without_cache
 from vtok.hub.folder import is_exported, read_weights
 from vtok.model import VideoLanguageModel
 from vtok.runs import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 
-def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[Path, DictConfig, VideoLanguageModel]:
+def load_run(
+    run: str, *, outputs: str, overrides: Sequence[str] = (), cached: bool = False
+) -> tuple[Path, DictConfig, VideoLanguageModel]:
     """A run's folder, its configuration with `overrides`, and its model with the weights of a checkpoint.
 
     The checkpoint is the newest, or the one that `run` is the folder of. The weights are the averaged ones where the
     run kept them (trainer.ema_decay), as in its own evaluation. The model is to be used as it is.
+
+    Args:
+        run: see `vtok.commands`.
+        outputs: where runs are looked for.
+        overrides: of the run's configuration.
+        cached: leave the backbone out where the run was trained from a feature cache, as it was then.
 
     Raises:
         UserError: there is no such run, it has no checkpoint, or an override does not fit.
@@ -47,6 +56,8 @@ def load_run(run: str, *, outputs: str, overrides: Sequence[str] = ()) -> tuple[
             raise UserError(explain(error, overrides)) from error
         except YAMLError as error:
             raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
+    if not cached:
+        without_cache(config)
     check(config, files=False)
     model = build_model(config)
     if is_exported(run_dir):

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vtok.config.compose import explain, one_of
 from vtok.config.nodes import nodes
 from vtok.config.pairs import (
+    check_cache,
     check_context,
     check_frames,
     check_grid,
@@ -28,7 +29,7 @@ from vtok.config.ranges import check_choices, check_ranges
 from vtok.config.schemas import OPTIONS, CausalLanguageModel, Config, ShardData
 from vtok.config.schemas.mllm import Lora
 from vtok.errors import UserError
-from vtok.paths import toys_dir
+from vtok.paths import CACHE_FILE, toys_dir
 from vtok.shard_names import INDEX, split_pattern
 
 
@@ -54,6 +55,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_latent_decoder(config)
     check_mllm(config)
     check_judge(config)
+    check_cache(config)
     check_toys(config)
     check_weights(config)
     check_frames(config)
@@ -119,7 +121,8 @@ def check_lora(config: DictConfig) -> None:
 
 def check_toys(config: DictConfig) -> None:
     """What recipe=paper_tiny loads is made by a command of its own."""
-    for group in ("backbone", "mllm", "decoder"):
+    cached = config.data.get("cache") is not None
+    for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
         weights = config[group].get("weights")
         if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not Path(weights).is_dir():
             command = "vtok toys" if config.outputs == "outputs" else f"vtok toys outputs={config.outputs}"
@@ -128,7 +131,8 @@ def check_toys(config: DictConfig) -> None:
 
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
-    for group in ("backbone", "mllm", "decoder"):
+    cached = config.data.get("cache") is not None
+    for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
         key, node = f"{group}.weights", config[group]
         weights = node.get("weights")
         is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
@@ -145,6 +149,12 @@ def check_weights(config: DictConfig) -> None:
 
 def check_folder(config: DictConfig) -> None:
     """The user's folder of clips; a data set that makes its files makes its folder too, and servers are asked later."""
+    cache = config.data.get("cache")
+    if cache is not None and not (Path(cache).expanduser() / CACHE_FILE).is_file():
+        raise UserError(
+            f"data.cache={cache}: there is no feature cache; make it by: vtok precompute out={cache}, followed by the "
+            "overrides of this run."
+        )
     if OmegaConf.get_type(config.data) is ShardData and "://" not in config.data.root:
         root = config.data.root
         index = config.data.index or f"{split_pattern(root)[0]}/{INDEX}"

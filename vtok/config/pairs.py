@@ -116,6 +116,31 @@ def check_mllm(config: DictConfig) -> None:
         )
 
 
+def check_cache(config: DictConfig) -> None:
+    """What a feature cache is to stand for."""
+    if (cache := config.data.get("cache")) is not None:
+        check_cacheable(config, said=f"data.cache={cache}")
+
+
+def check_cacheable(config: DictConfig, *, said: str) -> None:
+    """Raise UserError where what is to be kept is trained; `said` is what the user wrote of a cache."""
+    if OmegaConf.select(config, "backbone.frozen") is False:
+        raise UserError(
+            f"{said}: backbone.frozen=false trains the backbone, so that its features change with every step; say "
+            "backbone.frozen=true, or make do without a cache."
+        )
+    if str(OmegaConf.select(config, "tokeniser.motion_pooling._target_")).endswith(".AttentionPooling"):
+        raise UserError(
+            f"{said}: tokeniser/motion_pooling=attention is trained on whole feature maps, which are not kept; say "
+            "tokeniser/motion_pooling=mean or grid, or make do without a cache."
+        )
+    if OmegaConf.select(config, "objective.lambda_dec") and config.decoder.get("weights", "") is None:
+        raise UserError(
+            f"{said}: decoder.weights=null makes another VAE for every seed, the latents of which are not kept; say "
+            "decoder.weights=PATH, objective.lambda_dec=0, or make do without a cache."
+        )
+
+
 def check_judge(config: DictConfig) -> None:
     """The judge of made videos against the clips and the model that it is to judge."""
     if not OmegaConf.select(config, "objective.lambda_dec"):

@@ -1,5 +1,6 @@
 """Files to clips: data sets, frames of videos, the order of a run."""
 
+from vtok.data.cached import CachedReader
 from vtok.data.clip import Clip, Question
 from vtok.data.dataset import ClipDataset
 from vtok.data.folder import FolderData
@@ -14,6 +15,7 @@ from vtok.data.video import BadVideoError, open_video, read_video
 __all__ = [
     "BadFiles",
     "BadVideoError",
+    "CachedReader",
     "Clip",
     "ClipDataset",
     "ClipReader",

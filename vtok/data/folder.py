@@ -60,6 +60,7 @@ class FolderData(DataSource):
         max_bad_fraction: float = 0.1,
         limit: int | None = None,
         decode_timeout: float | None = 60.0,
+        cache: str | None = None,
     ) -> None:
         super().__init__(
             size=size,
@@ -71,6 +72,7 @@ class FolderData(DataSource):
             max_bad_fraction=max_bad_fraction,
             limit=limit,
             decode_timeout=decode_timeout,
+            cache=cache,
         )
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")

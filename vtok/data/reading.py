@@ -30,25 +30,29 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class ClipSample:
-    """The planned frames of one clip.
+    """The planned frames of one clip, or what was made of them once.
 
     Attributes:
-        frames: uint8 (K, 3, size, size).
+        frames: uint8 (K, 3, size, size); None where `pooled` stands in their place.
         timestamps: seconds from the clip's first frame on, float32 (K,).
-        key: the key frame's position among the K frames, -1 where it is chosen from their content.
+        key: the key frame's position among the K frames, -1 where it is chosen from their content or has been.
         clip: the clip they are of; with `bad`, the one that took the place of broken ones.
         epoch: the epoch of the sample.
         bad: (path, reason) of the broken clips that were met on the way.
         target: uint8 (F, 3, target.size, target.size), the frames that a decoder is to make; None where not asked for.
+        pooled: what a tokeniser's `extract` made of the frames, by name, without a dimension of the batch.
+        latents: float32 (C, f, h, w), what a decoder's VAE made of the frames in `target`.
     """
 
-    frames: Tensor
+    frames: Tensor | None
     timestamps: Tensor
     key: int
     clip: Clip
     epoch: int
     bad: tuple[tuple[str, str], ...] = ()
     target: Tensor | None = None
+    pooled: dict[str, Tensor] | None = None
+    latents: Tensor | None = None
 
     @property
     def num_planned(self) -> int:

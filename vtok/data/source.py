@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch.utils.data import Sampler
 
+from vtok.data.cached import CachedReader
 from vtok.data.clip import Clip
 from vtok.data.reading import ClipReader, FrameReader, Planner
 from vtok.data.sampler import EpochSampler, SampleKey
@@ -28,6 +29,7 @@ class DataSource(ABC):
         max_bad_fraction: the share of broken clips above which a run stops.
         limit: use only so many clips of each split; None uses all.
         decode_timeout: seconds after which a clip that is still being read counts as broken; None waits for ever.
+        cache: folder of a feature cache that clips are read from in the place of their files; None reads the files.
 
     Attributes:
         bad: why clips of the data set cannot be used, by their path, as far as known without reading the videos.
@@ -45,6 +47,7 @@ class DataSource(ABC):
         max_bad_fraction: float,
         limit: int | None = None,
         decode_timeout: float | None = 60.0,
+        cache: str | None = None,
     ) -> None:
         for name, count, least in (
             ("size", size, 1),
@@ -71,6 +74,7 @@ class DataSource(ABC):
         self.max_bad_fraction = max_bad_fraction
         self.limit = limit
         self.decode_timeout = decode_timeout
+        self.cache = cache
         self.bad: dict[str, str] = {}
 
     @abstractmethod
@@ -93,6 +97,12 @@ class DataSource(ABC):
 
     def reader(self, planner: Planner, target: TargetPlan | None = None) -> ClipReader:
         """What makes samples of clips for a tokeniser's plan, and for a decoder's where there is a `target`."""
+        if self.cache is not None:
+            return CachedReader(self.cache, with_target=target is not None)
+        return self.frame_reader(planner, target)
+
+    def frame_reader(self, planner: Planner, target: TargetPlan | None = None) -> ClipReader:
+        """What decodes clips whatever `cache` says."""
         return FrameReader(
             planner,
             num_frames=self.num_frames,

@@ -32,7 +32,7 @@ class Decoder(nn.Module, ABC):
         """The flow-matching error of the velocity, the mean over clips; its randomness is torch's.
 
         Args:
-            video: (B, num_frames, 3, size, size) uint8.
+            video: (B, num_frames, 3, size, size) uint8; a decoder with a VAE takes its float32 latents as well.
             condition: (B, L, D), the language model's hidden states at the video's places.
             mask: (B, L), False at padding, which is on the right.
             captions: what is said of each video, "" where nothing is; None: of none. It is for decoders that have a

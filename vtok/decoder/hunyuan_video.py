@@ -170,8 +170,26 @@ class HunyuanVideoDecoder(LatentDecoder):
         with self.at_work(self.clip_text, condition.device):
             return self.clip_text(captions or [""] * len(condition))
 
-    def normalise(self, latents: Tensor) -> Tensor:
-        return latents * self.vae.config.scaling_factor
+    @staticmethod
+    def read_vae(weights: str, *, revision: str | None, dtype: str) -> Any:
+        precision = dtype_of(dtype, key="decoder.vae_dtype")
+        return (
+            load(
+                weights,
+                partial(read_model, AutoencoderKLHunyuanVideo, subfolder="vae", dtype=precision),
+                key="decoder.weights",
+                kind="HunyuanVideo",
+                way_out=way_out("HunyuanVideo"),
+                revision=revision,
+                probe=PROBE,
+            )
+            .requires_grad_(False)
+            .eval()
+        )
+
+    @staticmethod
+    def normalise(vae: Any, latents: Tensor) -> Tensor:
+        return latents * vae.config.scaling_factor
 
     def make_pipeline(self) -> HunyuanVideoPipeline:
         return HunyuanVideoPipeline(

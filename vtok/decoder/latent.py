@@ -106,9 +106,19 @@ class LatentDecoder(Decoder):
     ) -> Tensor:
         """What the transformer predicts at `point` (B, C, f, h, w) of `time` (B,), of the same shape, float32."""
 
+    @staticmethod
     @abstractmethod
-    def normalise(self, latents: Tensor) -> Tensor:
-        """The VAE's latents (B, C, f, h, w) -> those that the transformer was trained on."""
+    def read_vae(weights: str, *, revision: str | None, dtype: str) -> Any:
+        """The VAE alone, frozen, of the weights that the decoder has.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def normalise(vae: Any, latents: Tensor) -> Tensor:
+        """A VAE's latents (B, C, f, h, w) -> those that the transformer was trained on."""
 
     @abstractmethod
     def make_pipeline(self) -> Any:
@@ -177,7 +187,7 @@ class LatentDecoder(Decoder):
         condition = torch.where(left_out, self.nothing.to(condition.dtype), condition)
         if captions is not None:
             captions = ["" if out else one for one, out in zip(captions, left_out.flatten().tolist(), strict=True)]
-        clean = self.to_latents(video)
+        clean = video if video.is_floating_point() else self.to_latents(video)
         for part in self.transformers if self.offload else []:
             part.to(video.device)
         point, time, sigma = noised(clean, self.schedule)
@@ -209,14 +219,20 @@ class LatentDecoder(Decoder):
         """A part that is offloaded, on the device for as long as it is used."""
         return at_work(part, device) if self.offload else nullcontext()
 
-    @torch.no_grad()
     def to_latents(self, video: Tensor) -> Tensor:
+        """uint8 (B, F, 3, H, W) -> float32 (B, C, f, h, w), see `latents_of`."""
+        with self.at_work(self.vae, video.device):
+            return self.latents_of(self.vae, video)
+
+    @classmethod
+    @torch.no_grad()
+    def latents_of(cls, vae: Any, video: Tensor) -> Tensor:
         """uint8 (B, F, 3, H, W) -> float32 (B, C, f, h, w), as the transformer was trained on them.
 
         The most likely latents: the noise of the VAE's own distribution would be lost in the noise of the loss.
         """
         pixels = (video.float() / 127.5 - 1).transpose(1, 2)
         # The VAE is run in the precision that it was loaded in, whatever the rest is trained in.
-        with self.at_work(self.vae, video.device), torch.autocast(video.device.type, enabled=False):
-            latents = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mode()
-        return self.normalise(latents.float())
+        with torch.autocast(video.device.type, enabled=False):
+            latents = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
+        return cls.normalise(vae, latents.float())

@@ -187,8 +187,26 @@ class WanDecoder(LatentDecoder):
             hidden_states=point.to(dtype), timestep=time, encoder_hidden_states=text.to(dtype), return_dict=False
         )[0].float()
 
-    def normalise(self, latents: Tensor) -> Tensor:
-        config = self.vae.config
+    @staticmethod
+    def read_vae(weights: str, *, revision: str | None, dtype: str) -> Any:
+        precision = dtype_of(dtype, key="decoder.vae_dtype")
+        return (
+            load(
+                weights,
+                partial(read_model, AutoencoderKLWan, subfolder="vae", dtype=precision),
+                key="decoder.weights",
+                kind="Wan",
+                way_out=way_out("Wan"),
+                revision=revision,
+                probe=PROBE,
+            )
+            .requires_grad_(False)
+            .eval()
+        )
+
+    @staticmethod
+    def normalise(vae: Any, latents: Tensor) -> Tensor:
+        config = vae.config
         mean, std = (
             latents.new_tensor(values).view(1, -1, 1, 1, 1) for values in (config.latents_mean, config.latents_std)
         )

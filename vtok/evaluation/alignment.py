@@ -124,7 +124,8 @@ class Alignment:
                     for (other, question), answer in zip(asked, answers, strict=True)
                     if other == row and question.kind == "choice"
                 ]
-                result.examples.append(Example(sample.frames, told))
+                if sample.frames is not None:
+                    result.examples.append(Example(sample.frames, told))
             result.clips += len(samples)
         return result
 

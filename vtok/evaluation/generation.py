@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.batch import stack_frames, stack_targets
+from vtok.batch import stack_frames
 from vtok.data import Clip, ClipSample
 from vtok.data.stable import stable_hash
 from vtok.evaluation.choice import chunks
@@ -200,7 +200,7 @@ class Generation:
         examples: int,
     ) -> list[tuple[Clip, tuple[str, ...]]]:
         """Reconstruct and generate clips into `result`; each with its categories."""
-        clips, truth = [sample.clip for sample in samples], stack_targets(samples)
+        clips = [sample.clip for sample in samples]
         planned = stack_frames(samples).to(next(model.parameters()).device)
         captions, seeds = captions_of(clips), self._seeds(clips)
         reconstructed = generated = imagined = None
@@ -216,10 +216,11 @@ class Generation:
             generated = model.decode(imagined, captions=captions, seeds=seeds, sampling=self._sampling)
             verdicts = self.judge(model, generated, clips, num_frames=num_frames)
             result.add("generate", verdicts)
-        if truth is not None and reconstructed is not None:
+        if reconstructed is not None:
             for row in range(min(len(clips), examples - len(result.examples))):
-                made = None if generated is None else generated[row].cpu()
-                result.examples.append(Made(captions[row], truth[row], reconstructed[row].cpu(), made, verdicts[row]))
+                made, truth = None if generated is None else generated[row].cpu(), samples[row].target
+                if truth is not None:
+                    result.examples.append(Made(captions[row], truth, reconstructed[row].cpu(), made, verdicts[row]))
         return [(clip, tuple(sorted(verdict))) for clip, verdict in zip(clips, verdicts, strict=True)]
 
     def _imagine(

@@ -6,13 +6,15 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
 
-from vtok.data import Clip, ClipDataset, DataSource
+from vtok.data import CachedReader, Clip, ClipDataset, ClipReader, DataSource
+from vtok.data.reading import Planner
 from vtok.errors import UserError
 from vtok.evaluation.alignment import Alignment, Evaluation
 from vtok.evaluation.choice import questions_of
 from vtok.evaluation.generation import Generation, GenerationResult
-from vtok.evaluation.loading import heldout_loader
+from vtok.evaluation.loading import Shown, heldout_loader
 from vtok.model import VideoLanguageModel
+from vtok.plan import TargetPlan
 from vtok.processes import gathered, rank, world_size
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ def evaluate_heldout(
     """
     chosen = clips[: alignment.max_clips]
     own = chosen[rank() :: world_size()]
-    dataset = ClipDataset(own, source.reader(model.tokeniser.planner), seed=0, replace_bad=False)
+    reader = heldout_reader(source, model.tokeniser.planner, None, own, shown=examples)
+    dataset = ClipDataset(own, reader, seed=0, replace_bad=False)
     loader = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers)
     captions = [clip.caption for clip in clips if clip.caption]
     with precision:
@@ -97,7 +100,8 @@ def evaluate_generation_heldout(
         return GenerationResult()
     target = model.decoder.target if model.decodes else None
     own = chosen[rank() :: world_size()]
-    dataset = ClipDataset(own, source.reader(model.tokeniser.planner, target), seed=0, replace_bad=False)
+    reader = heldout_reader(source, model.tokeniser.planner, target, own, shown=examples)
+    dataset = ClipDataset(own, reader, seed=0, replace_bad=False)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
     with precision:
         part = generation(model, loader, num_frames=source.num_frames, examples=examples, progress=rank() == 0)
@@ -105,6 +109,21 @@ def evaluate_generation_heldout(
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
     return result
+
+
+def heldout_reader(
+    source: DataSource, planner: Planner, target: TargetPlan | None, clips: Sequence[Clip], *, shown: int
+) -> ClipReader:
+    """What reads held-out clips; out of a cache, with the frames of the first `shown` beside their features.
+
+    Raises:
+        UserError: a file has changed since its features were computed, told before it is read by another process.
+    """
+    reader = source.reader(planner, target)
+    if not isinstance(reader, CachedReader):
+        return reader
+    reader.check(clips, files=True)
+    return Shown(reader, source.frame_reader(planner, target), frozenset(clip.id for clip in clips[:shown]))
 
 
 def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:

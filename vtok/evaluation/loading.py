@@ -1,13 +1,16 @@
 """Held-out clips, in their order, with the broken ones told apart."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vtok.data import BadVideoError, ClipDataset, ClipSample, SampleKey
+from vtok.data import BadVideoError, Clip, ClipDataset, ClipReader, ClipSample, SampleKey
 from vtok.data.worker import outlive_stops, start_method
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,34 @@ class Loaded:
 
     samples: list[ClipSample]
     bad: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Samples out of a cache, some of them with their frames for people to look at.
+
+    A cache may have come without its videos: then there is nothing to look at.
+
+    Attributes:
+        cached: reads the cache.
+        files: decodes.
+        ids: of the clips that are to be looked at.
+    """
+
+    cached: ClipReader
+    files: ClipReader
+    ids: frozenset[str]
+
+    def read(self, clip: Clip, key: SampleKey) -> ClipSample:
+        sample = self.cached.read(clip, key)
+        if clip.id not in self.ids:
+            return sample
+        try:
+            seen = self.files.read(clip, key)
+        except BadVideoError as error:
+            log.info("left out of the contact sheet: %s", error)
+            return sample
+        return replace(sample, frames=seen.frames, target=seen.target)
 
 
 class Heldout(Dataset[ClipSample | BadVideoError]):

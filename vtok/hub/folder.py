@@ -23,6 +23,7 @@ import vtok
 from vtok.build import build, build_model
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
+from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card
 from vtok.model import VideoLanguageModel
 from vtok.runs import load_config, run_of
@@ -61,6 +62,7 @@ def save_pretrained(run: Path, folder: Path, *, part: Part, licence: str | None 
     run_dir = run_of(run)
     checkpoint = latest_checkpoint(run_dir) if run == run_dir else run
     config = load_config(run_dir)
+    without_cache(config)
     model = build_model(config)
     load_weights(checkpoint, model, averaged=True)
     partial = folder.with_name(f".partial-{folder.name}")

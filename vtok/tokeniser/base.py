@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +20,39 @@ class PlannedFrames:
     """The frames that a tokeniser's plan asked for.
 
     Attributes:
-        frames: (B, K, 3, H, W), uint8 or float in [0, 1].
+        frames: (B, K, 3, H, W), uint8 or float in [0, 1]; None where `pooled` stands in their place.
         key: (B,) position of the key frame among the K; -1 where the tokeniser is to choose it.
         mask: (B, K), False where a shorter clip was padded.
         timestamps: (B, K) seconds.
+        pooled: what `Tokeniser.extract` made of the frames once, by name; None where it is still to be made.
     """
 
-    frames: Tensor
+    frames: Tensor | None
     key: Tensor
     mask: Tensor
     timestamps: Tensor
+    pooled: dict[str, Tensor] | None = None
 
     def to(self, device: torch.device) -> "PlannedFrames":
+        move = partial(Tensor.to, device=device, non_blocking=True)
         return PlannedFrames(
-            frames=self.frames.to(device, non_blocking=True),
+            frames=None if self.frames is None else move(self.frames),
             key=self.key.to(device),
             mask=self.mask.to(device),
             timestamps=self.timestamps.to(device),
+            pooled=None if self.pooled is None else {name: move(tensor) for name, tensor in self.pooled.items()},
         )
+
+    @property
+    def pixels(self) -> Tensor:
+        """The frames.
+
+        Raises:
+            ValueError: there are features alone.
+        """
+        if self.frames is None:
+            raise ValueError("these clips came out of a feature cache, without their frames.")
+        return self.frames
 
 
 @dataclass(frozen=True)
@@ -64,9 +80,11 @@ class Tokeniser(nn.Module, ABC):
 
     Attributes:
         frame_kind: of the tokens of the frames beside the key frame, SPATIAL or MOTION.
+        project_settings: names of settings that `project` alone depends on, so that features that are kept fit any.
     """
 
     frame_kind = SPATIAL
+    project_settings: tuple[str, ...] = ("token_dim",)
 
     def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:
         super().__init__()
@@ -82,6 +100,11 @@ class Tokeniser(nn.Module, ABC):
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         """Tokens of what `extract` returned."""
 
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether nothing in `extract` is trained, so that what it returns of a clip stays the same."""
+        return self.backbone.frozen
+
     def kinds(self, num_planned: int) -> Tensor:
         """The kind of each token of a clip of `num_planned` planned frames, (L,), before there is any clip."""
         spatial, all_tokens = self.planner.key_tokens, self.planner.num_tokens(num_planned)
@@ -92,7 +115,7 @@ class Tokeniser(nn.Module, ABC):
         return self.planner.plan(num_frames, key_frame)
 
     def encode_planned(self, planned: PlannedFrames) -> VideoTokens:
-        return self.project(self.extract(planned), planned)
+        return self.project(self.extract(planned) if planned.pooled is None else planned.pooled, planned)
 
     def encode(
         self, video: Tensor, *, key_frame: int | Sequence[int] | None = None, timestamps: Tensor | None = None
@@ -131,9 +154,9 @@ class Tokeniser(nn.Module, ABC):
 
     def features(self, planned: PlannedFrames) -> Tensor:
         """The backbone's feature maps of the planned frames, (B, K, C, h, w)."""
-        batch, frames = planned.frames.shape[:2]
+        batch, frames = planned.pixels.shape[:2]
         # A frozen backbone may be of half precision; what is trained behind it is not.
-        return self.backbone(planned.frames.flatten(0, 1)).float().unflatten(0, (batch, frames))
+        return self.backbone(planned.pixels.flatten(0, 1)).float().unflatten(0, (batch, frames))
 
 
 def check_grid(grid_size: int, backbone: Backbone) -> int:

@@ -17,7 +17,7 @@ def choose_key(planned: PlannedFrames, pooled: Tensor, rule: str | int) -> Tenso
     if rule == "medoid":
         chosen = medoid(pooled, planned.mask)
     elif rule == "sharpest":
-        chosen = sharpest(planned.frames, planned.mask)
+        chosen = sharpest(planned.pixels, planned.mask)
     else:
         return planned.key
     return torch.where(planned.key < 0, chosen, planned.key)

@@ -63,6 +63,7 @@ class VTokTokeniser(Tokeniser):
     """
 
     frame_kind = MOTION
+    project_settings = ("token_dim", "residual_scale")
 
     def __init__(
         self,
@@ -83,6 +84,10 @@ class VTokTokeniser(Tokeniser):
         self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
         self.motion = MotionEncoder(residual_dim=self.motion_pooling.width, token_dim=self.token_dim)
 
+    @property
+    def is_cacheable(self) -> bool:
+        return super().is_cacheable and not any(one.requires_grad for one in self.motion_pooling.parameters())
+
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled key frame; `residual` (B, M, R): pooled residuals; `order` (B, K)."""
         features = self.features(planned)
@@ -93,12 +98,12 @@ class VTokTokeniser(Tokeniser):
         key_map, others = features[:, 0], features[:, 1:]
         return {
             "grid": pool_grid(key_map, self.grid_size),
-            "residual": self.residual_scale * self.motion_pooling(others, key_map),
+            "residual": self.motion_pooling(others, key_map),
             "order": order,
         }
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
-        spatial, motion = self.spatial(pooled["grid"]), self.motion(pooled["residual"])
+        spatial, motion = self.spatial(pooled["grid"]), self.motion(self.residual_scale * pooled["residual"])
         mask = planned.mask.gather(1, pooled["order"])
         timestamps = planned.timestamps.gather(1, pooled["order"])
         key_tokens = spatial.shape[1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Dataset
 
-from vtok.batch import Batch, Text, stack_frames, stack_targets, stack_text
+from vtok.batch import Batch, Text, stack_frames, stack_latents, stack_targets, stack_text
 from vtok.data import Clip, ClipDataset, ClipSample, SampleKey
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
@@ -106,7 +106,7 @@ class Collate:
                 video=stack_frames(good),
                 text=self._stack([self.conversation(one) for one in good]) if self.objective.understands else None,
                 captions=self._stack([self.caption(one) for one in good]) if generates else None,
-                target=stack_targets(good),
+                target=stack_targets(good) if good[0].latents is None else stack_latents(good),
                 prompts=prompts,
                 bad=tuple(bad for sample in good for bad in sample.bad),
             )

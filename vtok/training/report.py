@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vtok.backbone.absent import AbsentBackbone
 from vtok.data import Clip, DataSource
 from vtok.model import VideoLanguageModel
 from vtok.runs import shown
@@ -27,12 +28,16 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
         "visual_head": model.visual_head,
         "decoder": model.decoder,
     }
+    # Of a cached run the backbone's parameters are elsewhere, and frozen all the same.
+    backbone = model.tokeniser.backbone
+    elsewhere = backbone.num_parameters if isinstance(backbone, AbsentBackbone) else 0
     counts = {f"parameters/{name}": sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    counts["parameters/backbone"] += elsewhere
     counts["parameters/tokeniser"] = (
-        sum(p.numel() for p in model.tokeniser.parameters()) - counts["parameters/backbone"]
+        sum(p.numel() for p in model.tokeniser.parameters()) + elsewhere - counts["parameters/backbone"]
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    frozen = elsewhere + sum(p.numel() for p in model.parameters() if not p.requires_grad)
     log.info(
         "%s on %s: %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
         type(model.tokeniser).__name__, type(source).__name__, len(clips["train"]), len(clips["heldout"]),

@@ -2,34 +2,31 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
 
-from vtok.batch import Batch
 from vtok.build import build, build_model, build_optimiser, build_scheduler
 from vtok.config import check
-from vtok.data import BadFiles, Clip, ClipDataset, DataSource
-from vtok.data.worker import outlive_stops, start_method
+from vtok.data import BadFiles, Clip, DataSource
 from vtok.data.write import RATES
 from vtok.decoder import Decoder
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation
+from vtok.feature_cache import check_clips
 from vtok.model import VideoLanguageModel
 from vtok.processes import gathered, rank, world_size
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
+from vtok.training.batches import training_batches
 from vtok.training.best import Best
 from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, sweep_up, trained_weights
-from vtok.training.conversation import Guarded, collate_of
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.processes import settle
@@ -159,6 +156,7 @@ def train(
             raise UserError(
                 f"the data set has no {split} clips: {len(clips['train'])} train, {len(clips['heldout'])} held out."
             )
+    check_clips(source)
     if model.objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
     tracker: Tracker = build(config.tracking) if first else NoTracker()
@@ -253,7 +251,14 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
     return run.trainer.fit(
         accelerator=run.accelerator,
         model=run.model,
-        batches=training_batches(run, first_step=first_step),
+        batches=training_batches(
+            trainer=run.trainer,
+            model=run.model,
+            source=run.source,
+            clips=run.clips["train"],
+            seed=run.config.seed,
+            first_step=first_step,
+        ),
         optimiser=optimiser,
         scheduler=scheduler,
         ema=run.ema,
@@ -265,34 +270,6 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
         interrupt=interrupt,
         run_dir=run.run_dir,
     )
-
-
-def training_batches(run: Run, *, first_step: int) -> Iterator[Batch]:
-    """Endless batches, from the one that follows `first_step` optimiser steps.
-
-    Raises:
-        UserError: what went wrong in a process that decodes.
-    """
-    seed, trainer, source, clips = run.config.seed, run.trainer, run.source, run.clips["train"]
-    model, planner = run.model, run.model.tokeniser.planner
-    target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
-    done = first_step * trainer.accumulate * source.batch_size
-    collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
-    loader = DataLoader(
-        Guarded(ClipDataset(clips, source.reader(planner, target), seed=seed, replace_bad=True, fits=collate.unfit)),
-        batch_size=source.batch_size,
-        sampler=source.sampler(seed=seed, start=done, rank=rank(), world_size=world_size()),
-        num_workers=source.num_workers,
-        collate_fn=collate,
-        worker_init_fn=outlive_stops,
-        multiprocessing_context=start_method(source.num_workers),
-        # Its own, so that making a loader draws nothing from the run's random numbers.
-        generator=torch.Generator().manual_seed(seed),
-    )
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
 
 
 def finish(run: Run, results: Results, figures: dict[str, Any]) -> None:

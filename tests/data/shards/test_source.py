@@ -49,7 +49,7 @@ def frames_of(clip: Clip) -> torch.Tensor:
 
 
 def test_a_server_gives_the_same_clips_and_frames(packed, bucket, tmp_path):
-    here, there = shards(packed), shards(bucket, cache=str(tmp_path / "cache"))
+    here, there = shards(packed), shards(bucket, index_cache=str(tmp_path / "cache"))
     for split, count in (("train", 22), ("heldout", 5)):
         assert len(here.clips(split)) == len(there.clips(split)) == count
         for one, other in zip(here.clips(split), there.clips(split), strict=True):
@@ -62,11 +62,11 @@ def test_a_server_gives_the_same_clips_and_frames(packed, bucket, tmp_path):
 
 
 def test_an_index_that_changed_on_the_server_is_fetched_again(packed, bucket, tmp_path):
-    assert len(shards(bucket, cache=str(tmp_path)).clips("train")) == 22
+    assert len(shards(bucket, index_cache=str(tmp_path)).clips("train")) == 22
     pack(shards(packed, limit=7), tmp_path / "fewer", shard_bytes=12_000, progress=False)
     for file in (tmp_path / "fewer").iterdir():
         fsspec.filesystem("memory").pipe(f"/bucket/{file.name}", file.read_bytes())
-    assert len(shards(bucket, cache=str(tmp_path)).clips("train")) == 7
+    assert len(shards(bucket, index_cache=str(tmp_path)).clips("train")) == 7
 
 
 def test_clips_are_made_when_they_are_asked_for(packed, monkeypatch):
@@ -128,7 +128,7 @@ def test_ranks_share_an_epoch(packed, buffer):
 
 
 def test_a_server_that_fails_is_asked_again(packed, bucket, tmp_path, monkeypatch):
-    clip = shards(bucket, cache=str(tmp_path)).clips("train")[0]
+    clip = shards(bucket, index_cache=str(tmp_path)).clips("train")[0]
     expected, paused, calls = frames_of(clip), [], []
     system = type(fsspec.filesystem("memory"))
     cat = system.cat_file
@@ -150,7 +150,7 @@ def test_a_server_that_fails_is_asked_again(packed, bucket, tmp_path, monkeypatc
 
 def test_shards_that_go_or_shrink_during_a_run_break_their_clips_alone(packed, bucket, tmp_path):
     shutil.copytree(packed, tmp_path / "copy")
-    local, remote = shards(tmp_path / "copy"), shards(bucket, cache=str(tmp_path / "cache"))
+    local, remote = shards(tmp_path / "copy"), shards(bucket, index_cache=str(tmp_path / "cache"))
     for source in (local, remote):
         source.prepare()
     memory = fsspec.filesystem("memory")
@@ -180,7 +180,7 @@ def test_shards_that_do_not_fit_their_index_are_told_at_the_start(packed, bucket
     with pytest.raises(UserError, match=told):
         shards(tmp_path / "copy").prepare()
     with pytest.raises(UserError, match=told):
-        shards(bucket, cache=str(tmp_path / "cache")).prepare()
+        shards(bucket, index_cache=str(tmp_path / "cache")).prepare()
     shard.unlink()
     with pytest.raises(UserError, match=r"a shard of its index cannot be read.*vtok data index"):
         shards(tmp_path / "copy").prepare()
@@ -190,12 +190,12 @@ def test_roots_that_are_none(tmp_path, bucket):
     with pytest.raises(UserError, match=r"there is no index .*index.arrow; make it by: vtok data index root="):
         shards(tmp_path / "missing").prepare()
     with pytest.raises(UserError, match=r"there is no index memory://elsewhere/index.arrow"):
-        shards("memory://elsewhere", cache=str(tmp_path)).prepare()
+        shards("memory://elsewhere", index_cache=str(tmp_path)).prepare()
     (tmp_path / "index.arrow").write_bytes(b"no index")
     with pytest.raises(UserError, match=r"index.arrow cannot be read as an index .*vtok data index"):
         shards(tmp_path).prepare()
     with pytest.raises(UserError, match=r"this kind of address cannot be read"):
-        shards("nosuch://bucket", cache=str(tmp_path)).prepare()
+        shards("nosuch://bucket", index_cache=str(tmp_path)).prepare()
 
 
 @pytest.mark.parametrize("wrong", [{"heldout_fraction": 1.0}, {"shuffle_buffer": 0}])

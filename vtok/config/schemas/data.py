@@ -24,6 +24,7 @@ class ShapesData:
     max_bad_fraction: float = 0.1
     limit: int | None = None
     decode_timeout: float | None = 60.0
+    cache: str | None = None
 
 
 @dataclass
@@ -31,7 +32,7 @@ class ShardData:
     _target_: str = "vtok.data.ShardData"
     root: str = MISSING
     index: str | None = None
-    cache: str = "outputs/data/shards"
+    index_cache: str = "outputs/data/shards"
     frames_fps: float = 24.0
     heldout_fraction: float = 0.1
     shuffle_buffer: int | None = None
@@ -42,6 +43,7 @@ class ShardData:
     num_workers: int = 1
     max_bad_fraction: float = 0.1
     decode_timeout: float | None = 60.0
+    cache: str | None = None
     limit: int | None = None
 
 
@@ -60,3 +62,4 @@ class FolderData:
     max_bad_fraction: float = 0.1
     limit: int | None = None
     decode_timeout: float | None = 60.0
+    cache: str | None = None

@@ -61,6 +61,7 @@ class ShapesData(DataSource):
         max_bad_fraction: float = 0.1,
         limit: int | None = None,
         decode_timeout: float | None = 60.0,
+        cache: str | None = None,
     ) -> None:
         super().__init__(
             size=size,
@@ -72,6 +73,7 @@ class ShapesData(DataSource):
             max_bad_fraction=max_bad_fraction,
             limit=limit,
             decode_timeout=decode_timeout,
+            cache=cache,
         )
         if level not in LEVELS:
             raise UserError(f"data.level={level}: allowed are {', '.join(LEVELS)}.")

@@ -41,7 +41,7 @@ class ShardData(DataSource):
         root: folder or URL of the shards; with a pattern behind it, `PATH/shard-{000..127}.tar` or `PATH/a*.tar`, only
             those of them are used.
         index: path or URL of the index; None is `index.arrow` in the root.
-        cache: folder where the index of a remote root is kept, once.
+        index_cache: folder where the index of a remote root is kept, once.
         heldout_fraction: share of the files that is held out, between 0 and 1.
         shuffle_buffer: clips that are shuffled at a time, the shards having been shuffled before, so that reads stay
             near each other; None shuffles all clips of an epoch.
@@ -57,7 +57,7 @@ class ShardData(DataSource):
         root: str,
         size: int,
         index: str | None = None,
-        cache: str = "outputs/data/shards",
+        index_cache: str = "outputs/data/shards",
         num_frames: int = 30,
         fps: float | None = None,
         frames_fps: float = 24.0,
@@ -68,6 +68,7 @@ class ShardData(DataSource):
         max_bad_fraction: float = 0.1,
         decode_timeout: float | None = 60.0,
         limit: int | None = None,
+        cache: str | None = None,
     ) -> None:
         super().__init__(
             size=size,
@@ -79,6 +80,7 @@ class ShardData(DataSource):
             max_bad_fraction=max_bad_fraction,
             decode_timeout=decode_timeout,
             limit=limit,
+            cache=cache,
         )
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
@@ -87,7 +89,7 @@ class ShardData(DataSource):
         folder, self.pattern = split_pattern(root)
         self.root = folder if is_remote(folder) else str(Path(folder).expanduser())
         self.index = index or join(self.root, INDEX)
-        self.cache = Path(cache)
+        self.index_cache = Path(index_cache)
         self.heldout_fraction = heldout_fraction
         self.shuffle_buffer = shuffle_buffer
         self._index: ShardIndex | None = None
@@ -140,8 +142,8 @@ class ShardData(DataSource):
             return path
         system, there = filesystem(self.index)
         try:
-            kept = self.cache / f"{stable_hash(self.index, system.checksum(there)):016x}.arrow"
-            self.cache.mkdir(parents=True, exist_ok=True)
+            kept = self.index_cache / f"{stable_hash(self.index, system.checksum(there)):016x}.arrow"
+            self.index_cache.mkdir(parents=True, exist_ok=True)
             with FileLock(kept.with_suffix(".lock")):
                 if not kept.is_file():
                     with whole(kept) as partial:

@@ -1,0 +1,183 @@
+"""Training out of a cache against training from the files."""
+
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vtok.backbone import TinyBackbone
+from vtok.commands.evaluate import evaluate
+from vtok.commands.precompute import precompute_command
+from vtok.commands.tokenise import tokenise
+from vtok.config import compose
+from vtok.errors import UserError
+from vtok.hub.folder import save_pretrained
+from vtok.training import train
+
+Losses = Callable[..., tuple[list[float], dict[str, float]]]
+Joint = Callable[[str], list[str]]
+TOKENISERS = [
+    ["tokeniser=vtok", "tokeniser.stride=3"],
+    ["tokeniser=vtok", "tokeniser.stride=3", "tokeniser.key_frame=medoid", "tokeniser/motion_pooling=grid"],
+    ["tokeniser=frame_sampling", "tokeniser.stride=3", "tokeniser.token_dim=24"],
+    ["tokeniser=key_frame", "tokeniser.key_frame=sharpest", "tokeniser.stride=2"],
+]
+
+
+@pytest.fixture
+def no_backbone(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on, no backbone can be built."""
+
+    def refuse(*_arguments, **_settings):
+        raise AssertionError("a backbone was built")
+
+    return lambda: monkeypatch.setattr(TinyBackbone, "__init__", refuse)
+
+
+@pytest.mark.parametrize("tokeniser", TOKENISERS, ids=" ".join)
+def test_the_losses_are_those_of_the_files_without_decoding_and_backbone(
+    tokeniser: list[str], folder: list[str], losses: Losses, no_decoding, no_backbone, tmp_path: Path
+) -> None:
+    overrides, cache = [*folder, *tokeniser], tmp_path / "cache"
+    precompute_command(out=str(cache), block=3, dtype="float32", overrides=overrides)
+    truth, figures = losses(overrides, tmp_path / "files")
+    no_decoding()
+    no_backbone()
+    found, cached = losses([*overrides, f"data.cache={cache}"], tmp_path / "cached")
+    assert len(truth) == 4
+    assert found == pytest.approx(truth, abs=1e-5)
+    measures = [name for name in figures if name.startswith(("alignment", "parameters", "tokens", "data"))]
+    assert {name: cached[name] for name in measures} == {name: figures[name] for name in measures}
+    # What people look at is decoded, and left out where it cannot be.
+    assert (tmp_path / "files" / "held_out.png").is_file()
+    assert not (tmp_path / "cached" / "held_out.png").exists()
+
+
+@pytest.mark.parametrize("decoder", ["tiny", "hunyuan_video"])
+def test_so_are_those_of_a_decoder(
+    decoder: str, joint: Joint, losses: Losses, no_decoding, no_backbone, tmp_path: Path
+) -> None:
+    overrides = joint(decoder)
+    precompute_command(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=overrides)
+    kept = {name.split("/", 1)[1] for name in load_file(next((tmp_path / "cache" / "blocks").iterdir()))}
+    assert ("latents" in kept, "target" in kept) == (decoder == "hunyuan_video", decoder == "tiny")
+    truth, figures = losses(overrides, tmp_path / "files")
+    no_decoding()
+    no_backbone()
+    found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
+    assert len(truth) == 4
+    assert found == pytest.approx(truth, abs=1e-5)
+    assert cached["reconstruct/colour"] == figures["reconstruct/colour"]
+    # The frames of a decoder without a VAE are in the cache.
+    assert (tmp_path / "cached" / "generated.png").exists() == (decoder == "tiny")
+
+
+def test_a_model_that_judges_its_own_videos_has_its_backbone(
+    folder: list[str], joint: Joint, losses: Losses, tmp_path: Path
+) -> None:
+    others = (item for item in joint("tiny") if not item.startswith("data"))
+    overrides = [*others, *(item for item in folder if item.startswith("data")), "generation/judge=own"]
+    precompute_command(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=overrides)
+    truth, figures = losses(overrides, tmp_path / "files")
+    found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
+    assert found == pytest.approx(truth, abs=1e-5)
+    assert cached["generate/caption"] == figures["generate/caption"]
+
+
+def test_the_run_is_used_on_files_with_the_backbone(
+    folder: list[str], clips: Path, cache: Path, tmp_path: Path
+) -> None:
+    figures = []
+    for name, more in (("files", []), ("cached", [f"data.cache={cache}"])):
+        figures.append(train(compose([*folder, *more]), run_dir=tmp_path / name))
+        tokenise(video=str(clips / "9.mp4"), run=str(tmp_path / name), out=str(tmp_path / f"{name}.safetensors"))
+    assert (tmp_path / "cached" / "held_out.png").is_file()
+    exported = [
+        save_pretrained(tmp_path / name, tmp_path / f"hub_{name}", part="model") for name in ("files", "cached")
+    ]
+    truth, found = (load_file(folder / "model.safetensors") for folder in exported)
+    torch.testing.assert_close(found, truth, atol=1e-4, rtol=1e-4)
+    truth, found = (load_file(tmp_path / f"{name}.safetensors") for name in ("files", "cached"))
+    torch.testing.assert_close(found, truth, atol=1e-4, rtol=1e-4)
+    again = evaluate(run=str(tmp_path / "cached"), outputs=str(tmp_path))
+    assert again["alignment/caption"] == figures[1]["alignment/caption"] == figures[0]["alignment/caption"]
+
+
+def test_a_broken_clip_is_replaced_by_the_same_one(
+    folder: list[str], clips: Path, losses: Losses, no_decoding, tmp_path: Path
+) -> None:
+    (clips / "4.mp4").write_bytes(b"no video")
+    (clips / "5.mp4").unlink()
+    overrides = [*folder, "data.max_bad_fraction=0.5"]
+    told = precompute_command(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=overrides)
+    assert "2 of them are broken" in told
+    assert "4.mp4: " in told
+    truth, figures = losses(overrides, tmp_path / "files")
+    no_decoding()
+    found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
+    assert found == pytest.approx(truth, abs=1e-5)
+    assert cached["data/bad_files"] == figures["data/bad_files"] == 2
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_file_that_has_changed_is_refused(
+    num_workers: int, folder: list[str], clips: Path, cache: Path, tmp_path: Path
+) -> None:
+    shutil.copy(clips / "9.mp4", clips / "1.mp4")
+    config = compose([*folder, f"data.cache={cache}", f"data.num_workers={num_workers}"])
+    with pytest.raises(UserError, match=rf"^data.cache={cache}: .*1.mp4 has changed since its features .*precompute"):
+        train(config, run_dir=tmp_path / "run")
+
+
+def test_a_heldout_file_that_has_changed_is_refused(
+    folder: list[str], clips: Path, cache: Path, tmp_path: Path
+) -> None:
+    shutil.copy(clips / "9.mp4", clips / "3.mp4")
+    with pytest.raises(UserError, match=r"3.mp4 has changed since its features were computed"):
+        train(compose([*folder, f"data.cache={cache}", "data.num_workers=1"]), run_dir=tmp_path / "run")
+
+
+def test_a_copy_and_no_file_at_all_are_no_change(folder: list[str], clips: Path, cache: Path, tmp_path: Path) -> None:
+    for number in range(10):
+        if number % 2:
+            (clips / f"{number}.mp4").unlink()
+        else:
+            os.utime(clips / f"{number}.mp4", (1, 1))
+    figures = train(compose([*folder, f"data.cache={cache}"]), run_dir=tmp_path / "run")
+    assert figures["data/bad_files"] == 0
+
+
+def test_a_clip_that_is_new_is_told_before_training_and_added_by_the_same_command(
+    folder: list[str], clips: Path, cache: Path, no_decoding, tmp_path: Path
+) -> None:
+    shutil.copy(clips / "9.mp4", clips / "new.mp4")
+    with open(clips / "manifest.jsonl", "a") as manifest:
+        manifest.write('\n{"file": "new.mp4", "caption": "new", "split": "train"}')
+    config = compose([*folder, f"data.cache={cache}"])
+    with pytest.raises(UserError, match=rf"new.mp4 is not in it; add it by: vtok precompute out={cache}"):
+        train(config, run_dir=tmp_path / "run")
+    precompute_command(out=str(cache), block=3, dtype="float32", overrides=folder)
+    no_decoding()
+    assert train(config, run_dir=tmp_path / "run")["data/bad_files"] == 0
+
+
+def test_half_precision_is_half_the_size_and_about_the_same(
+    folder: list[str], cache: Path, losses: Losses, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    precompute_command(out=str(half), block=3, dtype="bfloat16", overrides=folder)
+    sizes = [
+        sum(one.numel() * one.element_size() for file in path.glob("blocks/*") for key, one in load_file(file).items()
+            if one.is_floating_point() and "timestamps" not in key)
+        for path in (cache, half)
+    ]  # fmt: skip
+    assert sizes[0] == 2 * sizes[1] > 0
+    truth, _ = losses([*folder, f"data.cache={cache}"], tmp_path / "whole")
+    found, _ = losses([*folder, f"data.cache={half}"], tmp_path / "run")
+    assert found == pytest.approx(truth, abs=0.02)
+    assert all(map(math.isfinite, found))

@@ -1,0 +1,51 @@
+"""The batches of a run, from wherever it stands."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import DataLoader
+
+from vtok.batch import Batch
+from vtok.data import Clip, ClipDataset, DataSource
+from vtok.data.worker import outlive_stops, start_method
+from vtok.decoder import Decoder
+from vtok.errors import UserError
+from vtok.model import VideoLanguageModel
+from vtok.processes import rank, world_size
+from vtok.training.conversation import Guarded, collate_of
+from vtok.training.trainer import Trainer
+
+
+def training_batches(
+    *,
+    trainer: Trainer,
+    model: VideoLanguageModel,
+    source: DataSource,
+    clips: Sequence[Clip],
+    seed: int,
+    first_step: int,
+) -> Iterator[Batch]:
+    """Endless batches for this process, from the one that follows `first_step` optimiser steps.
+
+    Raises:
+        UserError: what went wrong in a process that decodes.
+    """
+    target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
+    reader = source.reader(model.tokeniser.planner, target)
+    collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
+    done = first_step * trainer.accumulate * source.batch_size
+    loader = DataLoader(
+        Guarded(ClipDataset(clips, reader, seed=seed, replace_bad=True, fits=collate.unfit)),
+        batch_size=source.batch_size,
+        sampler=source.sampler(seed=seed, start=done, rank=rank(), world_size=world_size()),
+        num_workers=source.num_workers,
+        collate_fn=collate,
+        worker_init_fn=outlive_stops,
+        multiprocessing_context=start_method(source.num_workers),
+        # Its own, so that making a loader draws nothing from the run's random numbers.
+        generator=torch.Generator().manual_seed(seed),
+    )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vtok.data.clip import Clip
 from vtok.data.frames import image_files
+from vtok.data.stable import stable_hash
 from vtok.data.storage import is_remote, read_span
 
 
@@ -44,16 +45,16 @@ def is_unchanged(clip: Clip, before: Identity | None) -> bool:
 
 
 def stamp_of(clip: Clip) -> tuple[int, ...] | None:
-    """Of a file (bytes, last change), of a folder of frames (frames, bytes, newest change), of a part of a larger file
-    (its place, bytes, the file's last change); None where it is not there.
+    """Of a file (bytes, last change), of a folder of frames (a hash of these), of a part of a larger file (its place,
+    bytes, the file's last change); None where it is not there.
     """
     if clip.span is not None and is_remote(clip.span.url):
         return (clip.span.offset, clip.span.size)
     path = Path(clip.path if clip.span is None else clip.span.url)
     try:
         if path.is_dir():
-            files = [file.stat() for file in image_files(path)]
-            return (len(files), sum(one.st_size for one in files), max((one.st_mtime_ns for one in files), default=0))
+            files = [(file.name, file.stat()) for file in image_files(path)]
+            return (stable_hash(*(f"{name} {one.st_size} {one.st_mtime_ns}" for name, one in files)),)
         found = path.stat()
     except FileNotFoundError:
         return None

@@ -72,7 +72,8 @@ def check_allowed(config: DictConfig) -> None:
     keys = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     for allowed in config.resume.allow:
         if not any(key == allowed or key.startswith(f"{allowed}.") for key in keys):
-            raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(keys))}")
+            groups = {key.split(".")[0] for key in keys}
+            raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(groups | set(keys)))}")
 
 
 def figures_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | None:

@@ -108,6 +108,12 @@ TINY_RUN = (
 )
 
 
+@pytest.fixture(scope="session")
+def tiny_settings() -> list[str]:
+    """`tiny_run` without a place for its files."""
+    return list(TINY_RUN)
+
+
 @pytest.fixture
 def tiny_run(tmp_path: Path) -> list[str]:
     """Overrides of a run that takes about a second, all of its files below the test's own folder."""

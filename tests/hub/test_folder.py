@@ -1,40 +1,56 @@
 """What is exported comes back bit for bit, and nothing else comes with it."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
-from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
+from vtok import toys
+from vtok.batch import Batch, stack_text
+from vtok.commands.describe import describe
 from vtok.commands.prepare import load_run
-from vtok.config import compose
 from vtok.errors import UserError
 from vtok.hub import folder as hub_folder
-from vtok.hub import from_pretrained, push_to_hub, save_pretrained
+from vtok.hub import from_pretrained, save_pretrained
 from vtok.model import VideoLanguageModel
-from vtok.tokeniser import Tokeniser
-from vtok.training import train
+from vtok.tokeniser import PlannedFrames, Tokeniser
 
 Run = Callable[..., Path]
+OWN = """\
+import torch
+from torch import nn
+from vtok.tokeniser.rivals import KeyFrameTokeniser
 
 
-@pytest.fixture
-def make_run(tiny_run: list[str], tmp_path: Path) -> Run:
-    def make(*overrides: str) -> Path:
-        kept = [item for item in tiny_run if not ("backbone=clip" in overrides and item.startswith("backbone"))]
-        train(compose([*kept, *overrides]), run_dir=tmp_path / "run", overrides=list(overrides))
-        return tmp_path / "run"
-
-    return make
+class OwnTokeniser(KeyFrameTokeniser):
+    def __init__(self, backbone, *, grid_size=4, stride=6, token_dim=None, key_frame=0) -> None:
+        super().__init__(backbone, grid_size=grid_size)
+        self.mix = nn.Parameter(torch.randn(self.token_dim), requires_grad=False)
+"""
 
 
 def clip() -> torch.Tensor:
     return torch.rand(2, 12, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def losses(model: VideoLanguageModel) -> dict[str, float]:
+    """Of two clips of made-up frames, each with a question and a caption."""
+    seen = model.tokeniser.planner.max_frames(12)
+    frames = torch.randint(0, 256, (2, seen, 3, 64, 64), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
+    whole = torch.ones(2, seen, dtype=torch.bool)
+    video = PlannedFrames(frames, torch.zeros(2, dtype=torch.long), whole, torch.zeros(2, seen))
+    chat = model.mllm.chat
+    tokens = model.tokeniser.planner.num_tokens(seen)
+    chats = [chat.encode([("which way?", answer)], num_video_tokens=tokens) for answer in ("left", "up")]
+    captions = [chat.encode_video("a red ball", num_video_tokens=tokens)] * 2
+    batch = Batch(
+        video=video, text=stack_text(chats, pad_id=chat.pad_id), captions=stack_text(captions, pad_id=chat.pad_id)
+    )
+    with torch.no_grad():
+        return {name: float(loss) for name, loss in model(batch).items()}
 
 
 @pytest.mark.parametrize(
@@ -65,8 +81,6 @@ def test_a_tokeniser_comes_back_bit_for_bit(overrides: list[str], make_run: Run,
 
 
 def test_a_model_comes_back_and_can_be_used_as_a_run(make_run: Run, tmp_path: Path) -> None:
-    from vtok.commands.describe import describe
-
     run = make_run("objective=joint", "visual_head=regression", "decoder=none", "objective.lambda_dec=0")
     save_pretrained(run, tmp_path / "out", part="model")
     loaded = from_pretrained(tmp_path / "out")
@@ -74,12 +88,35 @@ def test_a_model_comes_back_and_can_be_used_as_a_run(make_run: Run, tmp_path: Pa
     _, _, model = load_run(str(run), outputs="none")
     for (name, ours), (_, theirs) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert torch.equal(ours, theirs), name
+    assert losses(loaded) == losses(model)
+    assert losses(loaded).keys() == {"under", "visLM", "loss"}
     video = str(next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4")))
     said = [
         describe(video=video, prompt="what?", run=str(place), start=0.0, max_new_tokens=4, outputs="none")
         for place in (run, tmp_path / "out")
     ]
     assert said[0] == said[1]
+
+
+def test_of_a_model_with_adapters_the_adapters_alone_are_written(make_run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    words = toys.tokenizer()
+    torch.manual_seed(7)
+    toys.llava_next(words).save_pretrained(tmp_path / "lm")
+    words.save_pretrained(tmp_path / "lm")
+    run = make_run(
+        "mllm=llava_next", f"mllm.weights={tmp_path / 'lm'}", "mllm.projector=false",
+        "mllm.dtype=float32", "mllm.lora={rank:2,alpha:4}", "trainer.ema_decay=0.5",
+    )  # fmt: skip
+    save_pretrained(run, tmp_path / "out", part="model")
+    names = [name for name in load_file(tmp_path / "out" / "model.safetensors") if name.startswith("mllm.")]
+    assert names
+    assert all(".lora_" in name for name in names)
+    _, _, model = load_run(str(run), outputs="none")
+    (tmp_path / "lm").rename(tmp_path / "elsewhere")
+    loaded = from_pretrained(tmp_path / "out", weights={"mllm": str(tmp_path / "elsewhere")})
+    assert isinstance(loaded, VideoLanguageModel)
+    assert losses(loaded) == losses(model)
 
 
 def test_published_weights_are_named_and_not_copied(make_run: Run, tmp_path: Path) -> None:
@@ -97,87 +134,89 @@ def test_published_weights_are_named_and_not_copied(make_run: Run, tmp_path: Pat
         from_pretrained(tmp_path / "out")
     loaded = from_pretrained(tmp_path / "out", weights={"backbone": str(tmp_path / "elsewhere")})
     assert loaded.backbone.feature_dim == 16
+    with pytest.raises(UserError, match=r"no mllm with published weights; those that have them: backbone\."):
+        from_pretrained(tmp_path / "out", weights={"mllm": "x"})
 
 
-def test_a_strangers_configuration_runs_no_code(make_run: Run, tmp_path: Path) -> None:
-    save_pretrained(make_run(), tmp_path / "out", part="tokeniser")
-    file = tmp_path / "out" / "config.yaml"
-    config = OmegaConf.load(file)
-    for target in ("os.system", "torch.hub.load", "vtok.cli.main"):
-        config.tokeniser.motion_pooling._target_ = target
-        OmegaConf.save(config, file)
-        with pytest.raises(UserError, match=rf"motion_pooling._target_={re.escape(target)}: it is no component"):
-            from_pretrained(tmp_path / "out")
+def test_weights_for_a_part_that_lies_in_the_folder_are_refused(exported: Path) -> None:
+    with pytest.raises(UserError, match=r"no backbone with published weights; all of its weights are in the folder\."):
+        from_pretrained(exported, weights={"backbone": "x"})
 
 
-def test_weights_that_do_not_fit_are_refused(make_run: Run, tmp_path: Path) -> None:
-    save_pretrained(make_run(), tmp_path / "out", part="tokeniser")
-    file = tmp_path / "out" / "model.safetensors"
+def test_a_frozen_random_part_of_ones_own_comes_back(
+    make_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_tokeniser.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = make_run(
+        "tokeniser=key_frame",
+        "tokeniser._target_=own_tokeniser.OwnTokeniser",
+        "tokeniser.key_frame=0",
+        "allowed_targets=[vtok,torch,transformers,diffusers,accelerate,own_tokeniser]",
+    )
+    save_pretrained(run, tmp_path / "out", part="tokeniser")
+    _, _, model = load_run(str(run), outputs="none")
+    with pytest.raises(UserError, match=r"it is no component.*trust=\['own_tokeniser'\]"):
+        from_pretrained(tmp_path / "out")
+    torch.manual_seed(99)
+    loaded = from_pretrained(tmp_path / "out", trust=["own_tokeniser"])
+    assert torch.equal(loaded.mix, model.tokeniser.mix)
+
+
+def test_weights_that_do_not_fit_are_refused(exported: Path) -> None:
+    file = exported / "model.safetensors"
     whole = load_file(file)
     name = next(iter(whole))
     save_file({key: tensor for key, tensor in whole.items() if key != name}, file)
     with pytest.raises(UserError, match=f"1 weights are missing or of another shape, {name}"):
-        from_pretrained(tmp_path / "out")
+        from_pretrained(exported)
     save_file(whole | {name: torch.zeros(1)}, file)
     with pytest.raises(UserError, match="of another shape"):
-        from_pretrained(tmp_path / "out")
+        from_pretrained(exported)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
+        from_pretrained(exported)
 
 
-def test_what_is_there_is_not_written_over(make_run: Run, tmp_path: Path) -> None:
-    run = make_run()
+def test_what_is_there_is_not_written_over(usual_run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    save_pretrained(run, tmp_path / "out", part="tokeniser")
+    save_pretrained(usual_run, tmp_path / "out", part="tokeniser")
     with pytest.raises(UserError, match="there is something already"):
-        save_pretrained(run, tmp_path / "out", part="tokeniser")
+        save_pretrained(usual_run, tmp_path / "out", part="tokeniser")
     with pytest.raises(UserError, match="was not written by vtok export"):
-        from_pretrained(run)
+        from_pretrained(usual_run)
+    with pytest.raises(UserError, match="this was exported from a run"):
+        save_pretrained(tmp_path / "out", tmp_path / "again", part="tokeniser")
 
 
-def test_the_card_has_the_figures(make_run: Run, tmp_path: Path) -> None:
-    run = make_run("tokeniser.stride=3")
-    save_pretrained(run, tmp_path / "out", part="tokeniser", licence="apache-2.0")
-    card = ModelCard.load(tmp_path / "out" / "README.md")
-    figures = json.loads((run / "summary.json").read_text())
-    listed = {result.metric_name: result.metric_value for result in card.data.eval_results}
-    assert listed["alignment/colour"] == figures["alignment/colour"]
-    assert (card.data.license, card.data.library_name) == ("apache-2.0", "vtok")
-    row = next(line for line in card.text.splitlines() if line.startswith("| alignment/colour |"))
-    cells = [cell.strip() for cell in row.split("|")[2:]]
-    assert float(cells[0]) == pytest.approx(figures["alignment/colour"], abs=1e-3)
-    assert float(cells[2]) == pytest.approx(figures["alignment/colour_chance"], abs=1e-3)
-    assert "python train.py tokeniser.stride=3" in card.text
-    code = re.search(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
-    assert code is not None
-    exec(code[1].replace("FOLDER or ORG/NAME", str(tmp_path / "out")), names := {})
-    assert names["tokens"].shape[0] == 1
+def test_nothing_is_left_of_a_folder_that_cannot_be_written(
+    usual_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hub_folder, "write_card", full)
+    with pytest.raises(UserError, match=r"out=.*out: it cannot be written \(.*No space left on device\)"):
+        save_pretrained(usual_run, tmp_path / "out", part="tokeniser")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_upload(make_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_pretrained(make_run(), tmp_path / "out", part="tokeniser")
-    asked: list[tuple[str, object]] = []
-
-    class Hub:
-        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> str:
-            asked.append((repo_id, private))
-            return f"https://huggingface.co/{repo_id}"
-
-        def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
-            asked.append((repo_id, sorted(path.name for path in folder_path.iterdir())))
-
-    monkeypatch.setattr(hub_folder, "HfApi", Hub)
-    assert push_to_hub(tmp_path / "out", "me/mine", private=True) == "https://huggingface.co/me/mine"
-    assert asked[0] == ("me/mine", True)
-    assert "model.safetensors" in asked[1][1]
-
-    def refuse(self: Hub, *_: object, **__: object) -> str:
-        raise OSError("no network")
-
-    monkeypatch.setattr(Hub, "create_repo", refuse)
-    with pytest.raises(UserError, match=r"push=me/mine: the hub did not take it .*no network.*hf auth login"):
-        push_to_hub(tmp_path / "out", "me/mine", private=True)
+def test_a_tokeniser_alone_is_no_run(exported: Path) -> None:
+    with pytest.raises(UserError, match=r"a tokeniser alone was exported there.*part=model"):
+        load_run(str(exported), outputs="none")
 
 
-def test_no_such_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match="there is no such folder, and the hub does not give it"):
-        from_pretrained("no such/place at all")
+@pytest.mark.parametrize("average", [[], ["trainer.ema_decay=0.5"]], ids=str)
+def test_figures_go_with_the_weights_that_they_are_of(average: list[str], make_run: Run, tmp_path: Path) -> None:
+    run = make_run("trainer.save_every=1", *average)
+    early, last = sorted((run / "checkpoints").iterdir())[-2:]
+    found = [
+        json.loads((save_pretrained(place, tmp_path / name, part="tokeniser") / "summary.json").read_text())
+        for place, name in ((run, "a"), (last, "b"), (early, "c"))
+    ]
+    whole = json.loads((run / "summary.json").read_text())
+    assert found[0] == found[1] == whole
+    assert "alignment/colour" in whole
+    assert found[2].keys() <= {"commit"}
+    assert "These weights were not evaluated" in (tmp_path / "c" / "README.md").read_text()

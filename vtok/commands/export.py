@@ -5,6 +5,7 @@ from pathlib import Path
 from vtok.config.compose import one_of
 from vtok.errors import UserError
 from vtok.hub import push_to_hub, save_pretrained
+from vtok.hub.remote import check_repository
 from vtok.runs import find_run
 
 PARTS = ("model", "tokeniser")
@@ -20,6 +21,8 @@ def export(
     """
     if part not in PARTS:
         raise UserError(f"part={part}: there is no such part. {one_of(part, PARTS)}")
+    if push:
+        check_repository(push)
     folder = Path(out).expanduser()
     save_pretrained(find_run(run, outputs), folder, part="model" if part == "model" else "tokeniser", licence=licence)
     return [str(folder), *([push_to_hub(folder, push, private=private)] if push else [])]

@@ -16,7 +16,9 @@ from vtok.config.compose import explain
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
-from vtok.hub.folder import is_exported, read_weights
+from vtok.hub.files import is_exported, part_of
+from vtok.hub.folder import read_weights
+from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
 from vtok.runs import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
@@ -37,12 +39,20 @@ def load_run(
         cached: leave the backbone out where the run was trained from a feature cache, as it was then.
 
     Raises:
-        UserError: there is no such run, it has no checkpoint, or an override does not fit.
+        UserError: there is no such run, it has no checkpoint, an override does not fit, or what was exported is a
+            tokeniser alone or names a class that is not of this project.
     """
     named = find_run(run, outputs)
     run_dir = run_of(named)
-    checkpoint = latest_checkpoint(run_dir) if named == run_dir and not is_exported(run_dir) else named
-    config = load_config(run_dir)
+    exported = is_exported(run_dir)
+    if exported and part_of(run_dir) != "model":
+        raise UserError(
+            f"run={run}: a tokeniser alone was exported there; in Python vtok.hub.from_pretrained has it, and for "
+            "commands export part=model."
+        )
+    checkpoint = latest_checkpoint(run_dir) if named == run_dir and not exported else named
+    # Commands build more than the model, such as the data source.
+    config = trusted_config(run_dir, "model", whole=True) if exported else load_config(run_dir)
     OmegaConf.set_struct(config, True)
     for item in overrides:
         if item.partition("=")[0].replace(".", "/") in OPTIONS:
@@ -60,7 +70,7 @@ def load_run(
         without_cache(config)
     check(config, files=False)
     model = build_model(config)
-    if is_exported(run_dir):
+    if exported:
         read_weights(run_dir, model, config, "model")
     else:
         load_weights(checkpoint, model, averaged=True)

@@ -1,5 +1,6 @@
 """Trained parts as folders that others load, on disk or on the Hugging Face hub."""
 
-from vtok.hub.folder import from_pretrained, push_to_hub, save_pretrained
+from vtok.hub.folder import from_pretrained, save_pretrained
+from vtok.hub.remote import push_to_hub
 
 __all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]

@@ -1,6 +1,8 @@
 """The model card of an exported part."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import DictConfig, OmegaConf
 
 import vtok
+from vtok.hub.files import CARD, Part
 from vtok.training.best import names
+from vtok.training.report import told
 
 DATASET = {"vtok.data.ShapesData": "shapes"}
 INTRODUCTION = {
@@ -27,12 +31,15 @@ tokens = tokeniser(torch.rand(1, {frames}, 3, {size}, {size}))  # (1, tokens, {w
 from vtok.hub import from_pretrained
 
 model = from_pretrained("FOLDER or ORG/NAME")
-# or, on a downloaded folder: vtok describe run=FOLDER video=FILE prompt="describe the video.\"""",
+# or, on a downloaded folder:""",
 }
+DESCRIBE = '# vtok describe run=FOLDER video=FILE prompt="describe the video."'
+GENERATE = "# vtok generate run=FOLDER prompt=TEXT out=FILE"
+UNDERSTANDS, GENERATES = "video-text-to-text", "text-to-video"
 
 
 def write_card(
-    folder: Path, *, part: str, config: DictConfig, figures: dict[str, Any], run_dir: Path, licence: str | None
+    folder: Path, *, part: Part, config: DictConfig, figures: dict[str, Any], run_dir: Path, licence: str | None
 ) -> None:
     """`README.md` of an exported part: metadata for the hub, how to load it, and the figures of its run.
 
@@ -40,23 +47,31 @@ def write_card(
         folder: of the part.
         part: "tokeniser" or "model".
         config: of the part.
-        figures: of the run's `summary.json`.
+        figures: of the run's `summary.json`, where they are of these weights.
         run_dir: the run's folder.
         licence: by the hub's short names; none is named where None.
     """
     whole = OmegaConf.load(run_dir / "config.yaml")
-    data = str(OmegaConf.select(whole, "data._target_"))
+    target = str(OmegaConf.select(whole, "data._target_"))
+    data = DATASET.get(target, target)
+    understands, generates = whole.objective.lambda_under > 0, whole.objective.lambda_dec > 0
+    results = eval_results(figures, data)
+    tasks = [*([UNDERSTANDS] if understands else []), *([GENERATES] if generates else [])]
     metadata = ModelCardData(
         library_name="vtok",
         license=licence,
-        pipeline_tag="video-text-to-text" if part == "model" else "feature-extraction",
-        tags=["video", "video-tokenisation", "vtok"],
+        pipeline_tag=tasks[0] if part == "model" and tasks else "feature-extraction",
+        tags=["video", "video-tokenisation", "vtok", *(tasks[1:] if part == "model" else [])],
         model_name=f"vtok {part}",
-        eval_results=eval_results(figures, DATASET.get(data, data)),
+        eval_results=results or None,
     )
-    frames, size = OmegaConf.select(whole, "data.num_frames"), OmegaConf.select(whole, "data.size")
-    use = USE[part].format(frames=frames, size=size, width=config.tokeniser.get("token_dim") or "width")
-    overrides = yaml.safe_load((run_dir / "overrides.yaml").read_text(encoding="utf-8")) or []
+    use = USE[part].format(
+        frames=whole.data.num_frames, size=whole.data.size, width=config.tokeniser.get("token_dim") or "width"
+    )
+    commands = [*([DESCRIBE] if understands else []), *([GENERATE] if generates else [])] if part == "model" else []
+    commit = f", commit {figures['commit']}" if "commit" in figures else ""
+    evaluated = f"On held-out clips of `{data}`, after {figures.get('steps', 'some')} optimiser steps"
+    of_whole = " of the whole model that the tokeniser was trained in" if part == "tokeniser" else ""
     text = "\n".join(
         [
             "---",
@@ -65,22 +80,23 @@ def write_card(
             f"# vtok {part}",
             "",
             INTRODUCTION[part],
-            f"Made with [VTok](https://arxiv.org/abs/2602.04202)'s framework, version {vtok.__version__}.",
+            f"Made with [VTok](https://arxiv.org/abs/2602.04202)'s framework, version {vtok.__version__}{commit}.",
             "",
             "```python",
             use,
+            *commands,
             "```",
             "",
             "## Figures",
             "",
             *table(figures),
             "",
-            f"On held-out clips of `{DATASET.get(data, data)}`, after {figures.get('steps', 'some')} optimiser steps.",
+            f"{evaluated}{of_whole}." if results else "These weights were not evaluated on held-out clips.",
             "",
             "## How it was made",
             "",
             "```",
-            " ".join(["python train.py", *overrides]),
+            command(run_dir),
             "```",
             "",
             "| component | class | settings |",
@@ -89,15 +105,22 @@ def write_card(
             "",
         ]
     )
-    ModelCard(text).save(folder / "README.md")
+    ModelCard(text).save(folder / CARD)
 
 
-def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult] | None:
+def command(run_dir: Path) -> str:
+    """The run's command line, for a shell; where the run and its clips were kept is nobody else's business."""
+    overrides = yaml.safe_load((run_dir / "overrides.yaml").read_text(encoding="utf-8")) or []
+    shown = [re.sub(r"^(\+*data\.root)=.*", r"\1=PATH", item, flags=re.DOTALL) for item in told(overrides)]
+    return shlex.join(["python", "train.py", *shown])
+
+
+def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
     """The shares of right answers, as the hub lists them."""
     shares = [name for name in names(figures) if f"{name}_low" in figures]
-    results = [
+    return [
         EvalResult(
-            task_type="video-text-to-text",
+            task_type=GENERATES if name.startswith(("reconstruct/", "generate/", "control/")) else UNDERSTANDS,
             dataset_type=dataset,
             dataset_name=dataset,
             metric_type="accuracy",
@@ -106,7 +129,6 @@ def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult] | No
         )
         for name in shares
     ]
-    return results or None
 
 
 def table(figures: dict[str, Any]) -> list[str]:
@@ -124,11 +146,13 @@ def table(figures: dict[str, Any]) -> list[str]:
 
 
 def settings(config: DictConfig) -> list[str]:
-    """A row of each component's class and settings."""
+    """A row of each component's class and settings, those of parts of it among them."""
     rows = []
-    for group in (str(key) for key in config):
+    for group in (str(key) for key in config if key != "tracking"):
         node = OmegaConf.to_container(config, resolve=True)[group]  # type: ignore[index, call-overload]
         if isinstance(node, dict) and "_target_" in node:
-            given = {key: value for key, value in node.items() if key != "_target_" and not isinstance(value, dict)}
-            rows.append(f"| {group} | `{node['_target_']}` | `{json.dumps(given)}` |")
+            # The backbone has a row of its own.
+            given = {key: value for key, value in node.items() if key not in ("_target_", "backbone")}
+            shown = json.dumps(given).replace("|", "\\|")
+            rows.append(f"| {group} | `{node['_target_']}` | `{shown}` |")
     return rows

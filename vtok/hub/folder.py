@@ -8,35 +8,32 @@ seed promises the same numbers for good.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError
 from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import vtok
 from vtok.build import build, build_model
-from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card
+from vtok.hub.files import CONFIG, FIGURES, GROUPS, MARK, WEIGHTS, Part, is_exported, part_of
+from vtok.hub.remote import fetch
+from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
+from vtok.pretrained import first_line
 from vtok.runs import load_config, run_of
 from vtok.tokeniser import Tokeniser
-from vtok.training.checkpoint import latest_checkpoint, load_weights, persistent_buffers, trained_weights
+from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, trained_weights
 
-Part = Literal["tokeniser", "model"]
-WEIGHTS, MARK = "model.safetensors", "export.json"
-GROUPS = {
-    "tokeniser": ("backbone", "tokeniser"),
-    "model": ("backbone", "tokeniser", "mllm", "visual_head", "decoder", "objective"),
-}
-# Where a component lies in the whole model, for those that may be frozen with weights of their own.
+# Where a component lies, in the configuration as in the model, for those that may be frozen with published weights.
 PLACES = {"backbone": "tokeniser.backbone", "mllm": "mllm", "decoder": "decoder"}
 # Of this machine or of the training alone.
 NO_TRACKER = "vtok.tracking.none.NoTracker"
@@ -55,32 +52,27 @@ def save_pretrained(run: Path, folder: Path, *, part: Part, licence: str | None 
         licence: for the model card, by the hub's short names.
 
     Raises:
-        UserError: the run has no checkpoint, or the folder holds something.
+        UserError: the run has no checkpoint or is no run, or the folder holds something or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"out={folder}: there is something already; name a new folder.")
+    if is_exported(run):
+        raise UserError(f"run={run}: this was exported from a run; give that run, or copy the folder.")
     run_dir = run_of(run)
     checkpoint = latest_checkpoint(run_dir) if run == run_dir else run
     config = load_config(run_dir)
     without_cache(config)
     model = build_model(config)
     load_weights(checkpoint, model, averaged=True)
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    kept = kept_config(config, part)
+    kept, figures = kept_config(config, part), figures_of(run_dir, model)
     exported = model.tokeniser if part == "tokeniser" else model
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(exported, kept, part).items()}
-    save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
-    (partial / MARK).write_text(json.dumps({"part": part, "version": vtok.__version__}), encoding="utf-8")
-    (partial / "config.yaml").write_text(OmegaConf.to_yaml(kept, resolve=True), encoding="utf-8")
-    summary = run_dir / "summary.json"
-    figures = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
-    (partial / "summary.json").write_text(json.dumps(figures, indent=1, sort_keys=True), encoding="utf-8")
-    write_card(partial, part=part, config=kept, figures=figures, run_dir=run_dir, licence=licence)
-    if folder.exists():
-        folder.rmdir()
-    partial.replace(folder)
+    with whole_folder(folder.absolute()) as partial:
+        save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
+        (partial / MARK).write_text(json.dumps({"part": part, "version": vtok.__version__}), encoding="utf-8")
+        (partial / CONFIG).write_text(OmegaConf.to_yaml(kept, resolve=True), encoding="utf-8")
+        (partial / FIGURES).write_text(json.dumps(figures, indent=1, sort_keys=True), encoding="utf-8")
+        write_card(partial, part=part, config=kept, figures=figures, run_dir=run_dir, licence=licence)
     return folder
 
 
@@ -107,32 +99,19 @@ def from_pretrained(
         UserError: there is no such folder or model, it holds something else, or it names a class that is not trusted.
     """
     folder = fetch(str(place), revision=revision)
-    config = load_config(folder)
-    part: Part = json.loads((folder / MARK).read_text(encoding="utf-8"))["part"]
+    part = part_of(folder)
+    config = trusted_config(folder, part, trust=trust)
+    named = [group for group, path in PLACES.items() if group in GROUPS[part] and has_published(config, path)]
     for group, path in (weights or {}).items():
-        config[group].weights = path
-    check_trusted(config, GROUPS[part], trust)
+        if group not in named:
+            raise UserError(
+                f"weights={{{group!r}: {path!r}}}: this {part} has no {group} with published weights; "
+                + (f"those that have them: {', '.join(named)}." if named else "all of its weights are in the folder.")
+            )
+        OmegaConf.select(config, PLACES[group]).weights = path
     model = build(config.tokeniser) if part == "tokeniser" else build_model(config)
     read_weights(folder, model, config, part)
     return model.eval()
-
-
-def push_to_hub(folder: Path, repository: str, *, private: bool) -> str:
-    """Upload a folder of `save_pretrained`; the repository is made where there is none. Returns its address.
-
-    Raises:
-        UserError: the hub cannot be reached, or refuses.
-    """
-    hub = HfApi()
-    try:
-        url = hub.create_repo(repository, private=private, exist_ok=True)
-        hub.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by vtok export")
-    except (HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
-        raise UserError(
-            f"push={repository}: the hub did not take it ({type(error).__name__}: {str(error).splitlines()[0]}); "
-            f"log in by `hf auth login`, then push {folder} again."
-        ) from error
-    return str(url)
 
 
 def kept_config(config: DictConfig, part: Part) -> DictConfig:
@@ -147,23 +126,68 @@ def kept_config(config: DictConfig, part: Part) -> DictConfig:
     return kept
 
 
+def figures_of(run_dir: Path, model: nn.Module) -> dict[str, Any]:
+    """The run's `summary.json`; of weights that it was not made with (an earlier checkpoint's), the commit alone."""
+    file = run_dir / FIGURES
+    figures = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if figures.get("digest/ema", figures.get("digest/trained")) == digest(trained_weights(model)):
+        return figures
+    return {name: value for name, value in figures.items() if name == "commit"}
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder`, empty or none, at the end of the block.
+
+    Raises:
+        UserError: it cannot be written; nothing is left of it.
+    """
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.replace(folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"out={folder}: it cannot be written ({first_line(error)}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def has_published(config: DictConfig, place: str) -> bool:
+    """Whether the component at a place of the configuration gets weights from somewhere."""
+    return bool(OmegaConf.select(config, f"{place}.weights"))
+
+
 def stored(model: nn.Module, config: DictConfig, part: Part) -> dict[str, Tensor]:
-    """The weights that a folder holds: trained ones, buffers, and frozen ones that no published weights bring."""
-    tensors = trained_weights(model) | persistent_buffers(model)
-    for group, place in PLACES.items():
-        if group in GROUPS[part] and not config[group].get("weights"):
-            prefix = place.removeprefix("tokeniser.") if part == "tokeniser" else place
-            tensors |= {name: tensor for name, tensor in model.named_parameters() if name.startswith(f"{prefix}.")}
-    return dict(sorted(tensors.items()))
+    """The weights that a folder holds: all parameters but frozen ones that published weights bring, and buffers."""
+    published = tuple(
+        f"{place}." for group, place in PLACES.items() if group in GROUPS[part] and has_published(config, place)
+    )
+    above = "tokeniser." if part == "tokeniser" else ""
+    parameters = {
+        name: tensor
+        for name, tensor in model.named_parameters()
+        if tensor.requires_grad or not f"{above}{name}".startswith(published)
+    }
+    return dict(sorted((parameters | persistent_buffers(model)).items()))
 
 
 def read_weights(folder: Path, model: nn.Module, config: DictConfig, part: Part) -> None:
     """Put the folder's weights into a model of its configuration.
 
     Raises:
-        UserError: they do not fit.
+        UserError: they cannot be read, or do not fit.
     """
-    here, found = stored(model, config, part), load_file(folder / WEIGHTS)
+    try:
+        found = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{folder}: {WEIGHTS} cannot be read ({first_line(error)}); export or download it again."
+        ) from error
+    here = stored(model, config, part)
     odd = sorted(here.keys() ^ found.keys()) or [name for name in here if here[name].shape != found[name].shape]
     if odd:
         raise UserError(
@@ -173,48 +197,3 @@ def read_weights(folder: Path, model: nn.Module, config: DictConfig, part: Part)
     with torch.no_grad():
         for name, tensor in here.items():
             tensor.copy_(found[name])
-
-
-def fetch(place: str, *, revision: str | None) -> Path:
-    """The folder of that name, or of that id on the hub or in its local cache.
-
-    Raises:
-        UserError: there is neither, or it is none of ours.
-    """
-    folder = Path(place).expanduser()
-    if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(place, revision=revision))
-        except (HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError, OSError) as error:
-            raise UserError(
-                f"{place}: there is no such folder, and the hub does not give it ({type(error).__name__})."
-            ) from error
-    if not is_exported(folder):
-        raise UserError(f"{place}: it was not written by vtok export; for a run or a checkpoint, export it first.")
-    return folder
-
-
-def is_exported(folder: Path) -> bool:
-    """Whether a folder was written by `save_pretrained`."""
-    return (folder / MARK).is_file() and (folder / WEIGHTS).is_file()
-
-
-def check_trusted(config: DictConfig, groups: Sequence[str], trust: Sequence[str]) -> None:
-    """Raise UserError where a component is neither of this project nor of a package that is trusted."""
-    known = {str(vars(schema)["_target_"]) for options in OPTIONS.values() for schema in options.values()}
-    for path, target in targets(OmegaConf.to_container(OmegaConf.masked_copy(config, list(groups)), resolve=True), ""):
-        if target not in known and target.split(".")[0] not in trust:
-            raise UserError(
-                f"{path}._target_={target}: it is no component of this project, and is not run. If you trust the "
-                f"package, say from_pretrained(..., trust=[{target.split('.')[0]!r}])."
-            )
-
-
-def targets(node: Any, path: str) -> list[tuple[str, str]]:
-    """Every `_target_` below a node, with its place."""
-    if isinstance(node, dict):
-        below = [one for key, value in node.items() for one in targets(value, f"{path}.{key}".lstrip("."))]
-        return [(path, str(node["_target_"])), *below] if "_target_" in node else below
-    if isinstance(node, list):
-        return [one for number, value in enumerate(node) for one in targets(value, f"{path}[{number}]")]
-    return []

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import vtok
 from vtok.backbone.absent import AbsentBackbone
 from vtok.data import Clip, DataSource
 from vtok.model import VideoLanguageModel
 from vtok.runs import shown
 from vtok.tracking import Tracker
+from vtok.tracking.revision import revision
 from vtok.training.results import Results
 
 log = logging.getLogger("vtok")
@@ -43,7 +45,16 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
         type(model.tokeniser).__name__, type(source).__name__, len(clips["train"]), len(clips["heldout"]),
         tokens, source.num_frames, f"{trained:,}", f"{frozen:,}",
     )  # fmt: skip
-    return counts | {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
+    sizes = {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
+    return counts | sizes | code_version()
+
+
+def code_version() -> dict[str, str]:
+    """`commit`, of the code that runs; nothing where it is not under git."""
+    code = revision(Path(vtok.__file__).parent)
+    if code.commit is None:
+        return {}
+    return {"commit": f"{code.commit} with uncommitted changes" if code.changes else code.commit}
 
 
 def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_dir: Path, tracker: Tracker) -> None:
@@ -76,5 +87,10 @@ def peak_memory_mb() -> float:
 
 def run_name(overrides: list[str]) -> str | None:
     """The overrides that say what a run is about; None, so that MLflow makes one up, where there are none."""
-    told = [item for item in overrides if not item.startswith(("hydra", "outputs", "tracking", "resume"))]
-    return " ".join(told)[:200] or None
+    return " ".join(told(overrides))[:200] or None
+
+
+def told(overrides: list[str]) -> list[str]:
+    """The overrides that say what a run is about, without those on where it is kept."""
+    elsewhere = ("hydra", "outputs", "tracking", "resume")
+    return [item for item in overrides if not item.lstrip("+~").startswith(elsewhere)]

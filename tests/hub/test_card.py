@@ -1,0 +1,83 @@
+"""The model card says what the run's files say."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from vtok.config import compose
+from vtok.hub import save_pretrained
+from vtok.hub.card import settings
+
+Run = Callable[..., Path]
+GENERATES = (
+    "objective=generation", "generation.max_clips=1", "generation.steps=2", "visual_head.width=16",
+    "visual_head.steps=2", "decoder.num_frames=4", "decoder.size=16", "decoder.heads=2", "decoder.head_dim=12",
+    "decoder.double_layers=1", "decoder.single_layers=0",
+)  # fmt: skip
+
+
+def test_the_figures_are_those_of_the_run(make_run: Run, tmp_path: Path) -> None:
+    run = make_run("tokeniser.stride=3")
+    save_pretrained(run, tmp_path / "out", part="tokeniser", licence="apache-2.0")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    figures = json.loads((run / "summary.json").read_text())
+    listed = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert listed == {name: figures[name] for name in figures if f"{name}_low" in figures}
+    assert "alignment/colour" in listed
+    assert (card.data.license, card.data.library_name) == ("apache-2.0", "vtok")
+    row = next(line for line in card.text.splitlines() if line.startswith("| alignment/colour |"))
+    value, interval, chance, questions = (cell.strip() for cell in row.strip("| ").split("|")[1:])
+    assert float(value) == pytest.approx(figures["alignment/colour"], abs=1e-3)
+    bounds = [figures["alignment/colour_low"], figures["alignment/colour_high"]]
+    assert [float(bound) for bound in interval.split(" to ")] == pytest.approx(bounds, abs=1e-3)
+    assert float(chance) == pytest.approx(figures["alignment/colour_chance"], abs=1e-3)
+    assert float(questions) == figures["alignment/colour_questions"]
+    assert figures.get("commit", "") in card.text
+    code = re.search(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
+    assert code is not None
+    exec(code[1].replace("FOLDER or ORG/NAME", str(tmp_path / "out")), names := {})
+    assert names["tokens"].shape[0] == 1
+
+
+def test_the_command_is_for_a_shell_and_says_nothing_of_the_machine(make_run: Run, tmp_path: Path) -> None:
+    told = ["tokeniser.stride=3", "data.families=[motion, order]"]
+    run = make_run(*told, f"data.root={tmp_path / 'mine'}")
+    # As a run that was tracked by a server has it.
+    overrides = [*told, f"data.root={tmp_path / 'mine'}", "+tracking.uri=http://me:password@host", "outputs=/home/me"]
+    (run / "overrides.yaml").write_text(json.dumps(overrides))
+    text = (save_pretrained(run, tmp_path / "out", part="model") / "README.md").read_text()
+    assert shlex.split(next(line for line in text.splitlines() if line.startswith("python train.py"))) == [
+        "python", "train.py", *told, "data.root=PATH",
+    ]  # fmt: skip
+    written = "".join(file.read_text() for file in (tmp_path / "out").iterdir() if file.suffix != ".safetensors")
+    assert not [secret for secret in ("password", "/home/me", str(tmp_path)) if secret in written]
+
+
+def test_a_model_is_listed_under_what_it_does(exported_model: Path) -> None:
+    card = ModelCard.load(exported_model / "README.md")
+    assert card.data.pipeline_tag == "video-text-to-text"
+    assert "vtok describe run=FOLDER" in card.text
+    assert "vtok generate" not in card.text
+
+
+def test_a_model_that_only_makes_videos_is_listed_as_one(make_run: Run, tmp_path: Path) -> None:
+    card = ModelCard.load(save_pretrained(make_run(*GENERATES), tmp_path / "a", part="model") / "README.md")
+    assert card.data.pipeline_tag == "text-to-video"
+    assert "vtok generate run=FOLDER" in card.text
+    assert "vtok describe" not in card.text
+    tasks = {result.metric_name.partition("/")[0]: result.task_type for result in card.data.eval_results}
+    assert tasks["generate"] == "text-to-video"
+
+
+def test_settings_of_parts_are_shown_and_do_not_break_the_table() -> None:
+    rows = settings(compose(["mllm=causal_lm", "mllm.video_token='<|video|>'", "mllm.lora={rank:3,alpha:5}"]))
+    row = next(row for row in rows if row.startswith("| mllm |"))
+    assert '"rank": 3' in row
+    assert r"<\|video\|>" in row
+    assert any("MeanPooling" in row for row in rows if row.startswith("| tokeniser |"))
+    assert not any(row.startswith("| tracking |") for row in rows)

@@ -1,0 +1,36 @@
+"""What an exported folder consists of."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from vtok.errors import UserError
+
+Part = Literal["tokeniser", "model"]
+MARK, CONFIG, WEIGHTS, FIGURES, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
+# The groups of the configuration that a part is built of.
+GROUPS: dict[Part, tuple[str, ...]] = {
+    "tokeniser": ("backbone", "tokeniser"),
+    "model": ("backbone", "tokeniser", "mllm", "visual_head", "decoder", "objective"),
+}
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder was written by `save_pretrained`."""
+    return (folder / MARK).is_file() and (folder / WEIGHTS).is_file()
+
+
+def part_of(folder: Path) -> Part:
+    """What an exported folder holds.
+
+    Raises:
+        UserError: it does not say so.
+    """
+    try:
+        part = json.loads((folder / MARK).read_text(encoding="utf-8"))["part"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / MARK}: it cannot be read; export or download the folder again.") from error
+    for known in GROUPS:
+        if part == known:
+            return known
+    raise UserError(f"{folder / MARK}: part={part}: known are {', '.join(GROUPS)}; a newer version may know more.")

@@ -82,7 +82,8 @@ def test_sampling_is_the_pipelines_own(folder: Path, guidance: float) -> None:
         output_type="pt",
     ).frames
     assert (made.shape, made.dtype) == ((2, 5, 3, 32, 32), torch.uint8)
-    assert torch.equal(made, (expected * 255).round().to(torch.uint8))
+    # The last bit of a float32 sum depends on where the processor finds the weights in memory.
+    assert (made.int() - (expected * 255).round().int()).abs().max() <= 1
     # A video is its seed's and its condition's, whatever is beside it.
     alone = decoder.sample(condition[1:, :2], MASK[1:, :2], seeds=[6], steps=3, guidance=guidance)
     assert (alone[0].int() - made[1].int()).abs().max() <= 1

@@ -94,13 +94,18 @@ def by_the_pipeline(folder: Path, text: Tensor, negative: Tensor | None = None, 
     return (video * 255).round().to(torch.uint8)
 
 
+def grey_levels(one: Tensor, other: Tensor) -> int:
+    """How far two videos are apart; the last bit of a float32 sum depends on where its numbers lie in memory."""
+    return int((one.int() - other.int()).abs().max())
+
+
 @pytest.mark.parametrize(("kind", "guidance"), [("2.1", 3.0), ("2.2 5B", 1.0), ("2.2 A14B", 1.0)])
 def test_sampling_is_the_pipelines_own(folders: dict[str, Path], kind: str, guidance: float) -> None:
     decoder, condition = make(folders[kind], vae_slicing=False), conditions()
     made = decoder.sample(condition, MASK, seeds=[5, 6], steps=4, guidance=guidance)
     text, nothing = replaced(decoder, condition), replaced(decoder, torch.zeros_like(condition))
     assert (made.shape, made.dtype) == ((2, 5, 3, 32, 32), torch.uint8)
-    assert torch.equal(made, by_the_pipeline(folders[kind], text, nothing, guidance))
+    assert grey_levels(made, by_the_pipeline(folders[kind], text, nothing, guidance)) <= 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,7 +151,7 @@ def test_append_is_stock_wan_at_step_0_and_learns_from_there(
     stock[:, : len(decoder.stock)] = decoder.stock
     assert len(decoder.stock) == (3 if with_text else 0)
     made = decoder.sample(condition, MASK, seeds=[5, 6], steps=4, guidance=1.0)
-    assert torch.equal(made, by_the_pipeline(folder, stock))
+    assert grey_levels(made, by_the_pipeline(folder, stock)) <= 1
     time = torch.tensor([300.0, 800.0])
     here = decoder.velocity(noise_of(), time, condition, MASK)
     there = decoder.transformer(noise_of(), timestep=time, encoder_hidden_states=stock).sample

@@ -1,5 +1,6 @@
-"""Fixtures for tests that need videos: real ones where they are, and made ones."""
+"""Fixtures for tests of several folders: videos, real ones where they are and made ones, small runs, no network."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -118,3 +119,14 @@ def tiny_settings() -> list[str]:
 def tiny_run(tmp_path: Path) -> list[str]:
     """Overrides of a run that takes about a second, all of its files below the test's own folder."""
     return [*TINY_RUN, f"outputs={tmp_path / 'outputs'}"]
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are not resolved and nothing is connected to."""
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)

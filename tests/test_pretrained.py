@@ -1,6 +1,5 @@
 """Weights that cannot be had, told before any are loaded."""
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ from vtok.errors import UserError
 from vtok.pretrained import refuse_unreachable
 
 ABSENT = "vtok-tests/a-model-that-no-cache-holds"
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_options: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 @pytest.mark.usefixtures("no_network")

@@ -98,3 +98,19 @@ def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path:
     assert "more than mllm.context_length=" in log
     with pytest.raises(UserError, match=r"data.max_bad_fraction=0.0.*\n.*7.mp4"):
         train(compose([*settings[:-1], "data.max_bad_fraction=0"]), run_dir=tmp_path / "strict")
+
+
+def test_a_clip_that_ends_before_its_file_was_cut_off_is_whole(tmp_path: Path, make_video) -> None:
+    """As in training: two clips of one truncated file, of which the cut is in the second."""
+    whole = make_video(tmp_path / "whole.mkv", 60)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    rows = [
+        {"file": "cut.mkv", "caption": name, "start": start, "end": start + 0.5, "split": split}
+        for name, start, split in (("early", 0.0, "train"), ("late", 2.0, "heldout"))
+    ]
+    (tmp_path / "clips" / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = ["data=folder", f"data.root={tmp_path / 'clips'}", "data.max_bad_fraction=1", f"out={tmp_path / 'r.json'}"]
+    assert main(["data", "check", *given, "processes=1"]) == 0
+    broken = json.loads((tmp_path / "r.json").read_text())["broken"]
+    assert list(broken) == ["cut.mkv@2-2.5"]

@@ -1,6 +1,5 @@
 """Tiny models of transformers' own classes with a tokenizer, saved to a folder for the real code to load."""
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,12 +92,3 @@ def sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 def lm_sizes(make_tokenizer: Callable[[str], PreTrainedTokenizerFast]) -> dict[str, int]:
     """Of a model for the tokenizers of `make_tokenizer`."""
     return sizes(make_tokenizer("chatml"))
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_options: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -14,14 +14,13 @@ from omegaconf import DictConfig
 
 from vtok.batch import Batch
 from vtok.build import build, build_model, build_optimiser, build_scheduler
-from vtok.data import BadFiles, ClipDataset, DataSource
-from vtok.decoder import Decoder
+from vtok.data import BadFiles, DataSource
 from vtok.model import VideoLanguageModel
 from vtok.tracking import Tracker
 from vtok.tracking.sender import JOURNAL, read_lines
 from vtok.training import Trainer
+from vtok.training.batches import training_batches
 from vtok.training.best import Best
-from vtok.training.conversation import collate_of
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 
@@ -86,18 +85,18 @@ def measure(config: DictConfig, *, steps: int, runs: int) -> Result:
 
 
 def make_batches(config: DictConfig, model: VideoLanguageModel, *, number: int) -> list[Batch]:
-    """The first batches of the run."""
+    """The first batches of the run; raises UserError where it has none."""
     source: DataSource = build(config.data)
     source.prepare()
-    trainer: Trainer = build(config.trainer)
-    target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
-    clips = ClipDataset(
-        source.clips("train"), source.reader(model.tokeniser.planner, target), seed=config.seed, replace_bad=True
+    batches = training_batches(
+        trainer=build(config.trainer),
+        model=model,
+        source=source,
+        clips=source.clips("train"),
+        seed=config.seed,
+        first_step=0,
     )
-    collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=config.seed)
-    keys = iter(source.sampler(seed=config.seed))
-    batches = [collate([clips[key] for key in islice(keys, source.batch_size)]) for _ in range(number)]
-    return [batch for batch in batches if isinstance(batch, Batch)]
+    return list(islice(batches, number))
 
 
 def bare_loop(config: DictConfig, trainer: Trainer, model: VideoLanguageModel, batches: Timed, *, steps: int) -> None:

@@ -109,10 +109,6 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.benchmark import benchmark_train
 
             print(benchmark_train(overrides=others, **vars(arguments)))
-        case "toys":
-            from vtok.commands.toys import toys
-
-            print(*toys(**vars(arguments)), sep="\n")
     return 0
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError
-from vtok.data.reading import clip_frames
+from vtok.data.reading import clip_frames, cut_off
 from vtok.data.video import open_clip
 from vtok.errors import UserError
 
-FRAMES_AT_ONCE = 16
+SIDE = 16  # pixels; every frame is decoded whole whatever it is then scaled to
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,13 @@ class Checked:
 
 
 def check_clip(clip: Clip, *, frames_fps: float, timeout: float | None) -> Checked:
-    """Decode every frame of a clip, a few at a time, at the size that they have."""
+    """Decode every frame of a clip, in one pass."""
     try:
         with open_clip(clip, frames_fps=frames_fps, timeout=timeout) as video:
             times = video.timestamps
             chosen = clip_frames(times, clip, num_frames=len(times), fps=None)
-            height = width = 0
-            for start in range(0, len(chosen), FRAMES_AT_ONCE):
-                height, width = video.read(chosen[start : start + FRAMES_AT_ONCE].tolist()).shape[2:]
-            reason = f"it is truncated: {video.missing:.2g} s are missing" if video.missing > 0 else None
+            height, width = video.read(chosen[:1].tolist()).shape[2:]
+            video.read(chosen.tolist(), SIDE)
             return Checked(
                 clip.id,
                 str(clip.path),
@@ -54,7 +52,7 @@ def check_clip(clip: Clip, *, frames_fps: float, timeout: float | None) -> Check
                 seconds=float(times[chosen[-1]] - times[chosen[0]]),
                 width=width,
                 height=height,
-                reason=reason,
+                reason=cut_off(video, clip),
             )
     except BadVideoError as error:
         return Checked(clip.id, str(clip.path), reason=error.reason)

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vtok.data.clip import Clip
-from vtok.data.frames import BadVideoError
+from vtok.data.frames import BadVideoError, FrameFolder
 from vtok.data.sampler import SampleKey
 from vtok.data.video import nearest, open_clip
+from vtok.data.videofile import VideoFile
 from vtok.errors import UserError
 from vtok.plan import FramePlan, TargetPlan
 
@@ -98,11 +99,8 @@ class FrameReader:
         with open_clip(clip, frames_fps=self.frames_fps, timeout=self.decode_timeout) as video:
             times = video.timestamps
             native = clip_frames(times, clip, num_frames=self.num_frames, fps=self.fps)
-            cut = video.missing > 0 and (clip.end is None or clip.end > times[-1] + TOLERANCE)
-            if cut and len(native) < self.num_frames:
-                raise BadVideoError(
-                    clip.path, f"it is truncated: {video.missing:.2g} s are missing after {times[-1]:.2f} s"
-                )
+            if len(native) < self.num_frames and (cut := cut_off(video, clip)) is not None:
+                raise BadVideoError(clip.path, cut)
             try:
                 plan = self.planner.plan(len(native))
             except UserError as error:
@@ -117,6 +115,14 @@ class FrameReader:
         timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
         place_of_key = -1 if plan.key is None else plan.key
         return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target)
+
+
+def cut_off(video: VideoFile | FrameFolder, clip: Clip) -> str | None:
+    """Why a clip is not whole, where its file was cut off within it; else None."""
+    last = video.timestamps[-1]
+    if video.missing > 0 and (clip.end is None or clip.end > last + TOLERANCE):
+        return f"it is truncated: {video.missing:.2g} s are missing after {last:.2f} s"
+    return None
 
 
 def scaled(frames: Tensor, size: int) -> Tensor:

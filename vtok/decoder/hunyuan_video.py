@@ -20,6 +20,7 @@ from vtok.decoder.latent import LatentDecoder
 from vtok.decoder.weights import (
     PROBE,
     building_in,
+    load_vae,
     read_model,
     read_scheduler,
     refuse_other_inputs,
@@ -172,20 +173,7 @@ class HunyuanVideoDecoder(LatentDecoder):
 
     @staticmethod
     def read_vae(weights: str, *, revision: str | None, dtype: str) -> Any:
-        precision = dtype_of(dtype, key="decoder.vae_dtype")
-        return (
-            load(
-                weights,
-                partial(read_model, AutoencoderKLHunyuanVideo, subfolder="vae", dtype=precision),
-                key="decoder.weights",
-                kind="HunyuanVideo",
-                way_out=way_out("HunyuanVideo"),
-                revision=revision,
-                probe=PROBE,
-            )
-            .requires_grad_(False)
-            .eval()
-        )
+        return load_vae(AutoencoderKLHunyuanVideo, weights, revision=revision, dtype=dtype, kind="HunyuanVideo")
 
     @staticmethod
     def normalise(vae: Any, latents: Tensor) -> Tensor:

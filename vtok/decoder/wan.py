@@ -17,6 +17,7 @@ from vtok.decoder.latent import LatentDecoder
 from vtok.decoder.weights import (
     PROBE,
     building_in,
+    load_vae,
     read_model,
     read_scheduler,
     refuse_other_inputs,
@@ -189,20 +190,7 @@ class WanDecoder(LatentDecoder):
 
     @staticmethod
     def read_vae(weights: str, *, revision: str | None, dtype: str) -> Any:
-        precision = dtype_of(dtype, key="decoder.vae_dtype")
-        return (
-            load(
-                weights,
-                partial(read_model, AutoencoderKLWan, subfolder="vae", dtype=precision),
-                key="decoder.weights",
-                kind="Wan",
-                way_out=way_out("Wan"),
-                revision=revision,
-                probe=PROBE,
-            )
-            .requires_grad_(False)
-            .eval()
-        )
+        return load_vae(AutoencoderKLWan, weights, revision=revision, dtype=dtype, kind="Wan")
 
     @staticmethod
     def normalise(vae: Any, latents: Tensor) -> Tensor:

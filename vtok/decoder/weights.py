@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from vtok.pretrained import Place, only_shapes, refuse_missing
+from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
 
 PROBE = "model_index.json"
 
@@ -39,6 +40,24 @@ def read_model(kind: Any, place: Place, subfolder: str, *, dtype: torch.dtype) -
     )
     refuse_missing(report["missing_keys"], kind.__name__)
     return model
+
+
+def load_vae(model: Any, weights: str, *, revision: str | None, dtype: str, kind: str) -> Any:
+    """The VAE of a published model alone, of the class `model`, frozen.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    vae = load(
+        weights,
+        partial(read_model, model, subfolder="vae", dtype=dtype_of(dtype, key="decoder.vae_dtype")),
+        key="decoder.weights",
+        kind=kind,
+        way_out=way_out(kind),
+        revision=revision,
+        probe=PROBE,
+    )
+    return vae.requires_grad_(False).eval()
 
 
 def read_scheduler(place: Place) -> FlowMatchEulerDiscreteScheduler | UniPCMultistepScheduler:

@@ -17,7 +17,7 @@ from vtok.batch import stack_frames
 from vtok.data import ClipSample
 from vtok.evaluation.choice import choose, mention, questions_of
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, figures, in_turns, table
+from vtok.evaluation.tally import Tally, figures, join_findings, table
 from vtok.model import DESCRIBE, VideoLanguageModel
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
@@ -54,14 +54,8 @@ class Evaluation:
     @classmethod
     def joined(cls, parts: Sequence["Evaluation"], *, examples: int) -> "Evaluation":
         """The result on all clips, of those of processes that took every n-th of them."""
-        whole = cls(
-            examples=in_turns([part.examples for part in parts])[:examples],
-            clips=sum(part.clips for part in parts),
-            bad=[bad for part in parts for bad in part.bad],
-        )
-        for part in parts:
-            for name, tally in part.tallies.items():
-                whole.tallies[name].join(tally)
+        whole = cls()
+        join_findings(whole, parts, examples=examples)
         return whole
 
     def _named(self) -> dict[str, Tally]:

@@ -22,7 +22,7 @@ from vtok.data.stable import stable_hash
 from vtok.evaluation.choice import chunks
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, figures, in_turns, table
+from vtok.evaluation.tally import Tally, figures, join_findings, table
 from vtok.model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
@@ -95,14 +95,9 @@ class GenerationResult:
     @classmethod
     def joined(cls, parts: Sequence["GenerationResult"], *, examples: int) -> "GenerationResult":
         """The result on all clips, of those of processes that took every n-th of them."""
-        whole = cls(
-            examples=in_turns([part.examples for part in parts])[:examples],
-            clips=sum(part.clips for part in parts),
-            bad=[bad for part in parts for bad in part.bad],
-        )
+        whole = cls()
+        join_findings(whole, parts, examples=examples)
         for part in parts:
-            for kind, tally in part.tallies.items():
-                whole.tallies[kind].join(tally)
             for name, mean in part.errors.items():
                 whole.errors[name].join(mean)
         return whole

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from vtok.evaluation.interval import wilson
 
@@ -44,6 +44,25 @@ def figures(tallies: Mapping[str, Tally]) -> dict[str, float]:
             numbers[f"{name}_chance"] = tally.guessed / tally.total
         numbers[f"{name}_questions"] = float(tally.total)
     return numbers
+
+
+class Findings(Protocol):
+    """What evaluations have in common: tallies by name, the first clips, how many clips there were, broken ones."""
+
+    tallies: dict[tuple[str, str], Tally]
+    examples: list[Any]
+    clips: int
+    bad: list[tuple[str, str]]
+
+
+def join_findings(whole: Findings, parts: Sequence[Findings], *, examples: int) -> None:
+    """Put into an empty result what processes found that took every n-th clip, so many of the examples."""
+    whole.examples = in_turns([part.examples for part in parts])[:examples]
+    for part in parts:
+        whole.clips += part.clips
+        whole.bad += part.bad
+        for name, tally in part.tallies.items():
+            whole.tallies[name].join(tally)
 
 
 def in_turns(lists: Sequence[Sequence[T]]) -> list[T]:

@@ -147,12 +147,12 @@ def table(figures: dict[str, Any]) -> list[str]:
 
 def settings(config: DictConfig) -> list[str]:
     """A row of each component's class and settings, those of parts of it among them."""
-    rows = []
-    for group in (str(key) for key in config if key != "tracking"):
-        node = OmegaConf.to_container(config, resolve=True)[group]  # type: ignore[index, call-overload]
-        if isinstance(node, dict) and "_target_" in node:
+    rows, given_groups = [], OmegaConf.to_container(config, resolve=True)
+    assert isinstance(given_groups, dict)
+    for group, node in given_groups.items():
+        if group != "tracking" and isinstance(node, dict) and "_target_" in node:
             # The backbone has a row of its own.
             given = {key: value for key, value in node.items() if key not in ("_target_", "backbone")}
             shown = json.dumps(given).replace("|", "\\|")
-            rows.append(f"| {group} | `{node['_target_']}` | `{shown}` |")
+            rows.append(f"| {group!s} | `{node['_target_']}` | `{shown}` |")
     return rows

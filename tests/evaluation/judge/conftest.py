@@ -1,7 +1,6 @@
 """A tiny LLaVA in a folder, as transformers itself saves it, and a machine without a network."""
 
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -77,12 +76,3 @@ def vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_vlm_folder(vlm_folder: Path, tmp_path: Path) -> Path:
     """A copy of `vlm_folder`, to be broken."""
     return Path(shutil.copytree(vlm_folder, tmp_path / "vlm"))
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_options: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)

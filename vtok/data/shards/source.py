@@ -11,7 +11,7 @@ from filelock import FileLock
 from torch.utils.data import Sampler
 
 from vtok.data.clip import Clip
-from vtok.data.sampler import EpochSampler, SampleKey, WindowSampler
+from vtok.data.sampler import SampleKey, WindowSampler
 from vtok.data.shards.records import to_clip
 from vtok.data.source import DataSource, Split
 from vtok.data.stable import stable_hash
@@ -122,11 +122,11 @@ class ShardData(DataSource):
         return ShardClips(self._index, self._rows[split], root=self.root)
 
     def sampler(self, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Sampler[SampleKey]:
-        clips = self.all_clips("train")[: self.limit]
         if self.shuffle_buffer is None:
-            return EpochSampler(len(clips), seed=seed, rank=rank, world_size=world_size, start=start)
+            return super().sampler(seed=seed, start=start, rank=rank, world_size=world_size)
+        shards = self.all_clips("train")[: self.limit].shards()
         return WindowSampler(
-            clips.shards(), window=self.shuffle_buffer, seed=seed, rank=rank, world_size=world_size, start=start
+            shards, window=self.shuffle_buffer, seed=seed, rank=rank, world_size=world_size, start=start
         )
 
     def _local_index(self) -> Path:

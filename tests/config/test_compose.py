@@ -76,7 +76,11 @@ def test_a_schema_has_the_keys_and_defaults_of_its_target(group: str, option: st
 @pytest.mark.parametrize(("group", "option"), CHOICES)
 def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) -> None:
     written = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
-    own = {next(iter(item)) for item in written["defaults"] if isinstance(item, dict)} & {"motion_pooling", "judge"}
+    own = {next(iter(item)) for item in written["defaults"] if isinstance(item, dict)} & {
+        "motion_pooling",
+        "judge",
+        "augmentation",
+    }
     # An option that chooses others beside itself is written from the root.
     keys = set(written.get(group, written)) - {"defaults"}
     assert set(OPTIONS[group][option].__dataclass_fields__) == keys | own
@@ -262,6 +266,15 @@ MISTAKES = [
         "data.cache=x: decoder.weights=null",
         "decoder.weights=PATH",
     ),
+    (
+        ["data.cache=x", "backbone=clip", "data/augmentation=standard"],
+        "data.cache=x: data.augmentation.min_area=0.5",
+        "data/augmentation=none",
+    ),
+    (["data.augmentation=none"], "data.augmentation=none", "data/augmentation=OPTION"),
+    (["data.augmentation.min_area=0"], "data.augmentation.min_area=0", "above 0"),
+    (["data.augmentation.left_right=kep"], "data.augmentation.left_right=kep", "keep"),
+    (["data.augmentation.flip=1"], "data.augmentation.flip", "horizontal_flip"),
     (["optimiser=muon", "optimiser.hidden_lr=-1"], "optimiser.hidden_lr=-1.0", "0 or more"),
 ]
 

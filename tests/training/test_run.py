@@ -30,6 +30,7 @@ COMBINATIONS = [
     ["tokeniser=key_frame", "tokeniser.key_frame=sharpest"],
     ["optimiser=sgd", "scheduler=constant"],
     ["data.level=hard"],
+    ["data/augmentation=standard", "data.augmentation.random_start=true"],
     ["trainer.accumulate=2"],
     ["backbone.frozen=true"],
     ["data.num_workers=1"],
@@ -70,7 +71,11 @@ def test_a_run_is_a_function_of_its_seed(tiny_run: list[str], tmp_path: Path) ->
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("changes", [[], ["trainer.accumulate=2", "data.num_workers=1", "optimiser=sgd"]], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [[], ["trainer.accumulate=2", "data.num_workers=1", "optimiser=sgd", "data/augmentation=standard"]],
+    ids=str,
+)
 def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], tiny_run: list[str], tmp_path: Path) -> None:
     settings = [*tiny_run, "scheduler=constant", *changes]
     whole = train(compose([*settings, "trainer.max_steps=5"]), run_dir=tmp_path / "whole")

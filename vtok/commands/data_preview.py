@@ -1,4 +1,4 @@
-"""vtok data preview: a contact sheet of a data set, as the tokeniser is given it."""
+"""vtok data preview: a contact sheet of a data set, as the tokeniser is given it, training clips augmented."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def data_preview(*, out: str, clips: int, split: str, overrides: list[str]) -> s
     if not found:
         raise UserError(f"split={split}: the data set has no such clip.")
     order = sorted(range(len(found)), key=lambda index: stable_hash("preview", config.seed, index))[:clips]
-    reader, frames = source.reader(planner), []
+    reader, frames = source.reader(planner, seed=config.seed if split == "train" else None), []
     lines: list[list[str | Text]] = []
     for index in sorted(order):
         clip = found[index]

@@ -8,6 +8,16 @@ from vtok.errors import UserError
 ROOM_FOR_TEXT = 32
 SIZE_MULTIPLE = 16
 HALF = ("bfloat16", "float16")
+# Settings of an augmentation that changes nothing.
+UNCHANGED = {
+    "min_area": 1.0,
+    "max_aspect": 1.0,
+    "horizontal_flip": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "random_start": False,
+}
 
 
 def check_pairs(config: DictConfig) -> None:
@@ -134,6 +144,12 @@ def check_cacheable(config: DictConfig, *, said: str) -> None:
             f"{said}: tokeniser/motion_pooling=attention is trained on whole feature maps, which are not kept; say "
             "tokeniser/motion_pooling=mean or grid, or make do without a cache."
         )
+    for key, neutral in UNCHANGED.items():
+        if (value := OmegaConf.select(config, f"data.augmentation.{key}", default=neutral)) != neutral:
+            raise UserError(
+                f"{said}: data.augmentation.{key}={value} makes other frames of a clip each time, and a cache holds "
+                "the features of one; say data/augmentation=none, or make do without a cache."
+            )
     if OmegaConf.select(config, "objective.lambda_dec") and config.decoder.get("weights", "") is None:
         raise UserError(
             f"{said}: decoder.weights=null makes another VAE for every seed, the latents of which are not kept; say "

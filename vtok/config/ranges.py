@@ -9,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from vtok.config.compose import one_of
 from vtok.config.nodes import nodes
 from vtok.config.schemas import (
+    Augmentation,
     CausalLanguageModel,
     ClipBackbone,
     HunyuanVideoDecoder,
@@ -47,12 +48,14 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     RegressionHead: {"loss": ("mse", "cosine")},
     Scheduler: {"name": SCHEDULES},
     VlmJudge: {"dtype": DTYPES},
+    Augmentation: {"left_right": ("refuse", "keep", "flip")},
     Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu"), "best_is": ("max", "min")},
 }
 LEAST = {
     "backbone.feature_dim": 1,
     "backbone.image_size": 1,
     "backbone.width": 8,
+    "data.augmentation.max_aspect": 1,
     "data.batch_size": 1,
     "data.heldout_clips": 1,
     "data.limit": 1,
@@ -112,6 +115,7 @@ LEAST = {
     "visual_head.width": 1,
 }
 ABOVE_0 = (
+    "data.augmentation.min_area",
     "trainer.peak_tflops",
     "data.decode_timeout",
     "data.fps",
@@ -121,6 +125,11 @@ ABOVE_0 = (
     "trainer.clip_norm",
 )
 FROM_0_TO_1 = (
+    "data.augmentation.brightness",
+    "data.augmentation.contrast",
+    "data.augmentation.horizontal_flip",
+    "data.augmentation.min_area",
+    "data.augmentation.saturation",
     "data.max_bad_fraction",
     "decoder.condition_dropout",
     "objective.caption_dropout",

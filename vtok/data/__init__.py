@@ -1,5 +1,6 @@
 """Files to clips: data sets, frames of videos, the order of a run."""
 
+from vtok.data.augmentation import Augmentation
 from vtok.data.cached import CachedReader
 from vtok.data.clip import Clip, Question
 from vtok.data.dataset import ClipDataset
@@ -13,6 +14,7 @@ from vtok.data.source import DataSource
 from vtok.data.video import BadVideoError, open_video, read_video
 
 __all__ = [
+    "Augmentation",
     "BadFiles",
     "BadVideoError",
     "CachedReader",

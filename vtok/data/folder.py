@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtok.data.annotations import Row, clip_of, parse_caption, parse_json, read_manifest
+from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.frames import image_files
 from vtok.data.source import DataSource, Split
@@ -61,6 +62,7 @@ class FolderData(DataSource):
         limit: int | None = None,
         decode_timeout: float | None = 60.0,
         cache: str | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(
             size=size,
@@ -73,6 +75,7 @@ class FolderData(DataSource):
             limit=limit,
             decode_timeout=decode_timeout,
             cache=cache,
+            augmentation=augmentation,
         )
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError, FrameFolder
 from vtok.data.sampler import SampleKey
+from vtok.data.stable import stable_hash
 from vtok.data.video import nearest, open_clip
 from vtok.data.videofile import VideoFile
 from vtok.errors import UserError
@@ -85,6 +87,8 @@ class FrameReader:
         frames_fps: frames a second of clips that are folders of images.
         target: the frames that a decoder is to make of the same clip; None where there is none.
         decode_timeout: seconds after which a clip counts as broken; None waits for ever.
+        augmentation: how clips are changed; None leaves them as they are.
+        seed: of the run, which with epoch and place of a clip decides what is random.
     """
 
     planner: Planner
@@ -94,11 +98,17 @@ class FrameReader:
     frames_fps: float
     target: TargetPlan | None = None
     decode_timeout: float | None = None
+    augmentation: Augmentation | None = None
+    seed: int = 0
 
     def read(self, clip: Clip, key: SampleKey) -> ClipSample:
+        augmentation = Augmentation() if self.augmentation is None else self.augmentation
+        rng = np.random.default_rng(stable_hash("augmentation", self.seed, key.epoch, key.index))
+        view = augmentation.view(clip, rng)
+        most = None if augmentation.random_start else self.num_frames
         with open_clip(clip, frames_fps=self.frames_fps, timeout=self.decode_timeout) as video:
             times = video.timestamps
-            native = clip_frames(times, clip, num_frames=self.num_frames, fps=self.fps)
+            native = augmentation.part(clip_frames(times, clip, num_frames=most, fps=self.fps), self.num_frames, rng)
             if len(native) < self.num_frames and (cut := cut_off(video, clip)) is not None:
                 raise BadVideoError(clip.path, cut)
             try:
@@ -108,7 +118,8 @@ class FrameReader:
             aims = () if self.target is None else self.target.indices(len(native))
             # Decoded once, in the larger of the two sizes.
             both = sorted({*plan.indices, *aims})
-            read = video.read(native[both].tolist(), max(self.size, self.target.size if self.target else 0))
+            size = max(self.size, self.target.size if self.target else 0)
+            read = view.of(video.read(native[both].tolist(), round(size * augmentation.zoom)))
         place = {index: number for number, index in enumerate(both)}
         frames = scaled(read[[place[index] for index in plan.indices]], self.size)
         target = None if self.target is None else scaled(read[[place[index] for index in aims]], self.target.size)
@@ -126,15 +137,15 @@ def cut_off(video: VideoFile | FrameFolder, clip: Clip) -> str | None:
 
 
 def scaled(frames: Tensor, size: int) -> Tensor:
-    """Square uint8 frames (N, 3, H, H) to (N, 3, size, size), size at most H."""
-    if frames.shape[-1] == size:
+    """Uint8 frames (N, 3, H, W) to (N, 3, size, size)."""
+    if frames.shape[-2:] == (size, size):
         return frames
     smaller = F.interpolate(frames.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
     return smaller.round().clamp(0, 255).to(torch.uint8)
 
 
-def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int, fps: float | None) -> np.ndarray:
-    """Which frames of a file are the clip's frames, int64 (T,), T at most `num_frames`.
+def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int | None, fps: float | None) -> np.ndarray:
+    """Which frames of a file are the clip's frames, int64 (T,), T at most `num_frames`, if that is given.
 
     They are frames from `clip.start` on that are shown before `clip.end`. With `fps` they are those nearest to
     start + i / fps, as many as the clip lasts, so that files of different rates give the same clip.
@@ -150,10 +161,11 @@ def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int, fps: flo
             clip.path, f"no frame lies in the clip ({reach}), the last frame is at {timestamps[-1]:.2f} s"
         )
     if fps is None:
-        return np.arange(first, min(last, first + num_frames))
+        return np.arange(first, last)[:num_frames]
     # A file may begin later than at 0.
     start = max(clip.start, timestamps[0])
-    stop = timestamps[last - 1] + (np.median(np.diff(timestamps)) if len(timestamps) > 1 else 1 / fps)
+    stop = timestamps[last - 1] + (np.median(np.diff(timestamps[first:last])) if last - first > 1 else 1 / fps)
     seconds = (stop if clip.end is None else min(stop, clip.end)) - start
-    count = min(num_frames, max(1, math.ceil((seconds - TOLERANCE) * fps)))
+    count = max(1, math.ceil((seconds - TOLERANCE) * fps))
+    count = count if num_frames is None else min(num_frames, count)
     return np.clip(nearest(timestamps, start + np.arange(count) / fps), first, last - 1)

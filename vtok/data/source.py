@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch.utils.data import Sampler
 
+from vtok.data.augmentation import Augmentation
 from vtok.data.cached import CachedReader
 from vtok.data.clip import Clip
 from vtok.data.reading import ClipReader, FrameReader, Planner
@@ -30,6 +31,7 @@ class DataSource(ABC):
         limit: use only so many clips of each split; None uses all.
         decode_timeout: seconds after which a clip that is still being read counts as broken; None waits for ever.
         cache: folder of a feature cache that clips are read from in the place of their files; None reads the files.
+        augmentation: how training clips are changed each time they are seen; None leaves them as they are.
 
     Attributes:
         bad: why clips of the data set cannot be used, by their path, as far as known without reading the videos.
@@ -48,6 +50,7 @@ class DataSource(ABC):
         limit: int | None = None,
         decode_timeout: float | None = 60.0,
         cache: str | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         for name, count, least in (
             ("size", size, 1),
@@ -75,6 +78,7 @@ class DataSource(ABC):
         self.limit = limit
         self.decode_timeout = decode_timeout
         self.cache = cache
+        self.augmentation = Augmentation() if augmentation is None else augmentation
         self.bad: dict[str, str] = {}
 
     @abstractmethod
@@ -95,13 +99,18 @@ class DataSource(ABC):
         """
         return None
 
-    def reader(self, planner: Planner, target: TargetPlan | None = None) -> ClipReader:
-        """What makes samples of clips for a tokeniser's plan, and for a decoder's where there is a `target`."""
+    def reader(self, planner: Planner, target: TargetPlan | None = None, *, seed: int | None = None) -> ClipReader:
+        """What makes samples of clips for a tokeniser's plan, and for a decoder's where there is a `target`.
+
+        For training there is a `seed`, that of the run: then clips are augmented.
+        """
         if self.cache is not None:
             return CachedReader(self.cache, with_target=target is not None)
-        return self.frame_reader(planner, target)
+        return self.frame_reader(planner, target, seed=seed)
 
-    def frame_reader(self, planner: Planner, target: TargetPlan | None = None) -> ClipReader:
+    def frame_reader(
+        self, planner: Planner, target: TargetPlan | None = None, *, seed: int | None = None
+    ) -> ClipReader:
         """What decodes clips whatever `cache` says."""
         return FrameReader(
             planner,
@@ -111,6 +120,8 @@ class DataSource(ABC):
             frames_fps=self.frames_fps,
             target=target,
             decode_timeout=self.decode_timeout,
+            augmentation=None if seed is None else self.augmentation,
+            seed=seed or 0,
         )
 
     def sampler(self, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Sampler[SampleKey]:

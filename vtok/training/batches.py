@@ -31,7 +31,7 @@ def training_batches(
         UserError: what went wrong in a process that decodes.
     """
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
-    reader = source.reader(model.tokeniser.planner, target)
+    reader = source.reader(model.tokeniser.planner, target, seed=seed)
     collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
     done = first_step * trainer.accumulate * source.batch_size
     loader = DataLoader(

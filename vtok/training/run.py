@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from vtok.training.trainer import Progress, Trainer
 log = logging.getLogger("vtok")
 
 SHEET_CLIPS = 12
+CLIPS_LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ def train(
                 f"the data set has no {split} clips: {len(clips['train'])} train, {len(clips['heldout'])} held out."
             )
     check_clips(source)
+    # Of larger data sets the rest is looked at as it is read.
+    source.augmentation.check(islice(clips["train"], CLIPS_LOOKED_AT))
     if model.objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
     tracker: Tracker = build(config.tracking) if first else NoTracker()

@@ -1,6 +1,7 @@
-"""`conf/data`: files to clips."""
+"""`conf/data` and `conf/data/augmentation`: files to clips."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -25,6 +26,7 @@ class ShapesData:
     limit: int | None = None
     decode_timeout: float | None = 60.0
     cache: str | None = None
+    augmentation: Any = None
 
 
 @dataclass
@@ -45,6 +47,7 @@ class ShardData:
     decode_timeout: float | None = 60.0
     cache: str | None = None
     limit: int | None = None
+    augmentation: Any = None
 
 
 @dataclass
@@ -63,3 +66,17 @@ class FolderData:
     limit: int | None = None
     decode_timeout: float | None = 60.0
     cache: str | None = None
+    augmentation: Any = None
+
+
+@dataclass
+class Augmentation:
+    _target_: str = "vtok.data.Augmentation"
+    min_area: float = 1.0
+    max_aspect: float = 1.0
+    horizontal_flip: float = 0.0
+    left_right: str = "refuse"
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    random_start: bool = False

@@ -12,6 +12,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
+from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.shapes.language import attributes, caption, questions
 from vtok.data.shapes.render import render
@@ -62,6 +63,7 @@ class ShapesData(DataSource):
         limit: int | None = None,
         decode_timeout: float | None = 60.0,
         cache: str | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(
             size=size,
@@ -74,6 +76,7 @@ class ShapesData(DataSource):
             limit=limit,
             decode_timeout=decode_timeout,
             cache=cache,
+            augmentation=augmentation,
         )
         if level not in LEVELS:
             raise UserError(f"data.level={level}: allowed are {', '.join(LEVELS)}.")

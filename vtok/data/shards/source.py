@@ -10,6 +10,7 @@ import numpy as np
 from filelock import FileLock
 from torch.utils.data import Sampler
 
+from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.sampler import SampleKey, WindowSampler
 from vtok.data.shards.records import to_clip
@@ -69,6 +70,7 @@ class ShardData(DataSource):
         decode_timeout: float | None = 60.0,
         limit: int | None = None,
         cache: str | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(
             size=size,
@@ -81,6 +83,7 @@ class ShardData(DataSource):
             decode_timeout=decode_timeout,
             limit=limit,
             cache=cache,
+            augmentation=augmentation,
         )
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")

@@ -253,12 +253,12 @@ def test_hidden_vp8_frames_are_no_frames(make_video, tmp_path):
 
 def test_packets_that_do_not_tell_the_order_are_all_decoded(make_video, tmp_path, monkeypatch):
     path = make_video(tmp_path / "clip.avi", codec="mpeg4", options={"g": "8", "bf": "2"})
-    monkeypatch.setattr(videofile, "_presentation", lambda times, keys, shown: {})
+    monkeypatch.setattr(videofile, "presentation", lambda times, keys, shown: {})
     assert_same_as_full_decode(path, 32, [[3], [29, 8, 8], list(range(30))])
 
 
 def test_presentation_order():
-    order = videofile._presentation
+    order = videofile.presentation
     assert order([0, 3, 1, 2], [True, False, False, False], [True] * 4) == {0: 0, 1: 1, 2: 2, 3: 3}
     assert order([0, 3, 1, 2], [True, False, False, False], [False, True, True, True]) == {1: 0, 2: 1, 3: 2}
     assert order([0, None, 1], [True] * 3, [True] * 3) == {}

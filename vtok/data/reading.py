@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError, FrameFolder
+from vtok.data.part import Part
 from vtok.data.sampler import SampleKey
 from vtok.data.stable import stable_hash
 from vtok.data.video import nearest, open_clip
@@ -106,7 +107,8 @@ class FrameReader:
         rng = np.random.default_rng(stable_hash("augmentation", self.seed, key.epoch, key.index))
         view = augmentation.view(clip, rng)
         most = None if augmentation.random_start else self.num_frames
-        with open_clip(clip, frames_fps=self.frames_fps, timeout=self.decode_timeout) as video:
+        part = part_of(clip, num_frames=most, fps=self.fps)
+        with open_clip(clip, frames_fps=self.frames_fps, timeout=self.decode_timeout, part=part) as video:
             times = video.timestamps
             native = augmentation.part(clip_frames(times, clip, num_frames=most, fps=self.fps), self.num_frames, rng)
             if len(native) < self.num_frames and (cut := cut_off(video, clip)) is not None:
@@ -126,6 +128,13 @@ class FrameReader:
         timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
         place_of_key = -1 if plan.key is None else plan.key
         return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target)
+
+
+def part_of(clip: Clip, *, num_frames: int | None, fps: float | None) -> Part:
+    """What of a file `clip_frames` looks at."""
+    if fps is None or num_frames is None:
+        return Part(clip.start, clip.end, frames=num_frames)
+    return Part(clip.start, clip.end, seconds=num_frames / fps)
 
 
 def cut_off(video: VideoFile | FrameFolder, clip: Clip) -> str | None:

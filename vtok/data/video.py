@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError, FrameFolder, Size, images_in
+from vtok.data.part import Part
 from vtok.data.storage import read_span
 from vtok.data.videofile import VideoFile
 from vtok.errors import UserError
@@ -62,7 +63,12 @@ def read_video(
 
 @contextmanager
 def open_video(
-    path: str | Path, *, content: bytes | None = None, frames_fps: float = 24.0, timeout: float | None = None
+    path: str | Path,
+    *,
+    content: bytes | None = None,
+    frames_fps: float = 24.0,
+    timeout: float | None = None,
+    part: Part | None = None,
 ) -> Iterator[VideoFile | FrameFolder]:
     """The reader that fits `path`, closed at the end of the `with` block.
 
@@ -71,6 +77,7 @@ def open_video(
         content: the bytes of a video file, which `path` then only names.
         frames_fps: frames a second of a folder of images.
         timeout: seconds from now on after which reading is given up; None is never.
+        part: what of a video file is wanted, see `VideoFile`.
 
     Raises:
         BadVideoError: there is no such file, or it cannot be read.
@@ -79,7 +86,7 @@ def open_video(
     if content is None and path.is_dir():
         yield FrameFolder(path, fps=frames_fps, timeout=timeout)
         return
-    video = VideoFile(path, content=content, timeout=timeout)
+    video = VideoFile(path, content=content, timeout=timeout, part=part)
     try:
         yield video
     finally:
@@ -88,7 +95,7 @@ def open_video(
 
 @contextmanager
 def open_clip(
-    clip: Clip, *, frames_fps: float = 24.0, timeout: float | None = None
+    clip: Clip, *, frames_fps: float = 24.0, timeout: float | None = None, part: Part | None = None
 ) -> Iterator[VideoFile | FrameFolder]:
     """The reader of a clip's file or folder, or of its bytes within a larger file, which are read into memory.
 
@@ -104,7 +111,7 @@ def open_clip(
         if clip.span.frames:
             yield FrameFolder(clip.path, fps=frames_fps, timeout=timeout, files=images_in(clip.path, content))
             return
-    with open_video(clip.path, content=content, frames_fps=frames_fps, timeout=timeout) as video:
+    with open_video(clip.path, content=content, frames_fps=frames_fps, timeout=timeout, part=part) as video:
         yield video
 
 

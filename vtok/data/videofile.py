@@ -16,10 +16,14 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from vtok.data.frames import BadVideoError, Deadline, NamedBytes, Size, check_indices
+from vtok.data.part import SEEKABLE, SLACK, Enough, Part
+from vtok.data.presentation import is_hidden, presentation
 from vtok.data.scaler import Scaler
 
 # Compressed bytes of one file kept in memory; a longer file is read a second time instead.
 HELD_BYTES = 128 * 2**20
+# How far a key frame that is decoded in time may still be shown too late, in seconds.
+STEPS_BACK = (0.0, 1.0, 4.0, 16.0)
 
 
 class VideoFile:
@@ -27,23 +31,34 @@ class VideoFile:
 
     Opening reads the packets without decoding them: their timestamps give the presentation order. Reading decodes only
     the groups of pictures that hold wanted frames, and in those skips unwanted frames that nothing refers to. Where the
-    packets do not tell the order, everything is decoded.
+    packets do not tell the order, everything is decoded. Of a long file of which a `part` is wanted, the packets from
+    the key frame before it to its end are read and no others; frames are then counted from there.
 
     Args:
         path: the file.
         content: the file's bytes where they do not lie at `path`, which then only names them.
         timeout: seconds from now on after which reading is given up; None is never.
+        part: what of the file is wanted; None is all of it.
 
     Attributes:
-        timestamps: seconds in the file, float64 (frames,), ascending.
+        timestamps: seconds in the file, float64 (frames,), ascending; where a part is wanted, at least of that.
         missing: seconds of video that the header promises and the file does not hold; above 0 the file is truncated.
+            0 where the file was not read to its end.
 
     Raises:
         BadVideoError: the file cannot be read, or not in time.
     """
 
-    def __init__(self, path: str | Path, *, content: bytes | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        content: bytes | None = None,
+        timeout: float | None = None,
+        part: Part | None = None,
+    ) -> None:
         self.path = Path(path)
+        self._part = part
         self._content = content
         self._deadline = Deadline(self.path, timeout)
         self.missing = 0.0
@@ -127,40 +142,94 @@ class VideoFile:
 
     def _index(self) -> None:
         container, self._stream = self._open()
+        part = self._part_worth_it(container)
+        enough = None if part is None else Enough(part)
+        self._origin = None if part is None else self._before(container, part.start)
+        if part is not None and self._origin is None:
+            container, self._stream = self._open()
+        tick = float(self._stream.time_base or 1)
         self._packets: list[Packet] | None = []
         times: list[int | None] = []
         keys: list[bool] = []
         shown: list[bool] = []
         ends: dict[int, int] = {}
-        held, is_vp8 = 0, self._stream.codec_context.name == "vp8"
+        held, is_vp8, is_read_whole = 0, self._stream.codec_context.name == "vp8", True
         # A header without the duration of each stream gives that of the longest, whichever it is.
-        for packet in container.demux(self._stream) if self._stream.duration else container.demux():
+        for packet in self._demux(container, self._stream, others=not self._stream.duration):
             self._deadline.check()
-            if packet.size == 0:
-                continue
             if packet.pts is not None:
                 ends[packet.stream_index] = max(ends.get(packet.stream_index, 0), packet.pts + (packet.duration or 0))
             if packet.stream_index != self._stream.index:
                 continue
             times.append(packet.pts)
             keys.append(packet.is_keyframe)
-            shown.append(not packet.is_discard and not (is_vp8 and _is_hidden(packet)))
+            shown.append(not packet.is_discard and not (is_vp8 and is_hidden(packet)))
             held += packet.size
             if held > HELD_BYTES:
                 self._packets = None
             if self._packets is not None:
                 self._packets.append(packet)
-        self.missing = self._missing(container, ends)
-        self._numbers = _presentation(times, keys, shown)
+            if enough and shown[-1] and packet.pts is not None and enough.add(packet.pts * tick):
+                is_read_whole = False
+                break
+        self.missing = self._missing(container, ends) if is_read_whole else 0.0
+        self._numbers = presentation(times, keys, shown)
+        if part is not None and not self._numbers:
+            self._part = None
+            self.close()
+            self._index()
+            return
         if self._numbers:
             self._pts = [pts for pts in times if pts is not None]
             self._starts = [number for number, key in enumerate(keys) if key]
             ticks = np.array(list(self._numbers), dtype=np.float64)
-            self.timestamps = ticks * float(self._stream.time_base or 1)
+            self.timestamps = ticks * tick
         else:
             self.timestamps = self._scan()
         if not len(self.timestamps):
             raise BadVideoError(self.path, "its video stream holds no frame")
+
+    def _part_worth_it(self, container: InputContainer) -> Part | None:
+        """The part, where it is worth looking for and can be found exactly."""
+        if self._part is None or not container.duration or SEEKABLE.isdisjoint(container.format.name.split(",")):
+            return None
+        duration, rate = container.duration / av.time_base, float(self._stream.average_rate or 24)
+        return self._part if self._part.is_worth_it(duration, rate) else None
+
+    def _before(self, container: InputContainer, start: float) -> int | None:
+        """The time to seek to for a key frame that is shown at `start` seconds or before; None is the file's beginning.
+
+        An index tells when frames are decoded, which may be earlier.
+        """
+        tick = float(self._stream.time_base or 1)
+        latest, first = (start - SLACK) / tick, self._stream.start_time or 0
+        for seconds in STEPS_BACK:
+            origin = int(latest - seconds / tick)
+            if origin <= first:
+                return None
+            try:
+                container.seek(origin, stream=self._stream)
+                packet = next(container.demux(self._stream))
+            except av.FFmpegError:
+                return None
+            if packet.is_keyframe and packet.pts is not None and packet.pts <= latest:
+                return origin
+        return None
+
+    def _demux(self, container: InputContainer, stream: VideoStream, *, others: bool = False) -> Iterator[Packet]:
+        """The packets of the part or the file, those of `others` among them or not."""
+        if self._origin is not None:
+            container.seek(self._origin, stream=stream)
+        first: int | None = None
+        for packet in container.demux() if others else container.demux(stream):
+            if packet.size == 0:
+                continue
+            if self._origin is not None and packet.stream_index == stream.index and packet.pts is not None:
+                first = packet.pts if first is None else first
+                # It refers to frames before the first, a key frame.
+                if packet.pts < first:
+                    continue
+            yield packet
 
     def _missing(self, container: InputContainer, ends: dict[int, int]) -> float:
         # Counting frames would not do: what an edit list cuts off is in the header's count and not among the packets.
@@ -198,7 +267,7 @@ class VideoFile:
         decoder = self._stream.codec_context
         decoder.open(strict=False)
         decoder.flush_buffers()
-        for number, packet in enumerate(self._demux_again() if self._packets is None else self._packets):
+        for number, packet in enumerate(self._demux(*self._open()) if self._packets is None else self._packets):
             self._deadline.check()
             first, last = runs[0]
             if number < first:
@@ -231,26 +300,3 @@ class VideoFile:
                 first = min(first, runs.pop()[0])
             runs.append((first, number))
         return runs
-
-    def _demux_again(self) -> Iterator[Packet]:
-        container, stream = self._open()
-        return (packet for packet in container.demux(stream) if packet.size)
-
-
-def _presentation(times: Sequence[int | None], keys: Sequence[bool], shown: Sequence[bool]) -> dict[int | None, int]:
-    """Frame numbers by timestamp, in presentation order; empty where packets cannot tell which frames there will be.
-
-    They cannot where timestamps are missing or repeat, and where the first packet is not a key frame or is followed by
-    frames shown before it, which only the decoder knows to be whole or not.
-    """
-    known = [pts for pts in times if pts is not None]
-    if len(known) < len(times) or not known or not keys[0] or min(known) < known[0]:
-        return {}
-    visible = [pts for pts, is_shown in zip(known, shown, strict=True) if is_shown]
-    numbers: dict[int | None, int] = {pts: number for number, pts in enumerate(sorted(visible))}
-    return numbers if len(numbers) == len(visible) else {}
-
-
-def _is_hidden(packet: Packet) -> bool:
-    """Whether a VP8 packet is only referred to: the fifth bit says "show this frame" (RFC 6386, 9.1)."""
-    return not memoryview(packet)[0] & 0x10

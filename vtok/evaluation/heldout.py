@@ -11,6 +11,7 @@ from vtok.data.reading import Planner
 from vtok.errors import UserError
 from vtok.evaluation.alignment import Alignment, Evaluation
 from vtok.evaluation.choice import questions_of
+from vtok.evaluation.fitting import Fits, fits_of
 from vtok.evaluation.generation import Generation, GenerationResult
 from vtok.evaluation.loading import Shown, heldout_loader
 from vtok.model import VideoLanguageModel
@@ -29,7 +30,9 @@ def evaluate_heldout(
     precision: AbstractContextManager[None],
     examples: int = 0,
 ) -> Evaluation:
-    """Evaluate on `clips`, at most `alignment.max_clips` of them; broken ones are left out and told in the result.
+    """Evaluate on `clips`, at most `alignment.max_clips` of them.
+
+    Broken ones, and those whose text is too long for the model, are left out and told in the result.
 
     Of several processes each takes its share, and all have the whole result.
 
@@ -47,9 +50,10 @@ def evaluate_heldout(
     chosen = clips[: alignment.max_clips]
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, None, own, shown=examples)
-    dataset = ClipDataset(own, reader, seed=0, replace_bad=False)
+    fits = fits_of(model)
+    dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
     loader = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers)
-    captions = [clip.caption for clip in clips if clip.caption]
+    captions = captions_that_fit(clips, fits, num_frames=source.num_frames)
     with precision:
         part = alignment(model, loader, captions=captions, examples=examples, progress=rank() == 0)
     result = Evaluation.joined(gathered(part), examples=examples)
@@ -86,7 +90,8 @@ def evaluate_generation_heldout(
     """
     if not (model.decodes or model.predicts_tokens):
         raise ValueError("the model makes neither videos nor their tokens.")
-    captions = [clip.caption for clip in clips if clip.caption]
+    fits = fits_of(model, made_frames=source.num_frames)
+    captions = captions_that_fit(clips, fits, num_frames=source.num_frames)
     # No further than is needed: to find a clip's other captions takes as long as there are captions.
     asked = (with_choices(clip, captions) for clip in clips)
     taken = (clip for clip in asked if generation.takes(clip, judged=model.decodes))
@@ -101,7 +106,7 @@ def evaluate_generation_heldout(
     target = model.decoder.target if model.decodes else None
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, target, own, shown=examples)
-    dataset = ClipDataset(own, reader, seed=0, replace_bad=False)
+    dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
     with precision:
         part = generation(model, loader, num_frames=source.num_frames, examples=examples, progress=rank() == 0)
@@ -124,6 +129,11 @@ def heldout_reader(
         return reader
     reader.check(clips, files=True)
     return Shown(reader, source.frame_reader(planner, target), frozenset(clip.id for clip in clips[:shown]))
+
+
+def captions_that_fit(clips: Sequence[Clip], fits: Fits, *, num_frames: int) -> list[str]:
+    """The captions of which wrong choices are made: one that is too long is the fault of its own clip alone."""
+    return [clip.caption for clip in clips if clip.caption and fits.caption(clip.caption, num_frames)]
 
 
 def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:

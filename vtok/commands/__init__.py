@@ -97,6 +97,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.sync import sync
 
             print(sync(**vars(arguments)))
+        case "probe":
+            from vtok.commands.probe import probe
+
+            print(probe(overrides=others, **vars(arguments)))
         case "toys":
             from vtok.commands.toys import toys
 

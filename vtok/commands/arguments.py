@@ -222,6 +222,25 @@ class Precompute:
 
 
 @dataclass
+class Probe:
+    """What can be read off video tokens without a language model: answers by a linear and an attentive probe, the
+    features of frames, and whether the order of frames is in them. Takes train's overrides.
+
+    The tokens are those of a run, or of untrained tokenisers on the configured backbone, whose trained half then is
+    trained with each probe.
+    """
+
+    run: str | None = key(None, f"{RUN}; null: what the overrides say")
+    tokenisers: list[str] = field(default_factory=list, metadata={"meaning": "options of the group, [vtok,key_frame]"})
+    steps: int = key(300, "in which each probe is trained")
+    train_clips: int = key(2000, "used, at most")
+    heldout_clips: int = key(400, "used, at most")
+    tuned: bool | None = key(None, "train the tokeniser's trained half with each probe; null: not that of a run")
+    out: str | None = key(None, "a json file for the figures")
+    outputs: str = key("outputs", "where runs are looked for, and clips are made")
+
+
+@dataclass
 class Toys:
     """Small random checkpoints of the classes of CLIP, LLaVA-NeXT, HunyuanVideo and Wan, each in its library's format.
 
@@ -243,6 +262,7 @@ ARGUMENTS = {
     "compare": Compare,
     "export": Export,
     "sync": Sync,
+    "probe": Probe,
     "toys": Toys,
     "validate": Validate,
     "plan": Plan,
@@ -255,4 +275,4 @@ ARGUMENTS = {
     "precompute": Precompute,
 }
 # Verbs that take keys of a configuration beside their own.
-TAKE_OVERRIDES = ("evaluate", "benchmark train", "data pack", "data check", "data preview", "precompute")
+TAKE_OVERRIDES = ("evaluate", "probe", "benchmark train", "data pack", "data check", "data preview", "precompute")

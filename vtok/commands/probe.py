@@ -1,0 +1,74 @@
+"""vtok probe: what can be read off a tokeniser's tokens, without a language model."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from vtok.build import build, build_tokeniser
+from vtok.commands.prepare import load_run
+from vtok.config import check, compose
+from vtok.data import DataSource
+from vtok.data.write import check_writable
+from vtok.errors import UserError
+from vtok.feature_cache import without_cache
+from vtok.probing import ProbeResult, Probing, side_by_side
+from vtok.runs import write_text
+from vtok.tokeniser import Tokeniser
+
+
+def probe(
+    *,
+    run: str | None,
+    tokenisers: list[str],
+    steps: int,
+    train_clips: int,
+    heldout_clips: int,
+    tuned: bool | None,
+    out: str | None,
+    outputs: str,
+    overrides: Sequence[str],
+) -> str:
+    """The table; also written to `out` as json.
+
+    Raises:
+        UserError: a configuration that does not fit, no such run, or no clips.
+    """
+    for name, number in (("steps", steps), ("train_clips", train_clips), ("heldout_clips", heldout_clips)):
+        if number < 2:
+            raise UserError(f"{name}={number}: allowed is 2 or more.")
+    if run is not None and tokenisers:
+        raise UserError("run=... has a tokeniser of its own; say run or tokenisers, not both.")
+    if out is not None:
+        check_writable(Path(out), suffix=".json")
+    results: dict[str, ProbeResult] = {}
+    if run is not None:
+        run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides)
+        probing = Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=config.seed)
+        results[run_dir.name] = probing(model.tokeniser, clips_of(config))
+    else:
+        given = [f"outputs={outputs}", *overrides]
+        chosen = [[*given, f"tokeniser={name}"] for name in tokenisers] or [given]
+        configs = [compose(each) for each in chosen]
+        for config in configs:
+            without_cache(config)
+            check(config)
+        for number, config in enumerate(configs):
+            probing = Probing(steps, train_clips, heldout_clips, tuned=tuned is not False, seed=config.seed)
+            name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
+            results[name] = probing(on_device(build_tokeniser(config), config), clips_of(config))
+    if out is not None:
+        write_text(Path(out), json.dumps({name: result.metrics() for name, result in results.items()}, indent=1))
+    return side_by_side(results)
+
+
+def clips_of(config: DictConfig) -> DataSource:
+    source: DataSource = build(config.data)
+    source.prepare()
+    return source
+
+
+def on_device(tokeniser: Tokeniser, config: DictConfig) -> Tokeniser:
+    return tokeniser.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")

@@ -247,20 +247,19 @@ def test_a_backbone_of_half_precision_trains(tiny_run: list[str], tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_defaults_learn_motion_and_the_rivals_do_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tokeniser", "tokens", "least", "below"),
+    [("vtok", 20, 0.90, 1.01), ("frame_sampling", 20, 0.0, 0.90), ("key_frame", 16, 0.0, 0.35)],
+)
+def test_the_defaults_learn_motion_and_the_rivals_do_not(
+    tokeniser: str, tokens: int, least: float, below: float, tmp_path: Path
+) -> None:
     """What issue and README promise of the defaults, at the same number of steps."""
-    figures = {
-        name: train(
-            compose([f"tokeniser={name}", "tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]),
-            run_dir=tmp_path / name,
-        )
-        for name in ("vtok", "key_frame", "frame_sampling")
-    }
-    assert figures["vtok"]["alignment/motion_direction"] >= 0.90
-    assert figures["vtok"]["alignment/colour"] >= 0.85
-    assert figures["key_frame"]["alignment/motion_direction"] < 0.35
-    assert figures["vtok"]["tokens_per_clip"] == figures["frame_sampling"]["tokens_per_clip"]
-    assert figures["vtok"]["alignment/motion_direction"] > figures["frame_sampling"]["alignment/motion_direction"]
+    settings = [f"tokeniser={tokeniser}", "tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]
+    figures = train(compose(settings), run_dir=tmp_path / "run")
+    assert figures["tokens_per_clip"] == tokens
+    assert least <= figures["alignment/motion_direction"] < below
+    assert figures["alignment/colour"] >= (0.85 if tokeniser == "vtok" else 0.0)
 
 
 @pytest.mark.slow

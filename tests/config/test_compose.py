@@ -33,6 +33,7 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
     settings = {
         ("data", "folder"): [f"data.root={folder}"],
         ("data", "shards"): [f"data.root={folder}"],
+        ("data", "mixture"): ["+data@data.sources.own=folder", f"data.sources.own.root={folder}"],
         ("mllm", "llava_next"): ["backbone=clip"],
     }
     return settings.get((group, option), [])
@@ -87,7 +88,7 @@ def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) ->
 
 
 @pytest.mark.parametrize("debug", DEBUG)
-@pytest.mark.parametrize("data", ["shapes", "folder", "shards"])
+@pytest.mark.parametrize("data", ["shapes", "folder", "shards", "mixture"])
 def test_every_debug_mode_composes(debug: str, data: str, folder: Path) -> None:
     check(compose([f"debug={debug}", f"data={data}", *needs("data", data, folder)]))
 

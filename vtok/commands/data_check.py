@@ -36,7 +36,7 @@ def data_check(*, out: str | None, processes: int | None, overrides: list[str]) 
     clips = [clip for found in splits.values() for clip in found]
     each = check_clips(
         clips,
-        frames_fps=source.frames_fps,
+        [source.part_of(clip).frames_fps for clip in clips],
         timeout=source.decode_timeout,
         processes=min(processes or os.cpu_count() or 1, max(1, len(clips) // 8)),
     )

@@ -13,6 +13,7 @@ from yaml import YAMLError
 from vtok.build import build_model
 from vtok.config import check
 from vtok.config.compose import explain
+from vtok.config.mixture import link_sources
 from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
@@ -66,6 +67,7 @@ def load_run(
             raise UserError(explain(error, overrides)) from error
         except YAMLError as error:
             raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
+    link_sources(config)
     if not cached:
         without_cache(config)
     check(config, files=False)

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.compose import explain, one_of
-from vtok.config.nodes import nodes
+from vtok.config.mixture import check_mixture
+from vtok.config.nodes import data_nodes, nodes
 from vtok.config.pairs import (
     check_cache,
     check_context,
@@ -47,6 +48,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_keys(config)
     check_targets(config)
     check_lora(config)
+    check_mixture(config)
     check_choices(config)
     check_ranges(config)
     check_pairs(config)
@@ -155,24 +157,29 @@ def check_folder(config: DictConfig) -> None:
             f"data.cache={cache}: there is no feature cache; make it by: vtok precompute out={cache}, followed by the "
             "overrides of this run."
         )
-    if OmegaConf.get_type(config.data) is ShardData and "://" not in config.data.root:
-        root = config.data.root
-        index = config.data.index or f"{split_pattern(root)[0]}/{INDEX}"
+    for path, node in data_nodes(config):
+        check_root(path, node)
+
+
+def check_root(path: str, node: DictConfig) -> None:
+    """The folder of a data set, whose full key is `path`."""
+    if OmegaConf.get_type(node) is ShardData and "://" not in node.root:
+        index = node.index or f"{split_pattern(node.root)[0]}/{INDEX}"
         if "://" not in index and not Path(index).expanduser().is_file():
             raise UserError(
-                f"data.root={root}: there is no index {index}; for shards that are there, say: vtok data index "
-                f"root='{root}'; vtok data pack makes shards and index out of another data set."
+                f"{path}.root={node.root}: there is no index {index}; for shards that are there, say: vtok data index "
+                f"root='{node.root}'; vtok data pack makes shards and index out of another data set."
             )
-    if "manifest" not in config.data:
+    if "manifest" not in node:
         return
-    root = Path(config.data.root).expanduser()
+    root = Path(node.root).expanduser()
     if not root.exists():
-        raise UserError(f"data.root={config.data.root}: there is no such folder (looked for {root.absolute()}).")
+        raise UserError(f"{path}.root={node.root}: there is no such folder (looked for {root.absolute()}).")
     if not root.is_dir():
-        raise UserError(f"data.root={config.data.root}: this is a file; allowed is a folder of clips.")
+        raise UserError(f"{path}.root={node.root}: this is a file; allowed is a folder of clips.")
     if next(root.rglob("*"), None) is None:
         raise UserError(
-            f"data.root={config.data.root}: the folder is empty; allowed are video files with a .txt or .json "
+            f"{path}.root={node.root}: the folder is empty; allowed are video files with a .txt or .json "
             "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
         )
 

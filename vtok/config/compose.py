@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vtok.config.mixture import link_sources
 from vtok.config.schemas import OPTIONS, Config
 from vtok.errors import UserError
 from vtok.paths import conf_dir, experiments_dir
@@ -70,6 +71,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, overrides)) from error
+    link_sources(config)
     return config
 
 
@@ -95,8 +97,17 @@ def typed(config: DictConfig) -> DictConfig:
         schema = next((schema for schema in options.values() if vars(schema)["_target_"] == target), None)
         if schema is not None:
             OmegaConf.update(schemas, key, OmegaConf.structured(schema), force_add=True)
+    parts = [*OPTIONS["data"].values(), *OPTIONS["data/augmentation"].values()]
+    kinds = {vars(schema)["_target_"]: schema for schema in parts}
+    sources = OmegaConf.select(config, "data.sources") or {}
+    if sources:
+        schemas.data.sources = {}
+    for key in (key for name in sources for key in (f"data.sources.{name}", f"data.sources.{name}.augmentation")):
+        if (target := OmegaConf.select(config, f"{key}._target_")) in kinds:
+            OmegaConf.update(schemas, key, OmegaConf.structured(kinds[target]), force_add=True)
     merged = OmegaConf.merge(schemas, config)
     assert isinstance(merged, DictConfig)
+    link_sources(merged)
     return merged
 
 
@@ -109,16 +120,24 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         if extra := EXTRAS.get(f"{group[1]}={group[2]}"):
             return f"{group[1]}={group[2]}: it is not installed; pip install 'vtok[{extra}]'."
         return f"{group[1]}={group[2]}: there is no such option. {one_of(group[2], options_of(group[1]))}"
+    if added := re.search(
+        r"Could not override '([^']+@[^']+)'[^+]*To append to your default list use (\+\S+)", message
+    ):
+        return f"{added[1]}: nothing is there yet to be replaced; say {added[2]}."
     if group := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
         if group[1] in OPTIONS:
             return f"{group[1]}: the {group[1].split('/')[0]} that was chosen takes no {group[1].split('/')[-1]}."
         return f"{group[1]}: there is no such group. {one_of(group[1], list(OPTIONS))}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key = getattr(cause, "full_key", None) or ""
+    key = getattr(cause, "full_key", None) or (found[1] if (found := re.search(r"full_key: (\S+)", message)) else "")
     text = str(cause).splitlines()[0] if str(cause) else message
+    if key.startswith("data.weights.") and getattr(cause, "object_type", None) is dict:
+        return f"{key}: data.weights is null; they are set together: 'data.weights={{ONE:3,OTHER:1}}'."
     if key.startswith("mllm.lora.") and getattr(cause, "object_type", None) is dict:
         # Hydra does not put a key into null.
         return f"{key}: mllm.lora is null; its keys are set together: 'mllm.lora={{rank:16,alpha:32}}'."
+    if key == "data.sources" and "Key 'sources' not in" in message:
+        return "data.sources: this data set has no sources; say data=mixture before them."
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
         return (
             f"{key}: there is no such key. {one_of(key, keys_beside(key, getattr(cause, 'object_type', None)))}".strip()

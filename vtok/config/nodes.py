@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vtok.config.schemas.data import MixtureData
 from vtok.plan import StridePlanner
 
 
@@ -19,6 +20,13 @@ def nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfi
             path = prefix + str(key)
             yield path, value
             yield from nodes(value, f"{path}.")
+
+
+def data_nodes(config: DictConfig) -> list[tuple[str, Any]]:
+    """The data set with its full key; of a mixture, those of its sources, which may not be nodes yet."""
+    if OmegaConf.get_type(config.data) is MixtureData:
+        return [(f"data.sources.{name}", node) for name, node in config.data.sources.items()]
+    return [("data", config.data)]
 
 
 def planner_of(config: DictConfig) -> StridePlanner | None:

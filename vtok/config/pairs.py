@@ -1,8 +1,10 @@
 """Values that must fit each other, within a component and between components."""
 
+from itertools import product
+
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.nodes import described, feature_size, planner_of, token_dim
+from vtok.config.nodes import data_nodes, described, feature_size, planner_of, token_dim
 from vtok.errors import UserError
 
 ROOM_FOR_TEXT = 32
@@ -144,11 +146,12 @@ def check_cacheable(config: DictConfig, *, said: str) -> None:
             f"{said}: tokeniser/motion_pooling=attention is trained on whole feature maps, which are not kept; say "
             "tokeniser/motion_pooling=mean or grid, or make do without a cache."
         )
-    for key, neutral in UNCHANGED.items():
-        if (value := OmegaConf.select(config, f"data.augmentation.{key}", default=neutral)) != neutral:
+    for path, (key, neutral) in product([path for path, _ in data_nodes(config)], UNCHANGED.items()):
+        if (value := OmegaConf.select(config, f"{path}.augmentation.{key}", default=neutral)) != neutral:
+            place = "" if path == "data" else f"@{path}.augmentation"
             raise UserError(
-                f"{said}: data.augmentation.{key}={value} makes other frames of a clip each time, and a cache holds "
-                "the features of one; say data/augmentation=none, or make do without a cache."
+                f"{said}: {path}.augmentation.{key}={value} makes other frames of a clip each time, and a cache holds "
+                f"the features of one; say data/augmentation{place}=none, or make do without a cache."
             )
     if OmegaConf.select(config, "objective.lambda_dec") and config.decoder.get("weights", "") is None:
         raise UserError(
@@ -162,7 +165,8 @@ def check_judge(config: DictConfig) -> None:
     if not OmegaConf.select(config, "objective.lambda_dec"):
         return
     judge = str(OmegaConf.select(config, "generation.judge._target_"))
-    if judge.endswith(".OracleJudge") and not str(config.data.get("_target_", "")).endswith(".ShapesData"):
+    kinds = [str(node.get("_target_", "")) for _, node in data_nodes(config)]
+    if judge.endswith(".OracleJudge") and not all(kind.endswith(".ShapesData") for kind in kinds):
         raise UserError(
             "generation/judge=oracle: it reads the pixels of data=shapes alone; "
             "for other clips say generation/judge=own."
@@ -173,11 +177,12 @@ def check_judge(config: DictConfig) -> None:
                 "decoder.num_frames=1: generation/judge=oracle reads moves, for which it takes 2 frames or more; "
                 "say decoder.num_frames=2, or generation/judge=own."
             )
-        if config.data.fps is not None:
-            raise UserError(
-                f"data.fps={config.data.fps:g}: generation/judge=oracle reads speeds off whole clips; "
-                "say data.fps=null, or generation/judge=own."
-            )
+        for path, node in data_nodes(config):
+            if node.fps is not None:
+                raise UserError(
+                    f"{path}.fps={node.fps:g}: generation/judge=oracle reads speeds off whole clips; "
+                    f"say {path}.fps=null, or generation/judge=own."
+                )
     if judge.endswith(".OwnJudge") and OmegaConf.select(config, "objective.lambda_under") == 0:
         raise UserError(
             "generation/judge=own: objective.lambda_under=0 trains no understanding branch that could judge; "

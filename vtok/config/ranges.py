@@ -7,7 +7,7 @@ from functools import partial
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vtok.config.compose import one_of
-from vtok.config.nodes import nodes
+from vtok.config.nodes import data_nodes, nodes
 from vtok.config.schemas import (
     Augmentation,
     CausalLanguageModel,
@@ -162,7 +162,10 @@ def check_ranges(config: DictConfig) -> None:
         *((key, "0 or more and below 1", lambda value: 0 <= value < 1) for key in FROM_0_BELOW_1),
         *((key, "a fraction above 0 and below 1", lambda value: 0 < value < 1) for key in BETWEEN_0_AND_1),
     ]
-    for key, allowed, fits in rules:
-        value = OmegaConf.select(config, key)
-        if isinstance(value, str) or (value is not None and not fits(value)):
-            raise UserError(f"{key}={value}: allowed is {allowed}.")
+    sources = [path for path, _ in data_nodes(config) if path != "data"]
+    for rule, allowed, fits in rules:
+        of_sources = [rule.replace("data", path, 1) for path in sources] if rule.startswith("data.") else []
+        for key in (rule, *of_sources):
+            value = OmegaConf.select(config, key)
+            if isinstance(value, str) or (value is not None and not fits(value)):
+                raise UserError(f"{key}={value}: allowed is {allowed}.")

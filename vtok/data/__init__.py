@@ -5,6 +5,7 @@ from vtok.data.cached import CachedReader
 from vtok.data.clip import Clip, Question
 from vtok.data.dataset import ClipDataset
 from vtok.data.folder import FolderData
+from vtok.data.mixture import MixtureData
 from vtok.data.reading import ClipReader, ClipSample, FrameReader
 from vtok.data.report import BadFiles
 from vtok.data.sampler import EpochSampler, SampleKey
@@ -26,6 +27,7 @@ __all__ = [
     "EpochSampler",
     "FolderData",
     "FrameReader",
+    "MixtureData",
     "Question",
     "SampleKey",
     "ShapesData",

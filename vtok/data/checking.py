@@ -36,7 +36,7 @@ class Checked:
     reason: str | None = None
 
 
-def check_clip(clip: Clip, *, frames_fps: float, timeout: float | None) -> Checked:
+def check_clip(clip: Clip, frames_fps: float, *, timeout: float | None) -> Checked:
     """Decode every frame of a clip, in one pass."""
     try:
         with open_clip(clip, frames_fps=frames_fps, timeout=timeout) as video:
@@ -61,15 +61,18 @@ def check_clip(clip: Clip, *, frames_fps: float, timeout: float | None) -> Check
 
 
 def check_clips(
-    clips: Sequence[Clip], *, frames_fps: float, timeout: float | None, processes: int
+    clips: Sequence[Clip], rates: Sequence[float], *, timeout: float | None, processes: int
 ) -> Iterator[Checked]:
-    """`check_clip` of each, in their order, by several processes where there are more than a few."""
-    check = partial(check_clip, frames_fps=frames_fps, timeout=timeout)
+    """`check_clip` of each, in their order, by several processes where there are more than a few.
+
+    `rates`: of each clip, frames a second if it is a folder of images.
+    """
+    check = partial(check_clip, timeout=timeout)
     if processes == 1:
-        yield from map(check, clips)
+        yield from map(check, clips, rates)
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(check, clips, chunksize=4)
+        yield from pool.map(check, clips, rates, chunksize=4)
 
 
 def summary(checked: Iterable[Checked]) -> dict[str, Any]:

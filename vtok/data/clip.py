@@ -37,7 +37,8 @@ class Span:
 class Clip:
     """One clip: a video file or a folder of frames, and what is known of it.
 
-    `id` is unique within its data set and stable between runs. With a `span`, `path` only names what is read: the
+    `id` is unique within its data set and stable between runs; of a mixture of data sets `source` says which it is of,
+    and is empty elsewhere. With a `span`, `path` only names what is read: the
     shard, and the member within. `start` and `end` are seconds in the file; `end` None
     means to the end of the file. `attributes` holds the truth by category where the data set knows it (for example
     {"colour": "red"}), to score free-form captions.
@@ -51,3 +52,4 @@ class Clip:
     start: float = 0.0
     end: float | None = None
     span: Span | None = None
+    source: str = ""

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError
+from vtok.data.mixture.clips import MixtureClips
 from vtok.data.reading import ClipReader, ClipSample
 from vtok.data.report import list_bad
 from vtok.data.sampler import SampleKey
@@ -27,8 +28,8 @@ class ClipDataset(Dataset[ClipSample]):
         seed: of the run; decides which clip replaces a broken one.
         fits: says why what is written about a sample's clip cannot be used, None where it can; a clip that does not fit
             counts as broken.
-        replace_bad: take another clip for a broken one, the same in every run whatever the number of workers; False
-            raises `BadVideoError`.
+        replace_bad: take another clip for a broken one, of the same source where there are several, the same in every
+            run whatever the number of workers; False raises `BadVideoError`.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class ClipDataset(Dataset[ClipSample]):
 
     def __getitem__(self, key: SampleKey) -> ClipSample:
         bad: dict[str, str] = {}
-        for attempt in range(min(len(self.clips), MAX_ATTEMPTS)):
-            index = self._candidate(key, attempt)
+        siblings = self._siblings(key.index)
+        for attempt in range(min(len(siblings), MAX_ATTEMPTS)):
+            index = self._candidate(key, siblings, attempt)
             try:
                 return replace(self._read(index, key), bad=tuple(bad.items()))
             except BadVideoError as error:
@@ -62,22 +64,23 @@ class ClipDataset(Dataset[ClipSample]):
                     raise
                 self._broken[index] = error.reason
                 bad[error.path] = error.reason
-        scope = (
-            f"all {len(self.clips)}"
-            if len(self.clips) <= MAX_ATTEMPTS
-            else f"{MAX_ATTEMPTS} in a row of {len(self.clips)}"
-        )
+        number = len(siblings)
+        scope = f"all {number}" if number <= MAX_ATTEMPTS else f"{MAX_ATTEMPTS} in a row of {number}"
         raise UserError(f"{scope} clips are broken, none can take their place:\n{list_bad(bad)}")
 
-    def _candidate(self, key: SampleKey, attempt: int) -> int:
+    def _siblings(self, index: int) -> range:
+        """The clips of which one takes the place of a broken clip, itself among them."""
+        return self.clips.siblings(index) if isinstance(self.clips, MixtureClips) else range(len(self.clips))
+
+    def _candidate(self, key: SampleKey, siblings: range, attempt: int) -> int:
         """A walk from the wanted clip on, its step prime to the number of clips, so that it meets each once."""
         if attempt == 0:
             return key.index
-        count = len(self.clips)
+        count = len(siblings)
         step = stable_hash("replacement", self.seed, key.epoch, key.index) % count
         while math.gcd(step, count) != 1:
             step += 1
-        return (key.index + attempt * step) % count
+        return siblings[(siblings.index(key.index) + attempt * step) % count]
 
     def _read(self, index: int, key: SampleKey) -> ClipSample:
         clip = self.clips[index]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import islice
 from typing import Literal
 
 from torch.utils.data import Sampler
@@ -85,6 +86,10 @@ class DataSource(ABC):
     def prepare(self) -> None:
         """Find the clips, or make them where the data set is made by us; a second call does nothing."""
 
+    def describe(self) -> str:
+        """What it is, for a person."""
+        return type(self).__name__
+
     @abstractmethod
     def all_clips(self, split: Split) -> Sequence[Clip]:
         """The clips of a split, in an order that is stable between runs; no clip is in both splits."""
@@ -98,6 +103,14 @@ class DataSource(ABC):
         reason does, as that it is written down.
         """
         return None
+
+    def check_texts(self, most: int) -> None:
+        """Raise UserError where one of the first `most` training clips must not be augmented as is said."""
+        self.augmentation.check(islice(self.clips("train"), most))
+
+    def part_of(self, clip: Clip) -> "DataSource":
+        """The data set that a clip is of, where this one is a mixture; else this one."""
+        return self
 
     def reader(self, planner: Planner, target: TargetPlan | None = None, *, seed: int | None = None) -> ClipReader:
         """What makes samples of clips for a tokeniser's plan, and for a decoder's where there is a `target`.

@@ -6,7 +6,7 @@ captions (written freely, then searched for the true attribute).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ from vtok.batch import stack_frames
 from vtok.data import ClipSample
 from vtok.evaluation.choice import choose, mention, questions_of
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, figures, join_findings, table
+from vtok.evaluation.tally import Tally, figures, join_findings, names_of, table
 from vtok.model import DESCRIBE, VideoLanguageModel
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
@@ -41,7 +41,7 @@ class Evaluation:
     bad: list[tuple[str, str]] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures: `alignment/colour` and the like.
+        """Flat figures: `alignment/colour` and the like, of a mixture of data sets `alignment/SOURCE/colour` too.
 
         Beside each there are `_low` and `_high` (95 %), `_chance` and `_questions`.
         """
@@ -59,7 +59,8 @@ class Evaluation:
         return whole
 
     def _named(self) -> dict[str, Tally]:
-        return {f"{PREFIX[measure]}/{category}": tally for (measure, category), tally in sorted(self.tallies.items())}
+        order = sorted(self.tallies, key=lambda name: (name[0], "/" in name[1], name[1]))
+        return {f"{PREFIX[measure]}/{category}": self.tallies[measure, category] for measure, category in order}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Alignment:
         model: VideoLanguageModel,
         batches: Iterable[Loaded],
         *,
-        captions: Sequence[str] = (),
+        captions: Mapping[str, Sequence[str]] | None = None,
         examples: int = 0,
         progress: bool = True,
     ) -> Evaluation:
@@ -87,7 +88,8 @@ class Alignment:
         Args:
             model: the model; it is left in eval mode.
             batches: the clips.
-            captions: of all clips there are, to make wrong choices of for clips that have no questions.
+            captions: of all clips there are, by their source, to make wrong choices of for clips of the same source
+                that have no questions.
             examples: of so many clips the frames and answers are kept.
             progress: show a bar.
         """
@@ -104,12 +106,13 @@ class Alignment:
             asked = [
                 (row, question)
                 for row, sample in enumerate(samples)
-                for question in questions_of(sample.clip, captions)
+                for question in questions_of(sample.clip, (captions or {}).get(sample.clip.source, ()))
             ]
             answers = choose(model, video, asked, sequences_at_once=self.sequences_at_once)
-            for (_, question), answer in zip(asked, answers, strict=True):
-                tally = result.tallies[question.kind, question.category]
-                tally.add(answer == question.answer, 1 / len(question.choices))
+            for (row, question), answer in zip(asked, answers, strict=True):
+                for name in names_of(question.category, samples[row].clip):
+                    tally = result.tallies[question.kind, name]
+                    tally.add(answer == question.answer, 1 / len(question.choices))
             if self.captions:
                 self._caption(model, samples, result)
             for row, sample in enumerate(samples[: max(0, examples - len(result.examples))]):
@@ -131,4 +134,5 @@ class Alignment:
         captions = model.describe(frames, [DESCRIBE] * len(told), max_new_tokens=self.max_new_tokens)
         for sample, caption in zip(told, captions, strict=True):
             for category, truth in sample.clip.attributes.items():
-                result.tallies["caption", category].add(mention(caption, truth) is not None, 0.0)
+                for name in names_of(category, sample.clip):
+                    result.tallies["caption", name].add(mention(caption, truth) is not None, 0.0)

@@ -22,7 +22,7 @@ from vtok.data.stable import stable_hash
 from vtok.evaluation.choice import chunks
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, figures, join_findings, table
+from vtok.evaluation.tally import Tally, figures, join_findings, names_of, table
 from vtok.model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
@@ -87,10 +87,11 @@ class GenerationResult:
     clips: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, kind: str, verdicts: Sequence[Mapping[str, Verdict]]) -> None:
-        for verdict in verdicts:
+    def add(self, kind: str, clips: Sequence[Clip], verdicts: Sequence[Mapping[str, Verdict]]) -> None:
+        for clip, verdict in zip(clips, verdicts, strict=True):
             for category, one in verdict.items():
-                self.tallies[kind, category].add(one.right, one.chance)
+                for name in names_of(category, clip):
+                    self.tallies[kind, name].add(one.right, one.chance)
 
     @classmethod
     def joined(cls, parts: Sequence["GenerationResult"], *, examples: int) -> "GenerationResult":
@@ -117,7 +118,7 @@ class GenerationResult:
         return "\n".join([table(self._named()), *([heading, *errors] if errors else [])])
 
     def _named(self) -> dict[str, Tally]:
-        order = sorted(self.tallies, key=lambda name: (KINDS.index(name[0]), name[1]))
+        order = sorted(self.tallies, key=lambda name: (KINDS.index(name[0]), "/" in name[1], name[1]))
         return {f"{kind}/{category}": self.tallies[kind, category] for kind, category in order}
 
 
@@ -182,7 +183,7 @@ class Generation:
                 videos = model.decode(
                     made, captions=others[part], seeds=self._seeds(clips[part]), sampling=self._sampling
                 )
-                result.add("control", self.judge(model, videos, clips[part], num_frames=num_frames))
+                result.add("control", clips[part], self.judge(model, videos, clips[part], num_frames=num_frames))
         return result
 
     def _follow(
@@ -203,14 +204,14 @@ class Generation:
         if model.decodes:
             reconstructed = model.reconstruct(planned, seeds=seeds, sampling=self._sampling)
             verdicts = self.judge(model, reconstructed, clips, num_frames=num_frames)
-            result.add("reconstruct", verdicts)
+            result.add("reconstruct", clips, verdicts)
         if model.predicts_tokens:
             imagined = self._imagine(model, clips, captions, num_frames)
             self._errors(model, model.tokeniser.encode_planned(planned), clips, imagined.tokens, result)
         if model.decodes and imagined is not None:
             generated = model.decode(imagined, captions=captions, seeds=seeds, sampling=self._sampling)
             verdicts = self.judge(model, generated, clips, num_frames=num_frames)
-            result.add("generate", verdicts)
+            result.add("generate", clips, verdicts)
         if reconstructed is not None:
             for row in range(min(len(clips), examples - len(result.examples))):
                 made, truth = None if generated is None else generated[row].cpu(), samples[row].target

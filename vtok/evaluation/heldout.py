@@ -1,6 +1,7 @@
 """The evaluations on the held-out clips of a data source."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -93,7 +94,7 @@ def evaluate_generation_heldout(
     fits = fits_of(model, made_frames=source.num_frames)
     captions = captions_that_fit(clips, fits, num_frames=source.num_frames)
     # No further than is needed: to find a clip's other captions takes as long as there are captions.
-    asked = (with_choices(clip, captions) for clip in clips)
+    asked = (with_choices(clip, captions[clip.source]) for clip in clips)
     taken = (clip for clip in asked if generation.takes(clip, judged=model.decodes))
     chosen = list(islice(taken, generation.max_clips))
     if not chosen:
@@ -131,9 +132,16 @@ def heldout_reader(
     return Shown(reader, source.frame_reader(planner, target), frozenset(clip.id for clip in clips[:shown]))
 
 
-def captions_that_fit(clips: Sequence[Clip], fits: Fits, *, num_frames: int) -> list[str]:
-    """The captions of which wrong choices are made: one that is too long is the fault of its own clip alone."""
-    return [clip.caption for clip in clips if clip.caption and fits.caption(clip.caption, num_frames)]
+def captions_that_fit(clips: Sequence[Clip], fits: Fits, *, num_frames: int) -> dict[str, list[str]]:
+    """The captions of which wrong choices are made, by the source of their clips in a mixture of data sets.
+
+    One that is too long is the fault of its own clip alone, and one of another data set would be told by its manner.
+    """
+    captions: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        if clip.caption and fits.caption(clip.caption, num_frames):
+            captions[clip.source].append(clip.caption)
+    return captions
 
 
 def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Protocol, TypeVar
 
+from vtok.data import Clip
 from vtok.evaluation.interval import wilson
 
 T = TypeVar("T")
@@ -29,6 +30,11 @@ class Tally:
         self.right += other.right
         self.total += other.total
         self.guessed += other.guessed
+
+
+def names_of(category: str, clip: Clip) -> list[str]:
+    """What an answer about a clip is counted under: the category, and that of its source in a mixture of data sets."""
+    return [category, f"{clip.source}/{category}"] if clip.source else [category]
 
 
 def figures(tallies: Mapping[str, Tally]) -> dict[str, float]:
@@ -73,10 +79,11 @@ def in_turns(lists: Sequence[Sequence[T]]) -> list[T]:
 
 def table(tallies: Mapping[str, Tally]) -> str:
     """The figures for a person."""
-    rows = [f"{'':<33}{'accuracy':>9}   {'95 % interval':<14}{'chance':>7}{'questions':>11}"]
+    width = max(33, *(len(name) + 2 for name in tallies)) if tallies else 33
+    rows = [f"{'':<{width}}{'accuracy':>9}   {'95 % interval':<14}{'chance':>7}{'questions':>11}"]
     for name, tally in tallies.items():
         low, high = wilson(tally.right, tally.total)
         chance = f"{tally.guessed / tally.total:.0%}" if tally.guessed else ""
         interval = f"{low:.0%} to {high:.0%}"
-        rows.append(f"{name:<33}{tally.right / tally.total:>9.1%}   {interval:<14}{chance:>7}{tally.total:>11}")
+        rows.append(f"{name:<{width}}{tally.right / tally.total:>9.1%}   {interval:<14}{chance:>7}{tally.total:>11}")
     return "\n".join(rows)

@@ -71,7 +71,8 @@ def recipe_of(config: DictConfig) -> Recipe:
     kind = get_class(str(config.tokeniser._target_))
     assert issubclass(kind, Tokeniser)
     apart = {f"backbone.{name}" for name in APART} | {f"tokeniser.{name}" for name in kind.project_settings}
-    kept = ("backbone.", "tokeniser.", *(f"data.{name}" for name in CLIP_SETTINGS))
+    places = ["data", *(f"data.sources.{name}" for name in config.data.get("sources", ()))]
+    kept = ("backbone.", "tokeniser.", *(f"{place}.{name}" for place in places for name in CLIP_SETTINGS))
     settings = {
         key: value
         for key, value in given.items()

@@ -52,8 +52,9 @@ def write_card(
         licence: by the hub's short names; none is named where None.
     """
     whole = OmegaConf.load(run_dir / "config.yaml")
-    target = str(OmegaConf.select(whole, "data._target_"))
-    data = DATASET.get(target, target)
+    sources = (OmegaConf.select(whole, "data.sources") or {"": whole.data}).values()
+    targets = dict.fromkeys(str(source.get("_target_")) for source in sources)
+    data = " and ".join(DATASET.get(target, target) for target in targets)
     understands, generates = whole.objective.lambda_under > 0, whole.objective.lambda_dec > 0
     results = eval_results(figures, data)
     tasks = [*([UNDERSTANDS] if understands else []), *([GENERATES] if generates else [])]
@@ -111,7 +112,10 @@ def write_card(
 def command(run_dir: Path) -> str:
     """The run's command line, for a shell; where the run and its clips were kept is nobody else's business."""
     overrides = yaml.safe_load((run_dir / "overrides.yaml").read_text(encoding="utf-8")) or []
-    shown = [re.sub(r"^(\+*data\.root)=.*", r"\1=PATH", item, flags=re.DOTALL) for item in told(overrides)]
+    shown = [
+        re.sub(r"^(\+*data\.(?:sources\.[\w-]+\.)?root)=.*", r"\1=PATH", item, flags=re.DOTALL)
+        for item in told(overrides)
+    ]
     return shlex.join(["python", "train.py", *shown])
 
 

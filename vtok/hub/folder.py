@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import vtok
 from vtok.build import build, build_model
+from vtok.config.nodes import data_nodes
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card
@@ -122,7 +123,9 @@ def kept_config(config: DictConfig, part: Part) -> DictConfig:
         kept.pop(key, None)
     if part == "model":
         # Commands build a data source to read a clip as the run did, whatever lies there.
-        kept.data.root, kept.tracking = ".", {"_target_": NO_TRACKER}
+        for _, node in data_nodes(kept):
+            node.root = "."
+        kept.tracking = {"_target_": NO_TRACKER}
     return kept
 
 

@@ -41,8 +41,8 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = elsewhere + sum(p.numel() for p in model.parameters() if not p.requires_grad)
     log.info(
-        "%s on %s: %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
-        type(model.tokeniser).__name__, type(source).__name__, len(clips["train"]), len(clips["heldout"]),
+        "%s on %s; %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
+        type(model.tokeniser).__name__, source.describe(), len(clips["train"]), len(clips["heldout"]),
         tokens, source.num_frames, f"{trained:,}", f"{frozen:,}",
     )  # fmt: skip
     sizes = {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ NO_MATTER = (
     "data.make_workers",
     "trainer.progress",
 )
+
+
+# What is free of a data set is free of each source of a mixture.
+OF_SOURCE = re.compile(r"^data\.sources\.[^.]+")
 
 
 def run_to_resume(config: DictConfig) -> Path | None:
@@ -119,5 +124,8 @@ def differences(before: DictConfig, now: DictConfig, *, free: Sequence[str] = FR
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == one or key.startswith(f"{one}.") for one in free)
+        if old.get(key) != new.get(key)
+        and not any(
+            name == one or name.startswith(f"{one}.") for one in free for name in (key, OF_SOURCE.sub("data", key))
+        )
     }

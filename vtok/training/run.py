@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +159,7 @@ def train(
             )
     check_clips(source)
     # Of larger data sets the rest is looked at as it is read.
-    source.augmentation.check(islice(clips["train"], CLIPS_LOOKED_AT))
+    source.check_texts(CLIPS_LOOKED_AT)
     if model.objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
     tracker: Tracker = build(config.tracking) if first else NoTracker()

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from vtok.config.schemas.backbone import ClipBackbone, TinyBackbone, Vgg19Backbone, VisionBackbone
-from vtok.config.schemas.data import Augmentation, FolderData, ShapesData, ShardData
+from vtok.config.schemas.data import Augmentation, FolderData, MixtureData, ShapesData, ShardData
 from vtok.config.schemas.decoder import HunyuanVideoDecoder, NoDecoder, TinyDecoder, WanDecoder
 from vtok.config.schemas.evaluation import Alignment
 from vtok.config.schemas.generation import Generation, OracleJudge, OwnJudge, VlmJudge
@@ -86,7 +86,7 @@ OPTIONS: dict[str, dict[str, type]] = {
         "hunyuan_video": HunyuanVideoDecoder,
         "wan": WanDecoder,
     },
-    "data": {"shapes": ShapesData, "folder": FolderData, "shards": ShardData},
+    "data": {"shapes": ShapesData, "folder": FolderData, "shards": ShardData, "mixture": MixtureData},
     "data/augmentation": {"none": Augmentation, "standard": Augmentation},
     "optimiser": {"adamw": AdamW, "muon": MuonAdamW, "sgd": Sgd},
     "objective": {"understanding": Objective, "generation": Objective, "joint": Objective},

@@ -80,3 +80,19 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     random_start: bool = False
+
+
+@dataclass
+class MixtureData:
+    _target_: str = "vtok.data.MixtureData"
+    sources: dict[str, Any] = MISSING
+    weights: Any = None
+    size: int = MISSING
+    num_frames: int = 30
+    fps: float | None = None
+    batch_size: int = 8
+    num_workers: int = 1
+    max_bad_fraction: float = 0.1
+    limit: int | None = None
+    decode_timeout: float | None = 60.0
+    cache: str | None = None

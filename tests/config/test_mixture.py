@@ -1,0 +1,120 @@
+"""Mixtures of data sets as they are said: what the sources follow, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from vtok.build import build
+from vtok.config import check, compose
+from vtok.config.compose import typed
+from vtok.config.mixture import COMMON
+from vtok.config.schemas import OPTIONS, MixtureData
+from vtok.errors import UserError
+
+RECIPE = ["recipe=shapes_mixture"]
+OWN = ["data=mixture", "+data@data.sources.own=folder", "data.sources.own.root=/nowhere"]
+
+
+def test_the_sources_follow_the_mixture() -> None:
+    said = ["data.num_frames=12", "data.batch_size=6", "data.num_workers=3", "data.decode_timeout=null", "data.size=48"]
+    config = compose([*RECIPE, *said, "data.max_bad_fraction=0.3", "data.fps=5", "data.limit=9"])
+    check(config)
+    for source in config.data.sources.values():
+        assert {key: source[key] for key in (*COMMON, "fps", "limit")} == {
+            "size": 48, "num_frames": 12, "batch_size": 6, "num_workers": 3, "decode_timeout": None,
+            "max_bad_fraction": 0.3, "fps": 5.0, "limit": 9,
+        }  # fmt: skip
+    config.data.batch_size = 2
+    assert config.data.sources.easy.batch_size == 2
+
+
+def test_a_source_has_a_rate_and_a_smaller_limit_of_its_own() -> None:
+    config = compose([*RECIPE, "data.limit=9", "data.sources.easy.limit=4", "data.sources.easy.fps=5"])
+    assert [(source.limit, source.fps) for source in config.data.sources.values()] == [(4, 5.0), (9, None)]
+    assert compose([*RECIPE, "data.limit=9", "data.sources.easy.limit=40"]).data.sources.easy.limit == 9
+
+
+def test_recipe_and_command_line_compose_the_same() -> None:
+    said = [
+        "data=mixture", "+data@data.sources.easy=shapes", "+data@data.sources.hard=shapes",
+        "data.sources.hard.level=hard", "data.sources.hard.train_clips=800", "data.sources.hard.heldout_clips=200",
+        "data.batch_size=32", "data.weights={easy:3,hard:1}",
+    ]  # fmt: skip
+    assert compose(said).data == compose(RECIPE).data
+    made = build(compose(RECIPE).data)
+    assert {name: source.level for name, source in made.sources.items()} == {"easy": "easy", "hard": "hard"}
+    assert made.weights == {"easy": 3, "hard": 1}
+
+
+def test_a_saved_configuration_is_typed_and_follows_again() -> None:
+    saved = OmegaConf.create(OmegaConf.to_container(compose([*RECIPE, "data.batch_size=4"]), resolve=True))
+    saved.tokeniser.backbone = "${backbone}"
+    again = typed(saved)
+    check(again)
+    assert {OmegaConf.get_type(source) for source in again.data.sources.values()} == {OPTIONS["data"]["shapes"]}
+    again.data.batch_size = 8
+    assert again.data.sources.hard.batch_size == 8
+
+
+def test_an_option_says_of_what_is_common_what_its_schema_says(tmp_path: Path) -> None:
+    """What is as in the schema counts as not said, so that it must be what the option's file says."""
+    for option in OPTIONS["data"]:
+        config = compose([f"data={option}", *(["data.root=a"] if option in ("folder", "shards") else [])])
+        schema = vars(OPTIONS["data"][option]())
+        assert {key: config.data[key] for key in COMMON[1:]} == {key: schema[key] for key in COMMON[1:]}
+
+
+MISTAKES = [
+    (["data=mixture"], "data.sources: a mixture needs one source or more", "recipe=shapes_mixture"),
+    ([*RECIPE, "data.sources.easy.num_frames=12"], "data.sources.easy.num_frames=12", "or say data.num_frames=12"),
+    ([*RECIPE, "data.sources.easy.decode_timeout=null"], "data.sources.easy.decode_timeout=null", "timeout=60"),
+    ([*RECIPE, "data.fps=8", "data.sources.easy.fps=12"], "data.sources.easy.fps=12.0", "the mixture has data.fps=8.0"),
+    ([*RECIPE, "+data.sources.easy.levl=hard"], "data.sources.easy.levl", "Did you mean level?"),
+    ([*RECIPE, "data.sources.easy.level=mid"], "data.sources.easy.level=mid", "easy, hard"),
+    ([*RECIPE, "data.sources.easy.train_clips=0"], "data.sources.easy.train_clips=0", "1 or more"),
+    ([*RECIPE, "data.sources.easy._target_=os.system"], "data.sources.easy._target_=os.system", "allowed_targets="),
+    ([*RECIPE, "data.sources.easy.cache=x"], "data.sources.easy.cache=x", "vtok precompute"),
+    (
+        [*RECIPE, "data.cache=x", "backbone=clip", "data/augmentation@data.sources.hard.augmentation=standard"],
+        "data.cache=x: data.sources.hard.augmentation.min_area=0.5",
+        "say data/augmentation@data.sources.hard.augmentation=none",
+    ),
+    ([*RECIPE, "data.sources.hard.augmentation.min_area=0"], "data.sources.hard.augmentation.min_area=0", "above 0"),
+    ([*RECIPE, "+data.weights.esy=1"], "data.weights.esy", "Did you mean easy?"),
+    ([*RECIPE, "data.weights.easy=0"], "data.weights.easy=0", "~data.sources.easy ~data.weights.easy"),
+    ([*RECIPE, "data.weights.easy=-2"], "data.weights.easy=-2", "above 0"),
+    ([*RECIPE, "data.weights.easy=much"], "data.weights.easy=much", "above 0"),
+    ([*RECIPE, "~data.weights.easy"], "data.weights: the source easy has none", "+data.weights.easy=NUMBER"),
+    ([*RECIPE, "+data@data.sources.more=mixture"], "data.sources.more: a mixture holds no mixture", "beside"),
+    ([*RECIPE, "data.train_clips=5"], "data.train_clips: there is no such key", "data.weights"),
+    ([*RECIPE, "data@data.sources.more=shapes"], "data@data.sources.more", "say +data@data.sources.more=shapes"),
+    ([*RECIPE, "objective=joint", "data.sources.hard.fps=3"], "data.sources.hard.fps=3", "data.sources.hard.fps=null"),
+    (OWN, "data.sources.own.root=/nowhere", "no such folder"),
+    ([*OWN, "objective=joint"], "generation/judge=oracle", "generation/judge=own"),
+    ([*OWN, "data.weights.own=3"], "data.weights.own: data.weights is null", "{ONE:3,OTHER:1}"),
+    ([*OWN, "data.weights=3"], "data.weights=3", "a number for each source"),
+    (["data=mixture", "+data.sources.own.root=a"], "data.sources.own: it is no data set", "+data@data"),
+    (["data=mixture", "+backbone@data.sources.own=clip"], "data.sources.own: it is no data set", "shards, shapes"),
+    (["+data@data.sources.own=folder"], "data.sources: this data set has no sources", "data=mixture"),
+    (["data=mixture", "+data@data.sources.own=folder"], "data.sources.own.root has no value", "root=VALUE"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "key", "hint"), MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES])
+def test_a_mistake_names_the_key_and_what_is_allowed(overrides: list[str], key: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        check(compose(overrides))
+    assert str(error.value).startswith(key)
+    assert hint in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_source_of_ones_own_says_the_same_as_the_mixture() -> None:
+    own = {"_target_": "mylab.MyData", "num_frames": 12, "batch_size": 8}
+    config = compose(["data=mixture", "data.num_frames=12"])
+    OmegaConf.update(config, "data.sources.own", own, force_add=True)
+    assert OmegaConf.get_type(typed(config).data) is MixtureData
+    config.data.num_frames = 16
+    with pytest.raises(UserError, match=r"data.sources.own.num_frames=12: the mixture has data.num_frames=16"):
+        typed(config)

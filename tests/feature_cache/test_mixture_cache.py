@@ -1,0 +1,49 @@
+"""One feature cache for all sources of a mixture."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vtok.commands.precompute import precompute_command
+from vtok.config import compose
+from vtok.data.cached import Block
+from vtok.errors import UserError
+from vtok.training import train
+
+
+@pytest.fixture
+def mixed(folder: list[str], clips: Path) -> list[str]:
+    """Overrides of a small run on two folders, which are the same, at two rates."""
+    settings = [item for item in folder if not item.startswith(("data=", "data.root="))]
+    sources = [f"+data@data.sources.{name}=folder" for name in ("whole", "half")]
+    roots = [f"data.sources.{name}.root={clips}" for name in ("whole", "half")]
+    return [*settings, "data=mixture", *sources, *roots, "data.sources.half.fps=12", "data.weights={whole:2,half:1}"]
+
+
+def test_a_mixture_trains_from_its_cache_as_from_its_files(
+    mixed: list[str],
+    tmp_path: Path,
+    losses: Callable[..., tuple[list[float], dict]],
+    no_decoding: Callable[[], None],
+) -> None:
+    cache = tmp_path / "cache"
+    told = precompute_command(out=str(cache), block=30, dtype="float32", overrides=mixed)
+    assert told.startswith("20 clips in 1 blocks")
+    names = Block(next((cache / "blocks").iterdir())).entries
+    assert {name.split("\n")[0] for name in names} == {
+        f"{source}/{number}.mp4" for source in ("whole", "half") for number in range(10)
+    }
+    files, figures = losses(mixed, tmp_path / "files")
+    no_decoding()
+    cached, again = losses([*mixed, f"data.cache={cache}", "evaluation.captions=false"], tmp_path / "cached")
+    assert cached == pytest.approx(files, abs=1e-5)
+    assert again["alignment/half/caption"] == figures["alignment/half/caption"]
+
+
+def test_a_cache_made_at_another_rate_of_a_source_is_refused(mixed: list[str], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    precompute_command(out=str(cache), block=30, dtype="float32", overrides=mixed)
+    other = [item.replace("half.fps=12", "half.fps=8") for item in mixed]
+    with pytest.raises(UserError, match=r"it was made with data.sources.half.fps=12.0, not 8.0"):
+        train(compose([*other, f"data.cache={cache}"]), run_dir=tmp_path / "run")

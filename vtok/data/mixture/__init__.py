@@ -1,0 +1,5 @@
+"""Several data sets as one, in given shares."""
+
+from vtok.data.mixture.source import MixtureData
+
+__all__ = ["MixtureData"]

@@ -1,0 +1,67 @@
+"""The clips of several data sets as one sequence."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import overload
+
+import numpy as np
+
+from vtok.data.clip import Clip
+
+
+class MixtureClips(Sequence[Clip]):
+    """Clips of several sources, each made when it is asked for; a slice is one, too, and copies no clip.
+
+    A clip's id is `SOURCE/ID`, and its `source` the source's name.
+
+    Args:
+        parts: the clips of each source by its name.
+        order: places in the sources' clips one after the other, (clips,); all of them in that order where None.
+    """
+
+    def __init__(self, parts: Mapping[str, Sequence[Clip]], order: range | np.ndarray | None = None) -> None:
+        self._names, self._parts = list(parts), list(parts.values())
+        self._ends = list(accumulate(map(len, self._parts)))
+        self._order = range(self._ends[-1]) if order is None else order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, number: int) -> Clip: ...
+    @overload
+    def __getitem__(self, number: slice) -> "MixtureClips": ...
+    def __getitem__(self, number: int | slice) -> "Clip | MixtureClips":
+        if isinstance(number, slice):
+            return MixtureClips(dict(zip(self._names, self._parts, strict=True)), self._order[number])
+        place = int(self._order[number])
+        which = bisect_right(self._ends, place)
+        clip = self._parts[which][place - self._first(which)]
+        name = self._names[which]
+        return replace(clip, id=f"{name}/{clip.id}", source=name)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """How many clips each source has."""
+        return {name: len(part) for name, part in zip(self._names, self._parts, strict=True)}
+
+    @property
+    def firsts(self) -> list[int]:
+        """The place of each source's first clip where the sources' clips follow each other."""
+        return [self._first(which) for which in range(len(self._ends))]
+
+    def siblings(self, place: int) -> range:
+        """The places of the clips of the same source as that at a place, where the sources' clips follow each other."""
+        which = bisect_right(self._ends, place)
+        return range(self._first(which), self._ends[which])
+
+    def _first(self, which: int) -> int:
+        return self._ends[which - 1] if which else 0
+
+
+def in_turns(parts: Mapping[str, Sequence[Clip]]) -> MixtureClips:
+    """One clip of each source, again and again, until a source has no more, so that the first few are of all."""
+    rounds = np.concatenate([np.arange(len(part)) for part in parts.values()])
+    return MixtureClips(parts, np.argsort(rounds, kind="stable"))

@@ -30,6 +30,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
   vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
   vtok benchmark train [KEY=VALUE ...]            seconds a step, the trainer's and a bare loop's
+  vtok benchmark cost tokenisers=[A,B]            tokens, operations, time and memory over the length of the clip
   vtok toys                                       small random checkpoints of the real models, for recipe=paper_tiny
 
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
@@ -49,7 +50,7 @@ VERBS = (
     "probe",
     "toys",
 )
-SECOND_WORDS = {"data": ("pack", "index", "check", "preview"), "benchmark": ("decode", "train")}
+SECOND_WORDS = {"data": ("pack", "index", "check", "preview"), "benchmark": ("decode", "train", "cost")}
 SWEEP_CHECKS = 256
 
 

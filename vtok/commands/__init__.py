@@ -109,6 +109,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.benchmark import benchmark_decode
 
             print(benchmark_decode(**vars(arguments)))
+        case "benchmark cost":
+            from vtok.commands.benchmark_cost import benchmark_cost
+
+            print(benchmark_cost(overrides=others, **vars(arguments)))
         case "benchmark train":
             from vtok.commands.benchmark import benchmark_train
 

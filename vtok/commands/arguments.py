@@ -168,6 +168,25 @@ class BenchmarkTrain:
 
 
 @dataclass
+class BenchmarkCost:
+    """What tokenisers cost over the length of the clip: tokens, operations, time and memory, one clip at a time.
+
+    Takes train's overrides. Clips are noise in memory; models take turns in each round.
+    """
+
+    tokenisers: list[str] = field(
+        default_factory=lambda: ["vtok", "frame_sampling", "key_frame"], metadata={"meaning": "options of the group"}
+    )
+    frames: list[str] = field(
+        default_factory=lambda: ["30", "60", "121", "480", "1920"], metadata={"meaning": "of the clips"}
+    )
+    runs: int = key(5, "rounds")
+    every_frame: int = key(30, "up to clips of so many frames all frames are encoded, too; 0: never")
+    out: str | None = key(None, "a json file for the figures")
+    plot: str | None = key(None, "a png file for the curves")
+
+
+@dataclass
 class DataPack:
     """A data set to tar shards with an index, which data=shards reads. Takes train's overrides, data=... above all.
 
@@ -268,6 +287,7 @@ ARGUMENTS = {
     "plan": Plan,
     "benchmark decode": BenchmarkDecode,
     "benchmark train": BenchmarkTrain,
+    "benchmark cost": BenchmarkCost,
     "data pack": DataPack,
     "data index": DataIndex,
     "data check": DataCheck,
@@ -275,4 +295,13 @@ ARGUMENTS = {
     "precompute": Precompute,
 }
 # Verbs that take keys of a configuration beside their own.
-TAKE_OVERRIDES = ("evaluate", "probe", "benchmark train", "data pack", "data check", "data preview", "precompute")
+TAKE_OVERRIDES = (
+    "evaluate",
+    "probe",
+    "benchmark train",
+    "benchmark cost",
+    "data pack",
+    "data check",
+    "data preview",
+    "precompute",
+)

@@ -13,6 +13,8 @@ from vtok.errors import UserError
 from vtok.plan import FramePlan, StridePlanner
 
 SPATIAL, MOTION = 0, 1
+# Of the frames that go through a frozen backbone at once: 16 of CLIP-L's, enough to keep a GPU busy.
+PIXELS_AT_ONCE = 16 * 336**2
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,12 @@ class Tokeniser(nn.Module, ABC):
     def forward(self, video: Tensor, key_frame: int | Sequence[int] | None = None) -> Tensor:
         """The tokens alone, (B, L, token_dim), of whole clips (B, T, 3, H, W)."""
         return self.encode(video, key_frame=key_frame).tokens
+
+    def frames_at_once(self, frames: Tensor) -> int:
+        """How many of the frames (N, 3, H, W) go through the backbone at once; all of them where it is trained."""
+        if not self.backbone.frozen:
+            return max(1, len(frames))
+        return max(1, PIXELS_AT_ONCE // (frames.shape[-2] * frames.shape[-1]))
 
     def features(self, planned: PlannedFrames) -> Tensor:
         """The backbone's feature maps of the planned frames, (B, K, C, h, w)."""

@@ -1,0 +1,55 @@
+"""Counts of `vtok benchmark cost` against closed forms; times are not tested."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vtok.benchmark.cost import Cost, measure
+from vtok.cli import main
+from vtok.commands.benchmark_cost import config_of
+from vtok.errors import UserError
+
+SMALL = ["backbone.feature_dim=16", "backbone.width=8", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
+
+
+def costs(frames: int, *names: str) -> dict[str, Cost]:
+    given = [*SMALL, "backbone.frozen=true"]
+    return measure({name: config_of(name, frames, given) for name in names}, runs=2, every_frame=frames <= 12)
+
+
+def test_tokens_frames_and_operations() -> None:
+    short, long = costs(12, "vtok", "frame_sampling", "key_frame"), costs(60, "vtok", "frame_sampling")
+    assert [cost.tokens for cost in short.values()] == [16 + 1, 2 * 4, 16]
+    assert [cost.planned for cost in short.values()] == [2, 2, 1]
+    assert [cost.tokens for cost in long.values()] == [16 + 9, 10 * 4]
+    # The backbone does the same for each frame, and VTok alone has a network of its own: two layers a motion token.
+    assert short["vtok"].backbone_flops == 2 * short["key_frame"].backbone_flops
+    assert long["vtok"].backbone_flops == 5 * short["vtok"].backbone_flops
+    assert long["vtok"].encode_flops - long["vtok"].backbone_flops == 9 * 2 * 2 * 16 * 16
+    assert long["frame_sampling"].encode_flops == long["frame_sampling"].backbone_flops
+    for cost in (*short.values(), *long.values()):
+        assert len(cost.encode) == len(cost.backbone) == len(cost.prefill) == len(cost.step) == 2
+        assert min(cost.encode_bytes, cost.prefill_bytes) > 0
+        assert json.dumps(cost.row())
+    assert [len(cost.every_frame) for cost in (*short.values(), *long.values())] == [2, 2, 2, 0, 0]
+
+
+def test_the_context_has_room_for_the_clip_unless_told_otherwise() -> None:
+    assert config_of("frame_sampling", 1920, SMALL).mllm.context_length > 320 * 4
+    with pytest.raises(UserError, match=r"mllm\.context_length=1000"):
+        config_of("frame_sampling", 1920, [*SMALL, "mllm.context_length=1000"])
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, plot = tmp_path / "cost.json", tmp_path / "cost.png"
+    given = [*SMALL, "frames=[12,30]", "tokenisers=[vtok,key_frame]", "runs=1"]
+    assert main(["benchmark", "cost", *given, f"out={out}", f"plot={plot}"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 1 + 2 * 2
+    assert json.loads(out.read_text())["frames"]["30"]["vtok"]["tokens"] == 20
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert main(["benchmark", "cost", "frames=[a]"]) == 1
+    assert "frames=a: allowed are whole numbers" in capsys.readouterr().err
+    assert main(["benchmark", "cost", "frames=[12]", "objective=generation", "visual_head=flow"]) == 1
+    assert "say objective=understanding" in capsys.readouterr().err

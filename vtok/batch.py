@@ -83,12 +83,14 @@ def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
     """
     pooled = [sample.pooled for sample in samples if sample.pooled is not None]
     frames = [sample.frames for sample in samples if sample.frames is not None]
+    vectors = [sample.vectors for sample in samples if sample.vectors is not None]
     lengths = torch.tensor([sample.num_planned for sample in samples])
     return PlannedFrames(
         frames=None if pooled else pad_sequence(frames, batch_first=True),
         key=torch.tensor([sample.key for sample in samples]),
         mask=torch.arange(int(lengths.max())) < lengths.unsqueeze(1),
         timestamps=pad_sequence([sample.timestamps for sample in samples], batch_first=True),
+        vectors=pad_sequence(vectors, batch_first=True) if vectors else None,
         pooled=stack_pooled(pooled) if pooled else None,
     )
 

@@ -145,6 +145,7 @@ def job(config) -> float | None:
     from hydra.errors import CompactHydraException
     from hydra.types import RunMode
 
+    from vtok.config import settle_budget
     from vtok.config.mixture import link_sources
     from vtok.runs import open_run, read_status, shown, write_status
     from vtok.training import train as train_run
@@ -157,6 +158,7 @@ def job(config) -> float | None:
     in_sweep = settings.mode == RunMode.MULTIRUN
     try:
         link_sources(config)
+        settle_budget(config)
         if in_sweep and (figures := figures_of_finished(run_dir, config)) is not None:
             print(f"{shown(run_dir)} has finished before")
             return optimised(config, figures)

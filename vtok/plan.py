@@ -1,6 +1,6 @@
 """Which frames of a clip a tokeniser needs, known before anything is decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vtok.errors import UserError
 
@@ -10,11 +10,13 @@ class FramePlan:
     """The frames to decode.
 
     `indices` are clip-frame numbers in ascending order, `key` the key frame's position among them; `key` is None where
-    the key frame is chosen from the frames' content once they are there.
+    the key frame is chosen from the frames' content once they are there. `vector_grid` is the side of the grid of
+    motion vectors that is wanted of each frame, see `vtok.data.motion_vectors`; None where none are.
     """
 
     indices: tuple[int, ...]
     key: int | None
+    vector_grid: int | None = None
 
 
 CONTENT_KEYS = ("medoid", "sharpest")
@@ -42,12 +44,14 @@ class StridePlanner:
             indices count from the end of the clip.
         key_tokens: tokens of the key frame.
         frame_tokens: tokens of every other planned frame.
+        budget: a clip that makes more tokens is refused; None refuses none.
     """
 
     stride: int
     key_frame: str | int = "first"
     key_tokens: int = 16
     frame_tokens: int = 1
+    budget: int | None = None
 
     def __post_init__(self) -> None:
         if not is_whole(self.stride) or self.stride < 1:
@@ -68,11 +72,16 @@ class StridePlanner:
         """The plan for a clip of `num_frames` frames; `key_frame` (a clip-frame index) overrides the configured one.
 
         Raises:
-            UserError: the clip has no frame, or the key frame lies outside of it.
+            UserError: the clip has no frame, or makes too many tokens, or the key frame lies outside of it.
         """
         if num_frames < 1:
             raise UserError("a clip needs at least one frame.")
         indices = list(range(0, num_frames, self.stride))
+        if self.budget is not None and (tokens := self.num_tokens(len(indices))) > self.budget:
+            raise UserError(
+                f"tokeniser.budget={self.budget}: a clip of {num_frames} frames makes {tokens} tokens; "
+                "say a greater budget, or other settings of the tokeniser."
+            )
         wanted = self.key_frame if key_frame is None else key_frame
         if wanted == "first":
             return FramePlan(tuple(indices), 0)
@@ -106,6 +115,35 @@ class KeyFramePlanner(StridePlanner):
 
 
 @dataclass(frozen=True)
+class CodecMotionPlanner(StridePlanner):
+    """Every stride-th frame with a grid of motion vectors, the first one the key frame."""
+
+    vector_grid: int = 8
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        return replace(super().plan(num_frames, key_frame), vector_grid=self.vector_grid)
+
+
+@dataclass(frozen=True)
+class SlowFastPlanner(StridePlanner):
+    """Every stride-th frame; `slow_frames` of them, evenly spread, have `key_tokens` beside `frame_tokens` of each."""
+
+    slow_frames: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not is_whole(self.slow_frames) or self.slow_frames < 1:
+            raise UserError(f"tokeniser.slow_frames={self.slow_frames}: allowed are whole numbers from 1 on.")
+
+    def num_tokens(self, num_planned: int) -> int:
+        return self.key_tokens * len(self.slow(num_planned)) + self.frame_tokens * num_planned
+
+    def slow(self, num_planned: int) -> tuple[int, ...]:
+        """The positions of the slow frames among `num_planned`, ascending: all where there are no more."""
+        return spread(min(self.slow_frames, num_planned), num_planned)
+
+
+@dataclass(frozen=True)
 class TargetPlan:
     """The frames that a decoder makes: `num_frames` square ones of `size` pixels, evenly spread over a clip."""
 
@@ -114,6 +152,11 @@ class TargetPlan:
 
     def indices(self, clip_frames: int) -> tuple[int, ...]:
         """Clip-frame numbers, the first and the last among them; a short clip's frames come more than once."""
-        if self.num_frames == 1:
-            return (0,)
-        return tuple(round(i * (clip_frames - 1) / (self.num_frames - 1)) for i in range(self.num_frames))
+        return spread(self.num_frames, clip_frames)
+
+
+def spread(number: int, frames: int) -> tuple[int, ...]:
+    """`number` of `frames` frames, ascending and evenly spread: the first and the last, or the first alone."""
+    if number == 1:
+        return (0,)
+    return tuple(round(i * (frames - 1) / (number - 1)) for i in range(number))

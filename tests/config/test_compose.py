@@ -1,6 +1,7 @@
 """Every option composes, every schema fits its target, and what does not fit is told."""
 
 import inspect
+from dataclasses import fields
 from inspect import isclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) ->
     }
     # An option that chooses others beside itself is written from the root.
     keys = set(written.get(group, written)) - {"defaults"}
-    assert set(OPTIONS[group][option].__dataclass_fields__) == keys | own
+    assert {field.name for field in fields(OPTIONS[group][option])} == keys | own
 
 
 @pytest.mark.parametrize("debug", DEBUG)
@@ -175,6 +176,19 @@ MISTAKES = [
     (["tokeniser.stride=40"], "tokeniser.stride=40", "1 to 29"),
     (["tokeniser.grid_size=9"], "tokeniser.grid_size=9", "1 to 8"),
     (["backbone=clip", "tokeniser.grid_size=25"], "tokeniser.grid_size=25", "1 to 24"),
+    (["tokeniser=slow_fast", "tokeniser.fast_grid_size=9"], "tokeniser.fast_grid_size=9", "1 to 8"),
+    (["tokeniser=slow_fast", "tokeniser.slow_frames=0"], "tokeniser.slow_frames=0", "1 or more"),
+    (
+        ["tokeniser/motion_pooling=transformer", "tokeniser.motion_pooling.width=10"],
+        "tokeniser.motion_pooling.width=10",
+        "multiples of 4: tokeniser.motion_pooling.heads=4",
+    ),
+    (["tokeniser=resampler", "tokeniser.width=12"], "tokeniser.width=12", "multiples of 8, twice tokeniser.heads=4"),
+    (
+        ["tokeniser/motion_pooling=transformer", "backbone.frozen=true", "data.cache=x"],
+        "data.cache=x: tokeniser/motion_pooling=transformer",
+        "mean or grid",
+    ),
     (["tokeniser.key_frame=30"], "tokeniser.key_frame=30", "-30 to 29"),
     (["tokeniser.key_frame=frist"], "tokeniser.key_frame=frist", "first, middle, medoid, sharpest"),
     (["tokeniser=frame_sampling", "tokeniser.key_frame=1"], "tokeniser.key_frame", "tokeniser.stride"),
@@ -238,6 +252,11 @@ MISTAKES = [
     (["objective.lambda_dec=1"], "decoder=none", "tiny, hunyuan_video or wan; or say objective.lambda_dec=0"),
     (["objective=joint", "generation/judge=orakle"], "generation/judge=orakle", "oracle, own, vlm"),
     (["objective=joint", "data=folder", "data.root=."], "generation/judge=oracle", "generation/judge=own"),
+    (
+        ["objective=joint", "generation/judge=own", "tokeniser=codec_motion"],
+        "generation/judge=own: tokeniser=codec_motion",
+        "generation/judge=vlm",
+    ),
     (["objective=generation", "generation/judge=own"], "generation/judge=own", "generation/judge=vlm"),
     (["objective=joint", "decoder.num_frames=1"], "decoder.num_frames=1", "2 frames or more"),
     (["objective=joint", "data.fps=30"], "data.fps=30", "data.fps=null"),

@@ -26,6 +26,10 @@ TOKENISERS = [
     ["tokeniser=vtok", "tokeniser.stride=3", "tokeniser.key_frame=medoid", "tokeniser/motion_pooling=grid"],
     ["tokeniser=frame_sampling", "tokeniser.stride=3", "tokeniser.token_dim=24"],
     ["tokeniser=key_frame", "tokeniser.key_frame=sharpest", "tokeniser.stride=2"],
+    ["tokeniser=slow_fast", "tokeniser.stride=2"],
+    ["tokeniser=resampler", "tokeniser.stride=3"],
+    ["tokeniser=delta", "tokeniser.stride=2"],
+    ["tokeniser=codec_motion", "tokeniser.stride=2"],
 ]
 
 

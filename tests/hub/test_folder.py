@@ -26,7 +26,7 @@ from vtok.tokeniser.rivals import KeyFrameTokeniser
 
 
 class OwnTokeniser(KeyFrameTokeniser):
-    def __init__(self, backbone, *, grid_size=4, stride=6, token_dim=None, key_frame=0) -> None:
+    def __init__(self, backbone, *, grid_size=4, stride=6, token_dim=None, key_frame=0, budget=None) -> None:
         super().__init__(backbone, grid_size=grid_size)
         self.mix = nn.Parameter(torch.randn(self.token_dim), requires_grad=False)
 """
@@ -59,6 +59,7 @@ def losses(model: VideoLanguageModel) -> dict[str, float]:
         ["tokeniser=vtok", "tokeniser/motion_pooling=attention", "trainer.ema_decay=0.5"],
         ["tokeniser=frame_sampling", "tokeniser.token_dim=24"],
         ["tokeniser=key_frame"],
+        ["tokeniser=resampler", "tokeniser.budget=7"],
         ["backbone.frozen=true"],
     ],
     ids=str,

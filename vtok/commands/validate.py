@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from vtok.config import check, compose
+from vtok.config.budget import budgeted_key
 from vtok.config.nodes import feature_size, planner_of
 
 
@@ -41,4 +42,6 @@ def frame_lines(config: DictConfig) -> list[str]:
         shown = ", ".join(map(str, plan.indices[:12])) + (", ..." if len(plan.indices) > 12 else "")
         lines.append(f"{'plan':<13}{len(plan.indices)} of {frames} frames: {shown}")
         lines.append(f"{'tokens':<13}{planner.num_tokens(len(plan.indices))} a clip")
+    if (key := budgeted_key(config)) is not None:
+        lines.append(f"{'budget':<13}{config.tokeniser.budget}: tokeniser.{key}={config.tokeniser[key]}")
     return lines

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vtok.config.budget import settle_budget
 from vtok.config.mixture import link_sources
 from vtok.config.schemas import OPTIONS, Config
 from vtok.errors import UserError
@@ -59,10 +60,10 @@ def register() -> None:
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration that `python train.py OVERRIDES` runs with.
+    """The configuration that `python train.py OVERRIDES` runs with, a `tokeniser.budget` settled.
 
     Raises:
-        UserError: an override that does not fit, with what would.
+        UserError: an override that does not fit, with what would; or a `tokeniser.budget` that cannot be met.
     """
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
@@ -72,6 +73,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, overrides)) from error
     link_sources(config)
+    settle_budget(config)
     return config
 
 

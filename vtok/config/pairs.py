@@ -24,9 +24,16 @@ UNCHANGED = {
 
 def check_pairs(config: DictConfig) -> None:
     """Numbers that must fit each other."""
-    width, heads = OmegaConf.select(config, "mllm.width"), OmegaConf.select(config, "mllm.heads")
-    if width and heads and width % (2 * heads):
-        raise UserError(f"mllm.width={width}: allowed are multiples of {2 * heads}, twice mllm.heads={heads}.")
+    for part, words, factor in (
+        ("mllm", ", twice", 2),
+        ("tokeniser", ", twice", 2),
+        ("tokeniser.motion_pooling", ":", 1),
+    ):
+        width, heads = (OmegaConf.select(config, f"{part}.{key}") for key in ("width", "heads"))
+        if width and heads and width % (factor * heads):
+            raise UserError(
+                f"{part}.width={width}: allowed are multiples of {factor * heads}{words} {part}.heads={heads}."
+            )
     size, patch = OmegaConf.select(config, "decoder.size"), OmegaConf.select(config, "decoder.patch")
     if size and patch and size % patch:
         raise UserError(f"decoder.size={size}: allowed are multiples of decoder.patch={patch}.")
@@ -141,11 +148,13 @@ def check_cacheable(config: DictConfig, *, said: str) -> None:
             f"{said}: backbone.frozen=false trains the backbone, so that its features change with every step; say "
             "backbone.frozen=true, or make do without a cache."
         )
-    if str(OmegaConf.select(config, "tokeniser.motion_pooling._target_")).endswith(".AttentionPooling"):
-        raise UserError(
-            f"{said}: tokeniser/motion_pooling=attention is trained on whole feature maps, which are not kept; say "
-            "tokeniser/motion_pooling=mean or grid, or make do without a cache."
-        )
+    pooling = str(OmegaConf.select(config, "tokeniser.motion_pooling._target_"))
+    for option, kind in (("attention", ".AttentionPooling"), ("transformer", ".TransformerPooling")):
+        if pooling.endswith(kind):
+            raise UserError(
+                f"{said}: tokeniser/motion_pooling={option} is trained on feature maps, which are not kept; say "
+                "tokeniser/motion_pooling=mean or grid, or make do without a cache."
+            )
     for path, (key, neutral) in product([path for path, _ in data_nodes(config)], UNCHANGED.items()):
         if (value := OmegaConf.select(config, f"{path}.augmentation.{key}", default=neutral)) != neutral:
             place = "" if path == "data" else f"@{path}.augmentation"
@@ -183,6 +192,11 @@ def check_judge(config: DictConfig) -> None:
                     f"{path}.fps={node.fps:g}: generation/judge=oracle reads speeds off whole clips; "
                     f"say {path}.fps=null, or generation/judge=own."
                 )
+    if judge.endswith(".OwnJudge") and str(config.tokeniser.get("_target_", "")).endswith(".CodecMotionTokeniser"):
+        raise UserError(
+            "generation/judge=own: tokeniser=codec_motion reads files, and a made video is none; "
+            "say generation/judge=vlm, or generation/judge=oracle with data=shapes."
+        )
     if judge.endswith(".OwnJudge") and OmegaConf.select(config, "objective.lambda_under") == 0:
         raise UserError(
             "generation/judge=own: objective.lambda_under=0 trains no understanding branch that could judge; "
@@ -205,13 +219,14 @@ def check_frames(config: DictConfig) -> None:
 
 
 def check_grid(config: DictConfig) -> None:
-    """The grid against the feature map."""
-    side, grid = feature_size(config), OmegaConf.select(config, "tokeniser.grid_size")
-    if side is not None and grid is not None and grid > side:
-        raise UserError(
-            f"tokeniser.grid_size={grid}: the feature map of this backbone is {side} x {side}, "
-            f"so that allowed are 1 to {side}."
-        )
+    """The grids against the feature map."""
+    side = feature_size(config)
+    for key in ("tokeniser.grid_size", "tokeniser.fast_grid_size"):
+        grid = OmegaConf.select(config, key)
+        if side is not None and grid is not None and grid > side:
+            raise UserError(
+                f"{key}={grid}: the feature map of this backbone is {side} x {side}, so that allowed are 1 to {side}."
+            )
 
 
 def check_context(config: DictConfig) -> None:

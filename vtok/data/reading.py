@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError, FrameFolder
+from vtok.data.motion_vectors import motion_fields
 from vtok.data.part import Part
 from vtok.data.sampler import SampleKey
 from vtok.data.stable import stable_hash
@@ -46,6 +47,7 @@ class ClipSample:
         target: uint8 (F, 3, target.size, target.size), the frames that a decoder is to make; None where not asked for.
         pooled: what a tokeniser's `extract` made of the frames, by name, without a dimension of the batch.
         latents: float32 (C, f, h, w), what a decoder's VAE made of the frames in `target`.
+        vectors: float32 (K, 3, g, g), see `motion_fields`; None where the plan asks for none.
     """
 
     frames: Tensor | None
@@ -57,6 +59,7 @@ class ClipSample:
     target: Tensor | None = None
     pooled: dict[str, Tensor] | None = None
     latents: Tensor | None = None
+    vectors: Tensor | None = None
 
     @property
     def num_planned(self) -> int:
@@ -121,13 +124,18 @@ class FrameReader:
             # Decoded once, in the larger of the two sizes.
             both = sorted({*plan.indices, *aims})
             size = max(self.size, self.target.size if self.target else 0)
-            read = view.of(video.read(native[both].tolist(), round(size * augmentation.zoom)))
+            zoomed = round(size * augmentation.zoom)
+            read = view.of(video.read(native[both].tolist(), zoomed))
+            vectors = None
+            if plan.vector_grid is not None:
+                planned = native[list(plan.indices)].tolist()
+                vectors = motion_fields(video, planned, grid=plan.vector_grid, size=zoomed, view=view)
         place = {index: number for number, index in enumerate(both)}
         frames = scaled(read[[place[index] for index in plan.indices]], self.size)
         target = None if self.target is None else scaled(read[[place[index] for index in aims]], self.target.size)
         timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
         place_of_key = -1 if plan.key is None else plan.key
-        return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target)
+        return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target, vectors=vectors)
 
 
 def part_of(clip: Clip, *, num_frames: int | None, fps: float | None) -> Part:

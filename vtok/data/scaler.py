@@ -24,15 +24,15 @@ class Scaler:
 
     def shape(self, frame: VideoFrame, size: Size) -> tuple[int, int]:
         """The (height, width) of the picture that `scale` makes."""
-        return cover(*_upright(frame), size)[1]
+        return cover(*upright(frame), size)[1]
 
     def scale(self, frame: VideoFrame, size: Size, out: np.ndarray) -> None:
         """Write the frame, its rotation tag applied, to `out`, uint8 (3, *shape(frame, size))."""
-        turns = _turns(frame)
-        box, (height, width) = cover(*_upright(frame), size)
+        turns = turns_of(frame)
+        box, (height, width) = cover(*upright(frame), size)
         if turns % 2:
             height, width = width, height
-        part = self._cropped(frame, _turned_back(box, turns, *_upright(frame)))
+        part = self._cropped(frame, _turned_back(box, turns, *upright(frame)))
         if (part.height, part.width) == (height, width):
             # Here swscale 9 forgets the last columns of planes of some widths.
             packed = self._reformat(part, height, width, "rgb24").to_ndarray()
@@ -92,13 +92,13 @@ def _kind(frame: VideoFrame, box: Box) -> tuple[object, ...]:
     return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, box
 
 
-def _turns(frame: VideoFrame) -> int:
+def turns_of(frame: VideoFrame) -> int:
     """Quarter turns against the clock that make it upright."""
     return round(frame.rotation / 90) % 4
 
 
-def _upright(frame: VideoFrame) -> tuple[int, int]:
-    return (frame.width, frame.height) if _turns(frame) % 2 else (frame.height, frame.width)
+def upright(frame: VideoFrame) -> tuple[int, int]:
+    return (frame.width, frame.height) if turns_of(frame) % 2 else (frame.height, frame.width)
 
 
 def _turned_back(box: Box, turns: int, height: int, width: int) -> Box:

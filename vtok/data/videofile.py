@@ -2,22 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from av.codec.context import Flags2
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from vtok.data.frames import BadVideoError, Deadline, NamedBytes, Size, check_indices
 from vtok.data.part import SEEKABLE, SLACK, Enough, Part
-from vtok.data.presentation import is_hidden, presentation
+from vtok.data.presentation import is_hidden, missing, presentation, stretches
 from vtok.data.scaler import Scaler
 
 # Compressed bytes of one file kept in memory; a longer file is read a second time instead.
@@ -110,6 +111,31 @@ class VideoFile:
                         return frames
         raise BadVideoError(self.path, f"frame {min(places)} of {len(self.timestamps)} cannot be decoded")
 
+    def anchors(self, first: int, last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """I- and P-frames by number, with motion vectors, from a key frame at or before `first` on until beyond `last`.
+
+        Raises:
+            BadVideoError: one cannot be decoded, or not in time.
+        """
+        with self._failures():
+            container, stream = self._open()
+            decoder = stream.codec_context
+            decoder.flags2 |= Flags2.export_mvs
+            begin = 0
+            if self._numbers:
+                wanted = {pts for pts, number in self._numbers.items() if first <= number <= last}
+                begin = stretches(self._pts, self._starts, wanted)[0][0]
+                decoder.skip_frame = "NONREF"
+            packets = self._demux(container, stream) if self._packets is None else self._packets
+            sent = chain(islice(packets, begin, None), [None])
+            for count, frame in enumerate(frame for packet in sent for frame in decoder.decode(packet)):
+                self._deadline.check()
+                number = self._numbers.get(frame.pts) if self._numbers else count
+                if number is not None and frame.pict_type in (PictureType.I, PictureType.P):
+                    yield number, frame
+                    if number >= last:
+                        return
+
     @contextmanager
     def _failures(self) -> Iterator[None]:
         try:
@@ -172,7 +198,7 @@ class VideoFile:
             if enough and shown[-1] and packet.pts is not None and enough.add(packet.pts * tick):
                 is_read_whole = False
                 break
-        self.missing = self._missing(container, ends) if is_read_whole else 0.0
+        self.missing = missing(container, self._stream, ends) if is_read_whole else 0.0
         self._numbers = presentation(times, keys, shown)
         if part is not None and not self._numbers:
             self._part = None
@@ -231,17 +257,6 @@ class VideoFile:
                     continue
             yield packet
 
-    def _missing(self, container: InputContainer, ends: dict[int, int]) -> float:
-        # Counting frames would not do: what an edit list cuts off is in the header's count and not among the packets.
-        end = max((ticks * float(container.streams[i].time_base or 0) for i, ticks in ends.items()), default=0.0)
-        if self._stream.duration:
-            promised = self._stream.duration * float(self._stream.time_base or 0)
-            slack = 1.5 / float(self._stream.average_rate or 24)
-        else:
-            # Half a second is left to headers that round and to last packets that do not tell their duration.
-            promised, slack = (container.duration or 0) / av.time_base, 0.5
-        return promised - end if promised - end > slack else 0.0
-
     def _scan(self) -> np.ndarray:
         container, stream = self._open()
         times: list[int | None] = []
@@ -263,7 +278,7 @@ class VideoFile:
 
     def _decode_groups(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         pts_wanted = {pts for pts, index in self._numbers.items() if index in wanted}
-        runs = self._runs(pts_wanted)
+        runs = stretches(self._pts, self._starts, pts_wanted)
         decoder = self._stream.codec_context
         decoder.open(strict=False)
         decoder.flush_buffers()
@@ -283,20 +298,3 @@ class VideoFile:
                     yield self._numbers[frame.pts], frame
             if not runs:
                 return
-
-    def _runs(self, pts_wanted: set[int | None]) -> list[tuple[int, int]]:
-        """Stretches of packets (first, last) to decode: from a key frame on, to the last wanted frame that needs it."""
-        runs: list[tuple[int, int]] = []
-        group = 0
-        for number, pts in enumerate(self._pts):
-            if group + 1 < len(self._starts) and self._starts[group + 1] == number:
-                group += 1
-            if pts not in pts_wanted:
-                continue
-            # A frame that is shown before its group's key frame refers to the group before as well (open groups).
-            leading = pts < self._pts[self._starts[group]]
-            first = self._starts[group - 1 if leading else group]
-            while runs and runs[-1][1] >= first:
-                first = min(first, runs.pop()[0])
-            runs.append((first, number))
-        return runs

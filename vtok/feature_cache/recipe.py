@@ -70,7 +70,12 @@ def recipe_of(config: DictConfig) -> Recipe:
     given = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     kind = get_class(str(config.tokeniser._target_))
     assert issubclass(kind, Tokeniser)
-    apart = {f"backbone.{name}" for name in APART} | {f"tokeniser.{name}" for name in kind.project_settings}
+    # A budget is met by another setting of the tokeniser, which is looked at.
+    apart = (
+        {"tokeniser.budget"}
+        | {f"backbone.{name}" for name in APART}
+        | {f"tokeniser.{name}" for name in kind.project_settings}
+    )
     places = ["data", *(f"data.sources.{name}" for name in config.data.get("sources", ()))]
     kept = ("backbone.", "tokeniser.", *(f"{place}.{name}" for place in places for name in CLIP_SETTINGS))
     settings = {

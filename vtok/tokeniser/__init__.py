@@ -1,15 +1,22 @@
 """Feature maps to video tokens: VTok and the tokenisers it is measured against."""
 
-from vtok.plan import FramePlan, KeyFramePlanner, StridePlanner
+from vtok.plan import CodecMotionPlanner, FramePlan, KeyFramePlanner, SlowFastPlanner, StridePlanner
 from vtok.tokeniser.base import MOTION, SPATIAL, PlannedFrames, Tokeniser, VideoTokens
-from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling
+from vtok.tokeniser.codec_motion import CodecMotionTokeniser
+from vtok.tokeniser.delta import DeltaTokeniser
+from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
+from vtok.tokeniser.resampler import ResamplerTokeniser
 from vtok.tokeniser.rivals import FrameSamplingTokeniser, KeyFrameTokeniser
+from vtok.tokeniser.slow_fast import SlowFastTokeniser
 from vtok.tokeniser.vtok import VTokTokeniser
 
 __all__ = [
     "MOTION",
     "SPATIAL",
     "AttentionPooling",
+    "CodecMotionPlanner",
+    "CodecMotionTokeniser",
+    "DeltaTokeniser",
     "FramePlan",
     "FrameSamplingTokeniser",
     "GridPooling",
@@ -18,8 +25,12 @@ __all__ = [
     "MeanPooling",
     "MotionPooling",
     "PlannedFrames",
+    "ResamplerTokeniser",
+    "SlowFastPlanner",
+    "SlowFastTokeniser",
     "StridePlanner",
     "Tokeniser",
+    "TransformerPooling",
     "VTokTokeniser",
     "VideoTokens",
 ]

@@ -27,6 +27,8 @@ class PlannedFrames:
         mask: (B, K), False where a shorter clip was padded.
         timestamps: (B, K) seconds.
         pooled: what `Tokeniser.extract` made of the frames once, by name; None where it is still to be made.
+        vectors: (B, K, 3, g, g), the codec's motion since the planned frame before, see `vtok.data.motion_vectors`;
+            None where the plan asked for none.
     """
 
     frames: Tensor | None
@@ -34,6 +36,7 @@ class PlannedFrames:
     mask: Tensor
     timestamps: Tensor
     pooled: dict[str, Tensor] | None = None
+    vectors: Tensor | None = None
 
     def to(self, device: torch.device) -> "PlannedFrames":
         move = partial(Tensor.to, device=device, non_blocking=True)
@@ -43,6 +46,7 @@ class PlannedFrames:
             mask=self.mask.to(device),
             timestamps=self.timestamps.to(device),
             pooled=None if self.pooled is None else {name: move(tensor) for name, tensor in self.pooled.items()},
+            vectors=None if self.vectors is None else move(self.vectors),
         )
 
     @property
@@ -167,15 +171,15 @@ class Tokeniser(nn.Module, ABC):
         return self.backbone(planned.pixels.flatten(0, 1)).float().unflatten(0, (batch, frames))
 
 
-def check_grid(grid_size: int, backbone: Backbone) -> int:
-    """`grid_size`, where the backbone's feature map can be pooled to it.
+def check_grid(grid_size: int, backbone: Backbone, *, key: str = "grid_size") -> int:
+    """`grid_size`, where the backbone's feature map can be pooled to it; `key` is its name in the configuration.
 
     Raises:
         UserError: it cannot.
     """
     if not 1 <= grid_size <= backbone.feature_size:
         raise UserError(
-            f"tokeniser.grid_size={grid_size}: this backbone's feature map allows 1 to {backbone.feature_size}."
+            f"tokeniser.{key}={grid_size}: this backbone's feature map allows 1 to {backbone.feature_size}."
         )
     return grid_size
 

@@ -64,3 +64,36 @@ class AttentionPooling(MotionPooling):
         place = nn.functional.interpolate(self.place, size=features.shape[-2:], mode="bilinear", align_corners=False)
         weights = (self.score(residual).squeeze(-1) + place.flatten()).softmax(-1)
         return torch.einsum("bmp,bmpc->bmc", weights, residual)
+
+
+class TransformerPooling(MotionPooling):
+    """A small transformer over the residual map, read out at a learned query that stands before it.
+
+    The residual is pooled to size x size places, each with a learned embedding. What stands at the query after `depth`
+    layers (pre-norm, GELU, a hidden layer of 4 x width) is the vector, as the token of DeltaTok is
+    (Kerssies et al. 2026, arXiv 2604.04913), whose encoder is given both feature maps instead of their difference.
+    """
+
+    def __init__(self, feature_dim: int, *, size: int = 8, width: int = 128, depth: int = 2, heads: int = 4) -> None:
+        super().__init__()
+        self.size = size
+        self.width = width
+        self.inward = nn.Linear(feature_dim, width)
+        self.place = nn.Parameter(0.02 * torch.randn(1 + size**2, width))
+        # Not nn.TransformerEncoder, whose layers begin as copies of one.
+        self.layers = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+                )
+                for _ in range(depth)
+            )
+        )
+
+    def forward(self, features: Tensor, key: Tensor) -> Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(features.flatten(0, 1), self.size).unflatten(0, features.shape[:2])
+        residual = pooled - nn.functional.adaptive_avg_pool2d(key, self.size).unsqueeze(1)
+        places = self.inward(residual.flatten(0, 1).flatten(2).transpose(1, 2))
+        # Its first row is the query, which has no place and no residual.
+        tokens = nn.functional.pad(places, (0, 0, 1, 0)) + self.place
+        return self.layers(tokens)[:, 0].unflatten(0, features.shape[:2])

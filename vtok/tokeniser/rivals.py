@@ -17,15 +17,22 @@ class FrameSamplingTokeniser(Tokeniser):
         grid_size: every sampled frame becomes grid_size x grid_size tokens.
         stride: clip frames between two sampled frames.
         token_dim: width of the tokens; the backbone's feature_dim where None.
+        budget: a clip that makes more tokens is refused; None refuses none.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
     """
 
     def __init__(
-        self, backbone: Backbone, *, grid_size: int = 2, stride: int = 6, token_dim: int | None = None
+        self,
+        backbone: Backbone,
+        *,
+        grid_size: int = 2,
+        stride: int = 6,
+        token_dim: int | None = None,
+        budget: int | None = None,
     ) -> None:
-        planner = StridePlanner(stride=stride, key_tokens=grid_size**2, frame_tokens=grid_size**2)
+        planner = StridePlanner(stride=stride, key_tokens=grid_size**2, frame_tokens=grid_size**2, budget=budget)
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)
         self.spatial = match_width(backbone.feature_dim, self.token_dim)
@@ -56,6 +63,7 @@ class KeyFrameTokeniser(Tokeniser):
         stride: clip frames between the frames among which "medoid" and "sharpest" choose.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         key_frame: "first", "middle", "medoid", "sharpest" or a clip-frame index.
+        budget: a clip that makes more tokens is refused; None refuses none.
 
     Raises:
         UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
@@ -69,8 +77,9 @@ class KeyFrameTokeniser(Tokeniser):
         stride: int = 6,
         token_dim: int | None = None,
         key_frame: str | int = "first",
+        budget: int | None = None,
     ) -> None:
-        planner = KeyFramePlanner(stride=stride, key_frame=key_frame, key_tokens=grid_size**2)
+        planner = KeyFramePlanner(stride=stride, key_frame=key_frame, key_tokens=grid_size**2, budget=budget)
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)
         self.spatial = match_width(backbone.feature_dim, self.token_dim)

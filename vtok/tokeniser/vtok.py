@@ -57,6 +57,7 @@ class VTokTokeniser(Tokeniser):
             number of feature channels. The paper's is the mean.
         residual_scale: factor on pooled residuals before g_phi. Most of a frame does not change, so the mean of what
             does is small beside the key frame's features and is learned late; the paper has none (1).
+        budget: a clip that makes more tokens is refused; None refuses none.
 
     Raises:
         UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
@@ -75,8 +76,11 @@ class VTokTokeniser(Tokeniser):
         key_frame: str | int = "first",
         motion_pooling: Callable[[int], MotionPooling] = MeanPooling,
         residual_scale: float = 1.0,
+        budget: int | None = None,
     ) -> None:
-        planner = StridePlanner(stride=stride, key_frame=key_frame, key_tokens=grid_size**2, frame_tokens=1)
+        planner = StridePlanner(
+            stride=stride, key_frame=key_frame, key_tokens=grid_size**2, frame_tokens=1, budget=budget
+        )
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)
         self.motion_pooling = motion_pooling(backbone.feature_dim)

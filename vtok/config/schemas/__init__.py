@@ -22,10 +22,15 @@ from vtok.config.schemas.optimiser import AdamW, MuonAdamW, Sgd
 from vtok.config.schemas.scheduler import Scheduler
 from vtok.config.schemas.tokeniser import (
     AttentionPooling,
+    CodecMotionTokeniser,
+    DeltaTokeniser,
     FrameSamplingTokeniser,
     GridPooling,
     KeyFrameTokeniser,
     MeanPooling,
+    ResamplerTokeniser,
+    SlowFastTokeniser,
+    TransformerPooling,
     VTokTokeniser,
 )
 from vtok.config.schemas.tracking import MlflowTracker, NoTracker
@@ -70,10 +75,19 @@ OPTIONS: dict[str, dict[str, type]] = {
     "backbone": {"tiny": TinyBackbone, "clip": ClipBackbone, "vgg19": Vgg19Backbone, "vision": VisionBackbone},
     "tokeniser": {
         "vtok": VTokTokeniser,
+        "codec_motion": CodecMotionTokeniser,
+        "delta": DeltaTokeniser,
         "frame_sampling": FrameSamplingTokeniser,
         "key_frame": KeyFrameTokeniser,
+        "resampler": ResamplerTokeniser,
+        "slow_fast": SlowFastTokeniser,
     },
-    "tokeniser/motion_pooling": {"mean": MeanPooling, "grid": GridPooling, "attention": AttentionPooling},
+    "tokeniser/motion_pooling": {
+        "mean": MeanPooling,
+        "grid": GridPooling,
+        "attention": AttentionPooling,
+        "transformer": TransformerPooling,
+    },
     "mllm": {
         "tiny": TinyLanguageModel,
         "causal_lm": CausalLanguageModel,

@@ -1,0 +1,91 @@
+"""A budget is met to the token, or the nearest ones that can be are named."""
+
+import re
+from collections.abc import Callable
+from math import ceil
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.build import build
+from vtok.cli import main
+from vtok.config import compose, settle_budget
+from vtok.config.nodes import planner_of
+from vtok.config.schemas import OPTIONS
+from vtok.errors import UserError
+
+BUDGETS = (1, 16, 17, 20, 45, 46, 49, 64, 137, 10_000)
+
+
+# Tokens of a clip at the other settings' defaults, by the frames of the clip and the key that is found.
+COUNTS: dict[str, Callable[[int, int], int]] = {
+    "vtok": lambda frames, stride: 16 + ceil(frames / stride) - 1,
+    "codec_motion": lambda frames, stride: 16 + ceil(frames / stride) - 1,
+    "delta": lambda frames, stride: 16 + ceil(frames / stride) - 1,
+    "frame_sampling": lambda frames, stride: 4 * ceil(frames / stride),
+    "key_frame": lambda _, grid_size: grid_size**2,
+    "resampler": lambda _, num_queries: num_queries,
+    "slow_fast": lambda frames, stride: 4 * min(3, ceil(frames / stride)) + ceil(frames / stride),
+}
+
+
+@pytest.mark.parametrize("option", COUNTS)
+@pytest.mark.parametrize("num_frames", [30, 121])
+def test_a_budget_is_met_to_the_token_or_the_nearest_are_named(option: str, num_frames: int) -> None:
+    whole = compose([f"tokeniser={option}", f"data.num_frames={num_frames}", "backbone.width=8"])
+    key = OPTIONS["tokeniser"][option].budgeted
+    most = {"stride": max(1, num_frames - 1), "grid_size": 8}.get(key, max(BUDGETS))
+    counts = {value: COUNTS[option](num_frames, value) for value in range(1, most + 1)}
+    for budget in BUDGETS:
+        config = OmegaConf.merge(whole, {"tokeniser": {"budget": budget}})
+        assert isinstance(config, DictConfig)
+        if budget in counts.values():
+            settle_budget(config)
+            assert config.tokeniser.budget == budget == counts[config.tokeniser[key]]
+            planner = planner_of(config)
+            assert planner is not None
+            assert planner.num_tokens(len(planner.plan(num_frames).indices)) == budget
+            continue
+        with pytest.raises(UserError) as error:
+            settle_budget(config)
+        named = re.findall(rf"(\d+) \(tokeniser\.{key}=(\d+)\)", str(error.value))
+        below = [count for count in counts.values() if count < budget]
+        above = [count for count in counts.values() if count > budget]
+        nearest = ([max(below)] if below else []) + ([min(above)] if above else [])
+        assert [int(count) for count, _ in named] == nearest
+        assert all(counts[int(value)] == int(count) for count, value in named)
+        assert str(error.value).startswith(f"tokeniser.budget={budget}: ")
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_every_tokeniser_that_takes_a_budget_is_counted_here() -> None:
+    assert {name for name, schema in OPTIONS["tokeniser"].items() if hasattr(schema, "budgeted")} == set(COUNTS)
+
+
+def test_the_papers_46_tokens_are_stride_4_of_121_frames(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "backbone=clip", "data.num_frames=121", "tokeniser.budget=46"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^plan +31 of 121 frames: 0, 4, 8,", shown, re.MULTILINE)
+    assert re.search(r"^budget +46: tokeniser.stride=4$", shown, re.MULTILINE)
+
+
+def test_a_setting_that_meets_the_budget_stays_and_else_the_widest_stride_is_taken() -> None:
+    assert compose(["tokeniser.budget=20"]).tokeniser.stride == 6
+    assert compose(["tokeniser.budget=20", "tokeniser.stride=3"]).tokeniser.stride == 7
+    settled = compose(["tokeniser.budget=20", "tokeniser.stride=3"])
+    settle_budget(settled)
+    assert settled.tokeniser.stride == 7
+
+
+def test_a_longer_clip_than_the_budget_allows_is_refused_and_a_shorter_one_has_fewer_tokens() -> None:
+    tokeniser = build(compose(["tokeniser.budget=20", "backbone.width=8"]).tokeniser)
+    assert tokeniser(torch.rand(1, 12, 3, 64, 64)).shape[1] == 17
+    with pytest.raises(UserError, match=r"budget=20: a clip of 60 frames makes 25 tokens"):
+        tokeniser(torch.rand(1, 60, 3, 64, 64))
+
+
+@pytest.mark.parametrize(("given", "words"), [("0", "1 or more"), ("abc", "a whole number")])
+def test_a_budget_is_a_number_of_tokens(given: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", f"tokeniser.budget={given}"]) == 1
+    assert f"tokeniser.budget={given}: allowed is {words}" in capsys.readouterr().err

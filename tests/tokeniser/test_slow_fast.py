@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from vtok.backbone import TinyBackbone
+from vtok.errors import UserError
+from vtok.plan import SlowFastPlanner
+from vtok.tokeniser import PlannedFrames, SlowFastTokeniser
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "slow_frames", "tokens"),
+    [(30, 3, 3 * 16 + 8), (121, 3, 3 * 16 + 31), (121, 31, 31 * 16 + 31), (30, 20, 8 * 16 + 8), (1, 3, 16 + 1)],
+)
+def test_token_count(num_frames: int, slow_frames: int, tokens: int, pixels) -> None:
+    planner = SlowFastPlanner(4, key_tokens=16, frame_tokens=1, slow_frames=slow_frames)
+    assert planner.num_tokens(planner.max_frames(num_frames)) == tokens
+    tokeniser = SlowFastTokeniser(pixels, grid_size=4, slow_frames=slow_frames, fast_grid_size=1, stride=4)
+    assert tokeniser(torch.rand(1, num_frames, 3, 8, 8)).shape == (1, tokens, 3)
+    assert len(tokeniser.kinds(planner.max_frames(num_frames))) == tokens
+
+
+def test_slow_frames_are_spread_from_the_first_to_the_last() -> None:
+    planner = SlowFastPlanner(1, slow_frames=3)
+    assert [planner.slow(count) for count in (1, 2, 3, 8, 9)] == [(0,), (0, 1), (0, 1, 2), (0, 4, 7), (0, 4, 8)]
+
+
+def test_tokens_are_pooled_pixels_slow_before_fast(pixels) -> None:
+    video = torch.rand(2, 9, 3, 8, 8)
+    result = SlowFastTokeniser(pixels, grid_size=4, slow_frames=2, fast_grid_size=2, stride=2).encode(video)
+    sampled = video[:, ::2]
+    slow = F.avg_pool2d(sampled[:, [0, 4]].flatten(0, 1), 2).flatten(2).mT.reshape(2, 32, 3)
+    fast = F.avg_pool2d(sampled.flatten(0, 1), 4).flatten(2).mT.reshape(2, 20, 3)
+    torch.testing.assert_close(result.tokens, torch.cat([slow, fast], dim=1))
+    times = [0] * 16 + [8] * 16 + [time for time in (0, 2, 4, 6, 8) for _ in range(4)]
+    assert result.timestamps.tolist() == [times, times]
+    assert result.mask.all()
+
+
+def test_a_shorter_clip_of_a_batch_has_the_tokens_that_it_has_alone(pixels) -> None:
+    frames = torch.rand(2, 5, 3, 8, 8)
+    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    times = torch.arange(5.0).expand(2, -1)
+    tokeniser = SlowFastTokeniser(pixels, grid_size=2, slow_frames=3, stride=1)
+    both = tokeniser.encode_planned(PlannedFrames(frames, torch.zeros(2, dtype=torch.long), mask, times))
+    alone = tokeniser.encode(frames[1:, :2])
+    assert both.mask.sum(1).tolist() == [3 * 4 + 5, 2 * 4 + 2]
+    assert both.mask[1, :10].all()
+    torch.testing.assert_close(both.tokens[1:, :10], alone.tokens)
+    torch.testing.assert_close(both.timestamps[1:, :10], alone.timestamps)
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(UserError, match=r"fast_grid_size=9.*1 to 8"):
+        SlowFastTokeniser(TinyBackbone(), fast_grid_size=9)
+    with pytest.raises(UserError, match=r"slow_frames=0.*from 1 on"):
+        SlowFastTokeniser(TinyBackbone(), slow_frames=0)

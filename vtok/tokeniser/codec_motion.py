@@ -1,0 +1,97 @@
+"""Motion out of the codec, as in Video-LaVIT (Jin et al. 2024, arXiv 2402.03161): only the key frame is encoded."""
+
+import torch
+from torch import Tensor
+
+from vtok.backbone import Backbone
+from vtok.errors import UserError
+from vtok.plan import CodecMotionPlanner, FramePlan
+from vtok.tokeniser.base import MOTION, PlannedFrames, Tokeniser, VideoTokens, check_grid, pool_grid
+from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder
+
+
+class CodecMotionTokeniser(Tokeniser):
+    """The first frame as a grid, every later sampled frame as one token of the codec's motion vectors since the last.
+
+    Followed of Video-LaVIT: a key frame for what is seen, and the motion vectors that the file holds for how it moves,
+    so that no other frame goes through the backbone. Different: a token is continuous and of one sampled frame, made
+    by g_phi of VTok from a grid of motion, where Video-LaVIT quantises a sequence of frames' vectors into several
+    discrete tokens; the vectors are those of the file as it is, added up between sampled frames, not those of the file
+    coded again; and a clip has one key frame.
+
+    Clips without motion vectors (folders of images, VP9, AV1, HEVC) count as broken; videos that are no files, such as
+    those that a model has made, cannot be tokenised.
+
+    Args:
+        backbone: frames to feature maps.
+        grid_size: the first frame becomes grid_size x grid_size tokens.
+        stride: clip frames between two sampled frames.
+        motion_grid: a frame's motion vectors are averaged over motion_grid x motion_grid cells.
+        motion_scale: factor on motion, which comes in fractions of the frame's side, before g_phi.
+        token_dim: width of the tokens; the backbone's feature_dim where None.
+        budget: a clip that makes more tokens is refused; None refuses none.
+
+    Raises:
+        UserError: a stride below 1, or a grid larger than the feature map.
+    """
+
+    frame_kind = MOTION
+    project_settings = ("token_dim", "motion_scale")
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        grid_size: int = 4,
+        stride: int = 6,
+        motion_grid: int = 8,
+        motion_scale: float = 10.0,
+        token_dim: int | None = None,
+        budget: int | None = None,
+    ) -> None:
+        planner = CodecMotionPlanner(
+            stride=stride, key_tokens=grid_size**2, frame_tokens=1, budget=budget, vector_grid=motion_grid
+        )
+        super().__init__(backbone, planner=planner, token_dim=token_dim)
+        self.grid_size = check_grid(grid_size, backbone)
+        self.motion_scale = motion_scale
+        self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
+        self.motion = MotionEncoder(residual_dim=3 * motion_grid**2, token_dim=self.token_dim)
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        """The frames needed; raises UserError where another key frame than the first is asked for."""
+        if key_frame not in (None, 0):
+            raise UserError(f"key_frame={key_frame}: motion is counted from the first frame on; allowed is 0 or none.")
+        return super().plan(num_frames)
+
+    def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
+        """`grid` (B, S, C): the pooled first frame; `motion` (B, M, 3 * g * g); `order` (B, K).
+
+        Raises:
+            UserError: the frames came without motion vectors.
+        """
+        if planned.vectors is None:
+            raise UserError(
+                "tokeniser=codec_motion: this video is no file that was read by its plan, so that it has no motion "
+                "vectors; read it by vtok.data.FrameReader, or take another tokeniser."
+            )
+        batch, frames = planned.mask.shape
+        return {
+            "grid": pool_grid(self.backbone(planned.pixels[:, 0]).float(), self.grid_size),
+            "motion": planned.vectors[:, 1:].flatten(2),
+            "order": torch.arange(frames, device=planned.mask.device).expand(batch, -1),
+        }
+
+    def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
+        spatial, motion = self.spatial(pooled["grid"]), self.motion(self.motion_scale * pooled["motion"])
+        key_tokens = spatial.shape[1]
+
+        def laid_out(values: Tensor) -> Tensor:
+            return torch.cat([values[:, :1].expand(-1, key_tokens), values[:, 1:]], dim=1)
+
+        return VideoTokens(
+            tokens=torch.cat([spatial, motion], dim=1),
+            kind=self.kinds(1 + motion.shape[1]).to(spatial.device),
+            timestamps=laid_out(planned.timestamps),
+            mask=laid_out(planned.mask),
+        )

@@ -1,0 +1,96 @@
+"""SlowFast-LLaVA (Xu et al. 2024, arXiv 2407.15841): few frames in detail, many frames coarsely."""
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from vtok.backbone import Backbone
+from vtok.plan import SlowFastPlanner
+from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
+
+
+class SlowFastTokeniser(Tokeniser):
+    """A fine grid of a few frames (slow), then a coarse grid of every sampled frame (fast) (SlowFast-LLaVA).
+
+    As in the paper both pathways are pooled from the same features, share their projection and stand one after the
+    other, each in the order of time. The paper trains nothing; here the projection is trained where it is none.
+
+    All tokens are SPATIAL: they are features, not changes, and a clip of fewer frames has fewer slow tokens, so that a
+    place in the sequence means no pathway.
+
+    Args:
+        backbone: frames to feature maps.
+        grid_size: every slow frame becomes grid_size x grid_size tokens.
+        slow_frames: slow frames, evenly spread over the sampled ones, the first and the last among them; a clip of
+            fewer sampled frames has all of them.
+        fast_grid_size: every sampled frame becomes fast_grid_size x fast_grid_size tokens as well.
+        stride: clip frames between two sampled frames.
+        token_dim: width of the tokens; the backbone's feature_dim where None.
+        budget: a clip that makes more tokens is refused; None refuses none.
+
+    Raises:
+        UserError: a stride or a number of slow frames below 1, or a grid larger than the feature map.
+    """
+
+    planner: SlowFastPlanner
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        grid_size: int = 2,
+        slow_frames: int = 3,
+        fast_grid_size: int = 1,
+        stride: int = 4,
+        token_dim: int | None = None,
+        budget: int | None = None,
+    ) -> None:
+        planner = SlowFastPlanner(
+            stride=stride,
+            key_tokens=grid_size**2,
+            frame_tokens=fast_grid_size**2,
+            slow_frames=slow_frames,
+            budget=budget,
+        )
+        super().__init__(backbone, planner=planner, token_dim=token_dim)
+        self.grid_size = check_grid(grid_size, backbone)
+        self.fast_grid_size = check_grid(fast_grid_size, backbone, key="fast_grid_size")
+        self.spatial = match_width(backbone.feature_dim, self.token_dim)
+
+    def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
+        """`slow` (B, n, S, C): grids of the slow frames, n of the longest clip; `fast` (B, K, s, C): of all."""
+        features = self.features(planned)
+        places, _ = self.slow(planned)
+        rows = torch.arange(len(places), device=places.device).unsqueeze(1)
+        return {
+            "slow": pool_grid(features[rows, places].flatten(0, 1), self.grid_size).unflatten(0, places.shape),
+            "fast": pool_grid(features.flatten(0, 1), self.fast_grid_size).unflatten(0, features.shape[:2]),
+        }
+
+    def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
+        places, there = self.slow(planned)
+        times = planned.timestamps
+        cells, fast_cells = self.grid_size**2, self.fast_grid_size**2
+        tokens = torch.cat([self.spatial(pooled[name]).flatten(1, 2) for name in ("slow", "fast")], dim=1)
+        timestamps = torch.cat([each(times.gather(1, places), cells), each(times, fast_cells)], dim=1)
+        mask = torch.cat([each(there, cells), each(planned.mask, fast_cells)], dim=1)
+        # A shorter clip's missing slow tokens go to the end.
+        order = mask.argsort(dim=1, descending=True, stable=True)
+        return VideoTokens(
+            tokens=tokens.gather(1, order.unsqueeze(2).expand_as(tokens)),
+            kind=torch.full((tokens.shape[1],), SPATIAL, device=tokens.device),
+            timestamps=timestamps.gather(1, order),
+            mask=mask.gather(1, order),
+        )
+
+    def slow(self, planned: PlannedFrames) -> tuple[Tensor, Tensor]:
+        """Positions (B, n) of the slow frames among the planned ones, and (B, n) which of them a clip has."""
+        places = [torch.tensor(self.planner.slow(count)) for count in planned.mask.sum(1).tolist()]
+        there = pad_sequence([torch.ones_like(one, dtype=torch.bool) for one in places], batch_first=True)
+        device = planned.mask.device
+        return pad_sequence(places, batch_first=True).to(device), there.to(device)
+
+
+def each(values: Tensor, tokens: int) -> Tensor:
+    """(B, K) values of frames as (B, K * tokens) values of their tokens."""
+    return values.repeat_interleave(tokens, dim=1)

@@ -1,10 +1,12 @@
 """The processes of a run, and what they tell each other. torchrun or `accelerate launch` starts them; alone is one."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 
@@ -26,6 +28,33 @@ def gathered(value: T) -> list[T]:
     values: list[T] = [value] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def led(action: Callable[[], object]) -> None:
+    """Have the first process do something and the others wait for it; all have to ask.
+
+    Raises:
+        OSError: it could not do it; raised by all.
+    """
+    mistake = None
+    if rank() == 0:
+        try:
+            action()
+        except OSError as error:
+            mistake = str(error)
+    mistake = gathered(mistake)[0]
+    if mistake is not None:
+        raise OSError(mistake)
+
+
+def full(tensor: Tensor) -> Tensor:
+    """A tensor that may be cut, put together; all processes have to ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor that may be cut, in the memory of that tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def moments(values: Tensor) -> tuple[int, Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Small runs that learn to make videos."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vtok.config import compose
+from vtok.paths import conf_dir
 from vtok.runs import read_status
 from vtok.training import train
 
@@ -72,6 +75,30 @@ class Ended:
         run_id = read_status(self.folder)["mlflow_run_id"]
         points = MlflowClient(self.config.tracking.uri).get_metric_history(run_id, name)
         return {point.step: point.value for point in points}
+
+
+@pytest.fixture(scope="session")
+def torchrun() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Starts two processes of a script as a user does, and waits for them."""
+
+    def run(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc_per_node=2",
+                str(script),
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(conf_dir().parent)},
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """Several processes: started by torchrun, as a user does."""
 
 import json
-import subprocess
-import sys
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -11,34 +12,26 @@ from safetensors.torch import load_file
 
 from vtok.config import compose
 from vtok.errors import UserError
-from vtok.paths import conf_dir
 from vtok.processes import gathered, moments
 from vtok.runs import read_status
 from vtok.training import train
 from vtok.training.processes import Share, totals
+from vtok.training.resume import start_of
 
 # Without adaptive steps, so that a gradient shows in the weights as it is.
 PLAIN = ("optimiser=sgd", "optimiser.lr=0.1", "scheduler=constant", "scheduler.num_warmup_steps=0")
 JOINT = ("objective=joint", "visual_head=regression", "decoder=none", "objective.lambda_dec=0", "trainer.ema_decay=0.9")
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
-
-
-def torchrun(script: Path, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return subprocess.run(
-        [*launcher, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(conf_dir().parent)},
-    )
+Torchrun = Callable[..., CompletedProcess[str]]
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return load_file(run_dir / "checkpoints" / "step-00000003" / "model.safetensors")
 
 
-def test_two_processes_take_the_steps_of_one_with_their_batches(tiny_run: list[str], tmp_path: Path) -> None:
+def test_two_processes_take_the_steps_of_one_with_their_batches(
+    torchrun: Torchrun, tiny_run: list[str], tmp_path: Path
+) -> None:
     """The texts of clips differ in length, so that a mean over means would not be the mean over answers."""
     settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16", "data.heldout_clips=5"]
     one = train(compose([*settings, "data.batch_size=6"]), run_dir=tmp_path / "one")
@@ -58,7 +51,9 @@ def test_two_processes_take_the_steps_of_one_with_their_batches(tiny_run: list[s
 
 
 @pytest.mark.slow
-def test_two_processes_resumed_end_where_the_whole_run_does(tiny_run: list[str], tmp_path: Path) -> None:
+def test_two_processes_resumed_end_where_the_whole_run_does(
+    torchrun: Torchrun, tiny_run: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """With dropout and noise, of which each process has its own."""
     settings = [*tiny_run, "objective=joint", "visual_head.width=16", "visual_head.steps=2", "data.families=[motion]"]
     settings += ["decoder.num_frames=4", "decoder.heads=2", "decoder.head_dim=12", "generation.steps=2"]
@@ -76,9 +71,25 @@ def test_two_processes_resumed_end_where_the_whole_run_does(tiny_run: list[str],
     alone = [*settings, "trainer.max_steps=6", f"resume={tmp_path / 'cut'}"]
     with pytest.raises(UserError, match="saved by 2 processes"):
         train(compose(alone))
+    with caplog.at_level(logging.WARNING):
+        assert train(compose([*alone, "resume.allow=[trainer.processes]"]))["steps"] == 6
+    assert "gone on with by 1: the order of the clips goes on after 32 of them" in caplog.text
 
 
-def test_one_process_that_fails_ends_all_with_its_error(tiny_run: list[str], tmp_path: Path) -> None:
+def test_another_number_of_processes_goes_on_after_the_same_clips(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"step": 5, "processes": 2}')
+    same = start_of(tmp_path, processes=2, samples_per_step=6)
+    assert (same.step, same.samples) == (5, None)
+    assert start_of(tmp_path, processes=3, samples_per_step=6).samples == 5 * 2 * 6
+    # One that has had other numbers of processes before.
+    (tmp_path / "state.json").write_text('{"step": 5, "processes": 2, "samples": 40}')
+    assert start_of(tmp_path, processes=2, samples_per_step=6).samples == 40
+    assert start_of(tmp_path, processes=1, samples_per_step=6).samples == 40
+
+
+def test_one_process_that_fails_ends_all_with_its_error(
+    torchrun: Torchrun, tiny_run: list[str], tmp_path: Path
+) -> None:
     script = tmp_path / "failing.py"
     script.write_text(
         "import os, sys\n"
@@ -119,7 +130,7 @@ def test_one_process_alone_asks_nobody() -> None:
     torch.testing.assert_close(spread, values.std(0))
 
 
-def test_moments_of_two_processes_are_those_of_all_rows(tmp_path: Path) -> None:
+def test_moments_of_two_processes_are_those_of_all_rows(torchrun: Torchrun, tmp_path: Path) -> None:
     script = tmp_path / "moments.py"
     script.write_text(
         "import torch, torch.distributed as dist\n"

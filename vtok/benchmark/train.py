@@ -23,6 +23,7 @@ from vtok.training.batches import training_batches
 from vtok.training.best import Best
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
+from vtok.training.trainer import Start
 
 WARM_UP = 3
 BATCHES = 8
@@ -94,7 +95,7 @@ def make_batches(config: DictConfig, model: VideoLanguageModel, *, number: int) 
         source=source,
         clips=source.clips("train"),
         seed=config.seed,
-        first_step=0,
+        start=Start(step=0, samples=None),
     )
     return list(islice(batches, number))
 
@@ -137,7 +138,7 @@ def trainer_loop(config: DictConfig, trainer: Trainer, model: VideoLanguageModel
             optimiser=optimiser,
             scheduler=build_scheduler(config, optimiser),
             ema=None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay),
-            first_step=0,
+            start=Start(step=0, samples=None),
             tracker=tracker,
             bad_files=BadFiles(clips=1, max_fraction=1.0),
             evaluate=lambda step: None,

@@ -13,7 +13,7 @@ from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.processes import rank, world_size
 from vtok.training.conversation import Guarded, collate_of
-from vtok.training.trainer import Trainer
+from vtok.training.trainer import Start, Trainer
 
 
 def training_batches(
@@ -23,9 +23,9 @@ def training_batches(
     source: DataSource,
     clips: Sequence[Clip],
     seed: int,
-    first_step: int,
+    start: Start,
 ) -> Iterator[Batch]:
-    """Endless batches for this process, from the one that follows `first_step` optimiser steps.
+    """Endless batches for this process, from the one that follows `start`.
 
     Raises:
         UserError: what went wrong in a process that decodes.
@@ -33,7 +33,9 @@ def training_batches(
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     reader = source.reader(model.tokeniser.planner, target, seed=seed)
     collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
-    done = first_step * trainer.accumulate * source.batch_size
+    done = start.step * trainer.accumulate * source.batch_size
+    if start.samples is not None:
+        done = start.samples // world_size()
     loader = DataLoader(
         Guarded(ClipDataset(clips, reader, seed=seed, replace_bad=True, fits=collate.unfit)),
         batch_size=source.batch_size,

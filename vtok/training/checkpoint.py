@@ -2,26 +2,28 @@
 
 A checkpoint folder holds `model.safetensors` (trained weights and persistent buffers by name), `ema.safetensors` (the
 moving average of the trained weights by name, where there is one), `optimiser.safetensors` (optimiser state by the
-parameter's name, and the random state) and `state.json` (the step, the schedule, the optimiser's settings).
+parameter's name, and the random state) and `state.json` (the step, the schedule, the optimiser's settings). Processes
+that hold parts of the weights write parts: folders `model`, `ema` and `optimiser`, see `shards`.
 """
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vtok.data.stable import stable_hash
 from vtok.errors import UserError
+from vtok.processes import full, gathered, led
+from vtok.training.shards import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
 
 RANDOM_STATE, GPU_RANDOM_STATE = "random_state", "gpu_random_state"
-MODEL, AVERAGE, OPTIMISER = "model.safetensors", "ema.safetensors", "optimiser.safetensors"
+MODEL, AVERAGE, OPTIMISER = "model", "ema", "optimiser"
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -36,10 +38,10 @@ def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
 
 
 def digest(weights: dict[str, Tensor]) -> str:
-    """sha256 over the bytes of the weights, in the order of their names."""
+    """sha256 over the bytes of the weights, in the order of their names; of cut ones all processes have to ask."""
     total = hashlib.sha256()
     for _, tensor in sorted(weights.items()):
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(full(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 
@@ -54,45 +56,45 @@ def save_checkpoint(
     spare: int | None = None,
     average: Mapping[str, Tensor] | None = None,
     random: Sequence[Mapping[str, Tensor]] | None = None,
+    samples: int | None = None,
+    sharded: bool = False,
 ) -> Path:
     """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep` and that of the step `spare`.
 
     `average`: the moving average of the trained weights, see `Ema.state`. `random`: the `random_states` of each
-    process by its rank; this one's alone where None.
+    process by its rank; this one's alone where None. `samples`: how many clips were trained on, where that does not
+    follow from the steps. `sharded`: all processes write together, each its parts.
 
     Raises:
         UserError: the disk is full, or does not take it for another reason; what was saved before is still there.
     """
     target = folder / f"step-{step:08d}"
     partial = folder / f".partial-{target.name}"
-    shutil.rmtree(partial, ignore_errors=True)
     weights = trained_weights(model)
     tensors, groups = _optimiser_state(optimiser, weights)
     states = [random_states()] if random is None else random
     tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
     state = {"step": step, "processes": len(states), "scheduler": scheduler.state_dict(), "groups": groups}
+    state |= {} if samples is None else {"samples": samples}
+    one_writes: Callable[[Callable[[], object]], object] = led if sharded else lambda action: action()
+    save = save_cut if sharded else save_whole
     try:
-        partial.mkdir(parents=True)
-        _save(weights | persistent_buffers(model), partial / MODEL)
+        one_writes(lambda: _begin(partial))
+        save(weights | persistent_buffers(model), partial / MODEL)
         if average is not None:
-            _save(average, partial / AVERAGE)
-        save_file(tensors, partial / OPTIMISER)
-        (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        for file in partial.iterdir():
-            _flush(file)
+            save(average, partial / AVERAGE)
+        save(tensors, partial / OPTIMISER)
+        if sharded:
+            state["files"] = sorted(set().union(*gathered(parts(partial))))
+        one_writes(lambda: _end(partial, target, state))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        one_writes(lambda: shutil.rmtree(partial, ignore_errors=True))
         saved = list_checkpoints(folder)
         rest = f"{saved[-1]} is still there" if saved else "there is none before it"
         raise UserError(
             f"{target}: the checkpoint cannot be written ({error}); {rest}. Make room, and resume."
         ) from error
-    shutil.rmtree(target, ignore_errors=True)
-    partial.replace(target)
-    _flush(folder)
-    for old in list_checkpoints(folder)[:-keep]:
-        if old != checkpoint_of(folder, spare):
-            shutil.rmtree(old)
+    one_writes(lambda: _remove_old(folder, keep=keep, spare=spare))
     return target
 
 
@@ -138,7 +140,7 @@ def load_weights(checkpoint: Path, model: nn.Module, *, averaged: bool = False) 
     """
     here = trained_weights(model) | persistent_buffers(model)
     weights = _read(checkpoint, MODEL, here)
-    if averaged and (checkpoint / AVERAGE).is_file():
+    if averaged and is_saved(checkpoint / AVERAGE):
         weights |= load_average(checkpoint, model)
     with torch.no_grad():
         for name, tensor in here.items():
@@ -151,9 +153,10 @@ def load_average(checkpoint: Path, model: nn.Module) -> dict[str, Tensor]:
     Raises:
         UserError: the checkpoint has none, or it does not fit.
     """
-    if not (checkpoint / AVERAGE).is_file():
+    if not is_saved(checkpoint / AVERAGE):
         raise UserError(
-            f"{checkpoint} has no {AVERAGE}, which trainer.ema_decay is to go on with; begin a new run by resume=null."
+            f"{checkpoint} has no {AVERAGE}{SUFFIX}, which trainer.ema_decay is to go on with; "
+            "begin a new run by resume=null."
         )
     return _read(checkpoint, AVERAGE, trained_weights(model))
 
@@ -166,30 +169,32 @@ def load_training(
     scheduler: Any,
     rank: int = 0,
     processes: int = 1,
+    other_number: bool = False,
+    seed: int = 0,
 ) -> int:
     """Everything that `save_checkpoint` saved but the average, back in its place; returns the step.
+
+    `other_number`: go on with it though another number of processes saved it; those that were not there draw their
+    random numbers from (`seed`, step, rank) on.
 
     Raises:
         UserError: it does not fit, or was saved by another number of processes, or without a GPU where there is one.
     """
-    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    if state["processes"] != processes:
+    state = read_state(checkpoint)
+    if state["processes"] != processes and not other_number:
         raise UserError(
             f"{checkpoint} was saved by {state['processes']} processes and cannot be gone on with exactly by "
-            f"{processes}; start {state['processes']}."
+            f"{processes}; start {state['processes']}, or say 'resume.allow=[trainer.processes]'."
         )
     load_weights(checkpoint, model)
-    tensors = load_file(checkpoint / OPTIMISER)
+    weights = trained_weights(model)
+    tensors = read(checkpoint / OPTIMISER, like=lambda entry: weights.get(entry.rpartition("/")[0]))
     random = {name: tensors.pop(name) for name in list(tensors) if name.startswith((RANDOM_STATE, GPU_RANDOM_STATE))}
-    torch.set_rng_state(random[f"{RANDOM_STATE}/{rank}"])
-    on_gpu = random.get(f"{GPU_RANDOM_STATE}/{rank}")
-    if torch.cuda.is_available():
-        if on_gpu is None:
-            raise UserError(
-                f"{checkpoint} was saved without a GPU and cannot be gone on with on one: trainer.device=cpu."
-            )
-        torch.cuda.set_rng_state(on_gpu)
-    positions = {name: index for index, name in enumerate(_names_in_order(optimiser, trained_weights(model)))}
+    if rank < state["processes"]:
+        _set_random(checkpoint, random, rank)
+    else:
+        torch.manual_seed(stable_hash("process", seed, state["step"], rank))
+    positions = {name: index for index, name in enumerate(_names_in_order(optimiser, weights))}
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, entry = key.rpartition("/")
@@ -199,19 +204,63 @@ def load_training(
     return int(state["step"])
 
 
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What `state.json` says: `step`, `processes`, `samples` where it was given, and more.
+
+    Raises:
+        UserError: a part of a checkpoint that several processes wrote is missing.
+    """
+    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    missing = [file for file in state.get("files", ()) if not (checkpoint / file).is_file()]
+    if missing:
+        raise UserError(f"{checkpoint} is not whole: {missing[0]} is missing; copy all of its folder.")
+    return state
+
+
 def random_states() -> dict[str, Tensor]:
     """Where this process stands in its random numbers, by the device that they are drawn on."""
     states = {RANDOM_STATE: torch.get_rng_state()}
     return states | ({GPU_RANDOM_STATE: torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
-def _save(tensors: Mapping[str, Tensor], file: Path) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file)
+def _set_random(checkpoint: Path, states: Mapping[str, Tensor], rank: int) -> None:
+    torch.set_rng_state(states[f"{RANDOM_STATE}/{rank}"])
+    on_gpu = states.get(f"{GPU_RANDOM_STATE}/{rank}")
+    if torch.cuda.is_available():
+        if on_gpu is None:
+            raise UserError(
+                f"{checkpoint} was saved without a GPU and cannot be gone on with on one: trainer.device=cpu."
+            )
+        torch.cuda.set_rng_state(on_gpu)
+
+
+def _begin(partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+
+
+def _end(partial: Path, target: Path, state: Mapping[str, Any]) -> None:
+    """The last file, and the name by which the folder is whole."""
+    if not parts(partial).issuperset(state.get("files", ())):
+        raise OSError("the processes do not write into one folder: it has to be on a disk that all of them share")
+    (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    for path in partial.rglob("*"):
+        flush(path)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+    flush(target.parent)
+
+
+def _remove_old(folder: Path, *, keep: int, spare: int | None) -> None:
+    for old in list_checkpoints(folder)[:-keep]:
+        if old != checkpoint_of(folder, spare):
+            shutil.rmtree(old)
 
 
 def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A file of the checkpoint, which must hold tensors of the names and shapes that there are `here`."""
-    found = load_file(checkpoint / name)
+    """What the checkpoint has of a name, which must be tensors of the names and shapes that there are `here`."""
+    read_state(checkpoint)
+    found = read(checkpoint / name, like=here.get)
     if found.keys() != here.keys():
         odd = sorted(found.keys() ^ here.keys())
         raise UserError(
@@ -232,7 +281,7 @@ def _optimiser_state(
     state = optimiser.state_dict()
     names = _names_in_order(optimiser, weights)
     tensors = {
-        f"{names[index]}/{entry}": torch.as_tensor(value).cpu().contiguous()
+        f"{names[index]}/{entry}": torch.as_tensor(value)
         for index, entries in state["state"].items()
         for entry, value in entries.items()
         if value is not None
@@ -244,12 +293,3 @@ def _names_in_order(optimiser: torch.optim.Optimizer, weights: dict[str, Tensor]
     """The names of the optimiser's parameters, in the order in which its state dict numbers them."""
     names = {id(tensor): name for name, tensor in weights.items()}
     return [names[id(parameter)] for group in optimiser.param_groups for parameter in group["params"]]
-
-
-def _flush(path: Path) -> None:
-    """Have the system write a file or a folder to the disk now: a rename must not overtake its contents."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from vtok.processes import local
 from vtok.training.checkpoint import trained_weights
 
 
@@ -15,7 +16,8 @@ class Ema:
     After n updates it is decay^n w_0 + (1 - decay) * sum over i = 1..n of decay^(n - i) w_i, where w_0 are the weights
     that the average was made with and w_i those at update i. It looks back over about 1 / (1 - decay) updates: 100 at
     0.99, 10,000 at 0.9999. The decay is the same from the first update on, so that after few updates w_0 still weighs
-    much: choose a decay with 1 / (1 - decay) well below the number of steps. Buffers are left as they are.
+    much: choose a decay with 1 / (1 - decay) well below the number of steps. Buffers are left as they are. Of
+    weights that are cut each process averages its parts.
 
     Args:
         model: on the device that it is trained on; its parameters must stay the same objects.
@@ -30,8 +32,8 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights as they are now into the average."""
-        now = [tensor.float() for tensor in self._trained.values()]
-        torch._foreach_lerp_(list(self._average.values()), now, 1 - self._decay)
+        now = [local(tensor).float() for tensor in self._trained.values()]
+        torch._foreach_lerp_([local(tensor) for tensor in self._average.values()], now, 1 - self._decay)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -57,5 +59,8 @@ class Ema:
 
 @torch.no_grad()
 def copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Fill each tensor of `target`, in place, with the one of its name in `source`, rounded to its precision."""
-    torch._foreach_copy_(list(target.values()), [source[name] for name in target])
+    """Fill each tensor of `target`, in place, with the one of its name in `source`, rounded to its precision.
+
+    Those that are cut are so in both.
+    """
+    torch._foreach_copy_([local(tensor) for tensor in target.values()], [local(source[name]) for name in target])

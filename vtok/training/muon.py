@@ -2,11 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
+
+from vtok.processes import full
+from vtok.training.shards import cut
 
 HIDDEN = "hidden"
 
@@ -65,7 +70,8 @@ class MuonAdamW(Optimizer):
 class BatchedMuon(Muon):
     """torch's Muon, with matrices of one shape orthogonalised together and, on a CPU, in float32.
 
-    torch does it matrix by matrix in bf16, which a CPU without bf16 units emulates.
+    torch does it matrix by matrix in bf16, which a CPU without bf16 units emulates. Matrices that are cut are put
+    together one by one, and every process orthogonalises all of them.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
@@ -80,14 +86,16 @@ class BatchedMuon(Muon):
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
             for shape, parameters in alike.items():
-                update = orthogonal(
-                    torch.stack([self._momentum(parameter, group["momentum"]) for parameter in parameters]),
-                    coefficients=group["ns_coefficients"],
-                    steps=group["ns_steps"],
-                )
+                ahead = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
+                made_orthogonal = partial(orthogonal, coefficients=group["ns_coefficients"], steps=group["ns_steps"])
+                if isinstance(ahead[0], DTensor):
+                    # A whole matrix is needed; one at a time, for no process has room for all.
+                    updates = [cut(made_orthogonal(full(one).unsqueeze(0))[0], like=one) for one in ahead]
+                else:
+                    updates = list(made_orthogonal(torch.stack(ahead)))
                 rate = 0.2 * max(shape) ** 0.5 * group["lr"]
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, list(update.to(parameters[0].dtype)), alpha=-rate)
+                torch._foreach_add_(parameters, [one.to(parameters[0].dtype) for one in updates], alpha=-rate)
         return None
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:

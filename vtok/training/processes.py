@@ -1,6 +1,7 @@
 """What the processes of a run have to agree on: how many they are, and what a step is a mean over.
 
-Each holds the whole model (DDP) and reads clips of its own; the first one writes the run folder and the store.
+Each reads clips of its own; the first one writes the run folder and the store. How they share the model is said in
+`parallel`.
 """
 
 import logging
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
@@ -22,13 +23,15 @@ def started_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def settle(accelerator: Accelerator, *, wanted: int | None, seed: int) -> None:
+def settle(accelerator: Accelerator, *, wanted: int | None, seed: int, sharing: str) -> None:
     """Say what runs, have all processes but the first be quiet, and give each dropout and noise of its own.
 
-    `accelerate launch --cpu --num_processes 2` starts one process and says nothing, hence `wanted`.
+    `accelerate launch --cpu --num_processes 2` starts one process and says nothing, hence `wanted`. `sharing`: how
+    processes share the model, for a person.
 
     Raises:
-        UserError: another number of processes runs than is `wanted`.
+        UserError: another number of processes runs than is `wanted`, or they are to share the model in a way of
+            Accelerate's.
     """
     number = accelerator.num_processes
     if number != started_processes():
@@ -41,10 +44,19 @@ def settle(accelerator: Accelerator, *, wanted: int | None, seed: int) -> None:
             f"trainer.processes={wanted}, but {number} {'runs' if number == 1 else 'run'}; start them by "
             f"torchrun --nproc_per_node {wanted} train.py ..., or say trainer.processes=null."
         )
+    if accelerator.distributed_type in (
+        DistributedType.FSDP,
+        DistributedType.DEEPSPEED,
+        DistributedType.MEGATRON_LM,
+    ):
+        raise UserError(
+            f"accelerate launch was told to use {accelerator.distributed_type.value}; how processes share the model is "
+            "said by trainer/parallel=ddp|fsdp2 here: launch without it, or use torchrun."
+        )
     if number == 1:
         return
     if accelerator.is_main_process:
-        log.info("%d processes (DDP over %s)", number, torch.distributed.get_backend())
+        log.info("%d processes (%s over %s)", number, sharing, torch.distributed.get_backend())
         return
     log.setLevel(logging.WARNING)
     # The first one goes on from the seed of the run, as it does alone.

@@ -13,7 +13,8 @@ from vtok.config.compose import one_of
 from vtok.errors import UserError
 from vtok.runs import find_run, listed_runs, load_config, read_status
 from vtok.tracking.runs import flatten
-from vtok.training.checkpoint import list_checkpoints
+from vtok.training.checkpoint import list_checkpoints, read_state
+from vtok.training.trainer import Start
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +125,29 @@ def differences(before: DictConfig, now: DictConfig, *, free: Sequence[str] = FR
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-        and not any(
-            name == one or name.startswith(f"{one}.") for one in free for name in (key, OF_SOURCE.sub("data", key))
-        )
+        if old.get(key) != new.get(key) and not (is_named(key, free) or is_named(OF_SOURCE.sub("data", key), free))
     }
+
+
+def is_named(key: str, names: Sequence[str]) -> bool:
+    """Whether a key is among names, or in a part of the configuration that is."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def start_of(checkpoint: Path, *, processes: int, samples_per_step: int) -> Start:
+    """Where a run of so many processes, each of which takes so many samples a step, goes on from a checkpoint.
+
+    One that another number of processes saved goes on from the number of samples that those had, all of them together;
+    it is warned that this is not exact.
+    """
+    state = read_state(checkpoint)
+    step, before, samples = int(state["step"]), int(state["processes"]), state.get("samples")
+    if before != processes:
+        if samples is None:
+            samples = step * before * samples_per_step
+        log.warning(
+            "%s was saved by %d processes and is gone on with by %d: the order of the clips goes on after %d of them, "
+            "but nothing is bit for bit what %d would have made.",
+            checkpoint, before, processes, samples, before,
+        )  # fmt: skip
+    return Start(step=step, samples=samples)

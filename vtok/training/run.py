@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ from vtok.training.processes import settle
 from vtok.training.recording import Stopped, kept
 from vtok.training.report import describe_run, peak_memory_mb, run_name, tell
 from vtok.training.results import Results, evaluate_model
-from vtok.training.resume import has_checkpoint, run_to_resume
-from vtok.training.trainer import Progress, Trainer
+from vtok.training.resume import has_checkpoint, is_named, run_to_resume, start_of
+from vtok.training.trainer import Progress, Start, Trainer
 
 log = logging.getLogger("vtok")
 
@@ -64,7 +64,11 @@ class Run:
 
         `whole`: all clips are made videos of, instead of generation.clips_while_training.
         """
-        with self.ema.swapped() if self.ema else nullcontext():
+        with ExitStack() as stack:
+            if self.ema:
+                stack.enter_context(self.ema.swapped())
+            # After the average is in its place: what is put together is what is there.
+            stack.enter_context(self.trainer.parallel.whole(self.model))
             results = evaluate_model(
                 self.alignment,
                 self.generation,
@@ -143,7 +147,7 @@ def train(
         )
     # The model first: weights that are missing are to be told before any clip is made.
     model = build_model(config)
-    settle(accelerator, wanted=trainer.processes, seed=config.seed)
+    settle(accelerator, wanted=trainer.processes, seed=config.seed, sharing=trainer.parallel.name)
     alignment: Alignment = build(config.evaluation)
     generation: Generation = build(config.generation)
     if model.decodes:
@@ -178,7 +182,7 @@ def train(
         )
         if first:
             write_status(run_dir, "running", tracker.run_id)
-        model.to(accelerator.device)
+        trainer.parallel.place(model, accelerator)
         ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
         total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
         bad_files = BadFiles(clips=total, max_fraction=source.max_bad_fraction)
@@ -228,19 +232,26 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
     """Optimiser, schedule, data from where the run stands, and the loop."""
     optimiser = build_optimiser(run.config, run.model)
     scheduler = build_scheduler(run.config, optimiser)
-    first_step = 0
+    start = Start(step=0, samples=None)
     if resumed:
         if rank() == 0:
             for left in sweep_up(run.run_dir / "checkpoints"):
                 log.warning("%s was not finished and is removed", shown(left))
         checkpoint = latest_checkpoint(run.run_dir)
-        first_step = load_training(
+        load_training(
             checkpoint,
             model=run.model,
             optimiser=optimiser,
             scheduler=scheduler,
             rank=rank(),
             processes=world_size(),
+            other_number=is_named("trainer.processes", run.config.resume.allow),
+            seed=run.config.seed,
+        )
+        start = start_of(
+            checkpoint,
+            processes=world_size(),
+            samples_per_step=run.trainer.accumulate * run.source.batch_size,
         )
         if run.ema:
             run.ema.load(load_average(checkpoint, run.model))
@@ -260,12 +271,12 @@ def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
             source=run.source,
             clips=run.clips["train"],
             seed=run.config.seed,
-            first_step=first_step,
+            start=start,
         ),
         optimiser=optimiser,
         scheduler=scheduler,
         ema=run.ema,
-        first_step=first_step,
+        start=start,
         tracker=run.tracker,
         bad_files=run.bad_files,
         evaluate=evaluate,

@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,10 +26,24 @@ from vtok.training.checkpoint import random_states, save_checkpoint
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.meter import Meter, Stopwatch, count_flops, count_tokens
+from vtok.training.parallel import Parallel
 from vtok.training.processes import Share, started_processes, totals
 from vtok.training.profile import profiler
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins or goes on.
+
+    Attributes:
+        step: optimiser steps done.
+        samples: clips that all processes have trained on in them; None: as many as so many steps of this run take.
+    """
+
+    step: int
+    samples: int | None
 
 
 @dataclass(frozen=True)
@@ -65,12 +78,13 @@ class Trainer:
     peak_tflops: float | None
     profile_steps: int
     progress: bool
+    parallel: Parallel
 
     def accelerator(self) -> Accelerator:
         """Device and precision as the settings say.
 
         Raises:
-            UserError: bf16 was asked for and the device has none.
+            UserError: bf16 was asked for and the device has none, or the processes cannot share a model as they are to.
         """
         on_cpu = self.device == "cpu" or not torch.cuda.is_available()
         has_bf16 = not on_cpu and torch.cuda.is_bf16_supported()
@@ -83,7 +97,9 @@ class Trainer:
         patience = InitProcessGroupKwargs(timeout=timedelta(hours=1))
         # Where there is no GPU, Accelerate starts several processes only when it is told to use none.
         cpu = self.device == "cpu" or (on_cpu and started_processes() > 1)
-        return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
+        accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
+        self.parallel.check(accelerator.num_processes)
+        return accelerator
 
     def fit(
         self,
@@ -94,7 +110,7 @@ class Trainer:
         optimiser: torch.optim.Optimizer,
         scheduler: Any,
         ema: Ema | None,
-        first_step: int,
+        start: Start,
         tracker: Tracker,
         bad_files: BadFiles,
         evaluate: Callable[[int], None],
@@ -102,7 +118,7 @@ class Trainer:
         interrupt: Interrupt,
         run_dir: Path,
     ) -> Progress:
-        """Train from `first_step` (steps already done) to `max_steps`.
+        """Train a model that `parallel` has placed, from `start` to `max_steps`.
 
         Saves at the end, at every `save_every`, and when the process is told to stop. `ema`, where there is one, takes
         every step's weights in, and is saved with them.
@@ -110,13 +126,13 @@ class Trainer:
         Raises:
             UserError: the loss or its gradient is no longer finite, or too many files are broken.
         """
-        trained, optimiser = accelerator.prepare(model, optimiser)
+        trained, optimiser = self.parallel.prepare(accelerator, model, optimiser)
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         watch = Stopwatch(accelerator.device)
         meter = Meter(watch, peak_tflops=self.peak_tflops)
         bar = tqdm(
             total=self.max_steps,
-            initial=first_step,
+            initial=start.step,
             desc="training",
             unit="step",
             disable=None if self.progress and accelerator.is_main_process else True,
@@ -124,7 +140,7 @@ class Trainer:
 
         def save(step: int) -> None:
             states = gathered(random_states())
-            if not accelerator.is_main_process:
+            if not (self.parallel.sharded or accelerator.is_main_process):
                 return
             save_checkpoint(
                 run_dir / "checkpoints",
@@ -136,9 +152,12 @@ class Trainer:
                 spare=best.step,
                 average=ema.state() if ema else None,
                 random=states,
+                samples=samples,
+                sharded=self.parallel.sharded,
             )
 
-        step = saved = first_step
+        step = saved = start.step
+        samples = start.samples
         stopped_by: int | None = None
         model.train()
         with bar, profiler(self.profile_steps, run_dir) as profile:
@@ -169,6 +188,7 @@ class Trainer:
                 # Processes read alike; to count the others' tokens is not worth another message.
                 tokens = accelerator.num_processes * sum(count_tokens(batch) for batch in micro)
                 clips = accelerator.num_processes * sum(len(batch.video.mask) for batch in micro)
+                samples = None if samples is None else samples + clips
                 meter.add(losses, tokens=tokens, clips=clips, seconds=time.perf_counter() - started)
                 bar.update()
                 if step % self.log_every == 0 or step == self.max_steps:
@@ -223,10 +243,10 @@ class Trainer:
         total: dict[str, float] = {}
         processes = accelerator.num_processes
         for number, batch in enumerate(micro):
-            # Times the processes, over which DDP takes the mean.
+            # Times the processes, over which gradients are a mean.
             shares = {name: processes * count / max(1, whole[name]) for name, count in batch.counts().items()}
             # Processes exchange gradients once a step, with the last micro-batch.
-            with nullcontext() if number == len(micro) - 1 else accelerator.no_sync(model):
+            with self.parallel.exchanging(accelerator, model, last=number == len(micro) - 1):
                 losses = model(batch.to(accelerator.device), shares)
                 watch.lap("forward")
                 accelerator.backward(losses["loss"])
@@ -236,7 +256,7 @@ class Trainer:
         if processes > 1:
             others = gathered(total)
             total = {name: sum(other[name] for other in others) for name in total}
-        norm = float(accelerator.clip_grad_norm_(parameters, self.clip_norm))
+        norm = self.parallel.clip(accelerator, parameters, self.clip_norm)
         if not (math.isfinite(total["loss"]) and math.isfinite(norm)):
             raise UserError(
                 f"step {step + 1}: the loss is {total['loss']} and its gradient's norm {norm}. "

@@ -34,7 +34,7 @@ from vtok.config.schemas.tokeniser import (
     VTokTokeniser,
 )
 from vtok.config.schemas.tracking import MlflowTracker, NoTracker
-from vtok.config.schemas.trainer import Trainer
+from vtok.config.schemas.trainer import Ddp, Fsdp2, Trainer
 from vtok.config.schemas.visual_head import FlowHead, MixtureHead, NoVisualHead, RegressionHead
 
 
@@ -106,6 +106,7 @@ OPTIONS: dict[str, dict[str, type]] = {
     "objective": {"understanding": Objective, "generation": Objective, "joint": Objective},
     "scheduler": {"cosine": Scheduler, "constant": Scheduler},
     "trainer": {"default": Trainer},
+    "trainer/parallel": {"ddp": Ddp, "fsdp2": Fsdp2},
     "evaluation": {"alignment": Alignment},
     "generation": {"default": Generation},
     "generation/judge": {"oracle": OracleJudge, "own": OwnJudge, "vlm": VlmJudge},

@@ -1,6 +1,9 @@
-"""`conf/trainer`: the loop."""
+"""`conf/trainer` and `conf/trainer/parallel`: the loop, and how processes share its model."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
 
 
 @dataclass
@@ -25,3 +28,14 @@ class Trainer:
     peak_tflops: float | None = None
     profile_steps: int = 0
     progress: bool = True
+    parallel: Any = MISSING
+
+
+@dataclass
+class Ddp:
+    _target_: str = "vtok.training.parallel.Ddp"
+
+
+@dataclass
+class Fsdp2:
+    _target_: str = "vtok.training.parallel.Fsdp2"

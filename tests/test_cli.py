@@ -18,6 +18,7 @@ VERBS = (
     "reconstruct",
     "tokenise",
     "compare",
+    "report",
     "export",
     "sync",
     "validate",

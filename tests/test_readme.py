@@ -42,8 +42,8 @@ def carry_out(arguments: list[str]) -> int:
 def test_the_commands_were_found() -> None:
     assert len(TRAIN) >= 9
     assert {line.split()[1] for line in VERBS} == {
-        "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "export", "sync", "validate", "plan",
-        "toys",
+        "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "report", "export", "sync",
+        "probe", "validate", "plan", "toys",
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok tokenise run=latest video=FILE out=FILE    a video's tokens, as safetensors
   vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
   vtok probe tokenisers=[A,B] | run=latest        what can be read off tokens without a language model
+  vtok report sweep=latest | runs=[A,B] out=FILE  one page about runs: results, curves, videos, commands
   vtok export run=latest out=FOLDER               a trained model, or tokeniser, for from_pretrained and the hub
   vtok sync run=latest                            figures that a tracking server missed, sent to it
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
@@ -42,6 +43,7 @@ VERBS = (
     "reconstruct",
     "tokenise",
     "compare",
+    "report",
     "export",
     "sync",
     "validate",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from vtok.errors import UserError
+
 FINISHED = "finished"
 
 
@@ -22,6 +24,16 @@ def sweep_to_go_on_with(overrides: Sequence[str], outputs: str) -> Path | None:
         if is_grid and OmegaConf.select(sweep, "hydra.overrides.task") == task_overrides(overrides):
             return None if (file.parent / FINISHED).exists() else file.parent
     return None
+
+
+def find_sweep(sweep: str, outputs: str) -> Path:
+    """A sweep folder by its path, or "latest": the newest below `outputs`; raises UserError where there is none."""
+    if sweep != "latest":
+        return Path(sweep)
+    sweeps = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
+    if not sweeps:
+        raise UserError(f"sweep=latest: there is no sweep in {outputs}/sweeps; give sweep=DIR.")
+    return sweeps[-1].parent
 
 
 def task_overrides(overrides: Sequence[str]) -> list[str]:

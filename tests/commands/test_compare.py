@@ -25,7 +25,7 @@ def test_list_of_runs_is_printed_and_written_where_told(tmp_path: Path, capsys: 
     compare(runs, metrics=["steps"], out=tmp_path / "out")
     assert "tokeniser.stride  steps" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"comparison.{kind}" for kind in ("csv", "md", "png")
+        f"comparison.{kind}" for kind in ("csv", "html", "md", "png")
     }
 
 

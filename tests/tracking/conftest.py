@@ -1,8 +1,10 @@
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 import yaml
@@ -49,3 +51,38 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
+    "--disable-background-networking", "--disable-sync", "--enable-logging=stderr", "--v=0", "--window-size=1300,1000",
+)  # fmt: skip
+
+
+class Sight(NamedTuple):
+    """`dom`: the page after its programs have run. `console`: what they wrote there, errors included."""
+
+    dom: str
+    console: list[str]
+
+
+class Look(Protocol):
+    def __call__(self, url: str, *, milliseconds: int = 3000) -> Sight: ...
+
+
+@pytest.fixture
+def look(tmp_path: Path) -> Look:
+    """Opens a page in a browser for so many milliseconds of the page's own time; skips where there is no browser."""
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("no chromium to look with")
+
+    def open_page(url: str, *, milliseconds: int = 3000) -> Sight:
+        own = (f"--user-data-dir={tmp_path / 'profile'}", f"--virtual-time-budget={milliseconds}", "--dump-dom")
+        done = subprocess.run(
+            [browser, *BROWSER_FLAGS, *own, url], capture_output=True, text=True, timeout=180, check=True
+        )
+        return Sight(done.stdout, re.findall(r"CONSOLE[^\]]*\] (.*)", done.stderr))
+
+    return open_page

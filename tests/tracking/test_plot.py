@@ -69,3 +69,30 @@ def test_nothing_to_draw(make_run, tmp_path: Path) -> None:
     runs = [read_run(make_run("0", {}, [], {"device": "cpu"}))]
     with pytest.raises(UserError, match="device"):
         draw(compare_runs(runs, []), tmp_path / "plot.png")
+
+
+def test_seeds_are_one_point_with_the_runs_behind_it(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+    folders = [
+        make_run(f"{stride}-{seed}", {"stride": stride, "seed": seed}, [], {"loss": stride + seed})
+        for stride in (3, 6)
+        for seed in (0, 1)
+    ]
+    draw(compare_runs([read_run(folder) for folder in folders], ["loss"]), tmp_path / "plot.png")
+    (loss,) = visible(drawn[0])
+    assert loss.get_xlabel() == "stride"
+    assert loss.lines[0].get_xydata().tolist() == [[3.0, 3.5], [6.0, 6.5]]
+    behind = [line.get_xydata().tolist() for line in loss.lines if line.get_markersize() == 4]
+    assert behind == [[[3.0, 3.0], [3.0, 4.0]], [[6.0, 6.0], [6.0, 7.0]]]
+
+
+def test_chance_is_drawn_where_all_runs_state_the_same(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+    folders = [make_run(str(n), {"stride": n}, [], {"colour": 0.5, "colour_chance": 0.25}) for n in (1, 2)]
+    draw(compare_runs([read_run(folder) for folder in folders], ["colour"]), tmp_path / "plot.png")
+    (colour,) = visible(drawn[0])
+    assert [list(line.get_ydata()) for line in colour.lines if line.get_linestyle() == "--"] == [[0.25, 0.25]]
+    assert "chance" in colour.get_ylabel()
+
+
+def test_dollars_in_a_name_are_no_formula(make_run, tmp_path: Path) -> None:
+    folders = [make_run(name, {"name": name}, [f"name={name}"], {"loss": 1.0}) for name in ("$\\x$", "$y$")]
+    draw(compare_runs([read_run(folder) for folder in folders], ["loss"]), tmp_path / "plot.png")

@@ -76,7 +76,7 @@ def test_sweep_has_a_parent_with_the_comparison(program: Path, store_uri: str) -
     assert (parent.info.run_name, parent.info.status) == ("stride=2,4", "FINISHED")
     kept = program.parent / "mlartifacts" / parent.info.run_id / "artifacts"
     files = {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()}
-    assert files == {"multirun.yaml"} | {f"comparison/comparison.{kind}" for kind in ("csv", "md", "png")}
+    assert files == {"multirun.yaml"} | {f"comparison/comparison.{kind}" for kind in ("csv", "html", "md", "png")}
 
     # The same folder again: the same parent.
     assert sweep(program, "stride=2,4").returncode == 0

@@ -89,6 +89,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.compare import compare_from_command_line
 
             compare_from_command_line(**vars(arguments))
+        case "report":
+            from vtok.commands.report import report
+
+            print(report(**vars(arguments)))
         case "export":
             from vtok.commands.export import export
 

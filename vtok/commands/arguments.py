@@ -103,6 +103,22 @@ class Compare:
 
 
 @dataclass
+class Report:
+    """One page about a sweep, or a list of runs, that opens in a browser without a server or a network.
+
+    Results with their intervals, the plot, curves over the steps, videos and contact sheets side by side, the command
+    and the commit of each run. What is too much for the page lies beside it in NAME_files, which belongs to it.
+    """
+
+    sweep: str | None = key(None, "a sweep's folder, or latest")
+    runs: list[str] = field(default_factory=list, metadata={"meaning": "run folders, [A,B]; one will do"})
+    out: str = key("report.html", "the page; one that is there is replaced")
+    metrics: list[str] = field(default_factory=list, metadata={"meaning": "names in summary.json; []: the usual ones"})
+    embed_mb: float = key(32.0, "megabytes of pictures and videos within the page, at most; 0: all beside it")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
 class Export:
     """A run's tokeniser, or its whole model, as a folder for from_pretrained, with a model card; and onto the hub.
 
@@ -279,6 +295,7 @@ ARGUMENTS = {
     "reconstruct": Reconstruct,
     "tokenise": Tokenise,
     "compare": Compare,
+    "report": Report,
     "export": Export,
     "sync": Sync,
     "probe": Probe,

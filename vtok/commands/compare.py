@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.errors import UserError
+from vtok.sweeps import find_sweep
 from vtok.tracking.comparison import Comparison
 from vtok.tracking.report import ARTIFACT_FOLDER, report, report_sweep
 
@@ -11,16 +12,16 @@ from vtok.tracking.report import ARTIFACT_FOLDER, report, report_sweep
 def compare(runs: Path | Sequence[Path], *, metrics: Sequence[str] = (), out: Path | None = None) -> Comparison:
     """Compare the runs of a sweep folder, or two run folders or more, and print the table.
 
-    metrics: names in summary.json; none gives the usual ones. out: the folder for `comparison.csv`, `.md` and `.png`;
-    None writes them to `comparison` in the sweep folder, and nowhere for a list of runs. A sweep's files are logged to
-    its parent run in MLflow too. Raises UserError where a folder holds no run, no run has figures, or a metric is
-    unknown.
+    metrics: names in summary.json; none gives the usual ones. out: the folder for `comparison.csv`, `.md`, `.png`,
+    `.html`; None writes them to `comparison` in the sweep folder, and nowhere for a list of runs. A sweep's files are
+    logged to its parent run in MLflow too. Raises UserError where a folder holds no run, no run has figures, or a
+    metric is unknown.
     """
     if isinstance(runs, Path):
         return report_sweep(runs, metrics=metrics, out=out or runs / ARTIFACT_FOLDER)
     if len(runs) < 2:
         raise UserError(f"runs names {len(runs)} run folder(s), and a comparison takes two: runs=[A,B] or sweep=DIR.")
-    return report(runs, metrics=metrics, out=out)
+    return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs")
 
 
 def compare_from_command_line(
@@ -32,10 +33,4 @@ def compare_from_command_line(
         raise UserError("vtok compare needs one of sweep=latest, sweep=DIR and runs=[A,B].")
     if sweep is None:
         return compare([Path(run) for run in runs], metrics=metrics, out=target)
-    folder = Path(sweep)
-    if sweep == "latest":
-        sweeps = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
-        if not sweeps:
-            raise UserError(f"sweep=latest: there is no sweep in {outputs}/sweeps; give sweep=DIR.")
-        folder = sweeps[-1].parent
-    return compare(folder, metrics=metrics, out=target)
+    return compare(find_sweep(sweep, outputs), metrics=metrics, out=target)

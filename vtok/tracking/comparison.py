@@ -24,6 +24,7 @@ DEFAULT_METRICS = (
     "parameters/trained",
 )
 MISSING = "-"
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,11 @@ class Comparison:
 
     def text(self) -> str:
         """The table in aligned columns, and the runs without figures below it."""
-        table = [self.header(), *self.rows()]
-        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-        table.insert(1, ["-" * width for width in widths])
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-        return "\n".join([*lines, *self.failures()])
+        return "\n".join([aligned([self.header(), *self.rows()]), *self.failures()])
 
     def markdown(self) -> str:
-        table = [self.header(), ["---"] * len(self.header()), *self.rows()]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
         failures = [f"- {line}" for line in self.failures()]
-        return "\n".join([*lines, *(["", *failures] if failures else [])]) + "\n"
+        return "\n".join([piped([self.header(), *self.rows()]), *(["", *failures] if failures else [])]) + "\n"
 
     def failures(self) -> list[str]:
         return [
@@ -122,7 +117,7 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
     A component chosen by an override (`tokeniser=key_frame`) is one setting, not one for each of its keys. Left out are
     a key that repeats another in every run (the same knob seen through an interpolation) and one that holds the run's
-    own folder.
+    own folder. The seed comes last.
     """
     flat = [flatten(run.config) for run in runs]
     given = [_given(run) for run in runs]
@@ -138,6 +133,8 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
         own_folder = all(str(run.path.absolute()) in str(value) for value, run in zip(values, runs, strict=True))
         if _differ(values) and not inside_group and not own_folder and values not in settings.values():
             settings[key] = values
+    if SEED in settings:
+        settings[SEED] = settings.pop(SEED)
     return settings
 
 
@@ -166,6 +163,19 @@ def show_number(value: Any) -> str:
 
 def show_setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """A table, its header first, in columns for a terminal."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    rows = [table[0], ["-" * width for width in widths], *table[1:]]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def piped(table: Sequence[Sequence[str]]) -> str:
+    """A table, its header first, in Markdown."""
+    rows = [table[0], ["---"] * len(table[0]), *table[1:]]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def _differ(values: Sequence[Any]) -> bool:

@@ -8,9 +8,11 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from vtok.errors import UserError
-from vtok.tracking.comparison import Comparison, compare_runs
+from vtok.tracking.comparison import Comparison, aligned, compare_runs, piped
+from vtok.tracking.page import write_plot_page
 from vtok.tracking.plot import draw
 from vtok.tracking.runs import find_runs, read_run
+from vtok.tracking.seeds import seed_table
 from vtok.tracking.store import compare_url, database_file, open_command, open_store
 
 PARENT_FILE = "mlflow_parent.json"
@@ -40,25 +42,31 @@ def write_parent(sweep_dir: Path, parent: Parent) -> None:
     (sweep_dir / PARENT_FILE).write_text(json.dumps(written))
 
 
-def report(folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None) -> Comparison:
-    """Compare run folders, print the table, and write `comparison.csv`, `.md` and `.png` to `out` where it is given."""
+def report(folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None, title: str) -> Comparison:
+    """Compare run folders and print the table, with means over the seeds where runs differ by those alone.
+
+    Where `out` is given, it gets `comparison.csv`, `.md`, `.png`, and `.html`, the plot to point at, headed `title`.
+    """
     comparison = compare_runs([read_run(folder) for folder in folders], metrics)
+    seeds = seed_table(comparison)
     print(comparison.text())
+    if seeds:
+        print(f"\nmeans over the seeds, with their 95 % interval:\n{aligned(seeds)}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         comparison.write_csv(out / "comparison.csv")
-        (out / "comparison.md").write_text(comparison.markdown())
+        means = f"\nMeans over the seeds, with their 95 % interval:\n\n{piped(seeds)}\n" if seeds else ""
+        (out / "comparison.md").write_text(comparison.markdown() + means)
         draw(comparison, out / "comparison.png")
-        print(f"\nwritten: {out}/comparison.csv, .md, .png")
+        write_plot_page(comparison, out / "comparison.html", title=title)
+        print(f"\nwritten: {out}/comparison.csv, .md, .png, .html")
     return comparison
 
 
 def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path) -> Comparison:
     """`report` on all runs of a sweep, the files logged to its parent run as well where it has one in MLflow."""
-    folders = find_runs(sweep_dir)
-    if not folders:
-        raise UserError(f"{sweep_dir} holds no run folder (none with a config.yaml): give the folder of a sweep.")
-    comparison = report(folders, metrics=metrics, out=out)
+    folders = runs_of_sweep(sweep_dir)
+    comparison = report(folders, metrics=metrics, out=out, title=title_of(sweep_dir))
     parent = read_parent(sweep_dir)
     if parent is None:
         return comparison
@@ -68,6 +76,18 @@ def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path) -> Compa
         print(f"in MLflow: {open_command(parent.uri)}")
         print(f"     then: {compare_url(parent.uri, [parent.experiment_id], run_ids)}")
     return comparison
+
+
+def runs_of_sweep(sweep_dir: Path) -> list[Path]:
+    """Raises UserError where there are none."""
+    folders = find_runs(sweep_dir)
+    if not folders:
+        raise UserError(f"{sweep_dir} holds no run folder (none with a config.yaml): give the folder of a sweep.")
+    return folders
+
+
+def title_of(sweep_dir: Path) -> str:
+    return f"Sweep {sweep_dir.name}"
 
 
 def log_to_parent(parent: Parent, files: Sequence[Path]) -> None:

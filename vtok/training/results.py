@@ -1,5 +1,6 @@
 """A model's evaluations, and what they found as figures, as text, as pictures and as videos."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from vtok.evaluation import (
     write_generation_sheet,
 )
 from vtok.model import VideoLanguageModel
+from vtok.runs import write_text
 from vtok.tracking.contact import Text, contact_sheet
+from vtok.tracking.samples import CAPTIONS
 
 HELD_OUT, GENERATED = "held_out.png", "generated.png"
 SAMPLES = 4
@@ -59,13 +62,18 @@ class Results:
     def write_samples(self, folder: Path, *, fps: float) -> None:
         """The contact sheets, and of the first clips the videos: 0_truth.mp4, 0_reconstructed.mp4, 0_generated.mp4, ...
 
+        Their captions are a list in captions.json.
+
         Args:
             folder: made where it is missing; files of the same names are replaced.
             fps: frames a second of the videos.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.write_sheets(folder)
-        for number, made in enumerate(self.generation.examples[:SAMPLES] if self.generation else []):
+        examples = self.generation.examples[:SAMPLES] if self.generation else []
+        if examples:
+            write_text(folder / CAPTIONS, json.dumps([made.caption for made in examples]))
+        for number, made in enumerate(examples):
             scale = -(-LEAST_SIDE // made.truth.shape[-1])
             videos = {"truth": made.truth, "reconstructed": made.reconstructed, "generated": made.generated}
             for name, video in videos.items():

@@ -21,6 +21,7 @@ VERBS = (
     "report",
     "export",
     "sync",
+    "register",
     "validate",
     "plan",
     "toys",

@@ -19,14 +19,18 @@ from vtok.tokeniser import Tokeniser
 WITH_WEIGHTS = ("backbone", "mllm", "decoder")
 
 
-def build(node: DictConfig) -> Any:
+def build(node: DictConfig, *, plain: bool = False) -> Any:
     """Instantiate a component.
+
+    Args:
+        node: its configuration.
+        plain: hand lists on as Python's own.
 
     Raises:
         UserError: the component's own, without Hydra's wrapping.
     """
     try:
-        return instantiate(node)
+        return instantiate(node, _convert_="all" if plain else "none")
     except InstantiationException as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
@@ -78,7 +82,8 @@ def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tok
 
 def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:
     """The optimiser over what is trained."""
-    return build(config.optimiser)(parameter_groups(model))
+    # A checkpoint writes its settings as JSON.
+    return build(config.optimiser, plain=True)(parameter_groups(model))
 
 
 def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
   vtok probe tokenisers=[A,B] | run=latest        what can be read off tokens without a language model
   vtok report sweep=latest | runs=[A,B] out=FILE  one page about runs: results, curves, videos, commands
   vtok export run=latest out=FOLDER               a trained model, or tokeniser, for from_pretrained and the hub
+  vtok register run=latest name=NAME              a run's model as an MLflow model, in the registry under a name
   vtok sync run=latest                            figures that a tracking server missed, sent to it
   vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
   vtok data pack data=folder data.root=PATH out=FOLDER   any data set to tar shards with an index, for data=shards
@@ -46,6 +47,7 @@ VERBS = (
     "report",
     "export",
     "sync",
+    "register",
     "validate",
     "precompute",
     "plan",

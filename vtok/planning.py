@@ -15,7 +15,7 @@ class Memory:
         frozen: weights that are not trained.
         weights: those that are.
         gradients: one a trained weight.
-        optimiser: the optimiser's float32 moments.
+        optimiser: what the optimiser keeps.
         average: the float32 moving average of the trained weights.
     """
 
@@ -54,21 +54,21 @@ class Share:
     sharded: int
 
 
-def memory(count: int, *, size: int, moments: int | None, average: bool) -> Memory:
+def memory(count: int, *, size: int, kept: int | None, average: bool) -> Memory:
     """Of `count` parameters.
 
     Args:
         count: of parameters.
         size: bytes of one: 4 of float32, 2 of bfloat16 and float16, in which only frozen ones are.
-        moments: float32 numbers that the optimiser keeps for one (2 of Adam); None: they are frozen.
+        kept: bytes that the optimiser keeps for all of them (8 each of Adam); None: they are frozen.
         average: whether a moving average is kept of those that are trained.
     """
-    if moments is None:
+    if kept is None:
         return Memory(frozen=count * size)
     return Memory(
         weights=count * size,
         gradients=count * size,
-        optimiser=count * FLOAT32 * moments,
+        optimiser=kept,
         average=count * FLOAT32 if average else 0,
     )
 

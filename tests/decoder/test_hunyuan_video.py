@@ -163,6 +163,28 @@ def test_frozen_is_frozen_and_passes_gradient_to_its_condition(folder: Path, cli
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradient_checkpointing_gives_the_same_gradients(
+    folder: Path, clips: Tensor, known_noise: Callable, frozen: bool
+) -> None:
+    known_noise(noise_of(), [0.3, 0.8])
+    found = []
+    for checkpointing in (False, True):
+        decoder = make(folder, frozen=frozen, gradient_checkpointing=checkpointing).train()
+        calls: list[int] = []
+        block = decoder.transformer.transformer_blocks[0]
+        block.attn.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        condition = conditions().requires_grad_()
+        decoder.loss(clips, condition, MASK).backward()
+        assert len(calls) == 1 + checkpointing
+        trained = {name: one.grad for name, one in decoder.named_parameters() if one.grad is not None}
+        found.append({"condition": condition.grad} | trained)
+    assert found[0].keys() == found[1].keys()
+    assert frozen or any(name.startswith("transformer.") for name in found[0])
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=0)
+
+
 def test_unfrozen_the_transformer_is_trained_and_the_vae_is_not(folder: Path, clips: Tensor) -> None:
     decoder = make(folder, frozen=False, gradient_checkpointing=False).train()
     assert decoder.transformer.training

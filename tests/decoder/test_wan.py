@@ -77,6 +77,28 @@ def replaced(decoder: WanDecoder, condition: Tensor) -> Tensor:
     return torch.cat([text, torch.zeros(2, TEXT_LENGTH - 4, TEXT_DIM)], dim=1).detach()
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradient_checkpointing_gives_the_same_gradients(
+    folder: Path, clips: Tensor, known_noise: Callable, frozen: bool
+) -> None:
+    known_noise(noise_of(), [0.3, 0.8])
+    found = []
+    for checkpointing in (False, True):
+        decoder = make(folder, frozen=frozen, gradient_checkpointing=checkpointing).train()
+        calls: list[int] = []
+        block = decoder.transformer.blocks[0]
+        block.attn1.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        condition = conditions().requires_grad_()
+        decoder.loss(clips, condition, MASK).backward()
+        assert len(calls) == 1 + checkpointing
+        trained = {name: one.grad for name, one in decoder.named_parameters() if one.grad is not None}
+        found.append({"condition": condition.grad} | trained)
+    assert found[0].keys() == found[1].keys()
+    assert frozen or any(name.startswith("transformer.") for name in found[0])
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=0)
+
+
 def by_the_pipeline(folder: Path, text: Tensor, negative: Tensor | None = None, guidance: float = 1.0) -> Tensor:
     pipeline = WanPipeline.from_pretrained(folder, tokenizer=None, text_encoder=None)
     pipeline.set_progress_bar_config(disable=True)

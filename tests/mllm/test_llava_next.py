@@ -95,6 +95,22 @@ def test_logits_are_those_of_transformers_llava_next(
     torch.testing.assert_close(logits[text.mask], expected[text.mask], atol=1e-5, rtol=0)
 
 
+def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
+    embeddings = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(1))
+    mask, found = torch.arange(7) < torch.tensor([[7], [4]]), []
+    for checkpointing in (False, True):
+        mllm = LlavaNextLanguageModel(folder, gradient_checkpointing=checkpointing)
+        calls: list[int] = []
+        mllm.model.base_model.layers[0].input_layernorm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        given = embeddings.clone().requires_grad_()
+        mllm.logits(mllm.hidden_states(given, mask))[mask].square().mean().backward()
+        assert len(calls) == 1 + checkpointing
+        found.append({"given": given.grad} | {name: one.grad for name, one in mllm.named_parameters()})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=0)
+    assert found[0]["given"].abs().max() > 0
+
+
 def test_what_sees_is_not_kept(llava: LlavaNextForConditionalGeneration, folder: Path) -> None:
     mllm = LlavaNextLanguageModel(folder)
     count = sum(one.numel() for one in mllm.parameters())

@@ -45,7 +45,7 @@ def test_without_l_vislm_videos_are_reconstructed_alone(run_it: RunIt) -> None:
     assert run.measures() == measures
     for folder, clips in (("samples/step-00000002", 3), ("samples/last", 4)):
         made = videos({"truth", "reconstructed"}, clips)
-        assert run.files(folder) == made | {"generated.png", "held_out.png"}
+        assert run.files(folder) == made | {"captions.json", "generated.png", "held_out.png"}
     trained = {name for name, parameter in build_model(run.config).named_parameters() if parameter.requires_grad}
     assert not any(name.startswith("visual_head.") for name in trained)
     assert trained <= run.saved(3).keys()

@@ -140,9 +140,14 @@ def test_the_averaged_weights_are_evaluated(watched: Any, step: int, clips: int)
 def test_evaluations_while_training_leave_samples_under_names_that_do_not_change(watched: Any) -> None:
     kinds = {"truth", "reconstructed", "generated"}
     assert watched.files("samples") == {"step-00000001", "step-00000002", "last"}
+    beside = {"captions.json", "generated.png", "held_out.png"}
     for step in ("step-00000001", "step-00000002"):
-        assert watched.files(f"samples/{step}") == videos(kinds, clips=3) | {"generated.png", "held_out.png"}
-    assert watched.files("samples/last") == videos(kinds, clips=4) | {"generated.png", "held_out.png"}
+        assert watched.files(f"samples/{step}") == videos(kinds, clips=3) | {
+            "captions.json",
+            "generated.png",
+            "held_out.png",
+        }
+    assert watched.files("samples/last") == videos(kinds, clips=4) | beside
     for name in ("generated.png", "held_out.png"):
         assert (watched.folder / name).read_bytes() == (watched.folder / "samples" / "last" / name).read_bytes()
         with Image.open(watched.folder / name) as sheet:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from vtok.training import train
 from vtok.training.checkpoint import digest, list_checkpoints
 from vtok.training.recording import Stopped
 
+needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 COMBINATIONS = [
     ["tokeniser=vtok"],
     ["tokeniser=vtok", "tokeniser/motion_pooling=grid"],
@@ -34,6 +36,8 @@ COMBINATIONS = [
     ["tokeniser=delta"],
     ["tokeniser=delta", "tokeniser/motion_pooling=transformer", "tokeniser.residual_scale=1"],
     ["optimiser=sgd", "scheduler=constant"],
+    ["optimiser=adafactor"],
+    pytest.param(["optimiser=adamw8bit"], marks=needs_bitsandbytes),
     ["data.level=hard"],
     ["data/augmentation=standard", "data.augmentation.random_start=true"],
     ["trainer.accumulate=2"],

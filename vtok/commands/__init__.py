@@ -105,6 +105,10 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
             from vtok.commands.probe import probe
 
             print(probe(overrides=others, **vars(arguments)))
+        case "register":
+            from vtok.commands.register import register
+
+            print(register(**vars(arguments)))
         case "toys":
             from vtok.commands.toys import toys
 

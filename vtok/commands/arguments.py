@@ -143,6 +143,18 @@ class Sync:
 
 
 @dataclass
+class Register:
+    """Keep a run's model as an MLflow model, as tracking.log_model=true does at the end of a run.
+
+    It takes paths of videos and gives answers; the parameters prompt, start and max_new_tokens are those of describe.
+    """
+
+    run: str = key("latest", RUN)
+    name: str | None = key(None, "in the model registry, of which it becomes a new version; null: it is not registered")
+    outputs: str = key("outputs", OUTPUTS)
+
+
+@dataclass
 class Validate:
     """Check a configuration and show what it would do; nothing is built, read or written. Takes train's overrides."""
 
@@ -299,6 +311,7 @@ ARGUMENTS = {
     "export": Export,
     "sync": Sync,
     "probe": Probe,
+    "register": Register,
     "toys": Toys,
     "validate": Validate,
     "plan": Plan,

@@ -1,9 +1,11 @@
 """vtok describe: a run's model on a video."""
 
+from omegaconf import DictConfig
+
 from vtok.batch import stack_frames
 from vtok.commands.clip import read_clip
 from vtok.commands.prepare import load_run
-from vtok.model import DESCRIBE
+from vtok.model import DESCRIBE, VideoLanguageModel
 
 
 def describe(
@@ -21,6 +23,13 @@ def describe(
         UserError: the video cannot be read, or there is no such run.
     """
     _, config, model = load_run(run, outputs=outputs)
+    return answer(config, model, video, prompt=prompt, start=start, max_new_tokens=max_new_tokens)
+
+
+def answer(
+    config: DictConfig, model: VideoLanguageModel, video: str, *, prompt: str, start: float, max_new_tokens: int
+) -> str:
+    """See `describe`; of a model that is loaded, with its configuration."""
     sample, _ = read_clip(config, model.tokeniser.planner, video, start=start)
     frames = stack_frames([sample]).to(next(model.parameters()).device)
     return model.describe(frames, [prompt], max_new_tokens=max_new_tokens)[0]

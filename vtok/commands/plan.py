@@ -1,7 +1,6 @@
 """vtok plan: the parameters of a configuration and the memory that training them takes, before anything is loaded."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +22,8 @@ from vtok.planning import Memory, gigabytes, memory, shares, table
 
 # Of the configuration; the tokeniser comes with its backbone, phi_vis with the two that it lies between.
 COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
-# Adam's, for an optimiser that has no schema here.
-USUAL_MOMENTS = 2
+# Adam's two float32 moments, for an optimiser that has no schema here.
+USUAL_BYTES = 8
 
 
 @dataclass
@@ -116,24 +115,22 @@ def quiet(log: logging.Logger) -> Iterator[None]:
 def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], list[str]]:
     """The parts of a model with their parameters and what these take, and what is to be said of it."""
     optimiser: Any = described(config.optimiser)
-    known = hasattr(optimiser, "moments")
+    known = hasattr(optimiser, "kept")
     notes = [] if known else [f"optimiser={config.optimiser._target_}: counted as Adam's two moments a parameter."]
     hidden = {id(one) for group in parameter_groups(model) if group.get("hidden") for one in group["params"]}
     average = config.trainer.ema_decay is not None
     parts: dict[str, Part] = {name: Part(name) for name in (*COMPONENTS[:2], "phi_vis", *COMPONENTS[2:])}
-    tallies: dict[tuple[str, int, int | None], int] = defaultdict(int)
     for name, parameter in model.named_parameters():
         part = parts[part_of(name)]
         part.dtypes.add(str(parameter.dtype).removeprefix("torch."))
-        moments = None
+        number, kept = parameter.numel(), None
         if parameter.requires_grad:
-            part.trained += parameter.numel()
-            moments = optimiser.moments(hidden=id(parameter) in hidden) if known else USUAL_MOMENTS
+            part.trained += number
+            usual = USUAL_BYTES * number
+            kept = optimiser.kept(parameter.shape, hidden=id(parameter) in hidden) if known else usual
         else:
-            part.frozen += parameter.numel()
-        tallies[part.name, parameter.element_size(), moments] += parameter.numel()
-    for (name, size, moments), number in tallies.items():
-        parts[name].memory += memory(number, size=size, moments=moments, average=average)
+            part.frozen += number
+        part.memory += memory(number, size=parameter.element_size(), kept=kept, average=average)
     for name, buffer in model.named_buffers():
         parts[part_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
     decoder = model.decoder

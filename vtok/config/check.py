@@ -6,6 +6,7 @@ names the key, the value and what is allowed. Those on single values are in `ran
 
 import inspect
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,13 +22,14 @@ from vtok.config.pairs import (
     check_grid,
     check_judge,
     check_latent_decoder,
+    check_logged_model,
     check_mllm,
     check_objective,
     check_pairs,
     check_precision,
 )
 from vtok.config.ranges import check_choices, check_ranges
-from vtok.config.schemas import OPTIONS, CausalLanguageModel, Config, ShardData
+from vtok.config.schemas import OPTIONS, AdamW8bit, CausalLanguageModel, Config, ShardData
 from vtok.config.schemas.mllm import Lora
 from vtok.errors import UserError
 from vtok.paths import CACHE_FILE, toys_dir
@@ -39,7 +41,7 @@ def check(config: DictConfig, files: bool = True) -> None:
 
     Args:
         config: as composed, or as loaded from a run.
-        files: whether the user's clips must be there; those of a trained model may be elsewhere.
+        files: whether what only training needs must be there, the user's clips above all.
 
     Raises:
         UserError: the first mistake found.
@@ -56,6 +58,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_precision(config)
     check_latent_decoder(config)
     check_mllm(config)
+    check_logged_model(config)
     check_judge(config)
     check_cache(config)
     check_toys(config)
@@ -65,6 +68,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_context(config)
     if files:
         check_folder(config)
+        check_installed(config)
 
 
 def check_groups(config: DictConfig) -> None:
@@ -181,6 +185,15 @@ def check_root(path: str, node: DictConfig) -> None:
         raise UserError(
             f"{path}.root={node.root}: the folder is empty; allowed are video files with a .txt or .json "
             "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
+        )
+
+
+def check_installed(config: DictConfig) -> None:
+    """Packages that an option needs and the project does not."""
+    if OmegaConf.get_type(config.optimiser) is AdamW8bit and find_spec("bitsandbytes") is None:
+        raise UserError(
+            "optimiser=adamw8bit: it needs bitsandbytes, which is not installed: pip install 'vtok[bnb]', or say "
+            "optimiser=adamw or optimiser=adafactor."
         )
 
 

@@ -45,6 +45,16 @@ def check_pairs(config: DictConfig) -> None:
         raise UserError(
             f"trainer.best_by={best_by}: checkpoints are judged by evaluations; say trainer.evaluate_every=N."
         )
+    if str(OmegaConf.select(config, "trainer.parallel._target_")).endswith(".Fsdp2"):
+        for key, refused, instead in (
+            ("trainer.compile", OmegaConf.select(config, "trainer.compile"), "trainer.compile=false"),
+            ("optimiser", str(config.optimiser.get("_target_")).endswith(".AdamW8bit"), "optimiser=adamw"),
+        ):
+            if refused:
+                raise UserError(
+                    f"trainer/parallel=fsdp2: it has not been tried with this {key}; say {instead} or "
+                    "trainer/parallel=ddp."
+                )
     momentum = OmegaConf.select(config, "optimiser.momentum")
     if OmegaConf.select(config, "optimiser.nesterov") and momentum == 0:
         raise UserError(
@@ -132,6 +142,23 @@ def check_mllm(config: DictConfig) -> None:
         raise UserError(
             f"mllm.projector=true: the projector of mllm.weights={mllm.weights} takes tokens of {width} numbers and "
             f"the tokeniser's have {tokens}; say backbone=clip, tokeniser.token_dim={width} or mllm.projector=false."
+        )
+
+
+def check_logged_model(config: DictConfig) -> None:
+    """What the model that is logged in the end is to do."""
+    if config.tracking.get("log_model"):
+        check_answers(config, said="tracking.log_model=true")
+    if (name := config.tracking.get("register_model")) is not None:
+        check_answers(config, said=f"tracking.register_model={name}")
+
+
+def check_answers(config: DictConfig, *, said: str) -> None:
+    """Raise UserError where a model that is to answer questions learns none; `said` is what the user wrote of it."""
+    if OmegaConf.select(config, "objective.lambda_under") == 0:
+        raise UserError(
+            f"{said}: an MLflow model answers questions about videos, which objective.lambda_under=0 does not train; "
+            "give that a weight, or take vtok export."
         )
 
 

@@ -92,6 +92,7 @@ LEAST = {
     "objective.lambda_dec": 0,
     "objective.lambda_under": 0,
     "objective.lambda_visLM": 0,
+    "optimiser.d": 1,
     "optimiser.hidden_lr": 0,
     "optimiser.lr": 0,
     "optimiser.momentum": 0,

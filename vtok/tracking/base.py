@@ -40,6 +40,10 @@ class Tracker(ABC):
         """Keep a copy of a file, or of a folder's files, under `folder` ("" for the top), in place of an older one."""
 
     @abstractmethod
+    def log_model(self, run_dir: Path, step: int) -> None:
+        """Keep the trained model of a run folder after so many steps, where that was asked for; a failure is told."""
+
+    @abstractmethod
     def finish(self, status: FinalStatus) -> None:
         """Wait until all is recorded, and close the run. Does nothing where no run was started."""
 

@@ -18,9 +18,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 import vtok
 from vtok.errors import UserError
 from vtok.tracking.base import FinalStatus, Tracker
+from vtok.tracking.model import log_model, model_line
 from vtok.tracking.revision import revision
 from vtok.tracking.runs import flatten
-from vtok.tracking.sender import Sender
+from vtok.tracking.sender import Sender, first_line
 from vtok.tracking.store import (
     artifact_location,
     experiment_id,
@@ -51,17 +52,29 @@ class MlflowTracker(Tracker):
 
     uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory. experiment: made where
     it is new, with its files under `artifact_root` (None: beside an sqlite database, else as the server decides).
-    system_metrics: CPU, memory, disk, network and GPU load every 10 s, as `system/...`.
+    system_metrics: CPU, memory, disk, network and GPU load every 10 s, as `system/...`. log_model: at the end the
+    trained model is logged. register_model: it is, and becomes a new version of this name in the registry.
 
     A store that is away once the run is open costs the training nothing: figures are kept in the run folder and sent
     when it is back, by the end of the run, or by `vtok sync` (`Sender`); files are tried once more at the end.
     """
 
-    def __init__(self, *, uri: str, experiment: str, artifact_root: str | None, system_metrics: bool) -> None:
+    def __init__(
+        self,
+        *,
+        uri: str,
+        experiment: str,
+        artifact_root: str | None,
+        system_metrics: bool,
+        log_model: bool = False,
+        register_model: str | None = None,
+    ) -> None:
         self.uri = resolve_uri(uri)
         self.experiment = experiment
         self.artifact_root = artifact_root
         self.system_metrics = system_metrics
+        self.logs_model = log_model or register_model is not None
+        self.register_model = register_model
         self._run: _Run | None = None
         self._finished = False
         self._monitor: SystemMetricsMonitor | None = None
@@ -119,6 +132,23 @@ class MlflowTracker(Tracker):
             run.client.log_artifacts(run.run_id, str(path), folder or None)
         else:
             run.client.log_artifact(run.run_id, str(path), folder or None)
+
+    def log_model(self, run_dir: Path, step: int) -> None:
+        if not self.logs_model:
+            return
+        run = self._started()
+        try:
+            address = log_model(run.client, run.run_id, run_dir, step=step, register=self.register_model)
+        # Whatever it is: the run has ended well, and nothing of it is to be lost.
+        except Exception as error:
+            logger.debug("the model was not logged", exc_info=True)
+            name = "" if self.register_model is None else f" name={self.register_model}"
+            logger.error(
+                "the MLflow store %s did not take the model (%s); the run is whole: log it by vtok register run=%s%s",
+                self.uri, first_line(error), run_dir, name,
+            )  # fmt: skip
+        else:
+            logger.info("%s", model_line(self.uri, address))
 
     def finish(self, status: FinalStatus) -> None:
         if self._run is None or self._finished:

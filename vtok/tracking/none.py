@@ -30,6 +30,9 @@ class NoTracker(Tracker):
     def artifact(self, path: Path, folder: str) -> None:
         pass
 
+    def log_model(self, run_dir: Path, step: int) -> None:
+        pass
+
     def finish(self, status: FinalStatus) -> None:
         pass
 

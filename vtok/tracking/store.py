@@ -130,7 +130,7 @@ def _make_database(database: Path) -> None:
         # Some hundred commits: 1 s without waiting for the disk, 4 to 6 s with it.
         event.listen(Engine, "connect", _write_without_waiting)
         try:
-            with _quiet("alembic", "mlflow.store.db.utils"):
+            with quiet("alembic", "mlflow.store.db.utils"):
                 MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments(max_results=1)
         finally:
             event.remove(Engine, "connect", _write_without_waiting)
@@ -155,7 +155,8 @@ def _probe(uri: str) -> None:
 
 
 @contextmanager
-def _quiet(*loggers: str) -> Iterator[None]:
+def quiet(*loggers: str) -> Iterator[None]:
+    """A context in which these loggers say nothing but warnings and errors."""
     levels = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:
         logging.getLogger(name).setLevel(logging.WARNING)

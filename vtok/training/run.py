@@ -27,6 +27,7 @@ from vtok.tracking.none import NoTracker
 from vtok.training.batches import training_batches
 from vtok.training.best import Best
 from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, sweep_up, trained_weights
+from vtok.training.compiling import check_compiler, eager
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.processes import settle
@@ -65,6 +66,8 @@ class Run:
         `whole`: all clips are made videos of, instead of generation.clips_while_training.
         """
         with ExitStack() as stack:
+            # Its lengths grow token by token, which compiled code is not made for.
+            stack.enter_context(eager(self.trainer.compile))
             if self.ema:
                 stack.enter_context(self.ema.swapped())
             # After the average is in its place: what is put together is what is there.
@@ -136,6 +139,8 @@ def train(
     began = time.time()
     trainer: Trainer = build(config.trainer)
     accelerator = trainer.accelerator()
+    if trainer.compile:
+        check_compiler(accelerator.device)
     first = accelerator.is_main_process
     resumed = run_to_resume(config)
     run_dir = resumed or run_dir or Path(config.outputs) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -299,3 +304,4 @@ def finish(run: Run, results: Results, figures: dict[str, Any]) -> None:
         run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
     write_status(run.run_dir, "finished", run.tracker.run_id)
     tell(results, sheets, figures, run.run_dir, run.tracker)
+    run.tracker.log_model(run.run_dir, figures["steps"])

@@ -23,6 +23,7 @@ from vtok.processes import gathered
 from vtok.tracking import Tracker
 from vtok.training.best import Best
 from vtok.training.checkpoint import random_states, save_checkpoint
+from vtok.training.compiling import compile_blocks, eager
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.meter import Meter, Stopwatch, count_flops, count_tokens
@@ -64,6 +65,7 @@ class Trainer:
     clip_norm: float
     ema_decay: float | None
     precision: str
+    compile: bool
     device: str
     processes: int | None
     questions_per_clip: int | None
@@ -126,6 +128,8 @@ class Trainer:
         Raises:
             UserError: the loss or its gradient is no longer finite, or too many files are broken.
         """
+        if self.compile:
+            compile_blocks(model)
         trained, optimiser = self.parallel.prepare(accelerator, model, optimiser)
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         watch = Stopwatch(accelerator.device)
@@ -175,7 +179,9 @@ class Trainer:
                     bad_files.add(share.bad)
                 bad_files.check()
                 if self.peak_tflops and not meter.flops:
-                    meter.flops = self.accumulate * count_flops(model, micro[0].to(accelerator.device), accelerator)
+                    with eager(self.compile):
+                        one = micro[0].to(accelerator.device)
+                        meter.flops = self.accumulate * count_flops(model, one, accelerator)
                     started = time.perf_counter()
                     watch.begin()
                 losses = self._step(accelerator, trained, optimiser, parameters, micro, whole, step, watch)

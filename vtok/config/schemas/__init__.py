@@ -18,7 +18,7 @@ from vtok.config.schemas.evaluation import Alignment
 from vtok.config.schemas.generation import Generation, OracleJudge, OwnJudge, VlmJudge
 from vtok.config.schemas.mllm import CausalLanguageModel, LlavaNextLanguageModel, TinyLanguageModel
 from vtok.config.schemas.objective import Objective
-from vtok.config.schemas.optimiser import AdamW, MuonAdamW, Sgd
+from vtok.config.schemas.optimiser import Adafactor, AdamW, AdamW8bit, MuonAdamW, Sgd
 from vtok.config.schemas.scheduler import Scheduler
 from vtok.config.schemas.tokeniser import (
     AttentionPooling,
@@ -102,7 +102,13 @@ OPTIONS: dict[str, dict[str, type]] = {
     },
     "data": {"shapes": ShapesData, "folder": FolderData, "shards": ShardData, "mixture": MixtureData},
     "data/augmentation": {"none": Augmentation, "standard": Augmentation},
-    "optimiser": {"adamw": AdamW, "muon": MuonAdamW, "sgd": Sgd},
+    "optimiser": {
+        "adamw": AdamW,
+        "adamw8bit": AdamW8bit,
+        "muon": MuonAdamW,
+        "adafactor": Adafactor,
+        "sgd": Sgd,
+    },
     "objective": {"understanding": Objective, "generation": Objective, "joint": Objective},
     "scheduler": {"cosine": Scheduler, "constant": Scheduler},
     "trainer": {"default": Trainer},

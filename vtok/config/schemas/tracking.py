@@ -12,6 +12,8 @@ class MlflowTracker:
     experiment: str = "vtok"
     artifact_root: str | None = None
     system_metrics: bool = True
+    log_model: bool = False
+    register_model: str | None = None
 
 
 @dataclass

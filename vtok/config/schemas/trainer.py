@@ -14,6 +14,7 @@ class Trainer:
     clip_norm: float = 1.0
     ema_decay: float | None = None
     precision: str = "auto"
+    compile: bool = False
     device: str = "auto"
     processes: int | None = None
     questions_per_clip: int | None = None

@@ -1,7 +1,8 @@
 """The contract of all tokenisers: planned frames in, video tokens out."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -159,16 +160,35 @@ class Tokeniser(nn.Module, ABC):
         return self.encode(video, key_frame=key_frame).tokens
 
     def frames_at_once(self, frames: Tensor) -> int:
-        """How many of the frames (N, 3, H, W) go through the backbone at once; all of them where it is trained."""
+        """How many of the frames (..., 3, H, W) go through the backbone at once: all of them where it is trained."""
         if not self.backbone.frozen:
-            return max(1, len(frames))
+            return max(1, math.prod(frames.shape[:-3]))
         return max(1, PIXELS_AT_ONCE // (frames.shape[-2] * frames.shape[-1]))
 
+    def chunks(self, planned: PlannedFrames, places: Tensor | None = None) -> Iterator[Tensor]:
+        """The backbone's feature maps (B, k, C, h, w) of the planned frames, or of those at `places` (B, n), in turn.
+
+        They come so few at a time that a long clip takes no more memory than a short one.
+        """
+        pixels = planned.pixels
+        number = max(1, self.frames_at_once(pixels) // len(pixels))
+        rows = torch.arange(len(pixels), device=pixels.device).unsqueeze(1)
+        parts = pixels.split(number, dim=1) if places is None else places.split(number, dim=1)
+        for part in parts:
+            frames = part if places is None else pixels[rows, part]
+            # A frozen backbone may be of half precision; what is trained behind it is not.
+            yield self.backbone(frames.flatten(0, 1)).float().unflatten(0, frames.shape[:2])
+
     def features(self, planned: PlannedFrames) -> Tensor:
-        """The backbone's feature maps of the planned frames, (B, K, C, h, w)."""
-        batch, frames = planned.pixels.shape[:2]
-        # A frozen backbone may be of half precision; what is trained behind it is not.
-        return self.backbone(planned.pixels.flatten(0, 1)).float().unflatten(0, (batch, frames))
+        """The backbone's feature maps of all planned frames, (B, K, C, h, w)."""
+        return torch.cat(list(self.chunks(planned)), dim=1)
+
+    def grids(self, planned: PlannedFrames, grid_size: int) -> Tensor:
+        """All planned frames pooled to a grid, (B, K, grid_size * grid_size, C)."""
+        pooled = [
+            pool_grid(maps.flatten(0, 1), grid_size).unflatten(0, maps.shape[:2]) for maps in self.chunks(planned)
+        ]
+        return torch.cat(pooled, dim=1)
 
 
 def check_grid(grid_size: int, backbone: Backbone, *, key: str = "grid_size") -> int:

@@ -63,13 +63,19 @@ class DeltaTokeniser(VTokTokeniser):
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled first frame; `residual` (B, M, R): pooled changes; `order` (B, K)."""
-        features = self.features(planned)
-        batch, frames = features.shape[:2]
-        # A pooling takes frames with one key frame; here every frame has its own.
-        later, earlier = features[:, 1:].flatten(0, 1), features[:, :-1].flatten(0, 1)
-        changes = self.motion_pooling(later.unsqueeze(1), earlier).squeeze(1)
-        return {
-            "grid": pool_grid(features[:, 0], self.grid_size),
-            "residual": changes.unflatten(0, (batch, frames - 1)),
-            "order": torch.arange(frames, device=features.device).expand(batch, -1),
-        }
+        grid: Tensor | None = None
+        last: Tensor | None = None
+        changes = []
+        for maps in self.chunks(planned):
+            if grid is None or last is None:
+                grid = pool_grid(maps[:, 0], self.grid_size)
+            else:
+                maps = torch.cat([last, maps], dim=1)
+            last = maps[:, -1:]
+            # A pooling takes frames with one key frame; here every frame has its own.
+            later, earlier = maps[:, 1:].flatten(0, 1), maps[:, :-1].flatten(0, 1)
+            pooled = self.motion_pooling(later.unsqueeze(1), earlier).squeeze(1)
+            changes.append(pooled.unflatten(0, (len(maps), maps.shape[1] - 1)))
+        assert grid is not None
+        order = torch.arange(planned.mask.shape[1], device=grid.device).expand(len(grid), -1)
+        return {"grid": grid, "residual": torch.cat(changes, dim=1), "order": order}

@@ -5,16 +5,20 @@ from torch import Tensor
 
 from vtok.tokeniser.base import PlannedFrames
 
+# Frames whose pixels are looked at together: as floating-point numbers they take four times the memory.
+AT_ONCE = 16
 
-def choose_key(planned: PlannedFrames, pooled: Tensor, rule: str | int) -> Tensor:
+
+def choose_key(planned: PlannedFrames, pooled: Tensor | None, rule: str | int) -> Tensor:
     """The key frame's position (B,), chosen by `rule` where the plan left it open (-1).
 
     Args:
         planned: the frames.
-        pooled: (B, K, C), the frames' mean features.
+        pooled: (B, K, C), the frames' mean features; only the medoid needs them.
         rule: "medoid" or "sharpest"; not looked at where the plan has already chosen.
     """
     if rule == "medoid":
+        assert pooled is not None
         chosen = medoid(pooled, planned.mask)
     elif rule == "sharpest":
         chosen = sharpest(planned.pixels, planned.mask)
@@ -31,10 +35,15 @@ def medoid(pooled: Tensor, mask: Tensor) -> Tensor:
 
 def sharpest(frames: Tensor, mask: Tensor) -> Tensor:
     """The frame (B,) with the greatest variance of the Laplacian; frames (B, K, 3, H, W), mask (B, K)."""
+    sharpness = torch.cat([_sharpness(few) for few in frames.split(AT_ONCE, dim=1)], dim=1)
+    return sharpness.masked_fill(~mask, -torch.inf).argmax(1)
+
+
+def _sharpness(frames: Tensor) -> Tensor:
     grey = frames.float().mean(2)
     centre = grey[..., 1:-1, 1:-1]
     around = grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1] + grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:]
-    return (around - 4 * centre).flatten(2).var(2).masked_fill(~mask, -torch.inf).argmax(1)
+    return (around - 4 * centre).flatten(2).var(2)
 
 
 def key_first(key: Tensor, frames: int) -> Tensor:

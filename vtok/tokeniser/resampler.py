@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vtok.backbone import Backbone
 from vtok.plan import StridePlanner
-from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, pool_grid
+from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid
 
 
 class ResamplerTokeniser(Tokeniser):
@@ -73,8 +73,7 @@ class ResamplerTokeniser(Tokeniser):
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, K, S, C): the pooled frames in the order of time."""
-        features = self.features(planned)
-        return {"grid": pool_grid(features.flatten(0, 1), self.grid_size).unflatten(0, features.shape[:2])}
+        return {"grid": self.grids(planned, self.grid_size)}
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         seen = self.inward(pooled["grid"]) + self.place

@@ -39,9 +39,7 @@ class FrameSamplingTokeniser(Tokeniser):
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, K, S, C): the pooled frames in the order of time."""
-        features = self.features(planned)
-        grid = pool_grid(features.flatten(0, 1), self.grid_size).unflatten(0, features.shape[:2])
-        return {"grid": grid}
+        return {"grid": self.grids(planned, self.grid_size)}
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         tokens = self.spatial(pooled["grid"]).flatten(1, 2)

@@ -59,13 +59,15 @@ class SlowFastTokeniser(Tokeniser):
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`slow` (B, n, S, C): grids of the slow frames, n of the longest clip; `fast` (B, K, s, C): of all."""
-        features = self.features(planned)
+        pooled = []
+        for maps in self.chunks(planned):
+            flat = maps.flatten(0, 1)
+            both = [pool_grid(flat, self.grid_size), pool_grid(flat, self.fast_grid_size)]
+            pooled.append(torch.cat(both, dim=1).unflatten(0, maps.shape[:2]))
+        fine, coarse = torch.cat(pooled, dim=1).split([self.grid_size**2, self.fast_grid_size**2], dim=2)
         places, _ = self.slow(planned)
         rows = torch.arange(len(places), device=places.device).unsqueeze(1)
-        return {
-            "slow": pool_grid(features[rows, places].flatten(0, 1), self.grid_size).unflatten(0, places.shape),
-            "fast": pool_grid(features.flatten(0, 1), self.fast_grid_size).unflatten(0, features.shape[:2]),
-        }
+        return {"slow": fine[rows, places], "fast": coarse}
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         places, there = self.slow(planned)

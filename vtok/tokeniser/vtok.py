@@ -94,17 +94,20 @@ class VTokTokeniser(Tokeniser):
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled key frame; `residual` (B, M, R): pooled residuals; `order` (B, K)."""
-        features = self.features(planned)
-        key = choose_key(planned, features.mean((-2, -1)), self.planner.key_frame)
-        order = key_first(key, features.shape[1])
-        rows = torch.arange(len(order), device=order.device).unsqueeze(1)
-        features = features[rows, order]
-        key_map, others = features[:, 0], features[:, 1:]
-        return {
-            "grid": pool_grid(key_map, self.grid_size),
-            "residual": self.motion_pooling(others, key_map),
-            "order": order,
-        }
+        frames, rule = planned.mask.shape[1], self.planner.key_frame
+        if frames <= 1 or planned.mask.numel() <= self.frames_at_once(planned.pixels) or rule == "medoid":
+            # The medoid is chosen by the features of all frames, which are kept for it.
+            features = self.features(planned)
+            order = key_first(choose_key(planned, features.mean((-2, -1)), rule), frames)
+            features = features[torch.arange(len(order), device=order.device).unsqueeze(1), order]
+            key_map = features[:, 0]
+            residual = self.motion_pooling(features[:, 1:], key_map)
+        else:
+            order = key_first(choose_key(planned, None, rule), frames)
+            key_map = next(self.chunks(planned, order[:, :1]))[:, 0]
+            others = self.chunks(planned, order[:, 1:])
+            residual = torch.cat([self.motion_pooling(maps, key_map) for maps in others], dim=1)
+        return {"grid": pool_grid(key_map, self.grid_size), "residual": residual, "order": order}
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         spatial, motion = self.spatial(pooled["grid"]), self.motion(self.residual_scale * pooled["residual"])

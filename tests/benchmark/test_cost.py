@@ -43,7 +43,7 @@ def test_the_context_has_room_for_the_clip_unless_told_otherwise() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "cost.json", tmp_path / "cost.png"
-    given = [*SMALL, "frames=[12,30]", "tokenisers=[vtok,key_frame]", "runs=1"]
+    given = [*SMALL, "frames=[12,30]", "tokenisers=[vtok,resampler]", "runs=1"]
     assert main(["benchmark", "cost", *given, f"out={out}", f"plot={plot}"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 1 + 2 * 2

@@ -62,7 +62,7 @@ def test_four_processes_start_at_once_on_a_new_store(tmp_path: Path) -> None:
         writer.stdin.flush()
     errors = [writer.communicate(timeout=120)[1] for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * 4, errors
-    # The root logger shows INFO, and a new store is still no news; what an optional library says of itself is another's.
+    # The root logger shows INFO, and a new store is still no news. What an optional library says is its own affair.
     said = [line for error in errors for line in error.splitlines() if not line.startswith("WARNING:bitsandbytes")]
     assert said == []
 

@@ -1,5 +1,6 @@
 """Every command that README shows runs, on a small scale where it would take long."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -82,7 +83,12 @@ def test_the_verbs_run(small: list[str], tmp_path: Path, capsys: pytest.CaptureF
         assert carry_out(["train", *small, f"seed={name == 'A':d}", f"hydra.run.dir=outputs/runs/{name}"]) == 0
     assert carry_out(["train", *small, *SMALL_DECODER, "objective=joint"]) == 0
     (tmp_path / "prompts.txt").write_text("a red circle moves left\na blue square moves up\n")
+    (tmp_path / "VBench_full_info.json").write_text('[{"prompt_en": "a dog", "dimension": ["object_class"]}]')
     video = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
+    (tmp_path / "CLIPS").mkdir()
+    (tmp_path / "CLIPS" / "a.mp4").write_bytes(video.read_bytes())
+    asked = {"video": "a.mp4", "question": "what moves?", "answer": "a dog", "choices": ["a dog", "a cat"]}
+    (tmp_path / "QUESTIONS.jsonl").write_text(json.dumps({**asked, "split": "heldout"}))
     for command in VERBS:
         given = [item.replace("FILE", str(video)) for item in shlex.split(command)[1:]]
         assert carry_out(given) == 0, command

@@ -10,6 +10,7 @@ from PIL import Image
 
 from vtok.cli import main
 from vtok.commands.prepare import load_run
+from vtok.commands.prompts import wanted_videos
 from vtok.data import FolderData, read_video
 from vtok.model import Sampling
 
@@ -82,6 +83,35 @@ def test_a_file_of_prompts_makes_a_folder_of_videos(joint_run: Path, tmp_path: P
     assert not source.bad
 
 
+def test_a_list_of_vbench_makes_videos_of_its_names(joint_run: Path, tmp_path: Path) -> None:
+    """Names as in prompts/README.md of Vchitect/VBench; rows as in its VBench_full_info.json."""
+    rows = [
+        {"prompt_en": "a bird and a cat", "dimension": ["multiple_objects"],
+         "auxiliary_info": {"multiple_objects": {"object": "bird and cat"}}},
+        {"prompt_en": "A 3D model of a 1800s victorian house.", "dimension": ["overall_consistency"]},
+        {"prompt_en": "a bird and a cat", "dimension": ["dynamic_degree"]},
+    ]  # fmt: skip
+    (tmp_path / "full_info.json").write_text(json.dumps(rows))
+    out = tmp_path / "made"
+    listed = f"prompts={tmp_path / 'full_info.json'}"
+    assert generate(joint_run, listed, f"out={out}", "samples=2", "seed=5", "scale=1") == 0
+    house = "A 3D model of a 1800s victorian house."
+    names = ["a bird and a cat-0.mp4", "a bird and a cat-1.mp4", f"{house}-0.mp4", f"{house}-1.mp4"]
+    assert sorted(file.name for file in out.iterdir()) == sorted([*names, "manifest.jsonl", "sheet.png"])
+    made = [json.loads(line) for line in (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["video"] for row in made] == names
+    assert [row["caption"] for row in made] == [name[:-6] for name in names]
+    assert [row["seed"] for row in made] == [5, 6, 7, 8]
+    assert digest(out / names[0]) != digest(out / names[1])
+    alone = tmp_path / "alone.mp4"
+    assert generate(joint_run, "prompt=a bird and a cat", "seed=6", f"out={alone}", "scale=1") == 0
+    assert digest(alone) == digest(out / names[1])
+
+    whole = wanted_videos(tmp_path / "full_info.json", None)
+    assert [name for name, _ in whole[:5]] == [f"a bird and a cat-{index}.mp4" for index in range(5)]
+    assert len(whole) == 10
+
+
 def test_videos_made_at_once_differ_in_rounding_alone(joint_run: Path, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
     for size in (1, 2):
@@ -149,6 +179,13 @@ def test_files_are_replaced_and_old_manifests_tell_nothing(joint_run: Path, tmp_
         (["prompts=empty.txt"], "prompts=empty.txt: the file holds no prompt"),
         (["prompts=latin.txt"], "not a text file in UTF-8"),
         (["prompts=folder"], "prompts=folder: it cannot be read"),
+        (["prompts=broken.json"], "prompts=broken.json: this is not JSON"),
+        (["prompts=other.json"], 'a list of objects with "prompt_en"'),
+        (["prompts=slash.json"], "'either/or' makes no file name"),
+        (["prompts=long.json"], "at most 246 bytes"),
+        (["prompts=slash.json", "samples=0"], "samples=0: allowed are numbers from 1 on"),
+        (["prompts=good.txt", "samples=2"], "samples are of prompts=FILE.json"),
+        (["prompt=a", "samples=2"], "samples=2: it goes with prompts=FILE.json"),
         (["prompts=good.txt", "out=empty.txt"], "out=empty.txt: this is a file"),
         (["prompts=good.txt", "out=absent/made"], "there is no folder absent"),
     ],
@@ -166,6 +203,10 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     Path("empty.txt").write_text("# nothing\n\n")
     Path("latin.txt").write_bytes("Grün".encode("latin-1"))
     Path("folder").mkdir()
+    Path("broken.json").write_text("[")
+    Path("other.json").write_text('["a dog"]')
+    Path("slash.json").write_text('[{"prompt_en": "either/or"}]')
+    Path("long.json").write_text(json.dumps([{"prompt_en": "on " * 100}]))
     before = sorted(tmp_path.rglob("*"))
     assert generate(joint_run, *arguments) == 1
     shown = capsys.readouterr()

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.commands import prepare
 from vtok.config import compose
-from vtok.config.schemas import ShapesData
+from vtok.config.schemas import FolderData, ShapesData
 from vtok.errors import UserError
 from vtok.runs import load_config, open_run
 
@@ -57,6 +57,15 @@ def test_overrides_are_set(run_dir: Path) -> None:
     assert (config.data.batch_size, config.evaluation.max_clips, config.optimiser.lr) == (2, None, 1e-4)
 
 
+def test_another_data_set_has_clips_cut_as_the_own_ones(run_dir: Path, tmp_path: Path) -> None:
+    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.batch_size=3")
+    assert OmegaConf.get_type(config.data) is FolderData
+    assert (config.data.root, config.data.batch_size, config.data.num_frames) == (str(tmp_path), 3, 12)
+    assert config.data.size == config.backbone.image_size
+    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.fps=4", "data.num_frames=8")
+    assert (config.data.fps, config.data.num_frames) == (4, 8)
+
+
 @pytest.mark.parametrize(
     ("override", "start", "hint"),
     [
@@ -66,7 +75,9 @@ def test_overrides_are_set(run_dir: Path) -> None:
         ("sed=2", "sed", "Did you mean seed?"),
         ("seed=abc", "seed=abc", "a whole number"),
         ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "no such key"),
-        ("data=folder", "data=folder", "a trained run keeps its components; keys of them can be changed, for example"),
+        ("backbone=clip", "backbone=clip", "a trained run keeps its components, but for the data set (data=folder"),
+        ("data=folder", "data.root has no value yet", "say data.root=VALUE"),
+        ("data=floder", "data=floder: there is no such option", "Did you mean folder?"),
         ("tokeniser/motion_pooling=grid", "tokeniser/motion_pooling=grid", "keeps its components"),
         ("tokeniser.motion_pooling=grid", "tokeniser.motion_pooling=grid", "keeps its components"),
         ("data.root=[", "data.root=[", "in quotes"),

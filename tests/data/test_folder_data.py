@@ -142,6 +142,21 @@ def test_real_manifest(clips_dir):
     assert not data.bad
 
 
+def test_a_manifest_may_lie_elsewhere(tmp_path, make_video, monkeypatch):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "lists").mkdir()
+    make_video(tmp_path / "clips" / "a.mp4", 2)
+    (tmp_path / "lists" / "asked.jsonl").write_text('{"video": "a.mp4", "caption": "elsewhere"}')
+    monkeypatch.chdir(tmp_path)
+    for manifest in (tmp_path / "lists" / "asked.jsonl", "lists/asked.jsonl", "../lists/asked.jsonl"):
+        (clip,) = every_clip(source("clips", manifest=manifest)).values()
+        assert (clip.path, clip.caption) == (Path("clips/a.mp4"), "elsewhere")
+    (tmp_path / "clips" / "lists").mkdir()
+    (tmp_path / "clips" / "lists" / "asked.jsonl").write_text('{"video": "a.mp4", "caption": "in the root"}')
+    (clip,) = every_clip(source("clips", manifest="lists/asked.jsonl")).values()
+    assert clip.caption == "in the root"
+
+
 @pytest.mark.parametrize("video", ["../a.mp4", "x/../../a.mp4", "/etc/a.mp4", "..\\a.mp4"])
 def test_a_manifest_does_not_leave_the_root(video, tmp_path):
     (tmp_path / "manifest.jsonl").write_text(json.dumps({"video": video, "caption": "a"}))

@@ -20,7 +20,12 @@ def key(default: Any, meaning: str) -> Any:
 
 @dataclass
 class Evaluate:
-    """The benchmark again on the held-out clips of a run; other keys change its configuration (data.batch_size=8)."""
+    """The benchmark again on the held-out clips of a run, or of another data set.
+
+    Other keys change the run's configuration (evaluation.max_clips=100). data=folder data.root=PATH is another data set
+    with keys of its own, its clips cut as those of the run (data.size, data.num_frames, data.fps) unless said;
+    generation/judge=own judges videos that were made of it.
+    """
 
     run: str = key("latest", RUN)
     outputs: str = key("outputs", OUTPUTS)
@@ -43,14 +48,16 @@ class Generate:
     """Videos out of texts, as mp4. One prompt makes a video and a contact sheet beside it, of the same name with .png.
 
     A file of prompts makes a folder: 000.mp4, 001.mp4, ... in the order of its lines, sheet.png, and manifest.jsonl,
-    with which data=folder reads the videos. What is there already is replaced, each file once the new one is whole.
+    with which data=folder reads the videos. Of a .json file such as VBench_full_info.json they are PROMPT-0.mp4 to
+    PROMPT-4.mp4, as VBench looks for them. What is there already is replaced, each file once the new one is whole.
     """
 
     prompt: str | None = key(None, "what the video shows")
-    prompts: str | None = key(None, "a text file, one prompt a line; blank lines and lines with # first are skipped")
+    prompts: str | None = key(None, "a text file, one prompt a line (blank and # lines are skipped), or VBench's .json")
+    samples: int | None = key(None, "videos of each prompt of a .json file, from PROMPT-0.mp4 on; null: VBench's 5")
     run: str = key("latest", RUN)
     out: str | None = key(None, "the file, clip.mp4 where null; for prompts the folder, generated where null")
-    seed: int | None = key(None, f"the same seed makes the same video; prompt i, from 0 on, has seed + i; {USUAL}")
+    seed: int | None = key(None, f"the same seed makes the same video; video i of a file, from 0 on: seed + i; {USUAL}")
     steps: int | None = key(None, f"of the decoder, from noise to video; {USUAL}")
     guidance: float | None = key(None, f"of the decoder by the prompt, 1 is none; {USUAL}")
     temperature: float | None = key(None, f"of the visual head, 0 takes the likeliest tokens; {USUAL}")

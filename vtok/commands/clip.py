@@ -13,9 +13,18 @@ from vtok.plan import StridePlanner, TargetPlan
 
 
 def read_clip(
-    config: DictConfig, planner: StridePlanner, video: str, *, start: float, target: TargetPlan | None = None
+    config: DictConfig,
+    planner: StridePlanner,
+    video: str,
+    *,
+    start: float,
+    target: TargetPlan | None = None,
+    whole: bool = False,
 ) -> tuple[ClipSample, np.ndarray]:
     """The clip that begins `start` seconds into a video file or a folder of frames.
+
+    With `whole` the clip's T frames are spread evenly over all that comes from there on; of a video that has fewer they
+    are all of its frames.
 
     Returns:
         Its planned frames, with those that a decoder is to make where there is a `target`, and the seconds in the file
@@ -28,9 +37,22 @@ def read_clip(
         raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
     source: DataSource = build(config.data)
     clip = Clip(id=video, path=Path(video).expanduser(), start=start)
+    if whole:
+        source.fps = rate_over(clip, source)
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))
     with open_video(clip.path, frames_fps=source.frames_fps) as file:
         return sample, file.timestamps[clip_frames(file.timestamps, clip, num_frames=source.num_frames, fps=source.fps)]
+
+
+def rate_over(clip: Clip, source: DataSource) -> float | None:
+    """The frames a second at which T frames reach to the end of a clip's file; None where it has no more than T."""
+    with open_video(clip.path, frames_fps=source.frames_fps) as file:
+        every = file.timestamps[clip_frames(file.timestamps, clip, num_frames=None, fps=None)]
+    if len(every) <= source.num_frames:
+        return None
+    seconds = length(every)
+    assert seconds is not None
+    return source.num_frames / seconds
 
 
 def length(seconds: np.ndarray) -> float | None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from vtok.build import build
 from vtok.commands.making import check_numbers, enlargement, sampling_of, trained_decoder, write_sheet
 from vtok.commands.prepare import load_run
+from vtok.commands.prompts import wanted_videos
 from vtok.data import DataSource
 from vtok.data.write import check_writable, whole, write_video
 from vtok.errors import UserError
@@ -32,6 +33,7 @@ def generate(
     *,
     prompt: str | None = None,
     prompts: str | None = None,
+    samples: int | None = None,
     run: str = "latest",
     out: str | None = None,
     seed: int | None = None,
@@ -59,15 +61,19 @@ def generate(
             "guidance": guidance,
             "temperature": temperature,
             "scale": scale,
+            "samples": samples,
             "batch_size": batch_size,
         },
         fps=fps,
     )
+    if prompts is None and samples is not None:
+        raise UserError(f"samples={samples}: it goes with prompts=FILE.json; a prompt makes one video, of seed=NUMBER.")
     if prompts is None:
         texts, files = [prompt or ""], beside(Path(out or "clip.mp4").expanduser())
     else:
-        texts = read_prompts(Path(prompts).expanduser())
-        files = within(Path(out or "generated").expanduser(), len(texts))
+        wanted = wanted_videos(Path(prompts).expanduser(), samples)
+        texts = [text for _, text in wanted]
+        files = within(Path(out or "generated").expanduser(), [name for name, _ in wanted])
     run_dir, config, model = load_run(run, outputs=outputs)
     decoder = trained_decoder(run_dir, model)
     check_imagines(run_dir, model)
@@ -94,24 +100,6 @@ def generate(
     return files
 
 
-def read_prompts(path: Path) -> list[str]:
-    """The prompts in a text file, one a line; blank lines and those that begin with # are none.
-
-    Raises:
-        UserError: the file cannot be read, or holds none.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except OSError as error:
-        raise UserError(f"prompts={path}: it cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"prompts={path}: this is not a text file in UTF-8.") from error
-    found = [line for line in lines if line and not line.startswith("#")]
-    if not found:
-        raise UserError(f"prompts={path}: the file holds no prompt; write one a line.")
-    return found
-
-
 def beside(video: Path) -> Files:
     """One video with its contact sheet.
 
@@ -124,8 +112,8 @@ def beside(video: Path) -> Files:
     return Files([video], sheet, None)
 
 
-def within(folder: Path, count: int) -> Files:
-    """A folder of videos 000.mp4, 001.mp4, ...
+def within(folder: Path, names: Sequence[str]) -> Files:
+    """A folder of videos of these names.
 
     Raises:
         UserError: they cannot be written there.
@@ -134,9 +122,7 @@ def within(folder: Path, count: int) -> Files:
         raise UserError(f"out={folder}: this is a file; a file of prompts makes a folder of videos, out=FOLDER.")
     if not folder.parent.is_dir():
         raise UserError(f"out={folder}: there is no folder {folder.parent} to make it in; make that first.")
-    digits = max(3, len(str(count - 1)))
-    videos = [folder / f"{number:0{digits}}.mp4" for number in range(count)]
-    return Files(videos, folder / "sheet.png", folder / "manifest.jsonl")
+    return Files([folder / name for name in names], folder / "sheet.png", folder / "manifest.jsonl")
 
 
 def begin(manifest: Path) -> None:

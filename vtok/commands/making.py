@@ -13,7 +13,7 @@ from vtok.errors import UserError
 from vtok.model import Sampling, VideoLanguageModel
 from vtok.tracking.contact import contact_sheet
 
-LEAST = {"seed": 0, "steps": 1, "guidance": 0, "temperature": 0, "scale": 1, "batch_size": 1}
+LEAST = {"seed": 0, "steps": 1, "guidance": 0, "temperature": 0, "scale": 1, "samples": 1, "batch_size": 1}
 SEEDS = 2**63
 LEAST_SIDE = 256
 SHEET_SIDE = 96

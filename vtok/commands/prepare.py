@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vtok.build import build_model
-from vtok.config import check
+from vtok.config import check, compose
 from vtok.config.compose import explain
 from vtok.config.mixture import link_sources
 from vtok.config.schemas import OPTIONS
@@ -23,6 +23,9 @@ from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
 from vtok.runs import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
+
+# What the clips of a data set have in common with those that a model was trained on.
+CUT = ("size", "num_frames", "fps")
 
 
 def load_run(
@@ -36,7 +39,8 @@ def load_run(
     Args:
         run: see `vtok.commands`.
         outputs: where runs are looked for.
-        overrides: of the run's configuration.
+        overrides: of the run's configuration; `data=OPTION` has another data set in the place of its own, and
+            `generation/judge=OPTION` another judge.
         cached: leave the backbone out where the run was trained from a feature cache, as it was then.
 
     Raises:
@@ -55,11 +59,17 @@ def load_run(
     # Commands build more than the model, such as the data source.
     config = trusted_config(run_dir, "model", whole=True) if exported else load_config(run_dir)
     OmegaConf.set_struct(config, True)
+    given = overrides
+    if any(item.startswith("data=") for item in given):
+        config.data = other_data(config, given)
+    if any(item.startswith("generation/judge=") for item in given):
+        config.generation.judge = compose(of(given, "generation/judge=", "generation.judge.")).generation.judge
+    overrides = [item for item in given if not item.startswith(("data=", "generation/judge="))]
     for item in overrides:
         if item.partition("=")[0].replace(".", "/") in OPTIONS:
             raise UserError(
-                f"{item}: a trained run keeps its components; keys of them can be changed, "
-                "for example data.batch_size=8."
+                f"{item}: a trained run keeps its components, but for the data set (data=folder data.root=PATH) and "
+                "generation/judge; keys of them can be changed, for example data.batch_size=8."
             )
         try:
             config.merge_with_dotlist([item])
@@ -78,6 +88,24 @@ def load_run(
         load_weights(checkpoint, model, averaged=True)
     model.place("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
     return run_dir, config, model.eval()
+
+
+def other_data(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Another data set for a trained run, `data=OPTION` with its keys; its clips are cut as the run's own are.
+
+    Raises:
+        UserError: there is no such option, or a key of it that is needed has no value.
+    """
+    data = compose(of(overrides, "data=", "data.")).data
+    given = {item.partition("=")[0] for item in overrides}
+    for key in CUT:
+        if f"data.{key}" not in given:
+            data[key] = config.data[key]
+    return data
+
+
+def of(overrides: Sequence[str], *keys: str) -> list[str]:
+    return [item for item in overrides if item.startswith(keys)]
 
 
 def console_log() -> None:

@@ -39,7 +39,8 @@ class FolderData(DataSource):
     Args:
         root: the folder.
         heldout_fraction: share of the files that is held out, between 0 and 1; of two files, one is.
-        manifest: a jsonl, csv or parquet file, relative to the root; None looks for one.
+        manifest: a jsonl, csv or parquet file, looked for in the root first, then from the working directory; its
+            videos are relative to the root wherever it lies. None looks for one in the root.
         (for the others see `DataSource`)
 
     Raises:
@@ -108,10 +109,14 @@ class FolderData(DataSource):
 
     def _find_manifest(self) -> Path | None:
         if self.manifest is not None:
-            named = self.root / Path(self.manifest).expanduser()
-            if not named.is_file() or named.suffix.lower() not in MANIFEST_SUFFIXES:
+            given = Path(self.manifest).expanduser()
+            named = next((path for path in (self.root / given, given) if path.is_file()), None)
+            if named is None or named.suffix.lower() not in MANIFEST_SUFFIXES:
                 kinds = " or ".join(MANIFEST_SUFFIXES)
-                raise UserError(f"data.manifest={self.manifest}: there is no {kinds} file {named}.")
+                raise UserError(
+                    f"data.manifest={self.manifest}: there is no {kinds} file of this name in data.root={self.root}, "
+                    f"nor one {given.absolute()}."
+                )
             return named
         names = [f"manifest{suffix}" for suffix in MANIFEST_SUFFIXES]
         found = sorted(file for file in self.root.iterdir() if file.name.lower() in names)

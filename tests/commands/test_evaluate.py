@@ -1,0 +1,50 @@
+"""vtok evaluate on another data set than the run's own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vtok.cli import main
+from vtok.paths import experiments_dir
+
+QUESTIONS = experiments_dir() / "questions" / "real_clips.jsonl"
+
+
+def evaluate(run_dir: Path, *overrides: str) -> int:
+    return main(["evaluate", f"run={run_dir}", "data=folder", *overrides])
+
+
+def test_a_run_on_made_clips_is_asked_about_real_ones(
+    understanding_run: Path, clips_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "data.fps=4", "data.num_workers=0"]
+    assert evaluate(understanding_run, *given) == 0
+    shown = capsys.readouterr().out
+    rows = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
+    asked = [
+        question["category"] for row in rows for question in row["questions"] if question["choices"] != ["yes", "no"]
+    ]
+    for category in set(asked):
+        line = next(line for line in shown.splitlines() if line.startswith(f"alignment/{category} "))
+        assert line.split()[-1] == str(asked.count(category))
+    assert f"{len(rows)} held-out clips" in shown
+    assert "alignment_yes_no/object" in shown
+
+
+def test_without_a_root_it_is_said_what_is_missing(understanding_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(understanding_run) == 1
+    assert "say data.root=VALUE" in capsys.readouterr().err
+
+
+def test_a_run_that_makes_videos_is_asked_too(
+    joint_run: Path, clips_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "data.num_workers=0", "evaluation.max_clips=2"]
+    assert evaluate(joint_run, *given) == 1
+    assert "for other clips say generation/judge=own" in capsys.readouterr().err
+    assert evaluate(joint_run, *given, "generation/judge=own") == 0
+    shown = capsys.readouterr()
+    assert "alignment/" in shown.out
+    # The questions come without captions to make videos of, and that is told.
+    assert "has a caption and can be judged by generation/judge=own" in shown.err

@@ -266,3 +266,13 @@ def test_offline_clip_names_the_key(tiny_run: list[str], tmp_path: Path, monkeyp
     assert "backbone.weights=null" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_output_that_is_cut_off_by_its_reader_is_no_error() -> None:
+    command = [sys.executable, "-m", "vtok", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

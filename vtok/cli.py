@@ -64,22 +64,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The text tokeniser's threads and the forked processes that decode do not go together; it says so at length.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        match verb:
-            case "train":
-                return train(rest)
-            case "-h" | "--help" | "help":
-                print(USAGE)
-                return 0
-        if verb in SECOND_WORDS:
-            return second_word(verb, SECOND_WORDS[verb], rest)
-        if verb in VERBS:
-            from vtok.commands import run_command
-
-            return run_command(verb, rest)
-        raise UserError(f"{verb}: there is no such verb. Allowed: {', '.join(('train', *VERBS, *SECOND_WORDS))}.")
+        code = carry_out(verb, rest)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read the output has read enough (`| head`). Python would try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def carry_out(verb: str, argv: Sequence[str]) -> int:
+    """Find a verb and run it."""
+    if verb in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if verb == "train":
+        return train(list(argv))
+    if verb in SECOND_WORDS:
+        return second_word(verb, SECOND_WORDS[verb], argv)
+    if verb in VERBS:
+        from vtok.commands import run_command
+
+        return run_command(verb, argv)
+    raise UserError(f"{verb}: there is no such verb. Allowed: {', '.join(('train', *VERBS, *SECOND_WORDS))}.")
 
 
 def second_word(verb: str, words: Sequence[str], argv: Sequence[str]) -> int:

@@ -18,7 +18,14 @@ from vtok.probing.probes import AttentiveProbe, LinearProbe
 from vtok.probing.probing import Probes, Probing, answers_of, labels_of, unexplained
 from vtok.probing.result import ProbeResult, side_by_side
 from vtok.probing.samples import Probed, backwards, probed, shuffled
-from vtok.tokeniser import FrameSamplingTokeniser, GridPooling, KeyFrameTokeniser, Tokeniser, VTokTokeniser
+from vtok.tokeniser import (
+    CodecMotionTokeniser,
+    FrameSamplingTokeniser,
+    GridPooling,
+    KeyFrameTokeniser,
+    Tokeniser,
+    VTokTokeniser,
+)
 
 WAYS = ("right", "left")
 
@@ -143,6 +150,13 @@ def test_clips_of_several_lengths_and_broken_ones() -> None:
     [(_, tally)] = probes.answers(AttentiveProbe, mixed, mixed, {"way": list(WAYS)})
     assert tally.total == 20
     assert probes.distance(mixed.samples, mixed.orders["shuffled"]) > 0
+
+
+def test_clips_with_motion_vectors_have_one_order() -> None:
+    tokeniser = CodecMotionTokeniser(TinyBackbone(feature_dim=16, width=8), stride=1, motion_grid=2)
+    samples = [replace(moving(number), vectors=torch.randn(5, 3, 2, 2)) for number in range(4)]
+    read = probed(tokeniser, [Loaded(samples, [])])
+    assert (len(read.samples), dict(read.orders)) == (4, {})
 
 
 def test_categories_are_questions_whose_answers_come_again() -> None:

@@ -24,7 +24,7 @@ class Probed:
 
     Attributes:
         samples: with features in the place of frames.
-        orders: the same clips with their frames in another order, by its name.
+        orders: the same clips with their frames in another order, by its name; none of clips with motion vectors.
         targets: what the tokens are asked to give back of each clip, float32 (F, CELLS * CELLS, c): features of F
             frames spread evenly over it, of which each tokeniser sees what it will.
         bad: (path, reason) of broken clips.
@@ -45,7 +45,9 @@ def probed(tokeniser: Tokeniser, batches: Iterable[Loaded]) -> Probed:
         result.bad += loaded.bad
         samples = loaded.samples
         result.samples += extracted(tokeniser, samples)
-        for name, change in ORDERS.items():
+        # Motion vectors are those of the file; of its frames in another order there are none.
+        has_vectors = any(sample.vectors is not None for sample in samples)
+        for name, change in () if has_vectors else ORDERS.items():
             result.orders[name] += extracted(tokeniser, [change(sample) for sample in samples])
         result.targets += features_of_targets(tokeniser, samples)
     return result

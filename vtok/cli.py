@@ -1,5 +1,6 @@
 """The command line: `vtok VERB [key=value ...]`; `python train.py ...` is `vtok train ...`."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     # The text tokeniser's threads and the forked processes that decode do not go together; it says so at length.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         code = carry_out(verb, rest)
         sys.stdout.flush()

@@ -115,5 +115,3 @@ def console_log() -> None:
     log = logging.getLogger("vtok")
     log.setLevel(logging.INFO)
     log.addHandler(handler)
-    # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

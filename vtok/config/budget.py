@@ -42,7 +42,7 @@ def settle_budget(config: DictConfig) -> None:
     met = " or ".join(f"{one} (tokeniser.{key}={settings[one]})" for one in near)
     raise UserError(
         f"tokeniser.budget={budget}: no tokeniser.{key} makes so many tokens of data.num_frames={num_frames} frames, "
-        f"all else being as it is; the nearest budgets that can be met are {met}."
+        f"all else being as it is; nearest to it: {met}."
     )
 
 

@@ -70,7 +70,10 @@ class Extractor:
             named[TARGET] = target
         # Not in half precision: 16 bits do not tell the frames of a long clip apart.
         named[TIMESTAMPS] = planned.timestamps
-        return [{name: tensor[row].clone() for name, tensor in named.items()} for row in range(len(samples))]
+        return [
+            {name: tensor[row].clone(memory_format=torch.contiguous_format) for name, tensor in named.items()}
+            for row in range(len(samples))
+        ]
 
     def _kept(self, tensor: Tensor) -> Tensor:
         return tensor.to("cpu", self.dtype if tensor.is_floating_point() else tensor.dtype)

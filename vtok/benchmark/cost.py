@@ -131,24 +131,18 @@ class Case:
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - began)
 
-    @torch.no_grad()
     def encode_frames(self) -> None:
-        """The backbone alone, in as many calls as the tokeniser makes."""
-        tokeniser, frames = self.model.tokeniser, self.planned.pixels.flatten(0, 1)
-        for few in frames.split(tokeniser.frames_at_once(frames)):
-            tokeniser.backbone(few)
+        """The planned frames through the backbone alone."""
+        self._through_backbone(self.planned.pixels[0])
 
     @torch.no_grad()
     def encode(self) -> None:
         self.model.tokeniser.encode_planned(self.planned)
 
-    @torch.no_grad()
     def encode_every_frame(self) -> None:
         """What is done where frames are chosen after the backbone."""
         assert self.all_frames is not None
-        tokeniser, frames = self.model.tokeniser, self.all_frames[0]
-        for few in frames.split(tokeniser.frames_at_once(frames)):
-            tokeniser.backbone(few)
+        self._through_backbone(self.all_frames[0])
 
     @torch.no_grad()
     def prefill(self) -> None:
@@ -161,6 +155,13 @@ class Case:
     def step(self) -> None:
         self.model(self.batch)["loss"].backward()
         self.model.zero_grad()
+
+    @torch.no_grad()
+    def _through_backbone(self, frames: torch.Tensor) -> None:
+        """In as many calls as the tokeniser makes."""
+        tokeniser = self.model.tokeniser
+        for few in frames.split(tokeniser.frames_at_once(frames)):
+            tokeniser.backbone(few)
 
     def _peak(self, work: Callable[[], None]) -> int:
         """The most bytes that tensors made by `work` took at a time."""

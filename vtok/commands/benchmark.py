@@ -89,9 +89,9 @@ def shown(results: dict[str, dict[str, Timing]]) -> str:
     return "\n".join([table(rows), *notes])
 
 
-def spread(ratios: Sequence[float]) -> str:
+def spread(values: Sequence[float], *, digits: int = 2) -> str:
     """The median, and the least and the most."""
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def benchmark_train(*, overrides: list[str], steps: int, runs: int, out: str | None) -> str:

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import statistics
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.benchmark.cost import Cost, measure
 from vtok.benchmark.cost_plot import draw_costs
+from vtok.commands.benchmark import spread
 from vtok.config import check, compose
 from vtok.config.nodes import planner_of
 from vtok.config.pairs import ROOM_FOR_TEXT
@@ -105,17 +105,13 @@ def shown(costs: dict[int, dict[str, Cost]]) -> str:
                     str(cost.planned),
                     f"{cost.encode_flops / 1e9:.2f}",
                     f"{cost.encode_flops / max(1, cost.backbone_flops) - 1:.2%}",
-                    spread([1000 * value for value in cost.encode], 1),
-                    spread([100 * value for value in cost.overhead], 1) + " %",
+                    spread([1000 * value for value in cost.encode], digits=1),
+                    spread([100 * value for value in cost.overhead], digits=1) + " %",
                     f"{cost.encode_bytes / 1e6:.1f}",
-                    spread(times, 2) if times else "",
-                    spread([1000 * value for value in cost.prefill], 1),
+                    spread(times, digits=2) if times else "",
+                    spread([1000 * value for value in cost.prefill], digits=1),
                     f"{cost.prefill_bytes / 1e6:.1f}",
-                    spread([1000 * value for value in cost.step], 1),
+                    spread([1000 * value for value in cost.step], digits=1),
                 )
             )
     return table(rows)
-
-
-def spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"

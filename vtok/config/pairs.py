@@ -1,25 +1,19 @@
 """Values that must fit each other, within a component and between components."""
 
+from dataclasses import fields
 from itertools import product
 
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.config.nodes import data_nodes, described, feature_size, planner_of, token_dim
+from vtok.config.schemas import Augmentation
 from vtok.errors import UserError
 
 ROOM_FOR_TEXT = 32
 SIZE_MULTIPLE = 16
 HALF = ("bfloat16", "float16")
-# Settings of an augmentation that changes nothing.
-UNCHANGED = {
-    "min_area": 1.0,
-    "max_aspect": 1.0,
-    "horizontal_flip": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
-    "random_start": False,
-}
+# Of an augmentation that changes nothing: the schema's defaults. What a flip does matters only where there are flips.
+UNCHANGED = {item.name: item.default for item in fields(Augmentation) if item.name not in ("_target_", "left_right")}
 
 
 def check_pairs(config: DictConfig) -> None:

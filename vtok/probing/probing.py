@@ -157,9 +157,10 @@ class Probes:
         for place, sample in enumerate(samples):
             alike.setdefault(sample.num_planned, []).append(place)
         own, others = [], []
+        every, moved = self._places(samples), self._places(changed)
         for places in alike.values():
-            tokens, moved = (self._tokens([some[place] for place in places]) for some in (samples, changed))
-            own.append((tokens - moved).norm(dim=1))
+            tokens = every[places]
+            own.append((tokens - moved[places]).norm(dim=1))
             others.append((tokens - tokens.roll(1, 0)).norm(dim=1))
         return float(torch.cat(own).mean() / torch.cat(others).mean().clamp(min=1e-12))
 
@@ -171,10 +172,6 @@ class Probes:
             video = self.tokeniser.encode_planned(stack_frames(samples[start : start + BATCH]).to(device))
             parts.append(placed(video, self.tokens).cpu())
         return torch.cat(parts)
-
-    def _tokens(self, samples: Sequence[ClipSample]) -> Tensor:
-        device = next(self.tokeniser.parameters()).device
-        return self.tokeniser.encode_planned(stack_frames(samples).to(device)).tokens.flatten(1).cpu()
 
     def _fit(
         self,

@@ -45,9 +45,7 @@ class ProbeResult:
 
 def side_by_side(results: Mapping[str, ProbeResult]) -> str:
     """A table with a column for each tokeniser, by its name."""
-    names = {name for result in results.values() for name in (*result.tallies, *result.numbers)}
-    ordered = [name for result in results.values() for name in (*result.tallies, *result.numbers)]
-    rows = list(dict.fromkeys(name for name in ordered if name in names))
+    rows = dict.fromkeys(name for result in results.values() for name in (*result.tallies, *result.numbers))
     width = max(24, *(len(name) + 2 for name in results))
     lines = [f"{'':<34}{'guessing':>9}" + "".join(f"{name:>{width}}" for name in results)]
     first = next(iter(results.values()))

@@ -181,7 +181,9 @@ class Tokeniser(nn.Module, ABC):
 
     def features(self, planned: PlannedFrames) -> Tensor:
         """The backbone's feature maps of all planned frames, (B, K, C, h, w)."""
-        return torch.cat(list(self.chunks(planned)), dim=1)
+        maps = list(self.chunks(planned))
+        # The usual case, in which nothing is to be copied.
+        return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
 
     def grids(self, planned: PlannedFrames, grid_size: int) -> Tensor:
         """All planned frames pooled to a grid, (B, K, grid_size * grid_size, C)."""

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from vtok.benchmark.cost import Cost, measure
+from vtok.benchmark import cost as cost_module
+from vtok.benchmark.cost import Case, Cost, measure
 from vtok.cli import main
 from vtok.commands.benchmark_cost import config_of
 from vtok.errors import UserError
+from vtok.tokeniser import base
 
 SMALL = ["backbone.feature_dim=16", "backbone.width=8", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
 
@@ -29,10 +32,44 @@ def test_tokens_frames_and_operations() -> None:
     assert long["vtok"].encode_flops - long["vtok"].backbone_flops == 9 * 2 * 2 * 16 * 16
     assert long["frame_sampling"].encode_flops == long["frame_sampling"].backbone_flops
     for cost in (*short.values(), *long.values()):
-        assert len(cost.encode) == len(cost.backbone) == len(cost.prefill) == len(cost.step) == 2
+        assert len(cost.encode) == len(cost.own) == len(cost.backbone) == len(cost.prefill) == len(cost.step) == 2
         assert min(cost.encode_bytes, cost.prefill_bytes) > 0
         assert json.dumps(cost.row())
     assert [len(cost.every_frame) for cost in (*short.values(), *long.values())] == [2, 2, 2, 0, 0]
+
+
+def test_a_tokenisers_own_time_is_what_is_outside_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock of our own: the backbone takes 3 a call, of which there are two, and the projection 1."""
+    now = 0.0
+
+    def tick(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    case = Case(config_of("vtok", 12, [*SMALL, "backbone.frozen=true"]), every_frame=False)
+    tokeniser = case.model.tokeniser
+    monkeypatch.setattr(cost_module.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(base, "PIXELS_AT_ONCE", 1)
+    tokeniser.backbone.register_forward_pre_hook(lambda *_: tick(3))
+    tokeniser.spatial.register_forward_pre_hook(lambda *_: tick(1))
+    case.measure()
+    assert (case.cost.encode, case.cost.own, case.cost.backbone) == ([7], [1], [6])
+    assert case.cost.overhead == [1 / 6]
+
+
+def test_the_prefill_is_what_is_read_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(config_of("vtok", 12, SMALL), every_frame=False)
+    read: list[int] = []
+    hidden_states = case.model.mllm.hidden_states
+
+    def reads(embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        read.append(embeddings.shape[1])
+        return hidden_states(embeddings, mask)
+
+    monkeypatch.setattr(case.model.mllm, "hidden_states", reads)
+    case.prefill()
+    chat = case.model.mllm.chat
+    assert read == [len(chat.encode_prompt(cost_module.QUESTION, num_video_tokens=16 + 1))]
 
 
 def test_the_context_has_room_for_the_clip_unless_told_otherwise() -> None:

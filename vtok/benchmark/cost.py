@@ -27,8 +27,9 @@ class Cost:
         planned: frames K that are encoded.
         tokens: L of the clip.
         backbone_flops, encode_flops: of the K frames through the backbone, and through the tokeniser with it.
-        backbone, encode, prefill, step: seconds of each round: the backbone alone on the K frames, the tokeniser with
-            it, the language model on a question about the clip, and a step of training (forward and backward).
+        backbone, encode, own, prefill, step: seconds of each round: the backbone alone on the K frames, the tokeniser
+            with it, of that what was outside the backbone, the language model on a question about the clip up to where
+            its answer begins, and a step of training (forward and backward).
         every_frame: seconds of encoding all T frames and taking the K from their features; empty where not measured.
         encode_bytes, prefill_bytes: the most that tensors took beyond weights and frames.
     """
@@ -39,6 +40,7 @@ class Cost:
     encode_flops: int = 0
     backbone: list[float] = field(default_factory=list)
     encode: list[float] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)
     prefill: list[float] = field(default_factory=list)
     step: list[float] = field(default_factory=list)
     every_frame: list[float] = field(default_factory=list)
@@ -47,12 +49,12 @@ class Cost:
 
     @property
     def overhead(self) -> list[float]:
-        """The tokeniser's own share over the backbone's work, by round."""
-        return [whole / bare - 1 for whole, bare in zip(self.encode, self.backbone, strict=True)]
+        """The tokeniser's own time over the backbone's in the same call, by round."""
+        return [own / (whole - own) for own, whole in zip(self.own, self.encode, strict=True)]
 
     def row(self) -> dict[str, Any]:
         """For a json file; seconds as (median, least, most)."""
-        times = {name: getattr(self, name) for name in ("backbone", "encode", "prefill", "step", "every_frame")}
+        times = {name: getattr(self, name) for name in ("backbone", "encode", "own", "prefill", "step", "every_frame")}
         return {
             "planned_frames": self.planned,
             "tokens": self.tokens,
@@ -95,11 +97,16 @@ class Case:
         ).to(self.device)
         self.all_frames = noise(self.num_frames, side).to(self.device) if every_frame else None
         self.cost = Cost(planned=number, tokens=tokeniser.planner.num_tokens(number))
-        chat = self.model.mllm.chat.encode([(QUESTION, ANSWER)], num_video_tokens=self.cost.tokens)
-        self.batch = Batch(video=self.planned, text=stack_text([chat], pad_id=self.model.mllm.chat.pad_id))
-        self.batch = self.batch.to(self.device)
+        chat = self.model.mllm.chat
+        whole = chat.encode([(QUESTION, ANSWER)], num_video_tokens=self.cost.tokens)
+        self.batch = Batch(video=self.planned, text=stack_text([whole], pad_id=chat.pad_id)).to(self.device)
+        prompt = chat.encode_prompt(QUESTION, num_video_tokens=self.cost.tokens)
+        self.prompt = torch.tensor([prompt], device=self.device)
         with torch.no_grad():
             self.video = tokeniser.encode_planned(self.planned)
+        self._backbone_seconds = 0.0
+        tokeniser.backbone.register_forward_pre_hook(self._enter_backbone)
+        tokeniser.backbone.register_forward_hook(self._leave_backbone)
 
     def count(self) -> None:
         """Operations and memory, once."""
@@ -125,11 +132,12 @@ class Case:
             works.append((cost.every_frame, self.encode_every_frame))
         # Turned about from round to round, so that what one leaves in a cache is not always the same one's gain.
         for times, work in works[:: 1 if len(cost.step) % 2 else -1]:
-            began = time.perf_counter()
+            self._backbone_seconds = 0.0
+            began = self._now()
             work()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - began)
+            times.append(self._now() - began)
+            if times is cost.encode:
+                cost.own.append(times[-1] - self._backbone_seconds)
 
     def encode_frames(self) -> None:
         """The planned frames through the backbone alone."""
@@ -147,10 +155,9 @@ class Case:
     @torch.no_grad()
     def prefill(self) -> None:
         """The question about the clip through the language model, up to where its answer begins."""
-        model, text = self.model, self.batch.text
-        assert text is not None
-        embeddings = model.mllm.embed(text.ids, model.projector(self.video.tokens), self.video.mask)
-        model.mllm.hidden_states(embeddings, text.mask)
+        model = self.model
+        embeddings = model.mllm.embed(self.prompt, model.projector(self.video.tokens), self.video.mask)
+        model.mllm.hidden_states(embeddings, torch.ones_like(self.prompt, dtype=torch.bool))
 
     def step(self) -> None:
         self.model(self.batch)["loss"].backward()
@@ -162,6 +169,17 @@ class Case:
         tokeniser = self.model.tokeniser
         for few in frames.split(tokeniser.frames_at_once(frames)):
             tokeniser.backbone(few)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def _enter_backbone(self, *_: Any) -> None:
+        self._entered = self._now()
+
+    def _leave_backbone(self, *_: Any) -> None:
+        self._backbone_seconds += self._now() - self._entered
 
     def _peak(self, work: Callable[[], None]) -> int:
         """The most bytes that tensors made by `work` took at a time."""
@@ -197,6 +215,6 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
             case.measure()
     costs = {name: case.cost for name, case in cases.items()}
     for cost in costs.values():
-        for times in (cost.backbone, cost.encode, cost.prefill, cost.step, cost.every_frame):
+        for times in (cost.backbone, cost.encode, cost.own, cost.prefill, cost.step, cost.every_frame):
             del times[:1]
     return costs

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 
 import torch
@@ -25,64 +25,110 @@ from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.trainer import Start
 
-WARM_UP = 3
-BATCHES = 8
+MOST_BATCHES = 8
 
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds a step by round, and how the trainer's time is shared out, by part."""
+    """Seconds a step by turn, and how the trainer's time is shared out, by part.
+
+    Attributes:
+        trainer: of turns of `trainer.log_every` steps, without the first, which warms up.
+        bare: of the bare loop's turns around them, one more.
+        shares: waiting for data left out.
+    """
 
     trainer: tuple[float, ...]
     bare: tuple[float, ...]
     shares: dict[str, float]
 
     @property
+    def ratio(self) -> float:
+        """Of all of the trainer's time to the bare loop's."""
+        return sum(self.trainer) / sum(statistics.mean(bare) for bare in pairwise(self.bare))
+
+    @property
     def ratios(self) -> list[float]:
-        """Of the trainer's time to the bare loop's in the same round."""
-        return [ours / bare for ours, bare in zip(self.trainer, self.bare, strict=True)]
+        """Of a turn of the trainer to the bare loop's before and after it, so that a machine's drift cancels."""
+        around = pairwise(self.bare)
+        return [ours / statistics.mean(bare) for ours, bare in zip(self.trainer, around, strict=True)]
 
 
-class Timed(Iterator[Batch]):
-    """Batches out of memory, again and again, and the times at which they were asked for."""
+class Turns(Iterator[Batch]):
+    """The trainer's batches, out of memory again and again; every `turn` steps the other loop has as many.
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = cycle(batches)
-        self._asked: list[float] = []
+    The other's turn is midway between two logs of the trainer, so that what a log leaves to a thread is done in the
+    trainer's time.
+
+    Args:
+        batches: to take in turns.
+        other: takes a step when it is advanced.
+        turn: steps of each.
+        accumulate: batches a step of the trainer.
+        device: that both compute on.
+    """
+
+    def __init__(
+        self, batches: Sequence[Batch], other: Iterator[None], *, turn: int, accumulate: int, device: torch.device
+    ) -> None:
+        self._batches, self._other, self._turn, self._device = cycle(batches), other, turn, device
+        self._until_switch = turn // 2 * accumulate
+        self._asks_a_turn = turn * accumulate
+        self._since: float | None = None
+        self.ours: list[float] = []
+        self.others: list[float] = []
 
     def __next__(self) -> Batch:
-        self._asked.append(time.perf_counter())
+        if self._until_switch == 0:
+            self._switch()
+            self._until_switch = self._asks_a_turn
+        self._until_switch -= 1
         return next(self._batches)
 
-    def seconds(self, steps: int) -> float:
-        """Of a step; the first few, which warm up, and the last, which nothing is asked after, are left out."""
-        times = self._asked[:: len(self._asked) // steps][WARM_UP:]
-        return (times[-1] - times[0]) / (len(times) - 1)
+    def _switch(self) -> None:
+        began = self._now()
+        if self._since is not None:
+            self.ours.append((began - self._since) / self._turn)
+        for _ in range(self._turn):
+            next(self._other)
+        self._since = self._now()
+        self.others.append((self._since - began) / self._turn)
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
-def measure(config: DictConfig, *, steps: int, runs: int) -> Result:
-    """`runs` rounds of `steps` optimiser steps by each loop, on the same batches from the same weights.
+def least_steps(turn: int) -> int:
+    """Of the trainer, for one ratio: half a turn, a turn that warms up, a turn, and a step to be paused before."""
+    return turn // 2 + 2 * turn + 1
 
-    The batches lie in memory, so that decoding is no part of it. The trainer tracks, averages, shows its bar and logs
-    as the configuration says; the bare loop only computes.
+
+def measure(config: DictConfig, *, steps: int) -> Result:
+    """`steps` optimiser steps of the trainer, a bare loop's in turns with them, on the same batches.
+
+    The batches lie in memory, so that decoding is no part of it. The trainer tracks, averages, shows its bar (which
+    takes the bare loop's turns for waiting) and logs as the configuration says; the bare loop only computes.
     """
     config = config.copy()
     config.trainer.max_steps, config.trainer.evaluate_every = steps, 0
     trainer: Trainer = build(config.trainer)
-    batches = make_batches(config, build_model(config), number=min(BATCHES, steps * trainer.accumulate))
+    # Every turn sees each batch as often as every other turn, as batches are not of one length.
+    asks = trainer.log_every * trainer.accumulate
+    number = max(count for count in range(1, MOST_BATCHES + 1) if asks % count == 0)
+    batches = make_batches(config, build_model(config), number=number)
     device = trainer.accelerator().device
-    ours, bare, shares = [], [], {}
-    for number in range(runs):
-        for loop in ("trainer", "bare") if number % 2 else ("bare", "trainer"):
-            timed = Timed(batches)
-            model = build_model(config).to(device)
-            if loop == "bare":
-                bare_loop(config, trainer, model, timed, steps=steps)
-                bare.append(timed.seconds(steps))
-            else:
-                shares = trainer_loop(config, trainer, model, timed)
-                ours.append(timed.seconds(steps))
-    return Result(tuple(ours), tuple(bare), shares)
+    bare, ours = build_model(config).to(device), build_model(config).to(device)
+    turns = Turns(
+        batches,
+        bare_loop(config, trainer, bare, batches),
+        turn=trainer.log_every,
+        accumulate=trainer.accumulate,
+        device=device,
+    )
+    shares = trainer_loop(config, trainer, ours, turns)
+    return Result(tuple(turns.ours[1:]), tuple(turns.others[1:]), shares)
 
 
 def make_batches(config: DictConfig, model: VideoLanguageModel, *, number: int) -> list[Batch]:
@@ -100,18 +146,21 @@ def make_batches(config: DictConfig, model: VideoLanguageModel, *, number: int) 
     return list(islice(batches, number))
 
 
-def bare_loop(config: DictConfig, trainer: Trainer, model: VideoLanguageModel, batches: Timed, *, steps: int) -> None:
-    """What is written where no framework is at hand."""
+def bare_loop(
+    config: DictConfig, trainer: Trainer, model: VideoLanguageModel, batches: Sequence[Batch]
+) -> Iterator[None]:
+    """What is written where no framework is at hand; pauses after each step."""
     accelerator = trainer.accelerator()
     optimiser = build_optimiser(config, model)
     scheduler = build_scheduler(config, optimiser)
     ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    again = cycle(batches)
     model.train()
-    for _ in range(steps):
+    while True:
         for _ in range(trainer.accumulate):
             with accelerator.autocast():
-                loss = model(next(batches).to(accelerator.device))["loss"]
+                loss = model(next(again).to(accelerator.device))["loss"]
             (loss / trainer.accumulate).backward()
         torch.nn.utils.clip_grad_norm_(parameters, trainer.clip_norm)
         optimiser.step()
@@ -119,9 +168,12 @@ def bare_loop(config: DictConfig, trainer: Trainer, model: VideoLanguageModel, b
         optimiser.zero_grad()
         if ema:
             ema.update()
+        yield
 
 
-def trainer_loop(config: DictConfig, trainer: Trainer, model: VideoLanguageModel, batches: Timed) -> dict[str, float]:
+def trainer_loop(
+    config: DictConfig, trainer: Trainer, model: VideoLanguageModel, batches: Iterator[Batch]
+) -> dict[str, float]:
     """`Trainer.fit` in a folder and a store of its own; returns the shares of its time by part."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -151,10 +203,13 @@ def trainer_loop(config: DictConfig, trainer: Trainer, model: VideoLanguageModel
 
 
 def shares_of(journal: Path) -> dict[str, float]:
-    """The mean shares of a step's time by part, out of what was tracked; empty where nothing was."""
+    """The mean shares of a step's time by part but data, out of what was tracked; empty where nothing was."""
     found: dict[str, list[float]] = {}
     for line in read_lines(journal):
         for name, value, _, _ in json.loads(line):
-            if name.startswith("train/time_"):
-                found.setdefault(name.removeprefix("train/time_"), []).append(value)
-    return {part: statistics.mean(values) for part, values in found.items()}
+            part = name.removeprefix("train/time_")
+            if part not in (name, "data"):
+                found.setdefault(part, []).append(value)
+    means = {part: statistics.mean(values) for part, values in found.items()}
+    whole = sum(means.values())
+    return {part: mean / whole for part, mean in means.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from vtok.benchmark.clips import make_clips
 from vtok.benchmark.decode import Timing, measure
 from vtok.benchmark.peers import methods
-from vtok.benchmark.train import WARM_UP
+from vtok.benchmark.train import least_steps
 from vtok.benchmark.train import measure as measure_training
 from vtok.config import check, compose
 from vtok.data.folder import VIDEO_SUFFIXES
@@ -20,8 +20,6 @@ from vtok.planning import table
 from vtok.runs import write_text
 
 log = logging.getLogger("vtok")
-
-LEAST_STEPS = WARM_UP + 2
 
 
 def benchmark_decode(*, video: list[str], stride: int, frames: int, size: int, runs: int, out: str | None) -> str:
@@ -94,28 +92,37 @@ def spread(values: Sequence[float], *, digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def benchmark_train(*, overrides: list[str], steps: int, runs: int, out: str | None) -> str:
+def benchmark_train(*, overrides: list[str], steps: int, out: str | None) -> str:
     """What the trainer costs beside a bare loop; also written to `out` as json.
 
     Raises:
-        UserError: a count that is too small, or a configuration that cannot run.
+        UserError: too few steps, or a configuration that cannot run.
     """
-    if steps < LEAST_STEPS or runs < 1:
-        raise UserError(f"steps={steps}, runs={runs}: allowed are {LEAST_STEPS} steps or more and 1 run or more.")
     if out is not None:
         check_writable(Path(out), suffix=".json")
     config = compose(overrides)
     check(config)
-    result = measure_training(config, steps=steps, runs=runs)
+    turn = config.trainer.log_every
+    if steps < (least := least_steps(turn)):
+        raise UserError(
+            f"steps={steps}: allowed are {least} or more, to compare turns of trainer.log_every={turn} steps."
+        )
+    result = measure_training(config, steps=steps)
     if out is not None:
         figures = {"trainer": result.trainer, "bare": result.bare, "ratios": result.ratios, "shares": result.shares}
-        write_text(Path(out), json.dumps({"overrides": overrides, "steps": steps, **figures}, indent=1))
+        write_text(Path(out), json.dumps({"overrides": overrides, "steps": steps, "turn": turn, **figures}, indent=1))
+    low, middle, high = quartiles(result.ratios)
     lines = [
-        f"trainer    {1000 * statistics.median(result.trainer):.1f} ms a step",
-        f"bare loop  {1000 * statistics.median(result.bare):.1f} ms a step",
-        f"ratio      {spread(result.ratios)}, the median of {runs} rounds of {steps} steps",
+        f"trainer    {1000 * statistics.mean(result.trainer):.1f} ms a step",
+        f"bare loop  {1000 * statistics.mean(result.bare):.1f} ms a step",
+        f"ratio      {result.ratio:.3f} in all; of {len(result.ratios)} turns of {turn} steps the median is "
+        f"{middle:.3f}, half are from {low:.3f} to {high:.3f}",
     ]
     if result.shares:
         parts = ", ".join(f"{part} {share:.1%}" for part, share in result.shares.items())
         lines.append(f"its time   {parts}")
     return "\n".join(lines)
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    return statistics.quantiles(values) if len(values) > 1 else [*values] * 3

@@ -30,8 +30,7 @@ class BenchmarkTrain:
     Takes train's overrides. The batches lie in memory, so that decoding is no part of it.
     """
 
-    steps: int = key(60, "optimiser steps of each loop in a round")
-    runs: int = key(5, "rounds")
+    steps: int = key(200, "optimiser steps of each loop, in turns of trainer.log_every")
     out: str | None = key(None, "a json file for the figures")
 
 

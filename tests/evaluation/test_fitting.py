@@ -31,7 +31,7 @@ def source(make_video: Callable[..., Path], tmp_path: Path) -> FolderData:
 
 def test_it_is_the_length_of_the_encoded_text(make_model: MakeModel, make_sample: Callable[..., ClipSample]) -> None:
     fits = fits_of(make_model())
-    assert pickle.loads(pickle.dumps(fits)).context_length == fits.context_length == 1024
+    assert pickle.loads(pickle.dumps(fits)).room.context_length == fits.room.context_length == 1024
     tokens = fits.planner.num_tokens(4)
     told = set()
     for words in range(150, 1100, 7):
@@ -39,14 +39,14 @@ def test_it_is_the_length_of_the_encoded_text(make_model: MakeModel, make_sample
         sample = make_sample(1, caption=caption)
         for asked in (sample, replace(sample, clip=replace(sample.clip, questions=(choice(caption),)))):
             turns = [("q", caption), ("q", "no")] if asked.clip.questions else [("describe the video.", caption)]
-            longest = max(len(fits.chat.encode([turn], num_video_tokens=tokens).ids) for turn in turns)
+            longest = max(len(fits.room.chat.encode([turn], num_video_tokens=tokens).ids) for turn in turns)
             reason = fits(asked)
             assert (reason is None) == (longest <= 1024)
             told.add(reason is None)
             if reason is not None:
                 assert f"make {longest} tokens, more than mllm.context_length=1024" in reason
         assert fits.caption(caption, 19) == (
-            len(fits.chat.encode([("describe the video.", caption)], num_video_tokens=tokens).ids) <= 1024
+            len(fits.room.chat.encode([("describe the video.", caption)], num_video_tokens=tokens).ids) <= 1024
         )
     assert told == {True, False}
 

@@ -1,6 +1,8 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from vtok.batch import stack_frames
@@ -112,3 +114,16 @@ def test_a_conversation_fits_the_context_or_is_refused() -> None:
     refused = length(22)
     assert isinstance(refused, UserError)
     assert "mllm.context_length=22" in str(refused)
+
+
+def test_what_fits_for_certain_is_found_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+    both = Objective(lambda_visLM=1.0)
+    collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, both)
+    long = replace(sample(5, "a"), clip=Clip("a", Path("a.mp4"), "zebra " * 400, ()))
+    assert "shorten the text" in (collate.unfit(long) or "")
+    monkeypatch.setattr(chat, "encode", None)
+    monkeypatch.setattr(chat, "encode_video", None)
+    assert collate.unfit(sample(5, "a")) is None
+    with pytest.raises(TypeError):
+        collate.unfit(long)

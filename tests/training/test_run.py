@@ -258,19 +258,24 @@ def test_a_backbone_of_half_precision_trains(tiny_run: list[str], tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("tokeniser", "tokens", "least", "below"),
-    [("vtok", 20, 0.90, 1.01), ("frame_sampling", 20, 0.0, 0.90), ("key_frame", 16, 0.0, 0.35)],
-)
-def test_the_defaults_learn_motion_and_the_rivals_do_not(
-    tokeniser: str, tokens: int, least: float, below: float, tmp_path: Path
-) -> None:
-    """What issue and README promise of the defaults, at the same number of steps."""
-    settings = [f"tokeniser={tokeniser}", "tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]
-    figures = train(compose(settings), run_dir=tmp_path / "run")
-    assert figures["tokens_per_clip"] == tokens
-    assert least <= figures["alignment/motion_direction"] < below
-    assert figures["alignment/colour"] >= (0.85 if tokeniser == "vtok" else 0.0)
+def test_the_defaults_learn_motion(tmp_path: Path) -> None:
+    """What issue and README promise of the defaults."""
+    figures = train(
+        compose(["tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]), run_dir=tmp_path / "run"
+    )
+    assert figures["tokens_per_clip"] == 20
+    assert figures["alignment/motion_direction"] >= 0.90
+    assert figures["alignment/colour"] >= 0.85
+
+
+@pytest.mark.slow
+def test_one_frame_tells_no_motion(tmp_path: Path) -> None:
+    """The made clips hold nothing that says in a single frame where a thing goes."""
+    settings = ["tokeniser=key_frame", "tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]
+    figures = train(compose([*settings, "trainer.max_steps=300", "data.train_clips=1200"]), run_dir=tmp_path / "run")
+    assert figures["tokens_per_clip"] == 16
+    assert figures["alignment/motion_direction"] < 0.35
+    assert figures["alignment/colour"] > 0.25
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from vtok.mllm.chat import IGNORED, ChatTokeniser, EncodedChat
 from vtok.mllm.llava_next import LlavaNextLanguageModel
 from vtok.mllm.lora import Lora
 from vtok.mllm.projector import VisualProjector
+from vtok.mllm.room import Room
 from vtok.mllm.tiny import TinyLanguageModel
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LanguageModel",
     "LlavaNextLanguageModel",
     "Lora",
+    "Room",
     "TinyLanguageModel",
     "VisualProjector",
 ]

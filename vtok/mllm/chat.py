@@ -31,6 +31,9 @@ class ChatTokeniser:
         tokenizer: the tokenizer; its vocabulary holds `video_token`.
         video_token: the text that stands for one video token; the first user turn begins with as many as the video has.
 
+    Attributes:
+        turn_length: tokens that the template puts around a question and an answer, at most.
+
     Raises:
         UserError: no such video token, or no chat template in which the answers can be told, see `ChatTemplate`.
     """
@@ -47,6 +50,7 @@ class ChatTokeniser:
         # Longest first: one may be a part of another.
         self._specials = sorted((cast(str, tokenizer.convert_ids_to_tokens(one)) for one in special), key=len)[::-1]
         ids, answers = self.template.conversation([("a", "b")])
+        self.turn_length = len(ids)
         ends = [token for token, answer in zip(ids, answers, strict=True) if answer and token in special]
         self._end_id = ends[-1] if ends else tokenizer.eos_token_id
 

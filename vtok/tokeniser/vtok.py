@@ -98,10 +98,12 @@ class VTokTokeniser(Tokeniser):
         if frames <= 1 or planned.mask.numel() <= self.frames_at_once(planned.pixels) or rule == "medoid":
             # The medoid is chosen by the features of all frames, which are kept for it.
             features = self.features(planned)
-            order = key_first(choose_key(planned, features.mean((-2, -1)), rule), frames)
-            features = features[torch.arange(len(order), device=order.device).unsqueeze(1), order]
-            key_map = features[:, 0]
-            residual = self.motion_pooling(features[:, 1:], key_map)
+            means = features.mean((-2, -1)) if rule == "medoid" else None
+            order = key_first(choose_key(planned, means, rule), frames)
+            rows = torch.arange(len(order), device=order.device)
+            key_map = features[rows, order[:, 0]]
+            # Pooled first and put in order then, so that no map but the key frame's is copied.
+            residual = self.motion_pooling(features, key_map)[rows.unsqueeze(1), order[:, 1:]]
         else:
             order = key_first(choose_key(planned, None, rule), frames)
             key_map = next(self.chunks(planned, order[:, :1]))[:, 0]

@@ -10,7 +10,8 @@ from vtok.batch import Batch, Text, stack_frames, stack_latents, stack_targets, 
 from vtok.data import Clip, ClipDataset, ClipSample, SampleKey
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
-from vtok.mllm import ChatTokeniser, EncodedChat
+from vtok.mllm import ChatTokeniser, EncodedChat, Room
+from vtok.mllm.chat import MAKE_VIDEO
 from vtok.model import DESCRIBE, VideoLanguageModel
 from vtok.objective import Objective
 from vtok.plan import StridePlanner
@@ -115,14 +116,25 @@ class Collate:
 
     def unfit(self, sample: ClipSample) -> str | None:
         """Why the text of a sample cannot be used, for `ClipDataset`; None where it can."""
+        tokens = self.planner.num_tokens(sample.num_planned)
+        wish = [(MAKE_VIDEO, self.prompt(sample))]
         try:
-            if self.objective.understands:
+            if self.objective.understands and not self.room.is_ample(self.turns(sample), num_video_tokens=tokens):
                 self.conversation(sample)
-            if self.objective.generates:
+            if self.objective.generates and not self.room.is_ample(wish, num_video_tokens=tokens):
                 self.caption(sample)
         except UserError as error:
             return str(error).rstrip(".")
         return None
+
+    @property
+    def room(self) -> Room:
+        return Room(self.chat, self.context_length)
+
+    def turns(self, sample: ClipSample) -> list[tuple[str, str]]:
+        """Questions and answers about a clip, as many as are asked for."""
+        rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
+        return training_turns(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
 
     def conversation(self, sample: ClipSample) -> EncodedChat:
         """Questions and answers about a clip; of a conversation that is too long the first questions are left out.
@@ -130,8 +142,7 @@ class Collate:
         Raises:
             UserError: one turn alone is too long.
         """
-        rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
-        turns = training_turns(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
+        turns = self.turns(sample)
         tokens = self.planner.num_tokens(sample.num_planned)
         chat = self.chat.encode(turns, num_video_tokens=tokens)
         while len(chat.ids) > self.context_length and len(turns) > 1:
@@ -155,12 +166,9 @@ class Collate:
         return "" if left_out else sample.clip.caption or ""
 
     def _short_enough(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
-        if len(chat.ids) > self.context_length:
-            raise UserError(
-                f"{self.planner.num_tokens(sample.num_planned)} video tokens and the text make "
-                f"{len(chat.ids)} tokens, more than mllm.context_length={self.context_length}; shorten the text or "
-                "raise the length."
-            )
+        tokens = self.planner.num_tokens(sample.num_planned)
+        if (lack := self.room.lack(chat, num_video_tokens=tokens)) is not None:
+            raise UserError(f"{lack}.")
         return chat
 
     def _stack(self, chats: Sequence[EncodedChat]) -> Text:

@@ -64,10 +64,13 @@ def test_only_an_unfinished_sweep_of_the_same_command_is_gone_on_with(tmp_path: 
 
 @pytest.mark.slow
 def test_jobs_of_a_sweep_run_side_by_side(tiny_run: list[str], tmp_path: Path) -> None:
-    """Four processes at once on a store that is not there yet."""
+    """Four processes at once, each of which starts others, on a store that is not there yet."""
     from mlflow import MlflowClient
 
-    settings = [*(item for item in tiny_run if item != "tracking=none"), "tracking.system_metrics=false"]
+    settings = [
+        item for item in tiny_run if not item.startswith(("tracking=", "data.num_workers", "data.make_workers"))
+    ]
+    settings += ["tracking.system_metrics=false", "data.num_workers=1", "data.make_workers=2"]
     where = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     swept = run(str(ROOT / "train.py"), "-m", *settings, "seed=0,1,2,3", *where, cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr

@@ -1,6 +1,7 @@
 """The command line: `vtok VERB [key=value ...]`; `python train.py ...` is `vtok train ...`."""
 
 import logging
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
@@ -62,10 +63,7 @@ SWEEP_CHECKS = 256
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code. A user's mistake is told in one sentence on stderr."""
     verb, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    # The text tokeniser's threads and the forked processes that decode do not go together; it says so at length.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    settle_process()
     try:
         code = carry_out(verb, rest)
         sys.stdout.flush()
@@ -77,6 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output has read enough (`| head`). Python would try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def settle_process() -> None:
+    """What holds for the process of a command, and for those that a launcher starts for the jobs of a sweep."""
+    # The text tokeniser's threads and the forked processes that decode do not go together; it says so at length.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # joblib's processes have a way of starting others that is unknown to those others.
+    if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method(None, force=True)
 
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
@@ -169,6 +178,7 @@ def job(config) -> float | None:
     from vtok.training.recording import Stopped
     from vtok.training.resume import figures_of_finished, goes_on
 
+    settle_process()
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     overrides = list(settings.overrides.task)

@@ -14,9 +14,10 @@ from vtok.batch import stack_frames
 from vtok.cli import main
 from vtok.data import Clip, ClipSample, Question
 from vtok.evaluation.loading import Loaded
+from vtok.evaluation.tally import Tally
 from vtok.probing.probes import AttentiveProbe, LinearProbe
 from vtok.probing.probing import Probes, Probing, answers_of, labels_of, unexplained
-from vtok.probing.result import ProbeResult, side_by_side
+from vtok.probing.result import ProbeResult, over_seeds, side_by_side
 from vtok.probing.samples import Probed, backwards, probed, shuffled
 from vtok.tokeniser import (
     CodecMotionTokeniser,
@@ -185,11 +186,32 @@ def test_a_probe_sees_no_padding() -> None:
 
 def test_the_table_has_a_column_for_each_tokeniser() -> None:
     one = ProbeResult(20, (9, 5), numbers={"order/distance/reversed": 0.5})
-    text = side_by_side({"vtok": one, "other": ProbeResult(16, (9, 5))})
+    text = side_by_side({"vtok": [one], "other": [ProbeResult(16, (9, 5))]})
     assert "vtok" in text.splitlines()[0]
     assert [line.split() for line in text.splitlines() if line.startswith("order/distance/r")] == [
         ["order/distance/reversed", "0.500", "-"]
     ]
+
+
+def test_seeds_become_means_with_students_interval() -> None:
+    rights = (50, 60, 70)
+    several = [
+        ProbeResult(20, (9, 5), {"linear/way": Tally(right, 100, 25.0)}, {"reconstruction/frames": right / 1000})
+        for right in rights
+    ]
+    # Student's t with two degrees of freedom is 4.303 at 97.5 %; the values are 10 apart.
+    half = 4.30265 * 0.10 / 3**0.5
+    figures = over_seeds(several)
+    assert figures["probe/linear/way"] == pytest.approx(0.6)
+    assert figures["probe/linear/way_low"] == pytest.approx(0.6 - half, abs=1e-5)
+    assert figures["probe/linear/way_high"] == pytest.approx(0.6 + half, abs=1e-5)
+    assert figures["probe/reconstruction/frames_high"] == pytest.approx(0.06 + half / 10, abs=1e-5)
+    assert (figures["probe/linear/way_questions"], figures["seeds"]) == (100, 3)
+    text = side_by_side({"vtok": several})
+    assert "60.0% [35%, 85%]" in text
+    assert "0.060 [0.04, 0.08]" in text
+    assert "means of 3 seeds" in text
+    assert over_seeds(several[:1]) == several[0].metrics()
 
 
 def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +223,9 @@ def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.Ca
     assert figures["vtok"]["tokens_per_clip"] == 17
     assert figures["vtok"]["probe/linear/colour_questions"] == 4
     assert "order/told/shuffled" in capsys.readouterr().out
+    assert main(["probe", *given, "seeds=2"]) == 0
+    [figures] = json.loads(out.read_text()).values()
+    assert figures["seeds"] == 2
     assert main(["probe", "steps=1", *given[:-2]]) == 1
     assert "steps=1: allowed is 2 or more" in capsys.readouterr().err
     assert main(["probe", "run=latest", "tokenisers=[vtok]", *given[-3:-2]]) == 1

@@ -196,6 +196,7 @@ class Probe:
     train_clips: int = key(2000, "used, at most")
     heldout_clips: int = key(400, "used, at most")
     tuned: bool | None = key(None, "train the tokeniser's trained half with each probe; null: not that of a run")
+    seeds: int = key(1, "of random weights and probes, from seed on; of several the means are shown, with intervals")
     out: str | None = key(None, "a json file for the figures")
     outputs: str = key("outputs", "where runs are looked for, and clips are made")
 

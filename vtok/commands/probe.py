@@ -14,7 +14,7 @@ from vtok.data import DataSource
 from vtok.data.write import check_writable
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
-from vtok.probing import ProbeResult, Probing, side_by_side
+from vtok.probing import ProbeResult, Probing, over_seeds, side_by_side
 from vtok.runs import write_text
 from vtok.tokeniser import Tokeniser
 
@@ -27,6 +27,7 @@ def probe(
     train_clips: int,
     heldout_clips: int,
     tuned: bool | None,
+    seeds: int,
     out: str | None,
     outputs: str,
     overrides: Sequence[str],
@@ -39,15 +40,20 @@ def probe(
     for name, number in (("steps", steps), ("train_clips", train_clips), ("heldout_clips", heldout_clips)):
         if number < 2:
             raise UserError(f"{name}={number}: allowed is 2 or more.")
+    if seeds < 1:
+        raise UserError(f"seeds={seeds}: allowed is 1 or more.")
     if run is not None and tokenisers:
         raise UserError("run=... has a tokeniser of its own; say run or tokenisers, not both.")
     if out is not None:
         check_writable(Path(out), suffix=".json")
-    results: dict[str, ProbeResult] = {}
+    results: dict[str, list[ProbeResult]] = {}
     if run is not None:
         run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides)
-        probing = Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=config.seed)
-        results[run_dir.name] = probing(model.tokeniser, clips_of(config))
+        source = clips_of(config)
+        results[run_dir.name] = [
+            Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source)
+            for seed in range(config.seed, config.seed + seeds)
+        ]
     else:
         given = [f"outputs={outputs}", *overrides]
         chosen = [[*given, f"tokeniser={name}"] for name in tokenisers] or [given]
@@ -56,11 +62,14 @@ def probe(
             without_cache(config)
             check(config)
         for number, config in enumerate(configs):
-            probing = Probing(steps, train_clips, heldout_clips, tuned=tuned is not False, seed=config.seed)
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
-            results[name] = probing(on_device(build_tokeniser(config), config), clips_of(config))
+            source, results[name] = clips_of(config), []
+            for seed in range(config.seed, config.seed + seeds):
+                config.seed = seed
+                probing = Probing(steps, train_clips, heldout_clips, tuned=tuned is not False, seed=seed)
+                results[name].append(probing(on_device(build_tokeniser(config), config), source))
     if out is not None:
-        write_text(Path(out), json.dumps({name: result.metrics() for name, result in results.items()}, indent=1))
+        write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
     return side_by_side(results)
 
 

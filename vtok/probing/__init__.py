@@ -1,6 +1,6 @@
 """What can be read off video tokens without training a language model, in a minute."""
 
 from vtok.probing.probing import Probing
-from vtok.probing.result import ProbeResult, side_by_side
+from vtok.probing.result import ProbeResult, over_seeds, side_by_side
 
-__all__ = ["ProbeResult", "Probing", "side_by_side"]
+__all__ = ["ProbeResult", "Probing", "over_seeds", "side_by_side"]

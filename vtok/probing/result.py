@@ -1,10 +1,13 @@
 """What probes found, as figures and as a table."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from vtok.evaluation.interval import wilson
 from vtok.evaluation.tally import Tally, figures
+from vtok.tracking.seeds import student
 
 LEGEND = """\
 guessing: always the commonest answer.
@@ -42,30 +45,59 @@ class ProbeResult:
             **{f"probe/{name}": value for name, value in named.items()},
         }
 
+    def value(self, name: str) -> float | None:
+        """A figure of the table: the share of right answers, or a number; None where there is none."""
+        tally = self.tallies.get(name)
+        return self.numbers.get(name) if tally is None else tally.right / tally.total
 
-def side_by_side(results: Mapping[str, ProbeResult]) -> str:
-    """A table with a column for each tokeniser, by its name."""
-    rows = dict.fromkeys(name for result in results.values() for name in (*result.tallies, *result.numbers))
+
+def over_seeds(results: Sequence[ProbeResult]) -> dict[str, float]:
+    """`metrics` of one result; of several, which differ by seed alone, the means, with Student's 95 % interval."""
+    if len(results) == 1:
+        return results[0].metrics()
+    told = [result.metrics() for result in results]
+    means = {name: fmean(metrics[name] for metrics in told) for name in told[0]}
+    for name in (*results[0].tallies, *results[0].numbers):
+        _, means[f"probe/{name}_low"], means[f"probe/{name}_high"] = mean_of(results, name)
+    return {**means, "seeds": float(len(results))}
+
+
+def mean_of(results: Sequence[ProbeResult], name: str) -> tuple[float, float, float]:
+    """The mean of a figure over seeds, and Student's 95 % interval, within what a share and an error can be."""
+    values = [value for result in results if (value := result.value(name)) is not None]
+    low, high = student(values)
+    most = 1.0 if name in results[0].tallies else math.inf
+    return fmean(values), max(0.0, low), min(most, high)
+
+
+def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
+    """A table with a column for each tokeniser, by its name, of its results with one seed or several."""
+    firsts = {name: several[0] for name, several in results.items()}
+    rows = dict.fromkeys(name for result in firsts.values() for name in (*result.tallies, *result.numbers))
     width = max(24, *(len(name) + 2 for name in results))
     lines = [f"{'':<34}{'guessing':>9}" + "".join(f"{name:>{width}}" for name in results)]
-    first = next(iter(results.values()))
-    lines.append(f"{'tokens a clip':<34}{'':>9}" + "".join(f"{one.tokens:>{width}}" for one in results.values()))
+    lines.append(f"{'tokens a clip':<34}{'':>9}" + "".join(f"{one.tokens:>{width}}" for one in firsts.values()))
     for row in rows:
-        guessed = next((one.tallies[row] for one in results.values() if row in one.tallies), None)
+        guessed = next((one.tallies[row] for one in firsts.values() if row in one.tallies), None)
         chance = f"{guessed.guessed / guessed.total:.0%}" if guessed else ""
-        lines.append(f"{row:<34}{chance:>9}" + "".join(f"{cell(one, row):>{width}}" for one in results.values()))
-    train, heldout = first.clips
-    lines.append(
-        f"{heldout} held-out clips, probes of {train} training clips; accuracy with its 95 % interval. {LEGEND}"
-    )
+        lines.append(f"{row:<34}{chance:>9}" + "".join(f"{cell(each, row):>{width}}" for each in results.values()))
+    several = next(iter(results.values()))
+    train, heldout = several[0].clips
+    how = "accuracy with its 95 % interval" if len(several) == 1 else f"means of {len(several)} seeds, 95 % intervals"
+    lines.append(f"{heldout} held-out clips, probes of {train} training clips; {how}. {LEGEND}")
     return "\n".join(lines)
 
 
-def cell(result: ProbeResult, name: str) -> str:
-    if name in result.numbers:
-        return f"{result.numbers[name]:.3f}"
-    if name not in result.tallies:
+def cell(results: Sequence[ProbeResult], name: str) -> str:
+    first = results[0]
+    if first.value(name) is None:
         return "-"
-    tally = result.tallies[name]
+    if len(results) > 1:
+        mean, low, high = mean_of(results, name)
+        share = name in first.tallies
+        return f"{mean:.1%} [{low:.0%}, {high:.0%}]" if share else f"{mean:.3f} [{low:.2f}, {high:.2f}]"
+    if name in first.numbers:
+        return f"{first.numbers[name]:.3f}"
+    tally = first.tallies[name]
     low, high = wilson(tally.right, tally.total)
     return f"{tally.right / tally.total:.1%} [{low:.0%}, {high:.0%}]"

@@ -185,7 +185,7 @@ def job(config) -> float | None:
     in_sweep = settings.mode == RunMode.MULTIRUN
     try:
         link_sources(config)
-        settle_budget(config)
+        settle_budget(config, overrides)
         if in_sweep and (figures := figures_of_finished(run_dir, config)) is not None:
             print(f"{shown(run_dir)} has finished before")
             return optimised(config, figures)

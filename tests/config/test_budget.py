@@ -72,10 +72,23 @@ def test_the_papers_46_tokens_are_stride_4_of_121_frames(capsys: pytest.CaptureF
 
 def test_a_setting_that_meets_the_budget_stays_and_else_the_widest_stride_is_taken() -> None:
     assert compose(["tokeniser.budget=20"]).tokeniser.stride == 6
-    assert compose(["tokeniser.budget=20", "tokeniser.stride=3"]).tokeniser.stride == 7
-    settled = compose(["tokeniser.budget=20", "tokeniser.stride=3"])
-    settle_budget(settled)
-    assert settled.tokeniser.stride == 7
+    config = compose(["data.num_frames=37"])
+    config.tokeniser.budget = 22
+    settle_budget(config)
+    assert config.tokeniser.stride == 6
+    config.tokeniser.stride = 3
+    settle_budget(config)
+    assert config.tokeniser.stride == 6
+    assert compose(["tokeniser.budget=20", "tokeniser.stride=7"]).tokeniser.stride == 7
+
+
+def test_a_setting_that_is_said_and_does_not_meet_the_budget_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for given in (["tokeniser.stride=3"], ["tokeniser=key_frame", "tokeniser.budget=16", "tokeniser.grid_size=2"]):
+        assert main(["validate", "tokeniser.budget=20", *given]) == 1
+    told = capsys.readouterr().err
+    assert "tokeniser.stride=3: data.num_frames=30 frames then do not make the tokeniser.budget=20 tokens" in told
+    assert "leave it out, or say tokeniser.stride=7." in told
+    assert "say tokeniser.grid_size=4." in told
 
 
 def test_a_longer_clip_than_the_budget_allows_is_refused_and_a_shorter_one_has_fewer_tokens() -> None:

@@ -10,15 +10,20 @@ from vtok.config.nodes import described, feature_size
 from vtok.errors import UserError
 
 
-def settle_budget(config: DictConfig) -> None:
+def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Write the setting that meets `tokeniser.budget` on clips of `data.num_frames` into a composed configuration.
 
     It is the key that the tokeniser's schema names in `budgeted`. A setting that meets the budget already stays; of
     several strides that do the widest is taken, whose frames reach furthest into the clip. What `vtok.config.check`
     refuses is left to it.
 
+    Args:
+        config: the composed configuration.
+        overrides: what was said for it.
+
     Raises:
-        UserError: no setting meets the budget; it names the nearest budgets that can be met, and their settings.
+        UserError: no setting meets the budget; it names the nearest budgets that can be met, and their settings. Or the
+            overrides say a setting that does not.
     """
     key = budgeted_key(config)
     budget, num_frames = OmegaConf.select(config, "tokeniser.budget"), config.data.num_frames
@@ -35,6 +40,11 @@ def settle_budget(config: DictConfig) -> None:
         planner = replace(schema, **{key: value, "budget": None}).planner()
         settings[planner.num_tokens(planner.max_frames(num_frames))] = value
     if budget in settings:
+        if said != settings[budget] and any(item.lstrip("+").startswith(f"tokeniser.{key}=") for item in overrides):
+            raise UserError(
+                f"tokeniser.{key}={said}: data.num_frames={num_frames} frames then do not make the "
+                f"tokeniser.budget={budget} tokens; leave it out, or say tokeniser.{key}={settings[budget]}."
+            )
         OmegaConf.update(config, f"tokeniser.{key}", settings[budget])
         return
     below, above = [one for one in settings if one < budget], [one for one in settings if one > budget]

@@ -73,7 +73,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, overrides)) from error
     link_sources(config)
-    settle_budget(config)
+    settle_budget(config, overrides)
     return config
 
 

@@ -141,7 +141,7 @@ class Case:
 
     def encode_frames(self) -> None:
         """The planned frames through the backbone alone."""
-        self._through_backbone(self.planned.pixels[0])
+        self._through_backbone(self.planned.pixels)
 
     @torch.no_grad()
     def encode(self) -> None:
@@ -150,7 +150,7 @@ class Case:
     def encode_every_frame(self) -> None:
         """What is done where frames are chosen after the backbone."""
         assert self.all_frames is not None
-        self._through_backbone(self.all_frames[0])
+        self._through_backbone(self.all_frames)
 
     @torch.no_grad()
     def prefill(self) -> None:
@@ -164,10 +164,10 @@ class Case:
         self.model.zero_grad()
 
     @torch.no_grad()
-    def _through_backbone(self, frames: torch.Tensor) -> None:
+    def _through_backbone(self, clip: torch.Tensor) -> None:
         """In as many calls as the tokeniser makes."""
         tokeniser = self.model.tokeniser
-        for few in frames.split(tokeniser.frames_at_once(frames)):
+        for few in clip[0].split(tokeniser.frames_at_once(clip)):
             tokeniser.backbone(few)
 
     def _now(self) -> float:

@@ -1,6 +1,5 @@
 """The contract of all tokenisers: planned frames in, video tokens out."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from vtok.errors import UserError
 from vtok.plan import FramePlan, StridePlanner
 
 SPATIAL, MOTION = 0, 1
-# Of the frames that go through a frozen backbone at once: 16 of CLIP-L's, enough to keep a GPU busy.
+# Of a clip through a frozen backbone, so that a long clip takes no more memory than one of two seconds at 8 a second.
+FRAMES_AT_ONCE = 16
+# Of all clips of a batch: 16 of CLIP-L's frames, enough to keep a GPU busy.
 PIXELS_AT_ONCE = 16 * 336**2
 
 
@@ -159,11 +160,11 @@ class Tokeniser(nn.Module, ABC):
         """The tokens alone, (B, L, token_dim), of whole clips (B, T, 3, H, W)."""
         return self.encode(video, key_frame=key_frame).tokens
 
-    def frames_at_once(self, frames: Tensor) -> int:
-        """How many of the frames (..., 3, H, W) go through the backbone at once: all of them where it is trained."""
+    def frames_at_once(self, pixels: Tensor) -> int:
+        """How many frames of each clip of (B, K, 3, H, W) go through the backbone at once: all where it is trained."""
         if not self.backbone.frozen:
-            return max(1, math.prod(frames.shape[:-3]))
-        return max(1, PIXELS_AT_ONCE // (frames.shape[-2] * frames.shape[-1]))
+            return pixels.shape[1]
+        return min(FRAMES_AT_ONCE, max(1, PIXELS_AT_ONCE // (len(pixels) * pixels.shape[-2] * pixels.shape[-1])))
 
     def chunks(self, planned: PlannedFrames, places: Tensor | None = None) -> Iterator[Tensor]:
         """The backbone's feature maps (B, k, C, h, w) of the planned frames, or of those at `places` (B, n), in turn.
@@ -171,7 +172,7 @@ class Tokeniser(nn.Module, ABC):
         They come so few at a time that a long clip takes no more memory than a short one.
         """
         pixels = planned.pixels
-        number = max(1, self.frames_at_once(pixels) // len(pixels))
+        number = self.frames_at_once(pixels)
         rows = torch.arange(len(pixels), device=pixels.device).unsqueeze(1)
         parts = pixels.split(number, dim=1) if places is None else places.split(number, dim=1)
         for part in parts:

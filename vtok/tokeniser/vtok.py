@@ -95,7 +95,7 @@ class VTokTokeniser(Tokeniser):
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled key frame; `residual` (B, M, R): pooled residuals; `order` (B, K)."""
         frames, rule = planned.mask.shape[1], self.planner.key_frame
-        if frames <= 1 or planned.mask.numel() <= self.frames_at_once(planned.pixels) or rule == "medoid":
+        if frames <= self.frames_at_once(planned.pixels) or rule == "medoid":
             # The medoid is chosen by the features of all frames, which are kept for it.
             features = self.features(planned)
             means = features.mean((-2, -1)) if rule == "medoid" else None

@@ -2,115 +2,38 @@
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.build import build, build_model, build_optimiser, build_scheduler
 from vtok.config import check
-from vtok.data import BadFiles, Clip, DataSource
-from vtok.data.write import RATES
-from vtok.decoder import Decoder
+from vtok.data import BadFiles, DataSource
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation
 from vtok.feature_cache import check_clips
-from vtok.model import VideoLanguageModel
 from vtok.processes import gathered, rank, world_size
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
 from vtok.training.batches import training_batches
-from vtok.training.best import Best
 from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, sweep_up, trained_weights
-from vtok.training.compiling import check_compiler, eager
+from vtok.training.compiling import check_compiler
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
+from vtok.training.ongoing import Run
 from vtok.training.processes import settle
 from vtok.training.recording import Stopped, kept
 from vtok.training.report import describe_run, peak_memory_mb, run_name, tell
-from vtok.training.results import Results, evaluate_model
+from vtok.training.results import Results
 from vtok.training.resume import has_checkpoint, is_named, run_to_resume, start_of
 from vtok.training.trainer import Progress, Start, Trainer
 
 log = logging.getLogger("vtok")
 
-SHEET_CLIPS = 12
 CLIPS_LOOKED_AT = 10_000
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run is made of."""
-
-    config: DictConfig
-    run_dir: Path
-    trainer: Trainer
-    accelerator: Accelerator
-    model: VideoLanguageModel
-    ema: Ema | None
-    source: DataSource
-    clips: dict[str, Sequence[Clip]]
-    tracker: Tracker
-    bad_files: BadFiles
-    alignment: Alignment
-    generation: Generation
-
-    def evaluate(self, *, whole: bool) -> Results:
-        """The benchmarks on the held-out clips, in the precision of the training, of the averaged weights if any.
-
-        `whole`: all clips are made videos of, instead of generation.clips_while_training.
-        """
-        with ExitStack() as stack:
-            # Its lengths grow token by token, which compiled code is not made for.
-            stack.enter_context(eager(self.trainer.compile))
-            if self.ema:
-                stack.enter_context(self.ema.swapped())
-            # After the average is in its place: what is put together is what is there.
-            stack.enter_context(self.trainer.parallel.whole(self.model))
-            results = evaluate_model(
-                self.alignment,
-                self.generation,
-                self.model,
-                self.source,
-                self.clips["heldout"],
-                precision=self.accelerator.autocast,
-                whole=whole,
-                examples=SHEET_CLIPS,
-            )
-        self.bad_files.add(results.bad)
-        self.bad_files.check()
-        return results
-
-    def show(self, results: Results, step: int) -> None:
-        """Figures and samples of an evaluation while training, into the store under names that do not change."""
-        if not self.accelerator.is_main_process:
-            return
-        self.tracker.metrics(results.metrics(), step)
-        log.info("step %d\n%s", step, results.table())
-        folder = self.run_dir / "samples" / f"step-{step:08d}"
-        results.write_samples(folder, fps=self.rate)
-        self.tracker.artifact(folder, f"samples/{folder.name}")
-
-    def judge(self, results: Results, step: int) -> None:
-        """Note the checkpoint of the step where it is the best so far."""
-        if self.accelerator.is_main_process:
-            self.best.consider(step, results.metrics())
-
-    @property
-    def best(self) -> Best:
-        return Best(self.run_dir / "checkpoints", metric=self.trainer.best_by, mode=self.trainer.best_is)
-
-    @property
-    def rate(self) -> float:
-        """Frames a second at which made videos take as long as their clips."""
-        fps = self.source.fps or self.source.frames_fps
-        frames = self.model.decoder.num_frames if isinstance(self.model.decoder, Decoder) else 1
-        return min(max(frames * fps / self.source.num_frames, RATES[0]), RATES[1])
 
 
 def train(

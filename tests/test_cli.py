@@ -9,6 +9,7 @@ import pytest
 
 from vtok.cli import check_jobs, main
 from vtok.config.compose import options_of
+from vtok.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
@@ -201,6 +202,13 @@ def test_several_processes_are_refused(
 @pytest.mark.parametrize("sweep", options_of("sweep"))
 def test_every_job_of_every_sweep_is_valid(sweep: str) -> None:
     check_jobs([f"sweep={sweep}"], multirun=False)
+
+
+def test_what_is_said_takes_the_place_of_a_sweep_files_values_in_the_check() -> None:
+    assert check_jobs(["sweep=stride", "tokeniser.stride=2,4"], multirun=False)
+    for said in ("99", "2,99"):
+        with pytest.raises(UserError, match=r"tokeniser\.stride=99: a clip has data\.num_frames=30"):
+            check_jobs(["sweep=stride", f"tokeniser.stride={said}"], multirun=False)
 
 
 def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path) -> None:

@@ -254,7 +254,10 @@ def check_jobs(overrides: list[str], *, multirun: bool) -> bool:
         raise UserError(
             "a sweep under torchrun or accelerate launch: start it as one process, or launch its jobs one by one."
         )
-    from_file = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in (in_file or {}).items()])
+    # What is said on the command line takes the place of the file's.
+    said = {item.get_key_element() for item in parsed}
+    left = [f"{key}={value}" for key, value in (in_file or {}).items() if key not in said]
+    from_file = OverridesParser.create().parse_overrides(left)
     swept = [
         [f"{item.get_key_element()}={value}" for value in swept_values(item)]
         for item in (*(item for item in parsed if item.is_sweep_override()), *from_file)

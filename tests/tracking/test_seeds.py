@@ -82,6 +82,21 @@ def test_without_seeds_each_run_is_a_setting_and_there_is_no_table(make_run) -> 
     assert seed_table(comparison) == []
 
 
+def test_a_run_that_was_gone_on_with_is_of_its_setting(make_run, tmp_path) -> None:
+    folders = [
+        make_run(
+            str(seed),
+            {"seed": seed, "resume": {"path": str(tmp_path / "0") if seed == 0 else None, "allow": []}},
+            [f"seed={seed}"],
+            {"colour": 0.5 + seed / 10},
+        )
+        for seed in range(3)
+    ]
+    comparison = compare_runs([read_run(folder) for folder in folders], [])
+    assert list(comparison.settings) == ["seed"]
+    assert [one.runs for one in settings_of(comparison)] == [[0, 1, 2]]
+
+
 def test_seeds_alone(make_run) -> None:
     folders = [make_run(str(seed), {"seed": seed}, [f"seed={seed}"], {"loss": seed}) for seed in (1, 2)]
     comparison = compare_runs([read_run(folder) for folder in folders], [])

@@ -17,8 +17,8 @@ from vtok.errors import UserError
 class Run:
     """A run folder that was read.
 
-    `config` is resolved and nested; `summary` holds the final figures by name and is empty where the run did not get
-    there. `status` is finished, stopped or failed, or "unfinished" where the run left no word.
+    `config` is resolved and nested, without `resume`; `summary` holds the final figures by name and is empty where the
+    run did not get there. `status` is finished, stopped or failed, or "unfinished" where the run left no word.
     """
 
     path: Path
@@ -34,9 +34,12 @@ def read_run(path: Path) -> Run:
     if not is_run(path):
         raise UserError(f"{path} is not a run folder (it has no config.yaml): give the folder of a run or of a sweep.")
     status = _load(path / "status.json") or {}
+    config = _load(path / "config.yaml") or {}
+    # Where a run went on from says nothing of what it is, and would set it apart from those of other seeds.
+    config.pop("resume", None)
     return Run(
         path=path,
-        config=_load(path / "config.yaml") or {},
+        config=config,
         overrides=_load(path / "overrides.yaml") or [],
         summary=_load(path / "summary.json") or {},
         status=status.get("status", "unfinished"),

@@ -15,6 +15,7 @@ from vtok.batch import stack_frames
 from vtok.commands.clip import read_clip
 from vtok.commands.describe import describe
 from vtok.commands.prepare import load_run
+from vtok.config import compose
 from vtok.data import Question
 from vtok.errors import UserError
 from vtok.evaluation.choice import choose
@@ -69,6 +70,15 @@ def test_frames_are_of_the_beginning_or_of_the_whole_video(run_dir: Path, videos
     for whole, truth in zip((False, True), told, strict=True):
         adapter = make_model(run_dir, whole=whole)
         assert adapter.generate_until(ask(adapter, "generate_until", (TEXTS[0], GREEDY, [str(videos[0])]))) == [truth]
+
+
+def test_a_run_on_a_mixture_is_asked_about_the_whole_video_too(run_dir: Path, videos: list[Path]) -> None:
+    _, config, model = load_run(str(run_dir), outputs="")
+    source = ["+data@data.sources.own=folder", f"data.sources.own.root={videos[0].parent}", "data.sources.own.fps=24"]
+    cut = [f"data.num_frames={config.data.num_frames}", f"data.size={config.data.size}"]
+    config.data = compose(["data=mixture", *source, *cut]).data
+    spread, _ = read_clip(config, model.tokeniser.planner, str(videos[0]), start=0.0, whole=True)
+    torch.testing.assert_close(spread.timestamps, torch.arange(4) * 15 / 24)
 
 
 def test_a_short_video_is_read_as_it_is(run_dir: Path, make_video, tmp_path: Path) -> None:

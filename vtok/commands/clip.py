@@ -35,8 +35,10 @@ def read_clip(
     """
     if not start >= 0:
         raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
-    source: DataSource = build(config.data)
     clip = Clip(id=video, path=Path(video).expanduser(), start=start)
+    source: DataSource = build(config.data)
+    # Of a mixture the part that reads it, which has a rate of its own.
+    source = source.part_of(clip)
     if whole:
         source.fps = rate_over(clip, source)
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))

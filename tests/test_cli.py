@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from vtok.cli import check_jobs, main
-from vtok.config.compose import options_of
+from vtok.cli import check_jobs, go_on, main
+from vtok.config.compose import options_of, quoted
 from vtok.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -209,6 +210,24 @@ def test_what_is_said_takes_the_place_of_a_sweep_files_values_in_the_check() -> 
     for said in ("99", "2,99"):
         with pytest.raises(UserError, match=r"tokeniser\.stride=99: a clip has data\.num_frames=30"):
             check_jobs(["sweep=stride", f"tokeniser.stride={said}"], multirun=False)
+
+
+def test_the_options_that_a_pattern_takes_are_checked() -> None:
+    assert check_jobs(["tokeniser=glob([v*,d*])"], multirun=True)
+    with pytest.raises(UserError, match=r"tokeniser\.grid_size=99"):
+        check_jobs(["tokeniser=glob(*,exclude=resampler)", "tokeniser.grid_size=99"], multirun=True)
+
+
+def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
+    outputs = tmp_path / 'a, b="c" (1)'
+    folder = outputs / "sweeps" / "first"
+    folder.mkdir(parents=True)
+    asked = [f"outputs={quoted(str(outputs))}", "seed=0,1"]
+    sweeper = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+    kept = {"hydra": {"overrides": {"task": asked}, "sweeper": {"_target_": sweeper}}}
+    (folder / "multirun.yaml").write_text(json.dumps(kept))
+    (there,) = OverridesParser.create().parse_overrides(go_on(asked))
+    assert (there.key_or_group, there.value(), there.is_sweep_override()) == ("hydra.sweep.dir", str(folder), False)
 
 
 def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path) -> None:

@@ -120,7 +120,7 @@ def train(argv: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     from vtok.config import register
-    from vtok.config.compose import spelled_out
+    from vtok.config.compose import quoted, spelled_out
     from vtok.paths import conf_dir
 
     argv = spelled_out(argv)
@@ -135,7 +135,8 @@ def train(argv: list[str]) -> int:
     another = arguments.config_name or arguments.config_path
     multirun = False
     if not any(looks) and not another:
-        folder = [f"hydra.searchpath=[file://{Path(arguments.config_dir).resolve()}]"] if arguments.config_dir else []
+        place = quoted(f"file://{Path(arguments.config_dir or '').resolve()}")
+        folder = [f"hydra.searchpath=[{place}]"] if arguments.config_dir else []
         multirun = check_jobs([*arguments.overrides, *folder], multirun=arguments.multirun)
     if multirun:
         argv += go_on(arguments.overrides)
@@ -147,6 +148,7 @@ def train(argv: list[str]) -> int:
 def go_on(overrides: Sequence[str]) -> list[str]:
     """Where the same sweep was cut off, the override that has it go on there; else none."""
     from vtok.config import compose
+    from vtok.config.compose import quoted
     from vtok.sweeps import sweep_to_go_on_with
 
     if any(item.startswith("hydra.sweep.dir=") for item in overrides):
@@ -156,7 +158,7 @@ def go_on(overrides: Sequence[str]) -> list[str]:
     if found is None:
         return []
     print(f"going on with the sweep in {found}, whose finished runs stay; for a new one say hydra.sweep.dir=FOLDER")
-    return [f"hydra.sweep.dir={found}"]
+    return [f"hydra.sweep.dir={quoted(str(found))}"]
 
 
 def job(config) -> float | None:
@@ -269,9 +271,15 @@ def check_jobs(overrides: list[str], *, multirun: bool) -> bool:
 
 def swept_values(override) -> list[str]:
     """What a sweep puts in the place of a key; of an interval, which a search draws from, both ends."""
+    from hydra.core.override_parser.types import ValueType
+
+    from vtok.config.compose import options_of
+
     if override.is_interval_sweep():
         interval = override.value()
         return [str(interval.start), str(interval.end)]
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        return override.value().filter(options_of(override.key_or_group))
     if override.is_sweep_override():
         return [str(value) for value in override.sweep_string_iterator()]
     return [override.get_value_element_as_str()]

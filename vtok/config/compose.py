@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -81,6 +82,11 @@ def spelled_out(overrides: Sequence[str]) -> list[str]:
     """`resume=PATH` as `resume.path=PATH`: Hydra takes no value for what has keys of its own."""
     short = "resume="
     return [f"resume.path={item.removeprefix(short)}" if item.startswith(short) else item for item in overrides]
+
+
+def quoted(text: str) -> str:
+    """A text as a value of an override, whatever it holds: commas would make a sweep of it."""
+    return QuotedString(text, Quote.double).with_quotes()
 
 
 def typed(config: DictConfig) -> DictConfig:

@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from vtok import toys
 from vtok.batch import Batch, stack_text
+from vtok.cli import main
 from vtok.commands.describe import describe
+from vtok.commands.evaluate import evaluate
 from vtok.commands.prepare import load_run
 from vtok.errors import UserError
 from vtok.hub import folder as hub_folder
@@ -201,6 +203,26 @@ def test_nothing_is_left_of_a_folder_that_cannot_be_written(
     with pytest.raises(UserError, match=r"out=.*out: it cannot be written \(.*No space left on device\)"):
         save_pretrained(usual_run, tmp_path / "out", part="tokeniser")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_not_evaluated_on_what_lies_where_one_is(
+    exported_model: Path,
+    usual_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for verb in ("evaluate", "probe"):
+        assert main([verb, f"run={exported_model}", "data.num_workers=0"]) == 1
+        assert "names no clips; say which, by data=folder data.root=PATH" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+    clips = f"data.root={usual_run.parent / 'data' / 'shapes'}"
+    own, figures = (
+        evaluate(run=str(place), outputs="none", overrides=[clips]) for place in (usual_run, exported_model)
+    )
+    assert figures == own
 
 
 def test_a_tokeniser_alone_is_no_run(exported: Path) -> None:

@@ -15,7 +15,7 @@ def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[s
     Raises:
         UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), or no such run.
     """
-    run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides, cached=True)
+    run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides, cached=True, clips=True)
     source: DataSource = build(config.data)
     source.prepare()
     trainer: Trainer = build(config.trainer)

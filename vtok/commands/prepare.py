@@ -1,6 +1,7 @@
 """What the verbs that use a trained run have in common."""
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +27,11 @@ from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 # What the clips of a data set have in common with those that a model was trained on.
 CUT = ("size", "num_frames", "fps")
+NAMES_CLIPS = re.compile(r"data=|data\.(sources\.[^.]+\.)?root=")
 
 
 def load_run(
-    run: str, *, outputs: str, overrides: Sequence[str] = (), cached: bool = False
+    run: str, *, outputs: str, overrides: Sequence[str] = (), cached: bool = False, clips: bool = False
 ) -> tuple[Path, DictConfig, VideoLanguageModel]:
     """A run's folder, its configuration with `overrides`, and its model with the weights of a checkpoint.
 
@@ -42,10 +44,11 @@ def load_run(
         overrides: of the run's configuration; `data=OPTION` has another data set in the place of its own, and
             `generation/judge=OPTION` another judge.
         cached: leave the backbone out where the run was trained from a feature cache, as it was then.
+        clips: whether the clips of its data set are wanted, which an exported folder does not name.
 
     Raises:
         UserError: there is no such run, it has no checkpoint, an override does not fit, or what was exported is a
-            tokeniser alone or names a class that is not of this project.
+            tokeniser alone, names no clips or names a class that is not of this project.
     """
     named = find_run(run, outputs)
     run_dir = run_of(named)
@@ -54,6 +57,10 @@ def load_run(
         raise UserError(
             f"run={run}: a tokeniser alone was exported there; in Python vtok.hub.from_pretrained has it, and for "
             "commands export part=model."
+        )
+    if exported and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
+        raise UserError(
+            f"run={run}: what was exported names no clips; say which, by data=folder data.root=PATH or data=shapes."
         )
     checkpoint = latest_checkpoint(run_dir) if named == run_dir and not exported else named
     # Commands build more than the model, such as the data source.

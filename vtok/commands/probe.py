@@ -48,7 +48,7 @@ def probe(
         check_writable(Path(out), suffix=".json")
     results: dict[str, list[ProbeResult]] = {}
     if run is not None:
-        run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides)
+        run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides, clips=True)
         source = clips_of(config)
         results[run_dir.name] = [
             Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source)

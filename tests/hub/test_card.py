@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from omegaconf import OmegaConf
 
 from vtok.config import compose
 from vtok.hub import save_pretrained
@@ -56,6 +57,30 @@ def test_the_command_is_for_a_shell_and_says_nothing_of_the_machine(make_run: Ru
     ]  # fmt: skip
     written = "".join(file.read_text() for file in (tmp_path / "out").iterdir() if file.suffix != ".safetensors")
     assert not [secret for secret in ("password", "/home/me", str(tmp_path)) if secret in written]
+
+
+def test_the_code_of_a_tokeniser_of_files_runs_on_one(make_run: Run, tmp_path: Path) -> None:
+    run = make_run("tokeniser=codec_motion", "tokeniser.stride=3")
+    text = (save_pretrained(run, tmp_path / "out", part="tokeniser") / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert code is not None
+    video = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
+    exec(code[1].replace("FOLDER or ORG/NAME", str(tmp_path / "out")).replace("FILE", str(video)), names := {})
+    assert names["tokens"].shape == (1, 16 + 3, 16)
+
+
+def test_where_a_list_of_clips_and_their_features_lie_is_not_said(make_run: Run, tmp_path: Path) -> None:
+    run = make_run()
+    clips = next((tmp_path / "outputs" / "data").rglob("manifest.jsonl"))
+    config = OmegaConf.load(run / "config.yaml")
+    given = ["data=folder", f"data.root={clips.parent}", f"data.manifest={clips}", f"data.cache={tmp_path / 'cache'}"]
+    config.data = compose([*given, "data.num_frames=12"]).data
+    OmegaConf.save(config, run / "config.yaml")
+    (run / "overrides.yaml").write_text(json.dumps(given))
+    save_pretrained(run, tmp_path / "out", part="model")
+    written = "".join(file.read_text() for file in (tmp_path / "out").iterdir() if file.suffix != ".safetensors")
+    assert "data.manifest=PATH data.cache=PATH" in written
+    assert str(tmp_path) not in written
 
 
 def test_a_model_is_listed_under_what_it_does(exported_model: Path) -> None:

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import DictConfig, OmegaConf
 
 import vtok
-from vtok.hub.files import CARD, Part
+from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
 from vtok.training.best import names
 from vtok.training.report import told
 
@@ -33,6 +33,18 @@ from vtok.hub import from_pretrained
 model = from_pretrained("FOLDER or ORG/NAME")
 # or, on a downloaded folder:""",
 }
+# Motion vectors are those of a file.
+USE_ON_FILES = """\
+from pathlib import Path
+
+from vtok.batch import stack_frames
+from vtok.data import Clip, FrameReader, SampleKey
+from vtok.hub import from_pretrained
+
+tokeniser = from_pretrained("FOLDER or ORG/NAME")
+reader = FrameReader(tokeniser.planner, num_frames={frames}, fps={fps}, size={size}, frames_fps=24)
+sample = reader.read(Clip(id="FILE", path=Path("FILE")), SampleKey(0, 0))
+tokens = tokeniser.encode_planned(stack_frames([sample])).tokens  # (1, tokens, {width})"""
 DESCRIBE = '# vtok describe run=FOLDER video=FILE prompt="describe the video."'
 GENERATE = "# vtok generate run=FOLDER prompt=TEXT out=FILE"
 UNDERSTANDS, GENERATES = "video-text-to-text", "text-to-video"
@@ -66,8 +78,12 @@ def write_card(
         model_name=f"vtok {part}",
         eval_results=results or None,
     )
-    use = USE[part].format(
-        frames=whole.data.num_frames, size=whole.data.size, width=config.tokeniser.get("token_dim") or "width"
+    of_files = part == "tokeniser" and str(config.tokeniser._target_).endswith(".CodecMotionTokeniser")
+    use = (USE_ON_FILES if of_files else USE[part]).format(
+        frames=whole.data.num_frames,
+        fps=whole.data.fps,
+        size=whole.data.size,
+        width=config.tokeniser.get("token_dim") or "width",
     )
     commands = [*([DESCRIBE] if understands else []), *([GENERATE] if generates else [])] if part == "model" else []
     commit = f", commit {figures['commit']}" if "commit" in figures else ""
@@ -112,10 +128,8 @@ def write_card(
 def command(run_dir: Path) -> str:
     """The run's command line, for a shell; where the run and its clips were kept is nobody else's business."""
     overrides = yaml.safe_load((run_dir / "overrides.yaml").read_text(encoding="utf-8")) or []
-    shown = [
-        re.sub(r"^(\+*data\.(?:sources\.[\w-]+\.)?root)=.*", r"\1=PATH", item, flags=re.DOTALL)
-        for item in told(overrides)
-    ]
+    place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(PLACES_OF_CLIPS)}))=.*"
+    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in told(overrides)]
     return shlex.join(["python", "train.py", *shown])
 
 

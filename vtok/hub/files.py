@@ -8,6 +8,8 @@ from vtok.errors import UserError
 
 Part = Literal["tokeniser", "model"]
 MARK, CONFIG, WEIGHTS, FIGURES, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
+# Keys of a data set that say where it lies, and what an exported folder says of them.
+PLACES_OF_CLIPS = {"root": ".", "manifest": None, "index": None, "index_cache": ".", "cache": None}
 # The groups of the configuration that a part is built of.
 GROUPS: dict[Part, tuple[str, ...]] = {
     "tokeniser": ("backbone", "tokeniser"),

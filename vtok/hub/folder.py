@@ -25,7 +25,7 @@ from vtok.config.nodes import data_nodes
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card
-from vtok.hub.files import CONFIG, FIGURES, GROUPS, MARK, WEIGHTS, Part, is_exported, part_of
+from vtok.hub.files import CONFIG, FIGURES, GROUPS, MARK, PLACES_OF_CLIPS, WEIGHTS, Part, is_exported, part_of
 from vtok.hub.remote import fetch
 from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
@@ -124,7 +124,7 @@ def kept_config(config: DictConfig, part: Part) -> DictConfig:
     if part == "model":
         # Commands build a data source to read a clip as the run did, whatever lies there.
         for _, node in data_nodes(kept):
-            node.root = "."
+            node.update({key: nowhere for key, nowhere in PLACES_OF_CLIPS.items() if key in node})
         kept.tracking = {"_target_": NO_TRACKER}
     return kept
 

@@ -19,6 +19,7 @@ from vtok.config import compose
 from vtok.data import Question
 from vtok.errors import UserError
 from vtok.evaluation.choice import choose
+from vtok.objective import Objective
 
 GREEDY = {"max_new_tokens": 12, "temperature": 0, "do_sample": False}
 TEXTS = ("what moves?", "which colour is it?", "how many things are there?")
@@ -160,6 +161,14 @@ def test_too_long_a_question_is_told_with_its_task(run_dir: Path, videos: list[P
         requests = ask(model, kind, ("what?", given, shown), ("and then " * 5000, given, shown))
         with pytest.raises(UserError, match=r"^made 1: .* tokens, more than the run's mllm.context_length="):
             getattr(model, kind)(requests)
+
+
+def test_a_run_that_did_not_learn_to_answer_is_not_asked(
+    run_dir: Path, make_model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Objective, "understands", False)
+    with pytest.raises(UserError, match=r"objective\.lambda_under is 0"):
+        make_model(run_dir)
 
 
 def test_mistaken_settings_are_told(run_dir: Path, make_model) -> None:

@@ -1,10 +1,13 @@
 """vtok describe: a run's model on a video."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from vtok.batch import stack_frames
 from vtok.commands.clip import read_clip
 from vtok.commands.prepare import load_run
+from vtok.errors import UserError
 from vtok.model import DESCRIBE, VideoLanguageModel
 
 
@@ -20,10 +23,20 @@ def describe(
     """The answer to `prompt` about the clip that begins `start` seconds into a video file or a folder of frames.
 
     Raises:
-        UserError: the video cannot be read, or there is no such run.
+        UserError: the video cannot be read, there is no such run, or it did not learn to answer.
     """
-    _, config, model = load_run(run, outputs=outputs)
+    run_dir, config, model = load_run(run, outputs=outputs)
+    check_understands(run_dir, model)
     return answer(config, model, video, prompt=prompt, start=start, max_new_tokens=max_new_tokens)
+
+
+def check_understands(run_dir: Path, model: VideoLanguageModel) -> None:
+    """Refuse a run whose model did not learn to answer."""
+    if not model.objective.understands:
+        raise UserError(
+            f"run={run_dir}: its objective.lambda_under is 0, so that it did not learn to answer questions about "
+            "videos; take a run with objective=understanding or joint."
+        )
 
 
 def answer(

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from vtok.batch import stack_frames, stack_text
 from vtok.commands.clip import read_clip
+from vtok.commands.describe import check_understands
 from vtok.commands.prepare import load_run
 from vtok.errors import UserError
 from vtok.lmms.question import Limits, Question, chunks, limits_of, question_of
@@ -32,7 +33,7 @@ class VTokModel(lmms):
         device: where the model is put; None takes the GPU where there is one.
 
     Raises:
-        UserError: there is no such run, or the batch size is none.
+        UserError: there is no such run, it did not learn to answer, or the batch size is none.
     """
 
     is_simple = True
@@ -52,7 +53,8 @@ class VTokModel(lmms):
         # Of several processes each has its own GPU from here on; lmms-eval gathers by it.
         self.accelerator = Accelerator()
         # lmms-eval reads a folder such as 2026 as a number.
-        _, self.config, self.model = load_run(str(run), outputs=str(outputs))
+        run_dir, self.config, self.model = load_run(str(run), outputs=str(outputs))
+        check_understands(run_dir, self.model)
         if device is not None:
             self.model.place(device)
         self.whole = whole

@@ -38,6 +38,15 @@ def test_tokens_frames_and_operations() -> None:
     assert [len(cost.every_frame) for cost in (*short.values(), *long.values())] == [2, 2, 2, 0, 0]
 
 
+def test_of_motion_out_of_the_codec_the_key_frame_alone_is_encoded() -> None:
+    given = costs(12, "codec_motion", "key_frame")
+    assert [(cost.planned, cost.tokens) for cost in given.values()] == [(1, 16 + 1), (1, 16)]
+    assert given["codec_motion"].backbone_flops == given["key_frame"].backbone_flops
+    # Two layers on 8 x 8 cells of motion right, down and known.
+    motion = given["codec_motion"].encode_flops - given["codec_motion"].backbone_flops
+    assert motion == 2 * (3 * 8 * 8 * 16 + 16 * 16)
+
+
 def test_a_tokenisers_own_time_is_what_is_outside_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock of our own: the backbone takes 3 a call, of which there are two, and the projection 1."""
     now = 0.0

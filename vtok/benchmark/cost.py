@@ -21,7 +21,7 @@ QUESTION, ANSWER = "what is to be seen in the video?", "a thing that moves to th
 
 @dataclass
 class Cost:
-    """Of one tokeniser on clips of one length; a clip at a time.
+    """Of one tokeniser on clips of one length; a clip at a time, which is decoded, with motion vectors where wanted.
 
     Attributes:
         planned: frames K that are encoded.
@@ -94,19 +94,21 @@ class Case:
             key=torch.tensor([-1 if plan.key is None else plan.key]),
             mask=torch.ones(1, number, dtype=torch.bool),
             timestamps=torch.tensor([plan.indices], dtype=torch.float32),
+            vectors=None if plan.vector_grid is None else torch.rand(1, number, 3, plan.vector_grid, plan.vector_grid),
         ).to(self.device)
         self.all_frames = noise(self.num_frames, side).to(self.device) if every_frame else None
-        self.cost = Cost(planned=number, tokens=tokeniser.planner.num_tokens(number))
+        self._backbone_seconds, self._frames = 0.0, 0
+        tokeniser.backbone.register_forward_pre_hook(self._enter_backbone)
+        tokeniser.backbone.register_forward_hook(self._leave_backbone)
+        with torch.no_grad():
+            self.video = tokeniser.encode_planned(self.planned)
+        # Where motion comes out of the codec, the key frame alone is encoded.
+        self.cost = Cost(planned=self._frames, tokens=tokeniser.planner.num_tokens(number))
         chat = self.model.mllm.chat
         whole = chat.encode([(QUESTION, ANSWER)], num_video_tokens=self.cost.tokens)
         self.batch = Batch(video=self.planned, text=stack_text([whole], pad_id=chat.pad_id)).to(self.device)
         prompt = chat.encode_prompt(QUESTION, num_video_tokens=self.cost.tokens)
         self.prompt = torch.tensor([prompt], device=self.device)
-        with torch.no_grad():
-            self.video = tokeniser.encode_planned(self.planned)
-        self._backbone_seconds = 0.0
-        tokeniser.backbone.register_forward_pre_hook(self._enter_backbone)
-        tokeniser.backbone.register_forward_hook(self._leave_backbone)
 
     def count(self) -> None:
         """Operations and memory, once."""
@@ -140,8 +142,8 @@ class Case:
                 cost.own.append(times[-1] - self._backbone_seconds)
 
     def encode_frames(self) -> None:
-        """The planned frames through the backbone alone."""
-        self._through_backbone(self.planned.pixels)
+        """The planned frames that are encoded, through the backbone alone."""
+        self._through_backbone(self.planned.pixels[:, : self.cost.planned])
 
     @torch.no_grad()
     def encode(self) -> None:
@@ -175,7 +177,8 @@ class Case:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def _enter_backbone(self, *_: Any) -> None:
+    def _enter_backbone(self, _: Any, inputs: tuple[torch.Tensor]) -> None:
+        self._frames += len(inputs[0])
         self._entered = self._now()
 
     def _leave_backbone(self, *_: Any) -> None:

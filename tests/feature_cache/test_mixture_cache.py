@@ -1,5 +1,6 @@
 """One feature cache for all sources of a mixture."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +29,11 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
     no_decoding: Callable[[], None],
 ) -> None:
     cache = tmp_path / "cache"
-    told = precompute_command(out=str(cache), block=30, dtype="float32", overrides=mixed)
+    given = [*mixed, "name=two words"]
+    told = precompute_command(out=str(cache), block=30, dtype="float32", overrides=given)
     assert told.startswith("20 clips in 1 blocks")
+    # For a shell, which would make several words of some of them.
+    assert shlex.split(told.splitlines()[-1]) == ["python", "train.py", *given, f"data.cache={cache}"]
     names = Block(next((cache / "blocks").iterdir())).entries
     assert {name.split("\n")[0] for name in names} == {
         f"{source}/{number}.mp4" for source in ("whole", "half") for number in range(10)

@@ -1,5 +1,6 @@
 """vtok precompute: the features of a frozen backbone, once."""
 
+import shlex
 from pathlib import Path
 
 from vtok.config import check, compose
@@ -31,4 +32,4 @@ def precompute_command(*, out: str, block: int, dtype: str, overrides: list[str]
     ]
     if made.bad:
         lines.append(f"{len(made.bad)} of them are broken:\n{list_bad(made.bad)}")
-    return "\n".join([*lines, " ".join(["python train.py", *overrides, f"data.cache={out}"])])
+    return "\n".join([*lines, shlex.join(["python", "train.py", *overrides, f"data.cache={out}"])])

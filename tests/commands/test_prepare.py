@@ -66,6 +66,16 @@ def test_another_data_set_has_clips_cut_as_the_own_ones(run_dir: Path, tmp_path:
     assert (config.data.fps, config.data.num_frames) == (4, 8)
 
 
+def test_another_data_set_may_be_a_mixture(run_dir: Path, tmp_path: Path) -> None:
+    sources = [f"+data@data.sources.{name}=folder" for name in "ab"]
+    roots = [f"data.sources.{name}.root={tmp_path / name}" for name in "ab"]
+    data = load(run_dir, "data=mixture", *sources, *roots, "data.sources.b.fps=4", "data.batch_size=3").data
+    assert [data.sources[name].root for name in "ab"] == [str(tmp_path / name) for name in "ab"]
+    assert [data.sources[name].fps for name in "ab"] == [None, 4]
+    for node in (data, *data.sources.values()):
+        assert (node.batch_size, node.num_frames, node.size) == (3, 12, 64)
+
+
 @pytest.mark.parametrize(
     ("override", "start", "hint"),
     [

@@ -27,6 +27,8 @@ from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 # What the clips of a data set have in common with those that a model was trained on.
 CUT = ("size", "num_frames", "fps")
+# As a data set is composed into a mixture.
+SOURCE = "+data@data.sources."
 NAMES_CLIPS = re.compile(r"data=|data\.(sources\.[^.]+\.)?root=")
 
 
@@ -71,7 +73,7 @@ def load_run(
         config.data = other_data(config, given)
     if any(item.startswith("generation/judge=") for item in given):
         config.generation.judge = compose(of(given, "generation/judge=", "generation.judge.")).generation.judge
-    overrides = [item for item in given if not item.startswith(("data=", "generation/judge="))]
+    overrides = [item for item in given if not item.startswith(("data=", SOURCE, "generation/judge="))]
     for item in overrides:
         if item.partition("=")[0].replace(".", "/") in OPTIONS:
             raise UserError(
@@ -103,7 +105,7 @@ def other_data(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: there is no such option, or a key of it that is needed has no value.
     """
-    data = compose(of(overrides, "data=", "data.")).data
+    data = compose(of(overrides, "data=", SOURCE, "data.")).data
     given = {item.partition("=")[0] for item in overrides}
     for key in CUT:
         if f"data.{key}" not in given:

@@ -32,14 +32,15 @@ def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
         file.write(f"{run_dir.absolute()}\n")
 
 
-def write_status(run_dir: Path, status: Status, mlflow_run_id: str | None) -> None:
+def write_status(run_dir: Path, status: Status, mlflow_run_id: str | None, mlflow_uri: str | None = None) -> None:
+    """How the run stands, and what MLflow run it is in the store at `mlflow_uri`, both None where it is not tracked."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    content = {"status": status, "mlflow_run_id": mlflow_run_id, "at": now}
+    content = {"status": status, "mlflow_run_id": mlflow_run_id, "mlflow_uri": mlflow_uri, "at": now}
     write_text(run_dir / "status.json", json.dumps(content, indent=1))
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """`status` and `mlflow_run_id`; empty where the folder has none."""
+    """`status`, `mlflow_run_id` and `mlflow_uri`; empty where the folder has none."""
     file = run_dir / "status.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 

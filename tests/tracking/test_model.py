@@ -1,5 +1,6 @@
 """A run's model in MLflow, read back as MLflow's users do."""
 
+import json
 import logging
 import os
 import subprocess
@@ -97,6 +98,55 @@ def test_a_model_is_logged_without_a_name_and_registered_later(
         assert main(["register", f"run={run_dir}", "name=later"]) == 0
         assert f'mlflow.pyfunc.load_model("models:/later/{number}")' in capsys.readouterr().out
     assert [one.version for one in client.search_model_versions("name='later'")] == [2, 1]
+
+
+def test_a_run_is_found_in_its_store_from_another_working_directory(
+    tracked_run, store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def add_figure(step: int) -> None:
+        with (run_dir / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps([["late", 0.5, 1234, step]]) + "\n")
+
+    def refused(*verb: str) -> str:
+        assert main([*verb, f"run={run_dir}"]) == 1
+        assert not list(elsewhere.rglob("*"))
+        return capsys.readouterr().err
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    run_dir = tracked_run("tracking.uri=sqlite:///mlflow.db")
+    monkeypatch.chdir(elsewhere)
+    status = read_status(run_dir)
+    add_figure(98)
+    assert main(["sync", f"run={run_dir}"]) == 0
+    assert main(["register", f"run={run_dir}", "name=found"]) == 0
+    client = MlflowClient(store_uri)
+    assert [point.step for point in client.get_metric_history(status["mlflow_run_id"], "late")] == [98]
+    assert client.get_model_version("found", "1").run_id == status["mlflow_run_id"]
+    add_figure(99)
+
+    # One from before, which goes by its configuration: from where it was started, and from nowhere else.
+    (run_dir / "status.json").write_text(json.dumps({key: status[key] for key in ("status", "mlflow_run_id")}))
+    assert f"was tracked in sqlite:///{elsewhere}/mlflow.db, and there is no such file" in refused("register")
+    monkeypatch.chdir(tmp_path)
+    assert main(["register", f"run={run_dir}"]) == 0
+    monkeypatch.chdir(elsewhere)
+
+    # A store that does not hold the run is not waited for, and no figure is taken for sent.
+    (run_dir / "status.json").write_text(json.dumps(status | {"mlflow_run_id": "another"}))
+    assert "was tracked as another, and the MLflow store" in refused("sync")
+
+    # As on another machine.
+    (run_dir / "status.json").write_text(json.dumps(status))
+    (tmp_path / "mlflow.db").rename(tmp_path / "moved.db")
+    for verb in ("sync", "register"):
+        assert f"was tracked in {store_uri}, and there is no such file: bring it back, or write" in refused(verb)
+    assert not (tmp_path / "mlflow.db").exists()
+    (run_dir / "status.json").write_text(json.dumps(status | {"mlflow_uri": f"sqlite:///{tmp_path}/moved.db"}))
+    assert main(["sync", f"run={run_dir}"]) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path}/moved.db")
+    assert [point.step for point in client.get_metric_history(status["mlflow_run_id"], "late")] == [98, 99]
 
 
 def test_a_model_that_the_store_does_not_take_costs_the_run_nothing(

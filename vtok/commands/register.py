@@ -4,7 +4,7 @@ import json
 
 from vtok.config.pairs import check_answers
 from vtok.errors import UserError
-from vtok.runs import find_run, load_config, read_status, run_of
+from vtok.runs import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint
 
 
@@ -19,17 +19,19 @@ def register(*, run: str, name: str | None, outputs: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
+    from vtok.commands.tracked import open_tracked, tracked_as
     from vtok.tracking.model import log_model, model_line
-    from vtok.tracking.store import open_store, resolve_uri
 
     run_dir = run_of(find_run(run, outputs))
-    config, run_id = load_config(run_dir), read_status(run_dir).get("mlflow_run_id")
-    if run_id is None or "uri" not in config.tracking:
+    config = load_config(run_dir)
+    tracked = tracked_as(run_dir, config)
+    if tracked is None:
         raise UserError(f"run={run}: it was not tracked, so that there is no MLflow run that the model could be of.")
     check_answers(config, said=f"run={run}")
     step = json.loads((latest_checkpoint(run_dir) / "state.json").read_text(encoding="utf-8"))["step"]
-    uri = resolve_uri(config.tracking.uri)
+    uri, run_id = tracked
+    client = open_tracked(run_dir, uri, run_id)
     try:
-        return model_line(uri, log_model(open_store(uri), run_id, run_dir, step=step, register=name))
+        return model_line(uri, log_model(client, run_id, run_dir, step=step, register=name))
     except MlflowException as error:
         raise UserError(f"the MLflow store {uri} did not take the model ({' '.join(str(error).split())}).") from error

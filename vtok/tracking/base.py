@@ -15,6 +15,11 @@ class Tracker(ABC):
     def run_id(self) -> str | None:
         """The store's id of the run; None before `start` and where nothing is recorded."""
 
+    @property
+    @abstractmethod
+    def uri(self) -> str | None:
+        """The store's address, the same from every working directory; None where nothing is recorded."""
+
     @abstractmethod
     def start(
         self,

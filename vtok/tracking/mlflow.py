@@ -69,7 +69,7 @@ class MlflowTracker(Tracker):
         log_model: bool = False,
         register_model: str | None = None,
     ) -> None:
-        self.uri = resolve_uri(uri)
+        self._uri = resolve_uri(uri)
         self.experiment = experiment
         self.artifact_root = artifact_root
         self.system_metrics = system_metrics
@@ -84,6 +84,10 @@ class MlflowTracker(Tracker):
     @property
     def run_id(self) -> str | None:
         return None if self._run is None else self._run.run_id
+
+    @property
+    def uri(self) -> str:
+        return self._uri
 
     def start(
         self,

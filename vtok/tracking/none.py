@@ -13,6 +13,10 @@ class NoTracker(Tracker):
     def run_id(self) -> str | None:
         return None
 
+    @property
+    def uri(self) -> str | None:
+        return None
+
     def start(
         self,
         run_dir: Path,

@@ -50,7 +50,7 @@ def recorded(tracker: Tracker, run_dir: Path) -> Iterator[None]:
         raise
     except BaseException:
         log.debug("the run failed", exc_info=True)
-        write_status(run_dir, "failed", tracker.run_id)
+        write_status(run_dir, "failed", tracker.run_id, tracker.uri)
         tracker.finish("FAILED")
         raise
     tracker.finish("FINISHED")

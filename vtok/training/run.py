@@ -109,7 +109,7 @@ def train(
             known_run,
         )
         if first:
-            write_status(run_dir, "running", tracker.run_id)
+            write_status(run_dir, "running", tracker.run_id, tracker.uri)
         trainer.parallel.place(model, accelerator)
         ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
         total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
@@ -142,7 +142,7 @@ def train(
         if progress.stopped_by is not None:
             if first:
                 write_summary(run_dir, figures)
-                write_status(run_dir, "stopped", tracker.run_id)
+                write_status(run_dir, "stopped", tracker.run_id, tracker.uri)
             raise Stopped(run_dir, progress.stopped_by)
         results = run.evaluate(whole=True)
         run.judge(results, progress.steps)
@@ -225,6 +225,6 @@ def finish(run: Run, results: Results, figures: dict[str, Any]) -> None:
     if results.has_videos:
         results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)
         run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
-    write_status(run.run_dir, "finished", run.tracker.run_id)
+    write_status(run.run_dir, "finished", run.tracker.run_id, run.tracker.uri)
     tell(results, sheets, figures, run.run_dir, run.tracker)
     run.tracker.log_model(run.run_dir, figures["steps"])

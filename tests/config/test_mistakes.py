@@ -47,6 +47,8 @@ MISTAKES = [
     (["data=folder", "data.root=/nowhere"], "data.root=/nowhere", "no such folder"),
     (["data.level=medium"], "data.level=medium", "easy, hard"),
     (["data.families=[motion,cuont]"], "data.families=[motion,cuont]", "Did you mean count? Allowed: motion, order,"),
+    (["data.families=[[motion],[order]]"], "data.families=[['motion'],['order']]", "say one or more choices"),
+    (["data.families=[motion,{order:1}]"], "data.families=[motion,", "say one or more choices"),
     (["data.families=[]"], "data.families=[]", "motion, order, count, camera"),
     (["data.families=motion"], "data.families=motion", "a list in brackets"),
     (["mllm.context_length=40"], "mllm.context_length=40", "mllm.context_length=52"),

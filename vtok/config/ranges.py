@@ -157,9 +157,11 @@ def check_choices(config: DictConfig) -> None:
         for key, choices in CHOICES.get(OmegaConf.get_type(node) or object, {}).items():
             value = node[key]
             if isinstance(value, ListConfig):
-                wrong = [word for word in value if word not in choices]
-                if wrong or not value:
-                    given, hint = ",".join(value), one_of(wrong[0] if wrong else "", choices)
+                # A list in the list passes the schema.
+                words = [str(word) for word in value]
+                wrong = [word for word in words if word not in choices]
+                if wrong or not words:
+                    given, hint = ",".join(words), one_of(wrong[0] if wrong else "", choices)
                     raise UserError(f"{path}.{key}=[{given}]: say one or more choices, or null for all. {hint}")
             elif value is not None and value not in choices:
                 raise UserError(f"{path}.{key}={value}: there is no such choice. {one_of(value, choices)}")

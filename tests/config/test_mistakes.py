@@ -11,7 +11,7 @@ MISTAKES = [
     (
         ["data=shards", "data.root=nowhere"],
         "data.root=nowhere: there is no index",
-        "vtok data index root='nowhere'",
+        "vtok data index root=nowhere;",
     ),
     (["data=shards", "data.root=s3://b", "data.shuffle_buffer=0"], "data.shuffle_buffer=0", "1 or more"),
     (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19, vision"),
@@ -126,6 +126,21 @@ MISTAKES = [
     (["objective=joint", "decoder=wan", "decoder.text_length=16"], "decoder.text_length=16", "a clip makes"),
     (["objective=joint", "decoder=wan", "generation.guidance=0.5"], "generation.guidance=0.5", "1, which is none"),
     (["data.cache=x"], "data.cache=x: backbone.frozen=false", "backbone.frozen=true"),
+    (
+        ["data=shards", "data.root=no where"],
+        "data.root=no where: there is no index",
+        "vtok data index 'root=no where';",
+    ),
+    (
+        ["data.cache=x y", "backbone.frozen=true"],
+        "data.cache=x y: there is no feature cache",
+        "vtok precompute 'out=x y',",
+    ),
+    (
+        ["recipe=paper_tiny", "outputs=no where"],
+        "backbone.weights=no where/toys/clip: nothing",
+        "vtok toys 'outputs=no where'",
+    ),
     (["data.cache=x", "backbone.frozen=true"], "data.cache=x: there is no feature cache", "vtok precompute out=x"),
     (
         ["data.cache=x", "backbone=clip", "tokeniser/motion_pooling=attention"],

@@ -36,8 +36,8 @@ def tracked_run(tiny_run: list[str], store_uri: str, tmp_path: Path):
     def run(*overrides: str) -> Path:
         mlflow_to = ["tracking=mlflow", f"tracking.uri={store_uri}", "tracking.system_metrics=false"]
         settings = [item for item in tiny_run if item != "tracking=none"]
-        train(compose([*settings, *mlflow_to, *overrides]), run_dir=tmp_path / "run")
-        return tmp_path / "run"
+        train(compose([*settings, *mlflow_to, *overrides]), run_dir=tmp_path / "a run")
+        return tmp_path / "a run"
 
     return run
 
@@ -158,7 +158,7 @@ def test_a_model_that_the_store_does_not_take_costs_the_run_nothing(
     monkeypatch.setattr(MlflowClient, "log_model_artifacts", full)
     with caplog.at_level(logging.ERROR, logger="vtok.tracking"):
         run_dir = tracked_run("tracking.register_model=mine")
-    assert f"(the disk is full); the run is whole: log it by vtok register run={run_dir} name=mine" in caplog.text
+    assert f"(the disk is full); the run is whole: log it by vtok register 'run={run_dir}' name=mine" in caplog.text
     assert read_status(run_dir)["status"] == "finished"
     client, run_id = MlflowClient(store_uri), read_status(run_dir)["mlflow_run_id"]
     assert client.get_run(run_id).info.status == "FINISHED"

@@ -1,6 +1,7 @@
 """Whole runs, small ones."""
 
 import json
+import shlex
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import product
@@ -114,6 +115,21 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tiny_run: list[str], tmp_
     train(compose(tiny_run), run_dir=tmp_path / "run")
     with pytest.raises(UserError, match=r"holds a run already.*resume="):
         train(compose(tiny_run), run_dir=tmp_path / "run")
+
+
+def test_what_is_told_to_be_typed_is_as_a_shell_takes_it(
+    tiny_run: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "a run; it's (1)"
+    with caplog.at_level("INFO", logger="vtok"):
+        train(compose(tiny_run), run_dir=folder)
+    (told,) = (line for line in caplog.messages if line.startswith("try:"))
+    assert shlex.split(told)[1:5] == ["vtok", "describe", f"run={folder}", "video=FILE"]
+    with pytest.raises(UserError) as error:
+        train(compose(tiny_run), run_dir=folder)
+    said = str(error.value).partition("go on with it by ")[2].removesuffix(", or name another folder.")
+    assert shlex.split(said) == [f"resume={folder}"]
+    assert shlex.split(str(Stopped(folder, 15)).partition("go on with ")[2]) == [f"resume={folder}"]
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tiny_run: list[str], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs on packed clips."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from vtok.training import train
 @pytest.fixture
 def packed_run(tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Overrides of a tiny run on the tiny run's own clips, packed by the command."""
-    out = tmp_path / "packed"
+    out = tmp_path / "the shards"
     assert main(["data", "pack", *tiny_run, f"out={out}"]) == 0
-    assert capsys.readouterr().out.startswith("packed 16 clips into 1 shards")
+    told = capsys.readouterr().out
+    assert told.startswith("packed 16 clips into 1 shards")
+    assert shlex.split(told.splitlines()[-1]) == ["python", "train.py", "data=shards", f"data.root={out}"]
     made = ("data.train_clips", "data.heldout_clips", "data.make_workers")
     settings = [item for item in tiny_run if not item.startswith(made)]
     return [*settings, "data=shards", f"data.root={out}", "scheduler=constant"]

@@ -5,6 +5,7 @@ names the key, the value and what is allowed. Those on single values are in `ran
 """
 
 import inspect
+import shlex
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,7 +132,8 @@ def check_toys(config: DictConfig) -> None:
     for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
         weights = config[group].get("weights")
         if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not Path(weights).is_dir():
-            command = "vtok toys" if config.outputs == "outputs" else f"vtok toys outputs={config.outputs}"
+            where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
+            command = shlex.join(["vtok", "toys", *where])
             raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {command}")
 
 
@@ -157,8 +159,9 @@ def check_folder(config: DictConfig) -> None:
     """The user's folder of clips; a data set that makes its files makes its folder too, and servers are asked later."""
     cache = config.data.get("cache")
     if cache is not None and not (Path(cache).expanduser() / CACHE_FILE).is_file():
+        out = shlex.quote(f"out={cache}")
         raise UserError(
-            f"data.cache={cache}: there is no feature cache; make it by: vtok precompute out={cache}, followed by the "
+            f"data.cache={cache}: there is no feature cache; make it by: vtok precompute {out}, followed by the "
             "overrides of this run."
         )
     for path, node in data_nodes(config):
@@ -172,7 +175,7 @@ def check_root(path: str, node: DictConfig) -> None:
         if "://" not in index and not Path(index).expanduser().is_file():
             raise UserError(
                 f"{path}.root={node.root}: there is no index {index}; for shards that are there, say: vtok data index "
-                f"root='{node.root}'; vtok data pack makes shards and index out of another data set."
+                f"{shlex.quote(f'root={node.root}')}; vtok data pack makes shards and index out of another data set."
             )
     if "manifest" not in node:
         return

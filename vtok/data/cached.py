@@ -6,6 +6,7 @@ in its metadata an `Entry` for each clip by its name.
 """
 
 import json
+import shlex
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -94,7 +95,7 @@ def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
 
 
 def remedy(folder: Path) -> str:
-    return f"vtok precompute out={folder}, followed by the overrides of this run."
+    return f"vtok precompute {shlex.quote(f'out={folder}')}, followed by the overrides of this run."
 
 
 class CachedReader:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,10 +147,10 @@ class MlflowTracker(Tracker):
         # Whatever it is: the run has ended well, and nothing of it is to be lost.
         except Exception as error:
             logger.debug("the model was not logged", exc_info=True)
-            name = "" if self.register_model is None else f" name={self.register_model}"
+            name = [] if self.register_model is None else [f"name={self.register_model}"]
             logger.error(
-                "the MLflow store %s did not take the model (%s); the run is whole: log it by vtok register run=%s%s",
-                self.uri, first_line(error), run_dir, name,
+                "the MLflow store %s did not take the model (%s); the run is whole: log it by %s",
+                self.uri, first_line(error), shlex.join(["vtok", "register", f"run={run_dir}", *name]),
             )  # fmt: skip
         else:
             logger.info("%s", model_line(self.uri, address))
@@ -164,7 +165,7 @@ class MlflowTracker(Tracker):
         if left := self._sender.close(PATIENCE):
             logger.error(
                 "the MLflow store %s did not take the last %d batches of figures: when it is back, send them by "
-                "vtok sync run=%s", self.uri, left, self._run_dir,
+                "%s", self.uri, left, shlex.join(["vtok", "sync", f"run={self._run_dir}"]),
             )  # fmt: skip
         try:
             for path, folder in self._left:

@@ -1,6 +1,7 @@
 """What stands around a run while it trains: its lock, its log, and the note of how it ended."""
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ class Stopped(Exception):
     """The run was told to stop, saved, and can be resumed. `signal` is the signal's number."""
 
     def __init__(self, run_dir: Path, signal: int) -> None:
-        super().__init__(f"stopped by signal {signal} and saved; go on with resume={shown(run_dir)}")
+        resume = shlex.quote(f"resume={shown(run_dir)}")
+        super().__init__(f"stopped by signal {signal} and saved; go on with {resume}")
         self.signal = signal
 
 

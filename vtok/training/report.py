@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,10 +74,11 @@ def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_
         log.info("%-13s %s", f"{sheet.stem.replace('_', ' ')}:", shown(sheet))
     for line in tracker.describe():
         log.info("%s", line)
+    run = shlex.quote(f"run={shown(run_dir)}")
     if results.alignment is not None:
-        log.info('try:          vtok describe run=%s video=FILE prompt="describe the video."', shown(run_dir))
+        log.info('try:          vtok describe %s video=FILE prompt="describe the video."', run)
     if results.has_videos:
-        log.info('try:          vtok generate run=%s prompt="a red circle moves left."', shown(run_dir))
+        log.info('try:          vtok generate %s prompt="a red circle moves left."', run)
 
 
 def peak_memory_mb() -> float:

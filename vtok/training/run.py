@@ -1,6 +1,7 @@
 """A whole run: from a configuration to a run folder with a trained model and its figures."""
 
 import logging
+import shlex
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -70,9 +71,8 @@ def train(
     # Clocks and folders are looked at by each process, and may have changed in between.
     resumed, run_dir = gathered((resumed, run_dir))[0]
     if resumed is None and has_checkpoint(run_dir):
-        raise UserError(
-            f"{shown(run_dir)} holds a run already: go on with it by resume={shown(run_dir)}, or name another folder."
-        )
+        resume = shlex.quote(f"resume={shown(run_dir)}")
+        raise UserError(f"{shown(run_dir)} holds a run already: go on with it by {resume}, or name another folder.")
     # The model first: weights that are missing are to be told before any clip is made.
     model = build_model(config)
     settle(accelerator, wanted=trainer.processes, seed=config.seed, sharing=trainer.parallel.name)

@@ -1,6 +1,7 @@
 """A data set in tar shards, on this machine or on a server, read by byte ranges."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,7 +136,7 @@ class ShardData(DataSource):
     def _local_index(self) -> Path:
         """The index as a file of this machine, which alone can be mapped into memory."""
         missing = (
-            f"data.root={self.root}: there is no index {self.index}; make it by: vtok data index root={self.root} "
+            f"data.root={self.root}: there is no index {self.index}; make it by: {self._index_command()} "
             "(or shards and index out of any data set by: vtok data pack)."
         )
         if not is_remote(self.index):
@@ -160,6 +161,9 @@ class ShardData(DataSource):
             raise UserError(f"{self.index} cannot be read ({type(error).__name__}: {error}).") from error
         return kept
 
+    def _index_command(self) -> str:
+        return shlex.join(["vtok", "data", "index", f"root={self.root}"])
+
     def _used(self, shards: "Sequence[Shard]") -> np.ndarray:
         """Which shards are meant by the root, bool (shards,)."""
         if self.pattern is None:
@@ -180,7 +184,7 @@ class ShardData(DataSource):
 
     def _check_sizes(self, index: "ShardIndex", used: "Sequence[Shard]") -> None:
         """Raise UserError where the shards are not those that the index was made of."""
-        again = f"make the index again by: vtok data index root={self.root}"
+        again = f"make the index again by: {self._index_command()}"
         for shard in used:
             path = Path(shard.name)
             if path.is_absolute() or ".." in path.parts:

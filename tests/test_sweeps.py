@@ -10,6 +10,7 @@ import pytest
 from hydra.errors import ConfigCompositionException
 
 from vtok.config.compose import explain
+from vtok.runs import read_status
 from vtok.sweeps import sweep_to_go_on_with
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +90,31 @@ def test_a_search_goes_by_the_figure_that_it_is_told(tiny_run: list[str], tmp_pa
     assert swept.returncode == 0, swept.stderr
     found = [json.loads((tmp_path / "sweep" / name / "summary.json").read_text()) for name in ("0", "1")]
     assert f"Best value: {max(figures['alignment/colour'] for figures in found)}" in swept.stdout
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_past_a_job_that_fails(tiny_run: list[str], tmp_path: Path) -> None:
+    fails = ["optimiser=sgd", "scheduler.num_warmup_steps=0", "tokeniser.stride=3", "optimiser.lr=choice(1e30,0.01)"]
+    small = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=10", "optimise=alignment/colour"]
+    where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
+    swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, *fails, *small, where, cwd=tmp_path)
+    assert swept.returncode == 0, swept.stderr
+    ends = [read_status(tmp_path / "sweep" / str(number))["status"] for number in range(3)]
+    # The first of these draws is the one that fails.
+    assert ends[0] == "failed"
+    assert "finished" in ends
+    assert f"{ends.count('failed')} of 3 runs did not finish:" in swept.stdout
+    assert "Best parameters: {'optimiser.lr': 0.01}" in swept.stdout
+
+
+@pytest.mark.slow
+def test_a_search_for_a_figure_that_is_none_ends_at_its_first_job(tiny_run: list[str], tmp_path: Path) -> None:
+    where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
+    swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, where, "optimise=alignment/color", cwd=tmp_path)
+    assert swept.returncode == 1
+    assert "error: optimise=alignment/color: no figure has that name. Did you mean alignment/colour?" in swept.stderr
+    assert "Traceback" not in swept.stderr
+    assert not (tmp_path / "sweep" / "1").exists()
 
 
 def test_a_launcher_that_is_not_installed_says_what_to_install() -> None:

@@ -219,14 +219,14 @@ def job(config) -> float | None:
 
 
 def optimised(config, figures) -> float | None:
-    """The figure that `optimise` names; raises UserError where there is none of that name."""
+    """The figure that `optimise` names; exits where there is none of that name, as every further job would fail so."""
     from vtok.config.compose import one_of
 
     if config.optimise is None:
         return None
     if config.optimise not in figures:
-        raise UserError(
-            f"optimise={config.optimise}: no figure has that name. {one_of(config.optimise, list(figures))}"
+        sys.exit(
+            f"error: optimise={config.optimise}: no figure has that name. {one_of(config.optimise, list(figures))}"
         )
     return float(figures[config.optimise])
 

@@ -7,7 +7,7 @@ A sweep folder holds `multirun.yaml` (Hydra's, with the overrides), a run folder
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vtok.errors import UserError
 
@@ -19,11 +19,14 @@ def sweep_to_go_on_with(overrides: Sequence[str], outputs: str) -> Path | None:
     known = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
     for file in reversed(known):
         sweep = OmegaConf.load(file)
-        # A search draws other values every time; its own storage is what it goes on with.
-        is_grid = str(OmegaConf.select(sweep, "hydra.sweeper._target_")).endswith("BasicSweeper")
-        if is_grid and OmegaConf.select(sweep, "hydra.overrides.task") == task_overrides(overrides):
+        if is_grid(sweep) and OmegaConf.select(sweep, "hydra.overrides.task") == task_overrides(overrides):
             return None if (file.parent / FINISHED).exists() else file.parent
     return None
+
+
+def is_grid(config: DictConfig | ListConfig) -> bool:
+    """Whether the same command again has the same jobs; a search draws other values every time."""
+    return str(OmegaConf.select(config, "hydra.sweeper._target_")).endswith("BasicSweeper")
 
 
 def find_sweep(sweep: str, outputs: str) -> Path:

@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.errors import UserError
-from vtok.sweeps import FINISHED
+from vtok.sweeps import FINISHED, is_grid
 from vtok.tracking.runs import find_runs, read_run
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class SweepParent(Callback):
 
     def __init__(self) -> None:
         self._sweep_dir: Path | None = None
+        self._grid = True
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
@@ -43,7 +44,7 @@ class SweepParent(Callback):
             except UserError as error:
                 # Hydra makes a mere warning of an exception in a callback, and every job would fail on its own.
                 sys.exit(str(error))
-        self._sweep_dir = sweep_dir
+        self._sweep_dir, self._grid = sweep_dir, is_grid(config)
         # Hydra leaves out on_multirun_end when a job fails, and a failed sweep is to be finished and compared too.
         atexit.register(self._finish, "FAILED")
 
@@ -64,7 +65,7 @@ class SweepParent(Callback):
                 return
             print(f"\nsweep {sweep_dir}")
             report_sweep(sweep_dir, metrics=(), out=sweep_dir / ARTIFACT_FOLDER)
-            tell_unfinished(sweep_dir)
+            tell_unfinished(sweep_dir, again=self._grid)
         except UserError as error:
             logger.error("%s", error)
         finally:
@@ -72,11 +73,12 @@ class SweepParent(Callback):
                 _finish_parent(parent, sweep_dir, status)
 
 
-def tell_unfinished(sweep_dir: Path) -> None:
-    """The runs of a sweep that did not finish, and what has them run."""
+def tell_unfinished(sweep_dir: Path, *, again: bool) -> None:
+    """The runs of a sweep that did not finish, and what has them run where the same command does (`again`)."""
     runs = [read_run(path) for path in find_runs(sweep_dir)]
+    remedy = "; the same command again runs these alone" if again else ""
     if left := [run for run in runs if run.status != "finished"]:
-        print(f"\n{len(left)} of {len(runs)} runs did not finish; the same command again runs these alone:")
+        print(f"\n{len(left)} of {len(runs)} runs did not finish{remedy}:")
         print(*(f"  {run.path}: {run.status}, {' '.join(run.overrides)}" for run in left), sep="\n")
 
 

@@ -212,6 +212,10 @@ def test_seeds_become_means_with_students_interval() -> None:
     assert "0.060 [0.04, 0.08]" in text
     assert "means of 3 seeds" in text
     assert over_seeds(several[:1]) == several[0].metrics()
+    alike = [several[0], several[0]]
+    assert "probe/linear/way_low" not in over_seeds(alike)
+    row = next(line for line in side_by_side({"vtok": alike}).splitlines() if line.startswith("linear/way"))
+    assert row.split() == ["linear/way", "25%", "50.0%"]
 
 
 def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

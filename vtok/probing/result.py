@@ -58,16 +58,28 @@ def over_seeds(results: Sequence[ProbeResult]) -> dict[str, float]:
     told = [result.metrics() for result in results]
     means = {name: fmean(metrics[name] for metrics in told) for name in told[0]}
     for name in (*results[0].tallies, *results[0].numbers):
-        _, means[f"probe/{name}_low"], means[f"probe/{name}_high"] = mean_of(results, name)
+        ends = {f"probe/{name}_low", f"probe/{name}_high"}
+        means = {key: value for key, value in means.items() if key not in ends}
+        if (interval := interval_of(results, name)) is not None:
+            means |= {f"probe/{name}_low": interval[0], f"probe/{name}_high": interval[1]}
     return {**means, "seeds": float(len(results))}
 
 
-def mean_of(results: Sequence[ProbeResult], name: str) -> tuple[float, float, float]:
-    """The mean of a figure over seeds, and Student's 95 % interval, within what a share and an error can be."""
-    values = [value for result in results if (value := result.value(name)) is not None]
+def values_of(results: Sequence[ProbeResult], name: str) -> list[float]:
+    """A figure of each seed that has it."""
+    return [value for result in results if (value := result.value(name)) is not None]
+
+
+def interval_of(results: Sequence[ProbeResult], name: str) -> tuple[float, float] | None:
+    """Student's 95 % interval of a figure's mean over seeds, within what a share and an error can be.
+
+    Seeds that agree to the last digit have none: its width would be 0, and they are not that sure.
+    """
+    values = values_of(results, name)
+    if len(set(values)) < 2:
+        return None
     low, high = student(values)
-    most = 1.0 if name in results[0].tallies else math.inf
-    return fmean(values), max(0.0, low), min(most, high)
+    return max(0.0, low), min(1.0 if name in results[0].tallies else math.inf, high)
 
 
 def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
@@ -93,9 +105,10 @@ def cell(results: Sequence[ProbeResult], name: str) -> str:
     if first.value(name) is None:
         return "-"
     if len(results) > 1:
-        mean, low, high = mean_of(results, name)
-        share = name in first.tallies
-        return f"{mean:.1%} [{low:.0%}, {high:.0%}]" if share else f"{mean:.3f} [{low:.2f}, {high:.2f}]"
+        mean, interval, share = fmean(values_of(results, name)), interval_of(results, name), name in first.tallies
+        figure, end = ("{:.1%}", "{:.0%}") if share else ("{:.3f}", "{:.2f}")
+        ends = f" [{end}, {end}]".format(*interval) if interval else ""
+        return figure.format(mean) + ends
     if name in first.numbers:
         return f"{first.numbers[name]:.3f}"
     tally = first.tallies[name]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vtok.benchmark import clock
 from vtok.benchmark import cost as cost_module
 from vtok.benchmark.cost import Case, Cost, measure
 from vtok.cli import main
@@ -57,7 +58,7 @@ def test_a_tokenisers_own_time_is_what_is_outside_the_backbone(monkeypatch: pyte
 
     case = Case(config_of("vtok", 12, [*SMALL, "backbone.frozen=true"]), every_frame=False)
     tokeniser = case.model.tokeniser
-    monkeypatch.setattr(cost_module.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now)
     monkeypatch.setattr(base, "PIXELS_AT_ONCE", 1)
     tokeniser.backbone.register_forward_pre_hook(lambda *_: tick(3))
     tokeniser.spatial.register_forward_pre_hook(lambda *_: tick(1))

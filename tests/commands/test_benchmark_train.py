@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from vtok.benchmark import clock
 from vtok.benchmark import train as benchmark
 from vtok.build import build, build_model
 from vtok.cli import main
@@ -60,7 +61,7 @@ def test_turns_are_between_two_logs_and_each_is_timed_alone(monkeypatch: pytest.
             order.append("other")
             yield
 
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now)
     batches: list[Any] = [0, 1, 2]
     turns = benchmark.Turns(batches, other(), turn=4, accumulate=2, device=torch.device("cpu"))
     taken = []

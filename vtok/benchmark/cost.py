@@ -1,7 +1,6 @@
 """What tokenisers cost: tokens, operations, time and memory, over the length of the clip."""
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from vtok.batch import Batch, stack_text
+from vtok.benchmark.clock import now
 from vtok.benchmark.memory import PeakMemory
 from vtok.build import build_model
 from vtok.model import VideoLanguageModel
@@ -135,9 +135,9 @@ class Case:
         # Turned about from round to round, so that what one leaves in a cache is not always the same one's gain.
         for times, work in works[:: 1 if len(cost.step) % 2 else -1]:
             self._backbone_seconds = 0.0
-            began = self._now()
+            began = now(self.device)
             work()
-            times.append(self._now() - began)
+            times.append(now(self.device) - began)
             if times is cost.encode:
                 cost.own.append(times[-1] - self._backbone_seconds)
 
@@ -172,17 +172,12 @@ class Case:
         for few in clip[0].split(tokeniser.frames_at_once(clip)):
             tokeniser.backbone(few)
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
     def _enter_backbone(self, _: Any, inputs: tuple[torch.Tensor]) -> None:
         self._frames += len(inputs[0])
-        self._entered = self._now()
+        self._entered = now(self.device)
 
     def _leave_backbone(self, *_: Any) -> None:
-        self._backbone_seconds += self._now() - self._entered
+        self._backbone_seconds += now(self.device) - self._entered
 
     def _peak(self, work: Callable[[], None]) -> int:
         """The most bytes that tensors made by `work` took at a time."""

@@ -3,7 +3,6 @@
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, pairwise
@@ -13,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from vtok.batch import Batch
+from vtok.benchmark.clock import now
 from vtok.build import build, build_model, build_optimiser, build_scheduler
 from vtok.data import BadFiles, DataSource
 from vtok.model import VideoLanguageModel
@@ -86,18 +86,13 @@ class Turns(Iterator[Batch]):
         return next(self._batches)
 
     def _switch(self) -> None:
-        began = self._now()
+        began = now(self._device)
         if self._since is not None:
             self.ours.append((began - self._since) / self._turn)
         for _ in range(self._turn):
             next(self._other)
-        self._since = self._now()
+        self._since = now(self._device)
         self.others.append((self._since - began) / self._turn)
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
 
 def least_steps(turn: int) -> int:

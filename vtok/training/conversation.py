@@ -117,11 +117,12 @@ class Collate:
     def unfit(self, sample: ClipSample) -> str | None:
         """Why the text of a sample cannot be used, for `ClipDataset`; None where it can."""
         tokens = self.planner.num_tokens(sample.num_planned)
-        wish = [(MAKE_VIDEO, self.prompt(sample))]
         try:
             if self.objective.understands and not self.room.is_ample(self.turns(sample), num_video_tokens=tokens):
                 self.conversation(sample)
-            if self.objective.generates and not self.room.is_ample(wish, num_video_tokens=tokens):
+            if self.objective.generates and not self.room.is_ample(
+                [(MAKE_VIDEO, self.prompt(sample))], num_video_tokens=tokens
+            ):
                 self.caption(sample)
         except UserError as error:
             return str(error).rstrip(".")

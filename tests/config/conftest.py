@@ -1,0 +1,22 @@
+"""How a mistake of the user's is told."""
+
+from collections.abc import Callable
+
+import pytest
+
+from vtok.config import check, compose
+from vtok.errors import UserError
+
+
+@pytest.fixture
+def is_told() -> Callable[[list[str], str, str], None]:
+    """Asserts that overrides are refused by one sentence, which begins with a key and holds a hint."""
+
+    def check_sentence(overrides: list[str], key: str, hint: str) -> None:
+        with pytest.raises(UserError) as error:
+            check(compose(overrides))
+        assert str(error.value).startswith(key)
+        assert hint in str(error.value)
+        assert len(str(error.value).splitlines()) == 1
+
+    return check_sentence

@@ -40,6 +40,15 @@ def clips_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def faults_dir() -> Path:
+    """Small inputs that once came out wrong, one folder a fault, beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "faults"
+    if not folder.is_dir():
+        pytest.skip(f"no faulty inputs in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def make_video() -> MakeVideo:
     """Write a video of frames, uint8 (T, H, W, 3), or of so many moving ones; `times` (seconds) for variable rates.
 

@@ -72,18 +72,19 @@ def test_what_moves_is_found_where_it_is(make_video, tmp_path) -> None:
     assert down.abs().max() < 0.01
 
 
-@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
-def test_a_rotation_tag_turns_motion_as_it_does_pictures(matrix, turns: int, make_video, tmp_path) -> None:
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1), (0, 1, 1, 0)])
+def test_a_display_matrix_turns_and_mirrors_motion_as_it_does_pictures(matrix, make_video, tmp_path) -> None:
     path = make_video(tmp_path / "pan.mp4", pan(down=1))
     file = bytearray(path.read_bytes())
     # The track header's matrix, see test_read_video.
-    place, (a, b, c, d) = file.index(b"tkhd") + 44, (number << 16 for number in matrix)
-    file[place : place + 20] = struct.pack(">5i", a, b, 0, c, d)
+    place, (a, b, c, d) = file.index(b"tkhd") + 44, matrix
+    file[place : place + 20] = struct.pack(">5i", a << 16, b << 16, 0, c << 16, d << 16)
     (tmp_path / "turned.mp4").write_bytes(file)
-    expected = fields_of(path, [0, 4])[1]
-    for _ in range(turns):
-        # To the right becomes up, down becomes to the right.
-        expected = torch.stack([expected[1], -expected[0], expected[2]]).rot90(1, (1, 2))
+    right, down, known = fields_of(path, [0, 4])[1]
+    expected = torch.stack([a * right + c * down, b * right + d * down, known])
+    # Cells go where the matrix shows them: columns become rows where it has nothing on its diagonal.
+    expected = expected if a else expected.transpose(1, 2)
+    expected = expected.flip([axis for axis, sign in ((2, a + c), (1, b + d)) if sign < 0])
     torch.testing.assert_close(fields_of(tmp_path / "turned.mp4", [0, 4])[1], expected)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vtok.data.augmentation import View
 from vtok.data.frames import BadVideoError, FrameFolder, cover
-from vtok.data.scaler import turns_of, upright
+from vtok.data.orientation import Orientation
 from vtok.data.videofile import VideoFile
 
 
@@ -82,13 +82,14 @@ def cells(frame: VideoFrame, vectors: MotionVectors, *, grid: int, size: int, vi
     half = np.stack([blocks["w"], blocks["h"]]) / 2
     middle = np.stack([blocks["dst_x"], blocks["dst_y"]]).astype(np.float64)
     low, high = middle - half, middle + half
-    width = frame.width
-    for _ in range(turns_of(frame)):
-        # A quarter turn against the clock: right becomes up, down becomes right.
-        low, high = np.stack([low[1], width - high[0]]), np.stack([high[1], width - low[0]])
-        move = np.stack([move[1], -move[0]])
-        width = frame.height if width == frame.width else frame.width
-    box, _ = cover(*upright(frame), size)
+    tag = Orientation.of(frame)
+    if tag.transposed:
+        low, high, move = low[::-1].copy(), high[::-1].copy(), move[::-1].copy()
+    shape = tag.shape(frame.height, frame.width)
+    for axis, is_reversed, side in ((0, tag.mirrored, shape[1]), (1, tag.flipped, shape[0])):
+        if is_reversed:
+            low[axis], high[axis], move[axis] = side - high[axis], side - low[axis], -move[axis]
+    box, _ = cover(*shape, size)
     origin = np.array([[box.left + view.left * box.width], [box.top + view.top * box.height]])
     extent = np.array([[view.width * box.width], [view.height * box.height]])
     low, high, move = (low - origin) / extent, (high - origin) / extent, move / extent

@@ -7,6 +7,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vtok.data.frames import Box, Size, cover
+from vtok.data.orientation import Orientation
 
 # Full chroma interpolation is within 0.45 grey levels of a float reference, swscale's default off by 0.75 to 1.2.
 INTERPOLATION = int(Interpolation.BILINEAR) | int(Interpolation.FULL_CHR_H_INT)
@@ -24,26 +25,26 @@ class Scaler:
 
     def shape(self, frame: VideoFrame, size: Size) -> tuple[int, int]:
         """The (height, width) of the picture that `scale` makes."""
-        return cover(*upright(frame), size)[1]
+        return cover(*Orientation.of(frame).shape(frame.height, frame.width), size)[1]
 
     def scale(self, frame: VideoFrame, size: Size, out: np.ndarray) -> None:
-        """Write the frame, its rotation tag applied, to `out`, uint8 (3, *shape(frame, size))."""
-        turns = turns_of(frame)
-        box, (height, width) = cover(*upright(frame), size)
-        if turns % 2:
-            height, width = width, height
-        part = self._cropped(frame, _turned_back(box, turns, *upright(frame)))
+        """Write the frame, turned and mirrored as its tags say, to `out`, uint8 (3, *shape(frame, size))."""
+        tag = Orientation.of(frame)
+        box, shape = cover(*tag.shape(frame.height, frame.width), size)
+        # The tag's transposition is its own reverse.
+        height, width = tag.shape(*shape)
+        part = self._cropped(frame, tag.box_before(box, frame.height, frame.width))
         if (part.height, part.width) == (height, width):
             # Here swscale 9 forgets the last columns of planes of some widths.
             packed = self._reformat(part, height, width, "rgb24").to_ndarray()
-            out[:] = np.rot90(packed, turns).transpose(2, 0, 1)
+            out[:] = tag.apply(packed).transpose(2, 0, 1)
             return
         # Vector instructions scale planes, and not packed pixels, at a third of the cost, and planes are what a tensor
         # holds.
         planes = self._reformat(part, height, width, "gbrp").planes
         for channel, plane in zip((1, 2, 0), planes, strict=True):
             pixels = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:, :width]
-            out[channel] = np.rot90(pixels, turns)
+            out[channel] = tag.apply(pixels)
 
     def _reformat(self, frame: VideoFrame, height: int, width: int, pix_fmt: str) -> VideoFrame:
         # Unless told not to, PyAV starts a thread a core, which costs more than scaling a small frame.
@@ -90,20 +91,3 @@ class _Crop:
 
 def _kind(frame: VideoFrame, box: Box) -> tuple[object, ...]:
     return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, box
-
-
-def turns_of(frame: VideoFrame) -> int:
-    """Quarter turns against the clock that make it upright."""
-    return round(frame.rotation / 90) % 4
-
-
-def upright(frame: VideoFrame) -> tuple[int, int]:
-    return (frame.width, frame.height) if turns_of(frame) % 2 else (frame.height, frame.width)
-
-
-def _turned_back(box: Box, turns: int, height: int, width: int) -> Box:
-    """Where a box of the upright picture (height, width) lies in the frame that `turns` quarter turns make upright."""
-    for _ in range(turns):
-        box = Box(top=box.left, left=height - box.top - box.height, height=box.width, width=box.height)
-        height, width = width, height
-    return box

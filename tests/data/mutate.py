@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vtok.data.clip import Clip
 from vtok.data.dataset import ClipDataset
-from vtok.data.frames import BadVideoError
+from vtok.data.frames import IMAGE_SUFFIXES, BadVideoError
 from vtok.data.reading import FrameReader
 from vtok.data.sampler import SampleKey
 from vtok.plan import StridePlanner
@@ -70,8 +70,13 @@ def main(seed: int, count: int, folder: Path, files: list[Path]) -> None:
             before = usage()
         chooser = random.Random(number)
         source = chooser.randrange(len(files))
-        path = folder / f"{number}{files[source].suffix}"
-        path.write_bytes(mutate(whole[source], whole, chooser))
+        file = folder / f"{number}{files[source].suffix}"
+        path = file
+        if file.suffix in IMAGE_SUFFIXES:
+            path = folder / str(number)
+            path.mkdir()
+            file = path / file.name
+        file.write_bytes(mutate(whole[source], whole, chooser))
         print(json.dumps({"seed": number, "file": files[source].name}), flush=True)
         reason = alone(path)
         # In a data set with a good clip beside it, which takes its place where it is bad.
@@ -80,7 +85,9 @@ def main(seed: int, count: int, folder: Path, files: list[Path]) -> None:
         assert sample.bad == (() if reason is None else ((str(path), reason),)), (reason, sample.bad)
         assert sample.clip.id == ("broken" if reason is None else "good")
         print(json.dumps({"seed": number, "bad": reason}), flush=True)
-        path.unlink()
+        file.unlink()
+        if path.is_dir():
+            path.rmdir()
     after = usage()
     print(json.dumps({"kib": after[0] - before[0], "open": after[1] - before[1]}), flush=True)
 

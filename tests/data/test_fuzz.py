@@ -1,4 +1,6 @@
-"""Broken files, made of whole ones at random: each gives its frames or a `BadVideoError`; none ends or hangs a process.
+"""Broken videos and images, made of whole ones at random: each gives its frames or a `BadVideoError`.
+
+None ends or hangs a process.
 
 `pytest tests/data/test_fuzz.py --fuzz 5000` reads more of them. A failure names its seed, and
 `python tests/data/mutate.py SEED 1 FOLDER FILES` reads that file again.
@@ -10,6 +12,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
 
 STALL = 120  # seconds without a word: the reader gives up a file after 20
 KINDS = {
@@ -24,6 +29,22 @@ KINDS = {
     "motion_jpeg.mov": ("mjpeg", "yuvj420p", {}),
 }
 REAL = ("hallway_walk.mp4", "asl_milk.mkv", "nasa_rotated.mp4")
+
+
+def write_images(folder: Path) -> list[Path]:
+    """JPEG, PNG and WEBP files of several kinds, some with an EXIF orientation, under names that are looked for."""
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+    grey = Image.fromarray(rng.integers(0, 65536, (24, 32), dtype=np.uint16))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "a camera"
+    picture.save(folder / "plain.jpg")
+    picture.save(folder / "turned.jpg", exif=exif, progressive=True)
+    picture.save(folder / "turned.png", exif=exif)
+    picture.quantize(16).save(folder / "palette.png")
+    grey.save(folder / "deep.png")
+    picture.save(folder / "webp.png", "WEBP", exif=exif)
+    return [folder / name for name in ("plain.jpg", "turned.jpg", "turned.png", "palette.png", "deep.png", "webp.png")]
 
 
 def said(process: subprocess.Popen[str], stall: int) -> Iterator[dict]:
@@ -46,6 +67,7 @@ def test_broken_files_give_frames_or_a_reason(request, make_video, tmp_path):
     ]
     clips = Path(__file__).resolve().parents[3] / "shared" / "clips"
     whole += [clips / name for name in REAL if (clips / name).is_file()]
+    whole += write_images(tmp_path)
     (tmp_path / "broken").mkdir()
     count = request.config.getoption("--fuzz")
     command = [sys.executable, str(Path(__file__).with_name("mutate.py")), "0", str(count), str(tmp_path / "broken")]

@@ -2,7 +2,9 @@
 
 import math
 import re
+import struct
 import tarfile
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,12 +13,30 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from vtok.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+# What an image's content may be, whatever its name is: Pillow reads an EPS by running Ghostscript.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
+# What Pillow's readers raise on damaged files.
+IMAGE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, OverflowError, EOFError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+# How to lay an image upright, by its EXIF orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)  # here width and height are exchanged
 
 Size = int | tuple[int, int] | None
 
@@ -190,20 +210,30 @@ class FrameFolder:
 
     def _picture(self, file: Path | NamedBytes, size: Size) -> np.ndarray:
         try:
-            with Image.open(file) as image:
-                height, width = image.height, image.width
+            with Image.open(file, formats=IMAGE_FORMATS) as image:
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                turn, is_sideways = UPRIGHT.get(orientation), orientation in SIDEWAYS
+                height, width = (image.width, image.height) if is_sideways else (image.height, image.width)
                 box, (to_height, to_width) = cover(height, width, size)
                 # A JPEG can be decoded at a half, a quarter or an eighth of its size; at three times the wanted size or
                 # more, what is left to scale still smooths as scaling the whole does (1 grey level apart, else 3).
-                image.draft("RGB", (3 * width * to_width // box.width, 3 * height * to_height // box.height))
-                across, down = image.width / width, image.height / height
+                least = 3 * width * to_width // box.width, 3 * height * to_height // box.height
+                image.draft("RGB", least[::-1] if is_sideways else least)
+                rgb = as_rgb(image) if turn is None else as_rgb(image).transpose(turn)
+                across, down = rgb.width / width, rgb.height / height
                 edges = (
                     box.left * across,
                     box.top * down,
                     (box.left + box.width) * across,
                     (box.top + box.height) * down,
                 )
-                rgb = image.convert("RGB")
                 return np.array(rgb.resize((to_width, to_height), Image.Resampling.BILINEAR, box=edges))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except IMAGE_ERRORS as error:
             raise BadVideoError(self.path, f"frame {file.name} cannot be read ({error})") from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image in 8-bit RGB; grey of 16 bits is scaled from 0..65535, where Pillow alone would cut it off at 255."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray(np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")

@@ -64,6 +64,33 @@ def test_clips_without_a_usable_text_are_noted(tmp_path):
     assert "'up' is not one of the choices" in reasons["wrong"]
 
 
+def test_files_that_are_passed_over_are_named(tmp_path, caplog):
+    for name in (
+        "a.ts",
+        "b.GIF",
+        "c.mpg",
+        "d.wmv",
+        "e.flv",
+        "f.mp4",
+        "f.srt",
+        "g.pdf",
+        "h",
+        "i.npy",
+        ".j.pdf",
+        "k.pdf",
+    ):
+        (tmp_path / name).touch()
+    for stem in "abcdefgh":
+        (tmp_path / f"{stem}.txt").write_text(f"clip {stem}")
+    (tmp_path / ".j.txt").touch()
+    data = source(tmp_path)
+    assert sorted(every_clip(data)) == ["a.ts", "b.GIF", "c.mpg", "d.wmv", "e.flv", "f.mp4"]
+    assert not data.bad
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "2 files with a .txt or .json beside them are not read" in said
+    assert said.endswith(f"for example {tmp_path / 'g.pdf'}, {tmp_path / 'h'}.")
+
+
 def test_manifest_jsonl_in_any_case(tmp_path):
     rows = [
         {"file": "a.mp4", "caption": "a", "split": "train"},

@@ -13,7 +13,7 @@ from vtok.benchmark.peers import methods
 from vtok.benchmark.train import least_steps
 from vtok.benchmark.train import measure as measure_training
 from vtok.config import check, compose
-from vtok.data.folder import VIDEO_SUFFIXES
+from vtok.data.container import VIDEO_SUFFIXES
 from vtok.data.write import check_writable
 from vtok.errors import UserError
 from vtok.planning import table

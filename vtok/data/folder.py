@@ -1,19 +1,23 @@
 """A data set that lies on disk: video files or frame folders with texts beside them, or a manifest."""
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vtok.data.annotations import Row, clip_of, parse_caption, parse_json, read_manifest
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
-from vtok.data.frames import image_files
+from vtok.data.container import VIDEO_SUFFIXES
+from vtok.data.frames import IMAGE_SUFFIXES, image_files
 from vtok.data.source import DataSource, Split
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
+log = logging.getLogger(__name__)
+
+TEXT_SUFFIXES = (".txt", ".json")
 MANIFEST_SUFFIXES = (".jsonl", ".csv", ".parquet")
 LAYOUTS = (
     "sample/frames/*.jpg with sample/caption.txt, "
@@ -147,6 +151,7 @@ class FolderData(DataSource):
 
     def _scan(self) -> Iterator[tuple[Clip, Split | None]]:
         seen: set[str] = set()
+        unread: list[Path] = []
         for folder, below, names in os.walk(self.root, followlinks=True):
             # A link may lead back up.
             if os.path.realpath(folder) in seen:
@@ -158,10 +163,17 @@ class FolderData(DataSource):
             if "frames" in below and image_files(here / "frames"):
                 below.remove("frames")
                 yield from self._annotated(here / "frames", here / "caption.txt", None)
+            unread += [here / name for name in sorted(_unread(names))]
             for name in sorted(names):
                 file = here / name
                 if file.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
                     yield from self._annotated(file, file.with_suffix(".txt"), file.with_suffix(".json"))
+        if unread:
+            log.warning(
+                "data.root=%s: %d files with a .txt or .json beside them are not read, as their suffixes are not those "
+                "of videos (%s), for example %s.",
+                *(self.root, len(unread), " ".join(VIDEO_SUFFIXES), ", ".join(str(path) for path in unread[:5])),
+            )
 
     def _annotated(self, path: Path, text: Path, record: Path | None) -> Iterator[tuple[Clip, Split | None]]:
         beside = [file for file in (record, text) if file is not None]
@@ -192,6 +204,15 @@ class FolderData(DataSource):
             heldout.remove(max(ranks, key=lambda name: ranks[name]))
         self._ranks = {clip.id: ranks[names[clip.id]] for clip in ours}
         return [(clip, split or ("heldout" if names[clip.id] in heldout else "train")) for clip, split in clips]
+
+
+def _unread(names: Sequence[str]) -> list[str]:
+    """The files among `names` that are no video, image or manifest, have a text beside them, and no video."""
+    parts = [os.path.splitext(name) for name in names if not name.startswith(".")]
+    with_text = {stem for stem, suffix in parts if suffix.lower() in TEXT_SUFFIXES}
+    with_video = {stem for stem, suffix in parts if suffix.lower() in VIDEO_SUFFIXES}
+    known = (*TEXT_SUFFIXES, *IMAGE_SUFFIXES, *MANIFEST_SUFFIXES)
+    return [stem + suffix for stem, suffix in parts if stem in with_text - with_video and suffix.lower() not in known]
 
 
 def _with_splits(rows: list[Row]) -> list[Row]:

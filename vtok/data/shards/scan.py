@@ -15,7 +15,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from vtok.data.annotations import SPLITS, clip_of, parse_caption, parse_json
-from vtok.data.folder import VIDEO_SUFFIXES
+from vtok.data.container import VIDEO_SUFFIXES
 from vtok.data.frames import IMAGE_SUFFIXES, natural
 from vtok.data.shards.index import Shard, to_batch, write_index
 from vtok.data.shards.records import Place, Placed, bad_row, from_sidecar, to_row

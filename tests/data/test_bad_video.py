@@ -19,10 +19,10 @@ def write_bad(folder: Path, make_video) -> dict[str, tuple[Path, str]]:
         "missing": (folder / "missing.mp4", "no such file"),
         "zero": (folder / "zero.mp4", "empty"),
         "text": (folder / "text.mp4", "cannot be decoded"),
-        "screen": (folder / "screen.txt", "text"),
+        "screen": (folder / "screen.txt", "not in a video format"),
         "random": (folder / "random.mp4", "cannot be decoded"),
         "truncated": (folder / "truncated.mp4", "cannot be decoded"),
-        "audio": (folder / "audio.avi", "no video stream"),
+        "audio": (folder / "audio.avi", "not in a video format"),
         "folder": (folder / "empty_folder", "holds no frames"),
         "image": (folder / "bad_frames", "0.jpg"),
     }

@@ -46,7 +46,7 @@ def test_opening_is_given_up(make_video, tmp_path, slow):
 def test_decoding_is_given_up(order_is_known, make_video, tmp_path, slow, monkeypatch):
     path = make_video(tmp_path / "clip.mp4")
     if not order_is_known:
-        monkeypatch.setattr(videofile, "presentation", lambda times, keys, shown: {})
+        monkeypatch.setattr(videofile.PacketTimes, "numbers", lambda self: {})
     with open_video(path, timeout=1e9) as video:
         assert len(video.read([29])) == 1
         slow()

@@ -40,6 +40,8 @@ MADE = {
     "wmv2.avi": ("wmv2", "yuv420p", {"g": "8"}),
     "prores.mov": ("prores_ks", "yuv422p10le", {}),
     "animation.gif": ("gif", "rgb8", {}),
+    "windows_media.wmv": ("wmv2", "yuv420p", {"g": "8"}),
+    "flash.flv": ("flv", "yuv420p", {"g": "8"}),
 }
 # MPEG-2 knows a few frame rates only.
 VARIABLE = [name for name in MADE if name.endswith((".mp4", ".mov", ".mkv", ".webm")) and name != "mpeg2.mkv"]
@@ -62,6 +64,8 @@ def decode_all(path: Path, size: int | None = None) -> tuple[list[np.ndarray], l
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stream.thread_type = "NONE"
+        # The clocks of these start anywhere.
+        begin = stream.start_time * stream.time_base if container.format.name in ("mpegts", "mpeg") else 0
         for frame in container.decode(stream):
             if size is None:
                 rgb = frame.to_ndarray(format="rgb24", interpolation=INTERPOLATION, threads=1)
@@ -70,7 +74,7 @@ def decode_all(path: Path, size: int | None = None) -> tuple[list[np.ndarray], l
                 picture = np.empty((3, *scaler.shape(frame, size)), np.uint8)
                 scaler.scale(frame, size, picture)
                 frames.append(picture.transpose(1, 2, 0))
-            times.append(frame.time)
+            times.append(float(frame.pts * frame.time_base - begin))
     return frames, times
 
 
@@ -189,9 +193,9 @@ def test_nearest_takes_the_earlier_of_two():
     assert nearest(np.array([0.0, 1.0, 2.0]), np.array([0.5, 0.51, 1.5, 7.0])).tolist() == [0, 1, 1, 2]
 
 
-@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0), (-1, 0, 0, 1), (0, 1, 1, 0)])
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
-def test_rotation_tag_turns_the_picture(codec, matrix, turns, make_video, tmp_path):
+def test_a_display_matrix_turns_and_mirrors_the_picture(codec, matrix, make_video, tmp_path):
     upright = make_video(tmp_path / "upright.mp4", 4, codec)
     file = bytearray(upright.read_bytes())
     # The track header's matrix (ISO 14496-12, 8.3.2): x' = a x + c y, y' = b x + d y; the third of each row is 0.
@@ -199,11 +203,27 @@ def test_rotation_tag_turns_the_picture(codec, matrix, turns, make_video, tmp_pa
     file[place : place + 20] = struct.pack(">5i", a, b, 0, c, d)
     turned = tmp_path / "turned.mp4"
     turned.write_bytes(file)
-    truth = torch.rot90(read_video(upright, indices=[2])[0], turns, (2, 3))
-    assert torch.equal(read_video(turned, indices=[2])[0], truth)
-    small = torch.rot90(read_video(upright, indices=[2], size=24)[0], turns, (2, 3))
-    assert torch.equal(read_video(turned, indices=[2], size=24)[0], small)
+    for size in (None, 24):
+        truth = displayed(read_video(upright, indices=[2], size=size)[0], *matrix)
+        assert torch.equal(read_video(turned, indices=[2], size=size)[0], truth)
     assert read_video(turned, indices=[2], size=(30, 20))[0].shape == (1, 3, 30, 20)
+
+
+def displayed(pictures: torch.Tensor, a: int, b: int, c: int, d: int) -> torch.Tensor:
+    """Each pixel (x, y) of pictures (N, C, H, W) put where the display matrix shows it, but for a shift."""
+    height, width = pictures.shape[2:]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    across, down = a * x + c * y, b * x + d * y
+    across, down = across - across.min(), down - down.min()
+    out = pictures.new_empty(*pictures.shape[:2], int(down.max()) + 1, int(across.max()) + 1)
+    out[..., down, across] = pictures
+    return out
+
+
+@pytest.mark.parametrize(("name", "flip"), [("hflip.mp4", 3), ("vflip.mp4", 2)])
+def test_mirrored_files_are_mirrored_back(name, flip, faults_dir):
+    plain, mirrored = (read_video(faults_dir / "mirror" / file, indices=[0, 9])[0] for file in ("base.mp4", name))
+    assert torch.equal(mirrored, plain.flip(flip))
 
 
 def test_a_group_is_not_decoded_unless_wanted(make_video, tmp_path, monkeypatch):
@@ -253,18 +273,8 @@ def test_hidden_vp8_frames_are_no_frames(make_video, tmp_path):
 
 def test_packets_that_do_not_tell_the_order_are_all_decoded(make_video, tmp_path, monkeypatch):
     path = make_video(tmp_path / "clip.avi", codec="mpeg4", options={"g": "8", "bf": "2"})
-    monkeypatch.setattr(videofile, "presentation", lambda times, keys, shown: {})
+    monkeypatch.setattr(videofile.PacketTimes, "numbers", lambda self: {})
     assert_same_as_full_decode(path, 32, [[3], [29, 8, 8], list(range(30))])
-
-
-def test_presentation_order():
-    order = videofile.presentation
-    assert order([0, 3, 1, 2], [True, False, False, False], [True] * 4) == {0: 0, 1: 1, 2: 2, 3: 3}
-    assert order([0, 3, 1, 2], [True, False, False, False], [False, True, True, True]) == {1: 0, 2: 1, 3: 2}
-    assert order([0, None, 1], [True] * 3, [True] * 3) == {}
-    assert order([0, 1, 1], [True] * 3, [True] * 3) == {}
-    assert order([0, 1, 2], [False, True, False], [True] * 3) == {}
-    assert order([2, 0, 1], [True, False, False], [True] * 3) == {}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from vtok.data import read_video
+from vtok.data.container import open_container
 from vtok.data.frames import cover
+from vtok.data.orientation import Orientation
 
 Method = Callable[[Path, Sequence[int], tuple[int, int], int], Tensor]
 
@@ -30,12 +32,12 @@ def by_naive(path: Path, indices: Sequence[int], shape: tuple[int, int], size: i
     """What is written first: every frame converted to RGB, the wanted ones resized by PIL."""
     wanted, frames = set(indices), []
     box, _ = cover(*shape, size)
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
         stream.thread_type = "NONE"
         for number, frame in enumerate(container.decode(stream)):
-            picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            picture = Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
             if number in wanted:
                 resized = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box=box.corners)
                 frames.append(torch.from_numpy(np.array(resized)))

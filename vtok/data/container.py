@@ -39,9 +39,8 @@ def open_container(path: Path, *, content: bytes | None = None, timeout: float |
         # The timeout's clock begins anew with every packet: it is for files that are searched without end for the next.
         return av.open(file, "r", options=options, metadata_errors="replace", timeout=timeout)
     except av.error.ArgumentError as error:
-        raise BadVideoError(
-            path, f"it is not a video file of a kind that is read ({', '.join(VIDEO_SUFFIXES)})"
-        ) from error
+        kinds = ", ".join(VIDEO_SUFFIXES)
+        raise BadVideoError(path, f"its content is not in a video format that VTok reads (of {kinds} files)") from error
 
 
 def clock_start(container: InputContainer) -> float:

@@ -3,12 +3,18 @@
 from bisect import bisect_right, insort
 from dataclasses import dataclass
 
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
 # Containers whose index leads to key frames exactly.
 SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
 # A file is read whole where leaving out the rest would save less: looking for a part has a price, too.
 WORTH = 20.0  # seconds of video
 # Containers round timestamps, Matroska to whole milliseconds.
 SLACK = 2e-3
+# How far a key frame that is decoded in time may still be shown too late, in seconds.
+STEPS_BACK = (0.0, 1.0, 4.0, 16.0)
 # Frames that may come before one that is shown earlier (H.264 and HEVC allow for 16).
 REORDERED = 16
 
@@ -66,3 +72,32 @@ class Enough:
         if ends:
             places.append(bisect_right(self._shown, min(ends) + SLACK))
         return min(places, default=None)
+
+
+def worthwhile(part: Part | None, container: InputContainer, stream: VideoStream) -> Part | None:
+    """The part, where looking for it saves much and it can be found exactly; else None."""
+    if part is None or not container.duration or SEEKABLE.isdisjoint(container.format.name.split(",")):
+        return None
+    duration, rate = container.duration / av.time_base, float(stream.average_rate or 24)
+    return part if part.is_worth_it(duration, rate) else None
+
+
+def key_before(container: InputContainer, stream: VideoStream, start: float) -> int | None:
+    """The time to seek to for a key frame that is shown at `start` seconds or before; None is the file's beginning.
+
+    An index says when frames are decoded, which may be earlier.
+    """
+    tick = float(stream.time_base or 1)
+    latest, first = (start - SLACK) / tick, stream.start_time or 0
+    for seconds in STEPS_BACK:
+        origin = int(latest - seconds / tick)
+        if origin <= first:
+            return None
+        try:
+            container.seek(origin, stream=stream)
+            packet = next(container.demux(stream))
+        except av.FFmpegError:
+            return None
+        if packet.is_keyframe and packet.pts is not None and packet.pts <= latest:
+            return origin
+    return None

@@ -1,5 +1,6 @@
 """Reading frames: `read_video` for people, `open_video` for the data sets."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,10 @@ def open_video(
         BadVideoError: there is no such file, or it cannot be read.
     """
     path = Path(path)
-    if content is None and path.is_dir():
+    if "\0" in str(path):
+        raise BadVideoError(path, "no file has a name with a NUL character")
+    # Unlike Path.is_dir, it takes a name that is too long for one of no folder.
+    if content is None and os.path.isdir(path):
         yield FrameFolder(path, fps=frames_fps, timeout=timeout)
         return
     video = VideoFile(path, content=content, timeout=timeout, part=part)

@@ -1,8 +1,8 @@
 """Frames out of a video file with PyAV, decoding no more than is asked for."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain, islice, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -16,24 +16,26 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from vtok.data.frames import BadVideoError, Deadline, NamedBytes, Size, check_indices
-from vtok.data.part import SEEKABLE, SLACK, Enough, Part
-from vtok.data.presentation import is_hidden, missing, presentation, stretches
+from vtok.data.container import clock_start, may_reorder, open_container
+from vtok.data.frames import BadVideoError, Deadline, Size, check_indices
+from vtok.data.part import Enough, Part, key_before, worthwhile
+from vtok.data.presentation import PacketTimes, missing, stretches
 from vtok.data.scaler import Scaler
 
 # Compressed bytes of one file kept in memory; a longer file is read a second time instead.
 HELD_BYTES = 128 * 2**20
-# How far a key frame that is decoded in time may still be shown too late, in seconds.
-STEPS_BACK = (0.0, 1.0, 4.0, 16.0)
 
 
 class VideoFile:
-    """The best video stream of a file, its rotation tag applied. Open it in the process that reads, and close it there.
+    """The best video stream of a file, turned and mirrored as its tags say.
 
-    Opening reads the packets without decoding them: their timestamps give the presentation order. Reading decodes only
-    the groups of pictures that hold wanted frames, and in those skips unwanted frames that nothing refers to. Where the
-    packets do not tell the order, everything is decoded. Of a long file of which a `part` is wanted, the packets from
-    the key frame before it to its end are read and no others; frames are then counted from there.
+    Open it in the process that reads, and close it there. Opening reads the packets without decoding them: their
+    timestamps give the presentation order. Reading decodes only the groups of pictures that hold wanted frames, and in
+    those skips unwanted frames that nothing refers to. Where the packets do not show the order, everything is decoded,
+    in the decoder's order. A damaged frame among those that wanted ones are decoded from makes the file a broken one.
+
+    Of a long file of which a `part` is wanted, the packets from the key frame before it to its end are read and no
+    others; frames are then counted from there.
 
     Args:
         path: the file.
@@ -42,7 +44,8 @@ class VideoFile:
         part: what of the file is wanted; None is all of it.
 
     Attributes:
-        timestamps: seconds in the file, float64 (frames,), ascending; where a part is wanted, at least of that.
+        timestamps: seconds in the file, float64 (frames,), ascending; where a part is wanted, at least of that. They
+            are the container's own, and count from its start where its clock begins anywhere (MPEG-TS and -PS).
         missing: seconds of video that the header promises and the file does not hold; above 0 the file is truncated.
             0 where the file was not read to its end.
 
@@ -88,18 +91,21 @@ class VideoFile:
         """The frames of these numbers in this order, uint8 (len(indices), 3, H, W).
 
         Raises:
-            BadVideoError: a wanted frame cannot be decoded, or not in time, or was cut off with the end of the file.
+            BadVideoError: a wanted frame is damaged, cannot be decoded, or not in time, or was cut off.
             UserError: a number outside of the video.
         """
         check_indices(self.path, indices, len(self.timestamps), truncated=self.missing > 0)
-        places: dict[int, list[int]] = {}
-        for place, index in enumerate(indices):
-            places.setdefault(index, []).append(place)
-        frames: Tensor | None = None
-        # Decoding everything is for frames that groups do not bring, as where a "key" frame is none (intra refresh).
+        # Decoding everything is for what groups do not bring undamaged, as where a "key" frame is none (intra refresh).
         for decode in (self._decode_groups, self._decode_all) if self._numbers else (self._decode_all,):
-            with self._failures():
+            places: dict[int, list[int]] = {}
+            for place, index in enumerate(indices):
+                places.setdefault(index, []).append(place)
+            frames: Tensor | None = None
+            with self._failures(), suppress(_NotWhole):
                 for index, frame in decode(set(places)):
+                    # A damaged file may bring a frame twice.
+                    if index not in places:
+                        continue
                     if frames is None:
                         size = self._scaler.shape(frame, size)
                         frames = torch.empty((len(indices), 3, *size), dtype=torch.uint8)
@@ -107,8 +113,8 @@ class VideoFile:
                     self._scaler.scale(frame, size, frames[first].numpy())
                     for place in repeats:
                         frames[place] = frames[first]
-                    if not places:
-                        return frames
+                if frames is not None and not places:
+                    return frames
         raise BadVideoError(self.path, f"frame {min(places)} of {len(self.timestamps)} cannot be decoded")
 
     def anchors(self, first: int, last: int) -> Iterator[tuple[int, VideoFrame]]:
@@ -127,9 +133,7 @@ class VideoFile:
                 begin = stretches(self._pts, self._starts, wanted)[0][0]
                 decoder.skip_frame = "NONREF"
             packets = self._demux(container, stream) if self._packets is None else self._packets
-            sent = chain(islice(packets, begin, None), [None])
-            for count, frame in enumerate(frame for packet in sent for frame in decoder.decode(packet)):
-                self._deadline.check()
+            for count, frame in enumerate(self._decode(islice(packets, begin, None), stream)):
                 number = self._numbers.get(frame.pts) if self._numbers else count
                 if number is not None and frame.pict_type in (PictureType.I, PictureType.P):
                     yield number, frame
@@ -148,14 +152,10 @@ class VideoFile:
             raise BadVideoError(self.path, f"it cannot be decoded ({error.strerror or error})") from error
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        file = str(self.path) if self._content is None else NamedBytes(self._content, name=self.path.name)
-        # Its own clock begins anew with every packet: it is for files that are searched without end for the next one.
-        container = av.open(file, "r", metadata_errors="replace", timeout=self._deadline.seconds)
+        container = open_container(self.path, content=self._content, timeout=self._deadline.seconds)
         self._opened.append(container)
-        # FFmpeg takes any text for a teletype's screen, and the cover of an album for a video.
-        if container.format.name == "tty":
-            raise BadVideoError(self.path, "it is text, not a video")
         stream = container.streams.best("video")
+        # FFmpeg takes the cover of an album for a video.
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             raise BadVideoError(self.path, "it holds no video stream")
         # Not what PyAV's types say: there is none where no decoder of this FFmpeg fits.
@@ -168,79 +168,54 @@ class VideoFile:
 
     def _index(self) -> None:
         container, self._stream = self._open()
-        part = self._part_worth_it(container)
+        part = worthwhile(self._part, container, self._stream)
         enough = None if part is None else Enough(part)
-        self._origin = None if part is None else self._before(container, part.start)
+        self._origin = None if part is None else key_before(container, self._stream, part.start)
         if part is not None and self._origin is None:
             container, self._stream = self._open()
         tick = float(self._stream.time_base or 1)
         self._packets: list[Packet] | None = []
-        times: list[int | None] = []
-        keys: list[bool] = []
-        shown: list[bool] = []
+        packets = PacketTimes(self.codec)
         ends: dict[int, int] = {}
-        held, is_vp8, is_read_whole = 0, self._stream.codec_context.name == "vp8", True
+        held, is_read_to_end = 0, True
         # A header without the duration of each stream gives that of the longest, whichever it is.
         for packet in self._demux(container, self._stream, others=not self._stream.duration):
             self._deadline.check()
             if packet.pts is not None:
-                ends[packet.stream_index] = max(ends.get(packet.stream_index, 0), packet.pts + (packet.duration or 0))
+                end = packet.pts + (packet.duration or 0)
+                ends[packet.stream_index] = max(ends.get(packet.stream_index, end), end)
             if packet.stream_index != self._stream.index:
                 continue
-            times.append(packet.pts)
-            keys.append(packet.is_keyframe)
-            shown.append(not packet.is_discard and not (is_vp8 and is_hidden(packet)))
+            packets.add(packet)
             held += packet.size
             if held > HELD_BYTES:
                 self._packets = None
             if self._packets is not None:
                 self._packets.append(packet)
-            if enough and shown[-1] and packet.pts is not None and enough.add(packet.pts * tick):
-                is_read_whole = False
+            if enough and packets.shown[-1] and packet.pts is not None and enough.add(packet.pts * tick):
+                is_read_to_end = False
                 break
-        self.missing = missing(container, self._stream, ends) if is_read_whole else 0.0
-        self._numbers = presentation(times, keys, shown)
+        clock = clock_start(container)
+        self.missing = missing(container, self._stream, ends, clock) if is_read_to_end else 0.0
+        self._numbers = packets.numbers()
+        frames: list[int | None] = []
+        if not self._numbers or packets.is_doubtful(may_reorder=may_reorder(container, self._stream)):
+            frames = self._scan(len(packets.pts))
+            if frames != list(self._numbers):
+                self._numbers = {}
         if part is not None and not self._numbers:
             self._part = None
             self.close()
-            self._index()
-            return
+            return self._index()
         if self._numbers:
-            self._pts = [pts for pts in times if pts is not None]
-            self._starts = [number for number, key in enumerate(keys) if key]
-            ticks = np.array(list(self._numbers), dtype=np.float64)
-            self.timestamps = ticks * tick
+            self._pts = [pts for pts in packets.pts if pts is not None]
+            self._starts = [number for number, key in enumerate(packets.keys) if key]
+            times = np.array(list(self._numbers), dtype=np.float64) * tick
         else:
-            self.timestamps = self._scan()
+            times = packets.times_of(frames, tick=tick, rate=float(self._stream.average_rate or 24))
+        self.timestamps = times - clock
         if not len(self.timestamps):
             raise BadVideoError(self.path, "its video stream holds no frame")
-
-    def _part_worth_it(self, container: InputContainer) -> Part | None:
-        """The part, where it is worth looking for and can be found exactly."""
-        if self._part is None or not container.duration or SEEKABLE.isdisjoint(container.format.name.split(",")):
-            return None
-        duration, rate = container.duration / av.time_base, float(self._stream.average_rate or 24)
-        return self._part if self._part.is_worth_it(duration, rate) else None
-
-    def _before(self, container: InputContainer, start: float) -> int | None:
-        """The time to seek to for a key frame that is shown at `start` seconds or before; None is the file's beginning.
-
-        An index tells when frames are decoded, which may be earlier.
-        """
-        tick = float(self._stream.time_base or 1)
-        latest, first = (start - SLACK) / tick, self._stream.start_time or 0
-        for seconds in STEPS_BACK:
-            origin = int(latest - seconds / tick)
-            if origin <= first:
-                return None
-            try:
-                container.seek(origin, stream=self._stream)
-                packet = next(container.demux(self._stream))
-            except av.FFmpegError:
-                return None
-            if packet.is_keyframe and packet.pts is not None and packet.pts <= latest:
-                return origin
-        return None
 
     def _demux(self, container: InputContainer, stream: VideoStream, *, others: bool = False) -> Iterator[Packet]:
         """The packets of the part or the file, those of `others` among them or not."""
@@ -257,24 +232,33 @@ class VideoFile:
                     continue
             yield packet
 
-    def _scan(self) -> np.ndarray:
+    def _scan(self, count: int) -> list[int | None]:
+        """The timestamps of the frames of the first `count` packets of the part or the file, in the decoder's order."""
         container, stream = self._open()
-        times: list[int | None] = []
-        for frame in container.decode(stream):
+        packets = islice(self._demux(container, stream), count)
+        return [frame.pts for frame in self._decode(packets, stream)]
+
+    def _decode(self, packets: Iterable[Packet], stream: VideoStream) -> Iterator[VideoFrame]:
+        for packet in chain(packets, [None]):
             self._deadline.check()
-            times.append(frame.pts)
-        known = [pts for pts in times if pts is not None]
-        if len(known) == len(times) and all(before < after for before, after in pairwise(known)):
-            return np.array(known, dtype=np.float64) * float(stream.time_base or 1)
-        return np.arange(len(times)) / float(stream.average_rate or 24)
+            yield from stream.codec_context.decode(packet)
 
     def _decode_all(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         container, stream = self._open()
-        for count, frame in enumerate(container.decode(stream)):
-            self._deadline.check()
+        left, has_begun = set(wanted), False
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        for count, frame in enumerate(self._decode(packets, stream)):
             index = self._numbers.get(frame.pts) if self._numbers else count
+            # A file may begin within a group: what is shown before its first key frame cannot be decoded.
+            has_begun = has_begun or frame.key_frame
+            if frame.is_corrupt and (has_begun or index in wanted):
+                raise BadVideoError(self.path, f"frame {count} is damaged")
             if index in wanted:
+                left.discard(index)
                 yield index, frame
+            # What a B-frame refers to may be shown after it.
+            if not left and frame.pict_type != PictureType.B:
+                return
 
     def _decode_groups(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         pts_wanted = {pts for pts, index in self._numbers.items() if index in wanted}
@@ -282,6 +266,7 @@ class VideoFile:
         decoder = self._stream.codec_context
         decoder.open(strict=False)
         decoder.flush_buffers()
+        latest: int | None = None
         for number, packet in enumerate(self._demux(*self._open()) if self._packets is None else self._packets):
             self._deadline.check()
             first, last = runs[0]
@@ -294,7 +279,22 @@ class VideoFile:
                 decoder.flush_buffers()
                 runs.pop(0)
             for frame in frames:
+                # Of an open group, the frames shown before its key frame need the group before, too.
+                if frame.pts is None or frame.pts < self._pts[first]:
+                    continue
+                if latest is not None and frame.pts <= latest:
+                    if self._origin is not None:
+                        raise BadVideoError(self.path, "its timestamps contradict the order of its frames")
+                    self._numbers = {}
+                    raise _NotWhole
+                if frame.is_corrupt:
+                    raise _NotWhole
+                latest = frame.pts
                 if frame.pts in pts_wanted:
                     yield self._numbers[frame.pts], frame
             if not runs:
                 return
+
+
+class _NotWhole(Exception):
+    """Groups of pictures do not bring the wanted frames undamaged and in order; decoding everything may."""

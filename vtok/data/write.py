@@ -40,7 +40,7 @@ def write_video(path: Path, frames: Tensor | np.ndarray, *, fps: float, scale: i
     check_rate(fps)
     check_writable(path, suffix=".mp4")
     rate = Fraction(fps).limit_denominator(1001)
-    with whole(path) as partial, av.open(str(partial), "w", format="mp4") as container:
+    with whole(path) as partial, av.open(f"file:{partial}", "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = even(height * scale), even(width * scale)
         stream.pix_fmt = "yuv420p"

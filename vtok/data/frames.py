@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from vtok.errors import UserError
+from vtok.foreign_files import printable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -25,9 +26,8 @@ class BadVideoError(UserError):
     """A video that cannot be read: missing, empty, not a video, without a video stream, truncated or corrupt."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}.")
-        self.path = str(path)
-        self.reason = reason
+        self.path, self.reason = printable(str(path)), printable(reason)
+        super().__init__(f"{self.path}: {self.reason}.")
 
     def __reduce__(self) -> tuple[type["BadVideoError"], tuple[str, str]]:
         return type(self), (self.path, self.reason)

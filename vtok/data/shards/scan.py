@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 from tqdm import tqdm
 
-from vtok.data.annotations import SPLITS, clip_of, parse_caption, parse_json
+from vtok.data.annotations import SPLITS, clip_of, parse_caption, parse_record
 from vtok.data.folder import VIDEO_SUFFIXES
 from vtok.data.frames import IMAGE_SUFFIXES, natural
 from vtok.data.shards.index import Shard, to_batch, write_index
@@ -199,7 +199,7 @@ class _Sample:
                 rows.append(bad_row(str(path), shard=self.number, member=place.member, reason=reason))
 
     def _clips(self, place: Place, path: Path) -> list[Placed]:
-        fields = parse_json(text, f"{self.key}.json") if (text := self._text("json")) is not None else {}
+        fields = parse_record(text, f"{self.key}.json") if (text := self._text("json")) is not None else {}
         if "clips" in fields:
             return from_sidecar(fields["clips"], path)
         if not fields.get("caption") and (text := self._text("txt")) is not None:

@@ -20,6 +20,7 @@ from vtok.foreign_files import printable, reason_of
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
 MANIFEST_SUFFIXES = (".jsonl", ".csv", ".parquet")
+LONGEST_NOTED = 500  # characters of a path
 LAYOUTS = (
     "sample/frames/*.jpg with sample/caption.txt, "
     f"video files ({' '.join(suffix[1:] for suffix in VIDEO_SUFFIXES)}) with a .txt or .json beside them, "
@@ -164,7 +165,7 @@ class FolderData(DataSource):
 
     def _scan(self) -> Iterator[tuple[Clip, Split | None]]:
         seen: set[str] = set()
-        for folder, below, names in os.walk(self.root, onerror=self._unread, followlinks=True):
+        for folder, below, names in os.walk(self.root, onerror=self._note_folder, followlinks=True):
             # A link may lead back up.
             if os.path.realpath(folder) in seen:
                 below.clear()
@@ -199,14 +200,15 @@ class FolderData(DataSource):
         try:
             return bool(image_files(folder))
         except OSError as error:
-            self._unread(error)
+            self._note_folder(error)
             return False
 
-    def _unread(self, error: OSError) -> None:
+    def _note_folder(self, error: OSError) -> None:
         self._note(Path(error.filename), f"the folder cannot be read ({error.strerror})")
 
     def _note(self, path: Path, reason: str) -> None:
-        self.bad.setdefault(printable(str(path)), printable(reason))
+        name = printable(str(path))
+        self.bad.setdefault(name if len(name) <= LONGEST_NOTED else f"{name[:LONGEST_NOTED]}...", printable(reason))
 
     def _split(self, clips: list[tuple[Clip, Split | None]]) -> list[tuple[Clip, Split]]:
         ours = [clip for clip, split in clips if split is None]

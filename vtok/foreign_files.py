@@ -96,6 +96,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def encodable(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file's name that are not UTF-8 become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def parse_text(content: bytes) -> str:
     """UTF-8 bytes as text, without a byte order mark; raises ValueError that says what the bytes are instead."""
     other = next((name for mark, name in OTHER_ENCODINGS.items() if content.startswith(mark)), None)

@@ -14,8 +14,8 @@ def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[s
     """Evaluate the branches that the run has on the held-out clips, print the tables, and return the figures.
 
     Raises:
-        UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), no clip has anything
-            to score, or there is no such run.
+        UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), no clip has
+            anything to score, or there is no such run.
     """
     run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides, cached=True, clips=True)
     source: DataSource = build(config.data)

@@ -105,7 +105,7 @@ def parse_text(content: bytes) -> str:
     """UTF-8 bytes as text, without a byte order mark; raises ValueError that says what the bytes are instead."""
     other = next((name for mark, name in OTHER_ENCODINGS.items() if content.startswith(mark)), None)
     if other is not None:
-        raise ValueError(f"it is {other} text. It must be UTF-8")
+        raise ValueError(f"it is {other} text, not UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

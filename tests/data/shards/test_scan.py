@@ -230,3 +230,15 @@ def test_headers_that_mislead_end_a_shard_and_a_clip_of_images(headers, tmp_path
     (tmp_path / "a.tar").write_bytes(file.getvalue())
     (row,) = scan_shard(str(tmp_path / "a.tar"), "a.tar", 0)
     assert row["bad"].startswith("the shard is damaged or truncated after its beginning")
+
+
+def test_an_image_whose_last_block_is_cut_is_a_broken_clip(tmp_path):
+    write_tar(tmp_path / "a.tar", {"0.png": b"x", "0.txt": b"a", "1.txt": b"b", "1.png": b"x" * 100})
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        end = archive.getmember("1.png").offset_data + 100
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[: end + 10])
+    index_shards(str(tmp_path), progress=False)
+    clips = every_clip(shards(tmp_path))
+    assert set(clips) == {"a.tar/0", "a.tar/1"}
+    with pytest.raises(BadVideoError, match="of its 1024 bytes are there"), open_clip(clips["a.tar/1"]):
+        pass

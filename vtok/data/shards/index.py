@@ -1,6 +1,7 @@
 """The index of a set of shards: an Arrow file with one row a clip, mapped into memory and never read as a whole."""
 
 import json
+import tarfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -107,11 +108,12 @@ class ShardIndex:
             ) from error
         shards, offsets, sizes = (self.column(name) for name in ("shard", "offset", "size"))
         starts, ends = np.nan_to_num(self.column("start"), posinf=-1), self.column("end")
-        # Unknown sizes, of servers that do not say, are no bound.
+        # Unknown sizes, of servers that do not say, are no bound. Images end with a block, of which a truncated shard
+        # may have a part: then that clip alone is broken.
         bytes_of = np.array([2**62 if shard.size is None else shard.size for shard in self.shards], dtype=np.int64)
         wrong = (shards < 0) | (shards >= len(self.shards))
         bounds = np.append(bytes_of, 0)[np.where(wrong, -1, shards)]
-        wrong |= (offsets < 0) | (sizes < 0) | (offsets > bounds) | (sizes > bounds - offsets)
+        wrong |= (offsets < 0) | (sizes < 0) | (offsets > bounds) | (sizes > bounds - offsets + tarfile.BLOCKSIZE)
         wrong |= (starts < 0) | (ends <= starts) | np.isinf(ends)
         if wrong.any():
             row = int(wrong.argmax()) + 1

@@ -23,12 +23,13 @@ from vtok.data.reading import ClipSample
 from vtok.data.sampler import SampleKey
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
+from vtok.foreign_files import read_json
 from vtok.paths import CACHE_FILE
 
 TIMESTAMPS, TARGET, LATENTS, POOLED = "timestamps", "target", "latents", "pooled/"
 OPEN_BLOCKS = 64
 # What comes of a file that is no block.
-BROKEN = (SafetensorError, ValueError, KeyError, TypeError, AttributeError)
+BROKEN = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,14 @@ def block_path(folder: Path, clip: Clip, blocks: int) -> Path:
 def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
     """What `cache.json` says; `said` is what the user wrote of the folder, for the error."""
     try:
-        return json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{said}: there is no feature cache ({error}); make it by: {remedy(folder)}") from error
+        made = read_json(folder / CACHE_FILE)
+    except UserError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(f"{said}: there is no feature cache ({reason}); make it by: {remedy(folder)}") from error
+    kinds = {"settings": dict, "weights": dict, "backbone": dict, "blocks": int}
+    if not isinstance(made, dict) or not all(isinstance(made.get(key), kind) for key, kind in kinds.items()):
+        raise UserError(f"{said}: its {CACHE_FILE} is damaged; make it again by: {remedy(folder)}")
+    return made
 
 
 def remedy(folder: Path) -> str:

@@ -56,7 +56,9 @@ def evaluate_heldout(
     loader = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers)
     captions = captions_that_fit(clips, fits, num_frames=source.num_frames)
     with precision:
-        part = alignment(model, loader, captions=captions, examples=examples, progress=rank() == 0)
+        part = alignment(
+            model, loader, captions=captions, values=values_of(clips), examples=examples, progress=rank() == 0
+        )
     result = Evaluation.joined(gathered(part), examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
@@ -110,7 +112,14 @@ def evaluate_generation_heldout(
     dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
     with precision:
-        part = generation(model, loader, num_frames=source.num_frames, examples=examples, progress=rank() == 0)
+        part = generation(
+            model,
+            loader,
+            num_frames=source.num_frames,
+            everyone=[clip for clip in chosen if fits.prompt(clip.caption or "")],
+            examples=examples,
+            progress=rank() == 0,
+        )
     result = GenerationResult.joined(gathered(part), examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
@@ -142,6 +151,20 @@ def captions_that_fit(clips: Sequence[Clip], fits: Fits, *, num_frames: int) -> 
         if clip.caption and fits.caption(clip.caption, num_frames):
             captions[clip.source].append(clip.caption)
     return captions
+
+
+def values_of(clips: Sequence[Clip]) -> dict[str, dict[str, frozenset[str]]]:
+    """What each attribute may be, by source and category: all that is true of a clip or offered as an answer."""
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for clip in clips:
+        own = values[clip.source]
+        for category, truth in clip.attributes.items():
+            own[category].add(truth)
+        for question in clip.questions:
+            # Of the same values as the attribute: which move comes first is a question of another kind than all moves.
+            if question.kind == "choice" and question.answer == clip.attributes.get(question.category):
+                own[question.category].update(question.choices)
+    return {source: {name: frozenset(each) for name, each in own.items()} for source, own in values.items()}
 
 
 def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vtok.config.compose import one_of
 from vtok.errors import UserError
+from vtok.evaluation.tally import BESIDE
 from vtok.runs import write_text
 
 log = logging.getLogger("vtok")
@@ -63,5 +64,4 @@ class Best:
 
 def names(figures: dict[str, float]) -> list[str]:
     """The figures that a person would judge by: those without the ones that stand beside them."""
-    beside = ("_low", "_high", "_chance", "_questions")
-    return [name for name in figures if not name.endswith(beside)]
+    return [name for name in figures if not name.endswith(BESIDE)]

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from vtok.data import Clip
+from vtok.data.clip import BESIDE
 from vtok.evaluation.interval import wilson
-from vtok.evaluation.tally import BESIDE, Tally, cluster_of, figures, table
+from vtok.evaluation.tally import Tally, cluster_of, figures, table
 
 
 def tally(right: int, total: int, chance: float) -> Tally:

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vtok.data.clip import Clip, Question
+from vtok.data.clip import Clip, Question, category_of
 from vtok.data.source import Split
 from vtok.errors import UserError
 
@@ -143,7 +143,7 @@ def questions_of(fields: Mapping[str, Any]) -> tuple[Question, ...]:
     beside it; choices are a list, or text with "|" between them.
 
     Raises:
-        ValueError: an answer is missing, or is none of the choices.
+        ValueError: an answer is missing, or is none of the choices, or a category is no name for metrics.
     """
     asked = fields.get("questions", fields.get("question"))
     if asked is None:
@@ -175,7 +175,7 @@ def _question(text: Any, answer: Any, choices: Sequence[Any] | str | None, categ
         raise ValueError(f"the question {text!r} has the answer {answer!r}, and needs both")
     names = choices.split("|") if isinstance(choices, str) else choices or ()
     options = tuple(option for option in map(_word, names) if option)
-    skill = str(category or "general").strip().lower()
+    skill = category_of(str(category or "general"))
     lower = [option.lower() for option in options]
     if answer.lower() in ("yes", "no") and (not options or sorted(lower) == ["no", "yes"]):
         return Question(skill, "yes_no", text, answer.lower(), ("yes", "no"))

@@ -11,9 +11,8 @@ from vtok.evaluation.interval import clustered
 
 T = TypeVar("T")
 
-# What stands beside a share of right answers, by the ends of their names: no category may end so.
+# Ways of scoring choices, in the order of the table.
 SCORES = ("total", "token", "prior")
-BESIDE = ("_low", "_high", "_chance", "_majority", "_questions", *(f"_by_{score}" for score in SCORES))
 
 
 @dataclass

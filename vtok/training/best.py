@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtok.config.compose import one_of
+from vtok.data.clip import BESIDE
 from vtok.errors import UserError
-from vtok.evaluation.tally import BESIDE
 from vtok.runs import write_text
 
 log = logging.getLogger("vtok")

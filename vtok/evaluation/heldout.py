@@ -1,6 +1,7 @@
 """The evaluations on the held-out clips of a data source."""
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ from vtok.plan import TargetPlan
 from vtok.processes import gathered, rank, world_size
 
 log = logging.getLogger(__name__)
+
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
 def evaluate_heldout(
@@ -172,6 +175,25 @@ def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:
     if any(question.kind == "choice" for question in clip.questions):
         return clip
     return replace(clip, questions=tuple(questions_of(replace(clip, questions=()), captions)))
+
+
+def missing_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, str]]:
+    """(path, reason) of clips whose files are not there, without opening any.
+
+    Clips within larger files, those at addresses, and those that are read out of a cache are not looked for.
+    """
+    if source.cache is not None:
+        return []
+    paths = dict.fromkeys(clip.path for clip in clips if clip.span is None and not ADDRESS.match(str(clip.path)))
+    return [(str(path), "the file does not exist") for path in paths if not path.exists()]
+
+
+def check_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, str]]:
+    """`missing_files`; raises UserError where all are missing, so that it is reported before training."""
+    missing = missing_files(source, clips)
+    if len(missing) == len({clip.path for clip in clips}):
+        raise unreadable(len(clips), missing)
+    return missing
 
 
 def unreadable(number: int, bad: Sequence[tuple[str, str]]) -> UserError:

@@ -98,7 +98,7 @@ def test_the_shares_by_each_way_of_scoring_stand_beside() -> None:
     numbers = figures({"alignment/colour": scored})
     assert [numbers[f"alignment/colour_by_{way}"] for way in ("token", "total", "prior")] == [0.5, 0.0, 1.0]
     assert table({"alignment/colour": scored, "caption/colour": tally(1, 2, 0.0)}).splitlines()[0].split()[-6:] == [
-        "by", "total", "by", "token", "by", "prior",
+        "by", "token", "by", "total", "by", "prior",
     ]  # fmt: skip
     assert all(any(name.endswith(end) for end in BESIDE) for name in numbers if name != "alignment/colour")
 

@@ -11,13 +11,13 @@ from vtok.batch import stack_text
 from vtok.data import Clip, Question
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
+from vtok.evaluation.tally import SCORES
 from vtok.finite import check_finite
 from vtok.mllm import IGNORED
 from vtok.model import DESCRIBE, VideoLanguageModel, select
 from vtok.tokeniser import VideoTokens
 
 CAPTION, CAPTION_CHOICES = "caption", 4
-SCORES = ("token", "total", "prior")
 
 
 def check_score(score: str) -> None:

@@ -11,8 +11,8 @@ from vtok.evaluation.interval import clustered
 
 T = TypeVar("T")
 
-# Ways of scoring choices, in the order of the table.
-SCORES = ("total", "token", "prior")
+# Ways of scoring choices, in the order of the table, see `vtok.evaluation.choice.Chooser`.
+SCORES = ("token", "total", "prior")
 
 
 @dataclass

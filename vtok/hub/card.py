@@ -151,7 +151,10 @@ def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
 
 def table(figures: dict[str, Any]) -> list[str]:
     """The figures with intervals, chance and what always giving the commonest answer gets, a row each."""
-    rows = ["| figure | value | 95 % interval | chance | majority | questions |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| figure | value | 95 % interval | chance | majority | questions |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for name in sorted(names(figures)):
         value, low = figures[name], figures.get(f"{name}_low")
         if isinstance(value, str):

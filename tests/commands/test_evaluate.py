@@ -27,7 +27,7 @@ def test_a_run_on_made_clips_is_asked_about_real_ones(
     ]
     for category in set(asked):
         line = next(line for line in shown.splitlines() if line.startswith(f"alignment/{category} "))
-        assert line.split()[-1] == str(asked.count(category))
+        assert f" {asked.count(category)} " in line, "before the shares by each score"
     assert f"{len(rows)} held-out clips" in shown
     assert "alignment_yes_no/object" in shown
 
@@ -48,3 +48,12 @@ def test_a_run_that_makes_videos_is_asked_too(
     assert "alignment/" in shown.out
     # The questions come without captions to make videos of, and that is told.
     assert "has a caption and can be judged by generation/judge=own" in shown.err
+
+
+def test_files_that_are_missing_are_reported_before_the_model_works(
+    understanding_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.jsonl").write_text('{"video": "gone.mp4", "caption": "a dog", "split": "heldout"}\n')
+    monkeypatch.setattr("vtok.commands.evaluate.evaluate_model", None)
+    assert evaluate(understanding_run, f"data.root={tmp_path}") == 1
+    assert "gone.mp4: the file does not exist" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The command line: `vtok VERB [key=value ...]`; `python train.py ...` is `vtok train ...`."""
 
 import logging
+import math
 import multiprocessing
 import os
 import sys
@@ -219,7 +220,10 @@ def job(config) -> float | None:
 
 
 def optimised(config, figures) -> float | None:
-    """The figure that `optimise` names; exits where there is none of that name, as every further job would fail so."""
+    """The figure that `optimise` names; exits where there is none of that name, as every further job would fail so.
+
+    NaN, which is less than nothing and more than nothing, is no figure that a search could go by.
+    """
     from vtok.config.compose import one_of
 
     if config.optimise is None:
@@ -228,7 +232,10 @@ def optimised(config, figures) -> float | None:
         sys.exit(
             f"error: optimise={config.optimise}: no figure has that name. {one_of(config.optimise, list(figures))}"
         )
-    return float(figures[config.optimise])
+    value = float(figures[config.optimise])
+    if not math.isfinite(value):
+        sys.exit(f"error: optimise={config.optimise}: the figure is {value}, which no search can go by.")
+    return value
 
 
 def check_jobs(overrides: list[str], *, multirun: bool) -> bool:

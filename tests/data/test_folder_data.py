@@ -6,7 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 
+from vtok.data.annotations import questions_of
 from vtok.data.clip import Question
 from vtok.data.folder import FolderData
 from vtok.errors import UserError
@@ -314,3 +316,20 @@ def test_a_file_that_is_written_into_both_splits_stays_in_both(tmp_path):
         for n, split in enumerate(["train", "heldout", "train"])
     ]
     assert paths_of(tmp_path, rows) == (["a.mp4"] * 2, ["a.mp4"])
+
+
+@pytest.mark.parametrize(
+    ("name", "category"),
+    [("Camera Motion", "camera motion"), ("left/right?", "left_right_"), (None, "general"), ("what: 1.5", "what: 1.5")],
+)
+def test_categories_are_names_of_metrics(name: str | None, category: str) -> None:
+    fields = {"question": "which?", "answer": "a", "choices": "a|b", "category": name}
+    (question,) = questions_of({key: field for key, field in fields.items() if field is not None})
+    assert question.category == category
+    _validate_metric_name(f"alignment/{category}")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "colour_low", "Colour_Questions", "x_by_prior", "x_majority"])
+def test_categories_that_would_break_or_shadow_metrics_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"the category {name!r} is not a name"):
+        questions_of({"question": "which?", "answer": "a", "choices": "a|b", "category": name})

@@ -26,8 +26,8 @@ class PixelJudge(Judge):
         self.given: list[tuple[Tensor, list[str]]] = []
         self.num_frames: set[int] = set()
 
-    def judges(self, clip: Clip) -> bool:
-        return bool(clip.attributes)
+    def truths(self, clip: Clip) -> dict[str, str]:
+        return clip.attributes
 
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
@@ -35,7 +35,10 @@ class PixelJudge(Judge):
         self.given.append((videos, [clip.id for clip in clips]))
         self.num_frames.add(num_frames)
         return [
-            {name: Verdict(str(int(video[0, 0, 0, 0])), truth, 4) for name, truth in clip.attributes.items()}
+            {
+                name: Verdict(str(int(video[0, 0, 0, 0])), truth, tuple("1234"))
+                for name, truth in clip.attributes.items()
+            }
             for video, clip in zip(videos, clips, strict=True)
         ]
 

@@ -6,7 +6,7 @@ import torch
 from vtok.backbone import TinyBackbone
 from vtok.data import Clip, Question
 from vtok.decoder import NoDecoder
-from vtok.evaluation.choice import choose, chunks, mention, questions_of
+from vtok.evaluation.choice import SCORES, Chooser, choose, chunks, mention, questions_of, says
 from vtok.mllm import TinyLanguageModel
 from vtok.model import VideoLanguageModel
 from vtok.objective import Objective
@@ -54,8 +54,23 @@ def answer_logprobs(
     return [float(logprobs[place - 1, label]) for place, label in enumerate(chat.labels) if label >= 0]
 
 
+def by_hand(model: VideoLanguageModel, video: VideoTokens, row: int, question: Question, score: str) -> str:
+    """The best choice, of one sequence at a time."""
+    none = VideoTokens(video.tokens[:, :0], video.kind[:0], video.timestamps[:, :0], video.mask[:, :0])
+
+    def worth(choice: str) -> float:
+        logprobs = answer_logprobs(model, video, row, question, choice)
+        if score == "prior":
+            return sum(logprobs) - sum(answer_logprobs(model, none, row, question, choice))
+        return sum(logprobs) / (len(logprobs) if score == "token" else 1)
+
+    return max(question.choices, key=worth)
+
+
 @pytest.mark.parametrize("at_once", [1, 4, 512])
-def test_the_choice_is_the_likeliest_answer(model: VideoLanguageModel, video: VideoTokens, at_once: int) -> None:
+def test_the_choice_is_the_likeliest_answer_by_each_score(
+    model: VideoLanguageModel, video: VideoTokens, at_once: int
+) -> None:
     """Choices that win: whatever a clip's number of tokens, and however many sequences go together."""
     words = ["red", "yellow", "green", "blue", "purple", "white", "grey", "one", "two", "three", "a very dark green"]
     asked = [
@@ -63,30 +78,44 @@ def test_the_choice_is_the_likeliest_answer(model: VideoLanguageModel, video: Vi
         for start, text in enumerate(("what colour is it?", "how many objects are there?"))
         for row in (0, 1, 2, 0)
     ]
-    expected = [
-        max(question.choices, key=lambda choice: sum(answer_logprobs(model, video, row, question, choice)))
-        for row, question in asked
-    ]
-    assert len(set(expected)) > 1, "the same answer everywhere would be no test"
+    chooser = Chooser(model, at_once)
     with torch.no_grad():
-        assert choose(model, video, asked, sequences_at_once=at_once) == expected
-        assert choose(model, video, [], sequences_at_once=at_once) == []
+        chosen = chooser(video, asked)
+        assert chooser(video, []) == []
+        for score in SCORES:
+            expected = [by_hand(model, video, row, question, score) for row, question in asked]
+            assert [one[score] for one in chosen] == expected
+            assert len(set(expected)) > 1, "the same answer everywhere would be no test"
+        assert choose(model, video, asked, sequences_at_once=at_once) == [one["token"] for one in chosen]
+    assert len(chooser.priors) == sum(len(question.choices) for _, question in asked[::4]), "each is found once"
 
 
-def test_captions_are_compared_by_their_mean_a_token(model: VideoLanguageModel, video: VideoTokens) -> None:
-    said = {word: answer_logprobs(model, video, 0, COLOUR, word) for word in ("red", "it", "dog", "üü", "zoo", "left")}
-    means = {word: sum(logprobs) / len(logprobs) for word, logprobs in said.items()}
-    short, likely = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-    long = " ".join([likely] * 8)
-    scores = {choice: answer_logprobs(model, video, 0, COLOUR, choice) for choice in (short, long)}
-    assert sum(scores[short]) > sum(scores[long]), "the two ways must differ here"
-    assert sum(scores[short]) / len(scores[short]) < sum(scores[long]) / len(scores[long])
-    for category, expected in (("caption", long), ("colour", short)):
-        question = Question(category, "choice", COLOUR.text, short, (short, long))
-        # A question of the other sort beside it, in the same batch.
-        beside = (1, COLOUR if category == "caption" else Question("caption", "choice", "?", "a", ("a", "b")))
-        with torch.no_grad():
-            assert choose(model, video, [beside, (0, question)], sequences_at_once=8)[1] == expected
+def test_where_answers_are_as_long_the_mean_of_a_token_chooses_as_the_total_does(
+    model: VideoLanguageModel, video: VideoTokens
+) -> None:
+    words = ("red", "blue", "green", "white", "dog", "cat", "left", "right")
+    assert len({len(model.mllm.chat.encode([("a", word)], num_video_tokens=0).ids) for word in words}) == 1
+    asked = [(row, Question("thing", "choice", word, "", words)) for row in range(3) for word in words]
+    with torch.no_grad():
+        assert all(one["token"] == one["total"] for one in Chooser(model, 64)(video, asked))
+
+
+@pytest.mark.parametrize(
+    ("text", "truth", "right"),
+    [
+        ("it moves left", "left", True),
+        ("it moves left right up down", "left", False),
+        ("it moves left then up", "left then up", True),
+        ("it moves left then up then left", "left then up", False),
+        ("a dark green ball", "green", False),
+        ("a dark green ball", "dark green", True),
+        ("two green balls, dark green ones", "dark green", False),
+        ("nothing", "left", False),
+    ],
+)
+def test_a_text_says_the_truth_where_it_names_nothing_else(text: str, truth: str, right: bool) -> None:
+    others = ("left", "right", "up", "down", "left then up", "up then left", "green", "dark green")
+    assert says(text, truth, others=others) is right
 
 
 def test_a_clips_own_questions_are_those_with_choices() -> None:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from vtok.data import Clip, ClipSample, Question
-from vtok.evaluation.generation import Generation, other_captions
-from vtok.evaluation.judge import Judge
+from vtok.errors import UserError
+from vtok.evaluation.control import Controls
+from vtok.evaluation.generation import Generation, GenerationResult
+from vtok.evaluation.judge import Judge, Verdict
 from vtok.evaluation.loading import Loaded
 from vtok.model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
@@ -51,7 +53,19 @@ def make_perfect(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> 
     return asked
 
 
-def test_a_perfect_model_is_always_right_and_its_controls_never(
+def run(
+    generation: Generation, model: VideoLanguageModel, batches: list[Loaded], *, examples: int = 0
+) -> GenerationResult:
+    everyone = [sample.clip for loaded in batches for sample in loaded.samples if sample.clip.caption]
+    return generation(model, batches, num_frames=NUM_FRAMES, everyone=everyone, examples=examples, progress=False)
+
+
+def controls_of(everyone: Sequence[Clip]) -> dict[str, str]:
+    controls = Controls(everyone, lambda clip: clip.attributes)
+    return {clip.id: controls.caption(clip) for clip in everyone}
+
+
+def test_a_perfect_model_is_always_right_and_its_controls_where_they_are_of_the_clip(
     make_model: MakeModel,
     make_sample: MakeSample,
     make_generation: MakeGeneration,
@@ -66,9 +80,11 @@ def test_a_perfect_model_is_always_right_and_its_controls_never(
         Loaded([make_sample(4), make_sample(5, caption=None)], []),
         Loaded([make_sample(6, caption=None)], []),
     ]
-    result = make_generation(judge)(model, batches, num_frames=NUM_FRAMES, examples=2, progress=False)
+    result = run(make_generation(judge), model, batches, examples=2)
     figures = result.metrics()
-    for kind, share in (("reconstruct", 1.0), ("generate", 1.0), ("control", 0.0)):
+    drawn = controls_of([sample.clip for loaded in batches for sample in loaded.samples if sample.clip.caption])
+    own = sum(caption.replace("video", "clip") == name for name, caption in drawn.items()) / 4
+    for kind, share in (("reconstruct", 1.0), ("generate", 1.0), ("control", own)):
         assert figures[f"{kind}/number"] == share
         assert figures[f"{kind}/number_questions"] == 4, "clips without a caption are left out"
         assert figures[f"{kind}/number_chance"] == 0.25
@@ -94,12 +110,12 @@ def test_categories_are_counted_by_their_names(
     judge: Judge,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each over the clips that have it: the pixel is 1 or 2 in their own videos, and 2 or 1 in the controls."""
+    """Each over the clips that have it; a control is of a clip of the same categories, here the clip itself."""
     model = make_model()
     make_perfect(model, monkeypatch)
     samples = [make_sample(1, colour="1", motion_direction="1"), make_sample(2, colour="1", speed="1")]
-    figures = make_generation(judge)(model, [Loaded(samples, [])], num_frames=NUM_FRAMES, progress=False).metrics()
-    for kind, moves, speed in (("reconstruct", 1, 0), ("generate", 1, 0), ("control", 0, 1)):
+    figures = run(make_generation(judge), model, [Loaded(samples, [])]).metrics()
+    for kind, moves, speed in (("reconstruct", 1, 0), ("generate", 1, 0), ("control", 1, 0)):
         assert figures[f"{kind}/colour"] == 0.5
         assert figures[f"{kind}/motion_direction"] == moves
         assert figures[f"{kind}/speed"] == speed
@@ -107,7 +123,7 @@ def test_categories_are_counted_by_their_names(
         assert questions == [2, 1, 1]
 
 
-def test_controls_are_of_other_clips_and_have_the_clips_own_noise(
+def test_controls_have_the_clips_own_noise(
     make_model: MakeModel,
     make_sample: MakeSample,
     make_generation: MakeGeneration,
@@ -121,13 +137,12 @@ def test_controls_are_of_other_clips_and_have_the_clips_own_noise(
         model = make_model()
         asked = make_perfect(model, monkeypatch)
         batches = [Loaded([make_sample(number) for number in range(1, 6)], [])]
-        make_generation(judge, seed=seed)(model, batches, num_frames=NUM_FRAMES, progress=False)
+        run(make_generation(judge, seed=seed), model, batches)
         own, *controls = asked["generate"]
         assert own["captions"] == captions
         drawn = [caption for part in controls for caption in part["captions"]]
-        assert len(drawn) == 5
+        assert drawn == list(controls_of([sample.clip for sample in batches[0].samples]).values())
         assert set(drawn) <= set(captions)
-        assert all(other != caption for other, caption in zip(drawn, captions, strict=True))
         assert [len(part["captions"]) for part in controls] == [2, 2, 1], "batch_size at once"
         assert [one for part in controls for one in part["seeds"]] == own["seeds"] == asked["reconstruct"][0]["seeds"]
         assert {part["num_planned"] for part in asked["generate"]} == {PLANNED}
@@ -145,7 +160,7 @@ def test_a_model_that_imagines_nothing_is_only_reconstructed(
     model = make_model(lambdas=(1.0, 0.0, 1.0))
     asked = make_perfect(model, monkeypatch)
     batches = [Loaded([make_sample(1), make_sample(2)], [])]
-    result = make_generation(judge)(model, batches, num_frames=NUM_FRAMES, examples=5, progress=False)
+    result = run(make_generation(judge), model, batches, examples=5)
     assert asked["generate"] == []
     assert {name.partition("/")[0] for name in result.metrics()} == {"generation", "reconstruct"}
     assert result.metrics()["reconstruct/number"] == 1
@@ -155,7 +170,7 @@ def test_a_model_that_imagines_nothing_is_only_reconstructed(
 
 
 def test_of_no_clips_there_are_no_figures(make_model: MakeModel, make_generation: MakeGeneration, judge: Judge) -> None:
-    result = make_generation(judge)(make_model(), [Loaded([], [("x.mp4", "gone")])], num_frames=19, progress=False)
+    result = run(make_generation(judge), make_model(), [Loaded([], [("x.mp4", "gone")])])
     assert result.metrics() == {"generation/clips": 0.0}
     assert result.bad == [("x.mp4", "gone")]
 
@@ -172,27 +187,59 @@ def test_only_what_has_a_caption_and_can_be_judged_is_taken(
     assert generation.while_training().judge is judge
 
 
-def test_other_captions_are_of_clips_that_show_the_same_categories() -> None:
-    def clip(name: str, caption: str) -> Clip:
-        return Clip(id=name, path=Path("none"), caption=caption)
-
-    moving = [(clip(f"m{n}", f"it moves {n}"), ("colour", "motion_direction")) for n in range(8)]
-    standing = [(clip(f"s{n}", f"{n} stand"), ("colour", "count")) for n in range(3)]
-    drawn = dict(zip([one.id for one, _ in moving + standing], other_captions(moving + standing), strict=True))
-    for group in (moving, standing):
-        captions = {one.caption for one, _ in group}
-        assert all(drawn[one.id] in captions - {one.caption} for one, _ in group)
-    assert len({drawn[one.id] for one, _ in moving}) > 2
-    shuffled = standing[::-1] + moving[::-1]
-    assert dict(zip([one.id for one, _ in shuffled], other_captions(shuffled), strict=True)) == drawn
+def moving(number: int, **attributes: str) -> Clip:
+    return Clip(id=f"{number}", path=Path(f"{number}.mp4"), caption=f"it moves {number}", attributes=attributes)
 
 
-def test_where_all_alike_have_one_caption_any_other_does() -> None:
-    moving = [(Clip(id=str(n), path=Path("none"), caption=f"it moves {n}"), ("speed",)) for n in range(3)]
-    dogs = [(Clip(id=name, path=Path("none"), caption="a dog"), ("colour",)) for name in "xy"]
-    assert set(other_captions([*moving, *dogs])[-2:]) <= {clip.caption for clip, _ in moving}
-    assert other_captions(dogs) == ["a dog", "a dog"]
-    assert other_captions([]) == []
+def test_controls_are_of_clips_that_show_the_same_categories() -> None:
+    moves = [moving(number, colour="red", way="left") for number in range(8)]
+    stands = [moving(number, colour="red", count="two") for number in range(8, 11)]
+    drawn = controls_of(moves + stands)
+    for group in (moves, stands):
+        assert {drawn[clip.id] for clip in group} <= {clip.caption for clip in group}
+    assert len({drawn[clip.id] for clip in moves}) > 2
+
+
+def test_a_perfect_control_is_right_as_often_as_is_said() -> None:
+    """Over many clips: its chance is the agreement of two clips drawn evenly, 0.4**2 + 0.6**2 here."""
+    clips = [moving(number, way="left" if number % 5 < 2 else "right") for number in range(2000)]
+    controls = Controls(clips, lambda clip: clip.attributes)
+    truths = {clip.caption: clip.attributes["way"] for clip in clips}
+    agreed = sum(truths[controls.caption(clip)] == clip.attributes["way"] for clip in clips) / len(clips)
+    verdicts = [{"way": Verdict("up", clip.attributes["way"], ("left", "right", "up"))} for clip in clips]
+    said = sum(controls.chances(*one)["way"] for one in zip(clips, verdicts, strict=True)) / len(clips)
+    assert said == pytest.approx(0.52)
+    assert agreed == pytest.approx(said, abs=3 * (0.52 * 0.48 / 2000) ** 0.5)
+    # Of what the judge cannot say it says any of its choices.
+    assert controls.chances(clips[0], {"way": Verdict("up", "left", ("left", "up"))})["way"] == pytest.approx(0.7)
+
+
+def test_controls_do_not_depend_on_the_number_of_processes(
+    make_model: MakeModel, make_sample: MakeSample, make_generation: MakeGeneration, judge: Any
+) -> None:
+    model, samples = make_model(), [make_sample(number % 2, caption=f"video {number}") for number in range(4)]
+    samples = [replace(one, clip=replace(one.clip, id=f"{place}")) for place, one in enumerate(samples)]
+    everyone = [sample.clip for sample in samples]
+    figures = []
+    for processes in (1, 2):
+        parts = [
+            make_generation(judge)(
+                model, [Loaded(samples[rank::processes], [])], num_frames=NUM_FRAMES, everyone=everyone, progress=False
+            )
+            for rank in range(processes)
+        ]
+        figures.append(GenerationResult.joined(parts, examples=0).metrics())
+    assert figures[0] == pytest.approx(figures[1])
+
+
+def test_a_decoder_of_nan_has_no_figures(
+    make_model: MakeModel, make_sample: MakeSample, make_generation: MakeGeneration, judge: Judge
+) -> None:
+    model = make_model()
+    with torch.no_grad():
+        next(model.decoder.transformer.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="decoder's frames are not finite"):
+        run(make_generation(judge), model, [Loaded([make_sample(1)], [])])
 
 
 def test_token_errors_are_found_without_a_decoder(
@@ -202,7 +249,7 @@ def test_token_errors_are_found_without_a_decoder(
     model = make_model(lambdas=(1.0, 1.0, 0.0))
     unjudged = replace(make_sample(1), target=None)
     unjudged = replace(unjudged, clip=replace(unjudged.clip, attributes={}, questions=()))
-    result = make_generation(judge)(model, [Loaded([unjudged], [])], num_frames=NUM_FRAMES, examples=1, progress=False)
+    result = run(make_generation(judge), model, [Loaded([unjudged], [])], examples=1)
     assert {"visual/teacher_forced", "visual/rollout"} <= result.metrics().keys()
     assert result.clips == 1
     assert not result.tallies

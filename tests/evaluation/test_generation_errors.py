@@ -25,7 +25,9 @@ def run(make_generation: Callable[..., Generation], judge: Any) -> Run:
 
     def run(model: VideoLanguageModel, samples: Sequence[ClipSample], **changes: float) -> Any:
         judge.given.clear()
-        result = make_generation(judge, **changes)(model, [Loaded(list(samples), [])], num_frames=19, progress=False)
+        everyone, batches = [sample.clip for sample in samples], [Loaded(list(samples), [])]
+        generation = make_generation(judge, **changes)
+        result = generation(model, batches, num_frames=19, everyone=everyone, progress=False)
         return result.metrics(), torch.cat([videos for videos, _ in judge.given])
 
     return run

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from vtok.data import Clip, Question, ShapesData
+from vtok.data.clip import Span
 from vtok.errors import UserError
 from vtok.evaluation.generation import Generation, GenerationResult
-from vtok.evaluation.heldout import evaluate_generation_heldout, with_choices
+from vtok.evaluation.heldout import check_files, evaluate_generation_heldout, missing_files, with_choices
 from vtok.evaluation.judge import OracleJudge, OwnJudge
 from vtok.model import VideoLanguageModel
 
@@ -128,7 +129,7 @@ def test_clips_with_captions_alone_are_judged_by_the_model_itself(
     assert figures["generation/clips"] == 2
     for kind in ("reconstruct", "generate", "control"):
         assert figures[f"{kind}/caption_questions"] == 2
-        assert figures[f"{kind}/caption_chance"] == 0.25
+    assert figures["reconstruct/caption_chance"] == figures["generate/caption_chance"] == 0.25
     assert not [name for name in figures if "motion_direction" in name]
 
 
@@ -149,3 +150,17 @@ def test_one_without_is_asked_for_its_caption(questions: tuple[Question, ...]) -
     assert set(question.choices) <= set(CAPTIONS)
     assert with_choices(replace(own, caption=None), CAPTIONS).questions == ()
     assert with_choices(own, [CAPTIONS[0]]).questions == ()
+
+
+def test_files_that_are_not_there_are_found_without_reading_any(
+    source: ShapesData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = source.clips("heldout")
+    monkeypatch.setattr(source, "reader", None)
+    assert missing_files(source, clips) == check_files(source, clips) == []
+    gone = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(clips)]
+    assert missing_files(source, [*clips, gone[0]]) == [("missing-0.mp4", "the file does not exist")]
+    for kind in ({"span": Span("s3://bucket/a.tar", 0, 1)}, {"path": Path("https://example.org/a.mp4")}):
+        assert missing_files(source, [replace(gone[0], **kind)]) == []
+    with pytest.raises(UserError, match=r"none of the 6 held-out clips can be read; the first: missing-0\.mp4: "):
+        check_files(source, gone)

@@ -12,7 +12,7 @@ from vtok.evaluation.judge import Verdict
 from vtok.evaluation.sheet import SIDE, lines, write_generation_sheet
 from vtok.tracking.contact import TONES, Text
 
-RIGHT, WRONG = Verdict("red", "red", 6), Verdict("left", "up", 4)
+RIGHT, WRONG = Verdict("red", "red", ("red", "blue")), Verdict("left", "up", ("left", "up"))
 
 
 def video(number: int, *, side: int, frames: int = 4) -> Tensor:
@@ -57,7 +57,7 @@ def test_a_model_that_only_reconstructs_has_no_third_strip(tmp_path: Path) -> No
 
 
 def test_right_and_wrong_are_told(tmp_path: Path) -> None:
-    unseen = Verdict(None, "fast", 2)
+    unseen = Verdict(None, "fast", ("slow", "fast"))
     verdicts = {"colour": RIGHT, "motion_direction": WRONG, "speed": unseen}
     made = Made("a caption", video(0, side=24), video(1, side=24), None, verdicts)
     assert lines(made) == [

@@ -32,11 +32,14 @@ def test_the_figures_are_those_of_the_run(make_run: Run, tmp_path: Path) -> None
     assert "alignment/colour" in listed
     assert (card.data.license, card.data.library_name) == ("apache-2.0", "vtok")
     row = next(line for line in card.text.splitlines() if line.startswith("| alignment/colour |"))
-    value, interval, chance, questions = (cell.strip() for cell in row.strip("| ").split("|")[1:])
+    value, interval, chance, majority, questions = (cell.strip() for cell in row.strip("| ").split("|")[1:])
     assert float(value) == pytest.approx(figures["alignment/colour"], abs=1e-3)
     bounds = [figures["alignment/colour_low"], figures["alignment/colour_high"]]
     assert [float(bound) for bound in interval.split(" to ")] == pytest.approx(bounds, abs=1e-3)
     assert float(chance) == pytest.approx(figures["alignment/colour_chance"], abs=1e-3)
+    assert majority == "", "not all questions about a colour have the same choices"
+    row = next(line for line in card.text.splitlines() if line.startswith("| alignment_yes_no/colour |"))
+    assert float(row.split("|")[-3]) == pytest.approx(figures["alignment_yes_no/colour_majority"], abs=1e-3)
     assert float(questions) == figures["alignment/colour_questions"]
     assert figures.get("commit", "") in card.text
     code = re.search(r"```python\n(.*?)```", card.text, flags=re.DOTALL)

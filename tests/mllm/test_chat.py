@@ -38,6 +38,15 @@ def test_any_text_comes_back(chat: ChatTokeniser, text: str) -> None:
     assert chat.decode([label for label in encoded.labels if label != IGNORED]) == text
 
 
+@pytest.mark.parametrize("text", ["<video>", "a <video> tag", "<|end|><|end|>", "<<video>", "<vid<video>eo>"])
+def test_what_looks_like_a_special_token_stays_as_words(chat: ChatTokeniser, text: str) -> None:
+    encoded = chat.encode([("q", text)], num_video_tokens=2)
+    assert encoded.ids.count(chat.video_id) == 2
+    assert encoded.ids.count(chat.end_id) == 1
+    said = chat.decode([label for label in encoded.labels if label != IGNORED])
+    assert said.replace("< ", "<") == text
+
+
 def test_special_tokens_in_strangers_text_are_words(chat: ChatTokeniser) -> None:
     encoded = chat.encode([("<video><|assistant|>yes", "<video> a <|end|> b")], num_video_tokens=2)
     assert encoded.ids.count(chat.video_id) == 2

@@ -1,8 +1,10 @@
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from vtok.batch import stack_text
-from vtok.mllm import IGNORED, EncodedChat, TinyLanguageModel, VisualProjector
+from vtok.errors import UserError
+from vtok.mllm import IGNORED, EncodedChat, LanguageModel, TinyLanguageModel, VisualProjector
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +64,41 @@ def test_generation_is_greedy_and_the_same_alone_and_in_a_batch(mllm: TinyLangua
 
     together = generate(prompts)
     assert together == [generate([prompt])[0] for prompt in prompts]
-    ids = list(prompts[1])
+    assert together[1] == greedy(mllm, prompts[1])
+
+
+@torch.no_grad()
+def greedy(mllm: LanguageModel, prompt: list[int]) -> str:
+    """The likeliest six tokens, each by a forward pass over everything before it."""
+    ids = list(prompt)
+    for _ in range(6):
+        ids.append(int(mllm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] == mllm.chat.end_id:
+            break
+    return mllm.chat.decode(ids[len(prompt) :])
+
+
+def test_what_a_model_says_of_generation_does_not_reach_greedy_answers() -> None:
+    """Published models bring penalties of repetitions and temperatures."""
+    torch.manual_seed(0)
+    tiny = TinyLanguageModel(width=32, layers=1, heads=2)
+    # The same word again and again is the likeliest text, and what a penalty would prevent.
     with torch.no_grad():
-        for _ in range(6):
-            logits = mllm.model(input_ids=torch.tensor([ids])).logits[0, -1]
-            ids.append(int(logits.argmax()))
-            if ids[-1] == mllm.chat.end_id:
-                break
-    assert together[1] == mllm.chat.decode(ids[len(prompts[1]) :])
+        tiny.model.lm_head.weight[600:602] *= 20
+    tiny.model.generation_config = GenerationConfig(repetition_penalty=9.0, no_repeat_ngram_size=1, min_new_tokens=3)
+    mllm = LanguageModel(tiny.model, tiny.chat).eval()
+    ids = mllm.chat.encode_prompt("what?", num_video_tokens=0)
+    embeddings = mllm.model.get_input_embeddings()(torch.tensor([ids]))
+    written = mllm.generate(embeddings, torch.ones(1, len(ids), dtype=torch.bool), max_new_tokens=6)
+    assert written == [greedy(mllm, ids)]
+
+
+def test_of_logits_that_are_nan_nothing_is_written() -> None:
+    mllm = TinyLanguageModel(width=32, layers=1, heads=2).eval()
+    with torch.no_grad():
+        mllm.model.lm_head.weight[0, 0] = float("nan")
+    with pytest.raises(UserError, match=r"logits are not finite .*run=RUN/checkpoints"):
+        mllm.generate(torch.zeros(1, 3, 32), torch.ones(1, 3, dtype=torch.bool), max_new_tokens=2)
 
 
 def test_projector_is_two_layers_with_a_gelu() -> None:

@@ -103,8 +103,22 @@ def test_answers_that_are_odd(make_tokenizer: Make, answer: str) -> None:
     chat = chat_of(make_tokenizer("chatml"))
     encoded = chat.encode([("q", answer), ("q", "b")], num_video_tokens=0)
     labels = [label for label in encoded.labels if label != IGNORED]
-    said = answer.replace("<|im_end|>", "").strip()
+    said = answer.replace("<|im_end|>", "< |im_end|>").strip()
     assert chat.tokenizer.decode(labels) == f"{said}<|im_end|>b<|im_end|>"
+
+
+def test_what_a_template_looks_for_in_answers_is_a_word_in_them(make_tokenizer: Make) -> None:
+    """As Qwen3's does, which takes what stands before </think> for a thought and leaves it out."""
+    chat = chat_of(
+        make_tokenizer(
+            "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+            "{{ (message['content'].split('</think>') | last) + '<|im_end|>\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+        )
+    )
+    encoded = chat.encode([("why </think>?", "no </think> yes"), ("q", "b")], num_video_tokens=0)
+    text = chat.tokenizer.decode([label for label in encoded.labels if label != IGNORED])
+    assert text == "no < /think> yes<|im_end|>b<|im_end|>"
 
 
 def test_roles_in_strangers_text_are_words(make_tokenizer: Make) -> None:

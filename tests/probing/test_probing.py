@@ -13,6 +13,7 @@ from vtok.backbone import TinyBackbone
 from vtok.batch import stack_frames
 from vtok.cli import main
 from vtok.data import Clip, ClipSample, Question
+from vtok.errors import UserError
 from vtok.evaluation.loading import Loaded
 from vtok.evaluation.tally import Tally
 from vtok.probing.probes import AttentiveProbe, LinearProbe
@@ -90,6 +91,14 @@ def test_a_probe_leaves_the_tokeniser_as_it_is_and_trains_a_copy_where_it_may() 
     assert all(torch.equal(before[name], tensor) for name, tensor in tokeniser.state_dict().items())
 
 
+def test_features_that_are_nan_are_not_probed() -> None:
+    tokeniser = tokeniser_of(VTokTokeniser)
+    with torch.no_grad():
+        next(tokeniser.backbone.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="features of clips are not finite numbers"):
+        read(tokeniser, range(4))
+
+
 def test_order_is_told_by_tokens_that_hold_it_and_by_no_others() -> None:
     moves = tokeniser_of(VTokTokeniser, motion_pooling=GRID, residual_scale=10.0)
     still = tokeniser_of(KeyFrameTokeniser, key_frame="middle")
@@ -100,6 +109,7 @@ def test_order_is_told_by_tokens_that_hold_it_and_by_no_others() -> None:
         probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
         tally = probes.told(train, heldout, "reversed")
         assert (tally.total, tally.guessed) == (40, 20.0)
+        assert len(tally.clips) == 20, "a clip and its reverse are one observation"
         found[tokeniser] = tally.right / 40, probes.distance(heldout.samples, heldout.orders["reversed"])
     assert found[moves][0] > 0.9
     assert found[moves][1] > 0.1
@@ -193,10 +203,18 @@ def test_the_table_has_a_column_for_each_tokeniser() -> None:
     ]
 
 
+def counted(right: int) -> Tally:
+    """Right answers of 100, each about another clip."""
+    tally = Tally()
+    for number in range(100):
+        tally.add(number < right, 0.25, clip=str(number))
+    return tally
+
+
 def test_seeds_become_means_with_students_interval() -> None:
     rights = (50, 60, 70)
     several = [
-        ProbeResult(20, (9, 5), {"linear/way": Tally(right, 100, 25.0)}, {"reconstruction/frames": right / 1000})
+        ProbeResult(20, (9, 5), {"linear/way": counted(right)}, {"reconstruction/frames": right / 1000})
         for right in rights
     ]
     # Student's t with two degrees of freedom is 4.303 at 97.5 %; the values are 10 apart.

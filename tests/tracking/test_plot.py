@@ -86,11 +86,13 @@ def test_seeds_are_one_point_with_the_runs_behind_it(make_run, drawn: list[Figur
 
 
 def test_chance_is_drawn_where_all_runs_state_the_same(make_run, drawn: list[Figure], tmp_path: Path) -> None:
-    folders = [make_run(str(n), {"stride": n}, [], {"colour": 0.5, "colour_chance": 0.25}) for n in (1, 2)]
-    draw(compare_runs([read_run(folder) for folder in folders], ["colour"]), tmp_path / "plot.png")
-    (colour,) = visible(drawn[0])
-    assert [list(line.get_ydata()) for line in colour.lines if line.get_linestyle() == "--"] == [[0.25, 0.25]]
-    assert "chance" in colour.get_ylabel()
+    figures = {"colour": 0.5, "colour_chance": 0.25, "camera": 0.7, "camera_chance": 0.5, "camera_majority": 0.64}
+    folders = [make_run(str(n), {"stride": n}, [], figures) for n in (1, 2)]
+    draw(compare_runs([read_run(folder) for folder in folders], ["colour", "camera"]), tmp_path / "plot.png")
+    for axes, without_looking in zip(visible(drawn[0]), (0.25, 0.64), strict=True):
+        lines = [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--"]
+        assert lines == [[without_looking, without_looking]]
+        assert "chance" in axes.get_ylabel()
 
 
 def test_dollars_in_a_name_are_no_formula(make_run, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_the_summary_has_a_figure_for_all_that_can_be_seen(watched: Any) -> None
                 figures[f"{kind}/{category}{end}"] for end in ("", "_low", "_high", "_chance", "_questions")
             )
             assert questions == number
-            assert chance == pytest.approx(1 / values)
+            # A control is right by chance as often as two of the clips agree.
+            assert chance == pytest.approx(1 / values) if kind != "control" else 1 / number <= chance <= 1
             assert 0 <= low <= share <= high <= 1
             assert share * number == pytest.approx(round(share * number))
     for name in ("teacher_forced", "rollout"):

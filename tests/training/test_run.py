@@ -154,6 +154,11 @@ def test_heldout_clips_that_cannot_be_read_stop_the_run(
     config = compose([*settings, "data=folder", f"data.root={tmp_path}", "data.max_bad_fraction=0.5"])
     with pytest.raises(UserError, match="none of the 2 held-out clips can be read"):
         train(config, run_dir=tmp_path / "run")
+    for number in (4, 5):
+        (tmp_path / f"{number}.mp4").unlink()
+    with pytest.raises(UserError, match="none of the 2 held-out clips can be read"):
+        train(config, run_dir=tmp_path / "other")
+    assert not (tmp_path / "other").exists(), "files that are missing are told before the first step"
 
 
 def test_resume_refuses_another_configuration(tiny_run: list[str], tmp_path: Path) -> None:

@@ -188,3 +188,42 @@ def test_the_flows_error_is_that_of_the_velocity_at_its_own_noise() -> None:
     assert len(sigma.unique()) == len(sigma)
     drawn = FlowHead.sample(head, states, noise=rows(len(states), 3), temperature=1.0)
     torch.testing.assert_close(drawn, target.repeat(head.repeats, 1), atol=1e-4, rtol=1e-4)
+
+
+def test_the_flow_expects_what_its_gaussian_tokens_are_about() -> None:
+    """The closed form of the velocity of tokens about a mean, known where there was noise in training alone."""
+    head, hidden, mean = make("flow", token_dim=64), rows(5, 8), rows(5, 64, seed=2)
+
+    def velocity(point: Tensor, sigma: Tensor, states: Tensor) -> Tensor:
+        """E[noise - token | point] of tokens N(mean, 0.25): the regression of one Gaussian on another."""
+        variance = (1 - sigma) ** 2 * 0.25 + sigma**2
+        away = (point - (1 - sigma) * mean) / variance
+        known = (point.norm(dim=-1, keepdim=True) - 8).abs() < 3
+        return torch.where(known, sigma * away - mean - (1 - sigma) * 0.25 * away, 99.0)
+
+    head.velocity = velocity
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    torch.testing.assert_close(head.mean(hidden), mean, atol=1e-4, rtol=1e-4)
+    assert torch.equal(torch.get_rng_state(), state), "torch's random numbers were used"
+
+
+def test_the_expected_tokens_of_heads_can_be_compared() -> None:
+    """Of tokens that are half noise: the flow's are about as near to the truth as those of a regression."""
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(8, 32, generator=generator) / 4
+    errors = {}
+    for name, head in (("flow", FlowHead(8, 32, width=64)), ("mse", RegressionHead(8, 32))):
+        optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)
+        torch.manual_seed(0)
+        for _ in range(150):
+            hidden = torch.randn(256, 8, generator=generator)
+            loss = head.loss(hidden, hidden @ mix + 0.7 * torch.randn(256, 32, generator=generator))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        hidden = torch.randn(500, 8, generator=generator)
+        with torch.no_grad():
+            errors[name] = float((head.mean(hidden) - hidden @ mix).norm() / (hidden @ mix).norm())
+    assert errors["flow"] < 0.5
+    assert errors["flow"] < errors["mse"] + 0.2

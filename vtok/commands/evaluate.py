@@ -6,6 +6,7 @@ from vtok.build import build
 from vtok.commands.prepare import load_run
 from vtok.data import BadVideoError, DataSource
 from vtok.errors import UserError
+from vtok.evaluation import Alignment, Generation, missing_files
 from vtok.training import Trainer
 from vtok.training.results import evaluate_model
 
@@ -22,9 +23,15 @@ def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[s
     source.prepare()
     trainer: Trainer = build(config.trainer)
     clips = source.clips("heldout")
+    alignment: Alignment = build(config.evaluation)
+    generation: Generation = build(config.generation)
+    judged = (alignment if model.objective.understands else generation).max_clips
+    # Before the model works for an hour: it would end with the same sentence.
+    if missing := missing_files(source, clips[:judged]):
+        raise BadVideoError(*missing[0])
     results = evaluate_model(
-        build(config.evaluation),
-        build(config.generation),
+        alignment,
+        generation,
         model,
         source,
         clips,

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from vtok.config.compose import one_of
 from vtok.config.nodes import data_nodes, nodes
 from vtok.config.schemas import (
+    Alignment,
     Augmentation,
     CausalLanguageModel,
     ClipBackbone,
@@ -47,6 +48,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     WanDecoder: {"dtype": DTYPES, "vae_dtype": DTYPES, "mode": ("replace", "append")},
     RegressionHead: {"loss": ("mse", "cosine")},
     Scheduler: {"name": SCHEDULES},
+    Alignment: {"score": ("token", "total", "prior")},
     VlmJudge: {"dtype": DTYPES},
     Augmentation: {"left_right": ("refuse", "keep", "flip")},
     Trainer: {"precision": ("auto", "fp32", "bf16"), "device": ("auto", "cpu"), "best_is": ("max", "min")},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vtok.data.clip import Clip, Question
+from vtok.data.clip import Clip, Question, category_of
 from vtok.data.source import Split
 from vtok.foreign_files import parse_json, parse_text, printable
 
@@ -127,7 +127,7 @@ def questions_of(fields: Mapping[str, Any]) -> tuple[Question, ...]:
     an object of a text for each key; then an answer that is a key stands for that key's text.
 
     Raises:
-        ValueError: an answer is missing, or is none of the choices.
+        ValueError: an answer is missing, or is none of the choices, or a category is no name for metrics.
     """
     asked = fields.get("questions", fields.get("question"))
     if asked is None:
@@ -167,7 +167,7 @@ def _question(asked: Any, answer: Any, choices: Any, category: Any) -> Question:
         missing = "question has no text" if not text else f"question {shown(text)!r} has no answer"
         raise ValueError(f"a {missing}")
     options, answer = _options(choices, answer)
-    skill = _text(category or "general", "category").lower()
+    skill = category_of(_text(category or "general", "category"))
     lower = [option.lower() for option in options]
     if answer.lower() in ("yes", "no") and (not options or sorted(lower) == ["no", "yes"]):
         return Question(skill, "yes_no", text, answer.lower(), ("yes", "no"))

@@ -1,8 +1,25 @@
 """What a data set is made of, before anything is decoded."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+# What stands beside a category's metric, by the end of its name.
+BESIDE = ("_low", "_high", "_chance", "_majority", "_questions", "_by_total", "_by_token", "_by_prior")
+
+
+def category_of(name: str) -> str:
+    """The category that questions are counted under, in lower case, `_` for what no metric's name may hold.
+
+    Raises:
+        ValueError: it would break or shadow the names of metrics.
+    """
+    category = re.sub(r"[^\w .:-]", "_", name.strip().lower())
+    if not category.strip(".") or category.endswith(BESIDE):
+        ends = ", ".join(BESIDE)
+        raise ValueError(f"the category {name!r} is not a name for metrics: use one that does not end in {ends}")
+    return category
 
 
 @dataclass(frozen=True)

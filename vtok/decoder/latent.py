@@ -14,6 +14,7 @@ from vtok.decoder.base import Decoder
 from vtok.decoder.flow import noised
 from vtok.decoder.offload import at_work, in_turns
 from vtok.errors import UserError
+from vtok.finite import check_finite
 from vtok.noise import seeded_noise
 
 PIPELINE_MULTIPLE = 16  # of pixels, that diffusers' pipelines insist on whatever the VAE
@@ -213,6 +214,7 @@ class LatentDecoder(Decoder):
         pipeline.set_progress_bar_config(disable=True)
         with in_turns(pipeline, condition.device) if self.offload else nullcontext():
             video = self.film(pipeline, condition, nothing, mask, captions, noise=noise, steps=steps, guidance=guidance)
+        check_finite(video, what="the decoder's frames")
         return (video.float() * 255).round().clamp(0, 255).to(torch.uint8)
 
     def at_work(self, part: nn.Module, device: torch.device) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vtok.decoder.base import Decoder
 from vtok.decoder.flow import integrate, noised
 from vtok.errors import UserError
+from vtok.finite import check_finite
 from vtok.noise import seeded_noise
 
 MIDDLE, SPREAD = 0.45, 0.2  # of the values in 0..1 of everyday frames: latents are about 0 with a spread of about 1
@@ -123,7 +124,9 @@ class TinyDecoder(Decoder):
                 clean = plain + guidance * (clean - plain)
             return (point - clean) / sigma
 
-        return self.to_video(integrate(velocity, noise, scheduler=self.scheduler, steps=steps))
+        video = integrate(velocity, noise, scheduler=self.scheduler, steps=steps)
+        check_finite(video, what="the decoder's frames")
+        return self.to_video(video)
 
     def clean(self, point: Tensor, time: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
         """The video (B, C, F, h, w) that `point` at `time` (B,) seems to be on the way from."""

@@ -2,7 +2,7 @@
 
 from vtok.evaluation.alignment import Alignment, Evaluation
 from vtok.evaluation.generation import Generation, GenerationResult
-from vtok.evaluation.heldout import evaluate_generation_heldout, evaluate_heldout
+from vtok.evaluation.heldout import check_files, evaluate_generation_heldout, evaluate_heldout, missing_files
 from vtok.evaluation.sheet import write_generation_sheet
 
 __all__ = [
@@ -10,7 +10,9 @@ __all__ = [
     "Evaluation",
     "Generation",
     "GenerationResult",
+    "check_files",
     "evaluate_generation_heldout",
     "evaluate_heldout",
+    "missing_files",
     "write_generation_sheet",
 ]

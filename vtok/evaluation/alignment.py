@@ -1,8 +1,8 @@
 """`alignment`: does the model's text agree with the video?
 
 In the spirit of TV-Align (VTok, section 4), not that benchmark. Three measures on held-out clips, each by category:
-multiple choice (the choice with the greatest likelihood as the answer), yes or no (the same with two choices), and
-captions (written freely, then searched for the true attribute).
+multiple choice (the choice that is likeliest as the answer, see `Chooser`), yes or no (the same with two choices), and
+captions (written freely, then searched for the true attribute, and for others that are not true).
 """
 
 from collections import defaultdict
@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from vtok.batch import stack_frames
 from vtok.data import ClipSample
-from vtok.evaluation.choice import choose, mention, questions_of
+from vtok.evaluation.choice import Chooser, check_score, mention, questions_of, says
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, figures, join_findings, names_of, table
+from vtok.evaluation.tally import Tally, cluster_of, figures, join_findings, names_of, table
+from vtok.finite import check_figures
 from vtok.model import DESCRIBE, VideoLanguageModel
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
@@ -43,9 +44,11 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """Flat figures: `alignment/colour` and the like, of a mixture of data sets `alignment/SOURCE/colour` too.
 
-        Beside each there are `_low` and `_high` (95 %), `_chance` and `_questions`.
+        What stands beside each is told by `figures`.
         """
-        return {"evaluation/clips": float(self.clips), **figures(self._named())}
+        numbers = {"evaluation/clips": float(self.clips), **figures(self._named())}
+        check_figures(numbers)
+        return numbers
 
     def table(self) -> str:
         """The figures for a person."""
@@ -72,6 +75,11 @@ class Alignment:
     sequences_at_once: int
     captions: bool
     max_new_tokens: int
+    score: str = "token"
+
+    def __post_init__(self) -> None:
+        """Raise UserError where there is no such score."""
+        check_score(self.score)
 
     @torch.no_grad()
     def __call__(
@@ -80,6 +88,7 @@ class Alignment:
         batches: Iterable[Loaded],
         *,
         captions: Mapping[str, Sequence[str]] | None = None,
+        values: Mapping[str, Mapping[str, frozenset[str]]] | None = None,
         examples: int = 0,
         progress: bool = True,
     ) -> Evaluation:
@@ -90,12 +99,17 @@ class Alignment:
             batches: the clips.
             captions: of all clips there are, by their source, to make wrong choices of for clips of the same source
                 that have no questions.
+            values: what each attribute may be, by source and category: a written caption that names another value than
+                the true one is wrong.
             examples: of so many clips the frames and answers are kept.
             progress: show a bar.
+
+        Raises:
+            UserError: the model's log-probabilities are not finite numbers.
         """
         device = next(model.parameters()).device
         model.eval()
-        result = Evaluation()
+        result, chooser = Evaluation(), Chooser(model, self.sequences_at_once)
         bar = tqdm(batches, desc="evaluating", unit="batch", leave=False, disable=None if progress else True)
         for loaded in bar:
             result.bad += loaded.bad
@@ -108,13 +122,21 @@ class Alignment:
                 for row, sample in enumerate(samples)
                 for question in questions_of(sample.clip, (captions or {}).get(sample.clip.source, ()))
             ]
-            answers = choose(model, video, asked, sequences_at_once=self.sequences_at_once)
-            for (row, question), answer in zip(asked, answers, strict=True):
+            chosen = chooser(video, asked)
+            answers = [by_score[self.score] for by_score in chosen]
+            for (row, question), by_score in zip(asked, chosen, strict=True):
+                right = {score: answer == question.answer for score, answer in by_score.items()}
                 for name in names_of(question.category, samples[row].clip):
-                    tally = result.tallies[question.kind, name]
-                    tally.add(answer == question.answer, 1 / len(question.choices))
+                    result.tallies[question.kind, name].add(
+                        right[self.score],
+                        1 / len(question.choices),
+                        clip=cluster_of(samples[row].clip),
+                        truth=question.answer,
+                        choices=question.choices,
+                        scored=right,
+                    )
             if self.captions:
-                self._caption(model, samples, result)
+                self._caption(model, samples, result, values or {})
             for row, sample in enumerate(samples[: max(0, examples - len(result.examples))]):
                 told = [
                     (question.text, answer, question.answer)
@@ -126,13 +148,25 @@ class Alignment:
             result.clips += len(samples)
         return result
 
-    def _caption(self, model: VideoLanguageModel, samples: Sequence[ClipSample], result: Evaluation) -> None:
+    def _caption(
+        self,
+        model: VideoLanguageModel,
+        samples: Sequence[ClipSample],
+        result: Evaluation,
+        values: Mapping[str, Mapping[str, frozenset[str]]],
+    ) -> None:
         told = [sample for sample in samples if sample.clip.attributes]
         if not told:
             return
         frames = stack_frames(told).to(next(model.parameters()).device)
         captions = model.describe(frames, [DESCRIBE] * len(told), max_new_tokens=self.max_new_tokens)
         for sample, caption in zip(told, captions, strict=True):
-            for category, truth in sample.clip.attributes.items():
-                for name in names_of(category, sample.clip):
-                    result.tallies["caption", name].add(mention(caption, truth) is not None, 0.0)
+            clip = sample.clip
+            for category, truth in clip.attributes.items():
+                # What its own caption says is true of the clip, too: a second thing may have another colour.
+                others = {
+                    one for one in values.get(clip.source, {}).get(category, ()) if not mention(clip.caption or "", one)
+                }
+                right = says(caption, truth, others=others)
+                for name in names_of(category, clip):
+                    result.tallies["caption", name].add(right, 0.0, clip=cluster_of(clip), truth=truth)

@@ -1,18 +1,104 @@
 """Multiple choice: the choices of a clip's questions, which of them a model finds likeliest, which a text names."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from vtok.batch import stack_text
 from vtok.data import Clip, Question
 from vtok.data.stable import stable_hash
+from vtok.errors import UserError
+from vtok.evaluation.tally import SCORES
+from vtok.finite import check_finite
 from vtok.mllm import IGNORED
 from vtok.model import DESCRIBE, VideoLanguageModel, select
 from vtok.tokeniser import VideoTokens
 
 CAPTION, CAPTION_CHOICES = "caption", 4
+
+
+def check_score(score: str) -> None:
+    """Raise UserError where choices cannot be compared by such a score."""
+    if score not in SCORES:
+        raise UserError(f"evaluation.score={score}: not a score of choices. Use one of {', '.join(SCORES)}.")
+
+
+@dataclass
+class Chooser:
+    """Finds the likeliest choices to questions about clips, the answer's end token counted in.
+
+    Log-probabilities of answers that differ in length are not comparable as they are: every token makes an answer less
+    likely. There are three scores:
+
+    - token: the mean log-probability of a token (Brown et al. 2020, section 2.4); where all choices have as many tokens
+      it chooses as `total` does.
+    - total: the log-probability of the whole answer. An untrained model then always says the shortest one.
+    - prior: by how much the video makes the answer likelier: its log-probability less that without the video, which
+      holds the answer's length and how common its words are (Holtzman et al. 2021).
+
+    Attributes:
+        model: the model.
+        sequences_at_once: question-and-choice sequences that go through the language model together.
+        scores: those that are found.
+        priors: log-probabilities without a video by (question, choice), each found once.
+    """
+
+    model: VideoLanguageModel
+    sequences_at_once: int
+    scores: Sequence[str] = SCORES
+    priors: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def __call__(self, video: VideoTokens, asked: Sequence[tuple[int, Question]]) -> list[dict[str, str]]:
+        """For each (clip, question) the choice that is best by each score.
+
+        Raises:
+            UserError: a log-probability is not a finite number.
+        """
+        rows = [row for row, question in asked for _ in question.choices]
+        turns = [(question.text, choice) for _, question in asked for choice in question.choices]
+        totals, lengths = self._logprobs(video, rows, turns)
+        by_score = {"total": totals, "token": totals / lengths.clamp(min=1)}
+        if "prior" in self.scores and turns:
+            by_score["prior"] = totals - self._without_video(video, turns)
+        chosen, start = [], 0
+        for _, question in asked:
+            here = slice(start, start + len(question.choices))
+            chosen.append({score: question.choices[int(by_score[score][here].argmax())] for score in self.scores})
+            start = here.stop
+        return chosen
+
+    def _without_video(self, video: VideoTokens, turns: Sequence[tuple[str, str]]) -> Tensor:
+        """Log-probabilities (N,) of the answers to questions about no video, those that are not known yet computed."""
+        new = [turn for turn in dict.fromkeys(turns) if turn not in self.priors]
+        nothing = VideoTokens(
+            tokens=video.tokens[:1, :0],
+            kind=video.kind[:0],
+            timestamps=video.timestamps[:1, :0],
+            mask=video.mask[:1, :0],
+        )
+        found, _ = self._logprobs(nothing, [0] * len(new), new)
+        self.priors.update(zip(new, found.tolist(), strict=True))
+        return torch.tensor([self.priors[turn] for turn in turns], dtype=torch.float64)
+
+    def _logprobs(
+        self, video: VideoTokens, rows: Sequence[int], turns: Sequence[tuple[str, str]]
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (N,) of answers about the clips `rows`, float64 on the CPU, and their numbers of tokens."""
+        mllm, device = self.model.mllm, video.tokens.device
+        numbers = video.mask.sum(1).tolist()
+        chats = [mllm.chat.encode([turn], num_video_tokens=numbers[row]) for row, turn in zip(rows, turns, strict=True)]
+        totals, lengths = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.long)]
+        for part in chunks(len(rows), self.sequences_at_once):
+            text = stack_text(chats[part], pad_id=mllm.chat.pad_id).to(device)
+            index = torch.tensor(rows[part], device=device)
+            totals.append(self.model.text_logprobs(select(video, index), text).sum(1).double().cpu())
+            lengths.append((text.labels != IGNORED).sum(1).cpu())
+        found = torch.cat(totals)
+        check_finite(found, what="the language model's log-probabilities of answers")
+        return found, torch.cat(lengths)
 
 
 def choose(
@@ -21,33 +107,11 @@ def choose(
     asked: Sequence[tuple[int, Question]],
     *,
     sequences_at_once: int,
+    score: str = "token",
 ) -> list[str]:
-    """The likeliest choice for each (clip, question), the answer's end token counted in.
-
-    Captions, which differ in length, are compared by their mean a token. `sequences_at_once` question-and-choice
-    sequences go through the language model together.
-    """
-    rows = [row for row, question in asked for _ in question.choices]
-    chats = [
-        model.mllm.chat.encode([(question.text, choice)], num_video_tokens=int(video.mask[row].sum()))
-        for row, question in asked
-        for choice in question.choices
-    ]
-    by_token = [question.category == CAPTION for _, question in asked for _ in question.choices]
-    scores: list[float] = []
-    for part in chunks(len(rows), sequences_at_once):
-        text = stack_text(chats[part], pad_id=model.mllm.chat.pad_id).to(video.tokens.device)
-        index = torch.tensor(rows[part], device=video.tokens.device)
-        logprobs = model.text_logprobs(select(video, index), text).sum(1)
-        lengths = (text.labels != IGNORED).sum(1)
-        whole = torch.tensor([by_token[row] for row in range(*part.indices(len(rows)))], device=logprobs.device)
-        scores += torch.where(whole, logprobs / lengths, logprobs).tolist()
-    chosen, start = [], 0
-    for _, question in asked:
-        own = scores[start : start + len(question.choices)]
-        chosen.append(question.choices[own.index(max(own))])
-        start += len(own)
-    return chosen
+    """The likeliest choice for each (clip, question) by one score, see `Chooser`."""
+    chosen = Chooser(model, sequences_at_once, scores=(score,))(video, asked)
+    return [by_score[score] for by_score in chosen]
 
 
 def questions_of(clip: Clip, captions: Sequence[str]) -> list[Question]:
@@ -68,7 +132,31 @@ def questions_of(clip: Clip, captions: Sequence[str]) -> list[Question]:
 
 def mention(text: str, words: str) -> re.Match[str] | None:
     """Where `words` stand next to each other in `text` for the first time; a plural counts as its word."""
-    return re.search(rf"(?<!\w){re.escape(words)}(s|es)?(?!\w)", text)
+    return next(mentions(text, words), None)
+
+
+def mentions(text: str, words: str) -> Iterator[re.Match[str]]:
+    """Every place where `words` stand next to each other in `text`, those that overlap included."""
+    pattern = re.compile(rf"(?<!\w){re.escape(words)}(s|es)?(?!\w)")
+    place = pattern.search(text)
+    while place is not None:
+        yield place
+        place = pattern.search(text, place.start() + 1)
+
+
+def named(text: str, values: Iterable[str]) -> set[str]:
+    """Which of `values` a text names; "green" is not named by "dark green" where that is a value, too."""
+    spans = [(place.start(), place.end(), value) for value in set(values) for place in mentions(text, value)]
+    return {
+        value
+        for start, end, value in spans
+        if not any(first <= start and end <= last and last - first > end - start for first, last, _ in spans)
+    }
+
+
+def says(text: str, truth: str, *, others: Iterable[str]) -> bool:
+    """Whether a text names the truth and none of the other values that could be true in its place."""
+    return named(text, {truth, *others}) == {truth}
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:

@@ -27,9 +27,8 @@ class Fits:
         tokens = self.planner.num_tokens(sample.num_planned)
         if self.made_frames is not None:
             # Of the clip itself and of what is made of its caption, whichever is longer.
-            tokens = max(tokens, self.planner.num_tokens(self.planner.max_frames(self.made_frames)))
-            longest = self.room.chat.encode_video(sample.clip.caption or "", num_video_tokens=tokens)
-            if (reason := self.room.lack(longest, num_video_tokens=tokens)) is not None:
+            tokens = max(tokens, self._made_tokens(self.made_frames))
+            if (reason := self._lack_as_prompt(sample.clip.caption or "", tokens)) is not None:
                 return reason
         reasons = (self._lack(turn, tokens) for turn in turns_of(sample.clip))
         return next((reason for reason in reasons if reason is not None), None)
@@ -38,6 +37,16 @@ class Fits:
         """Whether a caption fits as an answer about any clip of `num_frames` frames."""
         tokens = self.planner.num_tokens(self.planner.max_frames(num_frames))
         return self._lack((DESCRIBE, caption), tokens) is None
+
+    def prompt(self, caption: str) -> bool:
+        """Whether a video can be made of a caption."""
+        return self.made_frames is None or self._lack_as_prompt(caption, self._made_tokens(self.made_frames)) is None
+
+    def _made_tokens(self, frames: int) -> int:
+        return self.planner.num_tokens(self.planner.max_frames(frames))
+
+    def _lack_as_prompt(self, caption: str, tokens: int) -> str | None:
+        return self.room.lack(self.room.chat.encode_video(caption, num_video_tokens=tokens), num_video_tokens=tokens)
 
     def _lack(self, turn: tuple[str, str], tokens: int) -> str | None:
         if self.room.is_ample([turn], num_video_tokens=tokens):

@@ -2,7 +2,7 @@
 
 Three videos of every held-out clip, each judged against what is true of the clip: `reconstruct` is made of the clip's
 own tokens without its caption (what the tokens hold and the decoder can show), `generate` of its caption alone, and
-`control` of another clip's caption (what a video gets right that has nothing to do with the clip). Beside them stand
+`control` of the caption of any clip (what a video gets right that has nothing to do with the clip). Beside them stand
 the errors of the visual head: every token after the true ones before it, and after tokens of the head's own.
 """
 
@@ -20,9 +20,11 @@ from vtok.batch import stack_frames
 from vtok.data import Clip, ClipSample
 from vtok.data.stable import stable_hash
 from vtok.evaluation.choice import chunks
+from vtok.evaluation.control import Controls
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, figures, join_findings, names_of, table
+from vtok.evaluation.tally import Tally, cluster_of, figures, join_findings, names_of, table
+from vtok.finite import check_figures
 from vtok.model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
@@ -87,11 +89,21 @@ class GenerationResult:
     clips: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, kind: str, clips: Sequence[Clip], verdicts: Sequence[Mapping[str, Verdict]]) -> None:
-        for clip, verdict in zip(clips, verdicts, strict=True):
+    def add(
+        self,
+        kind: str,
+        clips: Sequence[Clip],
+        verdicts: Sequence[Mapping[str, Verdict]],
+        chances: Sequence[Mapping[str, float]] | None = None,
+    ) -> None:
+        """Count verdicts; `chances` by category, where they are others than those of guessing."""
+        for row, (clip, verdict) in enumerate(zip(clips, verdicts, strict=True)):
             for category, one in verdict.items():
+                chance = one.chance if chances is None else chances[row][category]
                 for name in names_of(category, clip):
-                    self.tallies[kind, name].add(one.right, one.chance)
+                    self.tallies[kind, name].add(
+                        one.right, chance, clip=cluster_of(clip), truth=one.truth, choices=one.choices
+                    )
 
     @classmethod
     def joined(cls, parts: Sequence["GenerationResult"], *, examples: int) -> "GenerationResult":
@@ -106,10 +118,12 @@ class GenerationResult:
     def metrics(self) -> dict[str, float]:
         """Flat figures: `generate/colour`, `visual/rollout` and the like.
 
-        Beside each share there are `_low` and `_high` (95 %), `_chance` where it is known, and `_questions`.
+        What stands beside each share is told by `vtok.evaluation.tally.figures`.
         """
         errors = {name: error.value for name, error in self.errors.items()}
-        return {"generation/clips": float(self.clips), **figures(self._named()), **errors}
+        numbers = {"generation/clips": float(self.clips), **figures(self._named()), **errors}
+        check_figures(numbers)
+        return numbers
 
     def table(self) -> str:
         """The figures for a person."""
@@ -150,6 +164,7 @@ class Generation:
         batches: Iterable[Loaded],
         *,
         num_frames: int,
+        everyone: Sequence[Clip],
         examples: int = 0,
         progress: bool = True,
     ) -> GenerationResult:
@@ -160,30 +175,35 @@ class Generation:
                 eval mode.
             batches: the clips, with the frames that the decoder is to make.
             num_frames: frames of the clips that are made.
+            everyone: all clips that are evaluated, those of other processes too: controls are made of their captions.
             examples: of so many clips the videos are kept.
             progress: show bars.
 
         Raises:
-            UserError: the judge's own.
+            UserError: the judge's own, or the model makes what is no number.
         """
         model.eval()
         result = GenerationResult()
         bar = partial(tqdm, unit="batch", leave=False, disable=None if progress else True)
-        seen: list[tuple[Clip, tuple[str, ...]]] = []
+        clips: list[Clip] = []
         for loaded in bar(batches, desc="making videos"):
             result.bad += loaded.bad
             samples = [sample for sample in loaded.samples if self.takes(sample.clip, judged=model.decodes)]
             if samples:
-                seen += self._follow(model, samples, result, num_frames=num_frames, examples=examples)
-        result.clips = len(seen)
+                self._follow(model, samples, result, num_frames=num_frames, examples=examples)
+                clips += [sample.clip for sample in samples]
+        result.clips = len(clips)
         if model.predicts_tokens and model.decodes:
-            clips, others = [clip for clip, _ in seen], other_captions(seen)
+            controls = Controls(everyone, self.judge.truths)
+            others = [controls.caption(clip) for clip in clips]
             for part in bar(list(chunks(len(clips), self.batch_size)), desc="making controls"):
                 made = self._imagine(model, clips[part], others[part], num_frames)
                 videos = model.decode(
                     made, captions=others[part], seeds=self._seeds(clips[part]), sampling=self._sampling
                 )
-                result.add("control", clips[part], self.judge(model, videos, clips[part], num_frames=num_frames))
+                verdicts = self.judge(model, videos, clips[part], num_frames=num_frames)
+                chances = [controls.chances(*one) for one in zip(clips[part], verdicts, strict=True)]
+                result.add("control", clips[part], verdicts, chances)
         return result
 
     def _follow(
@@ -194,8 +214,8 @@ class Generation:
         *,
         num_frames: int,
         examples: int,
-    ) -> list[tuple[Clip, tuple[str, ...]]]:
-        """Reconstruct and generate clips into `result`; each with its categories."""
+    ) -> None:
+        """Reconstruct and generate clips into `result`."""
         clips = [sample.clip for sample in samples]
         planned = stack_frames(samples).to(next(model.parameters()).device)
         captions, seeds = captions_of(clips), self._seeds(clips)
@@ -217,7 +237,6 @@ class Generation:
                 made, truth = None if generated is None else generated[row].cpu(), samples[row].target
                 if truth is not None:
                     result.examples.append(Made(captions[row], truth, reconstructed[row].cpu(), made, verdicts[row]))
-        return [(clip, tuple(sorted(verdict))) for clip, verdict in zip(clips, verdicts, strict=True)]
 
     def _imagine(
         self, model: VideoLanguageModel, clips: Sequence[Clip], captions: Sequence[str], num_frames: int
@@ -265,21 +284,3 @@ class Generation:
 
 def captions_of(clips: Sequence[Clip]) -> list[str]:
     return [clip.caption or "" for clip in clips]
-
-
-def other_captions(clips: Sequence[tuple[Clip, tuple[str, ...]]]) -> list[str]:
-    """For each (clip, its categories) the caption of another clip, never its own where there is any other.
-
-    It is drawn by a hash of the clip from the captions of clips of the same categories, so that a video of it shows
-    something in each of them; from all others where those have the same caption.
-    """
-    alike: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for clip, categories in clips:
-        alike[categories].add(clip.caption or "")
-    everything = set().union(*alike.values())
-    drawn = []
-    for clip, categories in clips:
-        own = clip.caption or ""
-        others = (alike[categories] - {own}) or (everything - {own}) or {own}
-        drawn.append(min(others, key=lambda caption: (stable_hash("control", clip.id, caption), caption)))
-    return drawn

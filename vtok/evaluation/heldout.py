@@ -1,6 +1,7 @@
 """The evaluations on the held-out clips of a data source."""
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ from vtok.plan import TargetPlan
 from vtok.processes import gathered, rank, world_size
 
 log = logging.getLogger(__name__)
+
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
 def evaluate_heldout(
@@ -56,7 +59,9 @@ def evaluate_heldout(
     loader = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers)
     captions = captions_that_fit(clips, fits, num_frames=source.num_frames)
     with precision:
-        part = alignment(model, loader, captions=captions, examples=examples, progress=rank() == 0)
+        part = alignment(
+            model, loader, captions=captions, values=values_of(clips), examples=examples, progress=rank() == 0
+        )
     result = Evaluation.joined(gathered(part), examples=examples)
     unscored = sum(not question.choices for clip in chosen for question in clip.questions)
     if unscored and rank() == 0:
@@ -115,7 +120,14 @@ def evaluate_generation_heldout(
     dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
     with precision:
-        part = generation(model, loader, num_frames=source.num_frames, examples=examples, progress=rank() == 0)
+        part = generation(
+            model,
+            loader,
+            num_frames=source.num_frames,
+            everyone=[clip for clip in chosen if fits.prompt(clip.caption or "")],
+            examples=examples,
+            progress=rank() == 0,
+        )
     result = GenerationResult.joined(gathered(part), examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
@@ -149,11 +161,44 @@ def captions_that_fit(clips: Sequence[Clip], fits: Fits, *, num_frames: int) -> 
     return captions
 
 
+def values_of(clips: Sequence[Clip]) -> dict[str, dict[str, frozenset[str]]]:
+    """What each attribute may be, by source and category: all that is true of a clip or offered as an answer."""
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for clip in clips:
+        own = values[clip.source]
+        for category, truth in clip.attributes.items():
+            own[category].add(truth)
+        for question in clip.questions:
+            # Of the same values as the attribute: which move comes first is a question of another kind than all moves.
+            if question.kind == "choice" and question.answer == clip.attributes.get(question.category):
+                own[question.category].update(question.choices)
+    return {source: {name: frozenset(each) for name, each in own.items()} for source, own in values.items()}
+
+
 def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:
     """A clip with a question that has choices other than yes and no: its own, or which of four captions is its own."""
     if any(question.kind == "choice" for question in clip.questions):
         return clip
     return replace(clip, questions=tuple(questions_of(replace(clip, questions=()), captions)))
+
+
+def missing_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, str]]:
+    """(path, reason) of clips whose files are not there, without opening any.
+
+    Clips within larger files, those at addresses, and those that are read out of a cache are not looked for.
+    """
+    if source.cache is not None:
+        return []
+    paths = dict.fromkeys(clip.path for clip in clips if clip.span is None and not ADDRESS.match(str(clip.path)))
+    return [(str(path), "the file does not exist") for path in paths if not path.exists()]
+
+
+def check_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, str]]:
+    """`missing_files`; raises UserError where all are missing, so that it is reported before training."""
+    missing = missing_files(source, clips)
+    if len(missing) == len({clip.path for clip in clips}):
+        raise unreadable(len(clips), missing)
+    return missing
 
 
 def unreadable(number: int, bad: Sequence[tuple[str, str]]) -> UserError:

@@ -150,15 +150,23 @@ def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
 
 
 def table(figures: dict[str, Any]) -> list[str]:
-    """The figures with intervals and chance, a row each."""
-    rows = ["| figure | value | 95 % interval | chance | questions |", "| --- | --- | --- | --- | --- |"]
+    """The figures with intervals, chance and what always giving the commonest answer gets, a row each."""
+    rows = [
+        "| figure | value | 95 % interval | chance | majority | questions |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for name in sorted(names(figures)):
         value, low = figures[name], figures.get(f"{name}_low")
         if isinstance(value, str):
             continue
         interval = "" if low is None else f"{low:.3f} to {figures[f'{name}_high']:.3f}"
-        chance, questions = figures.get(f"{name}_chance"), figures.get(f"{name}_questions")
-        beside = [interval, "" if chance is None else f"{chance:.3f}", "" if questions is None else f"{questions:.0f}"]
+        shares = [figures.get(f"{name}_{beside}") for beside in ("chance", "majority")]
+        questions = figures.get(f"{name}_questions")
+        beside = [
+            interval,
+            *("" if share is None else f"{share:.3f}" for share in shares),
+            "" if questions is None else f"{questions:.0f}",
+        ]
         rows.append(f"| {name} | {value:.4g} | {' | '.join(beside)} |")
     return rows
 

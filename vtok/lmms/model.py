@@ -14,6 +14,7 @@ from vtok.commands.clip import read_clip
 from vtok.commands.describe import check_understands
 from vtok.commands.prepare import load_run
 from vtok.errors import UserError
+from vtok.finite import check_finite
 from vtok.lmms.question import Limits, Question, chunks, limits_of, question_of
 from vtok.mllm import IGNORED
 from vtok.tokeniser import PlannedFrames
@@ -159,6 +160,7 @@ class VTokModel(lmms):
         text = stack_text(chats, pad_id=mllm.chat.pad_id).to(self.device)
         hidden = mllm.hidden_states(mllm.embed(text.ids, self.model.projector(video.tokens), video.mask), text.mask)
         losses = -mllm.answer_logprobs(hidden, text.labels).sum(1)
+        check_finite(losses, what="the language model's log-probabilities of answers")
         wanted = text.labels[:, 1:] != IGNORED
         likeliest = torch.zeros_like(wanted)
         likeliest[wanted] = mllm.logits(hidden[:, :-1][wanted]).argmax(-1) == text.labels[:, 1:][wanted]

@@ -4,13 +4,23 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from vtok.errors import UserError
+from vtok.finite import check_finite
 from vtok.mllm.chat import IGNORED, ChatTokeniser
 from vtok.mllm.lora import Lora, add_adapters
 from vtok.mllm.projector import VisualProjector
+
+
+class Finite(LogitsProcessor):
+    """Raises UserError where logits are not finite: the likeliest of them would be the vocabulary's first word."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        # A model may forbid words of its own by minus infinity.
+        check_finite(scores.clamp(min=torch.finfo(scores.dtype).min), what="the language model's logits")
+        return scores
 
 
 class LanguageModel(nn.Module):
@@ -46,6 +56,8 @@ class LanguageModel(nn.Module):
         if frozen and lora is not None:
             raise UserError("mllm.frozen=true: mllm.lora trains adapters; say mllm.frozen=false or mllm.lora=null.")
         self.model = model
+        # Its own may hold a penalty of repetitions, a temperature or banned words, which `generate` would mix in.
+        self.model.generation_config = GenerationConfig()
         self.chat = chat
         self.width = int(cast(Tensor, model.get_input_embeddings().weight).shape[1])
         self.context_length = fitting_length(model, context_length)
@@ -150,13 +162,18 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, embeddings: Tensor, attention_mask: Tensor, *, max_new_tokens: int) -> list[str]:
-        """The likeliest continuation, greedily, of each row of embeddings (B, N, D), padded on the left."""
+        """The likeliest continuation, greedily, of each row of embeddings (B, N, D), padded on the left.
+
+        Raises:
+            UserError: the logits are not finite numbers.
+        """
         # A PreTrainedModel is not typed as one that generates: only its subclasses are.
         ids = self.model.generate(  # type: ignore[operator]
             inputs_embeds=embeddings,
             attention_mask=attention_mask.long(),
             max_new_tokens=max_new_tokens,
             do_sample=False,
+            logits_processor=LogitsProcessorList([Finite()]),
             eos_token_id=self.chat.stop_ids,
             pad_token_id=self.chat.pad_id,
         )

@@ -1,5 +1,6 @@
 """Conversations about a video to token ids: the chat template, the video's places, and which tokens are answers."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -47,8 +48,11 @@ class ChatTokeniser:
         self.video_id = video_id
         self.template = ChatTemplate(tokenizer)
         special = self.template.special_ids
+        marks = (
+            {cast(str, tokenizer.convert_ids_to_tokens(one)) for one in special} | self.template.tags | {video_token}
+        )
         # Longest first: one may be a part of another.
-        self._specials = sorted((cast(str, tokenizer.convert_ids_to_tokens(one)) for one in special), key=len)[::-1]
+        self._marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
         ids, answers = self.template.conversation([("a", "b")])
         self.turn_length = len(ids)
         ends = [token for token, answer in zip(ids, answers, strict=True) if answer and token in special]
@@ -74,7 +78,7 @@ class ChatTokeniser:
     def encode(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> EncodedChat:
         """Whole turns of (question, answer) about one video; labels at the answers, their end token included."""
         plain = [
-            ((self.video_token * num_video_tokens if number == 0 else "") + self._plain(question), self._plain(answer))
+            ((self.video_token * num_video_tokens if number == 0 else "") + self.plain(question), self.plain(answer))
             for number, (question, answer) in enumerate(turns)
         ]
         ids, answers = self.template.conversation(plain)
@@ -82,19 +86,22 @@ class ChatTokeniser:
 
     def encode_prompt(self, question: str, *, num_video_tokens: int) -> list[int]:
         """A question about one video, up to where the answer begins."""
-        return self.template.prompt(self.video_token * num_video_tokens + self._plain(question))
+        return self.template.prompt(self.video_token * num_video_tokens + self.plain(question))
 
     def encode_video(self, caption: str, *, num_video_tokens: int) -> EncodedChat:
         """A wish for a video, and the places of its tokens as the answer; labels at the places."""
-        prompt = self.template.prompt(self._plain(MAKE_VIDEO + caption))
+        prompt = self.template.prompt(self.plain(MAKE_VIDEO + caption))
         places = [self.video_id] * num_video_tokens
         return EncodedChat(prompt + places, [IGNORED] * len(prompt) + places)
 
     def decode(self, ids: list[int]) -> str:
         return cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
-    def _plain(self, text: str) -> str:
-        """The text without anything that the tokenizer would read as a special token: captions come from strangers."""
-        for special in self._specials:
-            text = text.replace(special, " ")
-        return text
+    def plain(self, text: str) -> str:
+        """The text with nothing in it that the tokenizer or the template would read as a mark of its own.
+
+        Captions come from strangers. A mark stays as words, with a space after its first character: "< video>".
+        """
+        split = self._marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", text)
+        # What is left, such as a mark of one character, cannot stay.
+        return self._marks.sub(" ", split)

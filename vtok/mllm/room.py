@@ -23,7 +23,7 @@ class Room:
 
     def is_ample(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> bool:
         """Whether turns of (question, answer) fit for certain; found without encoding them, which takes longer."""
-        text = sum(len(part.encode()) for turn in turns for part in turn)
+        text = sum(len(self.chat.plain(part).encode()) for turn in turns for part in turn)
         return num_video_tokens + text + (self.chat.turn_length + SPARE) * len(turns) <= self.context_length
 
     def lack(self, chat: EncodedChat, *, num_video_tokens: int) -> str | None:

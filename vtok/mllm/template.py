@@ -10,6 +10,8 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from vtok.errors import UserError
 
 MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+# Such as <think>, which a template may look for in answers although it is no special token.
+TAG = re.compile(r"<[^<>\s'\"{}]+>")
 OTHER_WEIGHTS = "choose other mllm.weights (an instruction-tuned model), or mllm=tiny."
 Turns = Sequence[tuple[str, str]]
 
@@ -25,6 +27,9 @@ class ChatTemplate:
     Args:
         tokenizer: a fast tokenizer with a chat template.
 
+    Attributes:
+        tags: `<...>` in the template's source: what it writes, or looks for in what is said.
+
     Raises:
         UserError: it is not fast, has no template, or one in which the answers cannot be told.
     """
@@ -38,6 +43,7 @@ class ChatTemplate:
         if not tokenizer.is_fast:
             raise refusal("the tokenizer is not a fast one, so that the places of its tokens in the text are not known")
         self.marked = MARKS.search(template) is not None
+        self.tags = frozenset(TAG.findall(template))
         self.in_parts = False
         if not self._carries():
             self.in_parts = True

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vtok.batch import stack_frames
 from vtok.data import ClipSample
+from vtok.finite import check_finite
 from vtok.tokeniser import Tokeniser, VideoTokens
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 64, 3e-3, 0.01
@@ -51,12 +52,15 @@ class Probe:
 
     @torch.no_grad()
     def ask(self, samples: Sequence[ClipSample]) -> list[Tensor]:
-        """The outputs (N, n) for samples, on the CPU."""
+        """The outputs (N, n) for samples, on the CPU; raises UserError where they are not finite numbers."""
         parts = [
             self.read(self._tokens(samples[start : start + BATCH], train=False))
             for start in range(0, len(samples), BATCH)
         ]
-        return [torch.cat(each).cpu() for each in zip(*parts, strict=True)]
+        outputs = [torch.cat(each).cpu() for each in zip(*parts, strict=True)]
+        for output in outputs:
+            check_finite(output, what="the outputs of a probe")
+        return outputs
 
     def _tokens(self, samples: Sequence[ClipSample], *, train: bool = True) -> VideoTokens:
         with torch.set_grad_enabled(train and self.tuned):

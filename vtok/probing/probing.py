@@ -14,7 +14,8 @@ from vtok.data import Clip, ClipDataset, ClipSample, DataSource
 from vtok.errors import UserError
 from vtok.evaluation.heldout import unreadable
 from vtok.evaluation.loading import heldout_loader
-from vtok.evaluation.tally import Tally
+from vtok.evaluation.tally import Tally, cluster_of
+from vtok.finite import check_figures
 from vtok.plan import TargetPlan
 from vtok.probing.fit import BATCH, Probe
 from vtok.probing.probes import AttentiveProbe, LinearProbe, placed
@@ -52,7 +53,8 @@ class Probing:
         """Probe a tokeniser on a data set.
 
         Raises:
-            UserError: the data set has no clips of a split, or none that can be read.
+            UserError: the data set has no clips of a split, or none that can be read, or features or tokens are not
+                finite numbers.
         """
         began = time.monotonic()
         train, heldout = (
@@ -73,6 +75,7 @@ class Probing:
             result.numbers[f"order/distance/{order}"] = probes.distance(heldout.samples, heldout.orders[order])
             result.tallies[f"order/told/{order}"] = probes.told(train, heldout, order)
         result.seconds = time.monotonic() - began
+        check_figures(result.metrics())
         return result
 
     def _read(self, tokeniser: Tokeniser, source: DataSource, split: str, number: int) -> Probed:
@@ -111,7 +114,8 @@ class Probes:
             asked = [answer_of(sample.clip, category) is not None for sample in heldout.samples]
             for row, (guess, truth) in enumerate(zip(logits.argmax(1), truths[:, column], strict=True)):
                 if asked[row]:
-                    tally.add(bool(guess == truth), float(truth == commonest))
+                    clip = cluster_of(heldout.samples[row].clip)
+                    tally.add(bool(guess == truth), float(truth == commonest), clip=clip)
             if tally.total:
                 tallies.append((category, tally))
         return tallies
@@ -143,8 +147,8 @@ class Probes:
         probe = self._fit(AttentiveProbe, samples, labels, [2])
         tally = Tally()
         for number, asked in enumerate((heldout.samples, heldout.orders[order])):
-            for guess in probe.ask(asked)[0].argmax(1):
-                tally.add(bool(guess == number), 0.5)
+            for sample, guess in zip(asked, probe.ask(asked)[0].argmax(1), strict=True):
+                tally.add(bool(guess == number), 0.5, clip=cluster_of(sample.clip))
         return tally
 
     @torch.no_grad()

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from vtok.evaluation.interval import wilson
 from vtok.evaluation.tally import Tally, figures
 from vtok.tracking.seeds import student
 
@@ -48,7 +47,7 @@ class ProbeResult:
     def value(self, name: str) -> float | None:
         """A figure of the table: the share of right answers, or a number; None where there is none."""
         tally = self.tallies.get(name)
-        return self.numbers.get(name) if tally is None else tally.right / tally.total
+        return self.numbers.get(name) if tally is None else tally.share
 
 
 def over_seeds(results: Sequence[ProbeResult]) -> dict[str, float]:
@@ -91,7 +90,7 @@ def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
     lines.append(f"{'tokens a clip':<34}{'':>9}" + "".join(f"{one.tokens:>{width}}" for one in firsts.values()))
     for row in rows:
         guessed = next((one.tallies[row] for one in firsts.values() if row in one.tallies), None)
-        chance = f"{guessed.guessed / guessed.total:.0%}" if guessed else ""
+        chance = f"{guessed.chance:.0%}" if guessed is not None and guessed.chance is not None else ""
         lines.append(f"{row:<34}{chance:>9}" + "".join(f"{cell(each, row):>{width}}" for each in results.values()))
     several = next(iter(results.values()))
     train, heldout = several[0].clips
@@ -112,5 +111,5 @@ def cell(results: Sequence[ProbeResult], name: str) -> str:
     if name in first.numbers:
         return f"{first.numbers[name]:.3f}"
     tally = first.tallies[name]
-    low, high = wilson(tally.right, tally.total)
-    return f"{tally.right / tally.total:.1%} [{low:.0%}, {high:.0%}]"
+    low, high = tally.interval
+    return f"{tally.share:.1%} [{low:.0%}, {high:.0%}]"

@@ -11,6 +11,7 @@ from vtok.batch import stack_frames
 from vtok.data import ClipSample
 from vtok.data.stable import stable_hash
 from vtok.evaluation.loading import Loaded
+from vtok.finite import check_finite
 from vtok.tokeniser import Tokeniser
 from vtok.tokeniser.base import pool_grid
 
@@ -65,6 +66,8 @@ def extracted(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> list[ClipS
     done: dict[int, ClipSample] = {}
     for places in alike.values():
         pooled = tokeniser.extract(stack_frames([samples[place] for place in places]).to(device))
+        for tensor in pooled.values():
+            check_finite(tensor, what="the features of clips")
         for row, place in enumerate(places):
             features = {name: tensor[row].cpu() for name, tensor in pooled.items()}
             done[place] = replace(samples[place], frames=None, target=None, pooled=features)
@@ -101,6 +104,7 @@ def features_of_targets(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> 
         return []
     frames = torch.stack(targets).to(next(tokeniser.parameters()).device)
     maps = tokeniser.backbone(frames.flatten(0, 1)).float()
+    check_finite(maps, what="the features of clips")
     pooled = pool_grid(maps, min(CELLS, maps.shape[-1])).cpu()
     if pooled.shape[-1] > CHANNELS:
         generator = torch.Generator().manual_seed(0)

@@ -15,6 +15,7 @@ from matplotlib.ticker import EngFormatter
 
 from vtok.errors import UserError
 from vtok.tracking.comparison import Comparison, numeric, show_setting
+from vtok.tracking.runs import Run
 from vtok.tracking.seeds import Estimate, Setting, estimate, is_share, settings_of, without_seed
 
 COLUMNS = 3
@@ -88,10 +89,15 @@ def panels(comparison: Comparison, *, dpi: float) -> tuple[Figure, list[Mark]]:
             marks += _line(axes, keys[0], settings, shown)
         else:
             marks += _bars(axes, settings, shown)
-        chances = {run.summary.get(f"{metric}_chance") for run in comparison.runs}
+        chances = {guessed(run, metric) for run in comparison.runs}
         chance = chances.pop() if len(chances) == 1 else None
         _dress(axes, metric, shown, share=is_share(comparison, metric), chance=chance, upright=swept)
     return figure, marks
+
+
+def guessed(run: Run, metric: str) -> Any:
+    """What a metric is without looking: by always giving the commonest answer where that is known, else by guessing."""
+    return run.summary.get(f"{metric}_majority", run.summary.get(f"{metric}_chance"))
 
 
 def panel_grid(count: int, *, height: float, dpi: float, names: float = 0.0) -> tuple[Figure, list[Axes]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtok.config.compose import one_of
+from vtok.data.clip import BESIDE
 from vtok.errors import UserError
 from vtok.runs import write_text
 
@@ -63,5 +64,4 @@ class Best:
 
 def names(figures: dict[str, float]) -> list[str]:
     """The figures that a person would judge by: those without the ones that stand beside them."""
-    beside = ("_low", "_high", "_chance", "_questions")
-    return [name for name in figures if not name.endswith(beside)]
+    return [name for name in figures if not name.endswith(BESIDE)]

@@ -13,7 +13,7 @@ from vtok.build import build, build_model, build_optimiser, build_scheduler
 from vtok.config import check
 from vtok.data import BadFiles, DataSource
 from vtok.errors import UserError
-from vtok.evaluation import Alignment, Generation
+from vtok.evaluation import Alignment, Generation, check_files
 from vtok.feature_cache import check_clips
 from vtok.processes import gathered, rank, world_size
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
@@ -92,6 +92,8 @@ def train(
     check_clips(source)
     # Of larger data sets the rest is looked at as it is read.
     source.check_texts(CLIPS_LOOKED_AT)
+    judged = (alignment if model.objective.understands else generation).max_clips
+    missing = check_files(source, clips["heldout"][:judged])
     if model.objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
     tracker: Tracker = build(config.tracking) if first else NoTracker()
@@ -128,7 +130,9 @@ def train(
             alignment=alignment,
             generation=generation,
         )
-        run.bad_files.add(source.bad.items())
+        run.bad_files.add([*source.bad.items(), *missing])
+        if missing:
+            run.bad_files.check()
         figures = describe_run(model, source, clips)
         progress = run_training(run, interrupt, resumed is not None)
         figures |= {

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from vtok.visual_head.base import VisualHead
 
+# Of noise, for the expected token.
+DRAWS = 16
+
 
 class FlowHead(VisualHead):
     """Flow matching for one token at a time (MAR, Li et al. 2024, with the straight paths of Lipman et al. 2023).
@@ -43,9 +46,17 @@ class FlowHead(VisualHead):
         return (velocity - (noise - target)).square().mean(-1).view(self.repeats, -1).mean(0)
 
     def mean(self, hidden: Tensor) -> Tensor:
-        """At pure noise, the velocity is the noise less the expected token."""
-        nothing = hidden.new_zeros(len(hidden), self.token_dim, dtype=torch.float32)
-        return -self.velocity(nothing, nothing.new_ones(len(hidden), 1), hidden)
+        """At pure noise the velocity is the noise less the expected token, whatever the noise.
+
+        The network knows that where there was noise in training, a vector of length sqrt(d), so that the mean is taken
+        over DRAWS of them: always the same ones, each with its opposite, and all tokens are asked with them.
+        """
+        drawn = torch.randn(DRAWS // 2, self.token_dim, generator=torch.Generator().manual_seed(0)).to(hidden.device)
+        ones = drawn.new_ones(len(hidden), 1)
+        expected = hidden.new_zeros(len(hidden), self.token_dim, dtype=torch.float32)
+        for noise in (*drawn, *-drawn):
+            expected += (noise - self.velocity(noise.expand(len(hidden), -1), ones, hidden)) / DRAWS
+        return expected
 
     def sample(self, hidden: Tensor, *, noise: Tensor, temperature: float) -> Tensor:
         point = temperature * noise

@@ -1,5 +1,5 @@
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +166,19 @@ def test_a_clip_is_the_same_whatever_else_is_made(tmp_path: Path) -> None:
     for one, other in zip(few.clips("train"), many.clips("train"), strict=False):
         assert one.path.read_bytes() == other.path.read_bytes()
         assert one.questions == other.questions
+
+
+def test_half_of_the_yes_no_questions_are_true_however_many_clips_are_looked_at(tmp_path: Path) -> None:
+    """By chance alone 47 of 73 about the camera were not."""
+    clips = ShapesData(root=str(tmp_path), size=64).clips("heldout")
+    for number in (400, 101, 40):
+        answers: dict[str, Counter[str]] = defaultdict(Counter)
+        for clip in clips[:number]:
+            for question in clip.questions:
+                if question.kind == "yes_no":
+                    answers[question.category][question.answer] += 1
+        assert len(answers) == 7
+        assert all(abs(each["yes"] - each["no"]) <= 1 for each in answers.values())
 
 
 def test_sets_of_other_families_do_not_mix(tmp_path: Path) -> None:

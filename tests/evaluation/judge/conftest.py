@@ -58,7 +58,11 @@ def vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image_token_id=SPECIAL.index("<image>"),
         vision_feature_layer=-1,
     )
-    LlavaForConditionalGeneration(config).save_pretrained(path)
+    vlm = LlavaForConditionalGeneration(config)
+    # As published models bring them: they are none of a judge's business, which answers greedily.
+    vlm.generation_config.repetition_penalty = 9.0
+    vlm.generation_config.no_repeat_ngram_size = 1
+    vlm.save_pretrained(path)
     images = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     processor = LlavaProcessor(
         images,

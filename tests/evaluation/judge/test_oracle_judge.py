@@ -50,7 +50,7 @@ def test_a_true_clip_is_right_in_every_category(family: str) -> None:
     for category, verdict in verdicts.items():
         assert verdict.right
         assert verdict.seen == verdict.truth
-        assert verdict.choices == CHOICES[category]
+        assert len(verdict.choices) == CHOICES[category]
         assert verdict.chance == 1 / CHOICES[category]
 
 
@@ -125,7 +125,9 @@ def test_a_model_that_draws_what_it_is_told_is_perfect(
     monkeypatch.setattr(model, "reconstruct", lambda *_, **__: torch.stack([draw(scene) for scene in scenes]))
     pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     samples = [ClipSample(pixels, torch.arange(4.0), 0, clip, 0, (), draw(by_caption[clip.caption])) for clip in clips]
-    result = make_generation(OracleJudge())(model, [Loaded(samples, [])], num_frames=19, progress=False)
+    everyone = [sample.clip for sample in samples]
+    batches = [Loaded(samples, [])]
+    result = make_generation(OracleJudge())(model, batches, num_frames=19, everyone=everyone, progress=False)
     figures = result.metrics()
     names = {"shape": "object", "colour": "colour", "motion_direction": "motion_direction", "speed": "speed"}
     for category, name in names.items():

@@ -48,7 +48,7 @@ def test_its_answers_are_the_models_about_the_frames(make_model: MakeModel, at_o
     assert [one.keys() for one in verdicts] == [{"colour"}, {"count", "colour"}, set()]
     for (row, question), answer in zip(asked, answers, strict=True):
         verdict = verdicts[row][question.category]
-        assert (verdict.seen, verdict.truth, verdict.choices) == (answer, question.answer, len(WORDS))
+        assert (verdict.seen, verdict.truth, verdict.choices) == (answer, question.answer, question.choices)
 
 
 def test_a_model_without_understanding_cannot_judge(make_model: MakeModel) -> None:

@@ -65,7 +65,7 @@ def test_it_answers_each_choice_question_about_the_frames(vlm_folder: Path) -> N
             words = [word for word in answer.split() if word in CHOICES]
             verdict = own[category]
             assert verdict.seen == (words[0] if words else None), answer
-            assert (verdict.truth, verdict.choices) == (question.answer, len(CHOICES))
+            assert (verdict.truth, verdict.choices) == (question.answer, question.choices)
             seen.add(verdict.seen)
     assert len(seen) > 2, "the same answer everywhere would be no test"
     assert len(ask(judge, videos[:2], clip(COLOUR), clip(MOVES, YES_NO))[1]) == 1

@@ -9,5 +9,6 @@ class Alignment:
     max_clips: int | None = None
     batch_size: int = 32
     sequences_at_once: int = 512
+    score: str = "token"
     captions: bool = True
     max_new_tokens: int = 32

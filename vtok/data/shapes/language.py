@@ -1,5 +1,7 @@
 """What can be said and asked of a scene."""
 
+from functools import partial
+
 import numpy as np
 
 from vtok.data.clip import Question
@@ -36,33 +38,39 @@ def attributes(scene: Scene) -> dict[str, str]:
     return truth
 
 
-def questions(scene: Scene, rng: np.random.Generator) -> tuple[Question, ...]:
-    """For every category of the scene one multiple-choice and one yes/no question; half of the latter are true."""
+def questions(scene: Scene, rng: np.random.Generator, claimed: dict[str, bool] | None = None) -> tuple[Question, ...]:
+    """For every category of the scene one multiple-choice and one yes/no question.
+
+    Args:
+        scene: what is asked about.
+        rng: draws the choices and what is claimed.
+        claimed: categories whose last yes/no question has no counterpart yet, and whether it claimed the truth. The
+            next one claims the opposite, so that half of each category's are true, however many clips are looked at.
+    """
+    ask = partial(_ask, rng, {} if claimed is None else claimed)
     first = scene.things[0]
     alone = len({thing.name for thing in scene.things}) == 1
     thing = "object" if alone else first.name
     by_colour = "object" if alone else first.kind
     by_kind = "object" if alone else f"{first.colour} object"
     asked = [
-        _ask(rng, "colour", f"what colour is the {by_colour}?", "is it {}?", first.colour, tuple(COLOURS)),
-        _ask(rng, "object", f"what shape is the {by_kind}?", "is it a {}?", first.kind, OBJECTS),
+        ask("colour", f"what colour is the {by_colour}?", "is it {}?", first.colour, tuple(COLOURS)),
+        ask("object", f"what shape is the {by_kind}?", "is it a {}?", first.kind, OBJECTS),
     ]
     if scene.family == "motion":
         asked += [
-            _ask(
-                rng,
+            ask(
                 "motion_direction",
                 f"which way does the {thing} move?",
                 f"does the {thing} move {{}}?",
                 first.moves[0],
                 tuple(DIRECTIONS),
             ),
-            _ask(rng, "speed", f"how fast is the {thing}?", f"is the {thing} {{}}?", str(first.speed), tuple(SPEEDS)),
+            ask("speed", f"how fast is the {thing}?", f"is the {thing} {{}}?", str(first.speed), tuple(SPEEDS)),
         ]
     if scene.family == "order":
         asked += [
-            _ask(
-                rng,
+            ask(
                 "order",
                 f"which way does the {thing} move first?",
                 f"does the {thing} move {{}} first?",
@@ -72,20 +80,30 @@ def questions(scene: Scene, rng: np.random.Generator) -> tuple[Question, ...]:
         ]
     if scene.family == "count":
         truth = COUNTS[len(scene.things) - 1]
-        asked += [_ask(rng, "count", "how many objects are there?", "are there {}?", truth, COUNTS)]
+        asked += [ask("count", "how many objects are there?", "are there {}?", truth, COUNTS)]
     if scene.family == "camera":
-        asked += [_ask(rng, "camera", "what does the camera do?", "is it true that it {}?", str(scene.camera), CAMERAS)]
+        asked += [ask("camera", "what does the camera do?", "is it true that it {}?", str(scene.camera), CAMERAS)]
     return tuple(question for pair in asked for question in pair)
 
 
 def _ask(
-    rng: np.random.Generator, category: str, open_text: str, yes_no_text: str, answer: str, values: tuple[str, ...]
+    rng: np.random.Generator,
+    claimed: dict[str, bool],
+    category: str,
+    open_text: str,
+    yes_no_text: str,
+    answer: str,
+    values: tuple[str, ...],
 ) -> tuple[Question, Question]:
     others = [value for value in values if value != answer]
     rng.shuffle(others)
     choices = [answer, *others[: CHOICES - 1]]
     rng.shuffle(choices)
     truth = bool(rng.integers(2))
+    if category in claimed:
+        truth = not claimed.pop(category)
+    else:
+        claimed[category] = truth
     claim = answer if truth else others[0]
     return (
         Question(category=category, kind="choice", text=open_text, answer=answer, choices=tuple(choices)),

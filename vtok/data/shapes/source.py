@@ -30,6 +30,8 @@ VERSION = 2
 class ShapesData(DataSource):
     """Coloured shapes that move: h264 files with captions and questions, each a pure function of (seed, split, number).
 
+    The yes/no questions of a category are true in turns, one of each two: of these the clips before a clip decide, too.
+
     Args:
         root: the folder the files are made in, once; each kind of clip has a folder of its own there.
         level: "easy" or "hard", see `sample_scene`.
@@ -128,9 +130,10 @@ class ShapesData(DataSource):
             (self.folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def all_clips(self, split: Split) -> list[Clip]:
-        return [self._clip(split, number) for number in range(self.numbers[split])]
+        claimed: dict[str, bool] = {}
+        return [self._clip(split, number, claimed) for number in range(self.numbers[split])]
 
-    def _clip(self, split: Split, number: int) -> Clip:
+    def _clip(self, split: Split, number: int, claimed: dict[str, bool]) -> Clip:
         scene = scene_of(split, number, level=self.level, families=self.families, seed=self.seed)
         asking = np.random.default_rng([scene.seed, 1])
         name = f"{split}-{number:06d}"
@@ -138,7 +141,7 @@ class ShapesData(DataSource):
             id=name,
             path=self.folder / f"{name}.mp4",
             caption=caption(scene),
-            questions=questions(scene, asking),
+            questions=questions(scene, asking, claimed),
             attributes=attributes(scene),
         )
 

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vtok.data.annotations import SPLITS, caption_of, range_of, shown, without_halves
-from vtok.data.clip import Clip, Question, Span
+from vtok.data.clip import Clip, Question, Span, category_of
 from vtok.data.frames import BadVideoError
 from vtok.data.source import Split
 from vtok.foreign_files import parse_json, printable
@@ -65,8 +65,10 @@ def from_sidecar(records: Any, path: Path) -> list[Placed]:
             id=str(record["id"]),
             path=path,
             caption=caption_of(given),
-            questions=_questions(record["questions"]),
-            attributes={str(name): str(value) for name, value in record["attributes"].items()},
+            questions=tuple(
+                replace(one, category=category_of(one.category)) for one in _questions(record["questions"])
+            ),
+            attributes={category_of(str(name)): str(value) for name, value in record["attributes"].items()},
             start=start,
             end=end,
         )

@@ -1,7 +1,7 @@
 """The contract of all judges: made videos and the clips they ought to be like in, what is seen of the truth out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,12 +17,12 @@ class Verdict:
     Attributes:
         seen: None where the judge cannot tell.
         truth: of the clip.
-        choices: how many values there are to see, for the level of chance; 0 where that is not known.
+        choices: the values that there are to see, for the level of chance; none where they are not known.
     """
 
     seen: str | None
     truth: str
-    choices: int
+    choices: tuple[str, ...]
 
     @property
     def right(self) -> bool:
@@ -31,7 +31,7 @@ class Verdict:
     @property
     def chance(self) -> float:
         """The share of guesses that are right; 0 where it is not known."""
-        return 1 / self.choices if self.choices else 0.0
+        return 1 / len(self.choices) if self.choices else 0.0
 
 
 class Judge(ABC):
@@ -45,14 +45,18 @@ class Judge(ABC):
         """
 
     @abstractmethod
+    def truths(self, clip: Clip) -> Mapping[str, str]:
+        """What there is to see in videos that ought to be like `clip`, by category; empty where nothing can be said."""
+
     def judges(self, clip: Clip) -> bool:
         """Whether anything can be said about videos that ought to be like `clip`."""
+        return bool(self.truths(clip))
 
     @abstractmethod
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
     ) -> list[dict[str, Verdict]]:
-        """For each video its verdicts by category; the categories of a clip are the same whatever the video is.
+        """For each video its verdicts by category; those of `truths`, whatever the video is.
 
         Args:
             model: the model that made the videos.

@@ -11,19 +11,19 @@ from vtok.evaluation.oracle import read_clip, truth_of
 from vtok.model import VideoLanguageModel
 
 CHOICES = {
-    "shape": len(OBJECTS),
-    "colour": len(COLOURS),
-    "motion_direction": len(DIRECTIONS),
-    "speed": len(SPEEDS),
-    "count": len(COUNTS),
+    "shape": tuple(OBJECTS),
+    "colour": tuple(COLOURS),
+    "motion_direction": tuple(DIRECTIONS),
+    "speed": tuple(SPEEDS),
+    "count": tuple(COUNTS),
 }
 
 
 class OracleJudge(Judge):
     """What `read_clip` sees; for clips of data=shapes alone."""
 
-    def judges(self, clip: Clip) -> bool:
-        return bool(truth_of(clip))
+    def truths(self, clip: Clip) -> dict[str, str]:
+        return truth_of(clip)
 
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int

@@ -17,7 +17,7 @@ from vtok.tokeniser import PlannedFrames, Tokeniser
 
 
 class OwnJudge(Judge):
-    """The likeliest choice, to the model, of each of the clip's choice questions.
+    """The likeliest choice, to the model, of each of the clip's choice questions, as `evaluation.score=token` has it.
 
     It is as good as the model is at understanding: compare its figures with what it says of true clips.
 
@@ -28,8 +28,8 @@ class OwnJudge(Judge):
     def __init__(self, *, sequences_at_once: int = 512) -> None:
         self.sequences_at_once = sequences_at_once
 
-    def judges(self, clip: Clip) -> bool:
-        return bool(choice_questions(clip))
+    def truths(self, clip: Clip) -> dict[str, str]:
+        return {category: question.answer for category, question in choice_questions(clip).items()}
 
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
@@ -46,7 +46,7 @@ class OwnJudge(Judge):
         answers = choose(model, video, asked, sequences_at_once=self.sequences_at_once)
         verdicts: list[dict[str, Verdict]] = [{} for _ in clips]
         for (row, question), answer in zip(asked, answers, strict=True):
-            verdicts[row][question.category] = Verdict(answer, question.answer, len(question.choices))
+            verdicts[row][question.category] = Verdict(answer, question.answer, question.choices)
         return verdicts
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from vtok.data import Clip, Question
 from vtok.errors import UserError
@@ -56,8 +56,8 @@ class VlmJudge(Judge):
     def prepare(self) -> None:
         _ = self._loaded
 
-    def judges(self, clip: Clip) -> bool:
-        return bool(choice_questions(clip))
+    def truths(self, clip: Clip) -> dict[str, str]:
+        return {category: question.answer for category, question in choice_questions(clip).items()}
 
     @torch.no_grad()
     def __call__(
@@ -70,7 +70,7 @@ class VlmJudge(Judge):
             own: dict[str, Verdict] = {}
             for category, question in choice_questions(clip).items():
                 answer = self._answer(images, question, device)
-                own[category] = Verdict(named(answer, question.choices), question.answer, len(question.choices))
+                own[category] = Verdict(named(answer, question.choices), question.answer, question.choices)
             verdicts.append(own)
         return verdicts
 
@@ -108,6 +108,11 @@ class VlmJudge(Judge):
                 f"generation.judge.weights={self.weights}: its processor takes no images or has no chat template, so "
                 f"that it cannot be asked about videos; {WAY_OUT}"
             )
+        # Its own may hold a penalty of repetitions or a temperature; only the end of an answer is the model's to say.
+        own = vlm.generation_config
+        vlm.generation_config = GenerationConfig(
+            bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+        )
         return processor, vlm.eval()
 
 

@@ -44,6 +44,9 @@ class Judge(ABC):
             UserError: it cannot be had.
         """
 
+    def release(self) -> None:  # noqa: B027 - most judges hold nothing
+        """Free the device of what it took to judge, when all videos of an evaluation are judged."""
+
     @abstractmethod
     def judges(self, clip: Clip) -> bool:
         """Whether anything can be said about videos that ought to be like `clip`."""

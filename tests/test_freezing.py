@@ -137,5 +137,7 @@ def test_a_model_of_shapes_alone_is_frozen_alike(decoders: dict[str, Callable[[i
 
 
 def test_a_layer_that_the_language_model_lacks_is_refused(decoders: dict[str, Callable[[int], nn.Module]]) -> None:
-    with pytest.raises(UserError, match=r"decoder\.condition_layer=-3: this language model has 1 layers\. Use -2 to 1"):
+    with pytest.raises(
+        UserError, match=r"decoder\.condition_layer=-3: this language model has 1 layers\. Use -1 to -1"
+    ):
         make_model((0.0, 0.0, 1.0), "none", decoders["hunyuan_video"], layers=1)

@@ -104,10 +104,11 @@ class LanguageModel(nn.Module):
     def check_layer(self, layer: int, *, key: str) -> None:
         """Raise UserError if the model has no hidden states `layer`; `key` is its name in the configuration."""
         count = int(self.model.config.get_text_config().num_hidden_layers)
-        if not -count - 1 <= layer <= count:
+        # 0 is the embeddings, in which no token knows of another.
+        if layer == 0 or abs(layer) > count:
             raise UserError(
-                f"{key}={layer}: this language model has {count} layers. Use {-count - 1} to {count} "
-                "(-1 is the output of the last one after the final norm)."
+                f"{key}={layer}: this language model has {count} layers. Use {-count} to -1 "
+                "(-1 is the output of the last layer after the final norm)."
             )
 
     def freeze_unread(self, *, layers: Sequence[int], logits: bool) -> None:

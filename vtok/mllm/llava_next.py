@@ -203,7 +203,8 @@ def parts_of(whole: LlavaNextForConditionalGeneration, place: Place) -> Parts:
 
 def depths_of(config: LlavaNextConfig) -> list[int]:
     """The hidden states of its vision tower that a LLaVA-NeXT reads, counted from the first, 0."""
-    named, count = config.vision_feature_layer, config.vision_config.num_hidden_layers
+    vision: Any = config.vision_config
+    named, count = config.vision_feature_layer, vision.num_hidden_layers
     layers = [named] if isinstance(named, int) else list(named)
     return [layer if layer >= 0 else layer + count + 1 for layer in layers]
 

@@ -194,6 +194,7 @@ def test_padding_and_neighbours_change_nothing() -> None:
 def test_the_rollout_with_a_cache_is_the_one_without(head: str, temperature: float, condition_on_caption: bool) -> None:
     """Every token again by a forward pass over the whole sequence so far, as in training."""
     model = make_model(head=head, condition_on_caption=condition_on_caption).eval()
+    model.decoder.condition_layer = -2 if condition_on_caption else -1
     seeds, planned = [3, 4, 5], 4
     made = model.imagine(CAPTIONS, num_planned=planned, seeds=seeds, temperature=temperature)
     tokens = made.tokens
@@ -218,14 +219,15 @@ def test_the_rollout_with_a_cache_is_the_one_without(head: str, temperature: flo
         torch.testing.assert_close(model.visual_head.scale.restore(again, given.kind), tokens, atol=1e-4, rtol=1e-3)
 
 
-def test_the_decoder_is_given_the_states_at_the_tokens_and_those_at_the_caption_where_asked() -> None:
+def test_the_decoder_is_given_its_layers_states_at_the_tokens_and_those_at_the_caption_where_asked() -> None:
     video = make_video([3, 2])
-    for condition_on_caption in (False, True):
+    for condition_on_caption, layer in ((False, -1), (True, -1), (False, -2)):
         model = make_model(condition_on_caption=condition_on_caption).eval()
+        model.decoder.condition_layer = layer
         tokens = model.tokeniser.encode_planned(video)
         text = model.caption_text(["a red circle", "two blue squares move up"], tokens)
         embeddings = model.mllm.embed(text.ids, model.projector(tokens.tokens), tokens.mask)
-        hidden = model.mllm.hidden_states(embeddings, text.mask)
+        (hidden,) = model.mllm.layer_states(embeddings, text.mask, layers=[layer])
         states = model.visual_states(tokens, text)
         places = text.ids == model.mllm.chat.video_id
         for row in range(2):
@@ -284,12 +286,15 @@ def test_a_small_model_learns_to_make_two_videos() -> None:
     batch = Batch(video=batch.video, text=None, captions=batch.captions, target=dark_and_bright)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
     losses: list[float] = []
+    model.measure(batch)
+    model.end_step()
     for _ in range(250):
         optimiser.zero_grad()
         now = model(batch)
         now["loss"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
+        model.end_step()
         losses.append(float(now["dec"].detach()))
     # Of several steps: now and then the condition is left out of one.
     assert median(losses[-20:]) < 0.3 * median(losses[:5])

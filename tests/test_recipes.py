@@ -16,6 +16,7 @@ from torch import Tensor
 from vtok.build import build_model
 from vtok.cli import main
 from vtok.config import compose
+from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.runs import read_status
 from vtok.toys import make_toys
@@ -67,13 +68,33 @@ def test_the_papers_size_is_planned_without_a_network(recipe: str, capsys: pytes
     assert "the configuration is valid" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("recipe", SIZES)
+def test_a_step_of_the_papers_recipes_is_the_papers_batch(recipe: str) -> None:
+    config = compose([f"recipe={recipe}"])
+    assert (config.trainer.processes or 1) * config.trainer.accumulate * config.data.batch_size == 16
+    assert config.trainer.parallel._target_.endswith(".Fsdp2") == (recipe == "paper")
+    if recipe == "paper":
+        assert 16 * config.trainer.max_steps == 5_000_000
+        assert (config.backbone.layer, config.decoder.condition_layer) == (-2, -3)
+
+
+def test_the_papers_recipe_in_one_process_says_how_to_start_eight(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"torchrun --nproc_per_node 8 train\.py"):
+        train(compose(["recipe=paper", f"outputs={tmp_path}"]))
+
+
 def test_without_weights_all_that_is_to_be_downloaded_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    code = "import sys; from vtok.cli import main; sys.exit(main(['train', 'recipe=paper']))"
+    code = "import sys; from vtok.cli import main; sys.exit(main(['train', 'recipe=paper', *sys.argv[1:]]))"
     package = str(Path(__file__).resolve().parents[1])
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HOME": str(tmp_path), "PYTHONPATH": package}
     (tmp_path / "here").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "here", env=settings, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, "trainer.processes=null", "trainer/parallel=ddp"],
+        cwd=tmp_path / "here",
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -185,8 +206,8 @@ def test_adapters_alone_are_trained_at_toy_size(run_tiny: Callable[..., Ended]) 
     ended = run_tiny("trainer.max_steps=2", "mllm.dtype=bfloat16", "mllm.lora={rank: 4, alpha: 8, dropout: 0.05}")
     changed = {name for name in ended.changed() if name.startswith("mllm.")}
     assert changed == {name for name in ended.before if ".lora_" in name}
-    # Seven linear layers in each of two blocks have an A and a B.
-    assert len(changed) == 2 * 7 * 2
+    # Seven linear layers in each of three blocks have an A and a B.
+    assert len(changed) == 3 * 7 * 2
 
 
 @pytest.mark.slow

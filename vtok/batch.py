@@ -130,3 +130,12 @@ def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right"
         labels[row, here] = torch.tensor(chat.labels)
         mask[row, here] = True
     return Text(ids=ids, labels=labels, mask=mask)
+
+
+def to_left(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Of states (B, N, D) those where mask (B, N) is True, moved to the left, (B, n, D), and where they are, (B, n)."""
+    numbers = mask.sum(1, keepdim=True)
+    there = torch.arange(int(numbers.max()), device=mask.device) < numbers
+    moved = states.new_zeros(*there.shape, states.shape[-1])
+    moved[there] = states[mask]
+    return moved, there

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from vtok.batch import Batch, Text, stack_text
+from vtok.batch import Batch, Text, stack_text, to_left
 from vtok.data.stable import stable_hash
 from vtok.decoder import Decoder, NoDecoder, place
 from vtok.errors import UserError
+from vtok.freezing import freeze_unreached
 from vtok.mllm import IGNORED, EncodedChat, LanguageModel, VisualProjector
 from vtok.noise import seeded_noise
 from vtok.objective import Objective
@@ -90,15 +91,17 @@ class VideoLanguageModel(nn.Module):
         self.tokeniser = tokeniser
         self.mllm = mllm
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
-        mllm.initialise_projector(self.projector)
+        mllm.initialise_projector(self.projector, depth=tokeniser.backbone.depth)
         # One that is none is never asked: its loss has no weight.
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
         self.decoder = cast(Decoder, decoder(mllm.width))
         self.objective = objective
-        # What no loss reaches is not trained, and is not counted as if it were.
-        for part, weight in ((self.visual_head, objective.lambda_visLM), (self.decoder, objective.lambda_dec)):
-            if not weight:
-                part.requires_grad_(False)
+        freeze_unreached(objective, mllm=mllm, visual_head=self.visual_head, decoder=self.decoder)
+
+    @property
+    def condition_layer(self) -> int:
+        """Which of the language model's hidden states condition the decoder; -1 where none is trained."""
+        return self.decoder.condition_layer if self.decodes else -1
 
     @property
     def decodes(self) -> bool:
@@ -114,7 +117,7 @@ class VideoLanguageModel(nn.Module):
         """Losses by name, and `loss`, their weighted sum. What has no weight is neither computed nor named.
 
         `under` is the mean over the answers' tokens, `visLM` over video tokens, `dec` over clips. `shares`: see
-        `Objective.total`.
+        `Objective.total`. In training, `end_step` is to follow the micro-batches of each step.
         """
         video = self.tokeniser.encode_planned(batch.video)
         losses = {}
@@ -125,10 +128,33 @@ class VideoLanguageModel(nn.Module):
         if self.objective.generates and batch.captions is not None:
             states = self.visual_states(video, batch.captions)
             if self.objective.lambda_visLM:
+                if self.training:
+                    self.visual_head.scale.add(video.tokens, video.kind, video.mask)
                 losses["visLM"] = self.visual_loss(states, video)
             if self.objective.lambda_dec and batch.target is not None:
                 losses["dec"] = self.decoder.loss(batch.target, states.condition, states.mask, captions=batch.prompts)
         return {**losses, "loss": self.objective.total(losses, shares or {})}
+
+    def is_unmeasured(self, batch: Batch) -> bool:
+        """Whether the batch has tokens of a kind that is to be predicted and of which none was measured yet."""
+        if not self.predicts_tokens:
+            return False
+        kinds = self.tokeniser.kinds(batch.video.mask.shape[1])
+        return bool((self.visual_head.scale.seen.cpu()[kinds] == 0).any())
+
+    @torch.no_grad()
+    def measure(self, batch: Batch) -> None:
+        """Take in how a batch's tokens are spread, without a step: so that no step predicts tokens of unknown scale."""
+        video = self.tokeniser.encode_planned(batch.video)
+        self.visual_head.scale.add(video.tokens, video.kind, video.mask)
+
+    def end_step(self, *, discard: bool = False) -> None:
+        """End a step: the tokens of its micro-batches go into the scale that the next ones are predicted in.
+
+        All processes have to call it. `discard`: leave them out, for they were measured before.
+        """
+        if self.predicts_tokens:
+            self.visual_head.scale.update(discard=discard)
 
     def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
         """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row by row one text to one video."""
@@ -138,18 +164,16 @@ class VideoLanguageModel(nn.Module):
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
         """The hidden states that predict the video's tokens and that condition the decoder, all tokens given."""
         embeddings = self.mllm.embed(captions.ids, self.projector(video.tokens), video.mask)
-        hidden = self.mllm.hidden_states(embeddings, captions.mask)
+        last, tapped = self.mllm.layer_states(embeddings, captions.mask, layers=(-1, self.condition_layer))
         places = captions.ids == self.mllm.chat.video_id
         # A caption comes first, so that no place is at the very beginning.
-        before, _ = to_left(hidden[:, :-1], places[:, 1:])
-        condition, mask = to_left(hidden, captions.mask if self.objective.condition_on_caption else places)
+        before, _ = to_left(last[:, :-1], places[:, 1:])
+        condition, mask = to_left(tapped, captions.mask if self.objective.condition_on_caption else places)
         return VisualStates(before=before, condition=condition, mask=mask)
 
     def visual_loss(self, states: VisualStates, video: VideoTokens) -> Tensor:
         """L_visLM: every token from the caption and the tokens before it; the targets are standardised constants."""
         head, tokens = self.visual_head, video.tokens.detach()
-        if self.training:
-            head.scale.update(tokens, video.kind, video.mask)
         return head.loss(states.before[video.mask], head.scale.standardise(tokens, video.kind)[video.mask])
 
     @torch.no_grad()
@@ -190,14 +214,16 @@ class VideoLanguageModel(nn.Module):
         mask, cache = text.mask, DynamicCache()
         own = [stable_hash("tokens", seed) for seed in seeds]
         noise = seeded_noise((len(kinds), head.noise_dim), own, like=seen)
-        states = [self.mllm.continued(seen, mask, cache)]
-        tokens = []
+        layers = (-1, self.condition_layer)
+        last, tapped = self.mllm.continued(seen, mask, cache, layers=layers)
+        tokens, states = [], [tapped]
         for number, kind in enumerate(kinds):
-            standardised = head.sample(states[-1][:, -1], noise=noise[:, number], temperature=temperature)
+            standardised = head.sample(last[:, -1], noise=noise[:, number], temperature=temperature)
             tokens.append(head.scale.restore(standardised, kind))
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             embedding = self.projector(tokens[-1].unsqueeze(1)).to(seen.dtype)
-            states.append(self.mllm.continued(embedding, mask, cache))
+            last, tapped = self.mllm.continued(embedding, mask, cache, layers=layers)
+            states.append(tapped)
         if not self.objective.condition_on_caption:
             mask[:, : text.mask.shape[1]] = False
         return Imagined(torch.stack(tokens, dim=1), *to_left(torch.cat(states, dim=1), mask))
@@ -257,9 +283,14 @@ class VideoLanguageModel(nn.Module):
             guidance=sampling.guidance,
         )
 
+    @property
+    def offloaded(self) -> Sequence[nn.Module]:
+        """Frozen parts of the decoder that are on the CPU until they are used."""
+        return self.decoder.waiting if isinstance(self.decoder, Decoder) else []
+
     def place(self, device: torch.device | str) -> None:
         """Move to a device to be used there; what the decoder offloads stays where it is until its turn."""
-        place(self, device, waiting=self.decoder.waiting if isinstance(self.decoder, Decoder) else [])
+        place(self, device, waiting=self.offloaded)
 
 
 def select(video: VideoTokens, rows: Tensor) -> VideoTokens:
@@ -267,12 +298,3 @@ def select(video: VideoTokens, rows: Tensor) -> VideoTokens:
     return VideoTokens(
         tokens=video.tokens[rows], kind=video.kind, timestamps=video.timestamps[rows], mask=video.mask[rows]
     )
-
-
-def to_left(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Of states (B, N, D) those where mask (B, N) is True, moved to the left, (B, n, D), and where they are, (B, n)."""
-    numbers = mask.sum(1, keepdim=True)
-    there = torch.arange(int(numbers.max()), device=mask.device) < numbers
-    moved = states.new_zeros(*there.shape, states.shape[-1])
-    moved[there] = states[mask]
-    return moved, there

@@ -57,19 +57,10 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def moments(values: Tensor) -> tuple[int, Tensor, Tensor]:
-    """Number, mean (d,) and standard deviation (d,) of the rows of `values` (N, d) of all processes; all have to ask.
-
-    Less than two rows have no deviation (NaN).
-    """
+def gathered_tensors(tensor: Tensor) -> list[Tensor]:
+    """The tensor of each process, by its rank; all have to ask, with tensors of one shape and dtype."""
     if world_size() == 1:
-        spread = values.std(0) if len(values) > 1 else values.new_full(values.shape[1:], float("nan"))
-        return len(values), values.mean(0), spread
-    sums = torch.cat([values.sum(0), values.new_tensor([len(values)])])
-    dist.all_reduce(sums)
-    number = int(sums[-1])
-    mean = sums[:-1] / number
-    squares = (values - mean).square().sum(0)
-    dist.all_reduce(squares)
-    # One row alone: 0 / 0.
-    return number, mean, (squares / (number - 1)).sqrt()
+        return [tensor]
+    tensors = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(tensors, tensor.contiguous())
+    return tensors

@@ -37,7 +37,7 @@ from vtok.mllm.words import WORDS
 
 MARK = "toys.json"
 # Raised when other checkpoints are made, so that those of an older version are not taken for new ones.
-VERSION = 1
+VERSION = 2
 # Of the language model and of the text that HunyuanVideo reads, as both are 4096 wide in the published ones.
 WIDTH = 64
 IMAGE_TOKEN = "<image>"
@@ -118,7 +118,7 @@ def vision_config() -> CLIPVisionConfig:
 def llava_next(
     words: PreTrainedTokenizerFast, *, width: int = WIDTH, vision: CLIPVisionConfig | None = None
 ) -> LlavaNextForConditionalGeneration:
-    """LLaVA-NeXT on a Llama of two layers.
+    """LLaVA-NeXT on a Llama of three layers, as many as HunyuanVideo's condition needs.
 
     Args:
         words: the tokenizer, which knows IMAGE_TOKEN.
@@ -129,7 +129,7 @@ def llava_next(
         vocab_size=len(words),
         hidden_size=width,
         intermediate_size=2 * width,
-        num_hidden_layers=2,
+        num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,

@@ -73,7 +73,13 @@ def test_weights_of_16_bits_are_not_trained() -> None:
 
 
 def test_a_text_encoder_is_counted_and_what_waits_on_the_cpu_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    decoder = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "data.num_frames=17"]
+    decoder = [
+        "objective=joint",
+        "decoder=hunyuan_video",
+        "generation/judge=own",
+        "data.num_frames=17",
+        "mllm.layers=3",
+    ]
     frozen = {}
     for pooled in ("zeros", "clip_text"):
         settings = [*decoder, f"decoder.pooled={pooled}", f"decoder.offload={str(pooled == 'clip_text').lower()}"]

@@ -36,7 +36,7 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
         ("data", "folder"): [f"data.root={folder}"],
         ("data", "shards"): [f"data.root={folder}"],
         ("data", "mixture"): ["+data@data.sources.own=folder", f"data.sources.own.root={folder}"],
-        ("mllm", "llava_next"): ["backbone=clip"],
+        ("mllm", "llava_next"): ["backbone=clip", "backbone.layer=-2"],
     }
     return settings.get((group, option), [])
 

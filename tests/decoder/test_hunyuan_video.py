@@ -195,7 +195,7 @@ def test_unfrozen_the_transformer_is_trained_and_the_vae_is_not(folder: Path, cl
 
 
 def test_the_condition_enters_as_it_is_where_it_is_as_wide_as_the_text(folder: Path) -> None:
-    decoder = make(folder, vae_tiling=True)
+    decoder = make(folder, vae_tiling=True, condition_dropout=0.1)
     assert isinstance(decoder.adapter, nn.Identity)
     assert (decoder.vae.use_tiling, decoder.vae.use_slicing) == (True, True)
     assert decoder.transformer.is_gradient_checkpointing

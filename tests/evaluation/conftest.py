@@ -25,9 +25,13 @@ class PixelJudge(Judge):
     def __init__(self) -> None:
         self.given: list[tuple[Tensor, list[str]]] = []
         self.num_frames: set[int] = set()
+        self.released = 0
 
     def truths(self, clip: Clip) -> dict[str, str]:
         return clip.attributes
+
+    def release(self) -> None:
+        self.released += 1
 
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int

@@ -61,6 +61,7 @@ def test_at_most_max_clips_of_those_that_can_be_judged(
     kinds = [one for _, ids in judge.given for one in ids]
     assert sorted(kinds) == sorted(3 * judged)
     assert judge.num_frames == {19}
+    assert judge.released == 1
     assert result.clips == 3
     assert [path for path, _ in result.bad] == ["missing.mp4"]
     assert [made.caption for made in result.examples] == [clips[number].caption for number in (1, 3, 4)]

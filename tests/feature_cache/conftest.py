@@ -72,7 +72,13 @@ def joint(tmp_path: Path) -> Callable[[str], list[str]]:
         sizes = ("num_frames=4", "size=32", "heads=2", "head_dim=12", "double_layers=1", "single_layers=0")
         if decoder == "hunyuan_video":
             make_toys(tmp_path / "toys")
-            sizes = ("num_frames=5", "size=32", "dtype=float32", f"weights={tmp_path / 'toys' / 'hunyuan_video'}")
+            sizes = (
+                "condition_layer=-1",
+                "num_frames=5",
+                "size=32",
+                "dtype=float32",
+                f"weights={tmp_path / 'toys' / 'hunyuan_video'}",
+            )
         settings = [*SMALL, *SHAPES, *JOINT, f"decoder={decoder}", f"outputs={tmp_path / 'outputs'}"]
         return [*settings, *(f"decoder.{one}" for one in sizes)]
 

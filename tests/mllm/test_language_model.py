@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -37,6 +39,23 @@ def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguage
         logprobs = mllm.answer_logprobs(mllm.hidden_states(embeddings, mask), labels)
     torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), output.loss)
     assert (logprobs[labels[:, 1:] == IGNORED] == 0).all()
+
+
+def test_a_layers_states_are_those_of_the_model_without_what_follows(mllm: TinyLanguageModel) -> None:
+    """transformers counts them so: `hidden_states[-2]` has passed neither the last layer nor the final norm."""
+    ids = torch.randint(300, 900, (2, 7))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    below = deepcopy(mllm.model.base_model)
+    del below.layers[-1]
+    below.config.num_hidden_layers = 1
+    below.norm = torch.nn.Identity()
+    with torch.no_grad():
+        embeddings = mllm.model.get_input_embeddings()(ids)
+        last, second, first = mllm.layer_states(embeddings, mask, layers=(-1, -2, 0))
+        torch.testing.assert_close(second, below(inputs_embeds=embeddings).last_hidden_state)
+        torch.testing.assert_close(last, mllm.hidden_states(embeddings, mask))
+    assert torch.equal(first, embeddings)
+    assert (last - second).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

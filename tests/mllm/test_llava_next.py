@@ -125,13 +125,28 @@ def test_phi_vis_begins_as_the_projector_or_as_a_random_one(
 ) -> None:
     projector = VisualProjector(token_dim=12, width=16)
     before = {name: tensor.clone() for name, tensor in projector.state_dict().items()}
-    LlavaNextLanguageModel(folder, projector=False).initialise_projector(projector)
+    LlavaNextLanguageModel(folder, projector=False).initialise_projector(projector, depth=1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in projector.state_dict().items())
-    LlavaNextLanguageModel(folder, dtype="bfloat16", frozen=True).initialise_projector(projector)
+    LlavaNextLanguageModel(folder, dtype="bfloat16", frozen=True).initialise_projector(projector, depth=None)
     assert projector[0].weight.dtype == torch.float32
     torch.testing.assert_close(
         projector[0].weight, llava.model.multi_modal_projector.linear_1.weight.bfloat16().float()
     )
+
+
+def test_a_projector_of_another_layer_is_told(
+    llava: LlavaNextForConditionalGeneration, folder: Path, tmp_path: Path
+) -> None:
+    """LLaVA reads the second last layer of its vision tower, here of three; which it is, its own config says."""
+    CLIPVisionModel(CLIPVisionConfig(**VISION)).save_pretrained(tmp_path / "clip")
+    last = ClipBackbone(tmp_path / "clip")
+    with pytest.raises(UserError, match=r"hidden states 2 .* hidden state 3\. Set backbone\.layer=2"):
+        model_with(LlavaNextLanguageModel(folder), last)
+    begun = model_with(LlavaNextLanguageModel(folder), ClipBackbone(tmp_path / "clip", layer=2))
+    assert torch.equal(begun.projector[0].weight, llava.model.multi_modal_projector.linear_1.weight)
+    llava.config.vision_feature_layer = -1
+    llava.save_pretrained(folder)
+    model_with(LlavaNextLanguageModel(folder), last)
 
 
 def test_a_projector_of_another_width_is_told(folder: Path) -> None:

@@ -43,6 +43,7 @@ class Toy(nn.Module):
     """Blocks that run twice a step, and parts around them that are called by their own names."""
 
     _no_split_modules = ("Block",)
+    offloaded = ()
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()

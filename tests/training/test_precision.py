@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from vtok.config import compose
+from vtok.errors import UserError
 from vtok.mllm import LanguageModel
 from vtok.training import train
 from vtok.training.checkpoint import list_checkpoints
+from vtok.training.precision import mixed_precision
 
 TOLERANCE = 1e-3  # of the loss, over the first steps; a number of bfloat16 is rounded by up to 0.4 %
 
@@ -47,3 +49,30 @@ def test_bf16_keeps_float32_weights_is_near_fp32_and_resumes_bit_for_bit(
     assert len(here) == len(truth) == 5
     assert here == pytest.approx(truth, rel=TOLERANCE)
     assert whole["digest/trained"] != fp32["digest/trained"]
+
+
+@pytest.mark.parametrize(
+    ("native", "emulated", "asked", "found"),
+    [
+        (True, True, "auto", "bf16"),
+        (False, True, "auto", "no"),
+        (False, True, "bf16", "bf16"),
+        (False, False, "auto", "no"),
+        (True, True, "fp32", "no"),
+    ],
+)
+def test_auto_is_bf16_where_it_is_not_emulated(
+    native: bool, emulated: bool, asked: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_supported(including_emulation: bool = True) -> bool:
+        return emulated if including_emulation else native
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    assert mixed_precision(asked, on_cpu=False) == found
+
+
+def test_without_any_bf16_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    with pytest.raises(UserError, match=r"Set trainer\.precision=fp32"):
+        mixed_precision("bf16", on_cpu=False)
+    assert (mixed_precision("bf16", on_cpu=True), mixed_precision("auto", on_cpu=True)) == ("bf16", "no")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from vtok.config import compose
 from vtok.errors import UserError
-from vtok.processes import gathered, moments
+from vtok.processes import gathered, gathered_tensors
 from vtok.runs import read_status
 from vtok.training import train
 from vtok.training.processes import Share, totals
@@ -123,28 +123,15 @@ def test_a_mistake_of_one_process_is_told_by_all() -> None:
 
 def test_one_process_alone_asks_nobody() -> None:
     values = torch.randn(5, 3)
-    number, mean, spread = moments(values)
     assert gathered("mine") == ["mine"]
-    assert number == 5
-    torch.testing.assert_close(mean, values.mean(0))
-    torch.testing.assert_close(spread, values.std(0))
+    (only,) = gathered_tensors(values)
+    assert only is values
 
 
-def test_moments_of_two_processes_are_those_of_all_rows(torchrun: Torchrun, tmp_path: Path) -> None:
-    script = tmp_path / "moments.py"
-    script.write_text(
-        "import torch, torch.distributed as dist\n"
-        "from vtok.processes import gathered, moments, rank, world_size\n"
-        "dist.init_process_group('gloo')\n"
-        "values = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1\n"
-        "own = values[:2] if rank() == 0 else values[2:]\n"
-        "number, mean, spread = moments(own)\n"
-        "assert number == 9 and world_size() == 2 and gathered(rank()) == [0, 1]\n"
-        "torch.testing.assert_close(mean, values.mean(0))\n"
-        "torch.testing.assert_close(spread, values.std(0))\n"
-        "number, _, spread = moments(values[:1] if rank() == 0 else values[:0])\n"
-        "assert number == 1 and spread.isnan().all()\n"
-        "dist.destroy_process_group()\n"
-    )
-    done = torchrun(script)
-    assert done.returncode == 0, done.stderr
+def test_micro_batches_of_a_step_make_the_step(tiny_run: list[str], tmp_path: Path) -> None:
+    """The scale of the tokens that are predicted is that of the step, however it is divided."""
+    settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16"]
+    train(compose([*settings, "data.batch_size=6"]), run_dir=tmp_path / "one")
+    train(compose([*settings, "data.batch_size=3", "trainer.accumulate=2"]), run_dir=tmp_path / "two")
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=0, atol=1e-6)

@@ -19,38 +19,90 @@ def batches(number: int) -> list[Tensor]:
 
 
 def statistics(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of tokens (4, 5, 6) by kind, (2, 6) each."""
+    """Mean and spread of tokens (B, 5, 6) by kind, (2, 6) each."""
     parts = [tokens[:, :3].reshape(-1, 6), tokens[:, 3:].reshape(-1, 6)]
-    return torch.stack([part.mean(0) for part in parts]), torch.stack([part.std(0) for part in parts])
+    return torch.stack([part.mean(0) for part in parts]), torch.stack([part.std(0, correction=0) for part in parts])
 
 
-def test_early_batches_count_the_same() -> None:
+def take_step(scale: TokenScale, *micro: Tensor) -> None:
+    for tokens in micro:
+        scale.add(tokens, KIND, ALL[:1].expand(len(tokens), -1))
+    scale.update()
+
+
+def test_early_steps_count_the_same() -> None:
     scale = TokenScale(6, momentum=0.98)
     seen = batches(5)
     for tokens in seen:
-        scale.update(tokens, KIND, ALL)
-    means, spreads = zip(*map(statistics, seen), strict=True)
-    torch.testing.assert_close(scale.mean, torch.stack(means).mean(0))
-    torch.testing.assert_close(scale.spread, torch.stack(spreads).mean(0))
+        take_step(scale, tokens)
+    mean, spread = statistics(torch.cat(seen))
+    torch.testing.assert_close(scale.mean, mean)
+    torch.testing.assert_close(scale.spread, spread)
 
 
-def test_later_batches_are_averaged_by_the_momentum() -> None:
+def test_later_steps_are_averaged_by_the_momentum() -> None:
     scale = TokenScale(6, momentum=0.5)
     seen = batches(6)
     for tokens in seen:
-        scale.update(tokens, KIND, ALL)
+        take_step(scale, tokens)
     # The first is all there is, and from then on each is a half.
     weights = torch.tensor([0.5**5, *(0.5 ** (6 - number) for number in range(1, 6))]).view(-1, 1, 1)
     assert float(weights.sum()) == 1
-    means, spreads = zip(*map(statistics, seen), strict=True)
-    torch.testing.assert_close(scale.mean, (weights * torch.stack(means)).sum(0))
-    torch.testing.assert_close(scale.spread, (weights * torch.stack(spreads)).sum(0))
+    means, spreads = (torch.stack(ones) for ones in zip(*map(statistics, seen), strict=True))
+    mean = (weights * means).sum(0)
+    torch.testing.assert_close(scale.mean, mean)
+    second = (weights * (means.square() + spreads.square())).sum(0)
+    torch.testing.assert_close(scale.spread, (second - mean.square()).sqrt())
+
+
+def test_a_step_in_micro_batches_is_the_same_step() -> None:
+    whole, parts = TokenScale(6), TokenScale(6)
+    for tokens in batches(3):
+        take_step(whole, tokens)
+        take_step(parts, tokens[:1], tokens[1:3], tokens[3:])
+    torch.testing.assert_close(parts.mean, whole.mean)
+    torch.testing.assert_close(parts.spread, whole.spread)
+    assert parts.seen.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("micro", [1, 16])
+def test_what_lies_between_clips_is_part_of_the_spread(micro: int) -> None:
+    """Clips one at a time, each about a centre of its own, whether they are of one step or of as many."""
+    generator = torch.Generator().manual_seed(0)
+    clips = 5 * torch.randn(48, 1, 6, generator=generator) + torch.randn(48, 5, 6, generator=generator)
+    scale = TokenScale(6)
+    for first in range(0, 48, micro):
+        take_step(scale, *clips[first : first + micro].split(1))
+    standardised = scale.standardise(clips, KIND)
+    torch.testing.assert_close(statistics(standardised)[1], torch.ones(2, 6), atol=0.01, rtol=0)
+
+
+def test_the_scale_is_constant_within_a_step() -> None:
+    scale = TokenScale(6)
+    first, second = batches(2)
+    take_step(scale, first)
+    before = {name: one.clone() for name, one in scale.state_dict().items()}
+    scale.add(second + 100, KIND, ALL)
+    assert all(torch.equal(one, before[name]) for name, one in scale.state_dict().items())
+    scale.update(discard=True)
+    scale.update()
+    assert all(torch.equal(one, before[name]) for name, one in scale.state_dict().items())
+
+
+def test_a_dimension_that_was_constant_gives_no_targets_without_bound() -> None:
+    scale = TokenScale(6)
+    tokens, later = batches(2)
+    tokens[..., 0] = 0.0
+    take_step(scale, tokens)
+    standardised = scale.standardise(later, KIND)
+    assert standardised.abs().max() < 2000
+    torch.testing.assert_close(scale.restore(standardised, KIND), later)
 
 
 def test_standardised_tokens_have_mean_0_and_spread_1_and_come_back() -> None:
     scale = TokenScale(6)
     (tokens,) = batches(1)
-    scale.update(tokens, KIND, ALL)
+    take_step(scale, tokens)
     standardised = scale.standardise(tokens, KIND)
     mean, spread = statistics(standardised)
     torch.testing.assert_close(mean, torch.zeros(2, 6), atol=1e-5, rtol=0)
@@ -61,7 +113,7 @@ def test_standardised_tokens_have_mean_0_and_spread_1_and_come_back() -> None:
 def test_one_token_comes_back_by_its_kind_alone() -> None:
     scale = TokenScale(6)
     (tokens,) = batches(1)
-    scale.update(tokens, KIND, ALL)
+    take_step(scale, tokens)
     standardised = scale.standardise(tokens, KIND)
     for place, kind in enumerate(KIND):
         torch.testing.assert_close(scale.restore(standardised[:, place], kind), tokens[:, place])
@@ -72,11 +124,12 @@ def test_padding_is_left_out() -> None:
     mask = ALL.clone()
     mask[1:, 4] = mask[3] = False
     whole, padded = TokenScale(6), TokenScale(6)
-    padded.update(torch.where(mask.unsqueeze(-1), tokens, torch.tensor(float("nan"))), KIND, mask)
+    padded.add(torch.where(mask.unsqueeze(-1), tokens, torch.tensor(float("nan"))), KIND, mask)
+    padded.update()
     for number, part in enumerate((tokens[:3, :3].reshape(-1, 6), torch.cat([tokens[:3, 3], tokens[:1, 4]]))):
         torch.testing.assert_close(padded.mean[number], part.mean(0))
-        torch.testing.assert_close(padded.spread[number], part.std(0))
-    whole.update(tokens, KIND, ALL)
+        torch.testing.assert_close(padded.spread[number], part.std(0, correction=0))
+    take_step(whole, tokens)
     assert not torch.allclose(whole.mean, padded.mean)
 
 
@@ -86,7 +139,7 @@ def test_targets_cannot_collapse() -> None:
     targets = []
     for shrunk in (tokens, tokens / 1000, 5 + tokens / 1000):
         scale = TokenScale(6)
-        scale.update(shrunk, KIND, ALL)
+        take_step(scale, shrunk)
         targets.append(scale.standardise(shrunk, KIND))
     torch.testing.assert_close(targets[1], targets[0])
     # Beside 5, a token of 1e-4 has three digits left in float32.
@@ -96,30 +149,41 @@ def test_targets_cannot_collapse() -> None:
 def test_tokens_that_are_all_the_same_are_no_division_by_0() -> None:
     scale = TokenScale(6)
     tokens = torch.full((4, 5, 6), 2.5)
-    scale.update(tokens, KIND, ALL)
+    take_step(scale, tokens)
     assert torch.equal(scale.standardise(tokens, KIND), torch.zeros(4, 5, 6))
 
 
-@pytest.mark.parametrize("left", [0, 1])
-def test_a_kind_that_was_not_seen_keeps_what_it_had(left: int) -> None:
-    """`left` tokens of it have no spread."""
+def test_a_kind_that_was_not_seen_keeps_what_it_had() -> None:
     scale = TokenScale(6)
     first, second = batches(2)
     mask = ALL.clone()
     mask[:, 3:] = False
-    mask[0, 3] = bool(left)
-    scale.update(first, KIND, mask)
+    scale.add(first, KIND, mask)
+    scale.update()
     assert torch.equal(scale.mean[1], torch.zeros(6))
     assert torch.equal(scale.spread[1], torch.ones(6))
-    # Its own first batch is then all that it knows: nothing is left of the 0 and 1 that it began with.
-    scale.update(second, KIND, ALL)
+    # Its own first step is then all that it knows: nothing is left of the 0 and 1 that it began with.
+    take_step(scale, second)
     torch.testing.assert_close(scale.mean[1], statistics(second)[0][1])
+    torch.testing.assert_close(scale.spread[1], statistics(second)[1][1])
     assert scale.seen.tolist() == [2, 1]
+
+
+def test_of_one_token_a_step_the_spread_is_that_between_steps() -> None:
+    scale = TokenScale(6)
+    tokens = batches(100)
+    for one in tokens:
+        scale.add(one[:1, :1], KIND[:1], ALL[:1, :1])
+        scale.update()
+        assert scale.spread.min() > 0
+    first = torch.stack(tokens)[:, 0, 0]
+    torch.testing.assert_close(scale.mean[0], first[-50:].mean(0), atol=0.6, rtol=0)
+    assert (scale.spread[0] / first.std(0)).sub(1).abs().max() < 0.3
 
 
 def test_tokens_of_bf16_are_counted_in_fp32() -> None:
     scale = TokenScale(6)
     (tokens,) = batches(1)
-    scale.update(tokens.bfloat16(), KIND, ALL)
+    take_step(scale, tokens.bfloat16())
     torch.testing.assert_close(scale.mean, statistics(tokens.bfloat16().float())[0])
     assert scale.standardise(tokens.bfloat16(), KIND).dtype == torch.float32

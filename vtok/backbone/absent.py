@@ -11,13 +11,16 @@ class AbsentBackbone(Backbone):
     Args:
         feature_dim, image_size, stride: of the backbone, see `Backbone`.
         num_parameters: of the backbone, to be told.
+        depth: see `Backbone`.
     """
 
-    def __init__(self, *, feature_dim: int, image_size: int, stride: int, num_parameters: int) -> None:
+    def __init__(
+        self, *, feature_dim: int, image_size: int, stride: int, num_parameters: int, depth: int | None = None
+    ) -> None:
         super().__init__(
             feature_dim=feature_dim, image_size=image_size, stride=stride, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
         )
-        self.num_parameters = num_parameters
+        self.num_parameters, self.depth = num_parameters, depth
         self.set_frozen(True)
 
     def feature_map(self, images: Tensor) -> Tensor:

@@ -19,9 +19,14 @@ class Backbone(nn.Module, ABC):
         stride: pixels of an image between two neighbours of the feature map.
         mean: of the red, green and blue values in [0, 1] that the network was trained on.
         std: the same for the standard deviation.
+
+    Attributes:
+        depth: layers of a vision transformer below the feature map, which is its `hidden_states[depth]`; None where
+            that is not known, or the network is of another kind.
     """
 
     frozen: bool
+    depth: int | None = None
     mean: Tensor
     std: Tensor
 

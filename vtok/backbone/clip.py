@@ -71,7 +71,7 @@ class ClipBackbone(Backbone):
             mean=OPENAI_CLIP_MEAN,
             std=OPENAI_CLIP_STD,
         )
-        cut(model, layer)
+        self.depth = cut(model, layer)
         self.vision_model = model
         self.set_frozen(frozen)
 
@@ -82,8 +82,8 @@ class ClipBackbone(Backbone):
         return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
 
 
-def cut(model: CLIPVisionModel, layer: int) -> None:
-    """Make `hidden_states[layer]` the model's last hidden state: drop what comes after it."""
+def cut(model: CLIPVisionModel, layer: int) -> int:
+    """Make `hidden_states[layer]` the model's last hidden state: drop what comes after it. Returns the layers left."""
     count = len(model.encoder.layers)
     if not -count - 1 <= layer <= count:
         raise UserError(
@@ -95,6 +95,7 @@ def cut(model: CLIPVisionModel, layer: int) -> None:
     model.config.num_hidden_layers = kept
     # It norms the CLS token alone; its parameters would never receive a gradient.
     model.add_module("post_layernorm", nn.Identity())
+    return kept
 
 
 def build_random(image_size: int, *, dtype: torch.dtype) -> CLIPVisionModel:

@@ -116,7 +116,7 @@ class VisionBackbone(Backbone):
             std=vision.std,
         )
         cut(vision.model, tap.index)
-        self.tap = tap
+        self.tap, self.depth = tap, tap.index
         self.model = vision.model
         self.set_frozen(frozen)
 

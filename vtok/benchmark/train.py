@@ -159,6 +159,7 @@ def bare_loop(
             (loss / trainer.accumulate).backward()
         torch.nn.utils.clip_grad_norm_(parameters, trainer.clip_norm)
         optimiser.step()
+        model.end_step()
         scheduler.step()
         optimiser.zero_grad()
         if ema:

@@ -135,7 +135,17 @@ def check_mllm(config: DictConfig) -> None:
     if width is not None and tokens is not None and width != tokens:
         raise UserError(
             f"mllm.projector=true: the projector of mllm.weights={mllm.weights} takes tokens of {width} numbers and "
-            f"the tokeniser's have {tokens}; say backbone=clip, tokeniser.token_dim={width} or mllm.projector=false."
+            f"the tokeniser's have {tokens}; say 'backbone=clip backbone.layer=-2', tokeniser.token_dim={width} or "
+            "mllm.projector=false."
+        )
+    backbone = described(config.backbone)
+    trained = mllm.projector_depth() if hasattr(mllm, "projector_depth") else None
+    depth = backbone.depth() if hasattr(backbone, "depth") else None
+    if trained is not None and depth is not None and depth != trained:
+        raise UserError(
+            f"backbone.layer={backbone.layer}: the projector of mllm.weights={mllm.weights}, with which phi_vis "
+            f"begins, was trained on layer {trained - 25} of this backbone. Set backbone.layer={trained - 25}, or "
+            "mllm.projector=false."
         )
 
 

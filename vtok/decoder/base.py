@@ -12,10 +12,17 @@ class Decoder(nn.Module, ABC):
     """Makes videos of `num_frames` square frames of `size` pixels, evenly spread over a clip.
 
     A frozen decoder passes the gradient on to its condition.
+
+    Attributes:
+        num_frames: number of frames of a video.
+        size: side of the frames in pixels.
+        condition_layer: the language model's hidden states that are the condition, as transformers counts them: -1 the
+            last ones, after the final norm.
     """
 
     num_frames: int
     size: int
+    condition_layer: int = -1
 
     @property
     def target(self) -> TargetPlan:
@@ -33,7 +40,7 @@ class Decoder(nn.Module, ABC):
 
         Args:
             video: (B, num_frames, 3, size, size) uint8; a decoder with a VAE takes its float32 latents as well.
-            condition: (B, L, D), the language model's hidden states at the video's places.
+            condition: (B, L, D), the language model's hidden states of `condition_layer` at the video's places.
             mask: (B, L), False at padding, which is on the right.
             captions: what is said of each video, "" where nothing is; None: of none. It is for decoders that have a
                 text encoder of their own, others pass over it.

@@ -39,8 +39,9 @@ POOLED = ("zeros", "clip_text")
 class HunyuanVideoDecoder(LatentDecoder):
     """HunyuanVideo with the hidden states in the place of its text encoder's (VTok, section 3).
 
-    Where the language model is as wide as the text that HunyuanVideo knows (4096, LLaMA-3-8B's), the hidden states
-    enter as they are; otherwise a trained LayerNorm and Linear make them fit. HunyuanVideo's second text input, one
+    HunyuanVideo was trained on LLaMA-3-8B's third last hidden states, `hidden_states[-3]`, which have not passed the
+    final norm. Those are the condition. Where the language model has their width (4096), they enter without an
+    adapter; otherwise a trained LayerNorm and Linear make them fit. HunyuanVideo's second text input, one
     vector of CLIP's text encoder, is all zeros or that encoder's of the caption, whose first tokens it reads, 77 as
     published. Where the caption or, for guidance, the condition is left out, the vector is of "".
 
@@ -55,6 +56,8 @@ class HunyuanVideoDecoder(LatentDecoder):
         size: of the frames in pixels, a multiple of 16.
         frozen: train neither transformer nor VAE.
         gradient_checkpointing, vae_tiling, vae_slicing, offload: see `LatentDecoder`.
+        condition_layer: the hidden states that are the condition, an index into transformers' `hidden_states`: -3 as
+            published (diffusers' pipeline skips 2 layers), -1 the last ones after the final norm.
         pooled: "zeros", or "clip_text", for which the weights hold text_encoder_2/ and tokenizer_2/, too. The encoder
             is frozen and float32.
         embedded_guidance: what a guidance-distilled transformer is told, in training and in sampling; one without
@@ -81,6 +84,7 @@ class HunyuanVideoDecoder(LatentDecoder):
         vae_tiling: bool = False,
         vae_slicing: bool = True,
         offload: bool = False,
+        condition_layer: int = -3,
         pooled: str = "zeros",
         embedded_guidance: float = 6.0,
         shift: float | None = None,
@@ -120,6 +124,7 @@ class HunyuanVideoDecoder(LatentDecoder):
             vae_slicing=vae_slicing,
             offload=offload,
         )
+        self.condition_layer = condition_layer
         self.embedded_guidance, self.scheduler, self.clip_text = embedded_guidance, sampling, clip_text
         wanted = transformer.config.pooled_projection_dim
         if clip_text is not None and clip_text.width != wanted:

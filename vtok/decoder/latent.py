@@ -87,7 +87,8 @@ class LatentDecoder(Decoder):
         self.latent_shape = (channels, (num_frames - 1) // frames + 1, size // pixels, size // pixels)
         self.vae, self.transformer, self.transformer_2 = vae, transformer, transformer_2
         self.schedule, self.condition_dropout, self.offload = schedule, condition_dropout, offload
-        self.nothing = nn.Parameter(torch.zeros(condition_dim))
+        # Where the condition is never left out, no loss reaches it.
+        self.nothing = nn.Parameter(torch.zeros(condition_dim), requires_grad=condition_dropout > 0)
         for part in self.transformers:
             if gradient_checkpointing:
                 part.enable_gradient_checkpointing()

@@ -69,7 +69,8 @@ class TinyDecoder(Decoder):
         self.condition_dropout = condition_dropout
         width, channels, side = heads * head_dim, 3 * patch**2, size // patch
         self.adapter = nn.Sequential(nn.LayerNorm(condition_dim), nn.Linear(condition_dim, width))
-        self.nothing = nn.Parameter(torch.zeros(condition_dim))
+        # Where the condition is never left out, no loss reaches it.
+        self.nothing = nn.Parameter(torch.zeros(condition_dim), requires_grad=condition_dropout > 0)
         self.sketch = Sketch(width, heads=heads, shape=(sketch_channels, num_frames, side, side))
         self.transformer = HunyuanVideoTransformer3DModel(
             in_channels=channels + sketch_channels,

@@ -119,15 +119,18 @@ def evaluate_generation_heldout(
     reader = heldout_reader(source, model.tokeniser.planner, target, own, shown=examples)
     dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
     loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
-    with precision:
-        part = generation(
-            model,
-            loader,
-            num_frames=source.num_frames,
-            everyone=[clip for clip in chosen if fits.prompt(clip.caption or "")],
-            examples=examples,
-            progress=rank() == 0,
-        )
+    try:
+        with precision:
+            part = generation(
+                model,
+                loader,
+                num_frames=source.num_frames,
+                everyone=[clip for clip in chosen if fits.prompt(clip.caption or "")],
+                examples=examples,
+                progress=rank() == 0,
+            )
+    finally:
+        generation.judge.release()
     result = GenerationResult.joined(gathered(part), examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)

@@ -157,6 +157,7 @@ def frozen_parts(config: DictConfig, *, dtype: str) -> tuple[Extractor, dict[str
             "feature_dim": backbone.feature_dim,
             "image_size": backbone.image_size,
             "stride": backbone.stride,
+            "depth": backbone.depth,
             "num_parameters": sum(parameter.numel() for parameter in backbone.parameters()),
         },
         "digest": digest(backbone.state_dict()),

@@ -1,6 +1,7 @@
 """A causal language model that reads video tokens among its text tokens."""
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,11 +80,15 @@ class LanguageModel(nn.Module):
                 module.training = mode
         return self
 
-    def initialise_projector(self, projector: VisualProjector) -> None:
+    def initialise_projector(self, projector: VisualProjector, *, depth: int | None) -> None:
         """Give phi_vis the weights that came with the language model, where some did; else it stays as it is.
 
+        Args:
+            projector: phi_vis.
+            depth: layers of a vision transformer below the features that it projects, see `Backbone.depth`.
+
         Raises:
-            UserError: they are for video tokens of another width.
+            UserError: they are for video tokens of another width, or for features of another layer.
         """
 
     def tables(self) -> list[nn.Module]:
@@ -108,34 +113,90 @@ class LanguageModel(nn.Module):
         embeddings = self.model.get_input_embeddings()(ids.masked_fill(places, 0))
         return embeddings.masked_scatter(places.unsqueeze(-1), video[video_mask].to(embeddings.dtype))
 
+    def check_layer(self, layer: int, *, key: str) -> None:
+        """Raise UserError if the model has no hidden states `layer`; `key` is its name in the configuration."""
+        count = int(self.model.config.get_text_config().num_hidden_layers)
+        # 0 is the embeddings, in which no token knows of another.
+        if layer == 0 or abs(layer) > count:
+            raise UserError(
+                f"{key}={layer}: this language model has {count} layers. Use {-count} to -1 "
+                "(-1 is the output of the last layer after the final norm)."
+            )
+
+    def freeze_unread(self, *, layers: Sequence[int], logits: bool) -> None:
+        """Freeze the weights that no loss reaches.
+
+        Args:
+            layers: hidden states that losses read, as `layer_states` counts them.
+            logits: whether a loss reads the logits; then it reaches all weights.
+        """
+        if logits or not any(weight.requires_grad for weight in self.parameters()):
+            return
+        mode = self.training
+        self.eval()
+        weight = cast(Tensor, self.model.get_input_embeddings().weight)
+        ids = torch.tensor([self.chat.encode([("a", "b")], num_video_tokens=0).ids[-8:]], device=weight.device)
+        number = ids.shape[1]
+        # transformers looks at the values of a mask over tokens, and on the meta device there are none.
+        mask = weight.new_zeros(1, 1, number, number) if ids.is_meta else torch.ones_like(ids)
+        with torch.enable_grad():
+            embeddings = self.model.get_input_embeddings()(ids)
+            output = self._run(embeddings, layers, attention_mask=mask, use_cache=False)
+        read = reached(selected(output, layers))
+        self.train(mode)
+        for parameter in self.parameters():
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in read)
+
     def hidden_states(self, embeddings: Tensor, attention_mask: Tensor) -> Tensor:
         """The last hidden states (B, N, D), float32; attention_mask (B, N) is False at padding, on either side."""
-        output = self.model.base_model(
-            inputs_embeds=embeddings,
+        (last,) = self.layer_states(embeddings, attention_mask, layers=(-1,))
+        return last
+
+    def layer_states(self, embeddings: Tensor, attention_mask: Tensor, *, layers: Sequence[int]) -> list[Tensor]:
+        """The hidden states (B, N, D), float32, of several layers.
+
+        Args:
+            embeddings: (B, N, D).
+            attention_mask: (B, N), False at padding, on either side.
+            layers: indices into transformers' `hidden_states`: 0 is the embeddings, n the output of layer n, -1 that
+                of the last layer after the final norm.
+        """
+        output = self._run(
+            embeddings,
+            layers,
             attention_mask=attention_mask.long(),
             position_ids=positions(attention_mask),
             use_cache=False,
         )
-        return output.last_hidden_state.float()
+        return selected(output, layers)
+
+    def _run(self, embeddings: Tensor, layers: Sequence[int], **settings: Any) -> Any:
+        # The states of all layers are kept only where one is asked for.
+        inner = any(layer != -1 for layer in layers)
+        return self.model.base_model(inputs_embeds=embeddings, output_hidden_states=inner, **settings)
 
     @torch.no_grad()
-    def continued(self, embeddings: Tensor, attention_mask: Tensor, cache: Cache) -> Tensor:
-        """The last hidden states (B, n, D), float32, of what follows that which `cache` holds; it grows by them.
+    def continued(
+        self, embeddings: Tensor, attention_mask: Tensor, cache: Cache, *, layers: Sequence[int] = (-1,)
+    ) -> list[Tensor]:
+        """The hidden states (B, n, D), float32, of what follows that which `cache` holds; it grows by them.
 
         Args:
             embeddings: (B, n, D).
             attention_mask: (B, N), over what the cache holds and the n new ones; False at padding, on the left.
             cache: keys and values of what came before; empty at first.
+            layers: as in `layer_states`.
         """
         new = embeddings.shape[1]
-        output = self.model.base_model(
-            inputs_embeds=embeddings,
+        output = self._run(
+            embeddings,
+            layers,
             attention_mask=attention_mask.long(),
             position_ids=positions(attention_mask)[:, -new:],
             cache=cache,
             use_cache=True,
         )
-        return output.last_hidden_state.float()
+        return selected(output, layers)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., vocabulary), float32, of last hidden states (..., D), bounded where the model bounds its own."""
@@ -178,6 +239,27 @@ class LanguageModel(nn.Module):
             pad_token_id=self.chat.pad_id,
         )
         return [self.chat.decode(row) for row in ids.tolist()]
+
+
+def selected(output: Any, layers: Sequence[int]) -> list[Tensor]:
+    """The hidden states of these layers of a model's output, float32."""
+    return [(output.last_hidden_state if layer == -1 else output.hidden_states[layer]).float() for layer in layers]
+
+
+def reached(outputs: Sequence[Tensor]) -> set[int]:
+    """The ids of the tensors that a gradient of the outputs arrives at, read off autograd's graph."""
+    found, seen = set(), set()
+    waiting = [output.grad_fn for output in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        # Of a leaf alone, where gradients are accumulated.
+        if (leaf := getattr(node, "variable", None)) is not None:
+            found.add(id(leaf))
+        waiting += [following for following, _ in node.next_functions]
+    return found
 
 
 def positions(attention_mask: Tensor) -> Tensor:

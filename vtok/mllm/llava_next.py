@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
+    LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -50,11 +51,13 @@ class Parts:
     Attributes:
         model: the language model with its head.
         projector: weights by VisualProjector's names.
+        depths: of the hidden states of its vision tower that the projector was trained on, see `Backbone.depth`.
         tokenizer: with the chat template.
     """
 
     model: PreTrainedModel
     projector: dict[str, Tensor]
+    depths: list[int]
     tokenizer: PreTrainedTokenizerBase
 
 
@@ -115,15 +118,15 @@ class LlavaNextLanguageModel(LanguageModel):
             lora=adapters,
         )
         # A plain dictionary: not weights of this module, only what phi_vis begins with.
-        self._projector = parts.projector if projector else {}
+        self._projector, self._depths = parts.projector if projector else {}, parts.depths
         if weights is not None and not only_shapes():
             check_logits(self, str(weights))
 
-    def initialise_projector(self, projector: VisualProjector) -> None:
+    def initialise_projector(self, projector: VisualProjector, *, depth: int | None) -> None:
         """Give phi_vis the weights of LLaVA-NeXT's projector; once: they are not kept.
 
         Raises:
-            UserError: it projects features of another width than the video tokens have.
+            UserError: it projects features of another width than the video tokens have, or of another layer.
         """
         if not self._projector:
             return
@@ -132,6 +135,13 @@ class LlavaNextLanguageModel(LanguageModel):
             raise UserError(
                 f"mllm.projector=true: this model's projector takes tokens of {there} numbers and the tokeniser's have "
                 f"{here}; say a backbone of {there} channels (backbone=clip) or tokeniser.token_dim={there}, or "
+                "mllm.projector=false."
+            )
+        if depth is not None and [depth] != self._depths:
+            trained = " and ".join(map(str, self._depths))
+            raise UserError(
+                f"mllm.projector=true: this model's projector was trained on hidden states {trained} of its vision "
+                f"tower, and the backbone gives hidden state {depth}. Set backbone.layer={self._depths[0]}, or "
                 "mllm.projector=false."
             )
         projector.load_state_dict(self._projector)
@@ -154,7 +164,7 @@ def random_parts(dtype: torch.dtype) -> Parts:
         tie_word_embeddings=False,
     )
     model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return Parts(model=model, projector={}, tokenizer=byte_level_tokenizer())
+    return Parts(model=model, projector={}, depths=[], tokenizer=byte_level_tokenizer())
 
 
 def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
@@ -183,7 +193,20 @@ def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
 
 
 def parts_of(whole: LlavaNextForConditionalGeneration, place: Place) -> Parts:
-    return Parts(model=language_model(whole), projector=projector_weights(whole), tokenizer=read_tokenizer(place))
+    return Parts(
+        model=language_model(whole),
+        projector=projector_weights(whole),
+        depths=depths_of(whole.config),
+        tokenizer=read_tokenizer(place),
+    )
+
+
+def depths_of(config: LlavaNextConfig) -> list[int]:
+    """The hidden states of its vision tower that a LLaVA-NeXT reads, counted from the first, 0."""
+    vision: Any = config.vision_config
+    named, count = config.vision_feature_layer, vision.num_hidden_layers
+    layers = [named] if isinstance(named, int) else list(named)
+    return [layer if layer >= 0 else layer + count + 1 for layer in layers]
 
 
 def language_model(whole: LlavaNextForConditionalGeneration) -> PreTrainedModel:

@@ -23,26 +23,31 @@ def started_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def settle(accelerator: Accelerator, *, wanted: int | None, seed: int, sharing: str) -> None:
+def check_number(number: int, *, wanted: int | None) -> None:
+    """Raise UserError if the number of processes is not the one that is `wanted`.
+
+    `accelerate launch --cpu --num_processes 2` starts one process and reports nothing.
+    """
+    if wanted is not None and number != wanted:
+        raise UserError(
+            f"trainer.processes={wanted}, but {number} {'runs' if number == 1 else 'run'}; start them by "
+            f"torchrun --nproc_per_node {wanted} train.py ..., or say trainer.processes=null."
+        )
+
+
+def settle(accelerator: Accelerator, *, seed: int, sharing: str) -> None:
     """Say what runs, have all processes but the first be quiet, and give each dropout and noise of its own.
 
-    `accelerate launch --cpu --num_processes 2` starts one process and says nothing, hence `wanted`. `sharing`: how
-    processes share the model, for a person.
+    `sharing`: how processes share the model, for a person.
 
     Raises:
-        UserError: another number of processes runs than is `wanted`, or they are to share the model in a way of
-            Accelerate's.
+        UserError: the processes train alone, or are to share the model in a way of Accelerate's.
     """
     number = accelerator.num_processes
     if number != started_processes():
         raise UserError(
             f"{started_processes()} processes were started, but each trains alone; "
             "look at the settings of accelerate launch, or use torchrun."
-        )
-    if wanted is not None and number != wanted:
-        raise UserError(
-            f"trainer.processes={wanted}, but {number} {'runs' if number == 1 else 'run'}; start them by "
-            f"torchrun --nproc_per_node {wanted} train.py ..., or say trainer.processes=null."
         )
     if accelerator.distributed_type in (
         DistributedType.FSDP,
@@ -72,12 +77,14 @@ class Share:
         bad: (path, reason) of clips that were replaced.
         signal: that told the process to stop, if any.
         mistake: why it has no batch, if it has none.
+        unmeasured: whether its tokens are of a kind of which the scale is not known yet.
     """
 
     counts: Sequence[Mapping[str, int]]
     bad: Sequence[tuple[str, str]]
     signal: int | None
     mistake: str | None = None
+    unmeasured: bool = False
 
 
 def totals(shares: Sequence[Share]) -> dict[str, int]:

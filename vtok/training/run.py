@@ -75,7 +75,7 @@ def train(
         raise UserError(f"{shown(run_dir)} holds a run already: go on with it by {resume}, or name another folder.")
     # The model first: weights that are missing are to be told before any clip is made.
     model = build_model(config)
-    settle(accelerator, wanted=trainer.processes, seed=config.seed, sharing=trainer.parallel.name)
+    settle(accelerator, seed=config.seed, sharing=trainer.parallel.name)
     alignment: Alignment = build(config.evaluation)
     generation: Generation = build(config.generation)
     if model.decodes:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from tqdm import tqdm
 
 from vtok.batch import Batch
@@ -28,7 +28,8 @@ from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.meter import Meter, Stopwatch, count_flops, count_tokens
 from vtok.training.parallel import Parallel
-from vtok.training.processes import Share, started_processes, totals
+from vtok.training.precision import mixed_precision
+from vtok.training.processes import Share, check_number, started_processes, totals
 from vtok.training.profile import profiler
 
 log = logging.getLogger(__name__)
@@ -89,17 +90,17 @@ class Trainer:
             UserError: bf16 was asked for and the device has none, or the processes cannot share a model as they are to.
         """
         on_cpu = self.device == "cpu" or not torch.cuda.is_available()
-        has_bf16 = not on_cpu and torch.cuda.is_bf16_supported()
-        if self.precision == "bf16" and not on_cpu and not has_bf16:
-            raise UserError("trainer.precision=bf16: this device has no bf16; say trainer.precision=fp32.")
-        mixed = "bf16" if self.precision == "bf16" or (self.precision == "auto" and has_bf16) else "no"
+        mixed = mixed_precision(self.precision, on_cpu=on_cpu)
         # Accelerate keeps one state a process, and the jobs of a sweep share a process but not their precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         # An evaluation keeps processes waiting for each other longer than a step does.
         patience = InitProcessGroupKwargs(timeout=timedelta(hours=1))
+        # See `Ddp`.
+        no_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
         # Where there is no GPU, Accelerate starts several processes only when it is told to use none.
         cpu = self.device == "cpu" or (on_cpu and started_processes() > 1)
-        accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
+        accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience, no_buffers])
+        check_number(accelerator.num_processes, wanted=self.processes)
         self.parallel.check(accelerator.num_processes)
         return accelerator
 
@@ -168,7 +169,7 @@ class Trainer:
             while step < self.max_steps:
                 started = time.perf_counter()
                 watch.begin()
-                micro, own = self._take(batches, interrupt)
+                micro, own = self._take(batches, interrupt, model)
                 watch.lap("data")
                 shares = gathered(own)
                 stopped_by = next((share.signal for share in shares if share.signal is not None), None)
@@ -182,9 +183,14 @@ class Trainer:
                     with eager(self.compile):
                         one = micro[0].to(accelerator.device)
                         meter.flops = self.accumulate * count_flops(model, one, accelerator)
+                        model.end_step(discard=True)
                     started = time.perf_counter()
                     watch.begin()
+                unmeasured = any(share.unmeasured for share in shares)
+                if unmeasured:
+                    self._measure(accelerator, model, micro)
                 losses = self._step(accelerator, trained, optimiser, parameters, micro, whole, step, watch)
+                model.end_step(discard=unmeasured)
                 scheduler.step()
                 if ema:
                     ema.update()
@@ -222,14 +228,25 @@ class Trainer:
             save(step)
         return Progress(steps=step, seconds_per_step=meter.seconds_per_step, stopped_by=stopped_by)
 
-    def _take(self, batches: Iterator[Batch], interrupt: Interrupt) -> tuple[list[Batch], Share]:
+    def _measure(self, accelerator: Accelerator, model: VideoLanguageModel, micro: list[Batch]) -> None:
+        """Let the model know the scale of the tokens of a step before it: in the first one, as a rule."""
+        with self.parallel.whole(model), accelerator.autocast():
+            for batch in micro:
+                model.measure(batch.to(accelerator.device))
+        model.end_step()
+
+    def _take(
+        self, batches: Iterator[Batch], interrupt: Interrupt, model: VideoLanguageModel
+    ) -> tuple[list[Batch], Share]:
         """The micro-batches of a step, and what the other processes have to know of them."""
         try:
             micro = [] if interrupt.signal else [next(batches) for _ in range(self.accumulate)]
         except UserError as error:
             return [], Share(counts=[], bad=[], signal=None, mistake=str(error))
         bad = [one for batch in micro for one in batch.bad]
-        return micro, Share(counts=[batch.counts() for batch in micro], bad=bad, signal=interrupt.signal)
+        unmeasured = any(model.is_unmeasured(batch) for batch in micro)
+        counts = [batch.counts() for batch in micro]
+        return micro, Share(counts=counts, bad=bad, signal=interrupt.signal, unmeasured=unmeasured)
 
     def _step(
         self,

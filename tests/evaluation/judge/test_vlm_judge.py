@@ -52,6 +52,21 @@ def greedy(folder: Path, video: Tensor, text: str, *, tokens: int) -> str:
     return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
 
 
+def test_it_leaves_the_device_when_all_is_judged() -> None:
+    """Training goes on where it was."""
+    moved = []
+
+    class Model:
+        def to(self, device: str) -> None:
+            moved.append(device)
+
+    judge = VlmJudge()
+    judge.release()  # not loaded: nothing to be moved, and nothing is loaded for it
+    judge.__dict__["_loaded"] = (None, Model())
+    judge.release()
+    assert moved == ["cpu"]
+
+
 def test_it_answers_each_choice_question_about_the_frames(vlm_folder: Path) -> None:
     judge = VlmJudge(weights=str(vlm_folder), dtype="float32", prompt="{question} {choices}", max_new_tokens=4)
     videos = noise(8)

@@ -44,6 +44,10 @@ class ClipBackbone:
     def channels(self) -> int | None:
         return 1024 if self.weights in (None, CLIP_L_336) else None
 
+    def depth(self) -> int | None:
+        """The hidden state that is tapped, counted from the first; CLIP-L has 24 layers."""
+        return self.layer % 25 if self.weights in (None, CLIP_L_336) else None
+
 
 @dataclass
 class Vgg19Backbone:

@@ -40,6 +40,7 @@ class HunyuanVideoDecoder:
     vae_tiling: bool = False
     vae_slicing: bool = True
     offload: bool = False
+    condition_layer: int = -3
     pooled: str = "zeros"
     embedded_guidance: float = 6.0
     shift: float | None = None

@@ -54,3 +54,7 @@ class LlavaNextLanguageModel:
     def projector_width(self) -> int | None:
         """Width of the tokens that its projector takes, where there is one and it is known: CLIP-L's features."""
         return 1024 if self.projector and self.weights == LLAVA_NEXT_8B else None
+
+    def projector_depth(self) -> int | None:
+        """The hidden state of its vision tower, CLIP-L, that its projector was trained on (its layer -2)."""
+        return 23 if self.projector and self.weights == LLAVA_NEXT_8B else None

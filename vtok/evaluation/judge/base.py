@@ -44,6 +44,9 @@ class Judge(ABC):
             UserError: it cannot be had.
         """
 
+    def release(self) -> None:  # noqa: B027 - most judges hold nothing
+        """Free the device of what it took to judge, when all videos of an evaluation are judged."""
+
     @abstractmethod
     def truths(self, clip: Clip) -> Mapping[str, str]:
         """What there is to see in videos that ought to be like `clip`, by category; empty where nothing can be said."""

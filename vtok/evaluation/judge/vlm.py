@@ -56,6 +56,10 @@ class VlmJudge(Judge):
     def prepare(self) -> None:
         _ = self._loaded
 
+    def release(self) -> None:
+        if "_loaded" in self.__dict__:
+            self._loaded[1].to("cpu")
+
     def truths(self, clip: Clip) -> dict[str, str]:
         return {category: question.answer for category, question in choice_questions(clip).items()}
 

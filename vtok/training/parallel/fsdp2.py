@@ -72,6 +72,8 @@ class Fsdp2(Parallel):
         around = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
         fully_shard(model, mesh=mesh, reshard_after_forward=False, mp_policy=around, ignored_params=held)
         model.to(accelerator.device)
+        for part in model.offloaded:
+            part.to("cpu")
 
     def prepare(
         self, accelerator: Accelerator, model: VideoLanguageModel, optimiser: Optimizer

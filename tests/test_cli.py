@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from vtok.cli import check_jobs, go_on, main
-from vtok.config.compose import options_of, quoted
+from vtok.cli import check_jobs, go_on, main, train
+from vtok.config.compose import options_of
 from vtok.errors import UserError
+from vtok.overrides import quoted
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
@@ -216,6 +217,30 @@ def test_the_options_that_a_pattern_takes_are_checked() -> None:
     assert check_jobs(["tokeniser=glob([v*,d*])"], multirun=True)
     with pytest.raises(UserError, match=r"tokeniser\.grid_size=99"):
         check_jobs(["tokeniser=glob(*,exclude=resampler)", "tokeniser.grid_size=99"], multirun=True)
+
+
+@pytest.mark.parametrize("empty", ["tokeniser=glob(x*)", "seed=range(3,3)", "seed=glob(*)"])
+def test_a_sweep_without_a_job_is_refused(empty: str) -> None:
+    with pytest.raises(UserError, match="so that no job would run") as error:
+        check_jobs([empty], multirun=True)
+    assert str(error.value).startswith(f"{empty}: ")
+
+
+def test_a_pattern_finds_options_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "backbone").mkdir()
+    (tmp_path / "backbone" / "my_tiny.yaml").write_text("defaults: [tiny]\n")
+    assert check_jobs(["backbone=glob(my_*)"], multirun=True, config_dir=tmp_path)
+
+
+def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """argparse on its own takes the overrides on one side of a flag alone."""
+    monkeypatch.setattr("vtok.cli.check_jobs", lambda overrides, multirun, config_dir: seen.append((overrides, multirun)))
+    monkeypatch.setattr("hydra.main", lambda **_settings: lambda _job: lambda: seen.append(sys.argv[1:]))
+    monkeypatch.setattr(sys, "argv", ["vtok"])
+    seen: list[object] = []
+    train(["debug=smoke", "-m", "resume=lr=0.1", "seed=0,1"])
+    said = ["debug=smoke", 'resume.path="lr=0.1"', "seed=0,1"]
+    assert seen == [(said, True), [*said, "-m"]]
 
 
 def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:

@@ -7,8 +7,12 @@ import sys
 from collections.abc import Sequence
 from itertools import islice, product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vtok.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 USAGE = """\
 VTok: compare ways of turning a video into tokens for a multimodal language model.
@@ -120,11 +124,16 @@ def train(argv: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     from vtok.config import register
-    from vtok.config.compose import quoted, spelled_out
+    from vtok.config.compose import spelled_out
     from vtok.paths import conf_dir
 
-    argv = spelled_out(argv)
-    arguments = get_args_parser().parse_args(argv)
+    # Flags may stand between overrides; Hydra's own reading of the line below does not take that.
+    arguments = get_args_parser().parse_intermixed_args(argv)
+    flags = list(argv)
+    for item in arguments.overrides:
+        flags.remove(item)
+    arguments.overrides = spelled_out(arguments.overrides)
+    argv = [*arguments.overrides, *flags]
     if arguments.help:
         # Hydra's own help composes every group twice and takes seconds.
         print((conf_dir() / "help.txt").read_text(encoding="utf-8"), end="")
@@ -135,11 +144,10 @@ def train(argv: list[str]) -> int:
     another = arguments.config_name or arguments.config_path
     multirun = False
     if not any(looks) and not another:
-        place = quoted(f"file://{Path(arguments.config_dir or '').resolve()}")
-        folder = [f"hydra.searchpath=[{place}]"] if arguments.config_dir else []
-        multirun = check_jobs([*arguments.overrides, *folder], multirun=arguments.multirun)
+        folder = Path(arguments.config_dir).resolve() if arguments.config_dir else None
+        multirun = check_jobs(arguments.overrides, multirun=arguments.multirun, config_dir=folder)
     if multirun:
-        argv += go_on(arguments.overrides)
+        argv = [*go_on(arguments.overrides), *argv]
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0
@@ -148,7 +156,7 @@ def train(argv: list[str]) -> int:
 def go_on(overrides: Sequence[str]) -> list[str]:
     """Where the same sweep was cut off, the override that has it go on there; else none."""
     from vtok.config import compose
-    from vtok.config.compose import quoted
+    from vtok.overrides import override
     from vtok.sweeps import sweep_to_go_on_with
 
     if any(item.startswith("hydra.sweep.dir=") for item in overrides):
@@ -158,7 +166,7 @@ def go_on(overrides: Sequence[str]) -> list[str]:
     if found is None:
         return []
     print(f"going on with the sweep in {found}, whose finished runs stay; for a new one say hydra.sweep.dir=FOLDER")
-    return [f"hydra.sweep.dir={quoted(str(found))}"]
+    return [override("hydra.sweep.dir", str(found))]
 
 
 def job(config) -> float | None:
@@ -231,22 +239,26 @@ def optimised(config, figures) -> float | None:
     return float(figures[config.optimise])
 
 
-def check_jobs(overrides: list[str], *, multirun: bool) -> bool:
+def check_jobs(overrides: list[str], *, multirun: bool, config_dir: Path | None = None) -> bool:
     """Check the run, or every run of the sweep, before the first begins; returns whether it is a sweep.
+
+    Args:
+        overrides: of the run or the sweep.
+        multirun: whether the command line asks for a sweep; a sweep file does so too.
+        config_dir: a folder of the user's own groups and options.
 
     Raises:
         UserError: the first mistake.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
 
     from vtok.config import check, compose
-    from vtok.config.compose import sweep_params
+    from vtok.config.compose import spelled_out, sweep_params
+    from vtok.overrides import quoted
 
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except OverrideParseException as error:
-        raise UserError(f"{' '.join(str(error).split())} An override is KEY=VALUE or GROUP=OPTION.") from error
+    if config_dir is not None:
+        overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{config_dir}')}]"]
+    parsed = OverridesParser.create().parse_overrides(spelled_out(overrides))
     fixed = [item.input_line or "" for item in parsed if not item.is_sweep_override()]
     in_file = sweep_params(fixed)
     if not multirun and in_file is None:
@@ -261,7 +273,7 @@ def check_jobs(overrides: list[str], *, multirun: bool) -> bool:
     left = [f"{key}={value}" for key, value in (in_file or {}).items() if key not in said]
     from_file = OverridesParser.create().parse_overrides(left)
     swept = [
-        [f"{item.get_key_element()}={value}" for value in swept_values(item)]
+        [f"{item.get_key_element()}={value}" for value in swept_values(item, config_dir)]
         for item in (*(item for item in parsed if item.is_sweep_override()), *from_file)
     ]
     for choice in islice(product(*swept), SWEEP_CHECKS):
@@ -269,20 +281,34 @@ def check_jobs(overrides: list[str], *, multirun: bool) -> bool:
     return True
 
 
-def swept_values(override) -> list[str]:
-    """What a sweep puts in the place of a key; of an interval, which a search draws from, both ends."""
+def swept_values(item: "Override", config_dir: Path | None) -> list[str]:
+    """What a sweep sets a key to, one value a job; of an interval, which a search draws from, both ends.
+
+    Args:
+        item: an override of a sweep.
+        config_dir: a folder of the user's own groups and options.
+
+    Raises:
+        UserError: a pattern that no option matches, or a range without numbers: there would be no job.
+    """
     from hydra.core.override_parser.types import ValueType
 
-    from vtok.config.compose import options_of
+    from vtok.config.compose import one_of, options_of
 
-    if override.is_interval_sweep():
-        interval = override.value()
+    if item.is_interval_sweep():
+        interval = item.value()
         return [str(interval.start), str(interval.end)]
-    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        return override.value().filter(options_of(override.key_or_group))
-    if override.is_sweep_override():
-        return [str(value) for value in override.sweep_string_iterator()]
-    return [override.get_value_element_as_str()]
+    if not item.is_sweep_override():
+        return [item.get_value_element_as_str()]
+    if item.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        options = options_of(item.key_or_group, config_dir)
+        if not (values := item.value().filter(options)):
+            pattern = ",".join(item.value().include)
+            raise UserError(f"{item.input_line}: no option matches, so that no job would run. {one_of(pattern, options)}")
+        return values
+    if not (values := list(item.sweep_string_iterator())):
+        raise UserError(f"{item.input_line}: this is a sweep without values, so that no job would run.")
+    return values
 
 
 if __name__ == "__main__":

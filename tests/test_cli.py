@@ -234,7 +234,9 @@ def test_a_pattern_finds_options_of_the_users_own(tmp_path: Path) -> None:
 
 def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     """argparse on its own takes the overrides on one side of a flag alone."""
-    monkeypatch.setattr("vtok.cli.check_jobs", lambda overrides, multirun, config_dir: seen.append((overrides, multirun)))
+    monkeypatch.setattr(
+        "vtok.cli.check_jobs", lambda overrides, multirun, config_dir: seen.append((overrides, multirun))
+    )
     monkeypatch.setattr("hydra.main", lambda **_settings: lambda _job: lambda: seen.append(sys.argv[1:]))
     monkeypatch.setattr(sys, "argv", ["vtok"])
     seen: list[object] = []

@@ -8,15 +8,16 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from vtok import overrides
 from vtok.config import compose
 from vtok.errors import UserError
 from vtok.overrides import command, override, quoted, readable
 
 ODD = [
-    "", " ", "a b", " a ", "lr=0.1", "a,b", "a#b", "a%20b", "a%2Fb", "a?b=c&d", "ünï/日本", "~/clips", "Bob's (1)", 'say "x"',
-    "[1]", "{a:1}", "choice(1,2)", "glob(x*)", "clip(1)", "null", "true", "1", "007", "2024_01", "1e3", "0.10", "inf",
-    "${HOME}", r"\${HOME}", r"\\${HOME}", "a${b}${c}", "$HOME", "C:\\new\\", "\\", "\\\\", '\\"', "'", '"', "\\'", "-m", "--",
-    "a\tb", "a\nb", "a:b", "*?|!;<>&", "$(rm)", "`x`", "\udce9",
+    "", " ", "a b", " a ", "lr=0.1", "a,b", "a#b", "a%20b", "a%2Fb", "a?b=c&d", "ünï/日本", "~/clips", "Bob's (1)",
+    'say "x"', "[1]", "{a:1}", "choice(1,2)", "glob(x*)", "clip(1)", "null", "true", "1", "007", "2024_01", "1e3",
+    "0.10", "inf", "${HOME}", r"\${HOME}", r"\\${HOME}", "a${b}${c}", "$HOME", "C:\\new\\", "\\", "\\\\", '\\"', "'", '"',
+    "\\'", "-m", "--", "a\tb", "a\nb", "a:b", "*?|!;<>&", "$(rm)", "`x`", "\udce9",
 ]  # fmt: skip
 SIGNS = "\\\\\"\"''${}[](),=:#%~ \tab/é."
 
@@ -49,7 +50,8 @@ def test_what_needs_no_quotes_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["runs/lr=0.1", "FOLDER/ünï", "~/clips", "a#b", "a&b", "Bob's clips (1)", "a;b", "<x>", "x!", "a`b", "clip(1)"]
+    "value",
+    ["runs/lr=0.1", "FOLDER/ünï", "~/clips", "a#b", "a&b", "Bob's clips (1)", "a;b", "<x>", "x!", "a`b", "clip(1)"],
 )
 def test_a_raw_text_is_read_as_it_is(value: str) -> None:
     assert read(readable(f"data.root={value}")) == value
@@ -59,8 +61,9 @@ def test_a_raw_text_is_read_as_it_is(value: str) -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        "seed=0,1", "seed=range(0,3)", "lr=choice(0.1,1)", "tokeniser=glob(*)", "a=[1,2]", "a={b:1}", "a=${b}/c", "a='ü'",
-        'a="ü"', "a=1_000", "a=null", "a=", "~a", "+a.b=c", "++a=1", "data@data.sources.x=folder", "a=interval(0,1)",
+        "seed=0,1", "seed=range(0,3)", "lr=choice(0.1,1)", "tokeniser=glob(*)", "a=[1,2]", "a={b:1}", "a=${b}/c",
+        "a='ü'", 'a="ü"', "a=1_000", "a=null", "a=", "~a", "+a.b=c", "++a=1",
+        "data@data.sources.x=folder", "a=interval(0,1)",
     ],
 )  # fmt: skip
 def test_what_hydra_reads_stays(item: str) -> None:
@@ -94,3 +97,8 @@ def test_raw_paths_reach_the_configuration(tmp_path: Path) -> None:
     outputs = f"{tmp_path}/ünï lr=0.1 #1"
     assert compose([f"outputs={outputs}"]).data.root == f"{outputs}/data/shapes"
     assert compose(["resume=runs/lr=0.1"]).resume.path == "runs/lr=0.1"
+
+
+def test_every_printed_command_is_quoted_in_one_place() -> None:
+    package = Path(overrides.__file__).parent
+    assert [file.name for file in package.rglob("*.py") if "import shlex" in file.read_text()] == ["overrides.py"]

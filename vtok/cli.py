@@ -304,7 +304,9 @@ def swept_values(item: "Override", config_dir: Path | None) -> list[str]:
         options = options_of(item.key_or_group, config_dir)
         if not (values := item.value().filter(options)):
             pattern = ",".join(item.value().include)
-            raise UserError(f"{item.input_line}: no option matches, so that no job would run. {one_of(pattern, options)}")
+            raise UserError(
+                f"{item.input_line}: no option matches, so that no job would run. {one_of(pattern, options)}"
+            )
         return values
     if not (values := list(item.sweep_string_iterator())):
         raise UserError(f"{item.input_line}: this is a sweep without values, so that no job would run.")

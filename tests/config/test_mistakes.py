@@ -88,7 +88,7 @@ MISTAKES = [
     (["backbone=vgg19", "backbone.layer=conv9_9"], "backbone.layer=conv9_9", "conv1_1, conv1_2, conv2_1"),
     (["scheduler.name=cosin"], "scheduler.name=cosin", "Did you mean cosine?"),
     (["scheduler.name=warmup_stable_decay"], "scheduler.name=warmup_stable_decay", "linear, cosine,"),
-    (["tokeniser.stride=3,6"], "tokeniser.stride=3,6", 'If it is one text, quote it: \'tokeniser.stride="3,6"\''),
+    (["tokeniser.stride=3,6"], "tokeniser.stride=3,6", "If it is one text, quote it: 'tokeniser.stride=\"3,6\"'"),
     (["tokeniser.stride=range(3,6)"], "tokeniser.stride=range(3,6)", "Set -m"),
     (["trainer.progress=maybe"], "trainer.progress=maybe", "true or false"),
     (["trainer.ema_decay=1"], "trainer.ema_decay=1.0", "0 or more and below 1"),

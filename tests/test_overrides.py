@@ -16,8 +16,8 @@ from vtok.overrides import command, override, quoted, readable
 ODD = [
     "", " ", "a b", " a ", "lr=0.1", "a,b", "a#b", "a%20b", "a%2Fb", "a?b=c&d", "ünï/日本", "~/clips", "Bob's (1)",
     'say "x"', "[1]", "{a:1}", "choice(1,2)", "glob(x*)", "clip(1)", "null", "true", "1", "007", "2024_01", "1e3",
-    "0.10", "inf", "${HOME}", r"\${HOME}", r"\\${HOME}", "a${b}${c}", "$HOME", "C:\\new\\", "\\", "\\\\", '\\"', "'", '"',
-    "\\'", "-m", "--", "a\tb", "a\nb", "a:b", "*?|!;<>&", "$(rm)", "`x`", "\udce9",
+    "0.10", "inf", "${HOME}", r"\${HOME}", r"\\${HOME}", "a${b}${c}", "$HOME", "C:\\new\\", "\\", "\\\\", '\\"',
+    "'", '"', "\\'", "-m", "--", "a\tb", "a\nb", "a:b", "*?|!;<>&", "$(rm)", "`x`", "\udce9",
 ]  # fmt: skip
 SIGNS = "\\\\\"\"''${}[](),=:#%~ \tab/é."
 

@@ -9,6 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from vtok.cli import check_jobs, go_on, main, train
+from vtok.commands import parse
 from vtok.config.compose import options_of
 from vtok.errors import UserError
 from vtok.overrides import quoted
@@ -116,6 +117,19 @@ def test_help_and_config_load_nothing_heavy(tmp_path: Path) -> None:
         assert "HEAVY False False" in done.stdout
         assert "tokeniser" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_libraries_draw_no_bars_into_a_log(tmp_path: Path) -> None:
+    """transformers' "Loading weights" and huggingface_hub's downloads, where stderr is no terminal."""
+    code = (
+        "from vtok.cli import settle_process; settle_process()\n"
+        "from huggingface_hub.utils import are_progress_bars_disabled\n"
+        "from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as mlflow\n"
+        "from transformers.utils.logging import is_progress_bar_enabled\n"
+        "print(are_progress_bars_disabled(), is_progress_bar_enabled(), mlflow.get())"
+    )
+    done = run("-c", code, cwd=tmp_path)
+    assert done.stdout.split() == ["True", "False", "False"], done.stderr
 
 
 def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
@@ -232,10 +246,27 @@ def test_a_pattern_finds_options_of_the_users_own(tmp_path: Path) -> None:
     assert check_jobs(["backbone=glob(my_*)"], multirun=True, config_dir=tmp_path)
 
 
+def test_paths_count_from_where_the_command_was_given_wherever_hydra_goes(
+    tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def note(_config: object, *, run_dir: Path, **_others: object) -> dict[str, float]:
+        seen.append((Path.cwd(), run_dir))
+        return {}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vtok.training.train", note)
+    monkeypatch.setattr(sys, "argv", ["vtok"])
+    train([*tiny_settings, "hydra.job.chdir=true", "hydra.run.dir=run", "hydra/job_logging=disabled"])
+    assert seen == [(tmp_path, tmp_path / "run")]
+    assert Path.cwd() == tmp_path
+
+
 def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     """argparse on its own takes the overrides on one side of a flag alone."""
     monkeypatch.setattr(
-        "vtok.cli.check_jobs", lambda overrides, multirun, config_dir: seen.append((overrides, multirun))
+        "vtok.cli.check_jobs", lambda overrides, multirun, **_others: seen.append((overrides, multirun))
     )
     monkeypatch.setattr("hydra.main", lambda **_settings: lambda _job: lambda: seen.append(sys.argv[1:]))
     monkeypatch.setattr(sys, "argv", ["vtok"])
@@ -330,3 +361,11 @@ def test_output_that_is_cut_off_by_its_reader_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_lists_of_names_are_taken_as_typed() -> None:
+    assert parse("compare", ["runs=[no,007,2026-01-01,a#b]"])[0].runs == ["no", "007", "2026-01-01", "a#b"]
+    assert parse("compare", ['runs="a,b",null'])[0].runs == ["a,b", "null"]
+    for odd in ("runs=[a", "runs=[[a],b]", "runs=a]b", "runs=%a"):
+        with pytest.raises(UserError, match=r"this is not a list\. Use runs=\[ONE,OTHER\]"):
+            parse("compare", [odd])

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from vtok.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
 
 USAGE = """\
 VTok: compare ways of turning a video into tokens for a multimodal language model.
@@ -85,6 +88,11 @@ def settle_process() -> None:
     """What holds for the process of a command, and for those that a launcher starts for the jobs of a sweep."""
     # The text tokeniser's threads and the forked processes that decode do not go together; it says so at length.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Bars of what is loaded and uploaded fill a log line upon line. transformers goes by huggingface_hub's setting,
+    # diffusers has one of its own (vtok.decoder.weights).
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # joblib's processes have a way of starting others that is unknown to those others.
@@ -126,6 +134,7 @@ def train(argv: list[str]) -> int:
     from vtok.config import register
     from vtok.config.compose import spelled_out
     from vtok.paths import conf_dir
+    from vtok.weights_lookup import Wanted, refuse_absent, weights_of_run
 
     # Flags may stand between overrides; Hydra's own reading of the line below does not take that.
     arguments = get_args_parser().parse_intermixed_args(argv)
@@ -145,7 +154,14 @@ def train(argv: list[str]) -> int:
     multirun = False
     if not any(looks) and not another:
         folder = Path(arguments.config_dir).resolve() if arguments.config_dir else None
-        multirun = check_jobs(arguments.overrides, multirun=arguments.multirun, config_dir=folder)
+        wanted: list[Wanted] = []
+        multirun = check_jobs(
+            arguments.overrides,
+            multirun=arguments.multirun,
+            config_dir=folder,
+            each=lambda config: wanted.extend(weights_of_run(config)),
+        )
+        refuse_absent(wanted)
     if multirun:
         argv = [*go_on(arguments.overrides), *argv]
     sys.argv = ["vtok train", *argv]
@@ -193,6 +209,8 @@ def job(config) -> float | None:
     run_dir = Path(settings.runtime.output_dir)
     overrides = list(settings.overrides.task)
     in_sweep = settings.mode == RunMode.MULTIRUN
+    # With hydra.job.chdir Hydra is in the run folder by now; paths count from where the command was given.
+    os.chdir(settings.runtime.cwd)
     try:
         link_sources(config)
         settle_budget(config, overrides)
@@ -239,13 +257,20 @@ def optimised(config, figures) -> float | None:
     return float(figures[config.optimise])
 
 
-def check_jobs(overrides: list[str], *, multirun: bool, config_dir: Path | None = None) -> bool:
+def check_jobs(
+    overrides: list[str],
+    *,
+    multirun: bool,
+    config_dir: Path | None = None,
+    each: "Callable[[DictConfig], None] | None" = None,
+) -> bool:
     """Check the run, or every run of the sweep, before the first begins; returns whether it is a sweep.
 
     Args:
         overrides: of the run or the sweep.
         multirun: whether the command line asks for a sweep; a sweep file does so too.
         config_dir: a folder of the user's own groups and options.
+        each: is given the configuration of every run that was checked.
 
     Raises:
         UserError: the first mistake.
@@ -262,7 +287,9 @@ def check_jobs(overrides: list[str], *, multirun: bool, config_dir: Path | None 
     fixed = [item.input_line or "" for item in parsed if not item.is_sweep_override()]
     in_file = sweep_params(fixed)
     if not multirun and in_file is None:
-        check(compose(overrides))
+        check(config := compose(overrides))
+        if each is not None:
+            each(config)
         return False
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
@@ -277,7 +304,9 @@ def check_jobs(overrides: list[str], *, multirun: bool, config_dir: Path | None 
         for item in (*(item for item in parsed if item.is_sweep_override()), *from_file)
     ]
     for choice in islice(product(*swept), SWEEP_CHECKS):
-        check(compose([*fixed, *choice]))
+        check(config := compose([*fixed, *choice]))
+        if each is not None:
+            each(config)
     return True
 
 

@@ -190,6 +190,13 @@ def check_root(path: str, node: DictConfig) -> None:
             f"{path}.root={node.root}: the folder is empty; allowed are video files with a .txt or .json "
             "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
         )
+    if node.manifest is not None:
+        manifest = Path(node.manifest).expanduser()
+        if not (root / manifest).is_file() and not manifest.is_file():
+            raise UserError(
+                f"{path}.manifest={node.manifest}: there is no such file, neither in {path}.root={node.root} nor "
+                f"{manifest.absolute()}."
+            )
 
 
 def check_installed(config: DictConfig) -> None:

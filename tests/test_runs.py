@@ -62,11 +62,11 @@ def test_paths_are_told_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_paths_of_a_run_count_from_where_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
-    for folder in (home / "outputs" / "data", home / "models" / "lm", elsewhere / "here"):
+    for folder in (home / "out?s" / "data", home / "models" / "lm", elsewhere / "here"):
         folder.mkdir(parents=True)
 
     def paths() -> DictConfig:
-        places = {"root": "outputs/data", "cache": None, "size": 64}
+        places = {"root": "out?s/data", "cache": None, "size": 64}
         return OmegaConf.create({"data": places, "mllm": {"weights": "models/lm"}, "decoder": {"weights": "org/name"}})
 
     monkeypatch.chdir(home)
@@ -74,10 +74,10 @@ def test_paths_of_a_run_count_from_where_it_was_started(tmp_path: Path, monkeypa
     monkeypatch.chdir(elsewhere)
     config = paths()
     assert anchor(config, home / "run") == []
-    assert config.data == {"root": f"{home}/outputs/data", "cache": None, "size": 64}
+    assert config.data == {"root": f"{home}/out?s/data", "cache": None, "size": 64}
     assert (config.mllm.weights, config.decoder.weights) == (f"{home}/models/lm", "org/name")
-    (home / "outputs" / "data").rmdir()
-    assert anchor(paths(), home / "run") == [home / "outputs" / "data"]
+    (home / "out?s" / "data").rmdir()
+    assert anchor(paths(), home / "run") == [home / "out?s" / "data"]
     config = paths()
     config.data.root = "here"
     assert anchor(config, home / "run") == []

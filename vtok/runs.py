@@ -102,11 +102,12 @@ def anchor(config: DictConfig, run_dir: Path) -> list[Path]:
             value = None if OmegaConf.is_interpolation(node, key) else node.get(key)
             if not isinstance(value, str) or not value or "://" in value or value.startswith(("/", "~")):
                 continue
-            place = directory / split_pattern(value)[0]
-            if place.exists():
+            # The root of shards may go on with a pattern of their names.
+            place = split_pattern(value)[0] if "index" in node else value
+            if (directory / place).exists():
                 node[key] = str(directory / value)
-            elif key == "root" and path.startswith("data") and not Path(split_pattern(value)[0]).exists():
-                lost.append(place)
+            elif key == "root" and path.startswith("data") and not Path(place).exists():
+                lost.append(directory / place)
     return lost
 
 

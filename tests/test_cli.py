@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from vtok.cli import check_jobs, go_on, main, train
+from vtok.cli import go_on, main, train
 from vtok.commands import parse
 from vtok.config.compose import options_of
+from vtok.config.jobs import check_jobs
 from vtok.errors import UserError
 from vtok.overrides import quoted
 
@@ -266,7 +267,7 @@ def test_paths_count_from_where_the_command_was_given_wherever_hydra_goes(
 def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     """argparse on its own takes the overrides on one side of a flag alone."""
     monkeypatch.setattr(
-        "vtok.cli.check_jobs", lambda overrides, multirun, **_others: seen.append((overrides, multirun))
+        "vtok.config.jobs.check_jobs", lambda overrides, multirun, **_others: seen.append((overrides, multirun))
     )
     monkeypatch.setattr("hydra.main", lambda **_settings: lambda _job: lambda: seen.append(sys.argv[1:]))
     monkeypatch.setattr(sys, "argv", ["vtok"])

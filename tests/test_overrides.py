@@ -84,6 +84,8 @@ def test_references_in_raw_texts_are_followed() -> None:
         ("name='ü", "for the shell too: "),
         ("just a word", "Use KEY=VALUE"),
         ("dätä.root=x", "Use KEY=VALUE"),
+        ("data..root=x", "Use KEY=VALUE"),
+        ("data/=x", "Use KEY=VALUE"),
     ],
 )
 def test_what_is_not_plain_is_refused_with_what_to_type(item: str, told: str) -> None:

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from vtok.errors import UserError
 
 # An override that Hydra can read: no need to run its parser, which takes a millisecond.
-PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./]*=[A-Za-z0-9_./-]+")
+PLAIN = re.compile(r"[A-Za-z_]\w*(?:(?:\.[A-Za-z_]\w*)*|(?:/[A-Za-z_]\w*)*)=[\w./-]+", re.ASCII)
 # What a value begins with that is more than a text: a list, a dictionary, a quoted text, a function.
 STRUCTURED = re.compile(rf"\s*(?:[\[{{'\"]|(?:{'|'.join(create_functions().functions)})\s*\()")
 # OmegaConf's way of writing a reference; the backslashes before it are escapes.

@@ -31,6 +31,9 @@ def test_what_is_absent_is_told_and_what_is_there_is_not(tmp_path: Path) -> None
 def test_what_is_neither_here_nor_a_hub_id_is_refused_without_asking() -> None:
     with pytest.raises(UserError, match=r"^decoder\.weights=no/hub/id: no such file or folder, and it is not a hub id"):
         refuse_absent([Wanted("decoder.weights", "no/hub/id")])
+    for odd in ("x" * 5000, "~nobody-of-this-name/x", "a\0b"):
+        with pytest.raises(UserError, match="no such file or folder"):
+            refuse_absent([Wanted("decoder.weights", odd)])
 
 
 @pytest.mark.usefixtures("no_network")

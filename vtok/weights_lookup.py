@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.config.schemas import CausalLanguageModel, VlmJudge
 from vtok.errors import UserError
 from vtok.overrides import command
+from vtok.paths import is_here
 
 HUB_TIMEOUT = 5.0
 # One of them is in the local cache where a model is.
@@ -103,7 +103,7 @@ def is_absent(wanted: Wanted) -> bool:
     Raises:
         UserError: they are nothing that is here, nor can they be a hub id.
     """
-    if Path(wanted.weights).expanduser().exists():
+    if is_here(wanted.weights):
         return False
     try:
         found = (try_to_load_from_cache(wanted.weights, name, revision=wanted.revision) for name in CACHED)

@@ -6,11 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.commands.prompts import wanted_videos
+from vtok.commands.prompts import read_text
 from vtok.config import check, compose
 from vtok.config.check import check_folder
 from vtok.errors import UserError
 from vtok.overrides import override
+from vtok.paths import is_here
 from vtok.runs import anchor, find_run, load_config, run_of
 from vtok.shard_names import split_pattern
 from vtok.weights_lookup import WITH_WEIGHTS, Wanted, refuse_absent, wanted_weights, weights_of_run
@@ -36,10 +37,10 @@ def check_inputs(verb: str, arguments: Any, overrides: Sequence[str]) -> None:
     given = vars(arguments)
     videos = given.get("video") or []
     for video in [videos] if isinstance(videos, str) else videos:
-        if not Path(video).expanduser().exists():
+        if not is_here(video):
             raise UserError(f"video={video}: there is no such file or folder.")
     if given.get("prompts") is not None:
-        wanted_videos(Path(given["prompts"]).expanduser(), given["samples"])
+        read_text(Path(given["prompts"]).expanduser())
     if verb == "data index":
         check_shard_folder(given["root"])
     if verb in USE_A_RUN and given.get("run") is not None:
@@ -53,7 +54,7 @@ def check_inputs(verb: str, arguments: Any, overrides: Sequence[str]) -> None:
 def check_shard_folder(root: str) -> None:
     """Refuse a local folder of shards that is not there."""
     folder = split_pattern(root)[0]
-    if "://" not in root and not Path(folder).expanduser().exists():
+    if "://" not in root and not is_here(folder):
         raise UserError(f"root={root}: there is no such folder ({Path(folder).expanduser().absolute()}).")
 
 

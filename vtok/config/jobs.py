@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
@@ -74,15 +75,16 @@ def swept_values(item: Override, config_dir: Path | None) -> list[str]:
     Raises:
         UserError: a pattern that no option matches, or a range without numbers: there would be no job.
     """
+    # Of a type that Hydra's annotation does not name.
+    value: Any = item.value()
     if item.is_interval_sweep():
-        interval = item.value()
-        return [str(interval.start), str(interval.end)]
+        return [str(value.start), str(value.end)]
     if not item.is_sweep_override():
         return [item.get_value_element_as_str()]
     if item.value_type == ValueType.GLOB_CHOICE_SWEEP:
         options = options_of(item.key_or_group, config_dir)
-        if not (values := item.value().filter(options)):
-            pattern = ",".join(item.value().include)
+        if not (values := value.filter(options)):
+            pattern = ",".join(value.include)
             raise UserError(
                 f"{item.input_line}: no option matches, so that no job would run. {one_of(pattern, options)}"
             )

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from vtok.cli import check_jobs, go_on, main
-from vtok.config.compose import options_of, quoted
+from vtok.cli import go_on, main, train
+from vtok.commands import parse
+from vtok.config.compose import options_of
+from vtok.config.jobs import check_jobs
 from vtok.errors import UserError
+from vtok.overrides import quoted
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
@@ -117,6 +120,19 @@ def test_help_and_config_load_nothing_heavy(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_libraries_draw_no_bars_into_a_log(tmp_path: Path) -> None:
+    """transformers' "Loading weights" and huggingface_hub's downloads, where stderr is no terminal."""
+    code = (
+        "from vtok.cli import settle_process; settle_process()\n"
+        "from huggingface_hub.utils import are_progress_bars_disabled\n"
+        "from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as mlflow\n"
+        "from transformers.utils.logging import is_progress_bar_enabled\n"
+        "print(are_progress_bars_disabled(), is_progress_bar_enabled(), mlflow.get())"
+    )
+    done = run("-c", code, cwd=tmp_path)
+    assert done.stdout.split() == ["True", "False", "False"], done.stderr
+
+
 def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
     """python train.py, vtok evaluate, vtok describe and vtok compare, one after the other, in a fresh folder."""
     here = [item.replace(str(tmp_path) + "/", "") for item in tiny_run]
@@ -218,6 +234,49 @@ def test_the_options_that_a_pattern_takes_are_checked() -> None:
         check_jobs(["tokeniser=glob(*,exclude=resampler)", "tokeniser.grid_size=99"], multirun=True)
 
 
+@pytest.mark.parametrize("empty", ["tokeniser=glob(x*)", "seed=range(3,3)", "seed=glob(*)"])
+def test_a_sweep_without_a_job_is_refused(empty: str) -> None:
+    with pytest.raises(UserError, match="so that no job would run") as error:
+        check_jobs([empty], multirun=True)
+    assert str(error.value).startswith(f"{empty}: ")
+
+
+def test_a_pattern_finds_options_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "backbone").mkdir()
+    (tmp_path / "backbone" / "my_tiny.yaml").write_text("defaults: [tiny]\n")
+    assert check_jobs(["backbone=glob(my_*)"], multirun=True, config_dir=tmp_path)
+
+
+def test_paths_count_from_where_the_command_was_given_wherever_hydra_goes(
+    tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def note(_config: object, *, run_dir: Path, **_others: object) -> dict[str, float]:
+        seen.append((Path.cwd(), run_dir))
+        return {}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vtok.training.train", note)
+    monkeypatch.setattr(sys, "argv", ["vtok"])
+    train([*tiny_settings, "hydra.job.chdir=true", "hydra.run.dir=run", "hydra/job_logging=disabled"])
+    assert seen == [(tmp_path, tmp_path / "run")]
+    assert Path.cwd() == tmp_path
+
+
+def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """argparse on its own takes the overrides on one side of a flag alone."""
+    monkeypatch.setattr(
+        "vtok.config.jobs.check_jobs", lambda overrides, multirun, **_others: seen.append((overrides, multirun))
+    )
+    monkeypatch.setattr("hydra.main", lambda **_settings: lambda _job: lambda: seen.append(sys.argv[1:]))
+    monkeypatch.setattr(sys, "argv", ["vtok"])
+    seen: list[object] = []
+    train(["debug=smoke", "-m", "resume=lr=0.1", "seed=0,1"])
+    said = ["debug=smoke", 'resume.path="lr=0.1"', "seed=0,1"]
+    assert seen == [(said, True), [*said, "-m"]]
+
+
 def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
     outputs = tmp_path / 'a, b="c" (1)'
     folder = outputs / "sweeps" / "first"
@@ -303,3 +362,11 @@ def test_output_that_is_cut_off_by_its_reader_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_lists_of_names_are_taken_as_typed() -> None:
+    assert parse("compare", ["runs=[no,007,2026-01-01,a#b]"])[0].runs == ["no", "007", "2026-01-01", "a#b"]
+    assert parse("compare", ['runs="a,b",null'])[0].runs == ["a,b", "null"]
+    for odd in ("runs=[a", "runs=[[a],b]", "runs=a]b", "runs=%a"):
+        with pytest.raises(UserError, match=r"this is not a list\. Use runs=\[ONE,OTHER\]"):
+            parse("compare", [odd])

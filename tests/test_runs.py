@@ -2,10 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from vtok.errors import UserError
-from vtok.runs import find_run, listed_runs, load_config, open_run, shown, write_status, write_summary
+from vtok.runs import anchor, find_run, listed_runs, load_config, open_run, shown, write_status, write_summary
 
 
 def make_run(folder: Path, outputs: Path) -> Path:
@@ -58,3 +58,27 @@ def test_paths_are_told_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     assert shown(tmp_path / "a" / "b") == "a/b"
     assert shown(Path("/elsewhere")) == "/elsewhere"
+
+
+def test_paths_of_a_run_count_from_where_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for folder in (home / "out?s" / "data", home / "models" / "lm", elsewhere / "here"):
+        folder.mkdir(parents=True)
+
+    def paths() -> DictConfig:
+        places = {"root": "out?s/data", "cache": None, "size": 64}
+        return OmegaConf.create({"data": places, "mllm": {"weights": "models/lm"}, "decoder": {"weights": "org/name"}})
+
+    monkeypatch.chdir(home)
+    write_status(make_run(home / "run", home / "outputs"), "finished", None)
+    monkeypatch.chdir(elsewhere)
+    config = paths()
+    assert anchor(config, home / "run") == []
+    assert config.data == {"root": f"{home}/out?s/data", "cache": None, "size": 64}
+    assert (config.mllm.weights, config.decoder.weights) == (f"{home}/models/lm", "org/name")
+    (home / "out?s" / "data").rmdir()
+    assert anchor(paths(), home / "run") == [home / "out?s" / "data"]
+    config = paths()
+    config.data.root = "here"
+    assert anchor(config, home / "run") == []
+    assert config.data.root == "here"

@@ -8,15 +8,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.backbone import Backbone
-from vtok.config.schemas import CausalLanguageModel
 from vtok.errors import UserError
 from vtok.feature_cache import backbone_of_cache
 from vtok.model import VideoLanguageModel
 from vtok.planning import FLOAT32
-from vtok.pretrained import refuse_unreachable
 from vtok.tokeniser import Tokeniser
-
-WITH_WEIGHTS = ("backbone", "mllm", "decoder")
+from vtok.weights_lookup import WITH_WEIGHTS, refuse_absent, wanted_weights
 
 
 def build(node: DictConfig, *, plain: bool = False) -> Any:
@@ -50,10 +47,10 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
             feature cache that was made otherwise.
     """
     absent = backbone_of_cache(config)
-    wanted = [name for name in WITH_WEIGHTS if config[name].get("weights") and (absent is None or name != "backbone")]
-    weights = {f"{name}.weights": str(config[name].weights) for name in wanted}
-    causal_lm = OmegaConf.get_type(config.mllm) is CausalLanguageModel
-    refuse_unreachable(weights, can_be_random=weights.keys() - ({"mllm.weights"} if causal_lm else set()))
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    loaded = [group for group in WITH_WEIGHTS if absent is None or group != "backbone"]
+    refuse_absent(wanted_weights(settings, loaded))  # type: ignore[arg-type]
     return VideoLanguageModel(
         tokeniser=build_tokeniser(config, absent),
         mllm=build(config.mllm),

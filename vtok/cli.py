@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
-from itertools import islice, product
 from pathlib import Path
 
 from vtok.errors import UserError
@@ -58,7 +57,6 @@ VERBS = (
     "toys",
 )
 SECOND_WORDS = {"data": ("pack", "index", "check", "preview"), "benchmark": ("decode", "train", "cost")}
-SWEEP_CHECKS = 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +80,11 @@ def settle_process() -> None:
     """What holds for the process of a command, and for those that a launcher starts for the jobs of a sweep."""
     # The text tokeniser's threads and the forked processes that decode do not go together; it says so at length.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Bars of what is loaded and uploaded fill a log line upon line. transformers goes by huggingface_hub's setting,
+    # diffusers has one of its own (vtok.decoder.weights).
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # joblib's processes have a way of starting others that is unknown to those others.
@@ -121,11 +124,18 @@ def train(argv: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     from vtok.config import register
-    from vtok.config.compose import quoted, spelled_out
+    from vtok.config.compose import spelled_out
+    from vtok.config.jobs import check_jobs
     from vtok.paths import conf_dir
+    from vtok.weights_lookup import Wanted, refuse_absent, weights_of_run
 
-    argv = spelled_out(argv)
-    arguments = get_args_parser().parse_args(argv)
+    # Flags may stand between overrides; Hydra's own reading of the line below does not take that.
+    arguments = get_args_parser().parse_intermixed_args(argv)
+    flags = list(argv)
+    for item in arguments.overrides:
+        flags.remove(item)
+    arguments.overrides = spelled_out(arguments.overrides)
+    argv = [*arguments.overrides, *flags]
     if arguments.help:
         # Hydra's own help composes every group twice and takes seconds.
         print((conf_dir() / "help.txt").read_text(encoding="utf-8"), end="")
@@ -136,11 +146,17 @@ def train(argv: list[str]) -> int:
     another = arguments.config_name or arguments.config_path
     multirun = False
     if not any(looks) and not another:
-        place = quoted(f"file://{Path(arguments.config_dir or '').resolve()}")
-        folder = [f"hydra.searchpath=[{place}]"] if arguments.config_dir else []
-        multirun = check_jobs([*arguments.overrides, *folder], multirun=arguments.multirun)
+        folder = Path(arguments.config_dir).resolve() if arguments.config_dir else None
+        wanted: list[Wanted] = []
+        multirun = check_jobs(
+            arguments.overrides,
+            multirun=arguments.multirun,
+            config_dir=folder,
+            each=lambda config: wanted.extend(weights_of_run(config)),
+        )
+        refuse_absent(wanted)
     if multirun:
-        argv += go_on(arguments.overrides)
+        argv = [*go_on(arguments.overrides), *argv]
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0
@@ -149,7 +165,7 @@ def train(argv: list[str]) -> int:
 def go_on(overrides: Sequence[str]) -> list[str]:
     """Where the same sweep was cut off, the override that has it go on there; else none."""
     from vtok.config import compose
-    from vtok.config.compose import quoted
+    from vtok.overrides import override
     from vtok.sweeps import sweep_to_go_on_with
 
     if any(item.startswith("hydra.sweep.dir=") for item in overrides):
@@ -159,7 +175,7 @@ def go_on(overrides: Sequence[str]) -> list[str]:
     if found is None:
         return []
     print(f"going on with the sweep in {found}, whose finished runs stay; for a new one say hydra.sweep.dir=FOLDER")
-    return [f"hydra.sweep.dir={quoted(str(found))}"]
+    return [override("hydra.sweep.dir", str(found))]
 
 
 def job(config) -> float | None:
@@ -186,6 +202,8 @@ def job(config) -> float | None:
     run_dir = Path(settings.runtime.output_dir)
     overrides = list(settings.overrides.task)
     in_sweep = settings.mode == RunMode.MULTIRUN
+    # With hydra.job.chdir Hydra is in the run folder by now; paths count from where the command was given.
+    os.chdir(settings.runtime.cwd)
     try:
         link_sources(config)
         settle_budget(config, overrides)
@@ -236,60 +254,6 @@ def optimised(config, figures) -> float | None:
     if not math.isfinite(value):
         sys.exit(f"error: optimise={config.optimise}: the figure is {value}, which no search can go by.")
     return value
-
-
-def check_jobs(overrides: list[str], *, multirun: bool) -> bool:
-    """Check the run, or every run of the sweep, before the first begins; returns whether it is a sweep.
-
-    Raises:
-        UserError: the first mistake.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
-
-    from vtok.config import check, compose
-    from vtok.config.compose import sweep_params
-
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except OverrideParseException as error:
-        raise UserError(f"{' '.join(str(error).split())} An override is KEY=VALUE or GROUP=OPTION.") from error
-    fixed = [item.input_line or "" for item in parsed if not item.is_sweep_override()]
-    in_file = sweep_params(fixed)
-    if not multirun and in_file is None:
-        check(compose(overrides))
-        return False
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            "a sweep under torchrun or accelerate launch: start it as one process, or launch its jobs one by one."
-        )
-    # What is said on the command line takes the place of the file's.
-    said = {item.get_key_element() for item in parsed}
-    left = [f"{key}={value}" for key, value in (in_file or {}).items() if key not in said]
-    from_file = OverridesParser.create().parse_overrides(left)
-    swept = [
-        [f"{item.get_key_element()}={value}" for value in swept_values(item)]
-        for item in (*(item for item in parsed if item.is_sweep_override()), *from_file)
-    ]
-    for choice in islice(product(*swept), SWEEP_CHECKS):
-        check(compose([*fixed, *choice]))
-    return True
-
-
-def swept_values(override) -> list[str]:
-    """What a sweep puts in the place of a key; of an interval, which a search draws from, both ends."""
-    from hydra.core.override_parser.types import ValueType
-
-    from vtok.config.compose import options_of
-
-    if override.is_interval_sweep():
-        interval = override.value()
-        return [str(interval.start), str(interval.end)]
-    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        return override.value().filter(options_of(override.key_or_group))
-    if override.is_sweep_override():
-        return [str(value) for value in override.sweep_string_iterator()]
-    return [override.get_value_element_as_str()]
 
 
 if __name__ == "__main__":

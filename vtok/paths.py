@@ -1,5 +1,6 @@
 """Where the configuration lies, in a checkout and in an installed package, and where toys are kept."""
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -15,6 +16,11 @@ def conf_dir() -> Path:
 def experiments_dir() -> Path:
     """The absolute path of the folder of recipes and sweeps."""
     return shipped_dir("experiments")
+
+
+def is_here(path: str) -> bool:
+    """Whether a file or folder of that name is here; no name is too long or too odd to be asked about."""
+    return os.path.exists(os.path.expanduser(path))
 
 
 def toys_dir(outputs: str) -> Path:

@@ -1,23 +1,21 @@
 """Weights by a library's own `from_pretrained`: from a local folder, else the hub's local cache, else the hub."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
 # HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, StrictDataclassError
 from safetensors import SafetensorError
 
 from vtok.errors import UserError
+from vtok.weights_lookup import HUB_TIMEOUT
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-HUB_TIMEOUT = 5.0
-# One of them is in the local cache where a model is.
-CACHED = ("config.json", "model_index.json", "model.safetensors")
 # What the libraries raise for files that are missing, broken, or of a model that they cannot make here.
 UNREADABLE = (
     OSError,
@@ -117,47 +115,6 @@ def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: 
     else:
         return
     raise UserError(f"{key}={weights}: no such folder, and {reason}; {way_out}")
-
-
-def refuse_unreachable(wanted: Mapping[str, str], *, can_be_random: Collection[str]) -> None:
-    """Hub ids that the cache lacks, all told at once where the hub cannot be reached, before the first is loaded.
-
-    Whatever else is wrong with weights, `load` says.
-
-    Args:
-        wanted: hub ids, folders and files by their key of the configuration.
-        can_be_random: keys that may be null.
-
-    Raises:
-        UserError: the hub cannot be reached and some are not here.
-    """
-    absent = {key: weights for key, weights in wanted.items() if is_absent(weights)}
-    if not absent:
-        return
-    try:
-        HfApi().model_info(next(iter(absent.values())), timeout=HUB_TIMEOUT)
-    except HfHubHTTPError:
-        return
-    except (HTTPError, OSError) as error:
-        given = ", ".join(f"{key}={weights}" for key, weights in absent.items())
-        commands = ", ".join(f"hf download {weights} --local-dir PATH" for weights in absent.values())
-        paths = " ".join(f"{key}=PATH" for key in absent)
-        nulls = " ".join(f"{key}=null" for key in absent if key in can_be_random)
-        raise UserError(
-            f"{given}: neither a folder nor in the local cache, and the hub cannot be reached "
-            f"({type(error).__name__}); download where there is a network ({commands}) and say {paths}"
-            + (f", or {nulls} for random weights." if nulls else ".")
-        ) from error
-
-
-def is_absent(weights: str) -> bool:
-    """Whether weights are a hub id of which the local cache has nothing."""
-    if Path(weights).expanduser().exists():
-        return False
-    try:
-        return not any(isinstance(try_to_load_from_cache(weights, name), str) for name in CACHED)
-    except HFValidationError:
-        return False
 
 
 def only_shapes() -> bool:

@@ -15,10 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.compose import explain, typed
+from vtok.config.nodes import nodes
 from vtok.errors import UserError
+from vtok.shard_names import split_pattern
 
 Status = Literal["running", "finished", "stopped", "failed"]
 INDEX = "runs.txt"
+# Keys of components that name a file or a folder.
+PLACES = ("root", "manifest", "index", "cache", "weights")
 
 
 def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
@@ -35,7 +39,11 @@ def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
 def write_status(run_dir: Path, status: Status, mlflow_run_id: str | None, mlflow_uri: str | None = None) -> None:
     """How the run stands, and what MLflow run it is in the store at `mlflow_uri`, both None where it is not tracked."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    content = {"status": status, "mlflow_run_id": mlflow_run_id, "mlflow_uri": mlflow_uri, "at": now}
+    # Relative paths of the configuration count from there.
+    directory = str(Path.cwd())
+    content = {
+        "status": status, "mlflow_run_id": mlflow_run_id, "mlflow_uri": mlflow_uri, "at": now, "directory": directory
+    }  # fmt: skip
     write_text(run_dir / "status.json", json.dumps(content, indent=1))
 
 
@@ -76,6 +84,31 @@ def load_config(run_dir: Path) -> DictConfig:
         return typed(config)
     except OmegaConfBaseException as error:
         raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {explain(error, ())}") from error
+
+
+def anchor(config: DictConfig, run_dir: Path) -> list[Path]:
+    """Let the relative paths of a run's configuration count from the directory that the run was started in.
+
+    Only those are changed under which something lies there: hub ids stay, and so do paths of a run that was moved here
+    from another machine, or that does not say where it was started.
+
+    Returns:
+        The roots of data sets that lie neither there nor here, where they were.
+    """
+    directory = Path(read_status(run_dir).get("directory") or Path.cwd())
+    lost = []
+    for path, node in nodes(config):
+        for key in (key for key in PLACES if key in node):
+            value = None if OmegaConf.is_interpolation(node, key) else node.get(key)
+            if not isinstance(value, str) or not value or "://" in value or value.startswith(("/", "~")):
+                continue
+            # The root of shards may go on with a pattern of their names.
+            place = split_pattern(value)[0] if "index" in node else value
+            if (directory / place).exists():
+                node[key] = str(directory / value)
+            elif key == "root" and path.startswith("data") and not Path(place).exists():
+                lost.append(directory / place)
+    return lost
 
 
 def find_run(run: str, outputs: str) -> Path:

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from vtok.errors import UserError
 from vtok.tracking.store import (
     artifact_location,
     compare_url,
+    database_file,
     experiment_id,
     open_command,
     open_store,
@@ -110,6 +112,36 @@ def test_relative_path_counts_from_the_working_directory(tmp_path: Path, monkeyp
     assert resolve_uri("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
     assert resolve_uri("sqlite:///a.db?timeout=5") == f"sqlite:///{tmp_path}/a.db?timeout=5"
     assert resolve_uri("https://tracking.example") == "https://tracking.example"
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "a?b=c", "a#b", "ünï (1)"])
+def test_a_store_lies_in_the_folder_of_any_name(
+    name: str, new_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / name
+    folder.mkdir()
+    shutil.copyfile(new_database, folder / "mlflow.db")
+    uri = resolve_uri(None, name)
+    assert (resolve_uri(uri), database_file(uri)) == (uri, folder / "mlflow.db")
+    client = open_store(uri)
+    run = client.create_run(experiment_id(client, "vtok", artifact_location(uri, None)))
+    client.log_text(run.info.run_id, "some text", "note.txt")
+    (note,) = (folder / "mlartifacts").rglob("note.txt")
+    assert note.read_text() == "some text"
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        assert connection.execute("SELECT run_uuid FROM runs").fetchall() == [(run.info.run_id,)]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_new_store_is_made_in_the_folder_of_any_name(tmp_path: Path) -> None:
+    open_store(resolve_uri(None, str(tmp_path / "a%20b?c")))
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.db")] == ["a%20b?c/mlflow.db"]
+
+
+def test_a_question_mark_that_begins_no_settings_is_refused() -> None:
+    with pytest.raises(UserError, match="Write %3F"):
+        resolve_uri("sqlite:////data/a?b/mlflow.db")
 
 
 def _text_file(folder: Path) -> str:

@@ -1,5 +1,7 @@
 """The verbs beside train: where each is carried out, and how their arguments are read."""
 
+import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from inspect import cleandoc
@@ -13,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vtok.commands.arguments import ARGUMENTS, TAKE_OVERRIDES
 from vtok.config.compose import explain, one_of
 from vtok.errors import UserError
+from vtok.overrides import command
 
 
 def run_command(verb: str, argv: Sequence[str]) -> int:
@@ -39,8 +42,9 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
         odd = others[0].split("=", 1)[0]
         names = [item.name for item in fields(ARGUMENTS[verb])]
         raise UserError(f"{odd}: vtok {verb} takes no such key. {one_of(odd, names)}")
-    from vtok.commands.prepare import console_log
+    from vtok.commands.inputs import check_inputs
 
+    check_inputs(verb, arguments, others)
     console_log()
     match verb:
         case "evaluate":
@@ -128,6 +132,15 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
     return 0
 
 
+def console_log() -> None:
+    """The package's messages as plain lines on stderr; stdout is for results."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("vtok")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+
+
 def parse(verb: str, argv: Sequence[str]) -> tuple[Any, list[str]]:
     """The verb's arguments, and the KEY=VALUE that are none of them.
 
@@ -159,7 +172,7 @@ def read_value(typed: DictConfig, name: str, text: str, kind: Any) -> Any:
     if text == "null" and isinstance(kind, UnionType):
         return None
     if kind == list[str]:
-        return bare_list(text)
+        return bare_list(name, text)
     # A text is what was typed; OmegaConf would look for ${references} in it.
     if kind in (str, str | None):
         return text
@@ -167,10 +180,21 @@ def read_value(typed: DictConfig, name: str, text: str, kind: Any) -> Any:
     return typed[name]
 
 
-def bare_list(text: str) -> list[str]:
-    """[a,b] or a,b -> ["a", "b"]."""
-    parsed = yaml.safe_load(text if text.startswith("[") else f"[{text}]")
-    return [str(item) for item in parsed]
+def bare_list(name: str, text: str) -> list[str]:
+    """[a,b] or a,b -> ["a", "b"]; every item is the text that was typed, "no" and "007" too.
+
+    Raises:
+        UserError: this is not a list of texts.
+    """
+    try:
+        # The loader that takes no text for a number, a truth value or a date.
+        parsed = yaml.load(text if text.startswith("[") else f"[{text}]", Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        parsed = None
+    if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
+        quoted = command(f'{name}=["ONE","OTHER"]')
+        raise UserError(f"{name}={text}: this is not a list. Use {name}=[ONE,OTHER]; quote odd names: {quoted}.")
+    return parsed
 
 
 def help_text(verb: str) -> str:

@@ -1,6 +1,5 @@
 """vtok data pack: any data set to tar shards."""
 
-import shlex
 from pathlib import Path
 
 from vtok.build import build
@@ -8,6 +7,7 @@ from vtok.config import check, compose
 from vtok.data.report import list_bad
 from vtok.data.shards.pack import pack
 from vtok.errors import UserError
+from vtok.overrides import command, override
 
 
 def data_pack(*, out: str, shard_mb: int, overrides: list[str]) -> str:
@@ -26,4 +26,4 @@ def data_pack(*, out: str, shard_mb: int, overrides: list[str]) -> str:
     lines = [f"packed {packed.clips} clips into {packed.shards} shards, {packed.bytes / 1e9:.3g} GB, in {packed.out}"]
     if left_out:
         lines.append(f"{len(left_out)} clips were left out:\n{list_bad(left_out)}")
-    return "\n".join([*lines, shlex.join(["python", "train.py", "data=shards", f"data.root={packed.out}"])])
+    return "\n".join([*lines, command("python", "train.py", "data=shards", override("data.root", str(packed.out)))])

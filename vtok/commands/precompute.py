@@ -1,6 +1,5 @@
 """vtok precompute: the features of a frozen backbone, once."""
 
-import shlex
 from pathlib import Path
 
 from vtok.config import check, compose
@@ -8,6 +7,7 @@ from vtok.config.pairs import check_cacheable
 from vtok.data.report import list_bad
 from vtok.errors import UserError
 from vtok.feature_cache.making import precompute
+from vtok.overrides import command, override
 
 
 def precompute_command(*, out: str, block: int, dtype: str, overrides: list[str]) -> str:
@@ -32,4 +32,4 @@ def precompute_command(*, out: str, block: int, dtype: str, overrides: list[str]
     ]
     if made.bad:
         lines.append(f"{len(made.bad)} of them are broken:\n{list_bad(made.bad)}")
-    return "\n".join([*lines, shlex.join(["python", "train.py", *overrides, f"data.cache={out}"])])
+    return "\n".join([*lines, command("python", "train.py", *overrides, override("data.cache", out))])

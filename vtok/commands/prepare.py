@@ -2,7 +2,6 @@
 
 import logging
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +21,10 @@ from vtok.hub.files import is_exported, part_of
 from vtok.hub.folder import read_weights
 from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
-from vtok.runs import find_run, load_config, run_of
+from vtok.runs import anchor, find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
+
+log = logging.getLogger(__name__)
 
 # What the clips of a data set have in common with those that a model was trained on.
 CUT = ("size", "num_frames", "fps")
@@ -67,6 +68,12 @@ def load_run(
     checkpoint = latest_checkpoint(run_dir) if named == run_dir and not exported else named
     # Commands build more than the model, such as the data source.
     config = trusted_config(run_dir, "model", whole=True) if exported else load_config(run_dir)
+    lost = anchor(config, run_dir)
+    if lost and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
+        log.warning(
+            "run=%s: its clips were in %s, where nothing is now. They are looked for, or made again, in %s.",
+            run, lost[0], Path(config.data.get("root", "")).absolute(),
+        )  # fmt: skip
     OmegaConf.set_struct(config, True)
     given = overrides
     if any(item.startswith("data=") for item in given):
@@ -115,12 +122,3 @@ def other_data(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 def of(overrides: Sequence[str], *keys: str) -> list[str]:
     return [item for item in overrides if item.startswith(keys)]
-
-
-def console_log() -> None:
-    """The package's messages as plain lines on stderr; stdout is for results."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("vtok")
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)

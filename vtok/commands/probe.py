@@ -14,6 +14,7 @@ from vtok.data import DataSource
 from vtok.data.write import check_writable
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
+from vtok.overrides import override
 from vtok.probing import ProbeResult, Probing, over_seeds, side_by_side
 from vtok.runs import write_text
 from vtok.tokeniser import Tokeniser
@@ -55,7 +56,7 @@ def probe(
             for seed in range(config.seed, config.seed + seeds)
         ]
     else:
-        given = [f"outputs={outputs}", *overrides]
+        given = [override("outputs", outputs), *overrides]
         chosen = [[*given, f"tokeniser={name}"] for name in tokenisers] or [given]
         configs = [compose(each) for each in chosen]
         for config in configs:

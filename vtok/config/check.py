@@ -5,7 +5,6 @@ names the key, the value and what is allowed. Those on single values are in `ran
 """
 
 import inspect
-import shlex
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +32,7 @@ from vtok.config.ranges import check_choices, check_ranges
 from vtok.config.schemas import OPTIONS, AdamW8bit, CausalLanguageModel, Config, ShardData
 from vtok.config.schemas.mllm import Lora
 from vtok.errors import UserError
+from vtok.overrides import command
 from vtok.paths import CACHE_FILE, toys_dir
 from vtok.shard_names import INDEX, split_pattern
 
@@ -133,8 +133,8 @@ def check_toys(config: DictConfig) -> None:
         weights = config[group].get("weights")
         if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not Path(weights).is_dir():
             where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
-            command = shlex.join(["vtok", "toys", *where])
-            raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {command}")
+            making = command("vtok", "toys", *where)
+            raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {making}")
 
 
 def check_weights(config: DictConfig) -> None:
@@ -159,10 +159,10 @@ def check_folder(config: DictConfig) -> None:
     """The user's folder of clips; a data set that makes its files makes its folder too, and servers are asked later."""
     cache = config.data.get("cache")
     if cache is not None and not (Path(cache).expanduser() / CACHE_FILE).is_file():
-        out = shlex.quote(f"out={cache}")
+        making = command("vtok", "precompute", f"out={cache}")
         raise UserError(
-            f"data.cache={cache}: there is no feature cache; make it by: vtok precompute {out}, followed by the "
-            "overrides of this run."
+            f"data.cache={cache}: there is no feature cache; make it by: {making}, followed "
+            "by the overrides of this run."
         )
     for path, node in data_nodes(config):
         check_root(path, node)
@@ -173,9 +173,10 @@ def check_root(path: str, node: DictConfig) -> None:
     if OmegaConf.get_type(node) is ShardData and "://" not in node.root:
         index = node.index or f"{split_pattern(node.root)[0]}/{INDEX}"
         if "://" not in index and not Path(index).expanduser().is_file():
+            making = command("vtok", "data", "index", f"root={node.root}")
             raise UserError(
-                f"{path}.root={node.root}: there is no index {index}; for shards that are there, say: vtok data index "
-                f"{shlex.quote(f'root={node.root}')}; vtok data pack makes shards and index out of another data set."
+                f"{path}.root={node.root}: there is no index {index}; for shards that are there, say: {making}; "
+                "vtok data pack makes shards and index out of another data set."
             )
     if "manifest" not in node:
         return
@@ -189,6 +190,13 @@ def check_root(path: str, node: DictConfig) -> None:
             f"{path}.root={node.root}: the folder is empty; allowed are video files with a .txt or .json "
             "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
         )
+    if node.manifest is not None:
+        manifest = Path(node.manifest).expanduser()
+        if not (root / manifest).is_file() and not manifest.is_file():
+            raise UserError(
+                f"{path}.manifest={node.manifest}: there is no such file, neither in {path}.root={node.root} nor "
+                f"{manifest.absolute()}."
+            )
 
 
 def check_installed(config: DictConfig) -> None:

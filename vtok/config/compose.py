@@ -9,7 +9,6 @@ from pathlib import Path
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -21,6 +20,7 @@ from vtok.config.budget import settle_budget
 from vtok.config.mixture import link_sources
 from vtok.config.schemas import OPTIONS, Config
 from vtok.errors import UserError
+from vtok.overrides import command, quoted, readable
 from vtok.paths import conf_dir, experiments_dir
 
 CONFIG_NAME = "config"
@@ -79,14 +79,17 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def spelled_out(overrides: Sequence[str]) -> list[str]:
-    """`resume=PATH` as `resume.path=PATH`: Hydra takes no value for what has keys of its own."""
+    """Overrides as Hydra can read them: raw texts and paths in quotes, and `resume=PATH` as `resume.path=PATH`.
+
+    Hydra takes no value for what has keys of its own.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
     short = "resume="
-    return [f"resume.path={item.removeprefix(short)}" if item.startswith(short) else item for item in overrides]
-
-
-def quoted(text: str) -> str:
-    """A text as a value of an override, whatever it holds: commas would make a sweep of it."""
-    return QuotedString(text, Quote.double).with_quotes()
+    return [
+        readable(f"resume.path={item.removeprefix(short)}" if item.startswith(short) else item) for item in overrides
+    ]
 
 
 def typed(config: DictConfig) -> DictConfig:
@@ -123,7 +126,9 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     """One or two sentences on what Hydra or OmegaConf refused."""
     message = str(error)
     if sweep := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", message):
-        return f"{sweep[1]}: a list of values is a sweep; say -m to run one job for each."
+        key, _, value = sweep[1].partition("=")
+        text = "" if "(" in value else f" If it is one text, quote it: {command(f'{key}={quoted(value)}')}"
+        return f"{sweep[1]}: a list of values is a sweep. Set -m to run one job for each.{text}"
     if group := re.search(r"Could not find '(.+)/([^/']+)'", message):
         if extra := EXTRAS.get(f"{group[1]}={group[2]}"):
             return f"{group[1]}={group[2]}: it is not installed; pip install 'vtok[{extra}]'."
@@ -168,9 +173,9 @@ def one_of(given: str, allowed: Sequence[str]) -> str:
     return f"{hint}Allowed: {', '.join(allowed)}." if allowed else ""
 
 
-def options_of(group: str) -> list[str]:
-    """The options of a group, by their files."""
-    folders = [conf_dir() / group, experiments_dir() / group]
+def options_of(group: str, config_dir: Path | None = None) -> list[str]:
+    """The options of a group, by their files; `config_dir` is a folder of the user's own groups."""
+    folders = [folder / group for folder in (conf_dir(), experiments_dir(), config_dir) if folder is not None]
     return sorted(file.stem for folder in folders if folder.is_dir() for file in Path(folder).glob("*.yaml"))
 
 

@@ -6,7 +6,6 @@ in its metadata an `Entry` for each clip by its name.
 """
 
 import json
-import shlex
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from vtok.data.sampler import SampleKey
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
 from vtok.foreign_files import read_json
+from vtok.overrides import command
 from vtok.paths import CACHE_FILE
 
 TIMESTAMPS, TARGET, LATENTS, POOLED = "timestamps", "target", "latents", "pooled/"
@@ -101,7 +101,7 @@ def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
 
 
 def remedy(folder: Path) -> str:
-    return f"vtok precompute {shlex.quote(f'out={folder}')}, followed by the overrides of this run."
+    return f"{command('vtok', 'precompute', f'out={folder}')}, followed by the overrides of this run."
 
 
 class CachedReader:

@@ -1,5 +1,6 @@
 """Models and schedulers in diffusers' folder layout, read by their own classes."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from diffusers.utils.logging import disable_progress_bar
 
 from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
 
@@ -30,6 +32,7 @@ def read_model(kind: Any, place: Place, subfolder: str, *, dtype: torch.dtype) -
         )
         with building_in(dtype):
             return kind.from_config(config)
+    hide_bars()
     model, report = kind.from_pretrained(
         place.name,
         subfolder=subfolder,
@@ -40,6 +43,12 @@ def read_model(kind: Any, place: Place, subfolder: str, *, dtype: torch.dtype) -
     )
     refuse_missing(report["missing_keys"], kind.__name__)
     return model
+
+
+def hide_bars() -> None:
+    """Have diffusers draw no bars where nobody sees them move: they would fill a log line upon line."""
+    if not sys.stderr.isatty():
+        disable_progress_bar()
 
 
 def load_vae(model: Any, weights: str, *, revision: str | None, dtype: str, kind: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from vtok.pretrained import CACHED
+from vtok.weights_lookup import CACHED
 
 SETTINGS = ("config.json", "preprocessor_config.json")
 FILES = (".safetensors", ".bin", ".pt", ".pth")

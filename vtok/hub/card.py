@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import vtok
 from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
+from vtok.overrides import command
 from vtok.training.best import names
 from vtok.training.report import told
 
@@ -113,7 +113,7 @@ def write_card(
             "## How it was made",
             "",
             "```",
-            command(run_dir),
+            train_command(run_dir),
             "```",
             "",
             "| component | class | settings |",
@@ -125,12 +125,12 @@ def write_card(
     ModelCard(text).save(folder / CARD)
 
 
-def command(run_dir: Path) -> str:
+def train_command(run_dir: Path) -> str:
     """The run's command line, for a shell; where the run and its clips were kept is nobody else's business."""
     overrides = yaml.safe_load((run_dir / "overrides.yaml").read_text(encoding="utf-8")) or []
     place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(PLACES_OF_CLIPS)}))=.*"
     shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in told(overrides)]
-    return shlex.join(["python", "train.py", *shown])
+    return command("python", "train.py", *shown)
 
 
 def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:

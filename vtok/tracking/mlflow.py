@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 import vtok
 from vtok.errors import UserError
 from vtok.foreign_files import encodable
+from vtok.overrides import command
 from vtok.tracking.base import FinalStatus, Tracker
 from vtok.tracking.model import log_model, model_line
 from vtok.tracking.revision import revision
@@ -52,7 +52,8 @@ class _Run:
 class MlflowTracker(Tracker):
     """One MLflow run.
 
-    uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory. experiment: made where
+    uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory; None: the sqlite file
+    `mlflow.db` in `folder`. experiment: made where
     it is new, with its files under `artifact_root` (None: beside an sqlite database, else as the server decides).
     system_metrics: CPU, memory, disk, network and GPU load every 10 s, as `system/...`. log_model: at the end the
     trained model is logged. register_model: it is, and becomes a new version of this name in the registry.
@@ -64,14 +65,15 @@ class MlflowTracker(Tracker):
     def __init__(
         self,
         *,
-        uri: str,
+        uri: str | None = None,
         experiment: str,
         artifact_root: str | None,
         system_metrics: bool,
         log_model: bool = False,
         register_model: str | None = None,
+        folder: str = "outputs",
     ) -> None:
-        self._uri = resolve_uri(uri)
+        self._uri = resolve_uri(uri, folder)
         self.experiment = experiment
         self.artifact_root = artifact_root
         self.system_metrics = system_metrics
@@ -151,7 +153,7 @@ class MlflowTracker(Tracker):
             name = [] if self.register_model is None else [f"name={self.register_model}"]
             logger.error(
                 "the MLflow store %s did not take the model (%s); the run is whole: log it by %s",
-                self.uri, first_line(error), shlex.join(["vtok", "register", f"run={run_dir}", *name]),
+                self.uri, first_line(error), command("vtok", "register", f"run={run_dir}", *name),
             )  # fmt: skip
         else:
             logger.info("%s", model_line(self.uri, address))
@@ -166,7 +168,7 @@ class MlflowTracker(Tracker):
         if left := self._sender.close(PATIENCE):
             logger.error(
                 "the MLflow store %s did not take the last %d batches of figures: when it is back, send them by "
-                "%s", self.uri, left, shlex.join(["vtok", "sync", f"run={self._run_dir}"]),
+                "%s", self.uri, left, command("vtok", "sync", f"run={self._run_dir}"),
             )  # fmt: skip
         try:
             for path, folder in self._left:

@@ -2,9 +2,7 @@
 
 import base64
 import re
-import shlex
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from vtok.overrides import command
 from vtok.runs import write_text
 from vtok.tracking.chart import comparison_chart, curves_chart
 from vtok.tracking.comparison import Comparison, numeric
@@ -129,12 +128,8 @@ def _told(comparison: Comparison, index: int) -> dict[str, str]:
     run = comparison.runs[index]
     return {
         "name": f"{run.path.name}: {comparison.label(index)}",
-        "command": command(run.overrides),
+        "command": command("python", "train.py", *run.overrides),
         "status": run.status,
         "commit": str(run.summary.get("commit", "not known")),
         "path": str(run.path),
     }
-
-
-def command(overrides: Sequence[str]) -> str:
-    return shlex.join(["python", "train.py", *overrides])

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shlex
 import sqlite3
 import ssl
 import urllib.error
@@ -11,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -20,23 +19,48 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from vtok.errors import UserError
+from vtok.overrides import command
 
 SQLITE = "sqlite:///"
+DATABASE = "mlflow.db"
+# Signs that MLflow reads otherwise in the path of a folder.
+NOT_IN_FOLDERS = frozenset("%?#")
 LOCK_SECONDS = 120
 PROBE_SECONDS = 3
 
 
-def resolve_uri(uri: str) -> str:
-    """The same store from every working directory: a relative sqlite path becomes absolute, all else stays."""
+def resolve_uri(uri: str | None, folder: str = ".") -> str:
+    """The same store from every working directory: a relative sqlite path becomes absolute, all else stays.
+
+    Args:
+        uri: as configured; None: the sqlite file `mlflow.db` in `folder`, whatever that is called.
+        folder: where that file lies.
+    """
+    if uri is None:
+        return sqlite_uri(Path(folder).expanduser() / DATABASE)
     if not uri.startswith(SQLITE):
         return uri
     path, mark, query = uri.removeprefix(SQLITE).partition("?")
-    return f"{SQLITE}{Path(path).absolute()}{mark}{query}"
+    if "/" in query:
+        raise UserError(
+            f"tracking.uri={uri}: what follows a ? is read as settings. Write %3F for a ? in a path and %25 for a %, "
+            "or set tracking.uri=null for mlflow.db in tracking.folder."
+        )
+    return f"{sqlite_uri(Path(unquote(path)))}{mark}{query}"
+
+
+def sqlite_uri(file: Path) -> str:
+    """The URI of a file, absolute, with the signs encoded that SQLAlchemy reads otherwise."""
+    path = str(file.absolute())
+    if not {"%", "?"} & set(path):
+        return f"{SQLITE}{path}"
+    # MLflow makes the folder that the encoded path seems to lie in; with its slashes encoded too that is the root.
+    return f"{SQLITE}/{quote(path.removeprefix('/'), safe='')}"
 
 
 def database_file(uri: str) -> Path | None:
     """The file behind a resolved sqlite URI; None for any other store."""
-    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
+    return Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])) if uri.startswith(SQLITE) else None
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -86,15 +110,20 @@ def experiment_id(client: MlflowClient, name: str, location: str | None) -> str:
 def artifact_location(uri: str, artifact_root: str | None) -> str | None:
     """Where a new experiment keeps its files: `artifact_root`, else beside the database, else as the server decides."""
     if artifact_root is not None:
-        return artifact_root if "://" in artifact_root else str(Path(artifact_root).absolute())
+        return artifact_root if "://" in artifact_root else _location(Path(artifact_root))
     database = database_file(uri)
     # Left to itself MLflow would put the files of an sqlite store into the working directory.
-    return None if database is None else str(database.parent / "mlartifacts")
+    return None if database is None else _location(database.parent / "mlartifacts")
+
+
+def _location(folder: Path) -> str:
+    folder = folder.absolute()
+    return folder.as_uri() if NOT_IN_FOLDERS & set(str(folder)) else str(folder)
 
 
 def open_command(uri: str) -> str:
     """What the user types, or opens, to look at the store."""
-    return uri if _is_server(uri) else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    return uri if _is_server(uri) else command("mlflow", "ui", "--backend-store-uri", uri)
 
 
 def run_url(uri: str, experiment: str, run_id: str) -> str:
@@ -131,7 +160,7 @@ def _make_database(database: Path) -> None:
         event.listen(Engine, "connect", _write_without_waiting)
         try:
             with quiet("alembic", "mlflow.store.db.utils"):
-                MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments(max_results=1)
+                MlflowClient(tracking_uri=sqlite_uri(unfinished)).search_experiments(max_results=1)
         finally:
             event.remove(Engine, "connect", _write_without_waiting)
         with unfinished.open("rb") as file:

@@ -102,7 +102,7 @@ def _start_parent(config: DictConfig, tracking: dict[Any, Any], sweep_dir: Path)
     from vtok.tracking.report import Parent, read_parent, write_parent
     from vtok.tracking.store import artifact_location, experiment_id, open_store, resolve_uri
 
-    uri = resolve_uri(tracking["uri"])
+    uri = resolve_uri(tracking["uri"], tracking.get("folder", "."))
     client = open_store(uri)
     known = read_parent(sweep_dir)
     if known is not None and known.uri == uri:

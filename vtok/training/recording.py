@@ -1,7 +1,6 @@
 """What stands around a run while it trains: its lock, its log, and the note of how it ended."""
 
 import logging
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vtok.errors import UserError
+from vtok.overrides import command, override
 from vtok.runs import shown, write_status
 from vtok.tracking import Tracker
 
@@ -19,7 +19,7 @@ class Stopped(Exception):
     """The run was told to stop, saved, and can be resumed. `signal` is the signal's number."""
 
     def __init__(self, run_dir: Path, signal: int) -> None:
-        resume = shlex.quote(f"resume={shown(run_dir)}")
+        resume = command(override("resume", shown(run_dir)))
         super().__init__(f"stopped by signal {signal} and saved; go on with {resume}")
         self.signal = signal
 

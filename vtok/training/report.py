@@ -2,7 +2,6 @@
 
 import logging
 import resource
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from vtok.backbone.absent import AbsentBackbone
 from vtok.data import Clip, DataSource
 from vtok.foreign_files import encodable
 from vtok.model import VideoLanguageModel
+from vtok.overrides import command
 from vtok.runs import shown
 from vtok.tracking import Tracker
 from vtok.tracking.revision import revision
@@ -75,7 +75,7 @@ def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_
         log.info("%-13s %s", f"{sheet.stem.replace('_', ' ')}:", shown(sheet))
     for line in tracker.describe():
         log.info("%s", line)
-    run = shlex.quote(f"run={shown(run_dir)}")
+    run = command(f"run={shown(run_dir)}")
     if results.alignment is not None:
         log.info('try:          vtok describe %s video=FILE prompt="describe the video."', run)
     if results.has_videos:

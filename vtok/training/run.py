@@ -1,7 +1,6 @@
 """A whole run: from a configuration to a run folder with a trained model and its figures."""
 
 import logging
-import shlex
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +14,7 @@ from vtok.data import BadFiles, DataSource
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation, check_files
 from vtok.feature_cache import check_clips
+from vtok.overrides import command, override
 from vtok.processes import gathered, rank, world_size
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
@@ -71,7 +71,7 @@ def train(
     # Clocks and folders are looked at by each process, and may have changed in between.
     resumed, run_dir = gathered((resumed, run_dir))[0]
     if resumed is None and has_checkpoint(run_dir):
-        resume = shlex.quote(f"resume={shown(run_dir)}")
+        resume = command(override("resume", shown(run_dir)))
         raise UserError(f"{shown(run_dir)} holds a run already: go on with it by {resume}, or name another folder.")
     # The model first: weights that are missing are to be told before any clip is made.
     model = build_model(config)

@@ -1,7 +1,6 @@
 """A data set in tar shards, on this machine or on a server, read by byte ranges."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from vtok.data.stable import stable_hash
 from vtok.data.storage import filesystem, is_remote, join, size_of
 from vtok.data.write import whole
 from vtok.errors import UserError
+from vtok.overrides import command
 from vtok.shard_names import INDEX, expand_braces, is_glob, matches, split_pattern
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class ShardData(DataSource):
         return kept
 
     def _index_command(self) -> str:
-        return shlex.join(["vtok", "data", "index", f"root={self.root}"])
+        return command("vtok", "data", "index", f"root={self.root}")
 
     def _used(self, shards: "Sequence[Shard]") -> np.ndarray:
         """Which shards are meant by the root, bool (shards,)."""

@@ -1,0 +1,103 @@
+"""What a verb reads, looked up before the verb is: libraries take seconds to load, and a missing file none."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.commands.prompts import read_text
+from vtok.config import check, compose
+from vtok.config.check import check_folder
+from vtok.errors import UserError
+from vtok.overrides import override
+from vtok.paths import is_here
+from vtok.runs import anchor, find_run, load_config, run_of
+from vtok.shard_names import split_pattern
+from vtok.weights_lookup import WITH_WEIGHTS, Wanted, refuse_absent, wanted_weights, weights_of_run
+
+# Verbs that build the model of a run.
+USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
+# Verbs that build the data set of a configuration, and some of them its backbone.
+USE_DATA = ("data pack", "data check", "data preview", "precompute", "benchmark train", "probe")
+DATA_KEYS = ("data=", "data.", "+data@data.sources.")
+
+
+def check_inputs(verb: str, arguments: Any, overrides: Sequence[str]) -> None:
+    """Refuse a file, a folder or weights that the verb would not find.
+
+    Args:
+        verb: such as "describe" or "data check".
+        arguments: the verb's own, an instance of its schema.
+        overrides: of a configuration.
+
+    Raises:
+        UserError: something is missing.
+    """
+    given = vars(arguments)
+    videos = given.get("video") or []
+    for video in [videos] if isinstance(videos, str) else videos:
+        if not is_here(video):
+            raise UserError(f"video={video}: there is no such file or folder.")
+    if given.get("prompts") is not None:
+        read_text(Path(given["prompts"]).expanduser())
+    if verb == "data index":
+        check_shard_folder(given["root"])
+    if verb in USE_A_RUN and given.get("run") is not None:
+        refuse_absent(run_weights(verb, given["run"], given["outputs"], overrides))
+        if verb == "evaluate" and any(item.startswith("data=") for item in overrides):
+            check_folder(compose([item for item in overrides if item.startswith(DATA_KEYS)]))
+    else:
+        refuse_absent([one for config in configs(verb, given, overrides) for one in loaded_weights(verb, config)])
+
+
+def check_shard_folder(root: str) -> None:
+    """Refuse a local folder of shards that is not there."""
+    folder = split_pattern(root)[0]
+    if "://" not in root and not is_here(folder):
+        raise UserError(f"root={root}: there is no such folder ({Path(folder).expanduser().absolute()}).")
+
+
+def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[Wanted]:
+    """The weights that the model of a run is built with, but for those that overrides name otherwise."""
+    run_dir = run_of(find_run(run, outputs))
+    config = load_config(run_dir)
+    anchor(config, run_dir)
+    # The folder may be a stranger's, and references in it reach as far as this machine's environment.
+    if verb == "evaluate" and not any(item.startswith("generation/judge=") for item in overrides):
+        wanted = weights_of_run(config, resolve=False)
+    else:
+        wanted = wanted_weights(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    said = {item.partition("=")[0] for item in overrides}
+    return [one for one in wanted if one.key not in said]
+
+
+def configs(verb: str, given: dict[str, Any], overrides: Sequence[str]) -> Iterator[DictConfig]:
+    """The configurations that a verb without a run composes, those with a data set checked."""
+    if verb == "benchmark cost":
+        # What is measured is made in memory.
+        yield compose([*overrides, "data.cache=null"])
+    elif verb in USE_DATA:
+        outputs = [override("outputs", given["outputs"])] if verb == "probe" else []
+        for tokeniser in given.get("tokenisers") or [None]:
+            chosen = [] if tokeniser is None else [override("tokeniser", tokeniser)]
+            config = compose([*outputs, *overrides, *chosen])
+            # A probe leaves a cache out, and precompute says that it takes none.
+            if config.data.get("cache") is None:
+                check(config)
+            yield config
+
+
+def loaded_weights(verb: str, config: DictConfig) -> list[Wanted]:
+    """The weights that a verb without a run loads."""
+    if verb == "benchmark train":
+        return weights_of_run(config)
+    if verb == "benchmark cost":
+        groups = list(WITH_WEIGHTS)
+    elif verb == "probe":
+        groups = ["backbone"]
+    elif verb == "precompute":
+        groups = ["backbone", *(["decoder"] if config.objective.get("lambda_dec") else [])]
+    else:
+        groups = []
+    return wanted_weights(OmegaConf.to_container(config, resolve=True), groups)  # type: ignore[arg-type]

@@ -1,0 +1,122 @@
+"""Whether weights can be had, here or on the hub, before a library that reads them is loaded."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import HfApi, try_to_load_from_cache
+
+# HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, RepositoryNotFoundError
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.config.schemas import CausalLanguageModel, VlmJudge
+from vtok.errors import UserError
+from vtok.overrides import command
+from vtok.paths import is_here
+
+HUB_TIMEOUT = 5.0
+# One of them is in the local cache where a model is.
+CACHED = ("config.json", "model_index.json", "model.safetensors")
+WITH_WEIGHTS = ("backbone", "mllm", "decoder")
+# Components that have no architecture of their own to be given random weights.
+NEVER_RANDOM = (CausalLanguageModel._target_, VlmJudge._target_)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Weights that a configuration names.
+
+    Attributes:
+        key: of the configuration: "backbone.weights".
+        weights: hub id, local folder or file.
+        revision: branch, tag or commit on the hub.
+        can_be_random: whether the key may be null.
+    """
+
+    key: str
+    weights: str
+    revision: str | None = None
+    can_be_random: bool = True
+
+
+def wanted_weights(config: dict[str, Any], groups: Sequence[str] = WITH_WEIGHTS) -> list[Wanted]:
+    """The weights that this project's components of a configuration name; a reference to elsewhere is not followed.
+
+    Args:
+        config: as plain dictionaries.
+        groups: where components are: "backbone", "generation.judge".
+    """
+    found = []
+    for group in groups:
+        node: Any = config
+        for part in group.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            continue
+        # What a component of somebody else's calls weights may be anything.
+        target, weights = str(node.get("_target_")), node.get("weights")
+        if target.startswith("vtok.") and isinstance(weights, str) and "${" not in weights:
+            found.append(Wanted(f"{group}.weights", weights, node.get("revision"), target not in NEVER_RANDOM))
+    return found
+
+
+def weights_of_run(config: DictConfig, *, resolve: bool = True) -> list[Wanted]:
+    """The weights that a training run of a configuration loads; `resolve`: follow references in it."""
+    groups = [group for group in WITH_WEIGHTS if group != "backbone" or config.data.get("cache") is None]
+    if config.objective.get("lambda_dec"):
+        groups.append("generation.judge")
+    return wanted_weights(OmegaConf.to_container(config, resolve=resolve), groups)  # type: ignore[arg-type]
+
+
+def refuse_absent(wanted: Iterable[Wanted]) -> None:
+    """Refuse weights that are not here where the hub does not have them or cannot be reached, all of them at once.
+
+    Whatever else is wrong with weights, their loading says.
+
+    Raises:
+        UserError: some cannot be had.
+    """
+    absent = [one for one in dict.fromkeys(wanted) if is_absent(one)]
+    for one in absent:
+        try:
+            HfApi().model_info(one.weights, revision=one.revision, timeout=HUB_TIMEOUT)
+        except RepositoryNotFoundError as error:
+            raise UserError(
+                f"{one.key}={one.weights}: this is neither a folder nor in the local cache, and the hub does not give "
+                f"it ({type(error).__name__}). Check the name, or your access (hf auth login). Set {way_out([one])}"
+            ) from error
+        except HfHubHTTPError:
+            continue
+        except (HTTPError, OSError) as error:
+            given = ", ".join(f"{one.key}={one.weights}" for one in absent)
+            commands = ", ".join(command("hf", "download", one.weights, "--local-dir", "PATH") for one in absent)
+            raise UserError(
+                f"{given}: neither a folder nor in the local cache, and the hub cannot be reached "
+                f"({type(error).__name__}). Download where there is a network ({commands}) and set {way_out(absent)}"
+            ) from error
+
+
+def is_absent(wanted: Wanted) -> bool:
+    """Whether weights are a hub id of which the local cache has nothing.
+
+    Raises:
+        UserError: they are nothing that is here, nor can they be a hub id.
+    """
+    if is_here(wanted.weights):
+        return False
+    try:
+        found = (try_to_load_from_cache(wanted.weights, name, revision=wanted.revision) for name in CACHED)
+        return not any(isinstance(one, str) for one in found)
+    except HFValidationError as error:
+        raise UserError(
+            f"{wanted.key}={wanted.weights}: no such file or folder, and it is not a hub id (ORG/NAME) either. Set "
+            f"{way_out([wanted])}"
+        ) from error
+
+
+def way_out(absent: Sequence[Wanted]) -> str:
+    """ "KEY=PATH, or KEY=null for random weights." """
+    paths = " ".join(dict.fromkeys(f"{one.key}=PATH" for one in absent))
+    nulls = " ".join(dict.fromkeys(f"{one.key}=null" for one in absent if one.can_be_random))
+    return f"{paths}, or {nulls} for random weights." if nulls else f"{paths}."

@@ -101,7 +101,7 @@ def test_training_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
 
     model, optimiser, schedule = all_of(make())
     train(model, [optimiser], [schedule], first=0, last=3)
-    saved = save_checkpoint(tmp_path, model=model, optimiser=optimiser, scheduler=schedule, step=3, keep=1)
+    saved = save_checkpoint(tmp_path, model=model, optimiser=optimiser, samples=0, step=3, keep=1)
     train(model, [optimiser], [schedule], first=3, last=7)
     again, other, its_schedule = all_of(make(seed=9))
     assert load_training(saved, model=again, optimiser=other, scheduler=its_schedule) == 3

@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
@@ -179,10 +180,14 @@ def check_ranges(config: DictConfig) -> None:
         *((key, "a fraction above 0 and below 1", lambda value: 0 < value < 1) for key in BETWEEN_0_AND_1),
         *((key, f"0 to {MOST_OF_FLOAT32}", lambda value: 0 <= value <= MOST_OF_FLOAT32) for key in RATES),
         *((key, "0 to 2^64 - 1", lambda value: 0 <= value <= MOST_OF_A_SEED) for key in SEEDS),
-        ("optimiser.betas", "two numbers, each 0 or more and below 1", are_betas),
-        ("optimiser.eps", "a number above 0; for optimiser=adafactor two, or null and one", is_eps),
         ("optimiser.beta2_decay", "0 or less", lambda value: -math.inf < value <= 0),
     ]
+    # An optimiser of a user's own may have other numbers of them.
+    if is_dataclass(OmegaConf.get_type(config, "optimiser")):
+        rules += [
+            ("optimiser.betas", "two numbers, each 0 or more and below 1", are_betas),
+            ("optimiser.eps", "a number above 0; for optimiser=adafactor two, or null and one", is_eps),
+        ]
     sources = [path for path, _ in data_nodes(config) if path != "data"]
     for rule, allowed, fits in rules:
         of_sources = [rule.replace("data", path, 1) for path in sources] if rule.startswith("data.") else []

@@ -32,7 +32,7 @@ from vtok.model import VideoLanguageModel
 from vtok.pretrained import first_line
 from vtok.runs import load_config, run_of
 from vtok.tokeniser import Tokeniser
-from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, trained_weights
+from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, saved_tensors
 
 # Where a component lies, in the configuration as in the model, for those that may be frozen with published weights.
 PLACES = {"backbone": "tokeniser.backbone", "mllm": "mllm", "decoder": "decoder"}
@@ -133,7 +133,7 @@ def figures_of(run_dir: Path, model: nn.Module) -> dict[str, Any]:
     """The run's `summary.json`; of weights that it was not made with (an earlier checkpoint's), the commit alone."""
     file = run_dir / FIGURES
     figures = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if figures.get("digest/ema", figures.get("digest/trained")) == digest(trained_weights(model)):
+    if figures.get("digest/ema", figures.get("digest/trained")) == digest(saved_tensors(model)):
         return figures
     return {name: value for name, value in figures.items() if name == "commit"}
 

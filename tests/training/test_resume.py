@@ -93,7 +93,7 @@ def test_a_changed_setting_of_the_optimiser_takes_effect_with_the_next_step(
         ({"name": "constant_with_warmup", "num_warmup_steps": 10}, lambda n: min(1, n / 10)),
         ({"name": "constant"}, lambda n: 1.0),
     ],
-    ids=str,
+    ids=["cosine", "linear", "constant_with_warmup", "constant"],
 )  # fmt: skip
 def test_a_changed_schedule_continues_as_if_it_had_always_been(
     settings: dict[str, Any], rate: Callable[[int], float], tmp_path: Path

@@ -1,0 +1,121 @@
+"""Text, JSON and YAML that this process did not write: whatever is wrong with a file becomes a sentence that names it.
+
+`read_*` take a file and raise UserError. `parse_*` take what was read already, such as a line of a file or a member of
+an archive, and raise ValueError with the reason alone, for a caller who knows what to name.
+"""
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vtok.errors import UserError
+
+# UTF-32 first: its mark of little-endian order begins with that of UTF-16.
+OTHER_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, without a byte order mark; line ends as they are.
+
+    Raises:
+        UserError: the file cannot be read, or is not UTF-8.
+    """
+    content = _read_bytes(path)
+    try:
+        return parse_text(content)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from error
+
+
+def read_json(path: Path) -> Any:
+    """What the JSON in a file holds.
+
+    Raises:
+        UserError: the file cannot be read, or is not JSON in UTF-8.
+    """
+    text = read_text(path)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """What the YAML in a file holds, as plain dicts and lists with interpolations as they are written.
+
+    It is read by OmegaConf's rules: 1e-3 is a number, and an empty file holds an empty dict.
+
+    Raises:
+        UserError: the file cannot be read, or is not YAML in UTF-8 that OmegaConf takes.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    text = read_text(path)
+    try:
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: it is not a YAML file that can be read ({_reason(error)}).") from error
+
+
+def parse_text(content: bytes) -> str:
+    """UTF-8 bytes as text, without a byte order mark; raises ValueError that says what the bytes are instead."""
+    other = next((name for mark, name in OTHER_ENCODINGS.items() if content.startswith(mark)), None)
+    if other is not None:
+        raise ValueError(f"it is {other} text. It must be UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Beside the mark, of which the decoder does not count the bytes.
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"line {line} is not UTF-8 text (byte 0x{error.object[error.start]:02x})") from None
+
+
+def parse_json(text: str) -> Any:
+    """What JSON holds; raises ValueError where it is none, or is nested deeper than can be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON that can be read ({_reason(error)})") from None
+
+
+def parse_json_lines(lines: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
+    """What each line of JSON Lines holds, with its number from 1; blank lines are passed over.
+
+    Raises:
+        ValueError: a line is not JSON in UTF-8; the message begins with its number.
+    """
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = parse_text(line) if number == 1 else line.decode("utf-8")
+            if text.strip():
+                yield number, parse_json(text)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"line {number}: it is not UTF-8 text (byte 0x{line[error.start]:02x})") from None
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        # ValueError: a NUL in the name.
+        raise UserError(f"{str(path)!r} cannot be read ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a library says of a file, on one line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,5 +1,8 @@
 """A checked configuration to the objects that it names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.backbone import Backbone
 from vtok.config.schemas import CausalLanguageModel
+from vtok.config.targets import check_targets
 from vtok.errors import UserError
 from vtok.feature_cache import backbone_of_cache
 from vtok.model import VideoLanguageModel
@@ -17,6 +21,8 @@ from vtok.pretrained import refuse_unreachable
 from vtok.tokeniser import Tokeniser
 
 WITH_WEIGHTS = ("backbone", "mllm", "decoder")
+OF_TOKENISER = ("backbone", "tokeniser")
+OF_MODEL = (*OF_TOKENISER, "mllm", "visual_head", "decoder", "objective")
 
 
 def build(node: DictConfig, *, plain: bool = False) -> Any:
@@ -40,6 +46,20 @@ def build(node: DictConfig, *, plain: bool = False) -> Any:
         raise
 
 
+@contextmanager
+def building_from(folder: Path) -> Iterator[None]:
+    """A context in which components are built as the `config.yaml` of a folder says, which may say anything.
+
+    Raises:
+        UserError: a component does not take its settings.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{folder / 'config.yaml'}: a component cannot be built as it says ({reason}).") from error
+
+
 def build_model(config: DictConfig) -> VideoLanguageModel:
     """The model of a configuration, its random weights from `seed` alone.
 
@@ -47,8 +67,9 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
 
     Raises:
         UserError: a component's own, or weights that cannot be had, of all components, before the first is built; or a
-            feature cache that was made otherwise.
+            feature cache that was made otherwise, or a class that is not a component.
     """
+    check_targets(config, groups=OF_MODEL)
     absent = backbone_of_cache(config)
     wanted = [name for name in WITH_WEIGHTS if config[name].get("weights") and (absent is None or name != "backbone")]
     weights = {f"{name}.weights": str(config[name].weights) for name in wanted}
@@ -68,7 +89,11 @@ def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tok
 
     What comes after a frozen backbone has the same random weights whether or not that has been built. After one that is
     trained, random numbers go on from its own.
+
+    Raises:
+        UserError: a component's own, or a class that is not a component.
     """
+    check_targets(config, groups=OF_TOKENISER)
     torch.manual_seed(config.seed)
     if backbone is None:
         backbone = build(config.tokeniser.backbone)

@@ -1,5 +1,6 @@
 """Where the configuration lies, in a checkout and in an installed package, and where toys are kept."""
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -20,6 +21,11 @@ def experiments_dir() -> Path:
 def toys_dir(outputs: str) -> Path:
     """Where recipe=paper_tiny looks for its models, and `vtok toys` writes them."""
     return Path(outputs) / "toys"
+
+
+def user_path(text: str) -> Path:
+    """A path as somebody typed it: ~ is the home folder; that of a user who is unknown stays as it is."""
+    return Path(os.path.expanduser(text))
 
 
 def shipped_dir(name: str) -> Path:

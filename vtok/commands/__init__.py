@@ -46,7 +46,7 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
         case "evaluate":
             from vtok.commands.evaluate import evaluate
 
-            evaluate(run=arguments.run, outputs=arguments.outputs, overrides=others)
+            evaluate(overrides=others, **vars(arguments))
         case "describe":
             from vtok.commands.describe import describe
 
@@ -159,7 +159,7 @@ def read_value(typed: DictConfig, name: str, text: str, kind: Any) -> Any:
     if text == "null" and isinstance(kind, UnionType):
         return None
     if kind == list[str]:
-        return bare_list(text)
+        return bare_list(name, text)
     # A text is what was typed; OmegaConf would look for ${references} in it.
     if kind in (str, str | None):
         return text
@@ -167,9 +167,12 @@ def read_value(typed: DictConfig, name: str, text: str, kind: Any) -> Any:
     return typed[name]
 
 
-def bare_list(text: str) -> list[str]:
-    """[a,b] or a,b -> ["a", "b"]."""
-    parsed = yaml.safe_load(text if text.startswith("[") else f"[{text}]")
+def bare_list(name: str, text: str) -> list[str]:
+    """[a,b] or a,b -> ["a", "b"]; raises UserError where the argument `name` has another text."""
+    try:
+        parsed = yaml.safe_load(text if text.startswith("[") else f"[{text}]")
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{name}={text}: this is not a list. Use [A,B]; quote names with brackets.") from error
     return [str(item) for item in parsed]
 
 

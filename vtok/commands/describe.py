@@ -1,5 +1,6 @@
 """vtok describe: a run's model on a video."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -19,13 +20,14 @@ def describe(
     start: float = 0.0,
     max_new_tokens: int = 64,
     outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> str:
     """The answer to `prompt` about the clip that begins `start` seconds into a video file or a folder of frames.
 
     Raises:
         UserError: the video cannot be read, there is no such run, or it did not learn to answer.
     """
-    run_dir, config, model = load_run(run, outputs=outputs)
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     check_understands(run_dir, model)
     return answer(config, model, video, prompt=prompt, start=start, max_new_tokens=max_new_tokens)
 

@@ -44,6 +44,7 @@ def generate(
     scale: int | None = None,
     batch_size: int = 1,
     outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> Files:
     """Write the video of a prompt and a contact sheet beside it, or a folder of the videos of a file of prompts.
 
@@ -74,7 +75,7 @@ def generate(
         wanted = wanted_videos(Path(prompts).expanduser(), samples)
         texts = [text for _, text in wanted]
         files = within(Path(out or "generated").expanduser(), [name for name, _ in wanted])
-    run_dir, config, model = load_run(run, outputs=outputs)
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     decoder = trained_decoder(run_dir, model)
     check_imagines(run_dir, model)
     source: DataSource = build(config.data)

@@ -1,5 +1,6 @@
 """vtok reconstruct: a video to tokens, and back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.batch import stack_frames, stack_targets
@@ -23,6 +24,7 @@ def reconstruct(
     fps: float | None = None,
     scale: int | None = None,
     outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> list[Path]:
     """Write the video that a run makes of the tokens of one, and a contact sheet of both.
 
@@ -41,7 +43,7 @@ def reconstruct(
     check_writable(sheet, suffix=".png")
     if target.resolve() == Path(video).expanduser().resolve():
         raise UserError(f"out={out}: this is the video itself; say another name.")
-    run_dir, config, model = load_run(run, outputs=outputs)
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     decoder = trained_decoder(run_dir, model)
     scale = enlargement(decoder, scale)
     sample, seconds = read_clip(config, model.tokeniser.planner, video, start=start, target=decoder.target)

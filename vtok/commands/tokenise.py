@@ -1,6 +1,7 @@
 """vtok tokenise: a video's tokens in a file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,13 @@ from vtok.data.write import check_writable, whole
 
 
 def tokenise(
-    *, video: str, run: str = "latest", out: str = "tokens.safetensors", start: float = 0.0, outputs: str = "outputs"
+    *,
+    video: str,
+    run: str = "latest",
+    out: str = "tokens.safetensors",
+    start: float = 0.0,
+    outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> Path:
     """Write the tokens of the clip that begins `start` seconds into a video file or a folder of frames.
 
@@ -28,7 +35,7 @@ def tokenise(
     """
     target = Path(out).expanduser()
     check_writable(target, suffix=".safetensors")
-    run_dir, config, model = load_run(run, outputs=outputs)
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     sample, seconds = read_clip(config, model.tokeniser.planner, video, start=start)
     with torch.no_grad():
         tokens = model.tokeniser.encode_planned(stack_frames([sample]).to(next(model.parameters()).device))

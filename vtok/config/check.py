@@ -32,6 +32,7 @@ from vtok.config.pairs import (
 from vtok.config.ranges import check_choices, check_ranges
 from vtok.config.schemas import OPTIONS, AdamW8bit, CausalLanguageModel, Config, ShardData
 from vtok.config.schemas.mllm import Lora
+from vtok.config.targets import check_targets, imported
 from vtok.errors import UserError
 from vtok.paths import CACHE_FILE, toys_dir
 from vtok.shard_names import INDEX, split_pattern
@@ -48,10 +49,10 @@ def check(config: DictConfig, files: bool = True) -> None:
         UserError: the first mistake found.
     """
     check_groups(config)
-    check_keys(config)
-    check_targets(config)
-    check_lora(config)
     check_mixture(config)
+    check_targets(config)
+    check_keys(config)
+    check_lora(config)
     check_choices(config)
     check_ranges(config)
     check_pairs(config)
@@ -77,7 +78,8 @@ def check_groups(config: DictConfig) -> None:
     for group in OPTIONS:
         key = group.replace("/", ".")
         value = OmegaConf.select(config, key)
-        if value is not None and not isinstance(value, DictConfig):
+        missing = value is None and "/" not in group
+        if missing or (value is not None and not isinstance(value, DictConfig)):
             raise UserError(
                 f"{key}={value}: an option of a group is chosen by {group}=OPTION. "
                 f"{one_of(str(value), list(OPTIONS[group]))}"
@@ -92,19 +94,7 @@ def check_keys(config: DictConfig) -> None:
         if is_dataclass(schema):
             refuse_extra(node, path, {field.name for field in fields(schema)})
         elif "_target_" in node:
-            refuse_extra(node, path, signature_keys(config, str(node["_target_"])))
-
-
-def check_targets(config: DictConfig) -> None:
-    """A configuration names code that is run, and it may come from somebody else's checkpoint."""
-    allowed = list(config.allowed_targets)
-    for path, node in nodes(config):
-        target = str(node.get("_target_", "vtok"))
-        if target.split(".")[0] not in allowed:
-            raise UserError(
-                f"{path}._target_={target}: only targets of {', '.join(allowed)} are run. "
-                f"If you trust it, say 'allowed_targets=[{','.join([*allowed, target.split('.')[0]])}]'."
-            )
+            refuse_extra(node, path, signature_keys(str(node["_target_"]), f"{path}._target_"))
 
 
 def check_lora(config: DictConfig) -> None:
@@ -208,14 +198,7 @@ def refuse_extra(node: DictConfig, path: str, known: set[str]) -> None:
             raise UserError(f"{path + '.' if path else ''}{key}: there is no such key{where}. {one_of(key, names)}")
 
 
-def signature_keys(config: DictConfig, target: str) -> set[str]:
-    """The keyword arguments of a component that has no schema here (one of the user's own)."""
-    check_targets(config)
-    from hydra.utils import get_object
-
-    try:
-        parameters = inspect.signature(get_object(target)).parameters
-    except (ImportError, AttributeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"_target_={target}: it cannot be imported ({reason}).") from error
+def signature_keys(target: str, key: str) -> set[str]:
+    """The keyword arguments of a component that has no schema here (one of the user's own); `key` is of its target."""
+    parameters = inspect.signature(imported(target, key)).parameters
     return {*parameters, "_target_", "_partial_", "_recursive_", "_convert_"}

@@ -104,6 +104,7 @@ class MlflowTracker(Tracker):
             info = self._reopen(client, run_id) if run_id is not None else self._create(client, name, parent_file)
             self._run = _Run(client, info.run_id, info.run_name, info.experiment_id)
             self._run_dir = run_dir
+            self._allowed_targets: list[str] = config.get("allowed_targets", [])
             self._record(run_dir, config, overrides)
         except MlflowException as error:
             reason = " ".join(str(error).split()).rstrip(".")
@@ -143,7 +144,14 @@ class MlflowTracker(Tracker):
             return
         run = self._started()
         try:
-            address = log_model(run.client, run.run_id, run_dir, step=step, register=self.register_model)
+            address = log_model(
+                run.client,
+                run.run_id,
+                run_dir,
+                step=step,
+                register=self.register_model,
+                allowed_targets=self._allowed_targets,
+            )
         # Whatever it is: the run has ended well, and nothing of it is to be lost.
         except Exception as error:
             logger.debug("the model was not logged", exc_info=True)

@@ -1,6 +1,5 @@
 """Which run to go on with, and whether it may be gone on with."""
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.config.compose import one_of
 from vtok.errors import UserError
-from vtok.runs import find_run, listed_runs, load_config, read_status
+from vtok.runs import find_run, listed_runs, load_config, read_status, read_summary
 from vtok.tracking.runs import flatten
 from vtok.training.checkpoint import list_checkpoints, read_state
 from vtok.training.trainer import Start
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # What may change between a run and its continuation without making it another experiment.
 FREE = (
-    "resume", "name", "optimise", "outputs", "tracking", "evaluation", "generation",
+    "resume", "name", "optimise", "outputs", "allowed_targets", "tracking", "evaluation", "generation",
     "data.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
     "trainer.evaluate_every", "trainer.save_every",
     "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
@@ -32,6 +31,7 @@ NO_MATTER = (
     "name",
     "optimise",
     "outputs",
+    "allowed_targets",
     "tracking",
     "data.num_workers",
     "data.make_workers",
@@ -86,7 +86,7 @@ def figures_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | N
     """The figures of a folder's run where it has finished and is of this configuration, else None."""
     if read_status(run_dir).get("status") != "finished" or not is_same(run_dir, config, free=NO_MATTER):
         return None
-    return json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    return read_summary(run_dir)
 
 
 def goes_on(run_dir: Path, config: DictConfig) -> bool:

@@ -18,6 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 import vtok
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
 from vtok.tracking.base import FinalStatus, Tracker
 from vtok.tracking.model import log_model, model_line
 from vtok.tracking.revision import revision
@@ -200,10 +201,10 @@ class MlflowTracker(Tracker):
         experiment = experiment_id(client, self.experiment, artifact_location(self.uri, self.artifact_root))
         tags: dict[str, Any] = {}
         if parent_file is not None:
-            parent = json.loads(parent_file.read_text())
+            parent = read_mapping(parent_file)
             # A run of another store cannot be this run's parent.
-            if parent["uri"] == self.uri:
-                tags[MLFLOW_PARENT_RUN_ID] = parent["run_id"]
+            if parent.get("uri") == self.uri:
+                tags[MLFLOW_PARENT_RUN_ID] = parent.get("run_id")
         return client.create_run(experiment, tags=tags, run_name=name).info
 
     def _reopen(self, client: MlflowClient, run_id: str) -> RunInfo:

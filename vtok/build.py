@@ -9,6 +9,8 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from vtok.backbone import Backbone
 from vtok.config.schemas import CausalLanguageModel
@@ -23,6 +25,8 @@ from vtok.tokeniser import Tokeniser
 WITH_WEIGHTS = ("backbone", "mllm", "decoder")
 OF_TOKENISER = ("backbone", "tokeniser")
 OF_MODEL = (*OF_TOKENISER, "mllm", "visual_head", "decoder", "objective")
+# Layers that multiply by their matrices. Conv1D is the linear layer of GPT-2 and its like.
+LINEAR = (nn.Linear, nn.MultiheadAttention, Conv1D)
 
 
 def build(node: DictConfig, *, plain: bool = False) -> Any:
@@ -107,15 +111,14 @@ def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tok
 
 def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:
     """The optimiser over what is trained."""
-    # A checkpoint writes its settings as JSON.
     return build(config.optimiser, plain=True)(parameter_groups(model))
 
 
 def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
     """What is trained, in groups; weight decay for matrices alone.
 
-    The matrices, those with a row for each token of text left out, come in a group that is marked `hidden`, for
-    optimisers that treat them differently.
+    The matrices of linear layers, those with a row for each token of text left out, come in a group that is marked
+    `hidden`, for optimisers that treat them differently. Learned positions and queries, tables and kernels are not.
 
     Raises:
         UserError: nothing is trained, or weights of 16 bits are, which lose most updates.
@@ -130,8 +133,15 @@ def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
     if not trained:
         raise UserError("nothing is trained: every part of the model is frozen.")
     tables = {id(parameter) for module in model.mllm.tables() for parameter in module.parameters()}
-    hidden = [one for one in trained if one.ndim == 2 and id(one) not in tables]
-    others = [one for one in trained if one.ndim > 1 and (one.ndim != 2 or id(one) in tables)]
+    linear = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, LINEAR)
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim == 2
+    }
+    hidden = [one for one in trained if id(one) in linear - tables]
+    others = [one for one in trained if one.ndim > 1 and id(one) not in linear - tables]
     vectors = [one for one in trained if one.ndim <= 1]
     groups: list[dict[str, Any]] = [
         {"params": hidden, "hidden": True},

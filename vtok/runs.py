@@ -60,6 +60,15 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     return status
 
 
+def status_of(run_dir: Path) -> str | None:
+    """How one run of many stands; None, with a warning, where that cannot be read."""
+    try:
+        return read_status(run_dir).get("status")
+    except UserError as error:
+        log.warning("%s", error)
+        return None
+
+
 def write_summary(run_dir: Path, figures: dict[str, Any]) -> None:
     write_text(run_dir / "summary.json", json.dumps(figures, indent=1, sort_keys=True))
 
@@ -147,12 +156,7 @@ def find_run(run: str, outputs: str) -> Path:
             raise UserError(f"run={run}: there is no such folder; give a run folder, or latest.")
         return user_path(run)
     for path in reversed(listed_runs(outputs)):
-        try:
-            status = read_status(path).get("status")
-        except UserError as error:
-            log.warning("passed over: %s", error)
-            continue
-        if status in ("finished", "stopped"):
+        if status_of(path) in ("finished", "stopped"):
             return path
     raise UserError(f"run=latest: no run has finished in {outputs}; train one first (vtok train), or give run=FOLDER.")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vtok.build import build_model, build_optimiser, build_scheduler
+from vtok.build import build_model, build_optimiser
 from vtok.config import compose
 from vtok.runs import open_run, write_status
 from vtok.training.checkpoint import save_checkpoint
@@ -53,8 +53,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
                 parameter.add_(0.2 * torch.randn_like(parameter))
         open_run(run_dir, config, [])
         optimiser = build_optimiser(config, model)
-        scheduler = build_scheduler(config, optimiser)
-        save_checkpoint(run_dir / "checkpoints", model=model, optimiser=optimiser, scheduler=scheduler, step=1, keep=1)
+        save_checkpoint(run_dir / "checkpoints", model=model, optimiser=optimiser, samples=0, step=1, keep=1)
         write_status(run_dir, "finished", None)
         return run_dir
 

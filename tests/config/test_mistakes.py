@@ -78,6 +78,17 @@ MISTAKES = [
     (["tokeniser.key_frame=[0,7]"], "tokeniser.key_frame=[0, 7]", "or a frame index."),
     (["mllm.heads=0"], "mllm.heads=0", "1 or more"),
     (["trainer.clip_norm=0"], "trainer.clip_norm=0.0", "above 0"),
+    (["optimiser.weight_decay=-1"], "optimiser.weight_decay=-1.0", "0 to 3.4e+38"),
+    (["optimiser.lr=inf"], "optimiser.lr=inf", "0 to 3.4e+38"),
+    (["optimiser.betas=[1,1]"], "optimiser.betas=[1.0, 1.0]", "two numbers, each 0 or more and below 1"),
+    (["optimiser.betas=[0.9]"], "optimiser.betas=[0.9]", "two numbers, each 0 or more and below 1"),
+    (["optimiser.eps=-1e-8"], "optimiser.eps=-1e-08", "a number above 0"),
+    (["optimiser=adafactor", "optimiser.eps=[null,null]"], "optimiser.eps=[None, None]", "two, or null and one"),
+    (["optimiser=adafactor", "optimiser.beta2_decay=0.1"], "optimiser.beta2_decay=0.1", "0 or less"),
+    (["optimiser=muon", "optimiser.momentum=1"], "optimiser.momentum=1.0", "0 or more and below 1"),
+    ([f"seed={2**64}"], f"seed={2**64}", "0 to 2^64 - 1"),
+    (["seed=-1"], "seed=-1", "0 to 2^64 - 1"),
+    (["data.seed=-1"], "data.seed=-1", "0 to 2^64 - 1"),
     (["trainer.clip_norm=nan"], "trainer.clip_norm=nan", "above 0"),
     (["data.fps=0"], "data.fps=0.0", "above 0"),
     (["data.decode_timeout=0"], "data.decode_timeout=0.0", "above 0"),
@@ -165,7 +176,7 @@ MISTAKES = [
     (["data.augmentation.left_right=kep"], "data.augmentation.left_right=kep", "keep"),
     (["data.augmentation.flip=1"], "data.augmentation.flip", "horizontal_flip"),
     (["optimiser=adafactor", "optimiser.d=0.5"], "optimiser.d=0.5", "1 or more"),
-    (["optimiser=muon", "optimiser.hidden_lr=-1"], "optimiser.hidden_lr=-1.0", "0 or more"),
+    (["optimiser=muon", "optimiser.hidden_lr=-1"], "optimiser.hidden_lr=-1.0", "0 to 3.4e+38"),
 ]
 
 

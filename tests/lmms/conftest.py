@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from vtok.build import build_model, build_optimiser, build_scheduler
+from vtok.build import build_model, build_optimiser
 from vtok.config import compose
 from vtok.runs import open_run, write_status
 from vtok.training.checkpoint import save_checkpoint
@@ -119,8 +119,7 @@ def run_dir(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) 
             parameter.add_(0.3 * torch.randn_like(parameter))
     open_run(folder, config, [])
     optimiser = build_optimiser(config, model)
-    scheduler = build_scheduler(config, optimiser)
-    save_checkpoint(folder / "checkpoints", model=model, optimiser=optimiser, scheduler=scheduler, step=1, keep=1)
+    save_checkpoint(folder / "checkpoints", model=model, optimiser=optimiser, samples=0, step=1, keep=1)
     write_status(folder, "finished", None)
     return folder
 

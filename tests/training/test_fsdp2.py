@@ -19,7 +19,15 @@ from vtok.commands.prepare import load_run
 from vtok.config import compose
 from vtok.errors import UserError
 from vtok.training import train
-from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_weights, read_state, trained_weights
+from vtok.training.checkpoint import (
+    digest,
+    latest_checkpoint,
+    load_average,
+    load_weights,
+    persistent_buffers,
+    read_state,
+    saved_tensors,
+)
 from vtok.training.shards import read
 
 SCRIPT = Path(__file__).with_name("fsdp2_script.py")
@@ -111,10 +119,10 @@ def test_a_checkpoint_is_of_parts_without_pickles_and_read_by_one_process(done: 
     assert len(list((checkpoint / "model").iterdir())) == 2
     assert not list(checkpoint.parent.glob(".partial-*"))
     _, _, model = load_run(str(done.folder / "whole"), outputs=str(done.folder / "outputs"))
-    assert digest(trained_weights(model)) == done.figures("whole")["digest/ema"]
+    assert digest(saved_tensors(model)) == done.figures("whole")["digest/ema"]
     load_weights(checkpoint, model)
-    assert digest(trained_weights(model)) == done.figures("whole")["digest/trained"]
-    assert digest(load_average(checkpoint, model)) == done.figures("whole")["digest/ema"]
+    assert digest(saved_tensors(model)) == done.figures("whole")["digest/trained"]
+    assert digest(load_average(checkpoint, model) | persistent_buffers(model)) == done.figures("whole")["digest/ema"]
     broken = tmp_path / checkpoint.name
     shutil.copytree(checkpoint, broken)
     next((broken / "model").iterdir()).unlink()
@@ -137,7 +145,7 @@ def test_another_number_of_processes_goes_on_where_it_is_allowed_to(
         train(compose([*alone, "resume.allow=[trainer.parallel]"]))
     with caplog.at_level(logging.WARNING):
         assert train(compose([*alone, OTHER]))["steps"] == 6
-    assert "gone on with by 1: the order of the clips goes on after 32 of them" in caplog.text
+    assert "resumed by 1: the order of the clips continues after 32 of them" in caplog.text
     assert read_state(latest_checkpoint(done.folder / "cut"))["samples"] == 32 + 2 * 4
 
 

@@ -12,6 +12,9 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import get_scheduler
 
+from vtok.build import build_model, parameter_groups
+from vtok.config import compose
+from vtok.errors import UserError
 from vtok.training.checkpoint import load_training, save_checkpoint
 from vtok.training.muon import MuonAdamW
 
@@ -101,7 +104,7 @@ def test_training_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
 
     model, optimiser, schedule = all_of(make())
     train(model, [optimiser], [schedule], first=0, last=3)
-    saved = save_checkpoint(tmp_path, model=model, optimiser=optimiser, scheduler=schedule, step=3, keep=1)
+    saved = save_checkpoint(tmp_path, model=model, optimiser=optimiser, samples=0, step=3, keep=1)
     train(model, [optimiser], [schedule], first=3, last=7)
     again, other, its_schedule = all_of(make(seed=9))
     assert load_training(saved, model=again, optimiser=other, scheduler=its_schedule) == 3
@@ -111,6 +114,33 @@ def test_training_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
     assert ours.keys() == theirs.keys()
     for index, entries in ours.items():
         assert all(torch.equal(tensor, theirs[index][name]) for name, tensor in entries.items())
+
+
+def test_muon_is_given_the_matrices_of_linear_layers_alone(tiny_settings: list[str]) -> None:
+    config = compose([*tiny_settings, "objective=joint", "tokeniser=resampler", "tokeniser.width=32", "optimiser=muon"])
+    model = build_model(config)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    hidden, others, vectors = ([names[id(one)] for one in group["params"]] for group in parameter_groups(model))
+    assert {"tokeniser.place", "tokeniser.queries", "decoder.sketch.latents"} <= set(others)
+    tables = {names[id(one)] for table in model.mllm.tables() for one in table.parameters()}
+    assert tables <= set(others)
+    assert "tokeniser.layers.0.self_attn.in_proj_weight" in hidden
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert (linear & trained) - tables <= set(hidden)
+    assert {*hidden, *others, *vectors} == trained
+
+
+def test_a_checkpoint_that_gave_muon_other_matrices_is_refused() -> None:
+    model = make()
+    optimiser = optimise(model)
+    train(model, [optimiser], [], first=0, last=1)
+    first, last, biases = groups(model)
+    first["params"].append(*last["params"])
+    other = MuonAdamW([first, biases], lr=LR, hidden_lr=HIDDEN_LR)
+    state = optimiser.state_dict()["state"]
+    with pytest.raises(UserError, match="optimiser=muon: the checkpoint was saved by a version that gave Muon other"):
+        other.load_state_dict({**other.state_dict(), "state": state})
 
 
 @pytest.mark.parametrize("hidden", [True, False])

@@ -16,7 +16,6 @@ from vtok.processes import gathered, moments
 from vtok.runs import read_status
 from vtok.training import train
 from vtok.training.processes import Share, totals
-from vtok.training.resume import start_of
 
 # Without adaptive steps, so that a gradient shows in the weights as it is.
 PLAIN = ("optimiser=sgd", "optimiser.lr=0.1", "scheduler=constant", "scheduler.num_warmup_steps=0")
@@ -73,18 +72,7 @@ def test_two_processes_resumed_end_where_the_whole_run_does(
         train(compose(alone))
     with caplog.at_level(logging.WARNING):
         assert train(compose([*alone, "resume.allow=[trainer.processes]"]))["steps"] == 6
-    assert "gone on with by 1: the order of the clips goes on after 32 of them" in caplog.text
-
-
-def test_another_number_of_processes_goes_on_after_the_same_clips(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text('{"step": 5, "processes": 2}')
-    same = start_of(tmp_path, processes=2, samples_per_step=6)
-    assert (same.step, same.samples) == (5, None)
-    assert start_of(tmp_path, processes=3, samples_per_step=6).samples == 5 * 2 * 6
-    # One that has had other numbers of processes before.
-    (tmp_path / "state.json").write_text('{"step": 5, "processes": 2, "samples": 40}')
-    assert start_of(tmp_path, processes=2, samples_per_step=6).samples == 40
-    assert start_of(tmp_path, processes=1, samples_per_step=6).samples == 40
+    assert "resumed by 1: the order of the clips continues after 32 of them" in caplog.text
 
 
 def test_one_process_that_fails_ends_all_with_its_error(

@@ -209,11 +209,23 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "_step", stopping)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny_run: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("decay", "steps", "sentence"),
+    [
+        ("0", 20, r"step \d+: the loss is .*lower optimiser.lr"),
+        ("1e30", 1, r"step 1: \d+ tensors of the model are no longer finite .* not saved; lower optimiser.lr"),
+    ],
+)
+def test_what_is_not_finite_stops_the_run(
+    decay: str, steps: int, sentence: str, tiny_run: list[str], tmp_path: Path
+) -> None:
+    """Before a step, and after the last one."""
     settings = ["optimiser=sgd", "optimiser.lr=1e30", "scheduler=constant", "scheduler.num_warmup_steps=0"]
-    with pytest.raises(UserError, match=r"step \d+: the loss is .*lower optimiser.lr"):
-        train(compose([*tiny_run, *settings, "trainer.max_steps=20"]), run_dir=tmp_path / "run")
+    settings += [f"optimiser.weight_decay={decay}"]
+    with pytest.raises(UserError, match=sentence):
+        train(compose([*tiny_run, *settings, f"trainer.max_steps={steps}"]), run_dir=tmp_path / "run")
     assert read_status(tmp_path / "run")["status"] == "failed"
+    assert not list_checkpoints(tmp_path / "run" / "checkpoints")
 
 
 def test_overfitting_one_batch_brings_the_loss_near_zero(tiny_run: list[str], tmp_path: Path) -> None:

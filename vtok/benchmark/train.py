@@ -136,7 +136,7 @@ def make_batches(config: DictConfig, model: VideoLanguageModel, *, number: int) 
         source=source,
         clips=source.clips("train"),
         seed=config.seed,
-        start=Start(step=0, samples=None),
+        start=Start(step=0, samples=0),
     )
     return list(islice(batches, number))
 
@@ -185,7 +185,7 @@ def trainer_loop(
             optimiser=optimiser,
             scheduler=build_scheduler(config, optimiser),
             ema=None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay),
-            start=Start(step=0, samples=None),
+            start=Start(step=0, samples=0),
             tracker=tracker,
             bad_files=BadFiles(clips=1, max_fraction=1.0),
             evaluate=lambda step: None,

@@ -1,8 +1,10 @@
 """Every value by itself: words of which there are few, and how far numbers go."""
 
+import math
 import operator
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -80,7 +82,6 @@ LEAST = {
     "generation.guidance": 0,
     "generation.max_clips": 1,
     "generation.clips_while_training": 1,
-    "generation.seed": 0,
     "generation.steps": 1,
     "generation.temperature": 0,
     "generation.judge.max_new_tokens": 1,
@@ -93,9 +94,6 @@ LEAST = {
     "objective.lambda_under": 0,
     "objective.lambda_visLM": 0,
     "optimiser.d": 1,
-    "optimiser.hidden_lr": 0,
-    "optimiser.lr": 0,
-    "optimiser.momentum": 0,
     "scheduler.num_warmup_steps": 0,
     "tokeniser.budget": 1,
     "tokeniser.depth": 1,
@@ -147,8 +145,12 @@ FROM_0_TO_1 = (
     "objective.caption_dropout",
     "trainer.yes_no_share",
 )
-FROM_0_BELOW_1 = ("mllm.lora.dropout", "trainer.ema_decay")
+FROM_0_BELOW_1 = ("mllm.lora.dropout", "optimiser.momentum", "trainer.ema_decay")
 BETWEEN_0_AND_1 = ("data.heldout_fraction",)
+RATES = ("optimiser.hidden_lr", "optimiser.lr", "optimiser.weight_decay")
+MOST_OF_FLOAT32 = 3.4e38
+SEEDS = ("seed", "data.seed", "generation.seed")
+MOST_OF_A_SEED = 2**64 - 1
 
 
 def check_choices(config: DictConfig) -> None:
@@ -169,12 +171,17 @@ def check_choices(config: DictConfig) -> None:
 
 def check_ranges(config: DictConfig) -> None:
     """Every number by itself."""
-    rules: list[tuple[str, str, Callable[[float], bool]]] = [
+    rules: list[tuple[str, str, Callable[[Any], bool]]] = [
         *((key, f"{least} or more", partial(operator.le, least)) for key, least in LEAST.items()),
         *((key, "a number above 0", lambda value: value > 0) for key in ABOVE_0),
         *((key, "0 to 1", lambda value: 0 <= value <= 1) for key in FROM_0_TO_1),
         *((key, "0 or more and below 1", lambda value: 0 <= value < 1) for key in FROM_0_BELOW_1),
         *((key, "a fraction above 0 and below 1", lambda value: 0 < value < 1) for key in BETWEEN_0_AND_1),
+        *((key, f"0 to {MOST_OF_FLOAT32}", lambda value: 0 <= value <= MOST_OF_FLOAT32) for key in RATES),
+        *((key, "0 to 2^64 - 1", lambda value: 0 <= value <= MOST_OF_A_SEED) for key in SEEDS),
+        ("optimiser.betas", "two numbers, each 0 or more and below 1", are_betas),
+        ("optimiser.eps", "a number above 0; for optimiser=adafactor two, or null and one", is_eps),
+        ("optimiser.beta2_decay", "0 or less", lambda value: -math.inf < value <= 0),
     ]
     sources = [path for path, _ in data_nodes(config) if path != "data"]
     for rule, allowed, fits in rules:
@@ -183,3 +190,14 @@ def check_ranges(config: DictConfig) -> None:
             value = OmegaConf.select(config, key)
             if isinstance(value, str) or (value is not None and not fits(value)):
                 raise UserError(f"{key}={value}: allowed is {allowed}.")
+
+
+def are_betas(value: Any) -> bool:
+    return len(value) == 2 and all(0 <= beta < 1 for beta in value)
+
+
+def is_eps(value: Any) -> bool:
+    """One for all elements; of Adafactor a pair, the first of which may be left to it."""
+    if not isinstance(value, ListConfig):
+        return 0 < value < math.inf
+    return len(value) == 2 and value[1] is not None and all(one is None or 0 < one < math.inf for one in value)

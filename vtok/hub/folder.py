@@ -34,7 +34,7 @@ from vtok.model import VideoLanguageModel
 from vtok.pretrained import first_line
 from vtok.runs import load_config, read_summary, run_of
 from vtok.tokeniser import Tokeniser
-from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, trained_weights
+from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, saved_tensors
 
 # Where a component lies, in the configuration as in the model, for those that may be frozen with published weights.
 PLACES = {"backbone": "tokeniser.backbone", "mllm": "mllm", "decoder": "decoder"}
@@ -142,7 +142,7 @@ def kept_config(config: DictConfig, part: Part) -> DictConfig:
 def figures_of(run_dir: Path, model: nn.Module) -> dict[str, Any]:
     """The run's `summary.json`; of weights that it was not made with (an earlier checkpoint's), the commit alone."""
     figures = read_summary(run_dir)
-    if figures.get("digest/ema", figures.get("digest/trained")) == digest(trained_weights(model)):
+    if figures.get("digest/ema", figures.get("digest/trained")) == digest(saved_tensors(model)):
         return figures
     return {name: value for name, value in figures.items() if name == "commit"}
 

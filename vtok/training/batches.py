@@ -33,13 +33,10 @@ def training_batches(
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     reader = source.reader(model.tokeniser.planner, target, seed=seed)
     collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
-    done = start.step * trainer.accumulate * source.batch_size
-    if start.samples is not None:
-        done = start.samples // world_size()
     loader = DataLoader(
         Guarded(ClipDataset(clips, reader, seed=seed, replace_bad=True, fits=collate.unfit)),
         batch_size=source.batch_size,
-        sampler=source.sampler(seed=seed, start=done, rank=rank(), world_size=world_size()),
+        sampler=source.sampler(seed=seed, start=start.samples // world_size(), rank=rank(), world_size=world_size()),
         num_workers=source.num_workers,
         collate_fn=collate,
         worker_init_fn=outlive_stops,

@@ -2,13 +2,16 @@
 
 A checkpoint folder holds `model.safetensors` (trained weights and persistent buffers by name), `ema.safetensors` (the
 moving average of the trained weights by name, where there is one), `optimiser.safetensors` (optimiser state by the
-parameter's name, and the random state) and `state.json` (the step, the schedule, the optimiser's settings). Processes
-that hold parts of the weights write parts: folders `model`, `ema` and `optimiser`, see `shards`.
+parameter's name, and the random state) and `state.json` (the step, the clips trained on, the number of processes).
+The settings of the optimiser and the schedule are the configuration's alone. Processes that hold parts of the weights
+write parts: folders `model`, `ema` and `optimiser`, see `shards`.
 """
 
 import hashlib
 import json
+import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,11 @@ from torch import Tensor, nn
 
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
 from vtok.processes import full, gathered, led
+from vtok.training.random_state import CPU, ON_CPU, is_random_state, random_states, set_random_states
 from vtok.training.shards import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
 
-RANDOM_STATE, GPU_RANDOM_STATE = "random_state", "gpu_random_state"
 MODEL, AVERAGE, OPTIMISER = "model", "ema", "optimiser"
 
 
@@ -37,10 +41,17 @@ def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in sorted(model.named_buffers()) if name in persistent}
 
 
-def digest(weights: dict[str, Tensor]) -> str:
-    """sha256 over the bytes of the weights, in the order of their names; of cut ones all processes have to ask."""
+def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint holds of a model: the trained weights and the persistent buffers, by name."""
+    return trained_weights(model) | persistent_buffers(model)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes, in the order of the names; of sharded ones all processes must ask."""
     total = hashlib.sha256()
-    for _, tensor in sorted(weights.items()):
+    for name, tensor in sorted(tensors.items()):
+        # As JSON, in which no two lists of these are written alike.
+        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         total.update(full(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
@@ -50,20 +61,19 @@ def save_checkpoint(
     *,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    scheduler: Any,
     step: int,
+    samples: int,
     keep: int,
     spare: int | None = None,
     average: Mapping[str, Tensor] | None = None,
     random: Sequence[Mapping[str, Tensor]] | None = None,
-    samples: int | None = None,
     sharded: bool = False,
 ) -> Path:
     """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep` and that of the step `spare`.
 
-    `average`: the moving average of the trained weights, see `Ema.state`. `random`: the `random_states` of each
-    process by its rank; this one's alone where None. `samples`: how many clips were trained on, where that does not
-    follow from the steps. `sharded`: all processes write together, each its parts.
+    `samples`: the number of clips that all processes have trained on. `average`: the moving average of the trained
+    weights, see `Ema.state`. `random`: the `random_states` of each process by its rank; this one's on the CPU alone
+    where None. `sharded`: all processes write together, each its parts.
 
     Raises:
         UserError: the disk is full, or does not take it for another reason; what was saved before is still there.
@@ -71,16 +81,15 @@ def save_checkpoint(
     target = folder / f"step-{step:08d}"
     partial = folder / f".partial-{target.name}"
     weights = trained_weights(model)
-    tensors, groups = _optimiser_state(optimiser, weights)
-    states = [random_states()] if random is None else random
+    tensors = _optimiser_state(optimiser, weights)
+    states = [random_states(CPU)] if random is None else random
     tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
-    state = {"step": step, "processes": len(states), "scheduler": scheduler.state_dict(), "groups": groups}
-    state |= {} if samples is None else {"samples": samples}
+    state: dict[str, Any] = {"step": step, "processes": len(states), "samples": samples}
     one_writes: Callable[[Callable[[], object]], object] = led if sharded else lambda action: action()
     save = save_cut if sharded else save_whole
     try:
         one_writes(lambda: _begin(partial))
-        save(weights | persistent_buffers(model), partial / MODEL)
+        save(saved_tensors(model), partial / MODEL)
         if average is not None:
             save(average, partial / AVERAGE)
         save(tensors, partial / OPTIMISER)
@@ -138,7 +147,7 @@ def load_weights(checkpoint: Path, model: nn.Module, *, averaged: bool = False) 
     Raises:
         UserError: they do not fit.
     """
-    here = trained_weights(model) | persistent_buffers(model)
+    here = saved_tensors(model)
     weights = _read(checkpoint, MODEL, here)
     if averaged and is_saved(checkpoint / AVERAGE):
         weights |= load_average(checkpoint, model)
@@ -171,14 +180,18 @@ def load_training(
     processes: int = 1,
     other_number: bool = False,
     seed: int = 0,
+    device: torch.device = CPU,
 ) -> int:
     """Everything that `save_checkpoint` saved but the average, back in its place; returns the step.
 
+    Learning rates, weight decay and all other settings stay those that `optimiser` and `scheduler` were just made with;
+    the schedule is stepped to where the run stands.
+
     `other_number`: go on with it though another number of processes saved it; those that were not there draw their
-    random numbers from (`seed`, step, rank) on.
+    random numbers from (`seed`, step, rank) on. `device`: that the model is trained on.
 
     Raises:
-        UserError: it does not fit, or was saved by another number of processes, or without a GPU where there is one.
+        UserError: it does not fit, or was saved by another number of processes, or without a GPU to be trained on one.
     """
     state = read_state(checkpoint)
     if state["processes"] != processes and not other_number:
@@ -189,9 +202,10 @@ def load_training(
     load_weights(checkpoint, model)
     weights = trained_weights(model)
     tensors = read(checkpoint / OPTIMISER, like=lambda entry: weights.get(entry.rpartition("/")[0]))
-    random = {name: tensors.pop(name) for name in list(tensors) if name.startswith((RANDOM_STATE, GPU_RANDOM_STATE))}
+    _check_training(checkpoint, tensors, weights, processes=state["processes"])
+    random = {name: tensors.pop(name) for name in list(tensors) if is_random_state(name)}
     if rank < state["processes"]:
-        _set_random(checkpoint, random, rank)
+        set_random_states(random, rank, device, checkpoint)
     else:
         torch.manual_seed(stable_hash("process", seed, state["step"], rank))
     positions = {name: index for index, name in enumerate(_names_in_order(optimiser, weights))}
@@ -199,39 +213,34 @@ def load_training(
     for key, tensor in tensors.items():
         name, _, entry = key.rpartition("/")
         states.setdefault(positions[name], {})[entry] = tensor
-    optimiser.load_state_dict({"state": states, "param_groups": state["groups"]})
-    scheduler.load_state_dict(state["scheduler"])
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+    with warnings.catch_warnings():
+        # The optimiser took these steps before it was saved.
+        warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step\(\)` before")
+        for _ in range(scheduler.last_epoch, state["step"]):
+            scheduler.step()
     return int(state["step"])
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What `state.json` says: `step`, `processes`, `samples` where it was given, and more.
+    """What `state.json` says: `step`, `processes`, `samples` (missing in those of earlier versions), and more.
 
     Raises:
-        UserError: a part of a checkpoint that several processes wrote is missing.
+        UserError: it cannot be read, or a part of a checkpoint that several processes wrote is missing.
     """
-    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    missing = [file for file in state.get("files", ()) if not (checkpoint / file).is_file()]
+    file = checkpoint / "state.json"
+    state = read_mapping(file)
+    for name in ("step", "processes", "samples"):
+        value = state.get(name, 0 if name == "samples" else None)
+        if type(value) is not int or value < (name == "processes"):
+            raise UserError(f"{file}: {name} must be a number of {name}, not {value!r}.")
+    files = state.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(one, str) for one in files):
+        raise UserError(f"{file}: files must be a list of names.")
+    missing = [one for one in files if not os.path.isfile(checkpoint / one)]
     if missing:
         raise UserError(f"{checkpoint} is not whole: {missing[0]} is missing; copy all of its folder.")
     return state
-
-
-def random_states() -> dict[str, Tensor]:
-    """Where this process stands in its random numbers, by the device that they are drawn on."""
-    states = {RANDOM_STATE: torch.get_rng_state()}
-    return states | ({GPU_RANDOM_STATE: torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
-
-
-def _set_random(checkpoint: Path, states: Mapping[str, Tensor], rank: int) -> None:
-    torch.set_rng_state(states[f"{RANDOM_STATE}/{rank}"])
-    on_gpu = states.get(f"{GPU_RANDOM_STATE}/{rank}")
-    if torch.cuda.is_available():
-        if on_gpu is None:
-            raise UserError(
-                f"{checkpoint} was saved without a GPU and cannot be gone on with on one: trainer.device=cpu."
-            )
-        torch.cuda.set_rng_state(on_gpu)
 
 
 def _begin(partial: Path) -> None:
@@ -275,18 +284,35 @@ def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, 
     return found
 
 
-def _optimiser_state(
-    optimiser: torch.optim.Optimizer, weights: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], list[Any]]:
-    state = optimiser.state_dict()
+def _check_training(
+    checkpoint: Path, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, processes: int
+) -> None:
+    """Refuse the state of another optimiser's parameters, or random states that are none."""
+    for key, tensor in tensors.items():
+        name = key.rpartition("/")[0]
+        if is_random_state(key):
+            fits = tensor.dtype == torch.uint8 and tensor.ndim == 1
+        else:
+            fits = name in weights and tensor.numel() in (1, weights[name].numel())
+        if not fits:
+            raise UserError(f"{checkpoint}: {key} of {OPTIMISER}{SUFFIX} does not fit this run. Copy the folder again.")
+    here = torch.get_rng_state()
+    for rank in range(processes):
+        saved = tensors.get(f"{ON_CPU}/{rank}")
+        if saved is None or saved.shape != here.shape:
+            raise UserError(
+                f"{checkpoint}: {OPTIMISER}{SUFFIX} has no random state of process {rank}. Copy the folder again."
+            )
+
+
+def _optimiser_state(optimiser: torch.optim.Optimizer, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     names = _names_in_order(optimiser, weights)
-    tensors = {
+    return {
         f"{names[index]}/{entry}": torch.as_tensor(value)
-        for index, entries in state["state"].items()
+        for index, entries in optimiser.state_dict()["state"].items()
         for entry, value in entries.items()
         if value is not None
     }
-    return tensors, state["param_groups"]
 
 
 def _names_in_order(optimiser: torch.optim.Optimizer, weights: dict[str, Tensor]) -> list[str]:

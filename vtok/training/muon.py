@@ -10,17 +10,18 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
 
+from vtok.errors import UserError
 from vtok.processes import full
 from vtok.training.shards import cut
 
-HIDDEN = "hidden"
+HIDDEN, MOMENTUM = "hidden", "momentum_buffer"
 
 
 class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) where groups are marked `hidden`, AdamW where they are not.
 
     Muon makes the update of a matrix orthogonal, so that all of its directions are learnt at one speed; it is meant for
-    the matrices between layers, not for embeddings, output layers, biases and norms.
+    the matrices of linear layers, not for embeddings, positions, queries, output layers, biases and norms.
 
     Args:
         groups: parameter groups; one with `"hidden": True` holds matrices alone.
@@ -51,6 +52,21 @@ class MuonAdamW(Optimizer):
             adamw = AdamW(others, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
             self._parts.append((False, adamw))
         super().__init__([group for _, part in self._parts for group in part.param_groups], {})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            UserError: what is Muon's in it is AdamW's here, or the other way round.
+        """
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            states = (self.state[parameter] for parameter in group["params"] if parameter in self.state)
+            if any((MOMENTUM in state) != bool(group.get(HIDDEN)) for state in states):
+                raise UserError(
+                    "optimiser=muon: the checkpoint was saved by a version that gave Muon other matrices, and cannot "
+                    "be resumed. Begin a new run: resume=null."
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -102,10 +118,10 @@ class BatchedMuon(Muon):
         """Nesterov's look ahead."""
         assert parameter.grad is not None
         state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum_buffer"], momentum)
+        if MOMENTUM not in state:
+            state[MOMENTUM] = torch.zeros_like(parameter)
+        state[MOMENTUM].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state[MOMENTUM], momentum)
 
 
 def orthogonal(matrices: Tensor, *, coefficients: Sequence[float], steps: int) -> Tensor:

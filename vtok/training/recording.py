@@ -59,9 +59,9 @@ def recorded(tracker: Tracker, run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def kept(tracker: Tracker, run_dir: Path) -> Iterator[None]:
-    """A run folder that is written: locked, with a log, and with a note of how the run ended."""
-    with locked(run_dir), log_file(run_dir / "train.log"), recorded(tracker, run_dir):
+def occupied(run_dir: Path) -> Iterator[None]:
+    """A run folder that is written: locked, and with a log."""
+    with locked(run_dir), log_file(run_dir / "train.log"):
         yield
 
 

@@ -6,13 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from vtok.config.compose import one_of
 from vtok.errors import UserError
-from vtok.runs import find_run, listed_runs, load_config, read_status, read_summary
+from vtok.processes import rank, world_size
+from vtok.runs import find_run, listed_runs, load_config, read_status, read_summary, shown, status_of
 from vtok.tracking.runs import flatten
-from vtok.training.checkpoint import list_checkpoints, read_state
+from vtok.training.checkpoint import (
+    latest_checkpoint,
+    list_checkpoints,
+    load_average,
+    load_training,
+    read_state,
+    sweep_up,
+)
+from vtok.training.ema import Ema
 from vtok.training.trainer import Start
 
 log = logging.getLogger(__name__)
@@ -50,17 +61,20 @@ def run_to_resume(config: DictConfig) -> Path | None:
     none; `resume=latest` or a path is that run, whatever became of it. Keys of `resume.allow` may differ.
 
     Raises:
-        UserError: there is no such run, it has no checkpoint, or it was made with another configuration.
+        UserError: there is no such run, it has no checkpoint, or it was made with another configuration or optimiser.
     """
     path = config.resume.path
     if path is None:
         return None
     check_allowed(config)
     if path == "auto":
-        unfinished = (run for run in listed_runs(config.outputs) if read_status(run).get("status") != "finished")
+        unfinished = (run for run in listed_runs(config.outputs) if status_of(run) != "finished")
         fitting = [run for run in unfinished if has_checkpoint(run) and is_same(run, config)]
+        if fitting:
+            check_optimiser(fitting[-1], config)
         return fitting[-1] if fitting else None
     run_dir = find_run(path, config.outputs)
+    check_optimiser(run_dir, config)
     if changed := differences(load_config(run_dir), config):
         listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
         raise UserError(
@@ -82,6 +96,16 @@ def check_allowed(config: DictConfig) -> None:
             raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(groups | set(keys)))}")
 
 
+def check_optimiser(run_dir: Path, config: DictConfig) -> None:
+    """Raise UserError where another optimiser is to resume the run: none can use the state of another."""
+    before, now = (str(one.optimiser.get("_target_")) for one in (load_config(run_dir), config))
+    if before != now:
+        raise UserError(
+            f"optimiser._target_={now}: {shown(run_dir)} was trained by {before}, and an optimiser cannot use the "
+            "state of another. Resume with that optimiser, or begin a new run: resume=null."
+        )
+
+
 def figures_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | None:
     """The figures of a folder's run where it has finished and is of this configuration, else None."""
     if read_status(run_dir).get("status") != "finished" or not is_same(run_dir, config, free=NO_MATTER):
@@ -99,8 +123,9 @@ def warn_of_length(before: DictConfig, now: DictConfig) -> None:
     old, new, schedule = before.trainer.max_steps, now.trainer.max_steps, str(now.scheduler.get("name"))
     if old != new and not schedule.startswith("constant"):
         log.warning(
-            "trainer.max_steps was %d, is %d: the learning rate (%s) goes on as if it had been so.", old, new, schedule
-        )
+            "trainer.max_steps was %d, is %d: the learning rate (%s) continues as if it had always been %d.",
+            old, new, schedule, new,
+        )  # fmt: skip
 
 
 def is_same(run_dir: Path, config: DictConfig, *, free: Sequence[str] = FREE) -> bool:
@@ -134,20 +159,59 @@ def is_named(key: str, names: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
-def start_of(checkpoint: Path, *, processes: int, samples_per_step: int) -> Start:
-    """Where a run of so many processes, each of which takes so many samples a step, goes on from a checkpoint.
+def restore(
+    run_dir: Path,
+    config: DictConfig,
+    *,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scheduler: Any,
+    ema: Ema | None,
+    device: torch.device,
+) -> Start:
+    """Put a run's newest checkpoint into what was just made by `config`, whose settings stay; returns where it stands.
 
-    One that another number of processes saved goes on from the number of samples that those had, all of them together;
-    it is warned that this is not exact.
+    Of the run folder only what a killed process left half-written is changed. `device`: that the model is trained on.
+
+    Raises:
+        UserError: the checkpoint does not fit.
+    """
+    if rank() == 0:
+        for left in sweep_up(run_dir / "checkpoints"):
+            log.warning("%s was not finished and is removed", shown(left))
+    checkpoint = latest_checkpoint(run_dir)
+    start = start_of(checkpoint, before=load_config(run_dir), processes=world_size())
+    load_training(
+        checkpoint,
+        model=model,
+        optimiser=optimiser,
+        scheduler=scheduler,
+        rank=rank(),
+        processes=world_size(),
+        other_number=is_named("trainer.processes", config.resume.allow),
+        seed=config.seed,
+        device=device,
+    )
+    if ema:
+        ema.load(load_average(checkpoint, model))
+    log.info("resumed from %s", shown(checkpoint))
+    return start
+
+
+def start_of(checkpoint: Path, *, before: DictConfig, processes: int) -> Start:
+    """Where a run of so many processes resumes from a checkpoint, whatever its batch size is now.
+
+    `before`: the configuration that saved the checkpoint. It is warned that another number of processes is not exact.
     """
     state = read_state(checkpoint)
-    step, before, samples = int(state["step"]), int(state["processes"]), state.get("samples")
-    if before != processes:
-        if samples is None:
-            samples = step * before * samples_per_step
+    step, saved_by, samples = int(state["step"]), int(state["processes"]), state.get("samples")
+    if samples is None:
+        # Earlier versions noted it only after a change of the number of processes.
+        samples = step * saved_by * before.trainer.accumulate * before.data.batch_size
+    if saved_by != processes:
         log.warning(
-            "%s was saved by %d processes and is gone on with by %d: the order of the clips goes on after %d of them, "
+            "%s was saved by %d processes and is resumed by %d: the order of the clips continues after %d of them, "
             "but nothing is bit for bit what %d would have made.",
-            checkpoint, before, processes, samples, before,
+            checkpoint, saved_by, processes, samples, saved_by,
         )  # fmt: skip
     return Start(step=step, samples=samples)

@@ -3,10 +3,11 @@
 import logging
 import shlex
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.build import build, build_model, build_optimiser, build_scheduler
@@ -15,21 +16,21 @@ from vtok.data import BadFiles, DataSource
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation
 from vtok.feature_cache import check_clips
-from vtok.processes import gathered, rank, world_size
+from vtok.processes import gathered
 from vtok.runs import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
 from vtok.training.batches import training_batches
-from vtok.training.checkpoint import digest, latest_checkpoint, load_average, load_training, sweep_up, trained_weights
+from vtok.training.checkpoint import digest, persistent_buffers, saved_tensors
 from vtok.training.compiling import check_compiler
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.ongoing import Run
 from vtok.training.processes import settle
-from vtok.training.recording import Stopped, kept
+from vtok.training.recording import Stopped, occupied, recorded
 from vtok.training.report import describe_run, peak_memory_mb, run_name, tell
 from vtok.training.results import Results
-from vtok.training.resume import has_checkpoint, is_named, run_to_resume, start_of
+from vtok.training.resume import has_checkpoint, restore, run_to_resume
 from vtok.training.trainer import Progress, Start, Trainer
 
 log = logging.getLogger("vtok")
@@ -95,10 +96,29 @@ def train(
     if model.objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError("no training clip has a caption, and the generation branch learns from captions alone.")
     tracker: Tracker = build(config.tracking) if first else NoTracker()
+    trainer.parallel.place(model, accelerator)
+    optimiser = build_optimiser(config, model)
+    scheduler = build_scheduler(config, optimiser)
+    ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
     known_run = read_status(run_dir).get("mlflow_run_id") if resumed else None
     run_dir.mkdir(parents=True, exist_ok=True)
-    with Interrupt() as interrupt, kept(tracker, run_dir) if first else nullcontext():
+    with Interrupt() as interrupt, ExitStack() as folder:
         if first:
+            folder.enter_context(occupied(run_dir))
+        start = Start(step=0, samples=0)
+        if resumed:
+            # Before the new configuration is written: where this is refused, the run stays as it was.
+            start = restore(
+                run_dir,
+                config,
+                model=model,
+                optimiser=optimiser,
+                scheduler=scheduler,
+                ema=ema,
+                device=accelerator.device,
+            )
+        if first:
+            folder.enter_context(recorded(tracker, run_dir))
             open_run(run_dir, config, overrides or [])
         tracker.start(
             run_dir,
@@ -110,8 +130,6 @@ def train(
         )
         if first:
             write_status(run_dir, "running", tracker.run_id, tracker.uri)
-        trainer.parallel.place(model, accelerator)
-        ema = None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay)
         total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
         bad_files = BadFiles(clips=total, max_fraction=source.max_bad_fraction)
         run = Run(
@@ -130,15 +148,15 @@ def train(
         )
         run.bad_files.add(source.bad.items())
         figures = describe_run(model, source, clips)
-        progress = run_training(run, interrupt, resumed is not None)
+        progress = run_training(run, optimiser=optimiser, scheduler=scheduler, start=start, interrupt=interrupt)
         figures |= {
             "steps": progress.steps,
             "seconds_per_step": progress.seconds_per_step,
             "data/bad_files": run.bad_files.count,
-            "digest/trained": digest(trained_weights(model)),
+            "digest/trained": digest(saved_tensors(model)),
         }
         if ema:
-            figures["digest/ema"] = digest(ema.state())
+            figures["digest/ema"] = digest(ema.state() | persistent_buffers(model))
         if progress.stopped_by is not None:
             if first:
                 write_summary(run_dir, figures)
@@ -156,34 +174,10 @@ def train(
     return figures
 
 
-def run_training(run: Run, interrupt: Interrupt, resumed: bool) -> Progress:
-    """Optimiser, schedule, data from where the run stands, and the loop."""
-    optimiser = build_optimiser(run.config, run.model)
-    scheduler = build_scheduler(run.config, optimiser)
-    start = Start(step=0, samples=None)
-    if resumed:
-        if rank() == 0:
-            for left in sweep_up(run.run_dir / "checkpoints"):
-                log.warning("%s was not finished and is removed", shown(left))
-        checkpoint = latest_checkpoint(run.run_dir)
-        load_training(
-            checkpoint,
-            model=run.model,
-            optimiser=optimiser,
-            scheduler=scheduler,
-            rank=rank(),
-            processes=world_size(),
-            other_number=is_named("trainer.processes", run.config.resume.allow),
-            seed=run.config.seed,
-        )
-        start = start_of(
-            checkpoint,
-            processes=world_size(),
-            samples_per_step=run.trainer.accumulate * run.source.batch_size,
-        )
-        if run.ema:
-            run.ema.load(load_average(checkpoint, run.model))
-        log.info("resumed from %s", shown(checkpoint))
+def run_training(
+    run: Run, *, optimiser: torch.optim.Optimizer, scheduler: Any, start: Start, interrupt: Interrupt
+) -> Progress:
+    """Data from where the run stands, and the loop."""
 
     def evaluate(step: int) -> None:
         results = run.evaluate(whole=False)

@@ -19,10 +19,10 @@ from vtok.batch import Batch
 from vtok.data import BadFiles
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.processes import gathered
+from vtok.processes import gathered, local
 from vtok.tracking import Tracker
 from vtok.training.best import Best
-from vtok.training.checkpoint import random_states, save_checkpoint
+from vtok.training.checkpoint import save_checkpoint, saved_tensors
 from vtok.training.compiling import compile_blocks, eager
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
@@ -30,6 +30,7 @@ from vtok.training.meter import Meter, Stopwatch, count_flops, count_tokens
 from vtok.training.parallel import Parallel
 from vtok.training.processes import Share, started_processes, totals
 from vtok.training.profile import profiler
+from vtok.training.random_state import random_states
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,11 @@ class Start:
 
     Attributes:
         step: optimiser steps done.
-        samples: clips that all processes have trained on in them; None: as many as so many steps of this run take.
+        samples: clips that all processes together have trained on in them.
     """
 
     step: int
-    samples: int | None
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Trainer:
         every step's weights in, and is saved with them.
 
         Raises:
-            UserError: the loss or its gradient is no longer finite, or too many files are broken.
+            UserError: the loss, its gradient or the weights to save are no longer finite, or too many files are broken.
         """
         if self.compile:
             compile_blocks(model)
@@ -143,20 +144,20 @@ class Trainer:
         )
 
         def save(step: int) -> None:
-            states = gathered(random_states())
+            check_finite(model, step=step)
+            states = gathered(random_states(accelerator.device))
             if not (self.parallel.sharded or accelerator.is_main_process):
                 return
             save_checkpoint(
                 run_dir / "checkpoints",
                 model=model,
                 optimiser=optimiser,
-                scheduler=scheduler,
                 step=step,
+                samples=samples,
                 keep=self.keep_checkpoints,
                 spare=best.step,
                 average=ema.state() if ema else None,
                 random=states,
-                samples=samples,
                 sharded=self.parallel.sharded,
             )
 
@@ -194,7 +195,7 @@ class Trainer:
                 # Processes read alike; to count the others' tokens is not worth another message.
                 tokens = accelerator.num_processes * sum(count_tokens(batch) for batch in micro)
                 clips = accelerator.num_processes * sum(len(batch.video.mask) for batch in micro)
-                samples = None if samples is None else samples + clips
+                samples += clips
                 meter.add(losses, tokens=tokens, clips=clips, seconds=time.perf_counter() - started)
                 bar.update()
                 if step % self.log_every == 0 or step == self.max_steps:
@@ -273,3 +274,17 @@ class Trainer:
         optimiser.zero_grad()
         watch.lap("optimiser")
         return {**total, "grad_norm": norm}
+
+
+def check_finite(model: torch.nn.Module, *, step: int) -> None:
+    """Refuse to save a model whose weights or buffers step `step` has made overflow; all processes have to ask.
+
+    Raises:
+        UserError: one of them is infinite or not a number; raised by all processes.
+    """
+    here = [name for name, tensor in saved_tensors(model).items() if not torch.isfinite(local(tensor)).all()]
+    if odd := sorted(set().union(*gathered(here))):
+        raise UserError(
+            f"step {step}: {len(odd)} tensors of the model are no longer finite after it, {odd[0]} among them. It was "
+            "not saved; lower optimiser.lr, lengthen scheduler.num_warmup_steps, or resume from the last checkpoint."
+        )

@@ -65,7 +65,8 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path)
     try:
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+    # A single number or nothing at all is met by an assertion in OmegaConf.
+    except (YAMLError, OmegaConfBaseException, AssertionError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: it is not a YAML file that can be read ({_reason(error)}).") from error
 
 

@@ -8,7 +8,7 @@ last.
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.compose import explain, typed
+from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
 from vtok.foreign_files import read_mapping, read_text, read_yaml
 from vtok.paths import user_path
@@ -26,6 +27,7 @@ log = logging.getLogger("vtok")
 
 Status = Literal["running", "finished", "stopped", "failed"]
 INDEX = "runs.txt"
+GROUPS = tuple(group for group in OPTIONS if "/" not in group)
 
 
 def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
@@ -110,10 +112,14 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def load_config(run_dir: Path) -> DictConfig:
+def load_config(run_dir: Path, *, groups: Collection[str] = GROUPS) -> DictConfig:
     """The configuration that a run was made with, held to the schemas.
 
     Which packages it trusted is left out: whoever builds something says that anew in `allowed_targets`.
+
+    Args:
+        run_dir: the run folder, or an exported folder.
+        groups: that must be in it.
 
     Raises:
         UserError: this is no run folder, or its configuration cannot be read, refers to something, or has a key that
@@ -123,7 +129,7 @@ def load_config(run_dir: Path) -> DictConfig:
     if not os.path.isfile(file):
         raise UserError(f"run={run_dir}: this is no run folder (it has no config.yaml).")
     content = read_mapping(file)
-    for name in ("backbone", "tokeniser"):
+    for name in groups:
         if not isinstance(content.get(name), dict):
             raise UserError(f"{file}: {name} is missing. It must be the configuration of a run.")
     for place, value in leaves(content, ""):
@@ -138,10 +144,14 @@ def load_config(run_dir: Path) -> DictConfig:
     if content["tokeniser"].get("backbone") == content["backbone"]:
         config.tokeniser.backbone = "${backbone}"
     try:
-        return typed(config)
+        whole = typed(config)
+        missing = sorted(key for key in OmegaConf.missing_keys(whole) if key.partition(".")[0] in groups)
     # OmegaConf lets a few errors of Python's own through.
     except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {explain(error, ())}") from error
+    if missing:
+        raise UserError(f"{file}: {missing[0]} is missing. It must be the configuration of a run.")
+    return whole
 
 
 def find_run(run: str, outputs: str) -> Path:

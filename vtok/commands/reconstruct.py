@@ -5,10 +5,11 @@ from pathlib import Path
 
 from vtok.batch import stack_frames, stack_targets
 from vtok.commands.clip import length, read_clip
-from vtok.commands.making import check_numbers, enlargement, sampling_of, trained_decoder, write_sheet
+from vtok.commands.making import check_numbers, check_text, enlargement, sampling_of, trained_decoder, write_sheet
 from vtok.commands.prepare import load_run
 from vtok.data.write import check_writable, write_video
 from vtok.errors import UserError
+from vtok.paths import user_path
 
 
 def reconstruct(
@@ -37,11 +38,12 @@ def reconstruct(
         UserError: there is no such run, it makes no videos, the video cannot be read, or a file cannot be written.
     """
     check_numbers({"seed": seed, "steps": steps, "guidance": guidance, "scale": scale}, fps=fps)
-    target = Path(out).expanduser()
+    check_text("caption", caption)
+    target = user_path(out)
     check_writable(target, suffix=".mp4")
     sheet = target.with_suffix(".png")
     check_writable(sheet, suffix=".png")
-    if target.resolve() == Path(video).expanduser().resolve():
+    if target.resolve() == user_path(video).resolve():
         raise UserError(f"out={out}: this is the video itself; say another name.")
     run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     decoder = trained_decoder(run_dir, model)

@@ -13,6 +13,7 @@ from vtok.batch import stack_frames
 from vtok.commands.clip import read_clip
 from vtok.commands.prepare import load_run
 from vtok.data.write import check_writable, whole
+from vtok.paths import user_path
 
 
 def tokenise(
@@ -33,7 +34,7 @@ def tokenise(
     Raises:
         UserError: the video cannot be read, there is no such run, or the file cannot be written.
     """
-    target = Path(out).expanduser()
+    target = user_path(out)
     check_writable(target, suffix=".safetensors")
     run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     sample, seconds = read_clip(config, model.tokeniser.planner, video, start=start)
@@ -48,7 +49,7 @@ def tokenise(
     made = {
         **settings(config),
         "run": str(run_dir.absolute()),
-        "video": str(Path(video).expanduser().absolute()),
+        "video": str(user_path(video).absolute()),
         "start": f"{start:g}",
         "num_frames": str(len(seconds)),
         "version": __version__,

@@ -5,6 +5,7 @@ names the key, the value and what is allowed. Those on single values are in `ran
 """
 
 import inspect
+import os
 import shlex
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
@@ -34,7 +35,7 @@ from vtok.config.schemas import OPTIONS, AdamW8bit, CausalLanguageModel, Config,
 from vtok.config.schemas.mllm import Lora
 from vtok.config.targets import check_targets, imported
 from vtok.errors import UserError
-from vtok.paths import CACHE_FILE, toys_dir
+from vtok.paths import CACHE_FILE, toys_dir, unwritable, user_path
 from vtok.shard_names import INDEX, split_pattern
 
 
@@ -69,6 +70,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_grid(config)
     check_context(config)
     if files:
+        check_outputs(config)
         check_folder(config)
         check_installed(config)
 
@@ -121,7 +123,7 @@ def check_toys(config: DictConfig) -> None:
     cached = config.data.get("cache") is not None
     for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
         weights = config[group].get("weights")
-        if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not Path(weights).is_dir():
+        if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(weights):
             where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
             command = shlex.join(["vtok", "toys", *where])
             raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {command}")
@@ -135,7 +137,7 @@ def check_weights(config: DictConfig) -> None:
         weights = node.get("weights")
         is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
         without = OmegaConf.get_type(node) is CausalLanguageModel
-        if is_path and not Path(weights).expanduser().exists():
+        if is_path and not os.path.exists(user_path(weights)):
             allowed = "a local path or a hub id" if without else "a local path, a hub id, or null for random weights"
             raise UserError(f"{key}={weights}: nothing is there. Allowed are {allowed}.")
         if without and weights is None:
@@ -145,10 +147,16 @@ def check_weights(config: DictConfig) -> None:
             )
 
 
+def check_outputs(config: DictConfig) -> None:
+    """Hydra makes the folder of a run before the run begins."""
+    if reason := unwritable(Path(config.outputs)):
+        raise UserError(f"outputs={config.outputs}: nothing can be written there, as {reason}. Set another folder.")
+
+
 def check_folder(config: DictConfig) -> None:
     """The user's folder of clips; a data set that makes its files makes its folder too, and servers are asked later."""
     cache = config.data.get("cache")
-    if cache is not None and not (Path(cache).expanduser() / CACHE_FILE).is_file():
+    if cache is not None and not os.path.isfile(user_path(cache) / CACHE_FILE):
         out = shlex.quote(f"out={cache}")
         raise UserError(
             f"data.cache={cache}: there is no feature cache; make it by: vtok precompute {out}, followed by the "
@@ -162,15 +170,15 @@ def check_root(path: str, node: DictConfig) -> None:
     """The folder of a data set, whose full key is `path`."""
     if OmegaConf.get_type(node) is ShardData and "://" not in node.root:
         index = node.index or f"{split_pattern(node.root)[0]}/{INDEX}"
-        if "://" not in index and not Path(index).expanduser().is_file():
+        if "://" not in index and not os.path.isfile(user_path(index)):
             raise UserError(
                 f"{path}.root={node.root}: there is no index {index}; for shards that are there, say: vtok data index "
                 f"{shlex.quote(f'root={node.root}')}; vtok data pack makes shards and index out of another data set."
             )
     if "manifest" not in node:
         return
-    root = Path(node.root).expanduser()
-    if not root.exists():
+    root = user_path(node.root)
+    if not os.path.exists(root):
         raise UserError(f"{path}.root={node.root}: there is no such folder (looked for {root.absolute()}).")
     if not root.is_dir():
         raise UserError(f"{path}.root={node.root}: this is a file; allowed is a folder of clips.")

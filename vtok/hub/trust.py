@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vtok.config.targets import check_targets
-from vtok.errors import UserError
-from vtok.hub.files import CONFIG, GROUPS, Part
+from vtok.hub.files import GROUPS, Part
 from vtok.runs import load_config
 
 
@@ -22,12 +21,7 @@ def trusted_config(folder: Path, part: Part, *, trust: Sequence[str] = ()) -> Di
     Raises:
         UserError: it cannot be read or is of no such part, refers to something, or names what is not trusted.
     """
-    config = load_config(folder)
-    absent = [group for group in GROUPS[part] if not isinstance(OmegaConf.select(config, group), DictConfig)]
-    if absent:
-        raise UserError(
-            f"{folder / CONFIG}: it is of no {part}: {absent[0]} is missing; export or download the folder again."
-        )
+    config = load_config(folder, groups=GROUPS[part])
     config.allowed_targets = list(trust)
     check_targets(config, groups=GROUPS[part])
     return config

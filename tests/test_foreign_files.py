@@ -29,6 +29,7 @@ NO_YAML = {
     "deep": b"[" * 20_000,
     "tag": b"!!python/object/apply:os.system ['true']",
     "anchor": b"a: *b",
+    "aliases": b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (n, n, n - 1, n - 1) for n in range(98, 122)),
     "interpolation": b"a: ${b",
     "control": b"a: \x00",
 }
@@ -74,7 +75,7 @@ def test_a_good_json_is_what_the_standard_library_says(tmp_path):
     assert read_json(tmp_path / "file") == value
 
 
-@pytest.mark.parametrize("content", ["null", "3", "[1]", '"a"'])
+@pytest.mark.parametrize("content", ["null", "3", "[1]"])
 def test_names_with_values_are_asked_for(content, tmp_path):
     for name in ("a.json", "a.yaml"):
         (tmp_path / name).write_text(content if name == "a.json" else content.replace("null", "[null]"))

@@ -60,10 +60,13 @@ def read_yaml(path: Path) -> Any:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    from yaml import AliasToken, YAMLError, scan
 
     text = read_text(path)
     try:
+        # OmegaConf copies what an alias repeats, and a few lines of aliases of aliases fill the memory.
+        if "&" in text and any(isinstance(token, AliasToken) for token in scan(text)):
+            raise ValueError("it has aliases, which are not read")
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     # A single number or nothing at all is met by an assertion in OmegaConf.
     except (YAMLError, OmegaConfBaseException, AssertionError, ValueError, TypeError, RecursionError) as error:

@@ -12,7 +12,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz", type=int, default=300, help="broken files that tests/data/test_fuzz.py reads")
+    parser.addoption("--fuzz", type=int, default=300, help="broken files that the tests named test_fuzz read, about")
 
 
 class MakeVideo(Protocol):

@@ -6,6 +6,7 @@ an archive, and raise ValueError with the reason alone, for a caller who knows w
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ OTHER_ENCODINGS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def read_text(path: Path) -> str:
@@ -70,7 +73,7 @@ def read_yaml(path: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     # A single number or nothing at all is met by an assertion in OmegaConf.
     except (YAMLError, OmegaConfBaseException, AssertionError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: it is not a YAML file that can be read ({_reason(error)}).") from error
+        raise UserError(f"{path}: it is not a YAML file that can be read ({reason_of(error)}).") from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -97,14 +100,46 @@ def read_tensors(path: Path) -> dict[str, "Tensor"]:
     try:
         return load_file(path)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{path}: it is not a safetensors file that can be read ({_reason(error)}).") from error
+        raise UserError(f"{path}: it is not a safetensors file that can be read ({reason_of(error)}).") from error
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file one after the other, with their ends, which are \\n or \\r\\n.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not UTF-8; it says which.
+    """
+    number = 0
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                # A byte order mark can only stand at the beginning.
+                yield parse_text(line) if number == 1 else line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: line {number} is not UTF-8 text (byte 0x{error.object[error.start]:02x}).") from error
+    except OSError as error:
+        raise UserError(f"{str(path)!r} cannot be read ({reason_of(error)}).") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}.") from error
+
+
+def printable(text: str) -> str:
+    """Text that can be written as UTF-8 and printed: bytes of a file's name that are not UTF-8, and control
+    characters, become escapes (`caf\\udce9.mp4`).
+    """
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def encodable(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file's name that are not UTF-8 become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def parse_text(content: bytes) -> str:
     """UTF-8 bytes as text, without a byte order mark; raises ValueError that says what the bytes are instead."""
     other = next((name for mark, name in OTHER_ENCODINGS.items() if content.startswith(mark)), None)
     if other is not None:
-        raise ValueError(f"it is {other} text. It must be UTF-8")
+        raise ValueError(f"it is {other} text, not UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -118,24 +153,7 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"it is not JSON that can be read ({_reason(error)})") from None
-
-
-def parse_json_lines(lines: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
-    """What each line of JSON Lines holds, with its number from 1; blank lines are passed over.
-
-    Raises:
-        ValueError: a line is not JSON in UTF-8; the message begins with its number.
-    """
-    for number, line in enumerate(lines, start=1):
-        try:
-            text = parse_text(line) if number == 1 else line.decode("utf-8")
-            if text.strip():
-                yield number, parse_json(text)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"line {number}: it is not UTF-8 text (byte 0x{line[error.start]:02x})") from None
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
+        raise ValueError(f"it is not JSON that can be read ({reason_of(error)})") from None
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -143,10 +161,10 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         # ValueError: a NUL in the name.
-        raise UserError(f"{str(path)!r} cannot be read ({_reason(error)}).") from error
+        raise UserError(f"{str(path)!r} cannot be read ({reason_of(error)}).") from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What a library says of a file, on one line."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"

@@ -1,6 +1,7 @@
 """vtok evaluate on another data set than the run's own."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,33 @@ def test_a_run_that_makes_videos_is_asked_too(
     assert "alignment/" in shown.out
     # The questions come without captions to make videos of, and that is told.
     assert "has a caption and can be judged by generation/judge=own" in shown.err
+
+
+def test_questions_without_choices_are_counted_and_alone_are_an_error(
+    understanding_run: Path, make_video: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"video": f"{name}.mp4", "question": "what?", "answer": "a ball", "split": split}
+        for name, split in (("a", "train"), ("b", "val"), ("c", "val"))
+    ]
+    for row in rows:
+        make_video(tmp_path / row["video"], 12)
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    given = [f"data.root={tmp_path}", "data.num_workers=0"]
+    assert evaluate(understanding_run, *given) == 1
+    said = capsys.readouterr()
+    assert "none of the 2 held-out clips has a question with choices" in said.err
+    assert "alignment" not in said.out
+    asked = {
+        "video": "b.mp4",
+        "question": "which?",
+        "answer": "B",
+        "options": {"A": "red", "B": "blue"},
+        "split": "val",
+    }
+    manifest.write_text("\n".join(map(json.dumps, [*rows, asked])))
+    assert evaluate(understanding_run, *given) == 0
+    said = capsys.readouterr()
+    assert "2 questions about the 2 held-out clips have no choices" in said.err
+    assert next(line for line in said.out.splitlines() if line.startswith("alignment/general ")).split()[-1] == "1"

@@ -129,7 +129,7 @@ def test_manifest_parquet(tmp_path):
     assert [question.answer for question in clips["c.mp4"].questions] == ["no", "yes"]
     assert not data.bad
     (tmp_path / "manifest.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=r"manifest.parquet cannot be read"):
+    with pytest.raises(UserError, match=r"manifest.parquet is not a parquet file that can be read"):
         source(tmp_path).prepare()
 
 
@@ -168,7 +168,7 @@ def test_a_manifest_does_not_leave_the_root(video, tmp_path):
     ("content", "reason"),
     [
         ('{"caption": "a"}', "line 1 names no video"),
-        ('{"video": "a.mp4", "caption": "a"}\n{', "after line 2"),
+        ('{"video": "a.mp4", "caption": "a"}\n{', "manifest.jsonl line 2: it is not JSON"),
         ('{"video": "a.mp4", "caption": "a"}\n[1]', "line 2 is not a JSON object"),
         ('{"video": "a.mp4", "caption": "a", "split": "dev"}', "split=dev; allowed are train, heldout"),
         ("", "no usable clip"),

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from vtok.commands.precompute import precompute_command
 from vtok.config import check, compose
 from vtok.data import ClipDataset, FolderData
-from vtok.data.cached import Block
+from vtok.data.cached import Block, CachedReader
 from vtok.errors import UserError
 from vtok.feature_cache import blocks, making, opening
 from vtok.toys import make_toys
@@ -207,3 +207,12 @@ def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
     precompute_command(out=str(whole), block=2, dtype="float32", overrides=folder)
     assert same(contents(cache), contents(whole))
     assert len(load_file(next(cache.glob("blocks/0*")))) > 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[" * 20_000, b"[]", b'{"blocks": 1}', b'{"settings": {}, "weights": [], "blocks": 1}']
+)
+def test_a_damaged_cache_file_is_a_sentence(content, tmp_path):
+    (tmp_path / "cache.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"data.cache=.*(there is no feature cache|is damaged)"):
+        CachedReader(tmp_path, with_target=False)

@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 import vtok
 from vtok.errors import UserError
-from vtok.tracking.mlflow import MlflowTracker, clean_key
+from vtok.tracking.mlflow import MlflowTracker, clean_key, config_params
 from vtok.tracking.revision import revision
 from vtok.tracking.store import database_file
 
@@ -178,3 +179,8 @@ def test_nothing_happens_before_start() -> None:
 def test_clean_key() -> None:
     assert clean_key("alignment/motion_direction") == "alignment/motion_direction"
     assert clean_key("layers[3]{x}'s") == "layers_3__x__s"
+
+
+def test_a_parameter_that_is_not_utf8_is_escaped() -> None:
+    (param,) = config_params({"root": os.fsdecode(b"caf\xe9\n")})
+    assert param.value == "caf\\udce9\n"

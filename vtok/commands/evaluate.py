@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from vtok.build import build
 from vtok.commands.prepare import load_run
 from vtok.data import BadVideoError, DataSource
+from vtok.errors import UserError
 from vtok.training import Trainer
 from vtok.training.results import evaluate_model
 
@@ -15,7 +16,8 @@ def evaluate(
     """Evaluate the branches that the run has on the held-out clips, print the tables, and return the figures.
 
     Raises:
-        UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), or no such run.
+        UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), no clip has
+            anything to score, or there is no such run.
     """
     run_dir, config, model = load_run(
         run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, cached=True, clips=True
@@ -34,5 +36,10 @@ def evaluate(
     )
     if results.bad:
         raise BadVideoError(*results.bad[0])
+    if results.scores_nothing:
+        raise UserError(
+            f"data: none of the {len(clips)} held-out clips has a question with choices, or a caption that others have "
+            "not, so there is nothing to score. Name the choices of each question in a column choices."
+        )
     print(f"{run_dir}, {len(clips)} held-out clips\n{results.table()}")
     return results.metrics()

@@ -100,7 +100,9 @@ def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
     try:
         made = read_mapping(folder / CACHE_FILE)
     except UserError as error:
-        raise UserError(f"{said}: there is no feature cache ({error}) Make it by: {remedy(folder)}") from error
+        raise UserError(
+            f"{said}: there is no feature cache ({str(error).rstrip('.')}). Make it by: {remedy(folder)}"
+        ) from error
     match made:
         case {
             "blocks": int(blocks),
@@ -116,7 +118,7 @@ def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
             "digest": str(),
         } if blocks > 0 and len(backbone) == 4 and all(map(_is_fingerprint, weights.values())):
             return made
-    raise UserError(f"{said}: {CACHE_FILE} is not of a feature cache. Make one by: {remedy(folder)}")
+    raise UserError(f"{said}: its {CACHE_FILE} is damaged. Make it again by: {remedy(folder)}")
 
 
 def _is_fingerprint(given: Any) -> bool:

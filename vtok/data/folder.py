@@ -1,20 +1,26 @@
 """A data set that lies on disk: video files or frame folders with texts beside them, or a manifest."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
-from vtok.data.annotations import Row, clip_of, parse_caption, parse_json, read_manifest
+from vtok.data.annotations import clip_of, parse_caption, parse_record
 from vtok.data.augmentation import Augmentation
-from vtok.data.clip import Clip
+from vtok.data.clip import Clip, Question
 from vtok.data.frames import image_files
+from vtok.data.manifest import Row, read_manifest
 from vtok.data.source import DataSource, Split
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
+from vtok.foreign_files import printable, reason_of
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
 MANIFEST_SUFFIXES = (".jsonl", ".csv", ".parquet")
+LONGEST_NOTED = 500  # characters of a path
 LAYOUTS = (
     "sample/frames/*.jpg with sample/caption.txt, "
     f"video files ({' '.join(suffix[1:] for suffix in VIDEO_SUFFIXES)}) with a .txt or .json beside them, "
@@ -32,7 +38,8 @@ class FolderData(DataSource):
       them.
     - frame folders: `sample/frames/*.jpg` with `sample/caption.txt`, at any depth.
 
-    A clip without a usable caption or question is left out and noted in `bad`. Held-out clips are chosen by a hash of
+    A clip without a usable caption or question, or whose name no file can have, is left out and noted in `bad`; a
+    manifest that is damaged as a file is refused, see `vtok.data.manifest`. Held-out clips are chosen by a hash of
     their file's path, so that a file is never in both splits and stays in its split as the folder grows; a manifest's
     own `split` wins, and where it is on some rows of a file only, it is that of the file's other rows too.
 
@@ -89,8 +96,9 @@ class FolderData(DataSource):
     def prepare(self) -> None:
         if self._found is not None:
             return
-        if not self.root.is_dir():
-            problem = "is not a folder" if self.root.exists() else "does not exist"
+        # os.path, as pathlib raises where a name is longer than a name can be.
+        if not os.path.isdir(self.root):
+            problem = "is not a folder" if os.path.exists(self.root) else "does not exist"
             raise UserError(f"data.root={self.root} {problem}; give a folder with {LAYOUTS}.")
         manifest = self._find_manifest()
         clips = list(self._scan() if manifest is None else self._listed(manifest))
@@ -110,7 +118,7 @@ class FolderData(DataSource):
     def _find_manifest(self) -> Path | None:
         if self.manifest is not None:
             given = Path(self.manifest).expanduser()
-            named = next((path for path in (self.root / given, given) if path.is_file()), None)
+            named = next((path for path in (self.root / given, given) if os.path.isfile(path)), None)
             if named is None or named.suffix.lower() not in MANIFEST_SUFFIXES:
                 kinds = " or ".join(MANIFEST_SUFFIXES)
                 raise UserError(
@@ -119,35 +127,45 @@ class FolderData(DataSource):
                 )
             return named
         names = [f"manifest{suffix}" for suffix in MANIFEST_SUFFIXES]
-        found = sorted(file for file in self.root.iterdir() if file.name.lower() in names)
+        try:
+            found = sorted(file for file in self.root.iterdir() if file.name.lower() in names)
+        except OSError as error:
+            raise UserError(f"data.root={self.root} cannot be read ({error.strerror}).") from error
         if len(found) > 1:
             listed = ", ".join(file.name for file in found)
             raise UserError(f"data.root={self.root} holds {listed}; say which by data.manifest=NAME.")
         return found[0] if found else None
 
     def _listed(self, manifest: Path) -> Iterator[tuple[Clip, Split | None]]:
-        clips: dict[str, tuple[Clip, Split | None]] = {}
+        listed: list[_Listed] = []
+        # The last clip of a file and range by its caption and its split, and by None for any of either.
+        before: dict[tuple[str, float, float | None, str | None, Split | None], _Listed] = {}
+        copies = Counter[str]()
+        names: set[str] = set()
         for row in _with_splits(list(read_manifest(manifest))):
             path = self.root / row.video
             try:
                 clip = clip_of(Path(row.video).as_posix(), path, row.fields)
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 self._note(path, str(error))
                 continue
-            before = clips.get(clip.id)
-            if before is not None and clip.caption in (None, before[0].caption) and row.split in (None, before[1]):
-                clips[clip.id] = (replace(before[0], questions=before[0].questions + clip.questions), before[1])
+            place = (row.video, clip.start, clip.end)
+            if (same := before.get((*place, clip.caption, row.split))) is not None:
+                same.questions.extend(clip.questions)
                 continue
-            count, name = 2, clip.id
-            while name in clips:
-                name = f"{clip.id}#{count}"
-                count += 1
-            clips[name] = (replace(clip, id=name), row.split)
-        yield from clips.values()
+            name = clip.id
+            while name in names:
+                copies[clip.id] += 1
+                name = f"{clip.id}#{copies[clip.id] + 1}"
+            names.add(name)
+            listed.append(_Listed(replace(clip, id=name), row.split, list(clip.questions)))
+            for caption, split in product({clip.caption, None}, {row.split, None}):
+                before[(*place, caption, split)] = listed[-1]
+        yield from ((replace(one.clip, questions=tuple(one.questions)), one.split) for one in listed)
 
     def _scan(self) -> Iterator[tuple[Clip, Split | None]]:
         seen: set[str] = set()
-        for folder, below, names in os.walk(self.root, followlinks=True):
+        for folder, below, names in os.walk(self.root, onerror=self._note_folder, followlinks=True):
             # A link may lead back up.
             if os.path.realpath(folder) in seen:
                 below.clear()
@@ -155,7 +173,7 @@ class FolderData(DataSource):
             seen.add(os.path.realpath(folder))
             below[:] = sorted(name for name in below if not name.startswith("."))
             here = Path(folder)
-            if "frames" in below and image_files(here / "frames"):
+            if "frames" in below and self._has_images(here / "frames"):
                 below.remove("frames")
                 yield from self._annotated(here / "frames", here / "caption.txt", None)
             for name in sorted(names):
@@ -166,17 +184,31 @@ class FolderData(DataSource):
     def _annotated(self, path: Path, text: Path, record: Path | None) -> Iterator[tuple[Clip, Split | None]]:
         beside = [file for file in (record, text) if file is not None]
         try:
-            fields = parse_json(record.read_bytes(), record.name) if record is not None and record.is_file() else {}
-            if "caption" not in fields and text.is_file():
+            fields: dict[str, Any] = {}
+            # os.path, as a name with another ending may be longer than a name can be.
+            if record is not None and os.path.isfile(record):
+                fields = parse_record(record.read_bytes(), record.name)
+            if "caption" not in fields and os.path.isfile(text):
                 fields["caption"] = parse_caption(text.read_bytes(), text.name)
             if not fields:
                 raise ValueError(f"there is no {' or '.join(file.name for file in beside)} beside it")
             yield clip_of(path.relative_to(self.root).as_posix(), path, fields), None
-        except (OSError, ValueError, TypeError) as error:
-            self._note(path, str(error))
+        except (OSError, ValueError) as error:
+            self._note(path, reason_of(error))
+
+    def _has_images(self, folder: Path) -> bool:
+        try:
+            return bool(image_files(folder))
+        except OSError as error:
+            self._note_folder(error)
+            return False
+
+    def _note_folder(self, error: OSError) -> None:
+        self._note(Path(error.filename), f"the folder cannot be read ({error.strerror})")
 
     def _note(self, path: Path, reason: str) -> None:
-        self.bad.setdefault(str(path), reason)
+        name = printable(str(path))
+        self.bad.setdefault(name if len(name) <= LONGEST_NOTED else f"{name[:LONGEST_NOTED]}...", printable(reason))
 
     def _split(self, clips: list[tuple[Clip, Split | None]]) -> list[tuple[Clip, Split]]:
         ours = [clip for clip, split in clips if split is None]
@@ -192,6 +224,15 @@ class FolderData(DataSource):
             heldout.remove(max(ranks, key=lambda name: ranks[name]))
         self._ranks = {clip.id: ranks[names[clip.id]] for clip in ours}
         return [(clip, split or ("heldout" if names[clip.id] in heldout else "train")) for clip, split in clips]
+
+
+@dataclass
+class _Listed:
+    """A clip of a manifest, to which later rows add questions."""
+
+    clip: Clip
+    split: Split | None
+    questions: list[Question]
 
 
 def _with_splits(rows: list[Row]) -> list[Row]:

@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vtok.data.tar_members import tar_members
 from vtok.errors import UserError
+from vtok.foreign_files import printable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -25,9 +27,8 @@ class BadVideoError(UserError):
     """A video that cannot be read: missing, empty, not a video, without a video stream, truncated or corrupt."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}.")
-        self.path = str(path)
-        self.reason = reason
+        self.path, self.reason = printable(str(path)), printable(reason)
+        super().__init__(f"{self.path}: {self.reason}.")
 
     def __reduce__(self) -> tuple[type["BadVideoError"], tuple[str, str]]:
         return type(self), (self.path, self.reason)
@@ -119,12 +120,11 @@ def images_in(path: Path, archive: bytes) -> list[NamedBytes]:
         BadVideoError: it is no tar archive, or a damaged one.
     """
     try:
-        with tarfile.open(fileobj=BytesIO(archive), mode="r:") as members:
-            found = {
-                member.name: archive[member.offset_data : member.offset_data + member.size]
-                for member in members
-                if member.isreg() and member.name.lower().endswith(IMAGE_SUFFIXES)
-            }
+        found = {
+            member.name: archive[member.offset_data : member.offset_data + member.size]
+            for member in tar_members(BytesIO(archive))
+            if member.isreg() and not member.issparse() and member.name.lower().endswith(IMAGE_SUFFIXES)
+        }
     except tarfile.TarError as error:
         raise BadVideoError(path, f"its frames cannot be found in the shard ({error})") from error
     return [NamedBytes(found[name], name=name) for name in sorted(found, key=natural)]

@@ -1,5 +1,6 @@
 """Reading frames: `read_video` for people, `open_video` for the data sets."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,8 @@ def open_video(
         BadVideoError: there is no such file, or it cannot be read.
     """
     path = Path(path)
-    if content is None and path.is_dir():
+    # os.path, as pathlib raises where a name is longer than a name can be.
+    if content is None and os.path.isdir(path):
         yield FrameFolder(path, fps=frames_fps, timeout=timeout)
         return
     video = VideoFile(path, content=content, timeout=timeout, part=part)

@@ -58,6 +58,11 @@ def evaluate_heldout(
     with precision:
         part = alignment(model, loader, captions=captions, examples=examples, progress=rank() == 0)
     result = Evaluation.joined(gathered(part), examples=examples)
+    unscored = sum(not question.choices for clip in chosen for question in clip.questions)
+    if unscored and rank() == 0:
+        log.warning(
+            "%d questions about the %d held-out clips have no choices and are not scored.", unscored, len(chosen)
+        )
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
     return result

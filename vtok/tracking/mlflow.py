@@ -18,7 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 import vtok
 from vtok.errors import UserError
-from vtok.foreign_files import read_mapping
+from vtok.foreign_files import encodable, read_mapping
 from vtok.tracking.base import FinalStatus, Tracker
 from vtok.tracking.model import log_model, model_line
 from vtok.tracking.revision import revision
@@ -235,7 +235,7 @@ class MlflowTracker(Tracker):
             run.client.set_tag(run.run_id, MLFLOW_GIT_COMMIT, code.commit)
         if code.changes:
             run.client.log_text(run.run_id, code.changes, "code/uncommitted.diff")
-        run.client.set_tag(run.run_id, "vtok.run_dir", str(run_dir.absolute()))
+        run.client.set_tag(run.run_id, "vtok.run_dir", encodable(str(run_dir.absolute())))
         run.client.log_text(run.run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
         run.client.log_text(run.run_id, yaml.safe_dump(overrides), "overrides.yaml")
 
@@ -247,7 +247,8 @@ def config_params(config: dict[str, Any]) -> list[Param]:
     """The flattened config as MLflow parameters: keys it accepts, values of at most 6000 characters."""
     params = []
     for key, value in flatten(config).items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        # SQLite takes no bytes of a file's name that are not UTF-8.
+        text = encodable(value) if isinstance(value, str) else json.dumps(value, default=str)
         if len(text) > PARAM_CHARACTERS:
             text = f"{text[: PARAM_CHARACTERS - 3]}..."
         params.append(Param(clean_key(key), text))

@@ -11,6 +11,7 @@ from typing import Any
 import vtok
 from vtok.backbone.absent import AbsentBackbone
 from vtok.data import Clip, DataSource
+from vtok.foreign_files import encodable
 from vtok.model import VideoLanguageModel
 from vtok.runs import shown
 from vtok.tracking import Tracker
@@ -89,7 +90,7 @@ def peak_memory_mb() -> float:
 
 def run_name(overrides: list[str]) -> str | None:
     """The overrides that say what a run is about; None, so that MLflow makes one up, where there are none."""
-    return " ".join(told(overrides))[:200] or None
+    return encodable(" ".join(told(overrides)))[:200] or None
 
 
 def told(overrides: list[str]) -> list[str]:

@@ -40,6 +40,11 @@ class Results:
         return list(dict.fromkeys(bad for result in self._both() for bad in result.bad))
 
     @property
+    def scores_nothing(self) -> bool:
+        """Whether no clip had anything to score, so that there are no figures."""
+        return not any(result.tallies for result in self._both())
+
+    @property
     def has_videos(self) -> bool:
         return self.generation is not None and bool(self.generation.examples)
 

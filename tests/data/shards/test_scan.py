@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vtok.data import Question, ShardData, read_video
-from vtok.data.shards.scan import index_shards
+from vtok.data import BadVideoError, Question, ShardData, read_video
+from vtok.data.frames import images_in
+from vtok.data.shards.scan import index_shards, scan_shard
 from vtok.data.video import open_clip
 from vtok.errors import UserError
 
@@ -173,7 +174,7 @@ def test_a_header_that_was_overwritten_ends_a_shard_out_loud(video, tmp_path):
     content[place : place + 512] = bytes(range(256)) * 2
     shard.write_bytes(content)
     indexed = index_shards(str(tmp_path), progress=False)
-    assert indexed.bad["a.tar"] == "the shard is damaged after 0.mp4"
+    assert indexed.bad["a.tar"] == "the shard is damaged or truncated after 0.mp4 (a header cannot be read)"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar" * 100])
@@ -212,3 +213,32 @@ def test_a_pattern_takes_a_part_of_the_shards(video, tmp_path):
     assert len(every_clip(shards(tmp_path / "s-01*.tar"))) == 2
     with pytest.raises(UserError, match=r"s-012.tar is not in the index"):
         shards(tmp_path / "s-{010..012}.tar").prepare()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"size": "-2048"}, {"size": "-1024"}, {"size": str(2**70)}, {"GNU.sparse.map": "x,y"}, {"GNU.sparse.major": "1"}],
+)
+def test_headers_that_mislead_end_a_shard_and_a_clip_of_images(headers, tmp_path):
+    info = tarfile.TarInfo("1.png")
+    info.size, info.pax_headers = 2048, headers | ({"GNU.sparse.minor": "0"} if "GNU.sparse.major" in headers else {})
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(b"x" * 2048))
+    with pytest.raises(BadVideoError, match=r"a: its frames cannot be found in the shard"):
+        images_in(Path("a"), file.getvalue())
+    (tmp_path / "a.tar").write_bytes(file.getvalue())
+    (row,) = scan_shard(str(tmp_path / "a.tar"), "a.tar", 0)
+    assert row["bad"].startswith("the shard is damaged or truncated after its beginning")
+
+
+def test_an_image_whose_last_block_is_cut_is_a_broken_clip(tmp_path):
+    write_tar(tmp_path / "a.tar", {"0.png": b"x", "0.txt": b"a", "1.txt": b"b", "1.png": b"x" * 100})
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        end = archive.getmember("1.png").offset_data + 100
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[: end + 10])
+    index_shards(str(tmp_path), progress=False)
+    clips = every_clip(shards(tmp_path))
+    assert set(clips) == {"a.tar/0", "a.tar/1"}
+    with pytest.raises(BadVideoError, match="of its 1024 bytes are there"), open_clip(clips["a.tar/1"]):
+        pass

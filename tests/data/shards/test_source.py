@@ -1,17 +1,21 @@
 """Shards as a data set: local and remote, in workers, over ranks, after a stop."""
 
+import os
 import pickle
 import shutil
 from itertools import islice
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from vtok.data import BadVideoError, Clip, ClipDataset, ShapesData, ShardData
+from vtok.data import BadVideoError, Clip, ClipDataset, FolderData, ShapesData, ShardData
+from vtok.data.shards.index import SCHEMA, Shard, to_batch, write_index
 from vtok.data.shards.pack import pack
+from vtok.data.shards.records import to_clip
 from vtok.data.storage import read_span
 from vtok.data.video import open_clip
 from vtok.errors import UserError
@@ -208,3 +212,63 @@ def test_a_span_is_exactly_its_bytes(packed, bucket):
     clip = shards(packed).clips("train")[1]
     content = (packed / Path(clip.span.url).name).read_bytes()
     assert read_span(clip.span) == content[clip.span.offset : clip.span.offset + clip.span.size]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("shard", 1), ("shard", -1), ("offset", -1), ("size", 2**60), ("start", float("inf")), ("end", 0)],
+)  # fmt: skip
+def test_an_index_whose_rows_cannot_be_is_refused_at_the_start(column, value, tmp_path):
+    (tmp_path / "a.tar").write_bytes(bytes(10_240))
+    good = {"id": "a", "shard": 0, "member": "a.mp4", "offset": 512, "size": 9728, "frames": False, "start": 0.0}
+    for row, message in ((good, None), (good | {column: value}, r"index.arrow is damaged .row 2 ")):
+        write_index(tmp_path / "index.arrow", [Shard("a.tar", 10_240)], [to_batch([good, row | {"id": "b"}])])
+        if message is None:
+            shards(tmp_path).prepare()
+            continue
+        with pytest.raises(UserError, match=message):
+            shards(tmp_path).prepare()
+
+
+@pytest.mark.parametrize(
+    "about", ["[]", "{}", '{"version": 1}', '{"version": 1, "shards": [["a\\u0000", 3]]}', "[" * 20_000]
+)
+def test_an_index_of_others_is_refused(about, tmp_path):
+    schema = SCHEMA.with_metadata({"vtok": about})
+    with pa.OSFile(str(tmp_path / "index.arrow"), "wb") as file, pa.ipc.new_file(file, schema):
+        pass
+    with pytest.raises(UserError, match=r"index.arrow (cannot be read as an index|is no index of this version)"):
+        shards(tmp_path).prepare()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("questions", "{"),
+        ("questions", "[" * 20_000),
+        ("questions", "[1]"),
+        ("questions", '[{"category": "a", "kind": "choice", "text": "?", "answer": "c", "choices": ["a", "b"]}]'),
+        ("questions", '[{"category": "a", "kind": "other", "text": "?", "answer": "a", "choices": []}]'),
+        ("attributes", "[]"),
+    ],
+)
+def test_a_row_with_other_questions_is_a_broken_clip(column, value, tmp_path):
+    row = {"id": "a", "member": "a.mp4", "caption": None, "questions": None, "attributes": None, "start": 0.0}
+    row |= {"end": None, "offset": 0, "size": 0, "frames": False, column: value}
+    with pytest.raises(BadVideoError, match=r"a.mp4: its row of the index is damaged"):
+        to_clip(row, url="a.tar", path=Path("a.mp4"))
+
+
+def test_a_name_that_is_not_utf8_is_packed(make_video, tmp_path):
+    (tmp_path / "from").mkdir()
+    name = os.fsdecode(b"W\xfcrfel.mp4")
+    make_video(tmp_path / "a.mp4", 2).rename(tmp_path / "from" / name)
+    (tmp_path / "from" / name).with_suffix(".txt").write_text("a cube\non a table")
+    (tmp_path / "from" / "b.mp4").symlink_to("missing")
+    (tmp_path / "from" / "b.txt").write_text("gone")
+    source = FolderData(root=tmp_path / "from", size=32, batch_size=1, num_workers=0, max_bad_fraction=0.5)
+    pack(source, tmp_path / "to", shard_bytes=10**6, progress=False)
+    data = shards(tmp_path / "to")
+    (clip,) = [*data.clips("train"), *data.clips("heldout")]
+    assert (clip.id, clip.caption) == ("W\\udcfcrfel.mp4", "a cube\non a table")
+    assert len(frames_of(clip)) == 2

@@ -1,6 +1,7 @@
 """The index of a set of shards: an Arrow file with one row a clip, mapped into memory and never read as a whole."""
 
 import json
+import tarfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from vtok.data.write import whole
 from vtok.errors import UserError
+from vtok.foreign_files import parse_json, parse_text, reason_of
 
 VERSION = 1
 SCHEMA = pa.schema(
@@ -34,11 +36,25 @@ SCHEMA = pa.schema(
 BATCH_ROWS = 2**16
 
 
+# What Arrow and JSON raise for a file that is damaged or is another one.
+DAMAGES = (
+    pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, NotImplementedError,
+    MemoryError,
+)  # fmt: skip
+
+
 class Shard(NamedTuple):
     """A tar file: its name relative to the root, and its size in bytes (None where its server does not say)."""
 
     name: str
     size: int | None
+
+
+def _shard(name: Any, size: Any) -> Shard:
+    """A shard as it is written down; raises ValueError where it is none."""
+    if not isinstance(name, str) or "\0" in name or not (size is None or (isinstance(size, int) and 0 <= size < 2**62)):
+        raise ValueError("its shards are not names and bytes")
+    return Shard(name, size)
 
 
 class ShardIndex:
@@ -60,15 +76,15 @@ class ShardIndex:
         try:
             content = pa.memory_map(str(path)) if mapped else pa.py_buffer(path.read_bytes())
             reader = pa.ipc.open_file(content, options=pa.ipc.IpcReadOptions(use_threads=False))
-            about = json.loads((reader.schema.metadata or {}).get(b"vtok", b"{}"))
+            about = parse_json(parse_text((reader.schema.metadata or {}).get(b"vtok", b"{}")))
             if about.get("version") != VERSION or not reader.schema.equals(SCHEMA):
                 raise UserError(f"{path} is no index of this version; make it again by vtok data index.")
+            self.shards = [_shard(*pair) for pair in about["shards"]]
             self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        except (OSError, ValueError) as error:
+        except DAMAGES as error:
             raise UserError(
-                f"{path} cannot be read as an index ({error}); make it again by vtok data index."
+                f"{path} cannot be read as an index ({reason_of(error)}); make it again by vtok data index."
             ) from error
-        self.shards = [Shard(*pair) for pair in about["shards"]]
         self._firsts = np.cumsum([0, *(batch.num_rows for batch in self._batches)]).tolist()
 
     def __reduce__(self) -> tuple[type["ShardIndex"], tuple[Path]]:
@@ -76,6 +92,35 @@ class ShardIndex:
 
     def __len__(self) -> int:
         return self._firsts[-1]
+
+    def check(self) -> None:
+        """Read all of it once, so that damage is found before it is used.
+
+        Raises:
+            UserError: a text is none, a shard's number or a range of bytes or seconds cannot be.
+        """
+        try:
+            for batch in self._batches:
+                batch.validate(full=True)
+        except DAMAGES as error:
+            raise UserError(
+                f"{self.path} is damaged ({reason_of(error)}); make it again by vtok data index."
+            ) from error
+        shards, offsets, sizes = (self.column(name) for name in ("shard", "offset", "size"))
+        starts, ends = np.nan_to_num(self.column("start"), posinf=-1), self.column("end")
+        # Unknown sizes, of servers that do not say, are no bound. Images end with a block, of which a truncated shard
+        # may have a part: then that clip alone is broken.
+        bytes_of = np.array([2**62 if shard.size is None else shard.size for shard in self.shards], dtype=np.int64)
+        wrong = (shards < 0) | (shards >= len(self.shards))
+        bounds = np.append(bytes_of, 0)[np.where(wrong, -1, shards)]
+        wrong |= (offsets < 0) | (sizes < 0) | (offsets > bounds) | (sizes > bounds - offsets + tarfile.BLOCKSIZE)
+        wrong |= (starts < 0) | (ends <= starts) | np.isinf(ends)
+        if wrong.any():
+            row = int(wrong.argmax()) + 1
+            raise UserError(
+                f"{self.path} is damaged (row {row} lies outside of its shard, or has a wrong range "
+                "of seconds); make it again by vtok data index."
+            )
 
     def row(self, number: int) -> dict[str, Any]:
         """One row, by the names of the columns."""

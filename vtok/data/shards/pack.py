@@ -18,10 +18,11 @@ from vtok.data.clip import Clip
 from vtok.data.frames import BadVideoError, image_files, images_in
 from vtok.data.report import BadFiles
 from vtok.data.shards.index import Shard, ShardIndex, to_batch, write_index
-from vtok.data.shards.records import Place, Placed, bad_row, plain, to_row, to_sidecar
+from vtok.data.shards.records import Place, Placed, bad_row, to_row, to_sidecar
 from vtok.data.source import DataSource, Split
 from vtok.data.storage import read_span
 from vtok.errors import UserError
+from vtok.foreign_files import printable
 from vtok.shard_names import INDEX
 
 SPLITS: tuple[Split, ...] = ("train", "heldout")
@@ -101,7 +102,7 @@ def _pack(source: DataSource, out: Path, shard_bytes: int, progress: bool) -> Pa
         for number, places in enumerate(files.values()):
             placed = [_placed(source, clips[split][place], split) for split, place in places]
             bar.update(len(placed))
-            ids = [plain(one.clip.id) for one in placed]
+            ids = [printable(one.clip.id) for one in placed]
             if (before := list(islice(known, len(ids)))) == ids:
                 continue
             if before:

@@ -6,9 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vtok.data.annotations import SPLITS, caption_of, range_of
+from vtok.data.annotations import SPLITS, caption_of, range_of, shown, without_halves
 from vtok.data.clip import Clip, Question, Span
+from vtok.data.frames import BadVideoError
 from vtok.data.source import Split
+from vtok.foreign_files import parse_json, printable
+
+QUESTION = ("category", "kind", "text", "answer", "choices")
 
 
 class Placed(NamedTuple):
@@ -75,9 +79,9 @@ def to_row(placed: Placed, place: Place) -> dict[str, Any]:
     """A row of the index."""
     clip = placed.clip
     return {
-        "id": plain(clip.id),
+        "id": printable(clip.id),
         **place._asdict(),
-        "caption": None if clip.caption is None else plain(clip.caption),
+        "caption": None if clip.caption is None else without_halves(clip.caption),
         "questions": json.dumps([asdict(question) for question in clip.questions]) if clip.questions else None,
         "attributes": json.dumps(clip.attributes) if clip.attributes else None,
         "start": clip.start,
@@ -90,37 +94,42 @@ def to_row(placed: Placed, place: Place) -> dict[str, Any]:
 
 def bad_row(name: str, *, shard: int, member: str, reason: str) -> dict[str, Any]:
     """A row of what cannot be used; `name` stands for the clip that it would have been."""
-    where = {"shard": shard, "member": member, "offset": 0, "size": 0, "frames": False}
-    return {"id": plain(name), **where, "bad": plain(reason)}
-
-
-def plain(text: str) -> str:
-    """Text that can be written as UTF-8; file names may hold bytes that are none."""
-    return text.encode("utf-8", "replace").decode()
+    where = {"shard": shard, "member": printable(member), "offset": 0, "size": 0, "frames": False}
+    return {"id": printable(name), **where, "bad": printable(reason)}
 
 
 def to_clip(row: Mapping[str, Any], *, url: str, path: Path) -> Clip:
-    """The clip of a row, in the shard at `url`."""
+    """The clip of a row, in the shard at `url`.
+
+    Raises:
+        BadVideoError: its questions or attributes are not those that `to_row` writes.
+    """
+    try:
+        questions = _questions(parse_json(row["questions"] or "[]"))
+        attributes = {str(name): str(value) for name, value in parse_json(row["attributes"] or "{}").items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadVideoError(path, f"its row of the index is damaged ({type(error).__name__}: {error})") from error
     return Clip(
         id=row["id"],
         path=path,
         caption=row["caption"],
-        questions=_questions(json.loads(row["questions"] or "[]")),
-        attributes=json.loads(row["attributes"] or "{}"),
+        questions=questions,
+        attributes=attributes,
         start=row["start"] or 0.0,
         end=row["end"],
         span=Span(url, row["offset"], row["size"], row["frames"]),
     )
 
 
-def _questions(records: Sequence[Mapping[str, Any]]) -> tuple[Question, ...]:
-    return tuple(
-        Question(
-            category=str(record["category"]),
-            kind=record["kind"],
-            text=str(record["text"]),
-            answer=str(record["answer"]),
-            choices=tuple(map(str, record["choices"])),
-        )
-        for record in records
-    )
+def _questions(records: Any) -> tuple[Question, ...]:
+    """Questions as `asdict` writes them; raises ValueError, TypeError or KeyError where they are others."""
+    return tuple(_question(*(record[name] for name in QUESTION)) for record in records)
+
+
+def _question(category: Any, kind: Any, text: Any, answer: Any, choices: Any) -> Question:
+    if not all(isinstance(one, str) for one in (category, kind, text, answer, *choices)) or isinstance(choices, str):
+        raise TypeError("a question is not of texts")
+    fits = {"open": not choices, "yes_no": tuple(choices) == ("yes", "no"), "choice": len(choices) > 1}
+    if not fits.get(kind, False) or (choices and answer not in choices):
+        raise ValueError(f"the choices of the question {shown(text)!r} do not fit its kind or its answer")
+    return Question(category, kind, text, answer, tuple(choices))

@@ -1,6 +1,5 @@
 """The clips of a tar shard by its headers alone: WebDataset's layout, KEY.mp4 with KEY.json or KEY.txt beside it."""
 
-import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
@@ -14,13 +13,14 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 from tqdm import tqdm
 
-from vtok.data.annotations import SPLITS, clip_of, parse_caption, parse_json
+from vtok.data.annotations import SPLITS, clip_of, parse_caption, parse_record
 from vtok.data.folder import VIDEO_SUFFIXES
 from vtok.data.frames import IMAGE_SUFFIXES, natural
 from vtok.data.shards.index import Shard, to_batch, write_index
 from vtok.data.shards.records import Place, Placed, bad_row, from_sidecar, to_row
 from vtok.data.stable import stable_hash
 from vtok.data.storage import filesystem, is_remote, join, open_binary, size_of
+from vtok.data.tar_members import tar_members
 from vtok.errors import UserError
 from vtok.shard_names import INDEX, expand_braces, is_glob, split_pattern
 
@@ -139,24 +139,16 @@ def scan_shard(url: str, name: str, number: int) -> list[dict[str, Any]]:
 
 def _members(file: BinaryIO, note: Callable[[str, str], None]) -> Iterator[tarfile.TarInfo]:
     """Plain files with names that stay within; the rest is noted. Ends at the first header that cannot be read."""
-    last, size = "its beginning", file.seek(0, os.SEEK_END)
-    file.seek(0)
+    last = "its beginning"
     try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="replace") as archive:
-            while (member := archive.next()) is not None:
-                if member.offset_data + member.size > size:
-                    raise tarfile.ReadError(f"{member.name} is not whole")
-                if _leaves(member.name):
-                    note(member.name, "its name leads out of the shard")
-                elif member.isreg() and not member.issparse():
-                    yield member
-                elif not member.isdir():
-                    note(member.name, "it is a link, a device or a file with holes, and no plain file")
-                last = member.name
-            file.seek(archive.offset)
-            # Python takes any header that it cannot read for the end, which is blocks of zeros.
-            if any(file.read(tarfile.BLOCKSIZE)):
-                note("", f"the shard is damaged after {last}")
+        for member in tar_members(file):
+            if _leaves(member.name):
+                note(member.name, "its name leads out of the shard")
+            elif member.isreg() and not member.issparse():
+                yield member
+            elif not member.isdir():
+                note(member.name, "it is a link, a device or a file with holes, and no plain file")
+            last = member.name
     except tarfile.TarError as error:
         note("", f"the shard is damaged or truncated after {last} ({error})")
 
@@ -199,7 +191,7 @@ class _Sample:
                 rows.append(bad_row(str(path), shard=self.number, member=place.member, reason=reason))
 
     def _clips(self, place: Place, path: Path) -> list[Placed]:
-        fields = parse_json(text, f"{self.key}.json") if (text := self._text("json")) is not None else {}
+        fields = parse_record(text, f"{self.key}.json") if (text := self._text("json")) is not None else {}
         if "clips" in fields:
             return from_sidecar(fields["clips"], path)
         if not fields.get("caption") and (text := self._text("txt")) is not None:

@@ -105,6 +105,7 @@ class ShardData(DataSource):
         from vtok.data.shards.index import ShardIndex
 
         index = ShardIndex(self._local_index())
+        index.check()
         used = self._used(index.shards)
         self._check_sizes(index, [shard for shard, is_used in zip(index.shards, used, strict=True) if is_used])
         shards = index.column("shard")
@@ -141,7 +142,7 @@ class ShardData(DataSource):
         )
         if not is_remote(self.index):
             path = Path(self.index).expanduser()
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise UserError(missing)
             return path
         system, there = filesystem(self.index)

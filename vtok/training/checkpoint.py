@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -285,16 +285,13 @@ def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, 
 
 
 def _check_training(
-    checkpoint: Path, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, processes: int
+    checkpoint: Path, tensors: Mapping[str, Tensor], weights: Collection[str], *, processes: int
 ) -> None:
     """Refuse the state of another optimiser's parameters, or random states that are none."""
     for key, tensor in tensors.items():
         name = key.rpartition("/")[0]
-        if is_random_state(key):
-            fits = tensor.dtype == torch.uint8 and tensor.ndim == 1
-        else:
-            fits = name in weights and tensor.numel() in (1, weights[name].numel())
-        if not fits:
+        # Of what shape the state of a weight is, its optimiser alone knows.
+        if not (tensor.dtype == torch.uint8 and tensor.ndim == 1 if is_random_state(key) else name in weights):
             raise UserError(f"{checkpoint}: {key} of {OPTIMISER}{SUFFIX} does not fit this run. Copy the folder again.")
     here = torch.get_rng_state()
     for rank in range(processes):

@@ -56,7 +56,20 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["describe"], "needs video=VALUE"),
         (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
         (["describe", "x.mp4"], "arguments are KEY=VALUE"),
+        (["describe", "video=x.mp4", "max_new_tokens=0"], "max_new_tokens=0: allowed are numbers from 1 on"),
+        (["describe", "video=x.mp4", "prompt=a\udcff"], "character 2 is not text"),
         (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
+        (["evaluate", f"run={'a' * 300}"], "aaa: there is no such folder"),
+        (["evaluate", "run=~nobody-of-that-name/a"], "there is no such folder"),
+        (["tokenise", "video=x.mp4", f"out={'a' * 300}.safetensors"], "it cannot be written (File name too long)"),
+        (["report", "sweep=nowhere", f"out={'a' * 300}/a.html"], "nowhere holds no run folder"),
+        (["compare", "runs=[a"], "runs=[a: this is not a list"),
+        (
+            ["train", "outputs=/dev/null/x"],
+            "nothing can be written there, as /dev/null is not a folder",
+        ),
+        (["train", "hydra.run.dir=/dev/null/x"], "hydra.run.dir=/dev/null/x: nothing can be written there"),
+        (["train", f"backbone.weights=/{'a' * 300}", "backbone=clip"], "aaa: nothing is there"),
         (["evaluate", "outputs=nowhere"], "no run has finished in nowhere"),
         (["benchmark"], "vtok benchmark: say vtok benchmark decode | train | cost."),
         (["benchmark", "encode"], "vtok benchmark encode: say vtok benchmark decode | train | cost."),
@@ -87,6 +100,31 @@ def test_a_mistake_is_one_sentence_and_a_bad_exit(
     assert told in shown.err
     assert "Traceback" not in shown.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "runs/a"), "error: runs/a: Permission denied."),
+        (OSError(28, "No space left on device", "b"), "error: b: No space left on device."),
+        (FileNotFoundError(2, "No such file or directory", "c"), None),
+    ],
+)
+def test_what_the_disk_refuses_is_one_sentence(
+    error: OSError, told: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is missing may be a bug of ours."""
+
+    def refuse(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("vtok.cli.carry_out", refuse)
+    if told is None:
+        with pytest.raises(FileNotFoundError):
+            main(["compare"])
+        return
+    assert main(["compare"]) == 1
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_validate_shows_the_plan(capsys: pytest.CaptureFixture[str]) -> None:

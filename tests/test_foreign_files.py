@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from vtok.errors import UserError
-from vtok.foreign_files import read_json, read_text, read_yaml
+from vtok.foreign_files import read_json, read_mapping, read_tensors, read_text, read_yaml
 
 DAMAGED = {
     "latin": "Würfel".encode("latin-1"),
@@ -27,6 +29,7 @@ NO_YAML = {
     "deep": b"[" * 20_000,
     "tag": b"!!python/object/apply:os.system ['true']",
     "anchor": b"a: *b",
+    "aliases": b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (n, n, n - 1, n - 1) for n in range(98, 122)),
     "interpolation": b"a: ${b",
     "control": b"a: \x00",
 }
@@ -70,3 +73,27 @@ def test_a_good_json_is_what_the_standard_library_says(tmp_path):
     value = {"deep": [[[{"a": None}]]], "numbers": [1, 1.5, -1e300], "text": "\n\u2028"}
     (tmp_path / "file").write_text(json.dumps(value))
     assert read_json(tmp_path / "file") == value
+
+
+@pytest.mark.parametrize("content", ["null", "3", "[1]"])
+def test_names_with_values_are_asked_for(content, tmp_path):
+    for name in ("a.json", "a.yaml"):
+        (tmp_path / name).write_text(content if name == "a.json" else content.replace("null", "[null]"))
+        with pytest.raises(UserError, match=f"{name}: it (does not hold names|is not a YAML file)"):
+            read_mapping(tmp_path / name)
+    (tmp_path / "b.yaml").write_text("")
+    assert read_mapping(tmp_path / "b.yaml") == {}
+
+
+def test_tensors(tmp_path):
+    file = tmp_path / "a.safetensors"
+    save_file({"a": torch.arange(3000.0)}, file)
+    whole = file.read_bytes()
+    assert torch.equal(read_tensors(file)["a"], torch.arange(3000.0))
+    for content in (b"", whole[:4], whole[:50], whole[:-1], whole.replace(b"F32", b"F99"), bytes(range(256))):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.safetensors: it is not a safetensors file that can be read \(."):
+            read_tensors(file)
+    for path in (tmp_path / "missing", tmp_path, tmp_path / "a\0b", tmp_path / ("a" * 300)):
+        with pytest.raises(UserError, match="it is not a safetensors file"):
+            read_tensors(path)

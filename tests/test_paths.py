@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from vtok import paths
+from vtok.paths import unwritable, user_path
 
 
 def test_a_checkout_has_the_folders_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -24,3 +25,18 @@ def test_an_incomplete_installation_says_so(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(paths, "PACKAGE", tmp_path / "vtok")
     with pytest.raises(FileNotFoundError, match="incomplete"):
         paths.experiments_dir()
+
+
+def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    assert unwritable(tmp_path / "new" / "one") is None
+    assert unwritable(tmp_path / "file" / "one") == f"{tmp_path / 'file'} is not a folder"
+    assert "longer than 255 bytes" in str(unwritable(tmp_path / ("ü" * 128)))
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert unwritable(tmp_path / "new") == f"{tmp_path} is read-only"
+
+
+def test_the_home_of_nobody_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert user_path("~/a") == Path("/home/me/a")
+    assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")

@@ -41,7 +41,7 @@ def test_a_deleted_run_is_passed_over(tmp_path: Path) -> None:
 def test_the_written_config_is_resolved_and_read_back_with_one_backbone(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "run", tmp_path)
     assert "${" not in (run_dir / "config.yaml").read_text()
-    config = load_config(run_dir)
+    config = load_config(run_dir, groups=("backbone", "tokeniser"))
     config.backbone.x = 2
     assert config.tokeniser.backbone.x == 2
     with pytest.raises(UserError, match="no run folder"):

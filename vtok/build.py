@@ -1,5 +1,8 @@
 """A checked configuration to the objects that it names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from vtok.backbone import Backbone
+from vtok.config.targets import check_targets
 from vtok.errors import UserError
 from vtok.feature_cache import backbone_of_cache
 from vtok.model import VideoLanguageModel
@@ -17,6 +21,8 @@ from vtok.planning import FLOAT32
 from vtok.tokeniser import Tokeniser
 from vtok.weights_lookup import WITH_WEIGHTS, refuse_absent, wanted_weights
 
+OF_TOKENISER = ("backbone", "tokeniser")
+OF_MODEL = (*OF_TOKENISER, "mllm", "visual_head", "decoder", "objective")
 # Layers that multiply by their matrices. Conv1D is the linear layer of GPT-2 and its like.
 LINEAR = (nn.Linear, nn.MultiheadAttention, Conv1D)
 
@@ -42,6 +48,20 @@ def build(node: DictConfig, *, plain: bool = False) -> Any:
         raise
 
 
+@contextmanager
+def building_from(folder: Path) -> Iterator[None]:
+    """A context in which components are built as the `config.yaml` of a folder says, which may say anything.
+
+    Raises:
+        UserError: a component does not take its settings.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{folder / 'config.yaml'}: a component cannot be built as it says ({reason}).") from error
+
+
 def build_model(config: DictConfig) -> VideoLanguageModel:
     """The model of a configuration, its random weights from `seed` alone.
 
@@ -49,8 +69,9 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
 
     Raises:
         UserError: a component's own, or weights that cannot be had, of all components, before the first is built; or a
-            feature cache that was made otherwise.
+            feature cache that was made otherwise, or a class that is not a component.
     """
+    check_targets(config, groups=OF_MODEL)
     absent = backbone_of_cache(config)
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
@@ -70,7 +91,11 @@ def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tok
 
     What comes after a frozen backbone has the same random weights whether or not that has been built. After one that is
     trained, random numbers go on from its own.
+
+    Raises:
+        UserError: a component's own, or a class that is not a component.
     """
+    check_targets(config, groups=OF_TOKENISER)
     torch.manual_seed(config.seed)
     if backbone is None:
         backbone = build(config.tokeniser.backbone)

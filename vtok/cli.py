@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vtok.errors import UserError
+from vtok.errors import UserError, refusal_of
 
 USAGE = """\
 VTok: compare ways of turning a video into tokens for a multimodal language model.
@@ -74,6 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output has read enough (`| head`). Python would try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        print(f"error: {refusal}", file=sys.stderr)
+        return 1
 
 
 def settle_process() -> None:
@@ -126,7 +132,7 @@ def train(argv: list[str]) -> int:
     from vtok.config import register
     from vtok.config.compose import spelled_out
     from vtok.config.jobs import check_jobs
-    from vtok.paths import conf_dir
+    from vtok.paths import conf_dir, unwritable
     from vtok.weights_lookup import Wanted, refuse_absent, weights_of_run
 
     # Flags may stand between overrides; Hydra's own reading of the line below does not take that.
@@ -157,6 +163,10 @@ def train(argv: list[str]) -> int:
         refuse_absent(wanted)
     if multirun:
         argv = [*go_on(arguments.overrides), *argv]
+    for item in arguments.overrides:
+        key, _, value = item.partition("=")
+        if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" not in value and (reason := unwritable(Path(value))):
+            raise UserError(f"{key}={value}: nothing can be written there, as {reason}. Set another folder.")
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0
@@ -192,7 +202,7 @@ def job(config) -> float | None:
 
     from vtok.config import settle_budget
     from vtok.config.mixture import link_sources
-    from vtok.runs import open_run, read_status, shown, write_status
+    from vtok.runs import open_run, shown, status_of, write_status
     from vtok.training import train as train_run
     from vtok.training.recording import Stopped
     from vtok.training.resume import figures_of_finished, goes_on
@@ -219,11 +229,14 @@ def job(config) -> float | None:
             sweep_dir=Path(settings.sweep.dir) if in_sweep else None,
         )
         return optimised(config, figures)
-    except UserError as error:
+    except (UserError, OSError) as reason:
+        error = refusal_of(reason) if isinstance(reason, OSError) else reason
+        if error is None:
+            raise
         if not in_sweep:
             sys.exit(f"error: {error}")
         print(f"error: {error}", file=sys.stderr)
-        if not read_status(run_dir):
+        if isinstance(reason, UserError) and status_of(run_dir) is None:
             open_run(run_dir, config, overrides)
             write_status(run_dir, "failed", None)
         # Of Hydra's own kind, which it prints at the end of the sweep without a traceback.

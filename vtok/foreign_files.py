@@ -1,4 +1,4 @@
-"""Text, JSON and YAML that this process did not write: whatever is wrong with a file becomes a sentence that names it.
+"""Text, JSON, YAML and tensors that this process did not write: what is wrong with a file becomes a sentence.
 
 `read_*` take a file and raise UserError. `parse_*` take what was read already, such as a line of a file or a member of
 an archive, and raise ValueError with the reason alone, for a caller who knows what to name.
@@ -9,9 +9,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vtok.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # UTF-32 first: its mark of little-endian order begins with that of UTF-16.
 OTHER_ENCODINGS = {
@@ -60,13 +63,44 @@ def read_yaml(path: Path) -> Any:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    from yaml import AliasToken, YAMLError, scan
 
     text = read_text(path)
     try:
+        # OmegaConf copies what an alias repeats, and a few lines of aliases of aliases fill the memory.
+        if "&" in text and any(isinstance(token, AliasToken) for token in scan(text)):
+            raise ValueError("it has aliases, which are not read")
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+    # A single number or nothing at all is met by an assertion in OmegaConf.
+    except (YAMLError, OmegaConfBaseException, AssertionError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: it is not a YAML file that can be read ({reason_of(error)}).") from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What a YAML file, or a file of JSON by its suffix .json, says by name.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    content = read_json(path) if path.suffix == ".json" else read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: it does not hold names with values, which is what it must hold.")
+    return content
+
+
+def read_tensors(path: Path) -> dict[str, "Tensor"]:
+    """The tensors of a safetensors file by name, on the CPU.
+
+    Raises:
+        UserError: the file cannot be read, or is not whole.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{path}: it is not a safetensors file that can be read ({reason_of(error)}).") from error
 
 
 def read_lines(path: Path) -> Iterator[str]:

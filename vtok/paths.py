@@ -6,6 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 # What a folder is a feature cache by.
 CACHE_FILE = "cache.json"
+# Bytes, on the usual file systems.
+LONGEST_NAME = 255
 
 
 def conf_dir() -> Path:
@@ -26,6 +28,22 @@ def is_here(path: str) -> bool:
 def toys_dir(outputs: str) -> Path:
     """Where recipe=paper_tiny looks for its models, and `vtok toys` writes them."""
     return Path(outputs) / "toys"
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as somebody typed it: ~ is the home folder; that of a user who is unknown stays as it is."""
+    return Path(os.path.expanduser(text))
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written below a folder, which need not exist yet; None where it can."""
+    path = folder.absolute()
+    if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), None):
+        return f"the name {long[:20]}... is longer than {LONGEST_NAME} bytes"
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not os.path.isdir(there):
+        return f"{there} is not a folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} is read-only"
 
 
 def shipped_dir(name: str) -> Path:

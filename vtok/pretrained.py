@@ -1,8 +1,8 @@
 """Weights by a library's own `from_pretrained`: from a local folder, else the hub's local cache, else the hub."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError,
 from safetensors import SafetensorError
 
 from vtok.errors import UserError
+from vtok.paths import user_path
 from vtok.weights_lookup import HUB_TIMEOUT
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -81,10 +82,10 @@ def load(
     Raises:
         UserError: it is in no place, or cannot be read.
     """
-    folder = Path(weights).expanduser()
+    folder = user_path(weights)
     version = revision or "main"
     try:
-        if folder.is_dir():
+        if os.path.isdir(folder):
             return read(Place(str(folder), "main", offline=True))
         try:
             return read(Place(weights, version, offline=True))
@@ -92,7 +93,7 @@ def load(
             check_on_hub(weights, probe, key=key, way_out=way_out, revision=revision)
         return read(Place(weights, version, offline=False))
     except UNREADABLE as error:
-        where = "the folder holds" if folder.is_dir() else "there is"
+        where = "the folder holds" if os.path.isdir(folder) else "there is"
         raise UserError(
             f"{key}={weights}: {where} no {kind} that can be read ({first_line(error)}); {way_out}"
         ) from error

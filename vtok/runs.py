@@ -6,6 +6,9 @@ last.
 """
 
 import json
+import logging
+import os
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +19,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.compose import explain, typed
 from vtok.config.nodes import nodes
+from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping, read_text, read_yaml
+from vtok.paths import user_path
 from vtok.shard_names import split_pattern
+
+log = logging.getLogger("vtok")
 
 Status = Literal["running", "finished", "stopped", "failed"]
 INDEX = "runs.txt"
+GROUPS = tuple(group for group in OPTIONS if "/" not in group)
 # Keys of components that name a file or a folder.
 PLACES = ("root", "manifest", "index", "cache", "weights")
 
@@ -48,13 +57,60 @@ def write_status(run_dir: Path, status: Status, mlflow_run_id: str | None, mlflo
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """`status`, `mlflow_run_id` and `mlflow_uri`; empty where the folder has none."""
+    """`status`, `mlflow_run_id` and `mlflow_uri`; empty where the folder has none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     file = run_dir / "status.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    status = read_mapping(file) if file.exists() else {}
+    for key, value in status.items():
+        if not isinstance(value, str | None):
+            raise UserError(f"{file}: {key}={value} must be a text or null.")
+    return status
+
+
+def status_of(run_dir: Path) -> str | None:
+    """How one run of many stands; None, with a warning, where that cannot be read."""
+    try:
+        return read_status(run_dir).get("status")
+    except UserError as error:
+        log.warning("%s", error)
+        return None
 
 
 def write_summary(run_dir: Path, figures: dict[str, Any]) -> None:
     write_text(run_dir / "summary.json", json.dumps(figures, indent=1, sort_keys=True))
+
+
+def read_summary(run_dir: Path) -> dict[str, float | str]:
+    """The figures of `summary.json`; empty where the folder has none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    file = run_dir / "summary.json"
+    figures = read_mapping(file) if file.exists() else {}
+    for name, value in figures.items():
+        if not isinstance(value, int | float | str):
+            raise UserError(f"{file}: {name} must be a number or a text.")
+    return figures
+
+
+def read_overrides(run_dir: Path) -> list[str]:
+    """What the run was composed with; empty where the folder does not say.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    file = run_dir / "overrides.yaml"
+    overrides = read_yaml(file) if file.exists() else []
+    # An empty file is an empty mapping.
+    if not overrides:
+        return []
+    if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
+        raise UserError(f"{file}: it must be a list of texts such as tokeniser.stride=3.")
+    return overrides
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,26 +120,46 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def load_config(run_dir: Path) -> DictConfig:
+def load_config(run_dir: Path, *, groups: Collection[str] = GROUPS) -> DictConfig:
     """The configuration that a run was made with, held to the schemas.
 
+    Which packages it trusted is left out: whoever builds something says that anew in `allowed_targets`.
+
+    Args:
+        run_dir: the run folder, or an exported folder.
+        groups: that must be in it.
+
     Raises:
-        UserError: this is no run folder, or its configuration has a key that exists no longer.
+        UserError: this is no run folder, or its configuration cannot be read, refers to something, or has a key that
+            exists no longer.
     """
     file = run_dir / "config.yaml"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UserError(f"run={run_dir}: this is no run folder (it has no config.yaml).")
-    config = OmegaConf.load(file)
-    assert isinstance(config, DictConfig)
+    content = read_mapping(file)
+    for name in groups:
+        if not isinstance(content.get(name), dict):
+            raise UserError(f"{file}: {name} is missing. It must be the configuration of a run.")
+    for place, value in leaves(content, ""):
+        # What it refers to could be another when it is built than when it is looked at.
+        if isinstance(value, str) and "${" in value:
+            raise UserError(f"{file}: {place}={value}: runs write no references, and none is followed.")
     # Where that run went on from says nothing of what it is.
-    config.pop("resume", None)
+    content.pop("resume", None)
+    content.pop("allowed_targets", None)
+    config = OmegaConf.create(content)
     # One backbone again, as it was before the references were resolved for the reader.
-    if config.tokeniser.backbone == config.backbone:
+    if content["tokeniser"].get("backbone") == content["backbone"]:
         config.tokeniser.backbone = "${backbone}"
     try:
-        return typed(config)
-    except OmegaConfBaseException as error:
+        whole = typed(config)
+        missing = sorted(key for key in OmegaConf.missing_keys(whole) if key.partition(".")[0] in groups)
+    # OmegaConf lets a few errors of Python's own through.
+    except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {explain(error, ())}") from error
+    if missing:
+        raise UserError(f"{file}: {missing[0]} is missing. It must be the configuration of a run.")
+    return whole
 
 
 def anchor(config: DictConfig, run_dir: Path) -> list[Path]:
@@ -118,11 +194,12 @@ def find_run(run: str, outputs: str) -> Path:
         UserError: there is none.
     """
     if run != "latest":
-        if not Path(run).expanduser().is_dir():
+        # Unlike the method of a path, this takes names of any length.
+        if not os.path.isdir(user_path(run)):
             raise UserError(f"run={run}: there is no such folder; give a run folder, or latest.")
-        return Path(run).expanduser()
+        return user_path(run)
     for path in reversed(listed_runs(outputs)):
-        if read_status(path).get("status") in ("finished", "stopped"):
+        if status_of(path) in ("finished", "stopped"):
             return path
     raise UserError(f"run=latest: no run has finished in {outputs}; train one first (vtok train), or give run=FOLDER.")
 
@@ -135,9 +212,21 @@ def run_of(path: Path) -> Path:
 def listed_runs(outputs: str) -> list[Path]:
     """All run folders that still exist, oldest first, by when they were last begun."""
     index = Path(outputs) / INDEX
-    lines = index.read_text(encoding="utf-8").splitlines() if index.is_file() else []
+    lines = read_text(index).splitlines() if os.path.exists(index) else []
     newest_last = dict.fromkeys(reversed(lines))
-    return [path for line in reversed(newest_last) if (path := Path(line)).is_dir()]
+    return [Path(line) for line in reversed(newest_last) if os.path.isdir(line)]
+
+
+def leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Every value below a node that is neither a mapping nor a list, with its place: ("mllm._target_", "...")."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from leaves(value, f"{place}.{key}".lstrip("."))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from leaves(value, f"{place}[{number}]")
+    else:
+        yield place, node
 
 
 def shown(path: Path) -> str:

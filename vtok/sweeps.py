@@ -7,9 +7,10 @@ A sweep folder holds `multirun.yaml` (Hydra's, with the overrides), a run folder
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
 
 FINISHED = "finished"
 
@@ -18,13 +19,13 @@ def sweep_to_go_on_with(overrides: Sequence[str], outputs: str) -> Path | None:
     """The newest sweep below `outputs` of these overrides, where it was not finished; None where there is none."""
     known = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
     for file in reversed(known):
-        sweep = OmegaConf.load(file)
+        sweep = OmegaConf.create(read_mapping(file))
         if is_grid(sweep) and OmegaConf.select(sweep, "hydra.overrides.task") == task_overrides(overrides):
             return None if (file.parent / FINISHED).exists() else file.parent
     return None
 
 
-def is_grid(config: DictConfig | ListConfig) -> bool:
+def is_grid(config: DictConfig) -> bool:
     """Whether the same command again has the same jobs; a search draws other values every time."""
     return str(OmegaConf.select(config, "hydra.sweeper._target_")).endswith("BasicSweeper")
 

@@ -54,7 +54,7 @@ MISTAKES = [
     (["data.families=motion"], "data.families=motion", "a list in brackets"),
     (["mllm.context_length=40"], "mllm.context_length=40", "mllm.context_length=52"),
     (["mllm.width=97"], "mllm.width=97", "multiples of 8"),
-    (["backbone._target_=os.system"], "backbone._target_=os.system", "allowed_targets="),
+    (["backbone._target_=os.system"], "backbone._target_=os.system", "an option of backbone"),
     (["backbone=vgg19", "backbone.weights=no.pth"], "backbone.weights=no.pth", "null for random weights"),
     (["backbone=vision", "backbone.dtype=fp16"], "backbone.dtype=fp16", "float16"),
     (["backbone=vision", "backbone.image_size=0"], "backbone.image_size=0", "1 or more"),

@@ -74,7 +74,7 @@ MISTAKES = [
     ([*RECIPE, "+data.sources.easy.levl=hard"], "data.sources.easy.levl", "Did you mean level?"),
     ([*RECIPE, "data.sources.easy.level=mid"], "data.sources.easy.level=mid", "easy, hard"),
     ([*RECIPE, "data.sources.easy.train_clips=0"], "data.sources.easy.train_clips=0", "1 or more"),
-    ([*RECIPE, "data.sources.easy._target_=os.system"], "data.sources.easy._target_=os.system", "allowed_targets="),
+    ([*RECIPE, "data.sources.easy._target_=os.system"], "data.sources.easy._target_=os.system", "an option of data,"),
     ([*RECIPE, "data.sources.easy.cache=x"], "data.sources.easy.cache=x", "vtok precompute"),
     (
         [*RECIPE, "data.cache=x", "backbone=clip", "data/augmentation@data.sources.hard.augmentation=standard"],

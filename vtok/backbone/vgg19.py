@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vtok.backbone.base import Backbone
 from vtok.errors import UserError
+from vtok.paths import user_path
 from vtok.pretrained import Place, load
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def find_file(weights: str | Path, revision: str | None) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(weights).expanduser()
+    path = user_path(weights)
     if path.is_dir() or (HUB_ID.fullmatch(str(weights)) and path.suffix not in SUFFIXES):
         return load(
             str(weights),

@@ -141,12 +141,15 @@ def pretrained(place: Place, *, dtype: torch.dtype, layer: int, image_size: int 
         UserError: there is no such hidden state.
         ValueError, OSError: a file is missing, or is of no vision transformer.
     """
-    config: Any = AutoConfig.from_pretrained(place.name, revision=place.revision, local_files_only=place.offline)
+    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
+    config: Any = AutoConfig.from_pretrained(
+        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
+    )
     # A half by itself: the text half is neither read nor kept.
     config = getattr(config, "vision_config", config)
     mean, std = normalisation(place)
     if only_shapes():
-        vision = Vision(AutoModel.from_config(config, dtype=dtype), mean, std)
+        vision = Vision(AutoModel.from_config(config, dtype=dtype, trust_remote_code=False), mean, std)
         return vision, find_tap(vision.model, layer, image_size)
     model, report = AutoModel.from_pretrained(
         place.name,
@@ -155,6 +158,7 @@ def pretrained(place: Place, *, dtype: torch.dtype, layer: int, image_size: int 
         dtype=dtype,
         local_files_only=place.offline,
         output_loading_info=True,
+        trust_remote_code=False,
     )
     tap = find_tap(model, layer, image_size)
     refuse_missing([name for name in report["missing_keys"] if name in tap.reached], KIND)

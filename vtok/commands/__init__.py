@@ -50,7 +50,7 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
         case "evaluate":
             from vtok.commands.evaluate import evaluate
 
-            evaluate(run=arguments.run, outputs=arguments.outputs, overrides=others)
+            evaluate(overrides=others, **vars(arguments))
         case "describe":
             from vtok.commands.describe import describe
 

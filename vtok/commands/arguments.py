@@ -23,6 +23,7 @@ VIDEO = "a video file or a folder of frames"
 START = "of the clip in the video, in seconds"
 SCALE = "each pixel becomes scale x scale; null: so that a side has 256 or more"
 USUAL = "null: the run's generation.*"
+TRUSTED = {"meaning": "packages of your own whose components are built, [A,B]; no folder has a say in it"}
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Evaluate:
 
     run: str = key("latest", RUN)
     outputs: str = key("outputs", OUTPUTS)
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Describe:
     start: float = key(0.0, START)
     max_new_tokens: int = key(64, "of the answer, at most")
     outputs: str = key("outputs", OUTPUTS)
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Generate:
     scale: int | None = key(None, SCALE)
     batch_size: int = key(1, "videos made at once; with another, numbers are rounded differently here and there")
     outputs: str = key("outputs", OUTPUTS)
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 @dataclass
@@ -92,6 +96,7 @@ class Reconstruct:
     fps: float | None = key(None, "frames a second; null: the video lasts as long as the clip")
     scale: int | None = key(None, SCALE)
     outputs: str = key("outputs", OUTPUTS)
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 @dataclass
@@ -103,6 +108,7 @@ class Tokenise:
     out: str = key("tokens.safetensors", "the file; one that is there is replaced once the new one is whole")
     start: float = key(0.0, START)
     outputs: str = key("outputs", OUTPUTS)
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 @dataclass
@@ -146,6 +152,7 @@ class Export:
     private: bool = key(True, "whether the repository, where it is new, is private")
     licence: str | None = key(None, "for the model card, by the hub's short names, such as apache-2.0")
     outputs: str = key("outputs", OUTPUTS)
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 @dataclass
@@ -166,6 +173,7 @@ class Register:
     run: str = key("latest", RUN)
     name: str | None = key(None, "in the model registry, of which it becomes a new version; null: it is not registered")
     outputs: str = key("outputs", OUTPUTS)
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 @dataclass
@@ -199,6 +207,7 @@ class Probe:
     seeds: int = key(1, "of random weights and probes, from seed on; of several the means are shown, with intervals")
     out: str | None = key(None, "a json file for the figures")
     outputs: str = key("outputs", "where runs are looked for, and clips are made")
+    allowed_targets: list[str] = field(default_factory=list, metadata=TRUSTED)
 
 
 ARGUMENTS = {

@@ -1,7 +1,5 @@
 """A clip out of a file that the user names, read as the clips of a run are."""
 
-from pathlib import Path
-
 import numpy as np
 from omegaconf import DictConfig
 
@@ -9,6 +7,7 @@ from vtok.build import build
 from vtok.data import Clip, ClipSample, DataSource, SampleKey, open_video
 from vtok.data.reading import clip_frames
 from vtok.errors import UserError
+from vtok.paths import user_path
 from vtok.plan import StridePlanner, TargetPlan
 
 
@@ -35,7 +34,7 @@ def read_clip(
     """
     if not start >= 0:
         raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
-    clip = Clip(id=video, path=Path(video).expanduser(), start=start)
+    clip = Clip(id=video, path=user_path(video), start=start)
     source: DataSource = build(config.data)
     # Of a mixture the part that reads it, which has a rate of its own.
     source = source.part_of(clip)

@@ -1,13 +1,12 @@
 """vtok data pack: any data set to tar shards."""
 
-from pathlib import Path
-
 from vtok.build import build
 from vtok.config import check, compose
 from vtok.data.report import list_bad
 from vtok.data.shards.pack import pack
 from vtok.errors import UserError
 from vtok.overrides import command, override
+from vtok.paths import user_path
 
 
 def data_pack(*, out: str, shard_mb: int, overrides: list[str]) -> str:
@@ -21,7 +20,7 @@ def data_pack(*, out: str, shard_mb: int, overrides: list[str]) -> str:
     config = compose(overrides)
     check(config)
     source = build(config.data)
-    packed = pack(source, Path(out).expanduser(), shard_bytes=shard_mb * 10**6)
+    packed = pack(source, user_path(out), shard_bytes=shard_mb * 10**6)
     left_out = source.bad | packed.left_out
     lines = [f"packed {packed.clips} clips into {packed.shards} shards, {packed.bytes / 1e9:.3g} GB, in {packed.out}"]
     if left_out:

@@ -11,14 +11,18 @@ from vtok.training import Trainer
 from vtok.training.results import evaluate_model
 
 
-def evaluate(*, run: str, outputs: str, overrides: Sequence[str] = ()) -> dict[str, float]:
+def evaluate(
+    *, run: str, outputs: str, overrides: Sequence[str] = (), allowed_targets: Sequence[str] = ()
+) -> dict[str, float]:
     """Evaluate the branches that the run has on the held-out clips, print the tables, and return the figures.
 
     Raises:
         UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), no clip has
             anything to score, or there is no such run.
     """
-    run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides, cached=True, clips=True)
+    run_dir, config, model = load_run(
+        run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, cached=True, clips=True
+    )
     source: DataSource = build(config.data)
     source.prepare()
     trainer: Trainer = build(config.trainer)

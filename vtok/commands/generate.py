@@ -9,13 +9,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vtok.build import build
-from vtok.commands.making import check_numbers, enlargement, sampling_of, trained_decoder, write_sheet
+from vtok.commands.making import check_numbers, check_text, enlargement, sampling_of, trained_decoder, write_sheet
 from vtok.commands.prepare import load_run
 from vtok.commands.prompts import wanted_videos
 from vtok.data import DataSource
 from vtok.data.write import check_writable, whole, write_video
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
+from vtok.paths import user_path
 
 SHEET_VIDEOS = 100
 
@@ -44,6 +45,7 @@ def generate(
     scale: int | None = None,
     batch_size: int = 1,
     outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> Files:
     """Write the video of a prompt and a contact sheet beside it, or a folder of the videos of a file of prompts.
 
@@ -69,12 +71,13 @@ def generate(
     if prompts is None and samples is not None:
         raise UserError(f"samples={samples}: it goes with prompts=FILE.json; a prompt makes one video, of seed=NUMBER.")
     if prompts is None:
-        texts, files = [prompt or ""], beside(Path(out or "clip.mp4").expanduser())
+        check_text("prompt", prompt)
+        texts, files = [prompt or ""], beside(user_path(out or "clip.mp4"))
     else:
-        wanted = wanted_videos(Path(prompts).expanduser(), samples)
+        wanted = wanted_videos(user_path(prompts), samples)
         texts = [text for _, text in wanted]
-        files = within(Path(out or "generated").expanduser(), [name for name, _ in wanted])
-    run_dir, config, model = load_run(run, outputs=outputs)
+        files = within(user_path(out or "generated"), [name for name, _ in wanted])
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     decoder = trained_decoder(run_dir, model)
     check_imagines(run_dir, model)
     source: DataSource = build(config.data)

@@ -13,7 +13,16 @@ from vtok.errors import UserError
 from vtok.model import Sampling, VideoLanguageModel
 from vtok.tracking.contact import contact_sheet
 
-LEAST = {"seed": 0, "steps": 1, "guidance": 0, "temperature": 0, "scale": 1, "samples": 1, "batch_size": 1}
+LEAST = {
+    "seed": 0,
+    "steps": 1,
+    "guidance": 0,
+    "temperature": 0,
+    "scale": 1,
+    "samples": 1,
+    "batch_size": 1,
+    "max_new_tokens": 1,
+}
 SEEDS = 2**63
 LEAST_SIDE = 256
 SHEET_SIDE = 96
@@ -30,6 +39,20 @@ def check_numbers(given: Mapping[str, float | None], *, fps: float | None) -> No
             raise UserError(f"{name}={number:g}: allowed are numbers from {LEAST[name]} on.")
     if fps is not None:
         check_rate(fps)
+
+
+def check_text(name: str, text: str | None) -> None:
+    """Refuse a text that is not one, as bytes of another encoding are on a command line.
+
+    Raises:
+        UserError: it holds half a character.
+    """
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{name}={text!r}: character {error.start + 1} is not text. Type it in UTF-8, as your terminal should."
+        ) from error
 
 
 def trained_decoder(run_dir: Path, model: VideoLanguageModel) -> Decoder:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from vtok.config.nodes import described, nodes
 from vtok.decoder.latent import LatentDecoder
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
+from vtok.paths import user_path
 from vtok.planning import Memory, gigabytes, memory, shares, table
 
 # Of the configuration; the tokeniser comes with its backbone, phi_vis with the two that it lies between.
@@ -68,7 +68,7 @@ def skeleton(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
     folders = {
         key
         for key, value in given.items()
-        if any((Path(value).expanduser() / name).is_file() for name in ("config.json", "model_index.json"))
+        if any((user_path(value) / name).is_file() for name in ("config.json", "model_index.json"))
     }
     for key in given.keys() - folders:
         OmegaConf.update(config, key, None)

@@ -1,13 +1,12 @@
 """vtok precompute: the features of a frozen backbone, once."""
 
-from pathlib import Path
-
 from vtok.config import check, compose
 from vtok.config.pairs import check_cacheable
 from vtok.data.report import list_bad
 from vtok.errors import UserError
 from vtok.feature_cache.making import precompute
 from vtok.overrides import command, override
+from vtok.paths import user_path
 
 
 def precompute_command(*, out: str, block: int, dtype: str, overrides: list[str]) -> str:
@@ -25,7 +24,7 @@ def precompute_command(*, out: str, block: int, dtype: str, overrides: list[str]
         raise UserError(f"data.cache={config.data.cache}: a cache is made of files; leave it out, and say out=FOLDER.")
     check(config)
     check_cacheable(config, said=f"out={out}")
-    made = precompute(config, Path(out).expanduser(), block=block, dtype=dtype, progress=config.trainer.progress)
+    made = precompute(config, user_path(out), block=block, dtype=dtype, progress=config.trainer.progress)
     each = made.bytes / max(1, made.clips - len(made.bad))
     lines = [
         f"{made.clips} clips in {made.blocks} blocks, {made.bytes / 1e9:.3g} GB, {each / 1e3:.3g} kB a clip, in {out}"

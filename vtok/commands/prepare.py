@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from vtok.build import build_model
+from vtok.build import build_model, building_from
 from vtok.config import check, compose
 from vtok.config.compose import explain
 from vtok.config.mixture import link_sources
@@ -19,7 +19,6 @@ from vtok.errors import UserError
 from vtok.feature_cache import without_cache
 from vtok.hub.files import is_exported, part_of
 from vtok.hub.folder import read_weights
-from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
 from vtok.runs import anchor, find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
@@ -34,7 +33,13 @@ NAMES_CLIPS = re.compile(r"data=|data\.(sources\.[^.]+\.)?root=")
 
 
 def load_run(
-    run: str, *, outputs: str, overrides: Sequence[str] = (), cached: bool = False, clips: bool = False
+    run: str,
+    *,
+    outputs: str,
+    overrides: Sequence[str] = (),
+    allowed_targets: Sequence[str] = (),
+    cached: bool = False,
+    clips: bool = False,
 ) -> tuple[Path, DictConfig, VideoLanguageModel]:
     """A run's folder, its configuration with `overrides`, and its model with the weights of a checkpoint.
 
@@ -46,12 +51,13 @@ def load_run(
         outputs: where runs are looked for.
         overrides: of the run's configuration; `data=OPTION` has another data set in the place of its own, and
             `generation/judge=OPTION` another judge.
+        allowed_targets: packages of one's own, whose components are built; the folder has no say in it.
         cached: leave the backbone out where the run was trained from a feature cache, as it was then.
         clips: whether the clips of its data set are wanted, which an exported folder does not name.
 
     Raises:
         UserError: there is no such run, it has no checkpoint, an override does not fit, or what was exported is a
-            tokeniser alone, names no clips or names a class that is not of this project.
+            tokeniser alone, names no clips, or a class is named that is not a component or not allowed.
     """
     named = find_run(run, outputs)
     run_dir = run_of(named)
@@ -66,8 +72,8 @@ def load_run(
             f"run={run}: what was exported names no clips; say which, by data=folder data.root=PATH or data=shapes."
         )
     checkpoint = latest_checkpoint(run_dir) if named == run_dir and not exported else named
-    # Commands build more than the model, such as the data source.
-    config = trusted_config(run_dir, "model", whole=True) if exported else load_config(run_dir)
+    config = load_config(run_dir)
+    config.allowed_targets = list(allowed_targets)
     lost = anchor(config, run_dir)
     if lost and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
         log.warning(
@@ -96,8 +102,10 @@ def load_run(
     link_sources(config)
     if not cached:
         without_cache(config)
+    # Of all of it: commands build more than the model, such as the data source.
     check(config, files=False)
-    model = build_model(config)
+    with building_from(run_dir):
+        model = build_model(config)
     if exported:
         read_weights(run_dir, model, config, "model")
     else:

@@ -32,6 +32,7 @@ def probe(
     out: str | None,
     outputs: str,
     overrides: Sequence[str],
+    allowed_targets: Sequence[str] = (),
 ) -> str:
     """The table; also written to `out` as json.
 
@@ -49,14 +50,20 @@ def probe(
         check_writable(Path(out), suffix=".json")
     results: dict[str, list[ProbeResult]] = {}
     if run is not None:
-        run_dir, config, model = load_run(run, outputs=outputs, overrides=overrides, clips=True)
+        run_dir, config, model = load_run(
+            run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, clips=True
+        )
         source = clips_of(config)
         results[run_dir.name] = [
             Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source)
             for seed in range(config.seed, config.seed + seeds)
         ]
     else:
-        given = [override("outputs", outputs), *overrides]
+        given = [
+            override("outputs", outputs),
+            f"allowed_targets=[{','.join(allowed_targets)}]",
+            *overrides,
+        ]
         chosen = [[*given, f"tokeniser={name}"] for name in tokenisers] or [given]
         configs = [compose(each) for each in chosen]
         for config in configs:

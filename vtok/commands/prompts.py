@@ -1,10 +1,10 @@
 """The files of prompts that vtok generate reads, and the names of the videos that it makes of them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.errors import UserError
+from vtok.foreign_files import parse_json, read_text
 
 SAMPLES = 5
 # Bytes: 255 on the usual file systems, less what a file that is not whole yet has before its name.
@@ -23,7 +23,10 @@ def wanted_videos(path: Path, samples: int | None) -> list[tuple[str, str]]:
         UserError: the file cannot be read, holds no prompt, or one of which no file name can be made; or `samples` were
             said of a text file.
     """
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except UserError as error:
+        raise UserError(f"prompts={path}: {error}") from error
     if path.suffix.lower() == ".json":
         prompts = parse_vbench(text, path)
         return [(name_of(prompt, index, path), prompt) for prompt in prompts for index in range(samples or SAMPLES)]
@@ -37,21 +40,12 @@ def wanted_videos(path: Path, samples: int | None) -> list[tuple[str, str]]:
     return [(f"{number:0{digits}}.mp4", prompt) for number, prompt in enumerate(prompts)]
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"prompts={path}: it cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"prompts={path}: this is not a text file in UTF-8.") from error
-
-
 def parse_vbench(text: str, path: Path) -> Sequence[str]:
     """The prompts of VBench's list, each once, in its order; raises UserError where it is no such list."""
     try:
-        rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"prompts={path}: this is not JSON ({error}).") from error
+        rows = parse_json(text)
+    except ValueError as error:
+        raise UserError(f"prompts={path}: {error}.") from error
     listed = rows if isinstance(rows, list) else []
     given = [row.get("prompt_en") if isinstance(row, dict) else None for row in listed]
     prompts = [prompt for prompt in given if isinstance(prompt, str) and prompt.strip()]

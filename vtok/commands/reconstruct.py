@@ -1,13 +1,15 @@
 """vtok reconstruct: a video to tokens, and back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.batch import stack_frames, stack_targets
 from vtok.commands.clip import length, read_clip
-from vtok.commands.making import check_numbers, enlargement, sampling_of, trained_decoder, write_sheet
+from vtok.commands.making import check_numbers, check_text, enlargement, sampling_of, trained_decoder, write_sheet
 from vtok.commands.prepare import load_run
 from vtok.data.write import check_writable, write_video
 from vtok.errors import UserError
+from vtok.paths import user_path
 
 
 def reconstruct(
@@ -23,6 +25,7 @@ def reconstruct(
     fps: float | None = None,
     scale: int | None = None,
     outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> list[Path]:
     """Write the video that a run makes of the tokens of one, and a contact sheet of both.
 
@@ -35,13 +38,14 @@ def reconstruct(
         UserError: there is no such run, it makes no videos, the video cannot be read, or a file cannot be written.
     """
     check_numbers({"seed": seed, "steps": steps, "guidance": guidance, "scale": scale}, fps=fps)
-    target = Path(out).expanduser()
+    check_text("caption", caption)
+    target = user_path(out)
     check_writable(target, suffix=".mp4")
     sheet = target.with_suffix(".png")
     check_writable(sheet, suffix=".png")
-    if target.resolve() == Path(video).expanduser().resolve():
+    if target.resolve() == user_path(video).resolve():
         raise UserError(f"out={out}: this is the video itself; say another name.")
-    run_dir, config, model = load_run(run, outputs=outputs)
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     decoder = trained_decoder(run_dir, model)
     scale = enlargement(decoder, scale)
     sample, seconds = read_clip(config, model.tokeniser.planner, video, start=start, target=decoder.target)

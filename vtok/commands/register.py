@@ -1,14 +1,14 @@
 """vtok register: a run's model as an MLflow model, after the run."""
 
-import json
+from collections.abc import Sequence
 
 from vtok.config.pairs import check_answers
 from vtok.errors import UserError
 from vtok.runs import find_run, load_config, run_of
-from vtok.training.checkpoint import latest_checkpoint
+from vtok.training.checkpoint import latest_checkpoint, read_state
 
 
-def register(*, run: str, name: str | None, outputs: str) -> str:
+def register(*, run: str, name: str | None, outputs: str, allowed_targets: Sequence[str] = ()) -> str:
     """Log the model of a run's newest checkpoint into the run, and register it where there is a name.
 
     Returns:
@@ -28,10 +28,11 @@ def register(*, run: str, name: str | None, outputs: str) -> str:
     if tracked is None:
         raise UserError(f"run={run}: it was not tracked, so that there is no MLflow run that the model could be of.")
     check_answers(config, said=f"run={run}")
-    step = json.loads((latest_checkpoint(run_dir) / "state.json").read_text(encoding="utf-8"))["step"]
+    step = read_state(latest_checkpoint(run_dir))["step"]
     uri, run_id = tracked
     client = open_tracked(run_dir, uri, run_id)
     try:
-        return model_line(uri, log_model(client, run_id, run_dir, step=step, register=name))
+        address = log_model(client, run_id, run_dir, step=step, register=name, allowed_targets=allowed_targets)
+        return model_line(uri, address)
     except MlflowException as error:
         raise UserError(f"the MLflow store {uri} did not take the model ({' '.join(str(error).split())}).") from error

@@ -1,6 +1,7 @@
 """vtok tokenise: a video's tokens in a file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,10 +13,17 @@ from vtok.batch import stack_frames
 from vtok.commands.clip import read_clip
 from vtok.commands.prepare import load_run
 from vtok.data.write import check_writable, whole
+from vtok.paths import user_path
 
 
 def tokenise(
-    *, video: str, run: str = "latest", out: str = "tokens.safetensors", start: float = 0.0, outputs: str = "outputs"
+    *,
+    video: str,
+    run: str = "latest",
+    out: str = "tokens.safetensors",
+    start: float = 0.0,
+    outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> Path:
     """Write the tokens of the clip that begins `start` seconds into a video file or a folder of frames.
 
@@ -26,9 +34,9 @@ def tokenise(
     Raises:
         UserError: the video cannot be read, there is no such run, or the file cannot be written.
     """
-    target = Path(out).expanduser()
+    target = user_path(out)
     check_writable(target, suffix=".safetensors")
-    run_dir, config, model = load_run(run, outputs=outputs)
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     sample, seconds = read_clip(config, model.tokeniser.planner, video, start=start)
     with torch.no_grad():
         tokens = model.tokeniser.encode_planned(stack_frames([sample]).to(next(model.parameters()).device))
@@ -41,7 +49,7 @@ def tokenise(
     made = {
         **settings(config),
         "run": str(run_dir.absolute()),
-        "video": str(Path(video).expanduser().absolute()),
+        "video": str(user_path(video).absolute()),
         "start": f"{start:g}",
         "num_frames": str(len(seconds)),
         "version": __version__,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vtok.commands.plan import quiet
 from vtok.errors import UserError
-from vtok.paths import toys_dir
+from vtok.paths import toys_dir, user_path
 from vtok.toys import make_toys
 
 
@@ -19,4 +19,4 @@ def toys(*, out: str | None, seed: int, outputs: str) -> list[Path]:
         raise UserError(f"seed={seed}: allowed are whole numbers from 0 on.")
     # diffusers tells at length of each text encoder that a pipeline lacks.
     with quiet(logging.getLogger("diffusers")):
-        return make_toys(toys_dir(outputs) if out is None else Path(out).expanduser(), seed=seed)
+        return make_toys(toys_dir(outputs) if out is None else user_path(out), seed=seed)

@@ -5,6 +5,7 @@ names the key, the value and what is allowed. Those on single values are in `ran
 """
 
 import inspect
+import os
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,9 +32,10 @@ from vtok.config.pairs import (
 from vtok.config.ranges import check_choices, check_ranges
 from vtok.config.schemas import OPTIONS, AdamW8bit, CausalLanguageModel, Config, ShardData
 from vtok.config.schemas.mllm import Lora
+from vtok.config.targets import check_targets, imported
 from vtok.errors import UserError
 from vtok.overrides import command
-from vtok.paths import CACHE_FILE, toys_dir
+from vtok.paths import CACHE_FILE, toys_dir, unwritable, user_path
 from vtok.shard_names import INDEX, split_pattern
 
 
@@ -48,10 +50,10 @@ def check(config: DictConfig, files: bool = True) -> None:
         UserError: the first mistake found.
     """
     check_groups(config)
-    check_keys(config)
-    check_targets(config)
-    check_lora(config)
     check_mixture(config)
+    check_targets(config)
+    check_keys(config)
+    check_lora(config)
     check_choices(config)
     check_ranges(config)
     check_pairs(config)
@@ -68,6 +70,7 @@ def check(config: DictConfig, files: bool = True) -> None:
     check_grid(config)
     check_context(config)
     if files:
+        check_outputs(config)
         check_folder(config)
         check_installed(config)
 
@@ -77,7 +80,8 @@ def check_groups(config: DictConfig) -> None:
     for group in OPTIONS:
         key = group.replace("/", ".")
         value = OmegaConf.select(config, key)
-        if value is not None and not isinstance(value, DictConfig):
+        missing = value is None and "/" not in group
+        if missing or (value is not None and not isinstance(value, DictConfig)):
             raise UserError(
                 f"{key}={value}: an option of a group is chosen by {group}=OPTION. "
                 f"{one_of(str(value), list(OPTIONS[group]))}"
@@ -92,19 +96,7 @@ def check_keys(config: DictConfig) -> None:
         if is_dataclass(schema):
             refuse_extra(node, path, {field.name for field in fields(schema)})
         elif "_target_" in node:
-            refuse_extra(node, path, signature_keys(config, str(node["_target_"])))
-
-
-def check_targets(config: DictConfig) -> None:
-    """A configuration names code that is run, and it may come from somebody else's checkpoint."""
-    allowed = list(config.allowed_targets)
-    for path, node in nodes(config):
-        target = str(node.get("_target_", "vtok"))
-        if target.split(".")[0] not in allowed:
-            raise UserError(
-                f"{path}._target_={target}: only targets of {', '.join(allowed)} are run. "
-                f"If you trust it, say 'allowed_targets=[{','.join([*allowed, target.split('.')[0]])}]'."
-            )
+            refuse_extra(node, path, signature_keys(str(node["_target_"]), f"{path}._target_"))
 
 
 def check_lora(config: DictConfig) -> None:
@@ -131,7 +123,7 @@ def check_toys(config: DictConfig) -> None:
     cached = config.data.get("cache") is not None
     for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
         weights = config[group].get("weights")
-        if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not Path(weights).is_dir():
+        if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(weights):
             where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
             making = command("vtok", "toys", *where)
             raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {making}")
@@ -145,7 +137,7 @@ def check_weights(config: DictConfig) -> None:
         weights = node.get("weights")
         is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
         without = OmegaConf.get_type(node) is CausalLanguageModel
-        if is_path and not Path(weights).expanduser().exists():
+        if is_path and not os.path.exists(user_path(weights)):
             allowed = "a local path or a hub id" if without else "a local path, a hub id, or null for random weights"
             raise UserError(f"{key}={weights}: nothing is there. Allowed are {allowed}.")
         if without and weights is None:
@@ -155,10 +147,16 @@ def check_weights(config: DictConfig) -> None:
             )
 
 
+def check_outputs(config: DictConfig) -> None:
+    """Hydra makes the folder of a run before the run begins."""
+    if reason := unwritable(Path(config.outputs)):
+        raise UserError(f"outputs={config.outputs}: nothing can be written there, as {reason}. Set another folder.")
+
+
 def check_folder(config: DictConfig) -> None:
     """The user's folder of clips; a data set that makes its files makes its folder too, and servers are asked later."""
     cache = config.data.get("cache")
-    if cache is not None and not (Path(cache).expanduser() / CACHE_FILE).is_file():
+    if cache is not None and not os.path.isfile(user_path(cache) / CACHE_FILE):
         making = command("vtok", "precompute", f"out={cache}")
         raise UserError(
             f"data.cache={cache}: there is no feature cache; make it by: {making}, followed "
@@ -172,7 +170,7 @@ def check_root(path: str, node: DictConfig) -> None:
     """The folder of a data set, whose full key is `path`."""
     if OmegaConf.get_type(node) is ShardData and "://" not in node.root:
         index = node.index or f"{split_pattern(node.root)[0]}/{INDEX}"
-        if "://" not in index and not Path(index).expanduser().is_file():
+        if "://" not in index and not os.path.isfile(user_path(index)):
             making = command("vtok", "data", "index", f"root={node.root}")
             raise UserError(
                 f"{path}.root={node.root}: there is no index {index}; for shards that are there, say: {making}; "
@@ -180,8 +178,8 @@ def check_root(path: str, node: DictConfig) -> None:
             )
     if "manifest" not in node:
         return
-    root = Path(node.root).expanduser()
-    if not root.exists():
+    root = user_path(node.root)
+    if not os.path.exists(root):
         raise UserError(f"{path}.root={node.root}: there is no such folder (looked for {root.absolute()}).")
     if not root.is_dir():
         raise UserError(f"{path}.root={node.root}: this is a file; allowed is a folder of clips.")
@@ -216,14 +214,7 @@ def refuse_extra(node: DictConfig, path: str, known: set[str]) -> None:
             raise UserError(f"{path + '.' if path else ''}{key}: there is no such key{where}. {one_of(key, names)}")
 
 
-def signature_keys(config: DictConfig, target: str) -> set[str]:
-    """The keyword arguments of a component that has no schema here (one of the user's own)."""
-    check_targets(config)
-    from hydra.utils import get_object
-
-    try:
-        parameters = inspect.signature(get_object(target)).parameters
-    except (ImportError, AttributeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"_target_={target}: it cannot be imported ({reason}).") from error
+def signature_keys(target: str, key: str) -> set[str]:
+    """The keyword arguments of a component that has no schema here (one of the user's own); `key` is of its target."""
+    parameters = inspect.signature(imported(target, key)).parameters
     return {*parameters, "_target_", "_partial_", "_recursive_", "_convert_"}

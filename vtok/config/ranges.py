@@ -87,6 +87,7 @@ LEAST = {
     "generation.clips_while_training": 1,
     "generation.steps": 1,
     "generation.temperature": 0,
+    "evaluation.max_new_tokens": 1,
     "generation.judge.max_new_tokens": 1,
     "generation.judge.sequences_at_once": 1,
     "mllm.context_length": 1,

@@ -22,9 +22,9 @@ from vtok.data.reading import ClipSample
 from vtok.data.sampler import SampleKey
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
-from vtok.foreign_files import read_json
+from vtok.foreign_files import read_mapping
 from vtok.overrides import command
-from vtok.paths import CACHE_FILE
+from vtok.paths import CACHE_FILE, user_path
 
 TIMESTAMPS, TARGET, LATENTS, POOLED = "timestamps", "target", "latents", "pooled/"
 OPEN_BLOCKS = 64
@@ -68,8 +68,12 @@ class Block:
 
 
 def _entry(given: Mapping[str, Any]) -> Entry:
-    file = given["file"]
-    return Entry(given["row"], file and Identity(tuple(file["stamp"]), file["digest"]), given["bad"])
+    match given:
+        case {"row": int(row), "file": None, "bad": None | str() as bad}:
+            return Entry(row, None, bad)
+        case {"row": int(row), "file": {"stamp": [*stamp], "digest": str(digest)}, "bad": None | str() as bad}:
+            return Entry(row, Identity(tuple(stamp), digest), bad)
+    raise ValueError("an entry of a clip is damaged")
 
 
 def block_metadata(entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -88,16 +92,43 @@ def block_path(folder: Path, clip: Clip, blocks: int) -> Path:
 
 
 def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
-    """What `cache.json` says; `said` is what the user wrote of the folder, for the error."""
+    """What `cache.json` says; `said` is what the user wrote of the folder, for the error.
+
+    Raises:
+        UserError: there is no such file, or it is not of a cache.
+    """
     try:
-        made = read_json(folder / CACHE_FILE)
+        made = read_mapping(folder / CACHE_FILE)
     except UserError as error:
-        reason = str(error).rstrip(".")
-        raise UserError(f"{said}: there is no feature cache ({reason}); make it by: {remedy(folder)}") from error
-    kinds = {"settings": dict, "weights": dict, "backbone": dict, "blocks": int}
-    if not isinstance(made, dict) or not all(isinstance(made.get(key), kind) for key, kind in kinds.items()):
-        raise UserError(f"{said}: its {CACHE_FILE} is damaged; make it again by: {remedy(folder)}")
-    return made
+        raise UserError(
+            f"{said}: there is no feature cache ({str(error).rstrip('.')}). Make it by: {remedy(folder)}"
+        ) from error
+    match made:
+        case {
+            "blocks": int(blocks),
+            "settings": dict(),
+            "weights": dict(weights),
+            "backbone": {
+                "feature_dim": int(),
+                "image_size": int(),
+                "stride": int(),
+                "num_parameters": int(),
+            } as backbone,
+            "dtype": str(),
+            "digest": str(),
+        } if blocks > 0 and len(backbone) == 4 and all(map(_is_fingerprint, weights.values())):
+            return made
+    raise UserError(f"{said}: its {CACHE_FILE} is damaged. Make it again by: {remedy(folder)}")
+
+
+def _is_fingerprint(given: Any) -> bool:
+    """Whether JSON is what `feature_cache.weights.fingerprint` writes."""
+    match given:
+        case {"name": str(), "revision": None | str(), "files": dict(files)}:
+            return all(
+                isinstance(file, dict) and file.keys() == {"bytes", "modified", "sha256"} for file in files.values()
+            )
+    return False
 
 
 def remedy(folder: Path) -> str:
@@ -116,7 +147,7 @@ class CachedReader:
     """
 
     def __init__(self, folder: str | Path, *, with_target: bool) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder)
         self.with_target = with_target
         self.blocks = int(read_cache_file(self.folder, said=f"data.cache={folder}")["blocks"])
         self._open: OrderedDict[Path, Block] = OrderedDict()
@@ -135,11 +166,18 @@ class CachedReader:
         entry = self._check(clip, block)
         if entry.bad is not None:
             raise BadVideoError(clip.path, entry.bad)
-        stored = block.stored(entry.row)
+        try:
+            stored = block.stored(entry.row)
+            timestamps = stored[TIMESTAMPS].float()
+        except BROKEN as error:
+            raise UserError(
+                f"data.cache={self.folder}: the features of {clip.path} cannot be read ({error}); "
+                f"delete blocks/{block_path(self.folder, clip, self.blocks).name}, and go on by: {remedy(self.folder)}"
+            ) from error
         tensors = {name: one.float() if one.is_floating_point() else one for name, one in stored.items()}
         return ClipSample(
             frames=None,
-            timestamps=tensors[TIMESTAMPS],
+            timestamps=timestamps,
             key=-1,
             clip=clip,
             epoch=key.epoch,

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vtok.errors import UserError
+from vtok.paths import user_path
 from vtok.pretrained import UNREADABLE, first_line
 
 
@@ -39,7 +40,7 @@ def read_text(file: str | Path, text_dim: int) -> Tensor:
     """
     wanted = f"allowed is a safetensors file with prompt_embeds of shape (n, {text_dim}), or null for no text."
     try:
-        text = load_file(Path(file).expanduser())["prompt_embeds"].float()
+        text = load_file(user_path(file))["prompt_embeds"].float()
     except UNREADABLE as error:
         raise UserError(f"decoder.stock_text={file}: it cannot be read ({first_line(error)}); {wanted}") from error
     if text.dim() != 2 or text.shape[1] != text_dim:

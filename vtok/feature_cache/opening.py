@@ -1,13 +1,12 @@
 """Training from a feature cache: whether it is the one that is wanted, and what stands in the backbone's place."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from vtok.backbone.absent import AbsentBackbone
 from vtok.data import CachedReader, DataSource
 from vtok.data.cached import read_cache_file
 from vtok.feature_cache.recipe import decodes, recipe_of
+from vtok.paths import user_path
 
 
 def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
@@ -22,7 +21,7 @@ def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
     if folder is None:
         return None
     said = f"data.cache={folder}"
-    made = read_cache_file(Path(folder).expanduser(), said=said)
+    made = read_cache_file(user_path(folder), said=said)
     way_out = "say what it was made with, data.cache=null, or make another by: vtok precompute out=FOLDER"
     recipe_of(config).refuse(made, said=said, way_out=f"{way_out}, followed by the overrides of this run.")
     judged_by_itself = decodes(config) and str(config.generation.judge._target_).endswith(".OwnJudge")

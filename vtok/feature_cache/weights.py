@@ -15,6 +15,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from vtok.paths import user_path
 from vtok.weights_lookup import CACHED
 
 SETTINGS = ("config.json", "preprocessor_config.json")
@@ -60,7 +61,7 @@ def changed(before: Mapping[str, Any], weights: Weights) -> str | None:
 
 def weight_files(weights: Weights) -> dict[str, Path]:
     """The files of weights and of the settings beside them, by name; none where they are not on this machine."""
-    path = Path(weights.name).expanduser()
+    path = user_path(weights.name)
     if path.is_file():
         return {path.name: path}
     folder = path / weights.part if path.is_dir() else _snapshot(weights)

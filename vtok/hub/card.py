@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import DictConfig, OmegaConf
 
 import vtok
 from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
 from vtok.overrides import command
+from vtok.runs import load_config, read_overrides
 from vtok.training.best import names
 from vtok.training.report import told
 
@@ -63,7 +63,7 @@ def write_card(
         run_dir: the run's folder.
         licence: by the hub's short names; none is named where None.
     """
-    whole = OmegaConf.load(run_dir / "config.yaml")
+    whole = load_config(run_dir)
     sources = (OmegaConf.select(whole, "data.sources") or {"": whole.data}).values()
     targets = dict.fromkeys(str(source.get("_target_")) for source in sources)
     data = " and ".join(DATASET.get(target, target) for target in targets)
@@ -127,9 +127,8 @@ def write_card(
 
 def train_command(run_dir: Path) -> str:
     """The run's command line, for a shell; where the run and its clips were kept is nobody else's business."""
-    overrides = yaml.safe_load((run_dir / "overrides.yaml").read_text(encoding="utf-8")) or []
     place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(PLACES_OF_CLIPS)}))=.*"
-    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in told(overrides)]
+    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in told(read_overrides(run_dir))]
     return command("python", "train.py", *shown)
 
 

@@ -1,10 +1,10 @@
 """What an exported folder consists of."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
 
 Part = Literal["tokeniser", "model"]
 MARK, CONFIG, WEIGHTS, FIGURES, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
@@ -19,7 +19,7 @@ GROUPS: dict[Part, tuple[str, ...]] = {
 
 def is_exported(folder: Path) -> bool:
     """Whether a folder was written by `save_pretrained`."""
-    return (folder / MARK).is_file() and (folder / WEIGHTS).is_file()
+    return (folder / MARK).exists()
 
 
 def part_of(folder: Path) -> Part:
@@ -28,10 +28,7 @@ def part_of(folder: Path) -> Part:
     Raises:
         UserError: it does not say so.
     """
-    try:
-        part = json.loads((folder / MARK).read_text(encoding="utf-8"))["part"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / MARK}: it cannot be read; export or download the folder again.") from error
+    part = read_mapping(folder / MARK).get("part")
     for known in GROUPS:
         if part == known:
             return known

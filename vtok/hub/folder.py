@@ -16,21 +16,23 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import vtok
-from vtok.build import build, build_model
+from vtok.build import build, build_model, building_from
+from vtok.config import check
 from vtok.config.nodes import data_nodes
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
+from vtok.foreign_files import read_tensors
 from vtok.hub.card import write_card
 from vtok.hub.files import CONFIG, FIGURES, GROUPS, MARK, PLACES_OF_CLIPS, WEIGHTS, Part, is_exported, part_of
 from vtok.hub.remote import fetch
 from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
 from vtok.pretrained import first_line
-from vtok.runs import load_config, run_of
+from vtok.runs import load_config, read_summary, run_of
 from vtok.tokeniser import Tokeniser
 from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, saved_tensors
 
@@ -41,7 +43,9 @@ NO_TRACKER = "vtok.tracking.none.NoTracker"
 FORGOTTEN = ("resume", "outputs", "name", "optimise")
 
 
-def save_pretrained(run: Path, folder: Path, *, part: Part, licence: str | None = None) -> Path:
+def save_pretrained(
+    run: Path, folder: Path, *, part: Part, licence: str | None = None, allowed_targets: Sequence[str] = ()
+) -> Path:
     """Write a part of a run, or of one of its checkpoints, to a new folder, whole or not at all.
 
     The weights are the averaged ones where the run kept them (trainer.ema_decay), as in its own evaluation.
@@ -51,9 +55,11 @@ def save_pretrained(run: Path, folder: Path, *, part: Part, licence: str | None 
         folder: that does not exist yet, or is empty.
         part: the tokeniser alone, or all that was trained.
         licence: for the model card, by the hub's short names.
+        allowed_targets: packages of one's own, whose components are built.
 
     Raises:
-        UserError: the run has no checkpoint or is no run, or the folder holds something or cannot be written.
+        UserError: the run has no checkpoint, is no run or names code that is not allowed, or the folder holds something
+            or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"out={folder}: there is something already; name a new folder.")
@@ -62,8 +68,11 @@ def save_pretrained(run: Path, folder: Path, *, part: Part, licence: str | None 
     run_dir = run_of(run)
     checkpoint = latest_checkpoint(run_dir) if run == run_dir else run
     config = load_config(run_dir)
+    config.allowed_targets = list(allowed_targets)
     without_cache(config)
-    model = build_model(config)
+    check(config, files=False)
+    with building_from(run_dir):
+        model = build_model(config)
     load_weights(checkpoint, model, averaged=True)
     kept, figures = kept_config(config, part), figures_of(run_dir, model)
     exported = model.tokeniser if part == "tokeniser" else model
@@ -86,8 +95,8 @@ def from_pretrained(
 ) -> Tokeniser | VideoLanguageModel:
     """The tokeniser or the model that `save_pretrained` wrote, in eval mode on the CPU.
 
-    A configuration names code that is run, and this one may be a stranger's: only this project's own components are
-    built, and those of packages that are trusted by name.
+    A configuration names code that is run, and this one may be a stranger's: only this project's own components and
+    optimisers and layers of torch are built, and components of packages that are trusted by name.
 
     Args:
         place: a folder, or an id on the hub.
@@ -110,7 +119,8 @@ def from_pretrained(
                 + (f"those that have them: {', '.join(named)}." if named else "all of its weights are in the folder.")
             )
         OmegaConf.select(config, PLACES[group]).weights = path
-    model = build(config.tokeniser) if part == "tokeniser" else build_model(config)
+    with building_from(folder):
+        model = build(config.tokeniser) if part == "tokeniser" else build_model(config)
     read_weights(folder, model, config, part)
     return model.eval()
 
@@ -131,8 +141,7 @@ def kept_config(config: DictConfig, part: Part) -> DictConfig:
 
 def figures_of(run_dir: Path, model: nn.Module) -> dict[str, Any]:
     """The run's `summary.json`; of weights that it was not made with (an earlier checkpoint's), the commit alone."""
-    file = run_dir / FIGURES
-    figures = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    figures = read_summary(run_dir)
     if figures.get("digest/ema", figures.get("digest/trained")) == digest(saved_tensors(model)):
         return figures
     return {name: value for name, value in figures.items() if name == "commit"}
@@ -184,12 +193,7 @@ def read_weights(folder: Path, model: nn.Module, config: DictConfig, part: Part)
     Raises:
         UserError: they cannot be read, or do not fit.
     """
-    try:
-        found = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{folder}: {WEIGHTS} cannot be read ({first_line(error)}); export or download it again."
-        ) from error
+    found = read_tensors(folder / WEIGHTS)
     here = stored(model, config, part)
     odd = sorted(here.keys() ^ found.keys()) or [name for name in here if here[name].shape != found[name].shape]
     if odd:

@@ -1,5 +1,6 @@
 """Exported folders on the Hugging Face hub, through its own client."""
 
+import os
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -8,6 +9,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from vtok.errors import UserError
 from vtok.hub.files import CARD, CONFIG, FIGURES, MARK, WEIGHTS, is_exported
+from vtok.paths import user_path
 from vtok.pretrained import HUB_TIMEOUT, first_line
 
 
@@ -23,7 +25,7 @@ def push_to_hub(folder: Path, repository: str, *, private: bool) -> str:
         UserError: the folder is none of ours, or the hub cannot be reached or refuses.
     """
     check_repository(repository)
-    if not is_exported(folder):
+    if not is_exported(folder) or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: it was not written by vtok export, and is not uploaded.")
     hub, later = HfApi(), f"hf upload {repository} {folder}"
     try:
@@ -57,8 +59,8 @@ def fetch(place: str, *, revision: str | None) -> Path:
     Raises:
         UserError: there is neither, or it is none of ours.
     """
-    folder = Path(place).expanduser()
-    if not folder.is_dir():
+    folder = user_path(place)
+    if not os.path.isdir(folder):
         folder = download(place, revision=revision)
     if not is_exported(folder):
         raise UserError(f"{place}: it was not written by vtok export; for a run or a checkpoint, export it first.")

@@ -32,6 +32,7 @@ class VTokModel(lmms):
         whole: spread the clip's frames evenly over the whole video, however long it is.
         batch_size: questions answered at once.
         device: where the model is put; None takes the GPU where there is one.
+        allowed_targets: packages of one's own whose components are built, with a ; between them.
 
     Raises:
         UserError: there is no such run, it did not learn to answer, or the batch size is none.
@@ -47,6 +48,7 @@ class VTokModel(lmms):
         whole: bool = False,
         batch_size: int | str = 1,
         device: str | None = None,
+        allowed_targets: str = "",
     ) -> None:
         super().__init__()
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
@@ -54,7 +56,8 @@ class VTokModel(lmms):
         # Of several processes each has its own GPU from here on; lmms-eval gathers by it.
         self.accelerator = Accelerator()
         # lmms-eval reads a folder such as 2026 as a number.
-        run_dir, self.config, self.model = load_run(str(run), outputs=str(outputs))
+        own = [name for name in allowed_targets.split(";") if name]
+        run_dir, self.config, self.model = load_run(str(run), outputs=str(outputs), allowed_targets=own)
         check_understands(run_dir, self.model)
         if device is not None:
             self.model.place(device)

@@ -28,6 +28,7 @@ def read_causal_lm(
         dtype=dtype,
         local_files_only=place.offline,
         output_loading_info=True,
+        trust_remote_code=False,
     )
     model, report = loaded
     refuse_missing(report["missing_keys"], KIND)
@@ -35,11 +36,16 @@ def read_causal_lm(
 
 
 def read_config(place: Place) -> Any:
-    return AutoConfig.from_pretrained(place.name, revision=place.revision, local_files_only=place.offline)
+    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
+    return AutoConfig.from_pretrained(
+        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
+    )
 
 
 def read_tokenizer(place: Place) -> PreTrainedTokenizerBase:
-    tokenizer: Any = AutoTokenizer.from_pretrained(place.name, revision=place.revision, local_files_only=place.offline)
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
+    )
     return tokenizer
 
 

@@ -1,6 +1,5 @@
 """Figures over the steps of a training, as the run folder keeps them."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from vtok.tracking.comparison import Comparison
 from vtok.tracking.plot import Mark, panel_grid, plain
 from vtok.tracking.runs import Run
-from vtok.tracking.sender import JOURNAL, read_lines
+from vtok.tracking.sender import JOURNAL, parse_entries, read_lines
 
 LOSSES = ("train/loss", "train/under", "train/visLM", "train/dec")
 MOST_POINTS = 400
@@ -53,7 +52,7 @@ def read_journal(path: Path) -> dict[str, dict[int, float]]:
     """Figures by name and step of a run's `metrics.jsonl`; a step that was run again after a kill counts once."""
     figures: dict[str, dict[int, float]] = {}
     for line in read_lines(path):
-        for name, value, _, step in json.loads(line):
+        for name, value, _, step in parse_entries(line, path):
             if math.isfinite(value):
                 figures.setdefault(name, {})[step] = value
     return {name: dict(sorted(one.items())) for name, one in figures.items()}

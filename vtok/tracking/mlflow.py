@@ -17,7 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 import vtok
 from vtok.errors import UserError
-from vtok.foreign_files import encodable
+from vtok.foreign_files import encodable, read_mapping
 from vtok.overrides import command
 from vtok.tracking.base import FinalStatus, Tracker
 from vtok.tracking.model import log_model, model_line
@@ -107,6 +107,7 @@ class MlflowTracker(Tracker):
             info = self._reopen(client, run_id) if run_id is not None else self._create(client, name, parent_file)
             self._run = _Run(client, info.run_id, info.run_name, info.experiment_id)
             self._run_dir = run_dir
+            self._allowed_targets: list[str] = config.get("allowed_targets", [])
             self._record(run_dir, config, overrides)
         except MlflowException as error:
             reason = " ".join(str(error).split()).rstrip(".")
@@ -146,7 +147,14 @@ class MlflowTracker(Tracker):
             return
         run = self._started()
         try:
-            address = log_model(run.client, run.run_id, run_dir, step=step, register=self.register_model)
+            address = log_model(
+                run.client,
+                run.run_id,
+                run_dir,
+                step=step,
+                register=self.register_model,
+                allowed_targets=self._allowed_targets,
+            )
         # Whatever it is: the run has ended well, and nothing of it is to be lost.
         except Exception as error:
             logger.debug("the model was not logged", exc_info=True)
@@ -195,10 +203,10 @@ class MlflowTracker(Tracker):
         experiment = experiment_id(client, self.experiment, artifact_location(self.uri, self.artifact_root))
         tags: dict[str, Any] = {}
         if parent_file is not None:
-            parent = json.loads(parent_file.read_text())
+            parent = read_mapping(parent_file)
             # A run of another store cannot be this run's parent.
-            if parent["uri"] == self.uri:
-                tags[MLFLOW_PARENT_RUN_ID] = parent["run_id"]
+            if parent.get("uri") == self.uri:
+                tags[MLFLOW_PARENT_RUN_ID] = parent.get("run_id")
         return client.create_run(experiment, tags=tags, run_name=name).info
 
     def _reopen(self, client: MlflowClient, run_id: str) -> RunInfo:

@@ -1,5 +1,6 @@
 """A trained model as an MLflow model, in its run and in the registry."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +21,15 @@ EXPORTED = "exported"
 CODE = Path(__file__).with_name("served.py")
 
 
-def log_model(client: MlflowClient, run_id: str, run_dir: Path, *, step: int, register: str | None) -> str:
+def log_model(
+    client: MlflowClient,
+    run_id: str,
+    run_dir: Path,
+    *,
+    step: int,
+    register: str | None,
+    allowed_targets: Sequence[str] = (),
+) -> str:
     """Log what `vtok export` writes of a run as a model that answers questions about videos; returns its address.
 
     It is code of this package and safetensors; nothing is pickled. `mlflow.pyfunc.load_model` of the address has it
@@ -32,6 +41,7 @@ def log_model(client: MlflowClient, run_id: str, run_dir: Path, *, step: int, re
         run_dir: the run's folder; its newest checkpoint is taken.
         step: optimiser steps of that checkpoint.
         register: the name in the registry of which it becomes a new version; None: it is not registered.
+        allowed_targets: packages of one's own, whose components the run has.
 
     Raises:
         UserError: the run cannot be exported.
@@ -39,7 +49,7 @@ def log_model(client: MlflowClient, run_id: str, run_dir: Path, *, step: int, re
     """
     experiment = client.get_run(run_id).info.experiment_id
     with TemporaryDirectory() as temporary:
-        exported = save_pretrained(run_dir, Path(temporary) / EXPORTED, part="model")
+        exported = save_pretrained(run_dir, Path(temporary) / EXPORTED, part="model", allowed_targets=allowed_targets)
         logged = client.create_logged_model(experiment, name="vtok", source_run_id=run_id)
         try:
             packed = Path(temporary) / "model"

@@ -8,6 +8,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
 from vtok.tracking.comparison import Comparison, aligned, compare_runs, piped
 from vtok.tracking.page import write_plot_page
 from vtok.tracking.plot import draw
@@ -29,11 +30,15 @@ class Parent:
 
 
 def read_parent(sweep_dir: Path) -> Parent | None:
+    """The parent of a sweep, None where it has none; raises UserError where the file cannot be read."""
     file = sweep_dir / PARENT_FILE
     if not file.is_file():
         return None
-    written = json.loads(file.read_text())
-    return Parent(uri=written["uri"], experiment_id=written["experiment_id"], run_id=written["run_id"])
+    written = read_mapping(file)
+    texts = [written.get(name) for name in ("uri", "experiment_id", "run_id")]
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{file}: it must name uri, experiment_id and run_id. Delete it where there is no such run.")
+    return Parent(*map(str, texts))
 
 
 def write_parent(sweep_dir: Path, parent: Parent) -> None:

@@ -1,6 +1,5 @@
 """Run folders, as they lie on disk."""
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -8,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
+from vtok.runs import read_overrides, read_status, read_summary
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,19 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """Raises UserError where `path` is not a run folder."""
+    """Raises UserError where `path` is not a run folder, or a file of it cannot be read."""
     if not is_run(path):
         raise UserError(f"{path} is not a run folder (it has no config.yaml): give the folder of a run or of a sweep.")
-    status = _load(path / "status.json") or {}
-    config = _load(path / "config.yaml") or {}
+    status = read_status(path)
+    config = read_mapping(path / "config.yaml")
     # Where a run went on from says nothing of what it is, and would set it apart from those of other seeds.
     config.pop("resume", None)
     return Run(
         path=path,
         config=config,
-        overrides=_load(path / "overrides.yaml") or [],
-        summary=_load(path / "summary.json") or {},
-        status=status.get("status", "unfinished"),
+        overrides=read_overrides(path),
+        summary=read_summary(path),
+        status=status.get("status") or "unfinished",
         mlflow_run_id=status.get("mlflow_run_id"),
     )
 
@@ -53,7 +52,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def is_run(path: Path) -> bool:
-    return (path / "config.yaml").is_file()
+    return os.path.isfile(path / "config.yaml")
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
@@ -78,10 +77,3 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield Path(place)
             below.clear()
         below[:] = [name for name in below if not name.startswith(".")]
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    text = path.read_text()
-    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

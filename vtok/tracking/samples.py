@@ -1,10 +1,11 @@
 """Pictures and videos that runs left in their folders, put side by side."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vtok.errors import UserError
+from vtok.foreign_files import read_json
 from vtok.tracking.comparison import Comparison
 from vtok.tracking.runs import Run
 
@@ -69,6 +70,13 @@ def videos_of(folder: Path, number: int) -> list[tuple[str, Path]]:
 
 
 def read_captions(folder: Path) -> dict[int, str]:
-    """The captions of the clips by number; empty of samples that were written without."""
+    """The captions of the clips by number; empty of samples that were written without.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     file = folder / CAPTIONS
-    return dict(enumerate(json.loads(file.read_text(encoding="utf-8")))) if file.is_file() else {}
+    captions = read_json(file) if file.exists() else []
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise UserError(f"{file}: it must be a list of texts.")
+    return dict(enumerate(captions))

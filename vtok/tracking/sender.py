@@ -3,6 +3,7 @@
 import json
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
+from vtok.errors import UserError
+from vtok.foreign_files import parse_json, read_text
 from vtok.runs import write_text
 
 logger = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ class Sender:
         lines = read_lines(folder / JOURNAL)
         self._written, self._sent = len(lines), min(sent_lines(folder), len(lines))
         for line in lines[self._sent :]:
-            self._waiting.put([Metric(*entry) for entry in json.loads(line)])
+            self._waiting.put([Metric(*entry) for entry in parse_entries(line, folder / JOURNAL)])
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
         self._thread.start()
 
@@ -89,16 +92,46 @@ class Sender:
 
 
 def sent_lines(folder: Path) -> int:
-    """How many lines of the folder's journal the store has."""
+    """How many lines of the folder's journal the store has; raises UserError where the mark cannot be read."""
     mark = folder / MARK
-    return int(mark.read_text(encoding="utf-8")) if mark.is_file() else 0
+    text = read_text(mark) if mark.exists() else "0"
+    if not re.fullmatch(r"[0-9]{1,12}", text.strip()):
+        raise UserError(
+            f"{mark}: it must be the number of lines of {JOURNAL} that were sent. Delete it to send all again."
+        )
+    return int(text)
 
 
 def read_lines(journal: Path) -> list[str]:
-    """The whole lines of a journal; one that was cut off by a kill is not among them."""
-    if not journal.is_file():
+    """The whole lines of a journal; one that was cut off by a kill is not among them.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if not journal.exists():
         return []
-    return [line for line in journal.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    return [line for line in read_text(journal).splitlines(keepends=True) if line.endswith("\n")]
+
+
+def parse_entries(line: str, journal: Path) -> list[tuple[str, float, int, int]]:
+    """The figures of a line of a journal: name, value, milliseconds and step of each.
+
+    Raises:
+        UserError: it is no line of one.
+    """
+    try:
+        entries = parse_json(line)
+    except ValueError as error:
+        raise UserError(f"{journal}: {error}.") from error
+    if not isinstance(entries, list):
+        entries = [None]
+    for entry in entries:
+        match entry:
+            case [str(), int() | float(), int(), int()]:
+                pass
+            case _:
+                raise UserError(f"{journal}: {line[:80]!r} is not a list of [name, value, milliseconds, step].")
+    return [(name, value, when, step) for name, value, when, step in entries]
 
 
 def first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vtok.config.compose import one_of
 from vtok.data.clip import BESIDE
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
 from vtok.runs import write_text
 
 log = logging.getLogger("vtok")
@@ -57,9 +58,10 @@ class Best:
         file = self.folder / "best.json"
         if self.metric is None or not file.is_file():
             return None
-        noted = json.loads(file.read_text(encoding="utf-8"))
-        same = (noted["metric"], noted["mode"]) == (self.metric, self.mode)
-        return (noted["step"], noted["value"]) if same else None
+        match read_mapping(file):
+            case {"step": int(step), "metric": metric, "mode": mode, "value": int() | float() as value}:
+                return (step, value) if (metric, mode) == (self.metric, self.mode) else None
+        raise UserError(f"{file}: it must name step, metric, mode and value. Delete it to judge checkpoints anew.")
 
 
 def names(figures: dict[str, float]) -> list[str]:

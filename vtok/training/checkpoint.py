@@ -9,9 +9,10 @@ write parts: folders `model`, `ema` and `optimiser`, see `shards`.
 
 import hashlib
 import json
+import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from torch import Tensor, nn
 
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
+from vtok.foreign_files import read_mapping
 from vtok.processes import full, gathered, led
-from vtok.training.random_state import CPU, is_random_state, random_states, set_random_states
+from vtok.training.random_state import CPU, ON_CPU, is_random_state, random_states, set_random_states
 from vtok.training.shards import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
 
 MODEL, AVERAGE, OPTIMISER = "model", "ema", "optimiser"
@@ -200,6 +202,7 @@ def load_training(
     load_weights(checkpoint, model)
     weights = trained_weights(model)
     tensors = read(checkpoint / OPTIMISER, like=lambda entry: weights.get(entry.rpartition("/")[0]))
+    _check_training(checkpoint, tensors, weights, processes=state["processes"])
     random = {name: tensors.pop(name) for name in list(tensors) if is_random_state(name)}
     if rank < state["processes"]:
         set_random_states(random, rank, device, checkpoint)
@@ -223,10 +226,18 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """What `state.json` says: `step`, `processes`, `samples` (missing in those of earlier versions), and more.
 
     Raises:
-        UserError: a part of a checkpoint that several processes wrote is missing.
+        UserError: it cannot be read, or a part of a checkpoint that several processes wrote is missing.
     """
-    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    missing = [file for file in state.get("files", ()) if not (checkpoint / file).is_file()]
+    file = checkpoint / "state.json"
+    state = read_mapping(file)
+    for name in ("step", "processes", "samples"):
+        value = state.get(name, 0 if name == "samples" else None)
+        if type(value) is not int or value < (name == "processes"):
+            raise UserError(f"{file}: {name} must be a number of {name}, not {value!r}.")
+    files = state.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(one, str) for one in files):
+        raise UserError(f"{file}: files must be a list of names.")
+    missing = [one for one in files if not os.path.isfile(checkpoint / one)]
     if missing:
         raise UserError(f"{checkpoint} is not whole: {missing[0]} is missing; copy all of its folder.")
     return state
@@ -271,6 +282,24 @@ def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, 
                 f"and {tuple(tensor.shape)} here."
             )
     return found
+
+
+def _check_training(
+    checkpoint: Path, tensors: Mapping[str, Tensor], weights: Collection[str], *, processes: int
+) -> None:
+    """Refuse the state of another optimiser's parameters, or random states that are none."""
+    for key, tensor in tensors.items():
+        name = key.rpartition("/")[0]
+        # Of what shape the state of a weight is, its optimiser alone knows.
+        if not (tensor.dtype == torch.uint8 and tensor.ndim == 1 if is_random_state(key) else name in weights):
+            raise UserError(f"{checkpoint}: {key} of {OPTIMISER}{SUFFIX} does not fit this run. Copy the folder again.")
+    here = torch.get_rng_state()
+    for rank in range(processes):
+        saved = tensors.get(f"{ON_CPU}/{rank}")
+        if saved is None or saved.shape != here.shape:
+            raise UserError(
+                f"{checkpoint}: {OPTIMISER}{SUFFIX} has no random state of process {rank}. Copy the folder again."
+            )
 
 
 def _optimiser_state(optimiser: torch.optim.Optimizer, weights: dict[str, Tensor]) -> dict[str, Tensor]:

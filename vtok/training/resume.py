@@ -1,6 +1,5 @@
 """Which run to go on with, and whether it may be gone on with."""
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from torch import nn
 from vtok.config.compose import one_of
 from vtok.errors import UserError
 from vtok.processes import rank, world_size
-from vtok.runs import find_run, listed_runs, load_config, read_status, shown
+from vtok.runs import find_run, listed_runs, load_config, read_status, read_summary, shown, status_of
 from vtok.tracking.runs import flatten
 from vtok.training.checkpoint import (
     latest_checkpoint,
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 
 # What may change between a run and its continuation without making it another experiment.
 FREE = (
-    "resume", "name", "optimise", "outputs", "tracking", "evaluation", "generation",
+    "resume", "name", "optimise", "outputs", "allowed_targets", "tracking", "evaluation", "generation",
     "data.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
     "trainer.evaluate_every", "trainer.save_every",
     "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
@@ -43,6 +42,7 @@ NO_MATTER = (
     "name",
     "optimise",
     "outputs",
+    "allowed_targets",
     "tracking",
     "data.num_workers",
     "data.make_workers",
@@ -68,7 +68,7 @@ def run_to_resume(config: DictConfig) -> Path | None:
         return None
     check_allowed(config)
     if path == "auto":
-        unfinished = (run for run in listed_runs(config.outputs) if read_status(run).get("status") != "finished")
+        unfinished = (run for run in listed_runs(config.outputs) if status_of(run) != "finished")
         fitting = [run for run in unfinished if has_checkpoint(run) and is_same(run, config)]
         if fitting:
             check_optimiser(fitting[-1], config)
@@ -110,7 +110,7 @@ def figures_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | N
     """The figures of a folder's run where it has finished and is of this configuration, else None."""
     if read_status(run_dir).get("status") != "finished" or not is_same(run_dir, config, free=NO_MATTER):
         return None
-    return json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    return read_summary(run_dir)
 
 
 def goes_on(run_dir: Path, config: DictConfig) -> bool:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.build import build, build_model, build_optimiser, build_scheduler
-from vtok.config import check
+from vtok.config.check import check
 from vtok.data import BadFiles, DataSource
 from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation, check_files

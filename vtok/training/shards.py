@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed import checkpoint as distributed
 from torch.distributed.checkpoint.api import CheckpointException
@@ -20,7 +20,23 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from vtok.errors import UserError
+from vtok.foreign_files import read_tensors
+
 SUFFIX = ".safetensors"
+# What torch's reader raises for files that are broken or of something else.
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    SafetensorError,
+    CheckpointException,
+)
 
 
 def save_whole(tensors: Mapping[str, Tensor], place: Path) -> None:
@@ -71,9 +87,20 @@ def read(place: Path, *, like: Callable[[str], Tensor | None]) -> dict[str, Tens
 
     One for whose name `like` has a tensor that is cut, of its shape, comes cut in the same way, where that is; another
     one is whole and on the CPU.
+
+    Raises:
+        UserError: the files cannot be read.
     """
     if not place.is_dir():
-        return {name: cut(tensor, like(name)) for name, tensor in load_file(place.with_suffix(SUFFIX)).items()}
+        return {name: cut(tensor, like(name)) for name, tensor in read_tensors(place.with_suffix(SUFFIX)).items()}
+    try:
+        return _read_sharded(place, like)
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{place}: its safetensors files cannot be read ({reason}). Copy the folder again.") from error
+
+
+def _read_sharded(place: Path, like: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
     reader = HuggingFaceStorageReader(path=str(place))
     found: dict[str, Tensor] = {}
     for name, saved in reader.read_metadata().state_dict_metadata.items():

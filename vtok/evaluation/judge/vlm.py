@@ -129,7 +129,12 @@ def named(answer: str, choices: Sequence[str]) -> str | None:
 
 def pretrained(place: Place, *, dtype: torch.dtype) -> tuple[Any, Any]:
     """Processor and model, by transformers' own loading."""
-    where: dict[str, Any] = {"revision": place.revision, "local_files_only": place.offline}
+    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
+    where: dict[str, Any] = {
+        "revision": place.revision,
+        "local_files_only": place.offline,
+        "trust_remote_code": False,
+    }
     processor = AutoProcessor.from_pretrained(place.name, **where)
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         place.name, dtype=dtype, output_loading_info=True, **where

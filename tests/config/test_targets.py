@@ -1,0 +1,135 @@
+"""Components are built, each where its kind belongs, and nothing else that can be called."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from vtok.config import compose
+from vtok.config.targets import PART, check_target, check_targets, group_of
+from vtok.errors import UserError
+
+OWN = """\
+import subprocess
+from subprocess import Popen
+from vtok.backbone import Backbone, TinyBackbone
+
+
+class Mine(TinyBackbone): ...
+class Unfinished(Backbone): ...
+class Part: ...
+def schedule(optimizer, num_training_steps): ...
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package of somebody's own."""
+    (tmp_path / "own_lab.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "own_lab"
+
+
+@pytest.mark.parametrize(
+    ("group", "target"),
+    [
+        ("visual_head", "torch.load"),
+        ("visual_head", "torch.hub.load"),
+        ("visual_head", "torch.optim.SGD"),
+        ("visual_head", "vtok.training.Trainer"),
+        ("mllm", "transformers.pipeline"),
+        ("mllm", "vtok.mllm.LanguageModel.from_pretrained"),
+        ("backbone", "vtok.benchmark.train.subprocess.run"),
+        ("backbone", "vtok.backbone.Backbone"),
+        ("backbone", "vtok.backbone.nothing"),
+        ("backbone", "vtok..x"),
+        ("backbone", ""),
+        ("data", "vtok.data.write.write_video"),
+        ("tokeniser", "hydra.utils.get_method"),
+        ("tokeniser", "builtins.exec"),
+        ("optimiser", "torch.load"),
+        ("optimiser", "torch.optim.swa_utils.update_bn"),
+        ("scheduler", "transformers.pipeline"),
+        ("scheduler", "vtok.cli.main"),
+        (PART, "torch.load"),
+        (PART, "torch.nn.utils.clip_grad_norm_"),
+        (PART, "vtok.cli.main"),
+        (PART, "vtok.benchmark.train.subprocess.Popen"),
+    ],
+)
+@pytest.mark.parametrize("allowed", [(), ("vtok", "torch", "transformers", "diffusers")], ids=["", "list"])
+def test_what_is_not_a_component_is_refused(group: str, target: str, allowed: tuple[str, ...]) -> None:
+    """Nor does a list of the packages that this project builds on make it one."""
+    with pytest.raises(UserError, match=r"this is not a component|cannot be imported|is not run unasked") as error:
+        check_target(target, f"{group}._target_", group, allowed=allowed)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "target"),
+    [
+        ("backbone", "vtok.backbone.TinyBackbone"),
+        ("backbone", "vtok.backbone.tiny.TinyBackbone"),
+        ("optimiser", "torch.optim.RMSprop"),
+        ("scheduler", "transformers.get_scheduler"),
+        (PART, "torch.nn.GELU"),
+        (PART, "vtok.tokeniser.MeanPooling"),
+    ],
+)
+def test_components_of_this_project_and_of_torch_need_no_leave(group: str, target: str) -> None:
+    check_target(target, "x", group, allowed=())
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "taken"),
+    [
+        ("backbone", "Mine", True),
+        ("tokeniser", "Mine", False),
+        ("backbone", "Unfinished", False),
+        ("backbone", "Part", False),
+        ("backbone", "Popen", False),
+        ("scheduler", "schedule", True),
+        ("scheduler", "Popen", False),
+        (PART, "Part", True),
+        (PART, "Popen", False),
+        (PART, "subprocess.Popen", False),
+        (PART, "schedule", False),
+    ],
+)
+def test_of_an_allowed_package_components_are_taken_alone(group: str, name: str, taken: bool, own: str) -> None:
+    with pytest.raises(UserError, match=r"the package own_lab is not run unasked.*'allowed_targets=\[own_lab\]'"):
+        check_target(f"{own}.{name}", "x", group, allowed=())
+    if taken:
+        check_target(f"{own}.{name}", "x", group, allowed=[own])
+    else:
+        with pytest.raises(UserError, match="this is not a component"):
+            check_target(f"{own}.{name}", "x", group, allowed=[own])
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "key"),
+    [
+        ("tokeniser.key_frame", {"_target_": "os.getcwd"}, "tokeniser.key_frame._target_=os.getcwd"),
+        ("mllm.x", [[{"_target_": "os.getcwd"}]], "mllm.x.0.0._target_=os.getcwd"),
+        ("mllm._args_", [{"_target_": "os.getcwd", "_partial_": True}], "mllm._args_.0._target_=os.getcwd"),
+        ("mllm.width", "${oc.decode:'{_target_: os.getcwd}'}", "mllm.width._target_=os.getcwd"),
+        ("trainer.parallel", {}, "trainer.parallel._target_=None"),
+        ("mllm._target_", ["os.getcwd"], "mllm._target_=['os.getcwd']"),
+    ],
+)
+def test_targets_are_seen_wherever_they_are(place: str, value: Any, key: str, tiny_settings: list[str]) -> None:
+    config = OmegaConf.create(OmegaConf.to_container(compose(tiny_settings)))
+    OmegaConf.update(config, place, value, merge=False)
+    with pytest.raises(UserError) as error:
+        check_targets(config)
+    assert str(error.value).startswith(key)
+
+
+def test_groups_of_places() -> None:
+    assert group_of(("tokeniser", "backbone")) == "backbone"
+    assert group_of(("tokeniser", "motion_pooling")) == "tokeniser/motion_pooling"
+    assert group_of(("data", "sources", "a")) == "data"
+    assert group_of(("data", "sources")) == PART
+    assert group_of(("data", "sources", "a", "augmentation")) == "data/augmentation"
+    assert group_of(("tokeniser", "mine")) == PART

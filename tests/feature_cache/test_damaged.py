@@ -1,0 +1,91 @@
+"""Caches that are broken at random give a sentence or features."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from vtok.data import CachedReader, Clip, SampleKey
+from vtok.data.cached import TIMESTAMPS, block_path, read_cache_file
+from vtok.data.identity import identify
+from vtok.errors import UserError
+from vtok.feature_cache.blocks import Kept, write_block
+
+MADE = {
+    "settings": {"seed": 0},
+    "weights": {"backbone.weights": {"name": "a", "revision": None, "files": {}}},
+    "dtype": "float32",
+    "backbone": {"feature_dim": 8, "image_size": 64, "stride": 8, "num_parameters": 5},
+    "digest": "abc",
+    "blocks": 1,
+}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Clip:
+    (tmp_path / "a.mp4").write_bytes(b"a video")
+    return Clip(id="a", path=tmp_path / "a.mp4")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, clip: Clip) -> Path:
+    """A cache of one clip."""
+    (tmp_path / "cache" / "blocks").mkdir(parents=True)
+    (tmp_path / "cache" / "cache.json").write_text(json.dumps(MADE))
+    tensors = {TIMESTAMPS: torch.arange(3.0), "pooled/mean": torch.ones(3, 8)}
+    write_block(block_path(tmp_path / "cache", clip, 1), {"a\n0.0 None": Kept(identify(clip), None, tensors)})
+    return tmp_path / "cache"
+
+
+def read(cache: Path, clip: Clip) -> torch.Tensor:
+    reader = CachedReader(cache, with_target=False)
+    reader.check([clip], files=True)
+    return reader.read(clip, SampleKey(0, 0)).pooled["mean"]
+
+
+def test_a_broken_cache_gives_a_sentence_or_features(cache: Path, clip: Clip, request: pytest.FixtureRequest) -> None:
+    assert torch.equal(read(cache, clip), torch.ones(3, 8))
+    files = [cache / "cache.json", block_path(cache, clip, 1)]
+    whole = [file.read_bytes() for file in files]
+    refused = 0
+    for seed in range(request.config.getoption("--fuzz") // 3):
+        chooser = random.Random(seed)
+        which = chooser.randrange(2)
+        broken = bytearray(whole[which])
+        at = chooser.randrange(len(broken))
+        if chooser.random() < 0.3:
+            del broken[at:]
+        elif chooser.random() < 0.5:
+            del broken[at : at + chooser.randrange(1, 40)]
+        else:
+            broken[at] = chooser.randrange(256)
+        files[which].write_bytes(broken)
+        try:
+            read(cache, clip)
+        except (UserError, KeyError) as error:
+            # Of a feature that has another name now.
+            assert isinstance(error, UserError) or error.args == ("mean",), (seed, which)  # noqa: PT017
+            refused += 1
+        files[which].write_bytes(whole[which])
+    assert refused
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"blocks": 0},
+        {"blocks": "1"},
+        {"settings": []},
+        {"backbone": {"feature_dim": 8}},
+        {"backbone": {**MADE["backbone"], "typo": 1}},
+        {"weights": {"backbone.weights": {"name": "a", "revision": None, "files": {"a": 1}}}},
+        {"digest": None},
+    ],
+)
+def test_what_is_not_of_a_cache_is_refused(changed: dict, cache: Path) -> None:
+    assert read_cache_file(cache, said="data.cache=x") == MADE
+    (cache / "cache.json").write_text(json.dumps({**MADE, **changed}))
+    with pytest.raises(UserError, match=r"^data\.cache=x: its cache\.json is damaged\. .*vtok precompute"):
+        read_cache_file(cache, said="data.cache=x")

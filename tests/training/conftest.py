@@ -16,6 +16,7 @@ from torch import Tensor
 from vtok.config import compose
 from vtok.paths import conf_dir
 from vtok.runs import read_status
+from vtok.tracking.store import resolve_uri
 from vtok.training import train
 
 SMALL = (
@@ -73,7 +74,8 @@ class Ended:
     def history(self, name: str) -> dict[int, float]:
         """What the store has of a figure, by step."""
         run_id = read_status(self.folder)["mlflow_run_id"]
-        points = MlflowClient(self.config.tracking.uri).get_metric_history(run_id, name)
+        tracking = self.config.tracking
+        points = MlflowClient(resolve_uri(tracking.uri, tracking.folder)).get_metric_history(run_id, name)
         return {point.step: point.value for point in points}
 
 

@@ -82,7 +82,8 @@ def test_only_what_is_trained_is_saved_and_nothing_is_pickled(tmp_path: Path) ->
 
 def test_what_a_model_remembers_beside_its_weights_comes_back(tmp_path: Path) -> None:
     scale, again = Remembering(), Remembering()
-    scale.scale.update(torch.randn(2, 6, 5), torch.tensor([0, 0, 0, 1, 1, 1]), torch.ones(2, 6, dtype=torch.bool))
+    scale.scale.add(torch.randn(2, 6, 5), torch.tensor([0, 0, 0, 1, 1, 1]), torch.ones(2, 6, dtype=torch.bool))
+    scale.scale.update()
     load_weights(save(tmp_path, scale), again)
     assert not torch.equal(scale.scale.mean, torch.zeros(2, 5))
     assert again.scale.seen.tolist() == [1, 1]

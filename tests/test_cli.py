@@ -56,12 +56,9 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["describe"], "needs video=VALUE"),
         (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
         (["describe", "x.mp4"], "arguments are KEY=VALUE"),
-        (["describe", "video=x.mp4", "max_new_tokens=0"], "max_new_tokens=0: allowed are numbers from 1 on"),
-        (["describe", "video=x.mp4", "prompt=a\udcff"], "character 2 is not text"),
         (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
         (["evaluate", f"run={'a' * 300}"], "aaa: there is no such folder"),
         (["evaluate", "run=~nobody-of-that-name/a"], "there is no such folder"),
-        (["tokenise", "video=x.mp4", f"out={'a' * 300}.safetensors"], "it cannot be written (File name too long)"),
         (["report", "sweep=nowhere", f"out={'a' * 300}/a.html"], "nowhere holds no run folder"),
         (["compare", "runs=[a"], "runs=[a: this is not a list"),
         (
@@ -297,7 +294,7 @@ def test_paths_count_from_where_the_command_was_given_wherever_hydra_goes(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vtok.training.train", note)
     monkeypatch.setattr(sys, "argv", ["vtok"])
-    train([*tiny_settings, "hydra.job.chdir=true", "hydra.run.dir=run", "hydra/job_logging=disabled"])
+    train([*tiny_settings, "hydra.job.chdir=true", "hydra.run.dir=run", "hydra/job_logging=none"])
     assert seen == [(tmp_path, tmp_path / "run")]
     assert Path.cwd() == tmp_path
 

@@ -14,8 +14,11 @@ WAY_OUT = (
 
 
 def check_finite(values: Tensor, *, what: str) -> None:
-    """Raise UserError where a number of `values` is not finite; `what` names them, in the plural."""
-    if not bool(values.isfinite().all()):
+    """Raise UserError where a number of `values` is not finite; `what` names them, in the plural.
+
+    Tensors on the meta device, of a model that is built for its shapes, have no numbers.
+    """
+    if not values.is_meta and not bool(values.isfinite().all()):
         raise UserError(f"{what} are not finite numbers (NaN or infinity). {WAY_OUT}")
 
 

@@ -27,7 +27,7 @@ CASES = [
     (["describe", "run=run", "video=."], f"mllm.weights={ABSENT}: neither"),
     (["tokenise", "run=run", "video=no.mp4"], "video=no.mp4"),
     (["reconstruct", "run=run", "video=no.mp4"], "video=no.mp4"),
-    (["generate", "run=run", "prompts=no.txt"], "prompts=no.txt: it cannot be read"),
+    (["generate", "run=run", "prompts=no.txt"], "prompts=no.txt: 'no.txt' cannot be read"),
     (["generate", "run=run", "prompt=a"], f"mllm.weights={ABSENT}: neither"),
     (["evaluate", "run=run"], f"mllm.weights={ABSENT}: neither"),
     (["evaluate", "run=run", "mllm.weights=null", "data=folder", "data.root=no"], "data.root=no: there is no such"),

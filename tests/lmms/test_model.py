@@ -6,6 +6,7 @@ from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -166,7 +167,12 @@ def test_too_long_a_question_is_told_with_its_task(run_dir: Path, videos: list[P
 def test_a_run_that_did_not_learn_to_answer_is_not_asked(
     run_dir: Path, make_model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Objective, "understands", False)
+    def load(*given: Any, **settings: Any) -> Any:
+        loaded = load_run(*given, **settings)
+        monkeypatch.setattr(Objective, "understands", False)
+        return loaded
+
+    monkeypatch.setattr("vtok.commands.prepare.load_run", load)
     with pytest.raises(UserError, match=r"objective\.lambda_under is 0"):
         make_model(run_dir)
 

@@ -40,10 +40,14 @@ def check_inputs(verb: str, arguments: Any, overrides: Sequence[str]) -> None:
         if not is_here(video):
             raise UserError(f"video={video}: there is no such file or folder.")
     if given.get("prompts") is not None:
-        read_text(Path(given["prompts"]).expanduser())
+        prompts = Path(given["prompts"]).expanduser()
+        try:
+            read_text(prompts)
+        except UserError as error:
+            raise UserError(f"prompts={prompts}: {error}") from error
     if verb == "data index":
         check_shard_folder(given["root"])
-    if verb in USE_A_RUN and given.get("run") is not None:
+    if verb in USE_A_RUN and given.get("run") is not None and not given.get("tokenisers"):
         refuse_absent(run_weights(verb, given["run"], given["outputs"], overrides))
         if verb == "evaluate" and any(item.startswith("data=") for item in overrides):
             check_folder(compose([item for item in overrides if item.startswith(DATA_KEYS)]))

@@ -113,10 +113,16 @@ def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
                 "image_size": int(),
                 "stride": int(),
                 "num_parameters": int(),
-            } as backbone,
+                **others,
+            },
             "dtype": str(),
             "digest": str(),
-        } if blocks > 0 and len(backbone) == 4 and all(map(_is_fingerprint, weights.values())):
+        } if (
+            blocks > 0
+            # Caches of before backbones said it have no depth.
+            and (others.keys() <= {"depth"} and isinstance(others.get("depth"), int | None))
+            and all(map(_is_fingerprint, weights.values()))
+        ):
             return made
     raise UserError(f"{said}: its {CACHE_FILE} is damaged. Make it again by: {remedy(folder)}")
 

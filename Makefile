@@ -1,6 +1,7 @@
 # make train | test | test-slow | lint | clean
 #
-# Every target makes .venv on first use and installs the package into it again when pyproject.toml has changed.
+# Every target makes .venv on first use and installs the package into it again when pyproject.toml or constraints.txt has changed.
+# constraints.txt is the set of versions that was tested; pyproject.toml says which ones may be used.
 #   make train ARGS="backbone=clip tokeniser.stride=6"
 #   make test ARGS="tests/backbone -x"
 #   make train PYTHON=python3.12
@@ -39,14 +40,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Order-only: a package that is newer than its stamp is no reason to install, a changed pyproject.toml is.
-$(VENV)/installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e .
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt -e .
 	touch $@
 
-$(VENV)/installed-test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e ".[test]"
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt -e ".[test]"
 	touch $@ $(VENV)/installed
 
-$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e ".[dev]"
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/installed-test $(VENV)/installed

@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from vtok.cli import go_on, main, train
-from vtok.commands import parse
+from vtok.commands import parse, verbs
 from vtok.config.compose import options_of
 from vtok.config.jobs import check_jobs
 from vtok.errors import UserError
@@ -52,10 +52,11 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["trian"], "trian: there is no such verb"),
+        (["trian"], "trian: unknown verb. Use train, benchmark cost"),
         (["describe"], "needs video=VALUE"),
         (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
         (["describe", "x.mp4"], "arguments are KEY=VALUE"),
+        (["describe", "video=x.mp4", "max_new_tokens=0"], "max_new_tokens=0: must be a whole number of 1 or more."),
         (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
         (["evaluate", f"run={'a' * 300}"], "aaa: there is no such folder"),
         (["evaluate", "run=~nobody-of-that-name/a"], "there is no such folder"),
@@ -68,9 +69,9 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "hydra.run.dir=/dev/null/x"], "hydra.run.dir=/dev/null/x: nothing can be written there"),
         (["train", f"backbone.weights=/{'a' * 300}", "backbone=clip"], "aaa: nothing is there"),
         (["evaluate", "outputs=nowhere"], "no run has finished in nowhere"),
-        (["benchmark"], "vtok benchmark: say vtok benchmark decode | train | cost."),
-        (["benchmark", "encode"], "vtok benchmark encode: say vtok benchmark decode | train | cost."),
-        (["benchmark", "decode", "runs=0"], "runs=0: allowed is 1 or more"),
+        (["benchmark"], "vtok benchmark: unknown verb. Use vtok benchmark cost | decode | train."),
+        (["benchmark", "encode"], "vtok benchmark encode: unknown verb. Use vtok benchmark cost | decode | train."),
+        (["benchmark", "decode", "runs=0"], "runs=0: must be a whole number of 1 or more."),
         (["benchmark", "decode", "video=no.mp4"], "video=no.mp4: there is no such file or folder"),
         (["compare"], "one of sweep=latest, sweep=DIR and runs=[A,B]"),
         (["compare", "runs=[a]"], "takes two"),
@@ -79,10 +80,10 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "tokeniser.stride=99"], "tokeniser.stride=99"),
         (["train", "-m", "tokeniser.stride=3,99"], "tokeniser.stride=99"),
         (["train", "just a word"], "KEY=VALUE"),
-        (["data", "pakc"], "vtok data pakc: say vtok data pack | index | check | preview."),
+        (["data", "pakc"], "vtok data pakc: unknown verb. Use vtok data check | index | pack | preview."),
         (["data", "pack"], "vtok data pack needs out=VALUE"),
         (["data", "pack", "out=x", "data=folder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
-        (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: allowed is 1 or more"),
+        (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: must be a whole number of 1 or more."),
         (["data", "index", "root=nowhere"], "root=nowhere"),
         (["data", "index", "root=x", "data.limit=1"], "vtok data index takes no such key"),
     ],
@@ -400,8 +401,10 @@ def test_output_that_is_cut_off_by_its_reader_is_no_error() -> None:
 
 
 def test_lists_of_names_are_taken_as_typed() -> None:
-    assert parse("compare", ["runs=[no,007,2026-01-01,a#b]"])[0].runs == ["no", "007", "2026-01-01", "a#b"]
-    assert parse("compare", ['runs="a,b",null'])[0].runs == ["a,b", "null"]
+    declared = verbs()["compare"]
+    typed = parse("compare", declared, ["runs=[no,007,2026-01-01,a#b]"])[0]["runs"]
+    assert typed == ["no", "007", "2026-01-01", "a#b"]
+    assert parse("compare", declared, ['runs="a,b",null'])[0]["runs"] == ["a,b", "null"]
     for odd in ("runs=[a", "runs=[[a],b]", "runs=a]b", "runs=%a"):
         with pytest.raises(UserError, match=r"this is not a list\. Use runs=\[ONE,OTHER\]"):
-            parse("compare", [odd])
+            parse("compare", declared, [odd])

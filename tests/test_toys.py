@@ -109,4 +109,4 @@ def test_the_command_writes_where_the_recipe_looks(
     ]
     assert main(["validate", "recipe=paper_tiny", "outputs=there"]) == 0
     assert main(["toys", "seed=-1"]) == 1
-    assert "seed=-1: allowed are" in capsys.readouterr().err
+    assert "seed=-1: must be a whole number from 0" in capsys.readouterr().err

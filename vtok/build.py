@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from vtok.backbone import Backbone
+from vtok.config.instantiate import build
 from vtok.config.targets import check_targets
 from vtok.errors import UserError
 from vtok.feature_cache import backbone_of_cache
@@ -25,27 +25,6 @@ OF_TOKENISER = ("backbone", "tokeniser")
 OF_MODEL = (*OF_TOKENISER, "mllm", "visual_head", "decoder", "objective")
 # Layers that multiply by their matrices. Conv1D is the linear layer of GPT-2 and its like.
 LINEAR = (nn.Linear, nn.MultiheadAttention, Conv1D)
-
-
-def build(node: DictConfig, *, plain: bool = False) -> Any:
-    """Instantiate a component.
-
-    Args:
-        node: its configuration.
-        plain: hand lists on as Python's own.
-
-    Raises:
-        UserError: the component's own, without Hydra's wrapping.
-    """
-    try:
-        return instantiate(node, _convert_="all" if plain else "none")
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if isinstance(cause, UserError):
-            raise cause from error
-        raise
 
 
 @contextmanager
@@ -104,7 +83,7 @@ def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tok
     settings = OmegaConf.to_container(config.tokeniser, resolve=True)
     assert isinstance(settings, dict)
     del settings["backbone"]
-    return build(OmegaConf.create({**settings, "_partial_": True}))(backbone)
+    return build(OmegaConf.create(settings), backbone)
 
 
 def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:
@@ -151,4 +130,4 @@ def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
 
 def build_scheduler(config: DictConfig, optimiser: torch.optim.Optimizer) -> Any:
     """The learning-rate schedule; one that ends does so at the last step."""
-    return build(config.scheduler)(optimizer=optimiser, num_training_steps=config.trainer.max_steps)
+    return build(config.scheduler)(optimiser, config.trainer.max_steps)

@@ -14,49 +14,9 @@ USAGE = """\
 VTok: compare ways of turning a video into tokens for a multimodal language model.
 
   vtok train [GROUP=OPTION ...] [KEY=VALUE ...]   train, evaluate, write a run folder    (vtok train --help)
-  vtok evaluate run=latest [KEY=VALUE ...]        the benchmark again on a run's model
-  vtok describe run=latest video=FILE prompt=TEXT ask a run's model about a video
-  vtok generate run=latest prompt=TEXT out=FILE   a video out of a text, or of each line of prompts=FILE
-  vtok reconstruct run=latest video=FILE out=FILE a video to tokens and back
-  vtok tokenise run=latest video=FILE out=FILE    a video's tokens, as safetensors
-  vtok compare sweep=latest | runs=[A,B]          runs side by side: a table and a plot
-  vtok probe tokenisers=[A,B] | run=latest        what can be read off tokens without a language model
-  vtok report sweep=latest | runs=[A,B] out=FILE  one page about runs: results, curves, videos, commands
-  vtok export run=latest out=FOLDER               a trained model, or tokeniser, for from_pretrained and the hub
-  vtok register run=latest name=NAME              a run's model as an MLflow model, in the registry under a name
-  vtok sync run=latest                            figures that a tracking server missed, sent to it
-  vtok validate [GROUP=OPTION ...] [KEY=VALUE ...]  check a configuration, show what it would do; nothing is run
-  vtok data pack data=folder data.root=PATH out=FOLDER   any data set to tar shards with an index, for data=shards
-  vtok data check data=folder data.root=PATH      every clip decoded: what there is, and what is broken
-  vtok data preview data=folder data.root=PATH    a contact sheet with captions
-  vtok data index root=PATH                       the index of tar shards that are there already
-  vtok precompute out=FOLDER [KEY=VALUE ...]      features of a frozen backbone, for data.cache=FOLDER
-  vtok plan [GROUP=OPTION ...] [KEY=VALUE ...]    parameters and memory by part and number of GPUs; nothing is loaded
-  vtok benchmark decode [video=FILES]             CPU time of reading frames, ours and other libraries'
-  vtok benchmark train [KEY=VALUE ...]            seconds a step, the trainer's and a bare loop's
-  vtok benchmark cost tokenisers=[A,B]            tokens, operations, time and memory over the length of the clip
-  vtok toys                                       small random checkpoints of the real models, for recipe=paper_tiny
-
+"""
+FOOTER = """
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
-
-VERBS = (
-    "evaluate",
-    "describe",
-    "generate",
-    "reconstruct",
-    "tokenise",
-    "compare",
-    "report",
-    "export",
-    "sync",
-    "register",
-    "validate",
-    "precompute",
-    "plan",
-    "probe",
-    "toys",
-)
-SECOND_WORDS = {"data": ("pack", "index", "check", "preview"), "benchmark": ("decode", "train", "cost")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,28 +60,19 @@ def settle_process() -> None:
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
     """Find a verb and run it."""
-    if verb in ("-h", "--help", "help"):
-        print(USAGE)
-        return 0
     if verb == "train":
         return train(list(argv))
-    if verb in SECOND_WORDS:
-        return second_word(verb, SECOND_WORDS[verb], argv)
-    if verb in VERBS:
-        from vtok.commands import run_command
+    from vtok.commands import run_command, verb_in, verbs
 
-        return run_command(verb, argv)
-    raise UserError(f"{verb}: there is no such verb. Allowed: {', '.join(('train', *VERBS, *SECOND_WORDS))}.")
-
-
-def second_word(verb: str, words: Sequence[str], argv: Sequence[str]) -> int:
-    """Carry out a verb of two words, such as `benchmark decode`."""
-    word, *rest = argv or [""]
-    if word not in words:
-        raise UserError(f"vtok {verb} {word}".rstrip() + f": say vtok {verb} {' | '.join(words)}.")
-    from vtok.commands import run_command
-
-    return run_command(f"{verb} {word}", rest)
+    if verb in ("-h", "--help", "help"):
+        print(USAGE + "".join(f"  vtok {name:<18}{one.summary}\n" for name, one in verbs().items()) + FOOTER)
+        return 0
+    if (found := verb_in([verb, *argv])) is not None:
+        return run_command(*found)
+    words = [name.partition(" ")[2] for name in verbs() if name.startswith(f"{verb} ")]
+    if words:
+        raise UserError(f"vtok {' '.join([verb, *argv[:1]])}: unknown verb. Use vtok {verb} {' | '.join(words)}.")
+    raise UserError(f"{verb}: unknown verb. Use {', '.join(('train', *verbs()))}.")
 
 
 def train(argv: list[str]) -> int:
@@ -132,19 +83,27 @@ def train(argv: list[str]) -> int:
     from vtok.config import register
     from vtok.config.compose import spelled_out
     from vtok.config.jobs import check_jobs
+    from vtok.config.source import SCHEME
+    from vtok.overrides import quoted
     from vtok.paths import conf_dir, unwritable
-    from vtok.weights_lookup import Wanted, refuse_absent, weights_of_run
+    from vtok.weights_lookup import refuse_absent, weights_of_run
 
     # Flags may stand between overrides; Hydra's own reading of the line below does not take that.
     arguments = get_args_parser().parse_intermixed_args(argv)
     flags = list(argv)
     for item in arguments.overrides:
         flags.remove(item)
+    if arguments.config_dir:
+        # Hydra's own source of files does not know what classes declare.
+        place = quoted(f"{SCHEME}://{Path(arguments.config_dir).resolve()}")
+        arguments.overrides.append(f"hydra.searchpath=[{place}]")
+        flags = without_option(flags, "--config-dir", "-cd")
     arguments.overrides = spelled_out(arguments.overrides)
     argv = [*arguments.overrides, *flags]
     if arguments.help:
-        # Hydra's own help composes every group twice and takes seconds.
-        print((conf_dir() / "help.txt").read_text(encoding="utf-8"), end="")
+        from vtok.config.help import help_text
+
+        print(help_text(arguments.overrides))
         return 0
     register()
     looks = (arguments.hydra_help, arguments.cfg, arguments.info, arguments.shell_completion)
@@ -153,14 +112,12 @@ def train(argv: list[str]) -> int:
     multirun = False
     if not any(looks) and not another:
         folder = Path(arguments.config_dir).resolve() if arguments.config_dir else None
-        wanted: list[Wanted] = []
         multirun = check_jobs(
             arguments.overrides,
             multirun=arguments.multirun,
             config_dir=folder,
-            each=lambda config: wanted.extend(weights_of_run(config)),
+            before_planning=lambda configs: refuse_absent(one for config in configs for one in weights_of_run(config)),
         )
-        refuse_absent(wanted)
     if multirun:
         argv = [*go_on(arguments.overrides), *argv]
     for item in arguments.overrides:
@@ -170,6 +127,16 @@ def train(argv: list[str]) -> int:
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0
+
+
+def without_option(flags: Sequence[str], *names: str) -> list[str]:
+    """Flags without an option and its value, whether they stand apart or as NAME=VALUE."""
+    left, skip = [], False
+    for flag in flags:
+        if not skip and not flag.startswith(tuple(f"{name}=" for name in names)) and flag not in names:
+            left.append(flag)
+        skip = not skip and flag in names
+    return left
 
 
 def go_on(overrides: Sequence[str]) -> list[str]:
@@ -200,8 +167,7 @@ def job(config) -> float | None:
     from hydra.errors import CompactHydraException
     from hydra.types import RunMode
 
-    from vtok.config import settle_budget
-    from vtok.config.mixture import link_sources
+    from vtok.config.compose import complete
     from vtok.runs import open_run, shown, status_of, write_status
     from vtok.training import train as train_run
     from vtok.training.recording import Stopped
@@ -215,8 +181,7 @@ def job(config) -> float | None:
     # With hydra.job.chdir Hydra is in the run folder by now; paths count from where the command was given.
     os.chdir(settings.runtime.cwd)
     try:
-        link_sources(config)
-        settle_budget(config, overrides)
+        complete(config, overrides)
         if in_sweep and (figures := figures_of_finished(run_dir, config)) is not None:
             print(f"{shown(run_dir)} has finished before")
             return optimised(config, figures)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vtok.setting_types import Fraction, NotNegative
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -19,10 +21,10 @@ class Objective:
         condition_on_caption: give the decoder the hidden states at the caption, too.
     """
 
-    lambda_under: float = 1.0
-    lambda_visLM: float = 1.0
-    lambda_dec: float = 1.0
-    caption_dropout: float = 0.0
+    lambda_under: NotNegative = 1.0
+    lambda_visLM: NotNegative = 1.0
+    lambda_dec: NotNegative = 1.0
+    caption_dropout: Fraction = 0.0
     condition_on_caption: bool = False
 
     @property

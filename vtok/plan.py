@@ -1,6 +1,7 @@
 """Which frames of a clip a tokeniser needs, known before anything is decoded."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from vtok.errors import UserError
 
@@ -19,8 +20,10 @@ class FramePlan:
     vector_grid: int | None = None
 
 
+KeyFrame = Literal["first", "middle", "medoid", "sharpest"] | int
+KEY_FRAMES = ("first", "middle", "medoid", "sharpest")
+# Chosen from what the frames show.
 CONTENT_KEYS = ("medoid", "sharpest")
-KEY_FRAMES = ("first", "middle", *CONTENT_KEYS)
 
 
 def is_whole(value: object) -> bool:
@@ -48,7 +51,7 @@ class StridePlanner:
     """
 
     stride: int
-    key_frame: str | int = "first"
+    key_frame: KeyFrame = "first"
     key_tokens: int = 16
     frame_tokens: int = 1
     budget: int | None = None

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.compose import explain, typed
 from vtok.config.nodes import nodes
-from vtok.config.schemas import OPTIONS
+from vtok.config.options import groups as all_groups
 from vtok.errors import UserError
 from vtok.foreign_files import read_mapping, read_text, read_yaml
 from vtok.paths import user_path
@@ -29,7 +29,13 @@ log = logging.getLogger("vtok")
 
 Status = Literal["running", "finished", "stopped", "failed"]
 INDEX = "runs.txt"
-GROUPS = tuple(group for group in OPTIONS if "/" not in group)
+# What runs of earlier versions name, and what the same settings belong to now.
+MOVED = {
+    "torch.optim.AdamW": "vtok.training.optimisers.AdamW",
+    "torch.optim.Adafactor": "vtok.training.optimisers.Adafactor",
+    "torch.optim.SGD": "vtok.training.optimisers.Sgd",
+    "transformers.get_scheduler": "vtok.training.schedule.schedule",
+}
 # Keys of components that name a file or a folder.
 PLACES = ("root", "manifest", "index", "cache", "weights")
 
@@ -120,14 +126,14 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def load_config(run_dir: Path, *, groups: Collection[str] = GROUPS) -> DictConfig:
+def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> DictConfig:
     """The configuration that a run was made with, held to the schemas.
 
     Which packages it trusted is left out: whoever builds something says that anew in `allowed_targets`.
 
     Args:
         run_dir: the run folder, or an exported folder.
-        groups: that must be in it.
+        groups: that must be in it; all where None.
 
     Raises:
         UserError: this is no run folder, or its configuration cannot be read, refers to something, or has a key that
@@ -137,13 +143,18 @@ def load_config(run_dir: Path, *, groups: Collection[str] = GROUPS) -> DictConfi
     if not os.path.isfile(file):
         raise UserError(f"run={run_dir}: this is no run folder (it has no config.yaml).")
     content = read_mapping(file)
-    for name in groups:
+    wanted = [group for group in all_groups() if "/" not in group] if groups is None else groups
+    for name in wanted:
         if not isinstance(content.get(name), dict):
             raise UserError(f"{file}: {name} is missing. It must be the configuration of a run.")
     for place, value in leaves(content, ""):
         # What it refers to could be another when it is built than when it is looked at.
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{file}: {place}={value}: runs write no references, and none is followed.")
+    for group in ("optimiser", "scheduler"):
+        named = content[group].get("_target_") if isinstance(content.get(group), dict) else None
+        if isinstance(named, str) and named in MOVED:
+            content[group]["_target_"] = MOVED[named]
     # Where that run went on from says nothing of what it is.
     content.pop("resume", None)
     content.pop("allowed_targets", None)
@@ -153,7 +164,9 @@ def load_config(run_dir: Path, *, groups: Collection[str] = GROUPS) -> DictConfi
         config.tokeniser.backbone = "${backbone}"
     try:
         whole = typed(config)
-        missing = sorted(key for key in OmegaConf.missing_keys(whole) if key.partition(".")[0] in groups)
+        missing = sorted(key for key in OmegaConf.missing_keys(whole) if key.partition(".")[0] in wanted)
+    except UserError as error:
+        raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {error}") from error
     # OmegaConf lets a few errors of Python's own through.
     except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {explain(error, ())}") from error

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, RepositoryNotFoundError
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.schemas import CausalLanguageModel, VlmJudge
+from vtok.config.nodes import can_be_random
 from vtok.errors import UserError
 from vtok.overrides import command
 from vtok.paths import is_here
@@ -19,8 +19,6 @@ HUB_TIMEOUT = 5.0
 # One of them is in the local cache where a model is.
 CACHED = ("config.json", "model_index.json", "model.safetensors")
 WITH_WEIGHTS = ("backbone", "mllm", "decoder")
-# Components that have no architecture of their own to be given random weights.
-NEVER_RANDOM = (CausalLanguageModel._target_, VlmJudge._target_)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def wanted_weights(config: dict[str, Any], groups: Sequence[str] = WITH_WEIGHTS)
         # What a component of somebody else's calls weights may be anything.
         target, weights = str(node.get("_target_")), node.get("weights")
         if target.startswith("vtok.") and isinstance(weights, str) and "${" not in weights:
-            found.append(Wanted(f"{group}.weights", weights, node.get("revision"), target not in NEVER_RANDOM))
+            found.append(Wanted(f"{group}.weights", weights, node.get("revision"), can_be_random(target)))
     return found
 
 

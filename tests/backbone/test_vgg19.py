@@ -180,7 +180,7 @@ def test_no_file(tmp_path: Path, name: str, message: str):
 
 
 def test_no_such_layer():
-    with pytest.raises(UserError, match=r"backbone\.layer=conv4_5: allowed are conv1_1 to conv5_4"):
+    with pytest.raises(UserError, match=r"backbone\.layer=conv4_5: must be one of conv1_1 to conv5_4"):
         Vgg19Backbone(layer="conv4_5")
 
 

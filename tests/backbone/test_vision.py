@@ -93,7 +93,7 @@ def expected(model: Any, frames: torch.Tensor, *, layer: int, leading: int, resi
 def test_equals_transformers_hidden_states(make: Any, layer: int, tmp_path: Path) -> None:
     model = save(make(), tmp_path)
     frames = torch.rand(2, 3, 24, 24)
-    backbone = VisionBackbone(tmp_path, layer=layer)
+    backbone = VisionBackbone(tmp_path, layer=layer, image_size=None)
     assert (backbone.feature_dim, backbone.image_size, backbone.feature_size) == (32, 24, 4)
     torch.testing.assert_close(backbone(frames), expected(model, frames, layer=layer, leading=MODELS[make]))
 
@@ -110,19 +110,19 @@ def test_another_image_size(make: Any, tmp_path: Path) -> None:
 
 def test_only_the_vision_half_is_kept(tmp_path: Path) -> None:
     save(siglip(), tmp_path)
-    assert not any("text" in name for name in VisionBackbone(tmp_path).state_dict())
+    assert not any("text" in name for name in VisionBackbone(tmp_path, image_size=None).state_dict())
 
 
 def test_layers_above_the_tapped_one_are_not_kept_but_for_one(tmp_path: Path) -> None:
     save(dinov2(), tmp_path)
-    assert len(VisionBackbone(tmp_path, layer=1).model.encoder.layer) == 2
-    assert len(VisionBackbone(tmp_path, layer=2).model.encoder.layer) == 3
+    assert len(VisionBackbone(tmp_path, layer=1, image_size=None).model.encoder.layer) == 2
+    assert len(VisionBackbone(tmp_path, layer=2, image_size=None).model.encoder.layer) == 3
 
 
 @pytest.mark.parametrize("make", [siglip, dinov2_registers], ids=lambda make: make.__name__)
 def test_frozen_means_frozen(make: Any, tmp_path: Path) -> None:
     save(make(), tmp_path)
-    backbone = VisionBackbone(tmp_path)
+    backbone = VisionBackbone(tmp_path, image_size=None)
     backbone.train()
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
@@ -135,7 +135,7 @@ def test_frozen_means_frozen(make: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [siglip, dinov3, vit], ids=lambda make: make.__name__)
 def test_unfrozen_every_trained_parameter_is_reached(make: Any, tmp_path: Path) -> None:
     save(make(), tmp_path)
-    backbone = VisionBackbone(tmp_path, frozen=False, layer=2)
+    backbone = VisionBackbone(tmp_path, frozen=False, layer=2, image_size=None)
     assert backbone.training
     backbone(torch.rand(2, 3, 24, 24)).square().mean().backward()
     trained = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
@@ -147,19 +147,20 @@ def test_unfrozen_every_trained_parameter_is_reached(make: Any, tmp_path: Path) 
 def test_parameters_that_the_features_do_not_need_may_be_missing(tmp_path: Path) -> None:
     model = save(ViTModel(ViTConfig(**WIDE), add_pooling_layer=False), tmp_path)
     frames = torch.rand(1, 3, 24, 24)
-    torch.testing.assert_close(VisionBackbone(tmp_path)(frames), expected(model, frames, layer=-1, leading=1))
+    features = VisionBackbone(tmp_path, image_size=None)(frames)
+    torch.testing.assert_close(features, expected(model, frames, layer=-1, leading=1))
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 4}))
     with pytest.raises(UserError, match=r"backbone\.weights=.*16 of its parameters are missing"):
-        VisionBackbone(tmp_path)
+        VisionBackbone(tmp_path, image_size=None)
 
 
 def test_dtype(tmp_path: Path) -> None:
     save(dinov3(), tmp_path)
     frames = torch.rand(1, 3, 24, 24)
-    features = VisionBackbone(tmp_path, dtype="bfloat16")(frames)
+    features = VisionBackbone(tmp_path, dtype="bfloat16", image_size=None)(frames)
     assert features.dtype == torch.bfloat16
-    torch.testing.assert_close(features.float(), VisionBackbone(tmp_path)(frames), rtol=0.1, atol=0.1)
+    torch.testing.assert_close(features.float(), VisionBackbone(tmp_path, image_size=None)(frames), rtol=0.1, atol=0.1)
     with pytest.raises(UserError, match=r"backbone\.dtype=float8.*bfloat16"):
         VisionBackbone(tmp_path, dtype="float8")
 
@@ -179,7 +180,7 @@ def test_no_such_layer(tmp_path: Path, layer: int) -> None:
     with pytest.raises(
         UserError, match=rf"backbone\.layer={layer}: this Dinov2Model has 3 layers, allowed are -4 to 3"
     ):
-        VisionBackbone(tmp_path, layer=layer)
+        VisionBackbone(tmp_path, layer=layer, image_size=None)
 
 
 def test_images_smaller_than_a_patch(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_no_image_processor_to_take_the_mean_from(tmp_path: Path) -> None:
     save(dinov2(), tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match=r"backbone\.weights=.*preprocessor_config\.json with image_mean and image_std"):
-        VisionBackbone(tmp_path)
+        VisionBackbone(tmp_path, image_size=None)
 
 
 def test_a_model_that_takes_no_images_or_shrinks_them(tmp_path: Path) -> None:
@@ -203,22 +204,22 @@ def test_a_model_that_takes_no_images_or_shrinks_them(tmp_path: Path) -> None:
     )
     for name in ("naflex", "swin"):
         with pytest.raises(UserError, match=r"backbone\.weights=.*no vision transformer that can be read"):
-            VisionBackbone(tmp_path / name)
+            VisionBackbone(tmp_path / name, image_size=None)
 
 
 def test_neither_folder_nor_hub_id(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such folder.*backbone\.weights=PATH.*backbone\.weights=null"):
         VisionBackbone("bad id!")
     with pytest.raises(UserError, match=r"backbone\.weights=.*config\.json and model\.safetensors"):
-        VisionBackbone(tmp_path)
+        VisionBackbone(tmp_path, image_size=None)
 
 
 def test_on_the_meta_device_only_the_shapes_of_a_folder_are_read(tmp_path: Path) -> None:
     save(siglip(), tmp_path)
-    whole = VisionBackbone(tmp_path)
+    whole = VisionBackbone(tmp_path, image_size=None)
     (tmp_path / "model.safetensors").unlink()
     with torch.device("meta"):
-        shapes = VisionBackbone(tmp_path)
+        shapes = VisionBackbone(tmp_path, image_size=None)
     assert {name: one.shape for name, one in shapes.state_dict().items()} == {
         name: one.shape for name, one in whole.state_dict().items()
     }

@@ -97,6 +97,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(out.read_text())["frames"]["30"]["vtok"]["tokens"] == 20
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert main(["benchmark", "cost", "frames=[a]"]) == 1
-    assert "frames=a: allowed are whole numbers" in capsys.readouterr().err
+    assert "frames=[a]: must be a list in brackets, each a whole number of 1 or more" in capsys.readouterr().err
     assert main(["benchmark", "cost", "frames=[12]", "objective=generation", "visual_head=flow"]) == 1
     assert "say objective=understanding" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_a_run_that_makes_videos_is_asked_too(
 ) -> None:
     given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "data.num_workers=0", "evaluation.max_clips=2"]
     assert evaluate(joint_run, *given) == 1
-    assert "for other clips say generation/judge=own" in capsys.readouterr().err
+    assert "Use generation/judge=own for other clips" in capsys.readouterr().err
     assert evaluate(joint_run, *given, "generation/judge=own") == 0
     shown = capsys.readouterr()
     assert "alignment/" in shown.out

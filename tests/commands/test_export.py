@@ -41,7 +41,7 @@ def test_it_is_uploaded_where_a_repository_is_named_and_private_if_nothing_else_
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["part=tokenizer"], "part=tokenizer: there is no such part. Did you mean tokeniser?"),
+        (["part=tokenizer"], "part=tokenizer: must be one of model, tokeniser. Did you mean tokeniser?"),
         (["push=a/b/c"], "push=a/b/c: this is no name of a repository"),
         (["out=."], "out=.: there is something already; name a new folder."),
     ],

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.commands import prepare
 from vtok.config import compose
-from vtok.config.schemas import FolderData, ShapesData
+from vtok.config.declaration import declaration_of
 from vtok.errors import UserError
 from vtok.runs import load_config, open_run
 
@@ -59,7 +59,7 @@ def test_overrides_are_set(run_dir: Path) -> None:
 
 def test_another_data_set_has_clips_cut_as_the_own_ones(run_dir: Path, tmp_path: Path) -> None:
     config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.batch_size=3")
-    assert OmegaConf.get_type(config.data) is FolderData
+    assert config.data._target_ == "vtok.data.FolderData"
     assert (config.data.root, config.data.batch_size, config.data.num_frames) == (str(tmp_path), 3, 12)
     assert config.data.size == config.backbone.image_size
     config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.fps=4", "data.num_frames=8")
@@ -84,7 +84,7 @@ def test_another_data_set_may_be_a_mixture(run_dir: Path, tmp_path: Path) -> Non
         ("data.batch_sise=2", "data.batch_sise", "Did you mean data.batch_size?"),
         ("sed=2", "sed", "Did you mean seed?"),
         ("seed=abc", "seed=abc", "a whole number"),
-        ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "no such key"),
+        ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "unknown key"),
         ("backbone=clip", "backbone=clip", "a trained run keeps its components, but for the data set (data=folder"),
         ("data=folder", "data.root has no value yet", "say data.root=VALUE"),
         ("data=floder", "data=floder: there is no such option", "Did you mean folder?"),
@@ -111,20 +111,21 @@ def test_the_clips_of_a_trained_run_may_be_gone(run_dir: Path, tmp_path: Path) -
 
 def test_a_key_that_a_run_does_not_know_yet_has_its_default(run_dir: Path) -> None:
     edit(run_dir, "data", max_bad_fraction=None)
-    assert load_config(run_dir).data.max_bad_fraction == ShapesData().max_bad_fraction
+    assert (
+        load_config(run_dir).data.max_bad_fraction
+        == declaration_of("vtok.data.ShapesData").settings["max_bad_fraction"].default
+    )
 
 
 def test_a_key_that_exists_no_longer_is_told_with_its_run(run_dir: Path) -> None:
     edit(run_dir, "data", colour="red")
-    with pytest.raises(UserError, match=rf"^run={run_dir}: .* data\.colour: there is no such key"):
+    with pytest.raises(UserError, match=rf"^run={run_dir}: .* data\.colour: unknown key"):
         load_config(run_dir)
 
 
 def test_a_saved_config_is_the_composed_one(run_dir: Path, tiny_run: list[str]) -> None:
     loaded, composed = load_config(run_dir), compose(tiny_run)
     assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(composed, resolve=True)
-    for key in ("backbone", "tokeniser", "tokeniser.motion_pooling", "data", "trainer"):
-        assert OmegaConf.get_type(OmegaConf.select(loaded, key)) is OmegaConf.get_type(OmegaConf.select(composed, key))
     loaded.backbone.feature_dim = 24
     assert loaded.tokeniser.backbone.feature_dim == 24
 

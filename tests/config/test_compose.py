@@ -1,33 +1,26 @@
-"""Every option composes, every schema fits its target, and what does not fit is told."""
+"""Every option composes, knows its shapes before weights are loaded, and what does not fit is refused."""
 
-import inspect
 import sys
-from dataclasses import fields
-from inspect import isclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-import yaml
-from hydra.utils import get_object
-from omegaconf import MISSING
 from transformers import get_scheduler
 from transformers.trainer_utils import SchedulerType
 
-from vtok.backbone.vgg19 import layer_names
 from vtok.build import build
 from vtok.config import check, compose
-from vtok.config.compose import options_of
-from vtok.config.nodes import feature_size, planner_of, token_dim
-from vtok.config.ranges import CHOICES as CHOICES_OF
-from vtok.config.ranges import SCHEDULES
-from vtok.config.schemas import OPTIONS, ShapesData
-from vtok.config.schemas.backbone import VGG19_LAYERS
+from vtok.config.compose import groups, options_of
+from vtok.config.declaration import declaration_of
+from vtok.config.nodes import feature_shape, planner_of
+from vtok.config.values import literals
 from vtok.data.shapes.scene import FAMILIES, LEVELS
 from vtok.errors import UserError
 from vtok.paths import conf_dir, experiments_dir, toys_dir
+from vtok.training.schedule import Name
 
-CHOICES = [(group, option) for group, options in OPTIONS.items() for option in options]
+CHOICES = [(group, option) for group in groups() for option in options_of(group)]
 DEBUG = sorted(file.stem for file in (conf_dir() / "debug").glob("*.yaml"))
 
 
@@ -57,39 +50,6 @@ def test_every_option_composes_and_validates(
     check(compose([f"{group}={option}", *needs(group, option, folder)]))
 
 
-def test_every_option_has_a_file_and_every_file_a_schema() -> None:
-    for group, options in OPTIONS.items():
-        assert options_of(group) == sorted(options)
-
-
-@pytest.mark.parametrize(("group", "option"), CHOICES)
-def test_a_schema_has_the_keys_and_defaults_of_its_target(group: str, option: str) -> None:
-    schema = OPTIONS[group][option]()
-    target = get_object(schema._target_)
-    parameters = inspect.signature(target).parameters if "__init__" in vars(target) or not isclass(target) else {}
-    keys = {key for key in vars(schema) if not key.startswith("_")}
-    assert keys <= set(parameters)
-    if not schema._target_.startswith("vtok"):
-        return
-    if not hasattr(schema, "_partial_"):
-        assert keys == set(parameters)
-    for key in keys:
-        default, here = parameters[key].default, getattr(schema, key)
-        # OmegaConf knows no tuples.
-        here = tuple(here) if isinstance(here, list) else here
-        assert default is inspect.Parameter.empty or here in (default, MISSING), key
-
-
-@pytest.mark.parametrize(("group", "option"), CHOICES)
-def test_an_options_file_has_every_key_of_its_schema(group: str, option: str) -> None:
-    written = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
-    chosen = {next(iter(item)) for item in written["defaults"] if isinstance(item, dict)}
-    own = chosen & {"motion_pooling", "judge", "augmentation", "parallel"}
-    # An option that chooses others beside itself is written from the root.
-    keys = set(written.get(group, written)) - {"defaults"}
-    assert {field.name for field in fields(OPTIONS[group][option])} == keys | own
-
-
 @pytest.mark.parametrize("debug", DEBUG)
 @pytest.mark.parametrize("data", ["shapes", "folder", "shards", "mixture"])
 def test_every_debug_mode_composes(debug: str, data: str, folder: Path) -> None:
@@ -111,11 +71,11 @@ def test_every_sweep_composes_and_says_what_it_is_for(sweep: str) -> None:
     assert all(word in header for word in words)
 
 
-@pytest.mark.parametrize("option", OPTIONS["tokeniser"])
+@pytest.mark.parametrize("option", options_of("tokeniser"))
 @pytest.mark.parametrize("key_frame", ["first", "medoid"])
-def test_a_tokenisers_schema_plans_as_the_tokeniser_does(option: str, key_frame: str) -> None:
+def test_the_plan_is_the_tokenisers_before_it_is_built(option: str, key_frame: str) -> None:
     settings = [f"tokeniser={option}", "tokeniser.stride=5", "tokeniser.grid_size=3", "backbone.width=8"]
-    if "key_frame" in OPTIONS["tokeniser"][option].__dataclass_fields__:
+    if "key_frame" in compose([f"tokeniser={option}"]).tokeniser:
         settings.append(f"tokeniser.key_frame={key_frame}")
     config = compose(settings)
     assert planner_of(config) == build(config.tokeniser).planner
@@ -131,33 +91,26 @@ def test_a_tokenisers_schema_plans_as_the_tokeniser_does(option: str, key_frame:
     ],
     ids=" ".join,
 )
-def test_a_backbones_schema_knows_its_feature_map(backbone: list[str]) -> None:
+def test_a_backbone_knows_its_feature_map_before_it_is_built(backbone: list[str]) -> None:
     config = compose(backbone)
-    built = build(config.backbone)
-    assert (feature_size(config), token_dim(config)) == (built.feature_size, built.feature_dim)
+    shape, built = feature_shape(config), build(config.backbone)
+    assert shape is not None
+    assert (shape.size, shape.channels) == (built.feature_size, built.feature_dim)
 
 
-def test_clip_l_336_has_24_by_24_features() -> None:
-    assert (feature_size(compose(["backbone=clip"])), token_dim(compose(["backbone=clip"]))) == (24, 1024)
-    assert feature_size(compose(["backbone=clip", "backbone.weights=some/other"])) is None
-
-
-def test_help_names_every_option() -> None:
-    template = (conf_dir() / "help.txt").read_text()
-    for group in [*OPTIONS, "debug"]:
-        line = next(line for line in template.splitlines() if line.split()[:1] == [group])
-        assert all(option in line.replace("*", "") for option in options_of(group)), group
-    defaults = yaml.safe_load((conf_dir() / "config.yaml").read_text())["defaults"]
-    for item in (item for item in defaults if isinstance(item, dict)):
-        for group, option in item.items():
-            if group in OPTIONS:
-                assert f"{option}*" in template, group
-
-
-def test_the_features_of_dinov2_l_are_known() -> None:
-    assert feature_size(compose(["backbone=vision"])) == 16
-    assert feature_size(compose(["backbone=vision", "backbone.image_size=null", "data.size=518"])) == 37
-    assert feature_size(compose(["backbone=vision", "backbone.weights=some/other"])) is None
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        (["backbone=clip"], 24),
+        (["backbone=clip", "backbone.weights=some/other"], None),
+        (["backbone=vision"], 16),
+        (["backbone=vision", "backbone.image_size=null", "data.size=518"], 37),
+        (["backbone=vision", "backbone.weights=some/other"], None),
+    ],
+)
+def test_the_features_of_published_backbones_are_known(overrides: list[str], size: int | None) -> None:
+    shape = feature_shape(compose(overrides))
+    assert (shape and (shape.size, shape.channels)) == (size and (size, 1024))
 
 
 def test_sgd_without_momentum_has_no_nesterov() -> None:
@@ -176,12 +129,10 @@ def test_an_objective_that_makes_videos_brings_a_head_and_a_decoder_that_can_be_
     check(other)
 
 
-def test_the_choices_of_made_clips_are_those_of_the_scenes() -> None:
-    assert CHOICES_OF[ShapesData] == {"level": LEVELS, "families": tuple(FAMILIES)}
-
-
-def test_the_layers_of_vgg19_are_those_of_the_backbone() -> None:
-    assert sorted(VGG19_LAYERS) == sorted(layer_names())
+def test_the_choices_of_synthetic_clips_are_those_of_the_scenes() -> None:
+    settings = declaration_of("vtok.data.ShapesData").settings
+    assert literals(settings["level"].type) == list(LEVELS)
+    assert literals(settings["families"].type) == list(FAMILIES)
 
 
 def test_the_schedules_are_those_that_transformers_makes_and_steps_by_name_alone() -> None:
@@ -195,7 +146,7 @@ def test_the_schedules_are_those_that_transformers_makes_and_steps_by_name_alone
         except (TypeError, ValueError):
             continue
         alone.append(name.value)
-    assert sorted(SCHEDULES) == sorted(alone)
+    assert sorted(get_args(Name)) == sorted(alone)
 
 
 def test_composition_works_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

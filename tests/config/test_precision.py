@@ -24,7 +24,7 @@ def test_16_bits_are_refused_where_they_would_be_trained(overrides: list[str], k
         check(compose(overrides))
     message, group = str(error.value), key.partition(".")[0]
     assert message.startswith(f"{key}: ")
-    assert f"say {group}.dtype=float32, with trainer.precision=bf16" in message
+    assert f"Use {group}.dtype=float32, with trainer.precision=bf16" in message
     assert f"{group}.frozen=true" in message
     assert instead in message
     assert "\n" not in message
@@ -52,7 +52,7 @@ def test_what_is_trained_is_not_offloaded() -> None:
     offload = [*HUNYUAN, "decoder.offload=true"]
     check(compose([*offload, "decoder.pooled=clip_text"]))
     with pytest.raises(
-        UserError, match=r"^decoder\.offload=true: .*say decoder\.frozen=true or decoder\.offload=false"
+        UserError, match=r"^decoder\.offload=true: .*Use decoder\.frozen=true or decoder\.offload=false"
     ):
         check(compose([*offload, "decoder.frozen=false", "decoder.dtype=float32"]))
 

@@ -72,7 +72,7 @@ def test_what_is_not_a_component_is_refused(group: str, target: str, allowed: tu
         ("backbone", "vtok.backbone.TinyBackbone"),
         ("backbone", "vtok.backbone.tiny.TinyBackbone"),
         ("optimiser", "torch.optim.RMSprop"),
-        ("scheduler", "transformers.get_scheduler"),
+        ("scheduler", "vtok.training.schedule.schedule"),
         (PART, "torch.nn.GELU"),
         (PART, "vtok.tokeniser.MeanPooling"),
     ],

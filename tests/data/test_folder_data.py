@@ -226,15 +226,6 @@ def test_roots_that_are_none(tmp_path):
         source(tmp_path / "empty", manifest="other.jsonl").prepare()
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"num_frames": 0}, {"fps": 0.0}, {"frames_fps": -1.0}, {"heldout_fraction": 1.0}, {"max_bad_fraction": 2.0}],
-)
-def test_wrong_values_name_their_key(wrong, tmp_path):
-    with pytest.raises(UserError, match=f"data.{next(iter(wrong))}="):
-        source(tmp_path, **wrong)
-
-
 def manifest_of(root: Path, count: int, **keys) -> FolderData:
     rows = [json.dumps({"video": f"{number}.mp4", "caption": "a"}) for number in range(count)]
     (root / "manifest.jsonl").write_text("\n".join(rows))

@@ -1,6 +1,5 @@
 import copy
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,11 +129,6 @@ def test_an_untrained_model_is_at_chance_whatever_the_lengths_of_answers(alignme
         assert result[figure] * 29 <= 15, figure
     assert result["alignment/text_by_total"] == 1
     assert result["alignment/text"] == result["alignment/text_by_token"]
-
-
-def test_a_score_that_there_is_not_is_told(alignment: Alignment) -> None:
-    with pytest.raises(UserError, match=r"evaluation\.score=mean: .* Use one of token, total, prior"):
-        replace(alignment, score="mean")
 
 
 def test_broken_clips_are_sorted_out() -> None:

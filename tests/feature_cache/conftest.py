@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vtok.commands.precompute import precompute_command
+from vtok.commands.precompute import precompute
 from vtok.config import compose
 from vtok.data import reading
 from vtok.data.frames import BadVideoError
@@ -88,7 +88,7 @@ def joint(tmp_path: Path) -> Callable[[str], list[str]]:
 @pytest.fixture
 def cache(folder: list[str], tmp_path: Path) -> Path:
     """The features of `folder`, in blocks of about 3."""
-    precompute_command(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=folder)
+    precompute(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=folder)
     return tmp_path / "cache"
 
 

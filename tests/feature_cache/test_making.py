@@ -16,7 +16,7 @@ from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from vtok.commands.precompute import precompute_command
+from vtok.commands.precompute import precompute
 from vtok.config import check, compose
 from vtok.data import ClipDataset, FolderData
 from vtok.data.cached import Block, CachedReader
@@ -75,13 +75,13 @@ def test_a_stopped_one_goes_on_where_it_was(
 
     monkeypatch.setattr(making, "write_block", stop)
     with pytest.raises(KeyboardInterrupt):
-        precompute_command(out=str(other), block=3, dtype="float32", overrides=folder)
+        precompute(out=str(other), block=3, dtype="float32", overrides=folder)
     done = {path.name: path.stat().st_mtime_ns for path in other.glob("blocks/0*")}
     assert len(done) == 2
     # As a machine that loses its power leaves it.
     written[0].write_bytes(written[0].read_bytes()[:100])
     monkeypatch.setattr(making, "write_block", write)
-    precompute_command(out=str(other), block=3, dtype="float32", overrides=folder)
+    precompute(out=str(other), block=3, dtype="float32", overrides=folder)
     assert same(contents(cache), contents(other))
     assert written[1].stat().st_mtime_ns == done[written[1].name]
     assert not list(other.glob("blocks/.partial*"))
@@ -129,7 +129,7 @@ def test_other_settings_are_refused_by_name(change: list[str], told: str, folder
     assert told in message
     assert len(message.splitlines()) == 1
     with pytest.raises(UserError, match=rf"^out={cache}: it was made with.*say another folder\.$"):
-        precompute_command(out=str(cache), block=3, dtype="float32", overrides=[*folder, *change])
+        precompute(out=str(cache), block=3, dtype="float32", overrides=[*folder, *change])
 
 
 def test_what_only_the_trained_half_depends_on_is_free(folder: list[str], cache: Path) -> None:
@@ -148,7 +148,7 @@ def test_other_weights_are_refused_and_a_copy_of_them_is_not(folder: list[str], 
     def opened(place: Path, *more: str) -> object:
         return opening.backbone_of_cache(compose([*overrides(place), f"data.cache={cache}", *more]))
 
-    precompute_command(out=str(cache), block=8, dtype="float32", overrides=overrides(weights))
+    precompute(out=str(cache), block=8, dtype="float32", overrides=overrides(weights))
     # Pretrained weights do not depend on the seed.
     assert opened(weights, "seed=1") is not None
     shutil.copytree(weights, tmp_path / "copy")
@@ -170,10 +170,13 @@ def test_other_weights_are_refused_and_a_copy_of_them_is_not(folder: list[str], 
 def test_what_is_trained_is_not_kept(folder: list[str], tmp_path: Path) -> None:
     for change, told in (
         ("backbone.frozen=false", "backbone.frozen=false trains the backbone"),
-        ("tokeniser/motion_pooling=attention", "tokeniser/motion_pooling=attention is trained"),
+        (
+            "tokeniser/motion_pooling=attention",
+            "vtok.tokeniser.AttentionPooling of tokeniser/motion_pooling",
+        ),
     ):
         with pytest.raises(UserError, match=rf"^out={tmp_path / 'cache'}: {told}"):
-            precompute_command(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=[*folder, change])
+            precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=[*folder, change])
     assert not (tmp_path / "cache").exists()
 
 
@@ -204,7 +207,7 @@ def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
     first.wait()
     assert second.returncode == 0
     assert told.startswith("150 clips in ")
-    precompute_command(out=str(whole), block=2, dtype="float32", overrides=folder)
+    precompute(out=str(whole), block=2, dtype="float32", overrides=folder)
     assert same(contents(cache), contents(whole))
     assert len(load_file(next(cache.glob("blocks/0*")))) > 0
 

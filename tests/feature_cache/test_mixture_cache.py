@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vtok.commands.precompute import precompute_command
+from vtok.commands.precompute import precompute
 from vtok.config import compose
 from vtok.data.cached import Block
 from vtok.errors import UserError
@@ -30,7 +30,7 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
 ) -> None:
     cache = tmp_path / "cache"
     given = [*mixed, "name=two words"]
-    told = precompute_command(out=str(cache), block=30, dtype="float32", overrides=given)
+    told = precompute(out=str(cache), block=30, dtype="float32", overrides=given)
     assert told.startswith("20 clips in 1 blocks")
     # For a shell, which would make several words of some of them.
     assert shlex.split(told.splitlines()[-1]) == ["python", "train.py", *given, f"data.cache={cache}"]
@@ -47,7 +47,7 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
 
 def test_a_cache_made_at_another_rate_of_a_source_is_refused(mixed: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    precompute_command(out=str(cache), block=30, dtype="float32", overrides=mixed)
+    precompute(out=str(cache), block=30, dtype="float32", overrides=mixed)
     other = [item.replace("half.fps=12", "half.fps=8") for item in mixed]
     with pytest.raises(UserError, match=r"it was made with data.sources.half.fps=12.0, not 8.0"):
         train(compose([*other, f"data.cache={cache}"]), run_dir=tmp_path / "run")

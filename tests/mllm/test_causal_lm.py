@@ -173,10 +173,9 @@ def test_context_length(save_lm: Save) -> None:
     [
         ("vtok-tests/a-model-that-no-cache-holds", "the hub cannot be reached"),
         ("/nowhere/lm", "no such folder"),
-        (None, "brings its tokenizer"),
     ],
 )
-def test_no_weights_is_one_quick_sentence(name: str | None, reason: str) -> None:
+def test_no_weights_is_one_quick_sentence(name: str, reason: str) -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match=rf"^mllm\.weights=.*{reason}.*mllm\.weights=PATH.*mllm=tiny") as error:
         CausalLanguageModel(name)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from vtok.build import build
 from vtok.config import check, compose
-from vtok.config.schemas.mllm import Lora as LoraSchema
 from vtok.errors import UserError
 from vtok.mllm import CausalLanguageModel, Lora
 from vtok.training.checkpoint import latest_checkpoint, load_training, save_checkpoint, trained_weights
@@ -126,7 +124,3 @@ def test_a_configuration_has_settings_in_the_place_of_null(save_lm: Save) -> Non
     check(config)
     trained = trained_weights(build(config.mllm))
     assert [tuple(one.shape) for one in trained.values()] == [(2, 16), (16, 2)] * 2
-
-
-def test_the_schema_is_that_of_the_settings() -> None:
-    assert asdict(LoraSchema()) == asdict(Lora())

@@ -52,7 +52,7 @@ def test_spatial_tokens_are_the_key_frames_grid_row_by_row(video: Tensor) -> Non
 
 
 def test_motion_tokens_are_g_phi_of_the_mean_residual(video: Tensor) -> None:
-    tokeniser = VTokTokeniser(Recorder(), stride=6)
+    tokeniser = VTokTokeniser(Recorder(), stride=6, residual_scale=1.0)
     tokens = tokeniser(video)
     residual = (video[:, [6, 12, 18, 24]] - video[:, :1]).mean((-2, -1))
     torch.testing.assert_close(tokens[:, 16:], tokeniser.motion(residual))
@@ -60,7 +60,7 @@ def test_motion_tokens_are_g_phi_of_the_mean_residual(video: Tensor) -> None:
 
 @pytest.mark.parametrize("key", [0, 7, 12, 29])
 def test_off_grid_key_frame_keeps_the_token_count(video: Tensor, key: int) -> None:
-    tokeniser = identity_motion(VTokTokeniser(Recorder(), stride=6))
+    tokeniser = identity_motion(VTokTokeniser(Recorder(), stride=6, residual_scale=1.0))
     result = tokeniser.encode(video, key_frame=key)
     assert result.tokens.shape == (2, 20, 3)
     plan = tokeniser.plan(30, key)
@@ -72,7 +72,7 @@ def test_off_grid_key_frame_keeps_the_token_count(video: Tensor, key: int) -> No
 
 
 def test_one_key_frame_per_sample(video: Tensor) -> None:
-    tokeniser = VTokTokeniser(Recorder(), stride=6)
+    tokeniser = VTokTokeniser(Recorder(), stride=6, residual_scale=1.0)
     both = tokeniser(video, key_frame=[3, 20])
     torch.testing.assert_close(both[:1], tokeniser(video[:1], key_frame=3))
     torch.testing.assert_close(both[1:], tokeniser(video[1:], key_frame=20))

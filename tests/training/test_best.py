@@ -50,5 +50,5 @@ def test_a_run_keeps_its_best_checkpoint_and_it_can_be_used(tiny_run: list[str],
 
 
 def test_best_by_without_evaluations_is_refused(tiny_run: list[str]) -> None:
-    with pytest.raises(UserError, match=r"trainer.best_by=alignment/colour: .*say trainer.evaluate_every=N"):
+    with pytest.raises(UserError, match=r"trainer.best_by=alignment/colour: .*Set trainer.evaluate_every=N"):
         train(compose([*tiny_run, "trainer.best_by=alignment/colour"]))

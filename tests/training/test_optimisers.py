@@ -112,7 +112,7 @@ def test_a_missing_package_is_told_before_the_run_and_not_to_those_who_use_one(
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     monkeypatch.setattr(sys.modules["vtok.config.check"], "find_spec", lambda name: None)
     config = compose([*tiny_run, "optimiser=adamw8bit"])
-    with pytest.raises(UserError, match=r"^optimiser=adamw8bit: it needs bitsandbytes.*pip install 'vtok\[bnb\]'"):
+    with pytest.raises(UserError, match=r"^optimiser: .*AdamW8bit needs bitsandbytes.*pip install 'vtok\[bnb\]'"):
         check(config)
     check(config, files=False)
     with pytest.raises(UserError, match=r"pip install 'vtok\[bnb\]'"):

@@ -191,7 +191,11 @@ def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
 @pytest.mark.parametrize(
     ("changes", "allowed", "sentence"),
     [
-        (["optimiser=adamw"], "optimiser", r"optimiser._target_=torch.optim.AdamW: .* was trained by torch.optim.SGD"),
+        (
+            ["optimiser=adamw"],
+            "optimiser",
+            r"optimiser._target_=.*\.AdamW: .* was trained by .*\.Sgd",
+        ),
         (["mllm.width=64"], "mllm", "is of another model"),
     ],
 )

@@ -1,11 +1,22 @@
 """What every backbone has in common: frames in, a square feature map out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class FeatureShape:
+    """A feature map: its channels C, its side h = w, and where it is known `Backbone.depth`."""
+
+    channels: int
+    size: int
+    depth: int | None = None
 
 
 class Backbone(nn.Module, ABC):
@@ -40,6 +51,15 @@ class Backbone(nn.Module, ABC):
         # Not persistent, so that the state dict holds the network's own keys and no others.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
+        """The feature map that a backbone of these settings makes; None where only its weights tell.
+
+        Args:
+            settings: arguments of the constructor, by name.
+        """
+        return None
 
     @property
     def feature_size(self) -> int:

@@ -1,22 +1,26 @@
 """CLIP's vision transformer as a backbone (Radford et al. 2021), through transformers."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
-from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from vtok.backbone.base import Backbone
+from vtok.backbone.base import Backbone, FeatureShape
 from vtok.errors import UserError
 from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.setting_types import Count, Dtype
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModel
 
 log = logging.getLogger(__name__)
 
 RANDOM_PATCH = 14
+WEIGHTS = "openai/clip-vit-large-patch14-336"
 WAY_OUT = (
     "set backbone.weights=PATH to a local folder that holds a CLIP model (config.json and model.safetensors as "
     "`save_pretrained` writes them), or backbone.weights=null for random weights."
@@ -43,14 +47,17 @@ class ClipBackbone(Backbone):
 
     def __init__(
         self,
-        weights: str | Path | None = "openai/clip-vit-large-patch14-336",
+        weights: str | Path | None = WEIGHTS,
         *,
         layer: int = -1,
         frozen: bool = True,
         revision: str | None = None,
-        dtype: str = "float32",
-        image_size: int = 336,
+        dtype: Dtype = "float32",
+        image_size: Count = 336,
     ) -> None:
+        # It takes seconds to import, and settings are checked without it.
+        from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
         precision = dtype_of(dtype, key="backbone.dtype")
         if weights is None:
             model = build_random(image_size, dtype=precision)
@@ -75,6 +82,14 @@ class ClipBackbone(Backbone):
         self.vision_model = model
         self.set_frozen(frozen)
 
+    @classmethod
+    def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
+        """Known of the default weights and of random ones, which are CLIP-L's."""
+        if settings["weights"] not in (None, WEIGHTS):
+            return None
+        # 24 layers, and the embedded image before them.
+        return FeatureShape(channels=1024, size=settings["image_size"] // 14, depth=settings["layer"] % 25)
+
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / patch, S / patch)."""
         tokens = self.vision_model(images).last_hidden_state
@@ -82,7 +97,7 @@ class ClipBackbone(Backbone):
         return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
 
 
-def cut(model: CLIPVisionModel, layer: int) -> int:
+def cut(model: "CLIPVisionModel", layer: int) -> int:
     """Make `hidden_states[layer]` the model's last hidden state: drop what comes after it. Returns the layers left."""
     count = len(model.encoder.layers)
     if not -count - 1 <= layer <= count:
@@ -98,10 +113,12 @@ def cut(model: CLIPVisionModel, layer: int) -> int:
     return kept
 
 
-def build_random(image_size: int, *, dtype: torch.dtype) -> CLIPVisionModel:
+def build_random(image_size: int, *, dtype: torch.dtype) -> "CLIPVisionModel":
     """The architecture of openai/clip-vit-large-patch14-336, untrained."""
     if image_size < RANDOM_PATCH:
         raise UserError(f"backbone.image_size={image_size}: CLIP-L/14 takes {RANDOM_PATCH} pixels or more.")
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
     config = CLIPVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
@@ -116,8 +133,10 @@ def build_random(image_size: int, *, dtype: torch.dtype) -> CLIPVisionModel:
     return model.to(dtype)
 
 
-def pretrained(place: Place, *, dtype: torch.dtype) -> CLIPVisionModel:
+def pretrained(place: Place, *, dtype: torch.dtype) -> "CLIPVisionModel":
     """transformers' own loading."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
     if only_shapes():
         config = CLIPVisionConfig.from_pretrained(place.name, revision=place.revision, local_files_only=place.offline)
         shapes: Any = CLIPVisionModel(config)

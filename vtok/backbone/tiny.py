@@ -1,10 +1,15 @@
 """A small convolutional backbone, trained from scratch together with the rest of the model."""
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
 import torch
+from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
-from vtok.backbone.base import Backbone
+from vtok.backbone.base import Backbone, FeatureShape
 from vtok.errors import UserError
+from vtok.setting_types import Count
 
 STRIDE = 8
 NORM_GROUPS = 8
@@ -28,7 +33,14 @@ class TinyBackbone(Backbone):
 
     coordinates: Tensor
 
-    def __init__(self, *, feature_dim: int = 96, image_size: int = 64, width: int = 32, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        feature_dim: Count = 96,
+        image_size: Annotated[int, MultipleOf(STRIDE), Ge(STRIDE)] = 64,
+        width: Annotated[int, MultipleOf(NORM_GROUPS), Ge(NORM_GROUPS)] = 32,
+        frozen: bool = False,
+    ) -> None:
         for name, value, step in (("image_size", image_size, STRIDE), ("width", width, NORM_GROUPS)):
             if value < step or value % step:
                 raise UserError(f"backbone.{name}={value}: the tiny backbone takes a positive multiple of {step}.")
@@ -46,6 +58,10 @@ class TinyBackbone(Backbone):
         )
         self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.set_frozen(frozen)
+
+    @classmethod
+    def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
+        return FeatureShape(channels=settings["feature_dim"], size=settings["image_size"] // STRIDE)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / 8, S / 8)."""

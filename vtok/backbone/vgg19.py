@@ -2,8 +2,10 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -11,10 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vtok.backbone.base import Backbone
+from vtok.backbone.base import Backbone, FeatureShape
 from vtok.errors import UserError
 from vtok.paths import user_path
 from vtok.pretrained import Place, load
+from vtok.setting_types import Count
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +61,10 @@ class Vgg19Backbone(Backbone):
         *,
         revision: str | None = None,
         layer: str = "conv4_4",
-        image_size: int = 224,
+        image_size: Count = 224,
         frozen: bool = True,
     ) -> None:
-        names = layer_names()
-        if layer not in names:
-            raise UserError(
-                f"backbone.layer={layer}: allowed are conv1_1 to conv5_4, relu1_1 to relu5_4 and pool1 to pool5 "
-                "(blocks 1 and 2 have 2 convolutions, the others 4)."
-            )
-        modules, channels, stride = build(names[: names.index(layer) + 1])
+        modules, channels, stride = build(layers_up_to(layer))
         if image_size < stride:
             raise UserError(f"backbone.image_size={image_size}: {layer} needs {stride} pixels or more.")
         super().__init__(
@@ -81,9 +78,30 @@ class Vgg19Backbone(Backbone):
             self.load_state_dict(select(tensors, wanted=self.state_dict(), file=weights))
         self.set_frozen(frozen)
 
+    @classmethod
+    def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
+        with torch.device("meta"):
+            _, channels, stride = build(layers_up_to(settings["layer"]))
+        return FeatureShape(channels=channels, size=settings["image_size"] // stride)
+
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / stride, S / stride)."""
         return self.features(images)
+
+
+def layers_up_to(layer: str) -> list[str]:
+    """The names of the layers from the first one to `layer`.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    names = layer_names()
+    if layer not in names:
+        raise UserError(
+            f"backbone.layer={layer}: must be one of conv1_1 to conv5_4, relu1_1 to relu5_4 and pool1 to pool5 "
+            "(blocks 1 and 2 have 2 convolutions, the others 4)."
+        )
+    return names[: names.index(layer) + 1]
 
 
 def layer_names() -> list[str]:

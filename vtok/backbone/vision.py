@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,17 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from transformers import AutoConfig, AutoModel, Dinov2Config
-from transformers.models.auto.image_processing_auto import get_image_processor_config
-from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from vtok.backbone.base import Backbone
+from vtok.backbone.base import Backbone, FeatureShape
 from vtok.errors import UserError
 from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.setting_types import Count, Dtype
 
 log = logging.getLogger(__name__)
 
 KIND = "vision transformer"
+WEIGHTS = "facebook/dinov2-large"
 WAY_OUT = (
     "set backbone.weights=PATH to a local folder that holds a vision model of transformers (config.json and "
     "model.safetensors as `save_pretrained` writes them, preprocessor_config.json beside them), or "
@@ -86,12 +86,12 @@ class VisionBackbone(Backbone):
 
     def __init__(
         self,
-        weights: str | Path | None = "facebook/dinov2-large",
+        weights: str | Path | None = WEIGHTS,
         *,
         revision: str | None = None,
         layer: int = -1,
-        image_size: int | None = None,
-        dtype: str = "float32",
+        image_size: Count | None = 224,
+        dtype: Dtype = "float32",
         frozen: bool = True,
     ) -> None:
         precision = dtype_of(dtype, key="backbone.dtype")
@@ -126,6 +126,13 @@ class VisionBackbone(Backbone):
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not frozen and name in self.tap.reached)
 
+    @classmethod
+    def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
+        """Known of the default weights and of random ones, which are DINOv2-L's."""
+        if settings["weights"] not in (None, WEIGHTS):
+            return None
+        return FeatureShape(channels=1024, size=(settings["image_size"] or 518) // 14)
+
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / patch, S / patch)."""
         images = images.to(next(self.model.parameters()).dtype)
@@ -141,6 +148,8 @@ def pretrained(place: Place, *, dtype: torch.dtype, layer: int, image_size: int 
         UserError: there is no such hidden state.
         ValueError, OSError: a file is missing, or is of no vision transformer.
     """
+    from transformers import AutoConfig, AutoModel
+
     # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
     config: Any = AutoConfig.from_pretrained(
         place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
@@ -171,6 +180,8 @@ def normalisation(place: Place) -> tuple[list[float], list[float]]:
     Raises:
         OSError: there is no such file, or it does not say.
     """
+    from transformers.models.auto.image_processing_auto import get_image_processor_config
+
     settings = get_image_processor_config(place.name, revision=place.revision, local_files_only=place.offline)
     if settings.get("do_normalize") is False:
         return [0.0] * 3, [1.0] * 3
@@ -183,6 +194,9 @@ def normalisation(place: Place) -> tuple[list[float], list[float]]:
 def build_random(dtype: torch.dtype) -> Vision:
     """The architecture of facebook/dinov2-large, untrained."""
     log.warning("backbone.weights=null: DINOv2-L/14 has RANDOM weights, nothing is pretrained.")
+    from transformers import AutoModel, Dinov2Config
+    from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
     config = Dinov2Config(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, image_size=518, patch_size=14)
     model = AutoModel.from_config(config, dtype=dtype)
     return Vision(model, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)

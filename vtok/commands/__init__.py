@@ -1,21 +1,55 @@
-"""The verbs beside train: where each is carried out, and how their arguments are read."""
+"""The verbs beside train, a module each: `vtok VERB` calls the function VERB of `vtok/commands/VERB.py`.
 
+Its signature declares the verb's arguments, their types, bounds and defaults, and its docstring explains them, as a
+component's does (`vtok.config.declaration`). A verb of two words has an underscore in its name. One that takes a
+parameter `overrides` is given the KEY=VALUE that are none of its own.
+"""
+
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
-from inspect import cleandoc
-from types import UnionType
+from functools import cache
+from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import yaml
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
-from vtok.commands.arguments import ARGUMENTS, TAKE_OVERRIDES
-from vtok.config.compose import explain, one_of
+from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_of
+from vtok.config.options import one_of
+from vtok.config.values import alternatives, check_value, shown, words
 from vtok.errors import UserError
 from vtok.overrides import command
+from vtok.source_code import NotReadable, find
+
+OVERRIDES = "overrides"
+WIDTH = 118
+
+
+@cache
+def verbs() -> dict[str, Declaration]:
+    """The declarations of all verbs by name, those of two words as `data pack`."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        target = f"{__name__}.{file.stem}.{file.stem}"
+        try:
+            find(target)
+        except NotReadable:
+            # A module that verbs share.
+            continue
+        found[file.stem.replace("_", " ")] = declaration_of(target)
+    return found
+
+
+def verb_in(argv: Sequence[str]) -> tuple[str, Sequence[str]] | None:
+    """The verb that a command line begins with, and the rest of it."""
+    for length in (2, 1):
+        name = " ".join(argv[:length])
+        if len(argv) >= length and name in verbs():
+            return name, argv[length:]
+    return None
 
 
 def run_command(verb: str, argv: Sequence[str]) -> int:
@@ -24,111 +58,24 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
     Raises:
         UserError: a mistake in the arguments, or the verb's own.
     """
+    declared = verbs()[verb]
     if {"-h", "--help"} & set(argv):
-        print(help_text(verb))
+        print(help_text(verb, declared))
         return 0
-    if verb == "validate":
-        from vtok.commands.validate import validate
-
-        validate(list(argv))
-        return 0
-    if verb == "plan":
-        from vtok.commands.plan import plan
-
-        plan(list(argv))
-        return 0
-    arguments, others = parse(verb, argv)
-    if others and verb not in TAKE_OVERRIDES:
-        odd = others[0].split("=", 1)[0]
-        names = [item.name for item in fields(ARGUMENTS[verb])]
-        raise UserError(f"{odd}: vtok {verb} takes no such key. {one_of(odd, names)}")
+    given, others = parse(verb, declared, argv)
     from vtok.commands.inputs import check_inputs
 
-    check_inputs(verb, arguments, others)
+    check_inputs(verb, given, others)
     console_log()
-    match verb:
-        case "evaluate":
-            from vtok.commands.evaluate import evaluate
-
-            evaluate(overrides=others, **vars(arguments))
-        case "describe":
-            from vtok.commands.describe import describe
-
-            print(describe(**vars(arguments)))
-        case "generate":
-            from vtok.commands.generate import generate
-
-            files = generate(**vars(arguments))
-            print(*files.videos, files.sheet, sep="\n")
-        case "reconstruct":
-            from vtok.commands.reconstruct import reconstruct
-
-            print(*reconstruct(**vars(arguments)), sep="\n")
-        case "tokenise":
-            from vtok.commands.tokenise import tokenise
-
-            print(tokenise(**vars(arguments)))
-        case "data pack":
-            from vtok.commands.data_pack import data_pack
-
-            print(data_pack(out=arguments.out, shard_mb=arguments.shard_mb, overrides=others))
-        case "data check":
-            from vtok.commands.data_check import data_check
-
-            print(data_check(**vars(arguments), overrides=others))
-        case "data preview":
-            from vtok.commands.data_preview import data_preview
-
-            print(data_preview(**vars(arguments), overrides=others))
-        case "data index":
-            from vtok.commands.data_index import data_index
-
-            print(data_index(root=arguments.root, out=arguments.out))
-        case "precompute":
-            from vtok.commands.precompute import precompute_command
-
-            told = precompute_command(out=arguments.out, block=arguments.block, dtype=arguments.dtype, overrides=others)
+    module, _, name = declared.target.rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+    told = function(**given, **({OVERRIDES: others} if OVERRIDES in declared.settings else {}))
+    # Numbers are for callers in Python; the verb has printed its table.
+    match told:
+        case str() | Path():
             print(told)
-        case "compare":
-            from vtok.commands.compare import compare_from_command_line
-
-            compare_from_command_line(**vars(arguments))
-        case "report":
-            from vtok.commands.report import report
-
-            print(report(**vars(arguments)))
-        case "export":
-            from vtok.commands.export import export
-
-            print(*export(**vars(arguments)), sep="\n")
-        case "sync":
-            from vtok.commands.sync import sync
-
-            print(sync(**vars(arguments)))
-        case "probe":
-            from vtok.commands.probe import probe
-
-            print(probe(overrides=others, **vars(arguments)))
-        case "register":
-            from vtok.commands.register import register
-
-            print(register(**vars(arguments)))
-        case "toys":
-            from vtok.commands.toys import toys
-
-            print(*toys(**vars(arguments)), sep="\n")
-        case "benchmark decode":
-            from vtok.commands.benchmark import benchmark_decode
-
-            print(benchmark_decode(**vars(arguments)))
-        case "benchmark cost":
-            from vtok.commands.benchmark_cost import benchmark_cost
-
-            print(benchmark_cost(overrides=others, **vars(arguments)))
-        case "benchmark train":
-            from vtok.commands.benchmark import benchmark_train
-
-            print(benchmark_train(overrides=others, **vars(arguments)))
+        case list():
+            print(*told, sep="\n")
     return 0
 
 
@@ -141,43 +88,53 @@ def console_log() -> None:
     log.addHandler(handler)
 
 
-def parse(verb: str, argv: Sequence[str]) -> tuple[Any, list[str]]:
-    """The verb's arguments, and the KEY=VALUE that are none of them.
+def arguments_of(declared: Declaration) -> dict[str, Setting]:
+    """A verb's own arguments."""
+    return {name: one for name, one in declared.settings.items() if name != OVERRIDES}
+
+
+def parse(verb: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The verb's arguments with their defaults, and the KEY=VALUE that are none of them.
 
     Raises:
-        UserError: not KEY=VALUE, a value of the wrong type, or one that is missing.
+        UserError: not KEY=VALUE, an unknown key, a value of the wrong type, or one that is missing.
     """
-    schema = ARGUMENTS[verb]
-    types = {item.name: item.type for item in fields(schema)}
-    typed, given, others = OmegaConf.structured(schema), {}, []
+    settings = arguments_of(declared)
+    given = {name: one.default for name, one in settings.items()}
+    others = []
     for item in argv:
         name, equals, text = item.partition("=")
-        if not equals:
-            raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(types))}")
-        if name not in types:
+        if name in settings and equals:
+            given[name] = read_value(settings[name], text)
+        elif OVERRIDES in declared.settings:
             others.append(item)
-            continue
-        try:
-            given[name] = read_value(typed, name, text, types[name])
-        except OmegaConfBaseException as error:
-            raise UserError(explain(error, argv)) from error
-    missing = [item.name for item in fields(schema) if item.default == MISSING and item.name not in given]
+        elif not equals:
+            raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(settings))}")
+        else:
+            raise UserError(f"{name}: vtok {verb} takes no such key. {one_of(name, list(settings))}")
+    missing = [name for name, value in given.items() if value is REQUIRED]
     if missing:
         raise UserError(f"vtok {verb} needs {missing[0]}=VALUE.")
-    return schema(**given), others
+    return given, others
 
 
-def read_value(typed: DictConfig, name: str, text: str, kind: Any) -> Any:
-    """What `text` says for the argument `name` of type `kind`; raises OmegaConfBaseException where it is of another."""
-    if text == "null" and isinstance(kind, UnionType):
+def read_value(setting: Setting, text: str) -> Any:
+    """What `text` says for an argument.
+
+    Raises:
+        UserError: it is of another type, or out of bounds.
+    """
+    kinds = alternatives(setting.type)
+    if text == "null" and type(None) in kinds:
         return None
-    if kind == list[str]:
-        return bare_list(name, text)
     # A text is what was typed; OmegaConf would look for ${references} in it.
-    if kind in (str, str | None):
+    if str in kinds:
         return text
-    typed[name] = text
-    return typed[name]
+    value: Any = bare_list(setting.name, text) if isinstance(setting.default, tuple) else text
+    node = OmegaConf.create({setting.name: value}, flags={"allow_objects": True})
+    check_value("", node, setting)
+    checked = node[setting.name]
+    return list(checked) if isinstance(setting.default, tuple) else checked
 
 
 def bare_list(name: str, text: str) -> list[str]:
@@ -197,13 +154,13 @@ def bare_list(name: str, text: str) -> list[str]:
     return parsed
 
 
-def help_text(verb: str) -> str:
-    schema = ARGUMENTS[verb]
-    values = OmegaConf.structured(schema)
-    lines = [f"vtok {verb} [KEY=VALUE ...]", "", cleandoc(str(schema.__doc__)), ""]
-    for item in fields(schema):
-        missing = OmegaConf.is_missing(values, item.name)
-        usual = None if missing else values[item.name]
-        default = "(needed)" if missing else f"default {'null' if usual is None else usual}"
-        lines.append(f"  {item.name:<16}{default:<28}{item.metadata['meaning']}")
+def help_text(verb: str, declared: Declaration) -> str:
+    """What `vtok VERB --help` prints."""
+    takes = " [GROUP=OPTION ...]" if OVERRIDES in declared.settings else ""
+    description = find(declared.target).docstring.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0]
+    lines = [f"vtok {verb} [KEY=VALUE ...]{takes}", "", description, ""]
+    for one in arguments_of(declared).values():
+        default = "(needed)" if one.default is REQUIRED else shown(one.default)
+        lines.append(f"  {one.name}={default}    ({words(one.type)})")
+        lines += wrap(one.help, WIDTH, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)

@@ -2,13 +2,16 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import MinLen
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.benchmark.cost import Cost, measure
 from vtok.benchmark.cost_plot import draw_costs
-from vtok.commands.benchmark import spread
+from vtok.commands.benchmark_decode import spread
 from vtok.config import check, compose
 from vtok.config.nodes import planner_of
 from vtok.config.pairs import ROOM_FOR_TEXT
@@ -16,28 +19,40 @@ from vtok.data.write import check_writable, whole
 from vtok.errors import UserError
 from vtok.planning import table
 from vtok.runs import write_text
+from vtok.setting_types import Count, CountOrZero
 
 log = logging.getLogger("vtok")
 
 
 def benchmark_cost(
     *,
-    tokenisers: list[str],
-    frames: list[str],
-    runs: int,
-    every_frame: int,
-    out: str | None,
-    plot: str | None,
-    overrides: list[str],
+    tokenisers: Annotated[Sequence[str], MinLen(1)] = ("vtok", "frame_sampling", "key_frame"),
+    frames: Annotated[Sequence[Count], MinLen(1)] = (30, 60, 121, 480, 1920),
+    runs: Count = 5,
+    every_frame: CountOrZero = 30,
+    out: str | None = None,
+    plot: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> str:
-    """The table; also written to `out` as json and drawn to `plot`.
+    """What tokenisers cost over the length of the clip: tokens, operations, time and memory.
+
+    One clip at a time.
+
+    Takes train's overrides. Clips are noise in memory; models take turns in each round.
+
+    Args:
+        tokenisers: options of the group.
+        frames: of the clips.
+        runs: rounds.
+        every_frame: up to clips of so many frames all frames are encoded, too; 0: never.
+        out: a json file for the figures.
+        plot: a png file for the curves.
+        overrides: of the configuration.
 
     Raises:
         UserError: a configuration that cannot run, or a count that is none.
     """
-    lengths = sorted({whole_number(text) for text in frames})
-    if runs < 1 or not lengths or not tokenisers:
-        raise UserError(f"runs={runs}, frames={frames}, tokenisers={tokenisers}: allowed is 1 or more of each.")
+    lengths = sorted(set(frames))
     for path, suffix in ((out, ".json"), (plot, ".png")):
         if path is not None:
             check_writable(Path(path), suffix=suffix)
@@ -55,13 +70,7 @@ def benchmark_cost(
     return shown(costs)
 
 
-def whole_number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"frames={text}: allowed are whole numbers from 1 on, [30,121].")
-    return int(text)
-
-
-def config_of(tokeniser: str, frames: int, overrides: list[str]) -> DictConfig:
+def config_of(tokeniser: str, frames: int, overrides: Sequence[str]) -> DictConfig:
     """With room in the language model for the clip, where its length is a setting and nothing is said of it."""
     config = compose([*overrides, f"tokeniser={tokeniser}", f"data.num_frames={frames}", "data.cache=null"])
     planner = planner_of(config)

@@ -9,7 +9,7 @@ from vtok.tracking.comparison import Comparison
 from vtok.tracking.report import ARTIFACT_FOLDER, report, report_sweep
 
 
-def compare(runs: Path | Sequence[Path], *, metrics: Sequence[str] = (), out: Path | None = None) -> Comparison:
+def compare_runs(runs: Path | Sequence[Path], *, metrics: Sequence[str] = (), out: Path | None = None) -> Comparison:
     """Compare the runs of a sweep folder, or two run folders or more, and print the table.
 
     metrics: names in summary.json; none gives the usual ones. out: the folder for `comparison.csv`, `.md`, `.png`,
@@ -24,13 +24,32 @@ def compare(runs: Path | Sequence[Path], *, metrics: Sequence[str] = (), out: Pa
     return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs")
 
 
-def compare_from_command_line(
-    *, sweep: str | None, runs: list[str], metrics: list[str], out: str | None, outputs: str
-) -> Comparison:
-    """`compare` on what was typed: a sweep's folder, "latest" (the newest sweep below `outputs`), or a list of runs."""
+def compare(
+    *,
+    sweep: str | None = None,
+    runs: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    out: str | None = None,
+    outputs: str = "outputs",
+) -> None:
+    """Runs side by side: a table, and a plot of the metrics against what differs.
+
+    Either a sweep or a list of runs.
+
+    Args:
+        sweep: a sweep's folder, or latest.
+        runs: run folders, [A,B].
+        metrics: names in summary.json; []: the usual ones.
+        out: a folder for the files; null: comparison in the sweep's folder, for runs none.
+        outputs: where runs are looked for.
+
+    Raises:
+        UserError: a folder holds no run, no run has metrics, or a metric is unknown.
+    """
     target = Path(out) if out else None
     if (sweep is None) == (not runs):
         raise UserError("vtok compare needs one of sweep=latest, sweep=DIR and runs=[A,B].")
     if sweep is None:
-        return compare([Path(run) for run in runs], metrics=metrics, out=target)
-    return compare(find_sweep(sweep, outputs), metrics=metrics, out=target)
+        compare_runs([Path(run) for run in runs], metrics=metrics, out=target)
+    else:
+        compare_runs(find_sweep(sweep, outputs), metrics=metrics, out=target)

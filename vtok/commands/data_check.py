@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,18 +15,29 @@ from vtok.data.report import list_bad
 from vtok.data.write import check_writable
 from vtok.errors import UserError
 from vtok.runs import write_text
+from vtok.setting_types import Count
 
 LISTED = 6
 
 
-def data_check(*, out: str | None, processes: int | None, overrides: list[str]) -> str:
-    """Read all clips of both splits; returns what to tell the user, and writes a report to `out` as json.
+def data_check(
+    *,
+    out: str | None = None,
+    processes: Count | None = None,
+    overrides: Sequence[str] = (),
+) -> str:
+    """Every frame of a data set decoded: counts, codecs, sizes, lengths, and what is broken and why.
+
+    Takes train's overrides, data=... above all. More broken clips than data.max_bad_fraction are an error.
+
+    Args:
+        out: a json file for the report, with a line for each clip.
+        processes: that decode; null: one a core.
+        overrides: of the configuration.
 
     Raises:
         UserError: the configuration does not fit, or more than data.max_bad_fraction of the clips are broken.
     """
-    if processes is not None and processes < 1:
-        raise UserError(f"processes={processes}: allowed is 1 or more.")
     if out is not None:
         check_writable(Path(out), suffix=".json")
     config = compose(overrides)

@@ -4,8 +4,16 @@ from vtok.data.report import list_bad
 from vtok.data.shards.scan import index_shards
 
 
-def data_index(*, root: str, out: str | None) -> str:
-    """Write the index; returns what to tell the user.
+def data_index(
+    *,
+    root: str,
+    out: str | None = None,
+) -> str:
+    """The index of plain tar shards in WebDataset's layout (KEY.mp4 with KEY.json or KEY.txt), for data=shards.
+
+    Args:
+        root: folder or URL of the shards; a pattern behind it, '{000..127}' or '*', takes a part.
+        out: the file; null: index.arrow in the root.
 
     Raises:
         UserError: see `index_shards`.

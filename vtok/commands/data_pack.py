@@ -1,22 +1,37 @@
 """vtok data pack: any data set to tar shards."""
 
+from collections.abc import Sequence
+
 from vtok.build import build
 from vtok.config import check, compose
 from vtok.data.report import list_bad
 from vtok.data.shards.pack import pack
-from vtok.errors import UserError
 from vtok.overrides import command, override
 from vtok.paths import user_path
+from vtok.setting_types import Count
 
 
-def data_pack(*, out: str, shard_mb: int, overrides: list[str]) -> str:
-    """Pack the data set of a configuration; returns what to tell the user.
+def data_pack(
+    *,
+    out: str,
+    shard_mb: Count = 1024,
+    overrides: Sequence[str] = (),
+) -> str:
+    """A data set to tar shards with an index, which data=shards reads.
+
+    Takes train's overrides, data=... above all.
+
+    Files are copied as they are, with what is known of each beside it as JSON (WebDataset's layout). What was broken
+    off goes on where it was by the same command.
+
+    Args:
+        out: the folder, a new or an empty one.
+        shard_mb: megabytes of a shard, at most.
+        overrides: of the configuration.
 
     Raises:
         UserError: the configuration does not fit, or see `pack`.
     """
-    if shard_mb < 1:
-        raise UserError(f"shard_mb={shard_mb}: allowed is 1 or more.")
     config = compose(overrides)
     check(config)
     source = build(config.data)

@@ -1,6 +1,8 @@
 """vtok data preview: a contact sheet of a data set, as the tokeniser is given it, training clips augmented."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from vtok.build import build
 from vtok.config import check, compose
@@ -10,20 +12,33 @@ from vtok.data.stable import stable_hash
 from vtok.data.write import check_writable, whole
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
+from vtok.setting_types import Count
 from vtok.tracking.contact import Text, contact_sheet
 
 SIDE = 96  # pixels of a frame, about
 LONGEST = 300  # characters of a caption
 
 
-def data_preview(*, out: str, clips: int, split: str, overrides: list[str]) -> str:
-    """Write the sheet of some clips, the same ones each time; returns its path.
+def data_preview(
+    *,
+    out: str = "preview.png",
+    clips: Count = 12,
+    split: Literal["train", "heldout"] = "train",
+    overrides: Sequence[str] = (),
+) -> str:
+    """A contact sheet of clips with their captions, as the tokeniser is given them.
+
+    Takes train's overrides.
+
+    Args:
+        out: the file.
+        clips: clips, the same ones for the same seed.
+        split: train or heldout.
+        overrides: of the configuration.
 
     Raises:
         UserError: the configuration does not fit, or there is no clip.
     """
-    if clips < 1 or split not in ("train", "heldout"):
-        raise UserError(f"clips={clips}, split={split}: allowed are 1 clip or more, of train or heldout.")
     check_writable(Path(out), suffix=".png")
     config = compose(overrides)
     check(config)
@@ -34,7 +49,7 @@ def data_preview(*, out: str, clips: int, split: str, overrides: list[str]) -> s
         raise UserError("tokeniser: this one says no plan before it is built, so that there is nothing to preview.")
     source: DataSource = build(config.data)
     source.prepare()
-    found = source.clips(split)  # type: ignore[arg-type]
+    found = source.clips(split)
     if not found:
         raise UserError(f"split={split}: the data set has no such clip.")
     order = sorted(range(len(found)), key=lambda index: stable_hash("preview", config.seed, index))[:clips]

@@ -7,37 +7,41 @@ from omegaconf import DictConfig
 
 from vtok.batch import stack_frames
 from vtok.commands.clip import read_clip
-from vtok.commands.making import check_numbers, check_text
+from vtok.commands.making import check_text
 from vtok.commands.prepare import load_run
 from vtok.errors import UserError
-from vtok.model import DESCRIBE, VideoLanguageModel
+from vtok.model import VideoLanguageModel
+from vtok.setting_types import Count, NotNegative
 
 
 def describe(
     *,
     video: str,
-    prompt: str = DESCRIBE,
+    prompt: str = "describe the video.",
     run: str = "latest",
-    start: float = 0.0,
-    max_new_tokens: int = 64,
+    start: NotNegative = 0.0,
+    max_new_tokens: Count = 64,
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> str:
-    """The answer to `prompt` about the clip that begins `start` seconds into a video file or a folder of frames.
+    """A run's model says what is to be seen in a video file or a folder of frames.
+
+    Args:
+        video: a video file or a folder of frames.
+        prompt: what is asked.
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        start: of the clip in the video, in seconds.
+        max_new_tokens: of the answer, at most.
+        outputs: where runs are looked for.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Raises:
         UserError: the video cannot be read, there is no such run, or it did not learn to answer.
     """
-    check_question(prompt, max_new_tokens)
+    check_text("prompt", prompt)
     run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     check_understands(run_dir, model)
     return answer(config, model, video, prompt=prompt, start=start, max_new_tokens=max_new_tokens)
-
-
-def check_question(prompt: str, max_new_tokens: int) -> None:
-    """Refuse what was said on the command line, before anything is loaded."""
-    check_text("prompt", prompt)
-    check_numbers({"max_new_tokens": max_new_tokens}, fps=None)
 
 
 def check_understands(run_dir: Path, model: VideoLanguageModel) -> None:
@@ -53,7 +57,9 @@ def answer(
     config: DictConfig, model: VideoLanguageModel, video: str, *, prompt: str, start: float, max_new_tokens: int
 ) -> str:
     """See `describe`; of a model that is loaded, with its configuration."""
-    check_question(prompt, max_new_tokens)
+    check_text("prompt", prompt)
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens={max_new_tokens}: must be 1 or more.")
     sample, _ = read_clip(config, model.tokeniser.planner, video, start=start)
     frames = stack_frames([sample]).to(next(model.parameters()).device)
     return model.describe(frames, [prompt], max_new_tokens=max_new_tokens)[0]

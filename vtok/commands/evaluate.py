@@ -12,9 +12,23 @@ from vtok.training.results import evaluate_model
 
 
 def evaluate(
-    *, run: str, outputs: str, overrides: Sequence[str] = (), allowed_targets: Sequence[str] = ()
+    *,
+    run: str = "latest",
+    outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Evaluate the branches that the run has on the held-out clips, print the tables, and return the figures.
+    """The benchmark again on the held-out clips of a run, or of another data set.
+
+    Other keys change the run's configuration (evaluation.max_clips=100). data=folder data.root=PATH is another data set
+    with keys of its own, its clips cut as those of the run (data.size, data.num_frames, data.fps) unless said;
+    generation/judge=own judges videos that were made of it.
+
+    Args:
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        outputs: where runs are looked for.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        overrides: of the configuration.
 
     Raises:
         UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), no clip has

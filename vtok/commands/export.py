@@ -1,9 +1,8 @@
 """vtok export: a trained tokeniser or model as a folder that others load, and onto the hub."""
 
 from collections.abc import Sequence
+from typing import Literal
 
-from vtok.config.compose import one_of
-from vtok.errors import UserError
 from vtok.hub import push_to_hub, save_pretrained
 from vtok.hub.remote import check_repository
 from vtok.paths import user_path
@@ -14,22 +13,32 @@ PARTS = ("model", "tokeniser")
 
 def export(
     *,
-    run: str,
-    part: str,
+    run: str = "latest",
+    part: Literal["model", "tokeniser"] = "model",
     out: str,
-    push: str | None,
-    private: bool,
-    licence: str | None,
-    outputs: str,
+    push: str | None = None,
+    private: bool = True,
+    licence: str | None = None,
+    outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> list[str]:
-    """Write the folder, upload it where `push` names a repository; returns where it lies.
+    """A run's tokeniser or model as a folder for from_pretrained, with a model card; and onto the hub.
+
+    The weights are the averaged ones where the run kept them. A model's folder can be given where a run is.
+
+    Args:
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        part: model, or tokeniser.
+        out: the folder, a new or an empty one.
+        push: ORG/NAME on the Hugging Face hub; null: nothing is uploaded.
+        private: whether the repository, where it is new, is private.
+        licence: for the model card, by the hub's short names, such as apache-2.0.
+        outputs: where runs are looked for.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Raises:
         UserError: there is no such run or part, the folder holds something, or the hub does not take it.
     """
-    if part not in PARTS:
-        raise UserError(f"part={part}: there is no such part. {one_of(part, PARTS)}")
     if push:
         check_repository(push)
     folder = user_path(out)

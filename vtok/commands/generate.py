@@ -9,14 +9,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vtok.build import build
-from vtok.commands.making import check_numbers, check_text, enlargement, sampling_of, trained_decoder, write_sheet
+from vtok.commands.making import check_text, enlargement, sampling_of, trained_decoder, write_sheet
 from vtok.commands.prepare import load_run
 from vtok.commands.prompts import wanted_videos
 from vtok.data import DataSource
-from vtok.data.write import check_writable, whole, write_video
+from vtok.data.write import check_rate, check_writable, whole, write_video
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.paths import user_path
+from vtok.setting_types import Count, NotNegative, Positive, VideoSeed
 
 SHEET_VIDEOS = 100
 
@@ -34,40 +35,53 @@ def generate(
     *,
     prompt: str | None = None,
     prompts: str | None = None,
-    samples: int | None = None,
+    samples: Count | None = None,
     run: str = "latest",
     out: str | None = None,
-    seed: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    temperature: float | None = None,
-    fps: float | None = None,
-    scale: int | None = None,
-    batch_size: int = 1,
+    seed: VideoSeed | None = None,
+    steps: Count | None = None,
+    guidance: NotNegative | None = None,
+    temperature: NotNegative | None = None,
+    fps: Positive | None = None,
+    scale: Count | None = None,
+    batch_size: Count = 1,
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
-) -> Files:
-    """Write the video of a prompt and a contact sheet beside it, or a folder of the videos of a file of prompts.
+) -> list[Path]:
+    """Videos out of texts, as mp4.
 
-    The arguments are those of `vtok.commands.Generate`.
+    One prompt makes a video and a contact sheet beside it, of the same name with .png.
+
+    A file of prompts makes a folder: 000.mp4, 001.mp4, ... in the order of its lines, sheet.png, and manifest.jsonl,
+    with which data=folder reads the videos. Of a .json file such as VBench_full_info.json they are PROMPT-0.mp4 to
+    PROMPT-4.mp4, as VBench looks for them. What is there already is replaced, each file once the new one is whole.
+
+    Args:
+        prompt: what the video shows.
+        prompts: a text file, one prompt a line (blank and # lines are skipped), or VBench's .json.
+        samples: videos of each prompt of a .json file, from PROMPT-0.mp4 on; null: VBench's 5.
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        out: the file, clip.mp4 where null; for prompts the folder, generated where null.
+        seed: the same seed makes the same video; video i of a file, from 0 on: seed + i; null: the run's generation.*.
+        steps: of the decoder, from noise to video; null: the run's generation.*.
+        guidance: of the decoder by the prompt, 1 is none; null: the run's generation.*.
+        temperature: of the visual head, 0 takes the likeliest tokens; null: the run's generation.*.
+        fps: frames a second; null: the video lasts as long as a training clip.
+        scale: each pixel becomes scale x scale; null: so that a side has 256 or more.
+        batch_size: videos made at once; with another, numbers are rounded differently here and there.
+        outputs: where runs are looked for.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+
+    Returns:
+        The videos and their contact sheet.
 
     Raises:
         UserError: there is no such run, it makes no videos, the prompts cannot be read, or a file cannot be written.
     """
     if (prompt is None) == (prompts is None):
         raise UserError("vtok generate needs one of prompt=TEXT and prompts=FILE.")
-    check_numbers(
-        {
-            "seed": seed,
-            "steps": steps,
-            "guidance": guidance,
-            "temperature": temperature,
-            "scale": scale,
-            "samples": samples,
-            "batch_size": batch_size,
-        },
-        fps=fps,
-    )
+    if fps is not None:
+        check_rate(fps)
     if prompts is None and samples is not None:
         raise UserError(f"samples={samples}: it goes with prompts=FILE.json; a prompt makes one video, of seed=NUMBER.")
     if prompts is None:
@@ -100,7 +114,7 @@ def generate(
     write_sheet(files.sheet, made, texts[: len(made)], columns=2)
     if files.manifest is not None:
         write_manifest(files.manifest, files.videos, texts, seeds)
-    return files
+    return [*files.videos, files.sheet]
 
 
 def beside(video: Path) -> Files:

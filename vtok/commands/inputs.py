@@ -1,6 +1,6 @@
 """What a verb reads, looked up before the verb is: libraries take seconds to load, and a missing file none."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,17 @@ USE_DATA = ("data pack", "data check", "data preview", "precompute", "benchmark 
 DATA_KEYS = ("data=", "data.", "+data@data.sources.")
 
 
-def check_inputs(verb: str, arguments: Any, overrides: Sequence[str]) -> None:
+def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Refuse a file, a folder or weights that the verb would not find.
 
     Args:
         verb: such as "describe" or "data check".
-        arguments: the verb's own, an instance of its schema.
+        given: the verb's own arguments.
         overrides: of a configuration.
 
     Raises:
         UserError: something is missing.
     """
-    given = vars(arguments)
     videos = given.get("video") or []
     for video in [videos] if isinstance(videos, str) else videos:
         if not is_here(video):
@@ -76,7 +75,7 @@ def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> 
     return [one for one in wanted if one.key not in said]
 
 
-def configs(verb: str, given: dict[str, Any], overrides: Sequence[str]) -> Iterator[DictConfig]:
+def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[DictConfig]:
     """The configurations that a verb without a run composes, those with a data set checked."""
     if verb == "benchmark cost":
         # What is measured is made in memory.
@@ -88,7 +87,7 @@ def configs(verb: str, given: dict[str, Any], overrides: Sequence[str]) -> Itera
             config = compose([*outputs, *overrides, *chosen])
             # A probe leaves a cache out, and precompute says that it takes none.
             if config.data.get("cache") is None:
-                check(config)
+                check(config, plan=False)
             yield config
 
 

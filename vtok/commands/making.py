@@ -1,44 +1,19 @@
 """What the verbs that make videos have in common."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 from torch import Tensor
 
-from vtok.data.write import check_rate, check_scale, whole
+from vtok.data.write import check_scale, whole
 from vtok.decoder import Decoder
 from vtok.errors import UserError
 from vtok.model import Sampling, VideoLanguageModel
 from vtok.tracking.contact import contact_sheet
 
-LEAST = {
-    "seed": 0,
-    "steps": 1,
-    "guidance": 0,
-    "temperature": 0,
-    "scale": 1,
-    "samples": 1,
-    "batch_size": 1,
-    "max_new_tokens": 1,
-}
-SEEDS = 2**63
 LEAST_SIDE = 256
 SHEET_SIDE = 96
-
-
-def check_numbers(given: Mapping[str, float | None], *, fps: float | None) -> None:
-    """Refuse what was said on the command line, before anything is loaded.
-
-    Raises:
-        UserError: a number out of its range.
-    """
-    for name, number in given.items():
-        if number is not None and not LEAST[name] <= number < (SEEDS if name == "seed" else math.inf):
-            raise UserError(f"{name}={number:g}: allowed are numbers from {LEAST[name]} on.")
-    if fps is not None:
-        check_rate(fps)
 
 
 def check_text(name: str, text: str | None) -> None:

@@ -4,16 +4,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.build import build_model, parameter_groups
 from vtok.commands.validate import frame_lines
 from vtok.config import check, compose
 from vtok.config.check import check_toys
-from vtok.config.nodes import described, nodes
+from vtok.config.nodes import nodes
 from vtok.decoder.latent import LatentDecoder
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
@@ -22,7 +22,7 @@ from vtok.planning import Memory, gigabytes, memory, shares, table
 
 # Of the configuration; the tokeniser comes with its backbone, phi_vis with the two that it lies between.
 COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
-# Adam's two float32 moments, for an optimiser that has no schema here.
+# Adam's two float32 moments, for an optimiser that does not say what it keeps.
 USUAL_BYTES = 8
 
 
@@ -38,7 +38,9 @@ class Part:
 
 
 def plan(overrides: list[str]) -> None:
-    """Compose, build on the meta device, and print parameters and memory by part, and memory by number of GPUs.
+    """Parameters and memory of a configuration, by part and by number of GPUs; nothing is loaded.
+
+    Takes train's overrides. Everything is counted on the architecture alone, built on the meta device.
 
     Raises:
         UserError: the configuration cannot run.
@@ -114,9 +116,10 @@ def quiet(log: logging.Logger) -> Iterator[None]:
 
 def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], list[str]]:
     """The parts of a model with their parameters and what these take, and what is to be said of it."""
-    optimiser: Any = described(config.optimiser)
-    known = hasattr(optimiser, "kept")
-    notes = [] if known else [f"optimiser={config.optimiser._target_}: counted as Adam's two moments a parameter."]
+    state_bytes = getattr(get_object(str(config.optimiser._target_)), "state_bytes", None)
+    notes = (
+        [] if state_bytes else [f"optimiser={config.optimiser._target_}: counted as Adam's two moments a parameter."]
+    )
     hidden = {id(one) for group in parameter_groups(model) if group.get("hidden") for one in group["params"]}
     average = config.trainer.ema_decay is not None
     parts: dict[str, Part] = {name: Part(name) for name in (*COMPONENTS[:2], "phi_vis", *COMPONENTS[2:])}
@@ -127,7 +130,11 @@ def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], li
         if parameter.requires_grad:
             part.trained += number
             usual = USUAL_BYTES * number
-            kept = optimiser.kept(parameter.shape, hidden=id(parameter) in hidden) if known else usual
+            kept = (
+                state_bytes(parameter.shape, hidden=id(parameter) in hidden, settings=config.optimiser)
+                if state_bytes
+                else usual
+            )
         else:
             part.frozen += number
         part.memory += memory(number, size=parameter.element_size(), kept=kept, average=average)

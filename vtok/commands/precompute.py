@@ -1,30 +1,46 @@
 """vtok precompute: the features of a frozen backbone, once."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from vtok.config import check, compose
 from vtok.config.pairs import check_cacheable
 from vtok.data.report import list_bad
 from vtok.errors import UserError
-from vtok.feature_cache.making import precompute
+from vtok.feature_cache.making import precompute as make_cache
 from vtok.overrides import command, override
 from vtok.paths import user_path
+from vtok.setting_types import Count
 
 
-def precompute_command(*, out: str, block: int, dtype: str, overrides: list[str]) -> str:
-    """Make or finish the feature cache of a configuration; returns what to tell the user.
+def precompute(
+    *,
+    out: str,
+    block: Count = 256,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    overrides: Sequence[str] = (),
+) -> str:
+    """A frozen backbone's features of each clip, once; data.cache=FOLDER then trains without it.
+
+    Takes train's overrides. Pooled features are kept, and what a decoder that is trained learns from: its VAE's
+    latents, or the frames. Several processes may work on one folder. What was broken off goes on by the same command,
+    which also adds clips that are new and those whose files have changed.
+
+    Args:
+        out: the folder.
+        block: clips of a file, about: as many are computed again after a crash.
+        dtype: of what is kept: float32, for the losses of the files, or bfloat16, half the size.
+        overrides: of the configuration.
 
     Raises:
-        UserError: the configuration does not fit, or see `precompute`.
+        UserError: the configuration does not fit, or see `vtok.feature_cache.making.precompute`.
     """
-    if block < 1:
-        raise UserError(f"block={block}: allowed is 1 or more.")
-    if dtype not in ("float32", "bfloat16"):
-        raise UserError(f"dtype={dtype}: allowed are float32 and bfloat16.")
     config = compose(overrides)
     if config.data.get("cache") is not None:
         raise UserError(f"data.cache={config.data.cache}: a cache is made of files; leave it out, and say out=FOLDER.")
     check(config)
     check_cacheable(config, said=f"out={out}")
-    made = precompute(config, user_path(out), block=block, dtype=dtype, progress=config.trainer.progress)
+    made = make_cache(config, user_path(out), block=block, dtype=dtype, progress=config.trainer.progress)
     each = made.bytes / max(1, made.clips - len(made.bad))
     lines = [
         f"{made.clips} clips in {made.blocks} blocks, {made.bytes / 1e9:.3g} GB, {each / 1e3:.3g} kB a clip, in {out}"

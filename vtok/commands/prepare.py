@@ -12,9 +12,8 @@ from yaml import YAMLError
 
 from vtok.build import build_model, building_from
 from vtok.config import check, compose
-from vtok.config.compose import explain
+from vtok.config.compose import explain, groups
 from vtok.config.mixture import link_sources
-from vtok.config.schemas import OPTIONS
 from vtok.errors import UserError
 from vtok.feature_cache import without_cache
 from vtok.hub.files import is_exported, part_of
@@ -88,7 +87,7 @@ def load_run(
         config.generation.judge = compose(of(given, "generation/judge=", "generation.judge.")).generation.judge
     overrides = [item for item in given if not item.startswith(("data=", SOURCE, "generation/judge="))]
     for item in overrides:
-        if item.partition("=")[0].replace(".", "/") in OPTIONS:
+        if item.partition("=")[0].replace(".", "/") in groups():
             raise UserError(
                 f"{item}: a trained run keeps its components, but for the data set (data=folder data.root=PATH) and "
                 "generation/judge; keys of them can be changed, for example data.batch_size=8."

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from omegaconf import DictConfig
 
 from vtok.build import build, build_tokeniser
@@ -17,33 +19,49 @@ from vtok.feature_cache import without_cache
 from vtok.overrides import override
 from vtok.probing import ProbeResult, Probing, over_seeds, side_by_side
 from vtok.runs import write_text
+from vtok.setting_types import Count
 from vtok.tokeniser import Tokeniser
 
 
 def probe(
     *,
-    run: str | None,
-    tokenisers: list[str],
-    steps: int,
-    train_clips: int,
-    heldout_clips: int,
-    tuned: bool | None,
-    seeds: int,
-    out: str | None,
-    outputs: str,
-    overrides: Sequence[str],
+    run: str | None = None,
+    tokenisers: Sequence[str] = (),
+    steps: Annotated[int, Ge(2)] = 300,
+    train_clips: Annotated[int, Ge(2)] = 2000,
+    heldout_clips: Annotated[int, Ge(2)] = 400,
+    tuned: bool | None = None,
+    seeds: Count = 1,
+    out: str | None = None,
+    outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> str:
-    """The table; also written to `out` as json.
+    """What can be read off video tokens without a language model.
+
+    Answers by a linear and an attentive probe, the features of frames, and whether their order is in the tokens. Takes
+    train's overrides.
+
+    The tokens are those of a run, or of untrained tokenisers on the configured backbone, whose trained half then is
+    trained with each probe.
+
+    Args:
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped; null: what the
+            overrides say.
+        tokenisers: options of the group, [vtok,key_frame].
+        steps: in which each probe is trained.
+        train_clips: used, at most.
+        heldout_clips: used, at most.
+        tuned: train the tokeniser's trained half with each probe; null: not that of a run.
+        seeds: of random weights and probes, from seed on; of several the means are shown, with intervals.
+        out: a json file for the figures.
+        outputs: where runs are looked for, and clips are made.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        overrides: of the configuration.
 
     Raises:
         UserError: a configuration that does not fit, no such run, or no clips.
     """
-    for name, number in (("steps", steps), ("train_clips", train_clips), ("heldout_clips", heldout_clips)):
-        if number < 2:
-            raise UserError(f"{name}={number}: allowed is 2 or more.")
-    if seeds < 1:
-        raise UserError(f"seeds={seeds}: allowed is 1 or more.")
     if run is not None and tokenisers:
         raise UserError("run=... has a tokeniser of its own; say run or tokenisers, not both.")
     if out is not None:

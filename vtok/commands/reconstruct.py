@@ -5,11 +5,12 @@ from pathlib import Path
 
 from vtok.batch import stack_frames, stack_targets
 from vtok.commands.clip import length, read_clip
-from vtok.commands.making import check_numbers, check_text, enlargement, sampling_of, trained_decoder, write_sheet
+from vtok.commands.making import check_text, enlargement, sampling_of, trained_decoder, write_sheet
 from vtok.commands.prepare import load_run
-from vtok.data.write import check_writable, write_video
+from vtok.data.write import check_rate, check_writable, write_video
 from vtok.errors import UserError
 from vtok.paths import user_path
+from vtok.setting_types import Count, NotNegative, Positive, VideoSeed
 
 
 def reconstruct(
@@ -18,18 +19,32 @@ def reconstruct(
     caption: str | None = None,
     run: str = "latest",
     out: str = "reconstruction.mp4",
-    start: float = 0.0,
-    seed: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    fps: float | None = None,
-    scale: int | None = None,
+    start: NotNegative = 0.0,
+    seed: VideoSeed | None = None,
+    steps: Count | None = None,
+    guidance: NotNegative | None = None,
+    fps: Positive | None = None,
+    scale: Count | None = None,
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> list[Path]:
-    """Write the video that a run makes of the tokens of one, and a contact sheet of both.
+    """A video to a run's tokens and back: an mp4, and a contact sheet of the same name with .png.
 
-    The arguments are those of `vtok.commands.Reconstruct`.
+    The sheet has the true frames above. What is there already is replaced, each file once the new one is whole.
+
+    Args:
+        video: a video file or a folder of frames.
+        caption: what the video shows, to go by beside the tokens; null: the tokens alone.
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        out: the file.
+        start: of the clip in the video, in seconds.
+        seed: the same seed makes the same video; null: the run's generation.*.
+        steps: of the decoder, from noise to video; null: the run's generation.*.
+        guidance: of the decoder by the tokens, 1 is none; null: the run's generation.*.
+        fps: frames a second; null: the video lasts as long as the clip.
+        scale: each pixel becomes scale x scale; null: so that a side has 256 or more.
+        outputs: where runs are looked for.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Returns:
         The video and the sheet.
@@ -37,7 +52,8 @@ def reconstruct(
     Raises:
         UserError: there is no such run, it makes no videos, the video cannot be read, or a file cannot be written.
     """
-    check_numbers({"seed": seed, "steps": steps, "guidance": guidance, "scale": scale}, fps=fps)
+    if fps is not None:
+        check_rate(fps)
     check_text("caption", caption)
     target = user_path(out)
     check_writable(target, suffix=".mp4")

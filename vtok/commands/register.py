@@ -8,8 +8,22 @@ from vtok.runs import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, read_state
 
 
-def register(*, run: str, name: str | None, outputs: str, allowed_targets: Sequence[str] = ()) -> str:
-    """Log the model of a run's newest checkpoint into the run, and register it where there is a name.
+def register(
+    *,
+    run: str = "latest",
+    name: str | None = None,
+    outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
+) -> str:
+    """Keep a run's model as an MLflow model, as tracking.log_model=true does at the end of a run.
+
+    It takes paths of videos and gives answers; the parameters prompt, start and max_new_tokens are those of describe.
+
+    Args:
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        name: in the model registry, of which it becomes a new version; null: it is not registered.
+        outputs: where runs are looked for.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Returns:
         What to tell: how the model is loaded.

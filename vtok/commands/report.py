@@ -1,8 +1,10 @@
 """vtok report: one page about runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.errors import UserError
+from vtok.setting_types import NotNegative
 from vtok.sweeps import find_sweep
 from vtok.tracking.comparison import compare_runs
 from vtok.tracking.page import write_report_page
@@ -10,20 +12,33 @@ from vtok.tracking.report import runs_of_sweep, title_of
 from vtok.tracking.runs import read_run
 
 
-def report(*, sweep: str | None, runs: list[str], out: str, metrics: list[str], embed_mb: float, outputs: str) -> str:
-    """Write a page about the runs of a sweep (a folder, or "latest"), or about run folders; returns what to say of it.
+def report(
+    *,
+    sweep: str | None = None,
+    runs: Sequence[str] = (),
+    out: str = "report.html",
+    metrics: Sequence[str] = (),
+    embed_mb: NotNegative = 32.0,
+    outputs: str = "outputs",
+) -> str:
+    """One page about a sweep, or a list of runs, that opens in a browser without a server or a network.
 
-    out: NAME.html. metrics: names in summary.json; none gives the usual ones. embed_mb: megabytes of pictures and
-    videos within the page, at most; the others are copied to `NAME_files/` beside it. Raises UserError where a folder
-    holds no run, no run has figures, a metric is unknown, or the page cannot be written.
+    Results with their intervals, the plot, curves over the steps, videos and contact sheets side by side, the command
+    and the commit of each run. What is too much for the page lies beside it in NAME_files, which belongs to it.
+
+    Args:
+        sweep: a sweep's folder, or latest.
+        runs: run folders, [A,B]; one will do.
+        out: the page; one that is there is replaced.
+        metrics: names in summary.json; []: the usual ones.
+        embed_mb: megabytes of pictures and videos within the page, at most; 0: all beside it.
+        outputs: where runs are looked for.
     """
     if (sweep is None) == (not runs):
         raise UserError("vtok report needs one of sweep=latest, sweep=DIR and runs=[A,B].")
     page = Path(out)
     if page.suffix != ".html":
         raise UserError(f"out={out}: a page is NAME.html.")
-    if embed_mb < 0:
-        raise UserError(f"embed_mb={embed_mb:g}: allowed is 0 or more; 0 puts all pictures and videos beside the page.")
     if sweep is None:
         folders, title = [Path(run) for run in runs], f"{len(runs)} runs" if len(runs) > 1 else Path(runs[0]).name
     else:

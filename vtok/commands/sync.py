@@ -8,8 +8,16 @@ from vtok.tracking.sender import JOURNAL, Sender, read_lines, sent_lines
 PATIENCE = 600.0  # seconds
 
 
-def sync(*, run: str, outputs: str) -> str:
-    """Send what is left of a run's figures; returns what to tell.
+def sync(
+    *,
+    run: str = "latest",
+    outputs: str = "outputs",
+) -> str:
+    """Send the figures of a run that its tracking server did not take while it was away.
+
+    Args:
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        outputs: where runs are looked for.
 
     Raises:
         UserError: the store is still away, or does not hold the run.

@@ -14,6 +14,7 @@ from vtok.commands.clip import read_clip
 from vtok.commands.prepare import load_run
 from vtok.data.write import check_writable, whole
 from vtok.paths import user_path
+from vtok.setting_types import NotNegative
 
 
 def tokenise(
@@ -21,15 +22,21 @@ def tokenise(
     video: str,
     run: str = "latest",
     out: str = "tokens.safetensors",
-    start: float = 0.0,
+    start: NotNegative = 0.0,
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> Path:
-    """Write the tokens of the clip that begins `start` seconds into a video file or a folder of frames.
+    """The tokens of a video as a safetensors file.
 
-    The file holds `tokens` (L, d), `kind` (L,) (0 spatial, 1 motion), `timestamps` (L,) (seconds from the clip's first
-    frame on, of the frame that a token stands for) and `frames` (K,) (the numbers of the planned frames in the clip),
-    and how they were made as texts in its metadata.
+    It holds tokens, kind, timestamps and frames, and how they were made as metadata.
+
+    Args:
+        video: a video file or a folder of frames.
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        out: the file; one that is there is replaced once the new one is whole.
+        start: of the clip in the video, in seconds.
+        outputs: where runs are looked for.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Raises:
         UserError: the video cannot be read, there is no such run, or the file cannot be written.

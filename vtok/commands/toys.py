@@ -4,19 +4,32 @@ import logging
 from pathlib import Path
 
 from vtok.commands.plan import quiet
-from vtok.errors import UserError
 from vtok.paths import toys_dir, user_path
+from vtok.setting_types import VideoSeed
 from vtok.toys import make_toys
 
 
-def toys(*, out: str | None, seed: int, outputs: str) -> list[Path]:
-    """Write the toys; returns their folders.
+def toys(
+    *,
+    out: str | None = None,
+    seed: VideoSeed = 0,
+    outputs: str = "outputs",
+) -> list[Path]:
+    """Small random checkpoints of the real models' classes, for recipe=paper_tiny.
+
+    CLIP, LLaVA-NeXT, HunyuanVideo and Wan, each in its library's format.
+
+    They are what python train.py recipe=paper_tiny loads. All of them are written or nothing is; toys of the same seed
+    that are there already stay as they are, others are replaced.
+
+    Args:
+        out: the folder; null: toys in outputs.
+        seed: of the random weights.
+        outputs: where recipe=paper_tiny looks for them.
 
     Raises:
-        UserError: see `make_toys`; or a seed that is none.
+        UserError: see `make_toys`.
     """
-    if not 0 <= seed < 2**63:
-        raise UserError(f"seed={seed}: allowed are whole numbers from 0 on.")
     # diffusers tells at length of each text encoder that a pipeline lacks.
     with quiet(logging.getLogger("diffusers")):
         return make_toys(toys_dir(outputs) if out is None else user_path(out), seed=seed)

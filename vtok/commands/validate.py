@@ -4,11 +4,13 @@ from omegaconf import DictConfig
 
 from vtok.config import check, compose
 from vtok.config.budget import budgeted_key
-from vtok.config.nodes import feature_size, planner_of
+from vtok.config.nodes import feature_shape, planner_of
 
 
 def validate(overrides: list[str]) -> None:
-    """Compose, check, and print the components and the frame plan.
+    """Check a configuration and show what it would do; nothing is built, read or written.
+
+    Takes train's overrides.
 
     Raises:
         UserError: the configuration cannot run.
@@ -34,8 +36,8 @@ def validate(overrides: list[str]) -> None:
 def frame_lines(config: DictConfig) -> list[str]:
     """The feature map, the frame plan and the tokens that come of it, where they are known."""
     lines = []
-    if (side := feature_size(config)) is not None:
-        lines.append(f"{'features':<13}{side} x {side}")
+    if (shape := feature_shape(config)) is not None:
+        lines.append(f"{'features':<13}{shape.size} x {shape.size}")
     if (planner := planner_of(config)) is not None:
         frames = int(config.data.num_frames)
         plan = planner.plan(frames)

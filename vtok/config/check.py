@@ -4,118 +4,74 @@ Runs in milliseconds, before torch is loaded. Every rule reads the composed conf
 names the key, the value and what is allowed. Those on single values are in `ranges.py`, those on several in `pairs.py`.
 """
 
-import inspect
 import os
-from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from vtok.config.compose import explain, one_of
+from vtok.config.compose import check_all_values
 from vtok.config.mixture import check_mixture
-from vtok.config.nodes import data_nodes, nodes
+from vtok.config.nodes import can_be_random, data_nodes, trait_of
 from vtok.config.pairs import (
     check_cache,
-    check_context,
-    check_frames,
-    check_grid,
+    check_decoder,
     check_judge,
-    check_latent_decoder,
     check_logged_model,
     check_mllm,
     check_objective,
-    check_pairs,
+    check_plan,
     check_precision,
+    check_projector,
+    check_trainer,
 )
-from vtok.config.ranges import check_choices, check_ranges
-from vtok.config.schemas import OPTIONS, AdamW8bit, CausalLanguageModel, Config, ShardData
-from vtok.config.schemas.mllm import Lora
-from vtok.config.targets import check_targets, imported
+from vtok.config.targets import check_targets
 from vtok.errors import UserError
 from vtok.overrides import command
 from vtok.paths import CACHE_FILE, toys_dir, unwritable, user_path
 from vtok.shard_names import INDEX, split_pattern
 
 
-def check(config: DictConfig, files: bool = True) -> None:
+def check(config: DictConfig, files: bool = True, plan: bool = True) -> None:
     """Refuse a configuration that cannot run.
 
     Args:
         config: as composed, or as loaded from a run.
         files: whether what only training needs must be there, the user's clips above all.
+        plan: whether the tokeniser's plan is checked, for which torch is loaded.
 
     Raises:
         UserError: the first mistake found.
     """
-    check_groups(config)
-    check_mixture(config)
     check_targets(config)
-    check_keys(config)
-    check_lora(config)
-    check_choices(config)
-    check_ranges(config)
-    check_pairs(config)
+    check_all_values(config)
+    check_mixture(config)
+    check_trainer(config)
     check_objective(config)
     check_precision(config)
-    check_latent_decoder(config)
     check_mllm(config)
     check_logged_model(config)
     check_judge(config)
     check_cache(config)
     check_toys(config)
     check_weights(config)
-    check_frames(config)
-    check_grid(config)
-    check_context(config)
     if files:
         check_outputs(config)
         check_folder(config)
         check_installed(config)
+    if plan:
+        check_planned(config)
 
 
-def check_groups(config: DictConfig) -> None:
-    """A group is chosen with a slash: `tokeniser.motion_pooling=grid` would put a word where a component belongs."""
-    for group in OPTIONS:
-        key = group.replace("/", ".")
-        value = OmegaConf.select(config, key)
-        missing = value is None and "/" not in group
-        if missing or (value is not None and not isinstance(value, DictConfig)):
-            raise UserError(
-                f"{key}={value}: an option of a group is chosen by {group}=OPTION. "
-                f"{one_of(str(value), list(OPTIONS[group]))}"
-            )
+def check_planned(config: DictConfig) -> None:
+    """What the tokeniser's plan and the backbone's feature map must fit; loads torch.
 
-
-def check_keys(config: DictConfig) -> None:
-    """Keys that no component takes: `+tokeniser.typo=1` passes Hydra and the schema."""
-    refuse_extra(config, "", {field.name for field in fields(Config)})
-    for path, node in nodes(config):
-        schema = OmegaConf.get_type(node)
-        if is_dataclass(schema):
-            refuse_extra(node, path, {field.name for field in fields(schema)})
-        elif "_target_" in node:
-            refuse_extra(node, path, signature_keys(str(node["_target_"]), f"{path}._target_"))
-
-
-def check_lora(config: DictConfig) -> None:
-    """`mllm.lora` is null or has the keys and types of its schema, which OmegaConf does not ask of what was null.
-
-    Numbers are left to `ranges.py`.
+    Raises:
+        UserError: the first mistake found.
     """
-    given = OmegaConf.select(config, "mllm.lora")
-    if given is None or not hasattr(OmegaConf.get_type(config.mllm), "lora"):
-        return
-    if not isinstance(given, DictConfig):
-        raise UserError(f"mllm.lora={given}: allowed is null or settings such as 'mllm.lora={{rank:16,alpha:32}}'.")
-    refuse_extra(given, "mllm.lora", {field.name for field in fields(Lora)})
-    try:
-        OmegaConf.merge({"mllm": {"lora": OmegaConf.structured(Lora)}}, {"mllm": {"lora": given}})
-    except OmegaConfBaseException as error:
-        raise UserError(
-            explain(error, [f"{error.full_key}={OmegaConf.select(config, str(error.full_key))}"])
-        ) from error
+    check_plan(config)
+    check_decoder(config)
+    check_projector(config)
 
 
 def check_toys(config: DictConfig) -> None:
@@ -136,15 +92,11 @@ def check_weights(config: DictConfig) -> None:
         key, node = f"{group}.weights", config[group]
         weights = node.get("weights")
         is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
-        without = OmegaConf.get_type(node) is CausalLanguageModel
         if is_path and not os.path.exists(user_path(weights)):
-            allowed = "a local path or a hub id" if without else "a local path, a hub id, or null for random weights"
-            raise UserError(f"{key}={weights}: nothing is there. Allowed are {allowed}.")
-        if without and weights is None:
-            raise UserError(
-                f"{key}=null: a model of mllm=causal_lm brings its tokenizer, so that there is none without files. "
-                f"Allowed are a local path or a hub id; without files run mllm=tiny, or mllm=llava_next {key}=null."
-            )
+            allowed = "a local path, a hub id, or null for random weights"
+            if not can_be_random(str(node._target_)):
+                allowed = "a local path or a hub id"
+            raise UserError(f"{key}={weights}: nothing is there. Use {allowed}.")
 
 
 def check_outputs(config: DictConfig) -> None:
@@ -168,7 +120,7 @@ def check_folder(config: DictConfig) -> None:
 
 def check_root(path: str, node: DictConfig) -> None:
     """The folder of a data set, whose full key is `path`."""
-    if OmegaConf.get_type(node) is ShardData and "://" not in node.root:
+    if trait_of(node, "is_indexed", False) and "://" not in node.root:
         index = node.index or f"{split_pattern(node.root)[0]}/{INDEX}"
         if "://" not in index and not os.path.isfile(user_path(index)):
             making = command("vtok", "data", "index", f"root={node.root}")
@@ -199,22 +151,9 @@ def check_root(path: str, node: DictConfig) -> None:
 
 def check_installed(config: DictConfig) -> None:
     """Packages that an option needs and the project does not."""
-    if OmegaConf.get_type(config.optimiser) is AdamW8bit and find_spec("bitsandbytes") is None:
+    needed = trait_of(config.optimiser, "requires")
+    if needed is not None and find_spec(needed) is None:
         raise UserError(
-            "optimiser=adamw8bit: it needs bitsandbytes, which is not installed: pip install 'vtok[bnb]', or say "
-            "optimiser=adamw or optimiser=adafactor."
+            f"optimiser: {config.optimiser._target_} needs {needed}, which is not installed. Install it by "
+            f"pip install 'vtok[{trait_of(config.optimiser, 'extra')}]', or use optimiser=adamw or optimiser=adafactor."
         )
-
-
-def refuse_extra(node: DictConfig, path: str, known: set[str]) -> None:
-    for key in map(str, node):
-        if key not in known:
-            names = sorted(name for name in known if not name.startswith("_"))
-            where = f" of {path}" if path else ""
-            raise UserError(f"{path + '.' if path else ''}{key}: there is no such key{where}. {one_of(key, names)}")
-
-
-def signature_keys(target: str, key: str) -> set[str]:
-    """The keyword arguments of a component that has no schema here (one of the user's own); `key` is of its target."""
-    parameters = inspect.signature(imported(target, key)).parameters
-    return {*parameters, "_target_", "_partial_", "_recursive_", "_convert_"}

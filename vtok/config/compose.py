@@ -1,35 +1,29 @@
 """Hydra's composition, with the mistakes that it finds told in one sentence."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.budget import settle_budget
-from vtok.config.mixture import link_sources
-from vtok.config.schemas import OPTIONS, Config
+from vtok.config.declaration import declaration_of
+from vtok.config.mixture import check_sources, link_sources
+from vtok.config.options import groups, one_of, options_of
+from vtok.config.source import SCHEME, register_sources, with_defaults
+from vtok.config.targets import check_targets, is_of_the_project
+from vtok.config.values import check_node, check_values, unknown_key
 from vtok.errors import UserError
 from vtok.overrides import command, quoted, readable
-from vtok.paths import conf_dir, experiments_dir
+from vtok.paths import conf_dir
 
 CONFIG_NAME = "config"
-WRONG_TYPES = {
-    r"converted to Integer": "a whole number",
-    r"converted to Float": "a number",
-    r"not a valid bool": "true or false",
-    r"is not a ListConfig": "a list in brackets, such as [one,another], or null",
-}
+RUN_SETTINGS = "vtok.config.run_settings.RunSettings"
 # Options that other packages bring.
 EXTRAS = {
     "hydra/launcher=joblib": "joblib",
@@ -39,25 +33,11 @@ EXTRAS = {
 }
 
 
-class ExperimentsSearchPath(SearchPathPlugin):
-    """Puts experiments/ (recipe, sweep) on Hydra's search path by its absolute path.
-
-    A relative one would mean the working directory.
-    """
-
-    def manipulate_search_path(self, search_path) -> None:
-        search_path.append("vtok", f"file://{experiments_dir()}")
-
-
 def register() -> None:
-    """Tell Hydra of the schemas and of experiments/; again is harmless."""
-    if ExperimentsSearchPath not in Plugins.instance().discover(SearchPathPlugin):
-        Plugins.instance().register(ExperimentsSearchPath)
-    store = ConfigStore.instance()
-    store.store(group="schema", name=CONFIG_NAME, node=Config)
-    for group, options in OPTIONS.items():
-        for option, schema in options.items():
-            store.store(group=f"schema/{group}", name=option, node=schema)
+    """Tell Hydra of the declared settings, conf/ and experiments/; again is harmless."""
+    register_sources()
+    defaults = declaration_of(RUN_SETTINGS).defaults()
+    ConfigStore.instance().store(name="run_settings", node=defaults)
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -70,56 +50,93 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         try:
             config = hydra_compose(CONFIG_NAME, overrides=spelled_out(overrides), return_hydra_config=False)
-            OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            complete(config, overrides)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, overrides)) from error
+    return config
+
+
+def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
+    """Check the values of a configuration that Hydra composed, and settle what depends on several of them.
+
+    Raises:
+        UserError: a value that does not fit, or a `tokeniser.budget` that cannot be met.
+        OmegaConfBaseException: a value that is missing, or refers to nothing.
+    """
+    check_groups(config)
+    check_sources(config)
+    check_targets(config)
+    check_all_values(config)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     link_sources(config)
     settle_budget(config, overrides)
-    return config
+
+
+def check_groups(config: DictConfig) -> None:
+    """A group is chosen with a slash: `tokeniser.motion_pooling=grid` would put a word where a component belongs."""
+    for group in groups():
+        key = group.replace("/", ".")
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, DictConfig):
+            raise UserError(
+                f"{key}={value}: an option of a group is chosen by {group}=OPTION. "
+                f"{one_of(str(value), options_of(group))}"
+            )
+
+
+def check_all_values(config: DictConfig, only: Callable[[str], bool] = lambda target: True) -> None:
+    """Hold the run's own settings and those of its components against their declarations.
+
+    Args:
+        config: as composed or loaded.
+        only: says of a `_target_` whether its class is looked at.
+
+    Raises:
+        UserError: an unknown key, or a value that does not fit.
+    """
+    own = declaration_of(RUN_SETTINGS)
+    components = {group for group in groups() if "/" not in group}
+    for key in map(str, config):
+        if key not in own.settings and key not in components:
+            raise UserError(unknown_key(key, sorted({*own.settings, *components})))
+    check_node("", OmegaConf.masked_copy(config, list(own.settings)), own)
+    check_values(config, only)
 
 
 def spelled_out(overrides: Sequence[str]) -> list[str]:
     """Overrides as Hydra can read them: raw texts and paths in quotes, and `resume=PATH` as `resume.path=PATH`.
 
-    Hydra takes no value for what has keys of its own.
+    Hydra takes no value for what has keys of its own. Folders of options are read by our own source, which knows what
+    classes declare.
 
     Raises:
         UserError: one of them cannot be read.
     """
-    short = "resume="
-    return [
-        readable(f"resume.path={item.removeprefix(short)}" if item.startswith(short) else item) for item in overrides
-    ]
+    short, folders = "resume=", "hydra.searchpath="
+    found = []
+    for item in overrides:
+        if item.startswith(short):
+            item = f"resume.path={item.removeprefix(short)}"
+        elif item.startswith(folders):
+            item = item.replace("file://", f"{SCHEME}://")
+        found.append(readable(item))
+    return found
 
 
 def typed(config: DictConfig) -> DictConfig:
-    """A configuration from a file, held to the schemas as a composed one is, with defaults for keys that it lacks.
+    """A configuration from a file, checked as a composed one is, with the declared defaults of keys that it lacks.
 
-    Components without a schema stay as they are.
+    Components of other packages stay as they are: a file that may be a stranger's has none of their code looked at.
 
     Raises:
-        OmegaConfBaseException: a key that is in no schema, or a value of another type.
+        UserError: an unknown key, or a value that does not fit.
     """
-    schemas = OmegaConf.structured(Config)
-    for group, options in OPTIONS.items():
-        key = group.replace("/", ".")
-        target = OmegaConf.select(config, f"{key}._target_")
-        # The class has the default of its field.
-        schema = next((schema for schema in options.values() if vars(schema)["_target_"] == target), None)
-        if schema is not None:
-            OmegaConf.update(schemas, key, OmegaConf.structured(schema), force_add=True)
-    parts = [*OPTIONS["data"].values(), *OPTIONS["data/augmentation"].values()]
-    kinds = {vars(schema)["_target_"]: schema for schema in parts}
-    sources = OmegaConf.select(config, "data.sources") or {}
-    if sources:
-        schemas.data.sources = {}
-    for key in (key for name in sources for key in (f"data.sources.{name}", f"data.sources.{name}.augmentation")):
-        if (target := OmegaConf.select(config, f"{key}._target_")) in kinds:
-            OmegaConf.update(schemas, key, OmegaConf.structured(kinds[target]), force_add=True)
-    merged = OmegaConf.merge(schemas, config)
-    assert isinstance(merged, DictConfig)
-    link_sources(merged)
-    return merged
+    completed = OmegaConf.merge(OmegaConf.create(declaration_of(RUN_SETTINGS).defaults()), config)
+    assert isinstance(completed, DictConfig)
+    with_defaults(completed, only=is_of_the_project)
+    check_all_values(completed, only=is_of_the_project)
+    link_sources(completed)
+    return completed
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:
@@ -138,52 +155,37 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     ):
         return f"{added[1]}: nothing is there yet to be replaced; say {added[2]}."
     if group := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
-        if group[1] in OPTIONS:
+        if group[1] in groups():
             return f"{group[1]}: the {group[1].split('/')[0]} that was chosen takes no {group[1].split('/')[-1]}."
-        return f"{group[1]}: there is no such group. {one_of(group[1], list(OPTIONS))}"
+        return f"{group[1]}: there is no such group. {one_of(group[1], groups())}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None) or (found[1] if (found := re.search(r"full_key: (\S+)", message)) else "")
     text = str(cause).splitlines()[0] if str(cause) else message
-    if key.startswith("data.weights.") and getattr(cause, "object_type", None) is dict:
+    if key.startswith("data.weights."):
         return f"{key}: data.weights is null; they are set together: 'data.weights={{ONE:3,OTHER:1}}'."
-    if key.startswith("mllm.lora.") and getattr(cause, "object_type", None) is dict:
+    if key.startswith("mllm.lora."):
         # Hydra does not put a key into null.
         return f"{key}: mllm.lora is null; its keys are set together: 'mllm.lora={{rank:16,alpha:32}}'."
-    if key == "data.sources" and "Key 'sources' not in" in message:
-        return "data.sources: this data set has no sources; say data=mixture before them."
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
-        return (
-            f"{key}: there is no such key. {one_of(key, keys_beside(key, getattr(cause, 'object_type', None)))}".strip()
-        )
+        return unknown_key(key, keys_beside(cause))
     if follows := re.search(r"dereferencing interpolation '\$\{(.+)\}'.*Incompatible value 'None'", text):
         return f"{follows[1]}=null: {key} follows it; say {key}=VALUE beside it, or another {follows[1]}."
     if "Missing mandatory value" in str(cause):
         return f"{key} has no value yet: say {key}=VALUE."
     if key:
         given = next((item.split("=", 1)[1] for item in overrides if item.lstrip("+").split("=", 1)[0] == key), None)
-        allowed = next((words for pattern, words in WRONG_TYPES.items() if re.search(pattern, text)), None)
-        return f"{key}{'' if given is None else '=' + given}: {f'allowed is {allowed}.' if allowed else text}"
+        return f"{key}{'' if given is None else '=' + given}: {text}"
     return text if cause is not error else message.splitlines()[0]
 
 
-def one_of(given: str, allowed: Sequence[str]) -> str:
-    """ "Did you mean this? Allowed are those." """
-    near = get_close_matches(given, allowed, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    return f"{hint}Allowed: {', '.join(allowed)}." if allowed else ""
-
-
-def options_of(group: str, config_dir: Path | None = None) -> list[str]:
-    """The options of a group, by their files; `config_dir` is a folder of the user's own groups."""
-    folders = [folder / group for folder in (conf_dir(), experiments_dir(), config_dir) if folder is not None]
-    return sorted(file.stem for folder in folders if folder.is_dir() for file in Path(folder).glob("*.yaml"))
-
-
-def keys_beside(key: str, schema: type | None) -> list[str]:
-    """The full keys that the schema of `key`'s parent has."""
-    parent = key.rpartition(".")[0]
-    names = [field.name for field in fields(schema) if not field.name.startswith("_")] if is_dataclass(schema) else []
-    return sorted(f"{parent}.{name}" if parent else name for name in names)
+def keys_beside(error: BaseException | None) -> list[str]:
+    """The keys of the mapping in which a key was not found."""
+    parent = getattr(error, "parent_node", None)
+    return (
+        [str(key) for key in parent if key != "hydra" and not str(key).startswith("_")]
+        if isinstance(parent, DictConfig)
+        else []
+    )
 
 
 def sweep_params(overrides: Sequence[str]) -> dict[str, str] | None:

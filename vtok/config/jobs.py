@@ -1,7 +1,7 @@
 """The runs that a command line asks for, one or those of a sweep, checked before the first begins."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import DictConfig
 
-from vtok.config.check import check
-from vtok.config.compose import compose, one_of, options_of, spelled_out, sweep_params
+from vtok.config.check import check, check_planned
+from vtok.config.compose import compose, spelled_out, sweep_params
+from vtok.config.options import one_of, options_of
 from vtok.errors import UserError
 from vtok.overrides import quoted
 
@@ -23,7 +24,7 @@ def check_jobs(
     *,
     multirun: bool,
     config_dir: Path | None = None,
-    each: Callable[[DictConfig], None] | None = None,
+    before_planning: Callable[[Sequence[DictConfig]], None] | None = None,
 ) -> bool:
     """Check the run, or every run of the sweep, before the first begins; returns whether it is a sweep.
 
@@ -31,20 +32,18 @@ def check_jobs(
         overrides: of the run or the sweep.
         multirun: whether the command line asks for a sweep; a sweep file does so too.
         config_dir: a folder of the user's own groups and options.
-        each: is given the configuration of every run that was checked.
+        before_planning: is given the configurations when all is checked but for what needs torch.
 
     Raises:
         UserError: the first mistake.
     """
-    if config_dir is not None:
+    if config_dir is not None and not any(item.startswith("hydra.searchpath=") for item in overrides):
         overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{config_dir}')}]"]
     parsed = OverridesParser.create().parse_overrides(spelled_out(overrides))
     fixed = [item.input_line or "" for item in parsed if not item.is_sweep_override()]
     in_file = sweep_params(fixed)
     if not multirun and in_file is None:
-        check(config := compose(overrides))
-        if each is not None:
-            each(config)
+        check_all([compose(overrides)], before_planning)
         return False
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
@@ -58,11 +57,18 @@ def check_jobs(
         [f"{item.get_key_element()}={value}" for value in swept_values(item, config_dir)]
         for item in (*(item for item in parsed if item.is_sweep_override()), *from_file)
     ]
-    for choice in islice(product(*swept), SWEEP_CHECKS):
-        check(config := compose([*fixed, *choice]))
-        if each is not None:
-            each(config)
+    check_all([compose([*fixed, *choice]) for choice in islice(product(*swept), SWEEP_CHECKS)], before_planning)
     return True
+
+
+def check_all(configs: Sequence[DictConfig], before_planning: Callable[[Sequence[DictConfig]], None] | None) -> None:
+    """Check configurations; what needs torch comes last."""
+    for config in configs:
+        check(config, plan=False)
+    if before_planning is not None:
+        before_planning(configs)
+    for config in configs:
+        check_planned(config)
 
 
 def swept_values(item: Override, config_dir: Path | None) -> list[str]:

@@ -1,58 +1,35 @@
 """Values that must fit each other, within a component and between components."""
 
-from dataclasses import fields
-from itertools import product
-
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.nodes import data_nodes, described, feature_size, planner_of, token_dim
-from vtok.config.schemas import Augmentation
+from vtok.config.declaration import declaration_of
+from vtok.config.nodes import data_nodes, feature_shape, planner_of, token_dim, trait_of
+from vtok.config.values import shown
 from vtok.errors import UserError
 
 ROOM_FOR_TEXT = 32
-SIZE_MULTIPLE = 16
 HALF = ("bfloat16", "float16")
-# Of an augmentation that changes nothing: the schema's defaults. What a flip does matters only where there are flips.
-UNCHANGED = {item.name: item.default for item in fields(Augmentation) if item.name not in ("_target_", "left_right")}
 
 
-def check_pairs(config: DictConfig) -> None:
-    """Numbers that must fit each other."""
-    for part, words, factor in (
-        ("mllm", ", twice", 2),
-        ("tokeniser", ", twice", 2),
-        ("tokeniser.motion_pooling", ":", 1),
-    ):
-        width, heads = (OmegaConf.select(config, f"{part}.{key}") for key in ("width", "heads"))
-        if width and heads and width % (factor * heads):
-            raise UserError(
-                f"{part}.width={width}: allowed are multiples of {factor * heads}{words} {part}.heads={heads}."
-            )
-    size, patch = OmegaConf.select(config, "decoder.size"), OmegaConf.select(config, "decoder.patch")
-    if size and patch and size % patch:
-        raise UserError(f"decoder.size={size}: allowed are multiples of decoder.patch={patch}.")
-    head_dim = OmegaConf.select(config, "decoder.head_dim")
-    if head_dim is not None and (head_dim < 6 or head_dim % 6):
-        raise UserError(f"decoder.head_dim={head_dim}: allowed are multiples of 6: time, height and width share it.")
+def check_trainer(config: DictConfig) -> None:
+    """What the loop does against the optimiser and the way in which processes share the model."""
     best_by = OmegaConf.select(config, "trainer.best_by")
     if best_by and not OmegaConf.select(config, "trainer.evaluate_every"):
-        raise UserError(
-            f"trainer.best_by={best_by}: checkpoints are judged by evaluations; say trainer.evaluate_every=N."
-        )
-    if str(OmegaConf.select(config, "trainer.parallel._target_")).endswith(".Fsdp2"):
+        raise UserError(f"trainer.best_by={best_by}: evaluations choose the checkpoint. Set trainer.evaluate_every=N.")
+    if trait_of(OmegaConf.select(config, "trainer.parallel"), "sharded"):
         for key, refused, instead in (
             ("trainer.compile", OmegaConf.select(config, "trainer.compile"), "trainer.compile=false"),
-            ("optimiser", str(config.optimiser.get("_target_")).endswith(".AdamW8bit"), "optimiser=adamw"),
+            ("optimiser", not trait_of(config.optimiser, "shardable", True), "optimiser=adamw"),
         ):
             if refused:
                 raise UserError(
-                    f"trainer/parallel=fsdp2: it has not been tried with this {key}; say {instead} or "
-                    "trainer/parallel=ddp."
+                    f"trainer/parallel=fsdp2: it does not work with this {key}. Use {instead}, or trainer/parallel=ddp."
                 )
     momentum = OmegaConf.select(config, "optimiser.momentum")
     if OmegaConf.select(config, "optimiser.nesterov") and momentum == 0:
         raise UserError(
-            f"optimiser.momentum={momentum}: Nesterov's momentum is above 0; for none say optimiser.nesterov=false."
+            f"optimiser.momentum={momentum}: Nesterov's momentum must be above 0. For none, use "
+            f"optimiser.nesterov=false."
         )
 
 
@@ -61,52 +38,39 @@ def check_objective(config: DictConfig) -> None:
     weights = {name: OmegaConf.select(config, f"objective.lambda_{name}") or 0 for name in ("under", "visLM", "dec")}
     if "lambda_under" in config.objective and not any(weights.values()):
         raise UserError("objective: lambda_under, lambda_visLM and lambda_dec are all 0, so that nothing is learnt.")
-    for loss, group, kinds in (
-        ("visLM", "visual_head", "flow, mixture or regression"),
-        ("dec", "decoder", "tiny, hunyuan_video or wan"),
-    ):
-        if weights[loss] and str(config[group].get("_target_", "")).endswith((".NoVisualHead", ".NoDecoder")):
+    for loss, group in (("visLM", "visual_head"), ("dec", "decoder")):
+        if weights[loss] and trait_of(config[group], "is_absent", False):
             raise UserError(
-                f"{group}=none: objective.lambda_{loss}={weights[loss]:g} trains it, so that allowed are {kinds}; "
-                f"or say objective.lambda_{loss}=0."
+                f"{group}=none: objective.lambda_{loss}={weights[loss]:g} trains it. Use another {group} (vtok train "
+                f"--help lists them), or objective.lambda_{loss}=0."
             )
 
 
-def check_latent_decoder(config: DictConfig) -> None:
-    """A pretrained video decoder's frames, size and text against what its kind takes, and against the clip."""
-    decoder, target = config.decoder, str(config.decoder.get("_target_", ""))
-    if not target.endswith((".HunyuanVideoDecoder", ".WanDecoder")):
-        return
-    # Of the published models; one that takes less says so when it is loaded.
-    if decoder.size % SIZE_MULTIPLE:
-        raise UserError(f"decoder.size={decoder.size}: allowed are multiples of {SIZE_MULTIPLE} pixels.")
-    if decoder.num_frames % 4 != 1:
-        raise UserError(
-            f"decoder.num_frames={decoder.num_frames}: allowed is 4k + 1, such as {decoder.num_frames // 4 * 4 + 1}."
-        )
-    if decoder.get("stock_text") is not None and decoder.mode != "append":
-        raise UserError(f"decoder.stock_text={decoder.stock_text}: it is of decoder.mode=append; say that, or null.")
+def check_decoder(config: DictConfig) -> None:
+    """The decoder's frames and guidance against the clip, and the tokens against its text."""
     if not OmegaConf.select(config, "objective.lambda_dec"):
         return
-    if decoder.offload and not decoder.frozen:
+    decoder = config.decoder
+    if decoder.get("offload") and not decoder.get("frozen"):
         raise UserError(
-            "decoder.offload=true: only what is frozen is moved to the CPU and back; say decoder.frozen=true or "
+            "decoder.offload=true: only what is frozen is moved to the CPU and back. Use decoder.frozen=true or "
             "decoder.offload=false."
         )
-    # A clip's frames that came more than once would teach a video model that the world stands still.
-    if decoder.num_frames > config.data.num_frames:
+    if trait_of(decoder, "needs_distinct_frames", False) and decoder.num_frames > config.data.num_frames:
         raise UserError(
-            f"decoder.num_frames={decoder.num_frames}: a clip has data.num_frames={config.data.num_frames} frames; say "
+            f"decoder.num_frames={decoder.num_frames}: a clip has data.num_frames={config.data.num_frames} frames. Use "
             f"decoder.num_frames={(config.data.num_frames - 1) // 4 * 4 + 1} or less, or more data.num_frames."
         )
-    guidance = OmegaConf.select(config, "generation.guidance")
-    if guidance is not None and guidance < 1:
-        raise UserError(f"generation.guidance={guidance:g}: this decoder takes 1, which is none, or more.")
-    planner, room = planner_of(config), decoder.get("text_length")
-    if planner is not None and room is not None:
+    guidance, least = OmegaConf.select(config, "generation.guidance"), trait_of(decoder, "least_guidance", 0.0)
+    if guidance is not None and guidance < least:
+        raise UserError(
+            f"generation.guidance={guidance:g}: this decoder takes {least:g} or more. Use 1 for no guidance."
+        )
+    room = decoder.get("text_length")
+    if room is not None and (planner := planner_of(config)) is not None:
         tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
         if tokens > room:
-            raise UserError(f"decoder.text_length={room}: a clip makes {tokens} tokens; say {tokens} or more.")
+            raise UserError(f"decoder.text_length={room}: a clip makes {tokens} tokens. Use {tokens} or more.")
 
 
 def check_precision(config: DictConfig) -> None:
@@ -121,30 +85,37 @@ def check_precision(config: DictConfig) -> None:
         trained = part.get("frozen") is False and not (group == "decoder" and not config.objective.get("lambda_dec"))
         if trained and part.get("lora") is None and part.get("dtype") in HALF:
             raise UserError(
-                f"{group}.dtype={part.dtype}: weights that are trained lose most updates in 16 bits; say "
+                f"{group}.dtype={part.dtype}: weights that are trained lose most updates in 16 bits. Use "
                 f"{group}.dtype=float32, with trainer.precision=bf16 to compute in 16 bits, or {others}."
             )
 
 
 def check_mllm(config: DictConfig) -> None:
-    """What of the language model is trained, and its projector against the video tokens."""
+    """Which part of the language model is trained."""
     if OmegaConf.select(config, "mllm.frozen") and OmegaConf.select(config, "mllm.lora") is not None:
-        raise UserError("mllm.frozen=true: mllm.lora trains adapters; say mllm.frozen=false or mllm.lora=null.")
-    mllm, tokens = described(config.mllm), token_dim(config)
-    width = mllm.projector_width() if hasattr(mllm, "projector_width") else None
-    if width is not None and tokens is not None and width != tokens:
+        raise UserError("mllm.frozen=true: mllm.lora trains adapters. Use mllm.frozen=false or mllm.lora=null.")
+
+
+def check_projector(config: DictConfig) -> None:
+    """The projector of published weights, with which phi_vis begins, against the features of the backbone."""
+    mllm = config.mllm
+    known = (trait_of(mllm, "published_projectors") or {}) if mllm.get("projector") else {}
+    published = known.get(mllm.get("weights"))
+    if published is None:
+        return
+    width, depth = published
+    shape, tokens = feature_shape(config), token_dim(config)
+    if tokens is not None and width != tokens:
         raise UserError(
             f"mllm.projector=true: the projector of mllm.weights={mllm.weights} takes tokens of {width} numbers and "
-            f"the tokeniser's have {tokens}; say 'backbone=clip backbone.layer=-2', tokeniser.token_dim={width} or "
+            f"the tokeniser's have {tokens}. Use 'backbone=clip backbone.layer=-2', tokeniser.token_dim={width} or "
             "mllm.projector=false."
         )
-    backbone = described(config.backbone)
-    trained = mllm.projector_depth() if hasattr(mllm, "projector_depth") else None
-    depth = backbone.depth() if hasattr(backbone, "depth") else None
-    if trained is not None and depth is not None and depth != trained:
+    if shape is not None and shape.depth is not None and depth != shape.depth:
+        layer = config.backbone.layer + depth - shape.depth
         raise UserError(
-            f"backbone.layer={backbone.layer}: the projector of mllm.weights={mllm.weights}, with which phi_vis "
-            f"begins, was trained on layer {trained - 25} of this backbone. Set backbone.layer={trained - 25}, or "
+            f"backbone.layer={config.backbone.layer}: the projector of mllm.weights={mllm.weights}, with which phi_vis "
+            f"begins, was trained on layer {layer} of this backbone. Use backbone.layer={layer}, or "
             "mllm.projector=false."
         )
 
@@ -161,8 +132,8 @@ def check_answers(config: DictConfig, *, said: str) -> None:
     """Raise UserError where a model that is to answer questions learns none; `said` is what the user wrote of it."""
     if OmegaConf.select(config, "objective.lambda_under") == 0:
         raise UserError(
-            f"{said}: an MLflow model answers questions about videos, which objective.lambda_under=0 does not train; "
-            "give that a weight, or take vtok export."
+            f"{said}: an MLflow model answers questions about videos, which objective.lambda_under=0 does not train. "
+            "Give that a weight, or use vtok export."
         )
 
 
@@ -176,99 +147,88 @@ def check_cacheable(config: DictConfig, *, said: str) -> None:
     """Raise UserError where what is to be kept is trained; `said` is what the user wrote of a cache."""
     if OmegaConf.select(config, "backbone.frozen") is False:
         raise UserError(
-            f"{said}: backbone.frozen=false trains the backbone, so that its features change with every step; say "
-            "backbone.frozen=true, or make do without a cache."
+            f"{said}: backbone.frozen=false trains the backbone, so that its features change with every step. Use "
+            "backbone.frozen=true, or no cache."
         )
-    pooling = str(OmegaConf.select(config, "tokeniser.motion_pooling._target_"))
-    for option, kind in (("attention", ".AttentionPooling"), ("transformer", ".TransformerPooling")):
-        if pooling.endswith(kind):
-            raise UserError(
-                f"{said}: tokeniser/motion_pooling={option} is trained on feature maps, which are not kept; say "
-                "tokeniser/motion_pooling=mean or grid, or make do without a cache."
-            )
-    for path, (key, neutral) in product([path for path, _ in data_nodes(config)], UNCHANGED.items()):
-        if (value := OmegaConf.select(config, f"{path}.augmentation.{key}", default=neutral)) != neutral:
-            place = "" if path == "data" else f"@{path}.augmentation"
-            raise UserError(
-                f"{said}: {path}.augmentation.{key}={value} makes other frames of a clip each time, and a cache holds "
-                f"the features of one; say data/augmentation{place}=none, or make do without a cache."
-            )
+    if trait_of(pooling := OmegaConf.select(config, "tokeniser.motion_pooling"), "trained", False):
+        raise UserError(
+            f"{said}: {pooling._target_} of tokeniser/motion_pooling is trained on feature maps, which are not kept. "
+            "Use tokeniser/motion_pooling=mean or grid, or no cache."
+        )
+    for path, node in data_nodes(config):
+        augmentation = node.get("augmentation")
+        if augmentation is None:
+            continue
+        neutral = declaration_of(str(augmentation._target_)).defaults()
+        for key, value in augmentation.items():
+            # What a flip does matters only where there are flips.
+            if key in neutral and key != "left_right" and value != neutral[key]:
+                place = "" if path == "data" else f"@{path}.augmentation"
+                raise UserError(
+                    f"{said}: {path}.augmentation.{key}={shown(value)} makes other frames of a clip each time, and a "
+                    f"cache holds the features of one. Use data/augmentation{place}=none, or no cache."
+                )
     if OmegaConf.select(config, "objective.lambda_dec") and config.decoder.get("weights", "") is None:
         raise UserError(
-            f"{said}: decoder.weights=null makes another VAE for every seed, the latents of which are not kept; say "
-            "decoder.weights=PATH, objective.lambda_dec=0, or make do without a cache."
+            f"{said}: decoder.weights=null makes another VAE for every seed, the latents of which are not kept. Use "
+            "decoder.weights=PATH, objective.lambda_dec=0, or no cache."
         )
 
 
 def check_judge(config: DictConfig) -> None:
-    """The judge of made videos against the clips and the model that it is to judge."""
+    """The judge of generated videos against the clips and the model that it is to judge."""
     if not OmegaConf.select(config, "objective.lambda_dec"):
         return
-    judge = str(OmegaConf.select(config, "generation.judge._target_"))
-    kinds = [str(node.get("_target_", "")) for _, node in data_nodes(config)]
-    if judge.endswith(".OracleJudge") and not all(kind.endswith(".ShapesData") for kind in kinds):
-        raise UserError(
-            "generation/judge=oracle: it reads the pixels of data=shapes alone; "
-            "for other clips say generation/judge=own."
-        )
-    if judge.endswith(".OracleJudge"):
+    judge = OmegaConf.select(config, "generation.judge")
+    if trait_of(judge, "synthetic_only", False):
+        if not all(trait_of(node, "synthetic", False) for _, node in data_nodes(config)):
+            raise UserError(
+                "generation/judge=oracle: it reads the pixels of data=shapes alone. "
+                "Use generation/judge=own for other clips."
+            )
         if OmegaConf.select(config, "decoder.num_frames") == 1:
             raise UserError(
-                "decoder.num_frames=1: generation/judge=oracle reads moves, for which it takes 2 frames or more; "
-                "say decoder.num_frames=2, or generation/judge=own."
+                "decoder.num_frames=1: generation/judge=oracle reads moves, for which it takes 2 frames or more. "
+                "Use decoder.num_frames=2, or generation/judge=own."
             )
         for path, node in data_nodes(config):
             if node.fps is not None:
                 raise UserError(
-                    f"{path}.fps={node.fps:g}: generation/judge=oracle reads speeds off whole clips; "
-                    f"say {path}.fps=null, or generation/judge=own."
+                    f"{path}.fps={node.fps:g}: generation/judge=oracle reads speeds off whole clips. "
+                    f"Use {path}.fps=null, or generation/judge=own."
                 )
-    if judge.endswith(".OwnJudge") and str(config.tokeniser.get("_target_", "")).endswith(".CodecMotionTokeniser"):
-        raise UserError(
-            "generation/judge=own: tokeniser=codec_motion reads files, and a made video is none; "
-            "say generation/judge=vlm, or generation/judge=oracle with data=shapes."
-        )
-    if judge.endswith(".OwnJudge") and OmegaConf.select(config, "objective.lambda_under") == 0:
-        raise UserError(
-            "generation/judge=own: objective.lambda_under=0 trains no understanding branch that could judge; "
-            "say generation/judge=vlm, or generation/judge=oracle with data=shapes."
-        )
+    if trait_of(judge, "uses_the_model", False):
+        others = "Use generation/judge=vlm, or generation/judge=oracle with data=shapes."
+        if trait_of(config.tokeniser, "needs_files", False):
+            raise UserError(
+                f"generation/judge=own: this tokeniser ({config.tokeniser._target_}) reads files, which a generated "
+                f"video is not. {others}"
+            )
+        if OmegaConf.select(config, "objective.lambda_under") == 0:
+            raise UserError(
+                "generation/judge=own: objective.lambda_under=0 trains no understanding branch that could judge. "
+                f"{others}"
+            )
 
 
-def check_frames(config: DictConfig) -> None:
-    """The stride and the key frame against the clip."""
+def check_plan(config: DictConfig) -> None:
+    """The tokeniser's frame plan against the clip, and its tokens against the language model's context."""
     num_frames = int(config.data.num_frames)
     stride = OmegaConf.select(config, "tokeniser.stride")
     longest = max(1, num_frames - 1)
     if stride is not None and stride > longest:
         raise UserError(
-            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames, "
-            f"so that allowed are 1 to {longest}."
+            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames. Use 1 to {longest}, or "
+            f"data.num_frames={stride + 1} or more."
         )
-    if (planner := planner_of(config)) is not None:
-        planner.plan(num_frames)
-
-
-def check_grid(config: DictConfig) -> None:
-    """The grids against the feature map."""
-    side = feature_size(config)
-    for key in ("tokeniser.grid_size", "tokeniser.fast_grid_size"):
-        grid = OmegaConf.select(config, key)
-        if side is not None and grid is not None and grid > side:
-            raise UserError(
-                f"{key}={grid}: the feature map of this backbone is {side} x {side}, so that allowed are 1 to {side}."
-            )
-
-
-def check_context(config: DictConfig) -> None:
-    """The video's tokens against the language model's context."""
-    planner, context = planner_of(config), OmegaConf.select(config, "mllm.context_length")
-    if planner is None or context is None:
+    if (planner := planner_of(config)) is None:
         return
-    tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
-    if tokens + ROOM_FOR_TEXT > context:
+    planner.plan(num_frames)
+    context = OmegaConf.select(config, "mllm.context_length")
+    tokens = planner.num_tokens(planner.max_frames(num_frames))
+    if context is not None and tokens + ROOM_FOR_TEXT > context:
         raise UserError(
-            f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {ROOM_FOR_TEXT} more; "
-            f"say mllm.context_length={tokens + ROOM_FOR_TEXT} or more, "
+            f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {ROOM_FOR_TEXT} more. "
+            f"Use mllm.context_length={tokens + ROOM_FOR_TEXT} or more, "
             "a larger tokeniser.stride or a smaller tokeniser.grid_size."
         )

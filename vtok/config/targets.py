@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.schemas import OPTIONS
+from vtok.config.options import groups, targets_of
 from vtok.errors import UserError
 
 OWN = "vtok"
@@ -39,6 +39,11 @@ def check_targets(config: DictConfig, *, groups: Collection[str] | None = None) 
             check_target(target, ".".join((*keys, "_target_")), group_of(keys), allowed=list(config.allowed_targets))
 
 
+def is_of_the_project(target: str) -> bool:
+    """Whether a `_target_` lies in this project."""
+    return is_within(target, OWN)
+
+
 def named_in(node: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every `_target_` in mappings and lists, with the keys that lead to it; None for a component without one."""
     if isinstance(node, dict):
@@ -57,7 +62,7 @@ def group_of(keys: tuple[str, ...]) -> str:
         return "backbone"
     # Each source of a mixture is a data set.
     group = "/".join(("data", *keys[3:]) if len(keys) > 2 and keys[:2] == ("data", "sources") else keys)
-    return group if group in OPTIONS else PART
+    return group if group in groups() else PART
 
 
 def check_target(target: Any, key: str, group: str, *, allowed: Sequence[str]) -> None:
@@ -74,8 +79,7 @@ def check_target(target: Any, key: str, group: str, *, allowed: Sequence[str]) -
     """
     if not isinstance(target, str):
         raise UserError(f"{key}={target}: this must be the name of a class, such as vtok.backbone.TinyBackbone.")
-    options = [OPTIONS[group]] if group in OPTIONS else OPTIONS.values()
-    if any(target == vars(schema)["_target_"] for of_group in options for schema in of_group.values()):
+    if any(target in targets_of(one) for one in ([group] if group in groups() else groups())):
         return
     package = target.partition(".")[0]
     way_out = f"Use an option of {group or 'a group'}, or a class of your own that derives from its kind."

@@ -4,13 +4,16 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from vtok.data.clip import Clip
 from vtok.errors import UserError
+from vtok.setting_types import Fraction
 
 SIDES = re.compile(r"\b(left|right)(most|wards?)?\b|\b((anti|counter)-?)?clockwise\b", re.IGNORECASE)
 # ITU-R BT.601, as Pillow turns colours to grey.
@@ -80,13 +83,13 @@ class Augmentation:
     def __init__(
         self,
         *,
-        min_area: float = 1.0,
-        max_aspect: float = 1.0,
-        horizontal_flip: float = 0.0,
-        left_right: str = "refuse",
-        brightness: float = 0.0,
-        contrast: float = 0.0,
-        saturation: float = 0.0,
+        min_area: Annotated[float, Gt(0), Le(1)] = 1.0,
+        max_aspect: Annotated[float, Ge(1)] = 1.0,
+        horizontal_flip: Fraction = 0.0,
+        left_right: Literal["refuse", "keep", "flip"] = "refuse",
+        brightness: Fraction = 0.0,
+        contrast: Fraction = 0.0,
+        saturation: Fraction = 0.0,
         random_start: bool = False,
     ) -> None:
         self.min_area, self.max_aspect = min_area, max_aspect

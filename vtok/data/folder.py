@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Gt, Lt
 
 from vtok.data.annotations import clip_of, parse_caption, parse_record
 from vtok.data.augmentation import Augmentation
@@ -19,6 +21,7 @@ from vtok.data.source import DataSource, Split
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
 from vtok.foreign_files import printable, reason_of
+from vtok.setting_types import Count, CountOrZero, Fraction, Positive
 
 log = logging.getLogger(__name__)
 
@@ -62,17 +65,17 @@ class FolderData(DataSource):
         self,
         *,
         root: str | Path,
-        size: int,
-        num_frames: int = 30,
-        fps: float | None = None,
-        frames_fps: float = 24.0,
-        heldout_fraction: float = 0.1,
+        size: Count,
+        num_frames: Count = 30,
+        fps: Positive | None = None,
+        frames_fps: Positive = 24.0,
+        heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
         manifest: str | Path | None = None,
-        batch_size: int,
-        num_workers: int,
-        max_bad_fraction: float = 0.1,
-        limit: int | None = None,
-        decode_timeout: float | None = 60.0,
+        batch_size: Count = 8,
+        num_workers: CountOrZero = 1,
+        max_bad_fraction: Fraction = 0.1,
+        limit: Count | None = None,
+        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import islice
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch.utils.data import Sampler
 
@@ -12,8 +12,8 @@ from vtok.data.cached import CachedReader
 from vtok.data.clip import Clip
 from vtok.data.reading import ClipReader, FrameReader, Planner
 from vtok.data.sampler import EpochSampler, SampleKey
-from vtok.errors import UserError
 from vtok.plan import TargetPlan
+from vtok.setting_types import Count, CountOrZero, Fraction, Positive
 
 Split = Literal["train", "heldout"]
 
@@ -38,37 +38,25 @@ class DataSource(ABC):
         bad: why clips of the data set cannot be used, by their path, as far as known without reading the videos.
     """
 
+    # Whether it is made of others, and whether its pixels are drawn by this project.
+    holds_sources: ClassVar[bool] = False
+    synthetic: ClassVar[bool] = False
+
     def __init__(
         self,
         *,
-        size: int,
-        num_frames: int,
-        fps: float | None,
-        frames_fps: float,
-        batch_size: int,
-        num_workers: int,
-        max_bad_fraction: float,
-        limit: int | None = None,
-        decode_timeout: float | None = 60.0,
+        size: Count,
+        num_frames: Count,
+        fps: Positive | None,
+        frames_fps: Positive,
+        batch_size: Count = 8,
+        num_workers: CountOrZero = 1,
+        max_bad_fraction: Fraction,
+        limit: Count | None = None,
+        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        for name, count, least in (
-            ("size", size, 1),
-            ("num_frames", num_frames, 1),
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("limit", num_frames if limit is None else limit, 1),
-        ):
-            if count < least:
-                raise UserError(f"data.{name}={count}: allowed are whole numbers from {least} on.")
-        for name, rate in (("fps", fps), ("frames_fps", frames_fps)):
-            if rate is not None and not 0 < rate < float("inf"):
-                raise UserError(f"data.{name}={rate}: allowed are frames a second above 0.")
-        if decode_timeout is not None and not decode_timeout > 0:
-            raise UserError(f"data.decode_timeout={decode_timeout}: allowed are seconds above 0, or null for no limit.")
-        if not 0 <= max_bad_fraction <= 1:
-            raise UserError(f"data.max_bad_fraction={max_bad_fraction}: allowed are fractions from 0 to 1.")
         self.size = size
         self.num_frames = num_frames
         self.fps = fps

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, MultipleOf
 from diffusers import (
     AutoencoderKLHunyuanVideo,
     HunyuanVideoPipeline,
@@ -29,6 +30,7 @@ from vtok.decoder.weights import (
 )
 from vtok.errors import UserError
 from vtok.pretrained import Place, dtype_of, load
+from vtok.setting_types import Dtype, Fraction, NotNegative, OneMoreThanMultipleOf, Positive
 
 log = logging.getLogger(__name__)
 
@@ -75,20 +77,20 @@ class HunyuanVideoDecoder(LatentDecoder):
         *,
         weights: str | Path | None = "hunyuanvideo-community/HunyuanVideo",
         revision: str | None = None,
-        dtype: str = "bfloat16",
-        vae_dtype: str = "float32",
-        num_frames: int = 17,
-        size: int = 336,
+        dtype: Dtype = "bfloat16",
+        vae_dtype: Dtype = "float32",
+        num_frames: Annotated[int, Ge(1), OneMoreThanMultipleOf(4)] = 17,
+        size: Annotated[int, Ge(16), MultipleOf(16)] = 336,
         frozen: bool = True,
         gradient_checkpointing: bool = True,
         vae_tiling: bool = False,
         vae_slicing: bool = True,
         offload: bool = False,
         condition_layer: int = -3,
-        pooled: str = "zeros",
-        embedded_guidance: float = 6.0,
-        shift: float | None = None,
-        condition_dropout: float = 0.1,
+        pooled: Literal["zeros", "clip_text"] = "zeros",
+        embedded_guidance: NotNegative = 6.0,
+        shift: Positive | None = None,
+        condition_dropout: Fraction = 0.1,
     ) -> None:
         if pooled not in POOLED:
             raise UserError(f"decoder.pooled={pooled}: allowed are {' and '.join(POOLED)}.")

@@ -52,6 +52,10 @@ class LatentDecoder(Decoder):
         UserError: a number of frames or a size that the model does not take.
     """
 
+    # Frames that came more than once would teach a video model that the world stands still.
+    needs_distinct_frames = True
+    least_guidance = 1.0
+
     frozen: bool
 
     def __init__(

@@ -1,8 +1,10 @@
 """A small video diffusion transformer, trained from scratch with the rest, for machines with no weights."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, MultipleOf
 from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from vtok.decoder.flow import integrate, noised
 from vtok.errors import UserError
 from vtok.finite import check_finite
 from vtok.noise import seeded_noise
+from vtok.setting_types import Count, CountOrZero, Fraction, MultipleOfSetting, Positive
 
 MIDDLE, SPREAD = 0.45, 0.2  # of the values in 0..1 of everyday frames: latents are about 0 with a spread of about 1
 LEAST_SIGMA = 0.05
@@ -47,16 +50,16 @@ class TinyDecoder(Decoder):
         self,
         condition_dim: int,
         *,
-        num_frames: int = 8,
-        size: int = 32,
-        patch: int = 8,
-        heads: int = 4,
-        head_dim: int = 24,
-        double_layers: int = 2,
-        single_layers: int = 2,
-        sketch_channels: int = 32,
-        shift: float = 7.0,
-        condition_dropout: float = 0.1,
+        num_frames: Count = 8,
+        size: Annotated[int, Ge(1), MultipleOfSetting("patch")] = 32,
+        patch: Count = 8,
+        heads: Count = 4,
+        head_dim: Annotated[int, Ge(6), MultipleOf(6)] = 24,
+        double_layers: Count = 2,
+        single_layers: CountOrZero = 2,
+        sketch_channels: Count = 32,
+        shift: Positive = 7.0,
+        condition_dropout: Fraction = 0.1,
     ) -> None:
         super().__init__()
         if size % patch:

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, MultipleOf
 from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
@@ -26,6 +27,7 @@ from vtok.decoder.weights import (
 )
 from vtok.errors import UserError
 from vtok.pretrained import Place, dtype_of, load
+from vtok.setting_types import Count, Dtype, Fraction, OneMoreThanMultipleOf, Positive
 
 log = logging.getLogger(__name__)
 
@@ -76,21 +78,21 @@ class WanDecoder(LatentDecoder):
         *,
         weights: str | Path | None = "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
         revision: str | None = None,
-        dtype: str = "bfloat16",
-        vae_dtype: str = "float32",
-        num_frames: int = 17,
-        size: int = 320,
+        dtype: Dtype = "bfloat16",
+        vae_dtype: Dtype = "float32",
+        num_frames: Annotated[int, Ge(1), OneMoreThanMultipleOf(4)] = 17,
+        size: Annotated[int, Ge(16), MultipleOf(16)] = 320,
         frozen: bool = True,
         gradient_checkpointing: bool = True,
         vae_tiling: bool = False,
         vae_slicing: bool = True,
         offload: bool = False,
-        mode: str = "replace",
+        mode: Literal["replace", "append"] = "replace",
         stock_text: str | Path | None = None,
-        text_length: int = 512,
-        adapter_width: int = 2048,
-        shift: float | None = None,
-        condition_dropout: float = 0.1,
+        text_length: Count = 512,
+        adapter_width: Count = 2048,
+        shift: Positive | None = None,
+        condition_dropout: Fraction = 0.1,
     ) -> None:
         if mode not in MODES:
             raise UserError(f"decoder.mode={mode}: allowed are {' and '.join(MODES)}.")

@@ -1,9 +1,14 @@
 """What a trained model can do, in numbers."""
 
-from vtok.evaluation.alignment import Alignment, Evaluation
-from vtok.evaluation.generation import Generation, GenerationResult
-from vtok.evaluation.heldout import check_files, evaluate_generation_heldout, evaluate_heldout, missing_files
-from vtok.evaluation.sheet import write_generation_sheet
+from typing import TYPE_CHECKING
+
+from vtok.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from vtok.evaluation.alignment import Alignment, Evaluation
+    from vtok.evaluation.generation import Generation, GenerationResult
+    from vtok.evaluation.heldout import check_files, evaluate_generation_heldout, evaluate_heldout, missing_files
+    from vtok.evaluation.sheet import write_generation_sheet
 
 __all__ = [
     "Alignment",
@@ -16,3 +21,5 @@ __all__ = [
     "missing_files",
     "write_generation_sheet",
 ]
+
+__getattr__ = lazy_exports(__name__)

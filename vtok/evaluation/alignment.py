@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from vtok.batch import stack_frames
 from vtok.data import ClipSample
-from vtok.evaluation.choice import Chooser, check_score, mention, questions_of, says
+from vtok.evaluation.choice import Chooser, mention, questions_of, says
 from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, cluster_of, figures, join_findings, names_of, table
+from vtok.evaluation.tally import Score, Tally, cluster_of, figures, join_findings, names_of, table
 from vtok.finite import check_figures
 from vtok.model import DESCRIBE, VideoLanguageModel
+from vtok.setting_types import Count
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
 
@@ -68,18 +69,24 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Settings of the benchmark, and the benchmark: call it. The option's YAML says what each setting means."""
+    """Settings of the benchmark, and the benchmark: call it.
 
-    max_clips: int | None
-    batch_size: int
-    sequences_at_once: int
-    captions: bool
-    max_new_tokens: int
-    score: str = "token"
+    Args:
+        max_clips: of the held-out ones; null: all.
+        batch_size: clips.
+        sequences_at_once: question-and-choice sequences that go through the language model together.
+        score: how choices are compared: token (mean log-probability of a token), total (of the answer, which prefers
+            short ones) or prior (total, less that without the video); the metrics by each are reported.
+        captions: write a caption of each clip and look for its attributes.
+        max_new_tokens: of a caption.
+    """
 
-    def __post_init__(self) -> None:
-        """Raise UserError where there is no such score."""
-        check_score(self.score)
+    max_clips: Count | None = None
+    batch_size: Count = 32
+    sequences_at_once: Count = 512
+    score: Score = "token"
+    captions: bool = True
+    max_new_tokens: Count = 32
 
     @torch.no_grad()
     def __call__(

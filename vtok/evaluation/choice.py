@@ -10,7 +10,6 @@ from torch import Tensor
 from vtok.batch import stack_text
 from vtok.data import Clip, Question
 from vtok.data.stable import stable_hash
-from vtok.errors import UserError
 from vtok.evaluation.tally import SCORES
 from vtok.finite import check_finite
 from vtok.mllm import IGNORED
@@ -18,12 +17,6 @@ from vtok.model import DESCRIBE, VideoLanguageModel, select
 from vtok.tokeniser import VideoTokens
 
 CAPTION, CAPTION_CHOICES = "caption", 4
-
-
-def check_score(score: str) -> None:
-    """Raise UserError where choices cannot be compared by such a score."""
-    if score not in SCORES:
-        raise UserError(f"evaluation.score={score}: not a score of choices. Use one of {', '.join(SCORES)}.")
 
 
 @dataclass

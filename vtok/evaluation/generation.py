@@ -26,6 +26,7 @@ from vtok.evaluation.loading import Loaded
 from vtok.evaluation.tally import Tally, cluster_of, figures, join_findings, names_of, table
 from vtok.finite import check_figures
 from vtok.model import Imagined, Sampling, VideoLanguageModel
+from vtok.setting_types import Count, NotNegative, Seed
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
 KINDS = ("reconstruct", "generate", "control")
@@ -138,16 +139,27 @@ class GenerationResult:
 
 @dataclass(frozen=True)
 class Generation:
-    """Settings of the evaluation, and the evaluation: call it. The option's YAML says what each setting means."""
+    """Settings of the evaluation, and the evaluation: call it.
 
-    max_clips: int | None
-    clips_while_training: int
-    batch_size: int
-    steps: int
-    guidance: float
-    temperature: float
-    seed: int
+    Args:
+        judge: says what a generated video shows.
+        max_clips: of the held-out ones that can be judged; null: all.
+        clips_while_training: clips at every trainer.evaluate_every.
+        batch_size: clips.
+        steps: of the decoder, from noise to video.
+        guidance: how much further than its condition asks for the decoder goes; 1: none.
+        temperature: of the visual head; 0: the likeliest tokens.
+        seed: of the noise.
+    """
+
     judge: Judge
+    max_clips: Count | None = 200
+    clips_while_training: Count = 32
+    batch_size: Count = 32
+    steps: Count = 20
+    guidance: NotNegative = 1.0
+    temperature: NotNegative = 1.0
+    seed: Seed = 0
 
     def while_training(self) -> "Generation":
         """The same for fewer clips: a look in between."""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from vtok.data import Clip
 from vtok.evaluation.interval import clustered
@@ -12,7 +12,8 @@ from vtok.evaluation.interval import clustered
 T = TypeVar("T")
 
 # Ways of scoring choices, in the order of the table, see `vtok.evaluation.choice.Chooser`.
-SCORES = ("token", "total", "prior")
+Score = Literal["token", "total", "prior"]
+SCORES: tuple[Score, ...] = ("token", "total", "prior")
 
 
 @dataclass

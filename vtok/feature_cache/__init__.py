@@ -1,5 +1,12 @@
 """Pooled features, computed once and trained from: `vtok precompute`, and `data.cache` after it."""
 
-from vtok.feature_cache.opening import backbone_of_cache, check_clips, without_cache
+from typing import TYPE_CHECKING
+
+from vtok.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from vtok.feature_cache.opening import backbone_of_cache, check_clips, without_cache
 
 __all__ = ["backbone_of_cache", "check_clips", "without_cache"]
+
+__getattr__ = lazy_exports(__name__)

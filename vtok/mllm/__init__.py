@@ -1,13 +1,18 @@
 """Video tokens and text to text: the multimodal language models."""
 
-from vtok.mllm.base import LanguageModel
-from vtok.mllm.causal_lm import CausalLanguageModel
-from vtok.mllm.chat import IGNORED, ChatTokeniser, EncodedChat
-from vtok.mllm.llava_next import LlavaNextLanguageModel
-from vtok.mllm.lora import Lora
-from vtok.mllm.projector import VisualProjector
-from vtok.mllm.room import Room
-from vtok.mllm.tiny import TinyLanguageModel
+from typing import TYPE_CHECKING
+
+from vtok.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from vtok.mllm.base import LanguageModel
+    from vtok.mllm.causal_lm import CausalLanguageModel
+    from vtok.mllm.chat import IGNORED, ChatTokeniser, EncodedChat
+    from vtok.mllm.llava_next import LlavaNextLanguageModel
+    from vtok.mllm.lora import Lora
+    from vtok.mllm.projector import VisualProjector
+    from vtok.mllm.room import Room
+    from vtok.mllm.tiny import TinyLanguageModel
 
 __all__ = [
     "IGNORED",
@@ -21,3 +26,5 @@ __all__ = [
     "TinyLanguageModel",
     "VisualProjector",
 ]
+
+__getattr__ = lazy_exports(__name__)

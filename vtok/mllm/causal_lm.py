@@ -1,16 +1,14 @@
 """Any decoder-only language model of transformers: Qwen, Llama, SmolLM and the like."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from vtok.errors import UserError
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
 from vtok.mllm.loading import KIND, add_video_token, check_logits, fit_padding, read_causal_lm
 from vtok.mllm.lora import Lora
 from vtok.pretrained import dtype_of, load
+from vtok.setting_types import Count, Dtype
 
 WEIGHTS = "HuggingFaceTB/SmolLM2-360M-Instruct"
 WAY_OUT = (
@@ -40,21 +38,16 @@ class CausalLanguageModel(LanguageModel):
 
     def __init__(
         self,
-        weights: str | Path | None = WEIGHTS,
+        weights: str | Path = WEIGHTS,
         *,
         revision: str | None = None,
-        dtype: str = "float32",
-        context_length: int | None = None,
+        dtype: Dtype = "float32",
+        context_length: Count | None = None,
         video_token: str = "<video>",
         frozen: bool = False,
         gradient_checkpointing: bool = False,
-        lora: Lora | Mapping[str, Any] | None = None,
+        lora: Lora | None = None,
     ) -> None:
-        if weights is None:
-            raise UserError(
-                "mllm.weights=null: a model of this group brings its tokenizer, so that there is none without files; "
-                f"{WAY_OUT}"
-            )
         adapters = Lora.of(lora)
         model, tokenizer = load(
             str(weights),

@@ -1,7 +1,6 @@
 """LLaVA-NeXT's language model (Liu et al. 2024), the paper's: LLaMA-3-8B that has learnt to read images."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from vtok.mllm.lora import Lora
 from vtok.mllm.projector import VisualProjector
 from vtok.mllm.tiny import byte_level_tokenizer
 from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.setting_types import Count, Dtype
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +82,21 @@ class LlavaNextLanguageModel(LanguageModel):
         UserError: the model cannot be had or is no LLaVA-NeXT, or an argument lies outside of what is allowed.
     """
 
+    # Of published weights the width of the features that the projector takes, and their `Backbone.depth`.
+    published_projectors = {WEIGHTS: (1024, 23)}  # noqa: RUF012 - read from the source
+
     def __init__(
         self,
         weights: str | Path | None = WEIGHTS,
         *,
         projector: bool = True,
         revision: str | None = None,
-        dtype: str = "float32",
-        context_length: int | None = None,
+        dtype: Dtype = "float32",
+        context_length: Count | None = None,
         video_token: str = "<image>",
         frozen: bool = False,
         gradient_checkpointing: bool = False,
-        lora: Lora | Mapping[str, Any] | None = None,
+        lora: Lora | None = None,
     ) -> None:
         adapters = Lora.of(lora)
         if weights is None:

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from vtok.errors import UserError
+from vtok.setting_types import Count, FractionBelowOne, Positive
 
 ADAPTER = "default"
 
@@ -24,9 +25,9 @@ class Lora:
         target_modules: names, or ends of names, of the linear layers that get adapters; None: all but the head.
     """
 
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
+    rank: Count = 16
+    alpha: Positive = 32.0
+    dropout: FractionBelowOne = 0.0
     target_modules: Sequence[str] | None = None
 
     @classmethod

@@ -1,11 +1,15 @@
 """A small Llama, trained from scratch, for machines with no weights and no network."""
 
+from typing import Annotated
+
+from annotated_types import Ge
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
 from vtok.mllm.words import WORDS
+from vtok.setting_types import Count, MultipleOfSetting
 
 USER, ASSISTANT, END, PAD, VIDEO = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>", "<video>"
 TEMPLATE = (
@@ -32,7 +36,14 @@ class TinyLanguageModel(LanguageModel):
         context_length: the longest sequence of video and text tokens.
     """
 
-    def __init__(self, *, width: int = 96, layers: int = 2, heads: int = 4, context_length: int = 1024) -> None:
+    def __init__(
+        self,
+        *,
+        width: Annotated[int, Ge(1), MultipleOfSetting("heads", times=2)] = 128,
+        layers: Count = 2,
+        heads: Count = 4,
+        context_length: Count = 1024,
+    ) -> None:
         tokenizer = byte_level_tokenizer()
         config = LlamaConfig(
             vocab_size=len(tokenizer),

@@ -1,6 +1,13 @@
 """What can be read off video tokens without training a language model, in a minute."""
 
-from vtok.probing.probing import Probing
-from vtok.probing.result import ProbeResult, over_seeds, side_by_side
+from typing import TYPE_CHECKING
+
+from vtok.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from vtok.probing.probing import Probing
+    from vtok.probing.result import ProbeResult, over_seeds, side_by_side
 
 __all__ = ["ProbeResult", "Probing", "over_seeds", "side_by_side"]
+
+__getattr__ = lazy_exports(__name__)

@@ -1,14 +1,19 @@
 """Feature maps to video tokens: VTok and the tokenisers it is measured against."""
 
-from vtok.plan import CodecMotionPlanner, FramePlan, KeyFramePlanner, SlowFastPlanner, StridePlanner
-from vtok.tokeniser.base import MOTION, SPATIAL, PlannedFrames, Tokeniser, VideoTokens
-from vtok.tokeniser.codec_motion import CodecMotionTokeniser
-from vtok.tokeniser.delta import DeltaTokeniser
-from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
-from vtok.tokeniser.resampler import ResamplerTokeniser
-from vtok.tokeniser.rivals import FrameSamplingTokeniser, KeyFrameTokeniser
-from vtok.tokeniser.slow_fast import SlowFastTokeniser
-from vtok.tokeniser.vtok import VTokTokeniser
+from typing import TYPE_CHECKING
+
+from vtok.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from vtok.plan import CodecMotionPlanner, FramePlan, KeyFramePlanner, SlowFastPlanner, StridePlanner
+    from vtok.tokeniser.base import MOTION, SPATIAL, PlannedFrames, Tokeniser, VideoTokens
+    from vtok.tokeniser.codec_motion import CodecMotionTokeniser
+    from vtok.tokeniser.delta import DeltaTokeniser
+    from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
+    from vtok.tokeniser.resampler import ResamplerTokeniser
+    from vtok.tokeniser.rivals import FrameSamplingTokeniser, KeyFrameTokeniser
+    from vtok.tokeniser.slow_fast import SlowFastTokeniser
+    from vtok.tokeniser.vtok import VTokTokeniser
 
 __all__ = [
     "MOTION",
@@ -34,3 +39,5 @@ __all__ = [
     "VTokTokeniser",
     "VideoTokens",
 ]
+
+__getattr__ = lazy_exports(__name__)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +89,14 @@ class Tokeniser(nn.Module, ABC):
 
     Attributes:
         frame_kind: of the tokens of the frames beside the key frame, SPATIAL or MOTION.
+        needs_files: whether it reads what a file holds beside its pixels, so that a generated video has no tokens.
+        budgeted: the setting that is found where `budget` is given; None of a tokeniser that takes no budget.
         project_settings: names of settings that `project` alone depends on, so that features that are kept fit any.
     """
 
     frame_kind = SPATIAL
+    needs_files: ClassVar[bool] = False
+    budgeted: ClassVar[str | None] = None
     project_settings: tuple[str, ...] = ("token_dim",)
 
     def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from vtok.backbone import Backbone
 from vtok.errors import UserError
 from vtok.plan import CodecMotionPlanner, FramePlan
+from vtok.setting_types import Count
 from vtok.tokeniser.base import MOTION, PlannedFrames, Tokeniser, VideoTokens, check_grid, pool_grid
 from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder
 
@@ -37,17 +38,19 @@ class CodecMotionTokeniser(Tokeniser):
 
     frame_kind = MOTION
     project_settings = ("token_dim", "motion_scale")
+    budgeted = "stride"
+    needs_files = True
 
     def __init__(
         self,
         backbone: Backbone,
         *,
-        grid_size: int = 4,
-        stride: int = 6,
-        motion_grid: int = 8,
+        grid_size: Count = 4,
+        stride: Count = 6,
+        motion_grid: Count = 8,
         motion_scale: float = 10.0,
-        token_dim: int | None = None,
-        budget: int | None = None,
+        token_dim: Count | None = None,
+        budget: Count | None = None,
     ) -> None:
         planner = CodecMotionPlanner(
             stride=stride, key_tokens=grid_size**2, frame_tokens=1, budget=budget, vector_grid=motion_grid

@@ -8,6 +8,7 @@ from torch import Tensor
 from vtok.backbone import Backbone
 from vtok.errors import UserError
 from vtok.plan import FramePlan
+from vtok.setting_types import Count
 from vtok.tokeniser.base import PlannedFrames, pool_grid
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
 from vtok.tokeniser.vtok import VTokTokeniser
@@ -25,7 +26,8 @@ class DeltaTokeniser(VTokTokeniser):
     ones, not in the video.
 
     Args:
-        backbone, grid_size, stride, token_dim, motion_pooling, residual_scale, budget: see `VTokTokeniser`.
+        backbone: frames to feature maps.
+        grid_size: the first frame becomes grid_size x grid_size tokens.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
@@ -35,12 +37,12 @@ class DeltaTokeniser(VTokTokeniser):
         self,
         backbone: Backbone,
         *,
-        grid_size: int = 4,
-        stride: int = 6,
-        token_dim: int | None = None,
+        grid_size: Count = 4,
+        stride: Count = 6,
+        token_dim: Count | None = None,
         motion_pooling: Callable[[int], MotionPooling] = MeanPooling,
-        residual_scale: float = 1.0,
-        budget: int | None = None,
+        residual_scale: float = 10.0,
+        budget: Count | None = None,
     ) -> None:
         super().__init__(
             backbone,

@@ -1,13 +1,26 @@
 """How the change of a whole feature map since the key frame becomes one vector."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
+
+from vtok.setting_types import Count, MultipleOfSetting
 
 
 class MotionPooling(nn.Module, ABC):
-    """Pools residuals to vectors of `width`; made for maps of `feature_dim` channels."""
+    """Pools residuals to vectors of `width`.
+
+    Args:
+        feature_dim: channels of the feature maps.
+
+    Attributes:
+        trained: whether it has weights, so that what it returns changes while they are trained.
+    """
+
+    trained: ClassVar[bool] = False
 
     width: int
 
@@ -31,9 +44,13 @@ class MeanPooling(MotionPooling):
 
 
 class GridPooling(MotionPooling):
-    """The mean over each cell of a size x size grid, side by side: still one vector a frame, but it knows where."""
+    """The mean over each cell of a size x size grid, side by side: still one vector a frame, but it knows where.
 
-    def __init__(self, feature_dim: int, *, size: int = 2) -> None:
+    Args:
+        size: cells a side.
+    """
+
+    def __init__(self, feature_dim: int, *, size: Count = 2) -> None:
         super().__init__()
         self.size = size
         self.width = feature_dim * size**2
@@ -49,9 +66,14 @@ class AttentionPooling(MotionPooling):
 
     The score of a place is linear in its residual, plus a learned bias a place of a size x size map that is stretched
     to the features' map. At the start all weights are equal, so training begins with mean pooling.
+
+    Args:
+        size: side of the map of learned place scores, stretched to the feature map.
     """
 
-    def __init__(self, feature_dim: int, *, size: int = 8) -> None:
+    trained = True
+
+    def __init__(self, feature_dim: int, *, size: Count = 8) -> None:
         super().__init__()
         self.width = feature_dim
         self.score = nn.Linear(feature_dim, 1)
@@ -72,9 +94,25 @@ class TransformerPooling(MotionPooling):
     The residual is pooled to size x size places, each with a learned embedding. What stands at the query after `depth`
     layers (pre-norm, GELU, a hidden layer of 4 x width) is the vector, as the token of DeltaTok is
     (Kerssies et al. 2026, arXiv 2604.04913), whose encoder is given both feature maps instead of their difference.
+
+    Args:
+        size: places a side to which the residual map is pooled.
+        width: of the transformer, and of the vector.
+        depth: number of layers.
+        heads: attention heads of a layer.
     """
 
-    def __init__(self, feature_dim: int, *, size: int = 8, width: int = 128, depth: int = 2, heads: int = 4) -> None:
+    trained = True
+
+    def __init__(
+        self,
+        feature_dim: int,
+        *,
+        size: Count = 8,
+        width: Annotated[int, Ge(1), MultipleOfSetting("heads")] = 128,
+        depth: Count = 2,
+        heads: Count = 4,
+    ) -> None:
         super().__init__()
         self.size = size
         self.width = width

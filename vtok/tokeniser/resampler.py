@@ -1,12 +1,15 @@
 """Learned queries read the features of all sampled frames: Flamingo's Perceiver Resampler, BLIP-2's Q-Former."""
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from vtok.backbone import Backbone
 from vtok.plan import StridePlanner
+from vtok.setting_types import Count, MultipleOfSetting
 from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid
 
 
@@ -40,19 +43,20 @@ class ResamplerTokeniser(Tokeniser):
     """
 
     project_settings = ("token_dim", "num_queries", "width", "depth", "heads")
+    budgeted = "num_queries"
 
     def __init__(
         self,
         backbone: Backbone,
         *,
-        grid_size: int = 4,
-        stride: int = 6,
-        num_queries: int = 20,
-        width: int = 128,
-        depth: int = 2,
-        heads: int = 4,
-        token_dim: int | None = None,
-        budget: int | None = None,
+        grid_size: Count = 4,
+        stride: Count = 6,
+        num_queries: Count = 20,
+        width: Annotated[int, Ge(1), MultipleOfSetting("heads", times=2)] = 128,
+        depth: Count = 2,
+        heads: Count = 4,
+        token_dim: Count | None = None,
+        budget: Count | None = None,
     ) -> None:
         if width % (2 * heads):
             raise ValueError(f"width={width} is no multiple of {2 * heads}, twice heads={heads}.")

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from vtok.backbone import Backbone
-from vtok.plan import KeyFramePlanner, StridePlanner
+from vtok.plan import KeyFrame, KeyFramePlanner, StridePlanner
+from vtok.setting_types import Count
 from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
 from vtok.tokeniser.key_frame import choose_key
 
@@ -23,14 +24,16 @@ class FrameSamplingTokeniser(Tokeniser):
         UserError: a stride below 1, or a grid larger than the feature map.
     """
 
+    budgeted = "stride"
+
     def __init__(
         self,
         backbone: Backbone,
         *,
-        grid_size: int = 2,
-        stride: int = 6,
-        token_dim: int | None = None,
-        budget: int | None = None,
+        grid_size: Count = 2,
+        stride: Count = 6,
+        token_dim: Count | None = None,
+        budget: Count | None = None,
     ) -> None:
         planner = StridePlanner(stride=stride, key_tokens=grid_size**2, frame_tokens=grid_size**2, budget=budget)
         super().__init__(backbone, planner=planner, token_dim=token_dim)
@@ -67,15 +70,17 @@ class KeyFrameTokeniser(Tokeniser):
         UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
     """
 
+    budgeted = "grid_size"
+
     def __init__(
         self,
         backbone: Backbone,
         *,
-        grid_size: int = 4,
-        stride: int = 6,
-        token_dim: int | None = None,
-        key_frame: str | int = "first",
-        budget: int | None = None,
+        grid_size: Count = 4,
+        stride: Count = 6,
+        token_dim: Count | None = None,
+        key_frame: KeyFrame = "first",
+        budget: Count | None = None,
     ) -> None:
         planner = KeyFramePlanner(stride=stride, key_frame=key_frame, key_tokens=grid_size**2, budget=budget)
         super().__init__(backbone, planner=planner, token_dim=token_dim)

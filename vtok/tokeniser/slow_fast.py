@@ -6,6 +6,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vtok.backbone import Backbone
 from vtok.plan import SlowFastPlanner
+from vtok.setting_types import Count
 from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
 
 
@@ -34,16 +35,18 @@ class SlowFastTokeniser(Tokeniser):
 
     planner: SlowFastPlanner
 
+    budgeted = "stride"
+
     def __init__(
         self,
         backbone: Backbone,
         *,
-        grid_size: int = 2,
-        slow_frames: int = 3,
-        fast_grid_size: int = 1,
-        stride: int = 4,
-        token_dim: int | None = None,
-        budget: int | None = None,
+        grid_size: Count = 2,
+        slow_frames: Count = 3,
+        fast_grid_size: Count = 1,
+        stride: Count = 4,
+        token_dim: Count | None = None,
+        budget: Count | None = None,
     ) -> None:
         planner = SlowFastPlanner(
             stride=stride,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vtok.backbone import Backbone
-from vtok.plan import StridePlanner
+from vtok.plan import KeyFrame, StridePlanner
+from vtok.setting_types import Count
 from vtok.tokeniser.base import (
     MOTION,
     PlannedFrames,
@@ -65,18 +66,19 @@ class VTokTokeniser(Tokeniser):
 
     frame_kind = MOTION
     project_settings = ("token_dim", "residual_scale")
+    budgeted = "stride"
 
     def __init__(
         self,
         backbone: Backbone,
         *,
-        grid_size: int = 4,
-        stride: int = 6,
-        token_dim: int | None = None,
-        key_frame: str | int = "first",
+        grid_size: Count = 4,
+        stride: Count = 6,
+        token_dim: Count | None = None,
+        key_frame: KeyFrame = "first",
         motion_pooling: Callable[[int], MotionPooling] = MeanPooling,
-        residual_scale: float = 1.0,
-        budget: int | None = None,
+        residual_scale: float = 10.0,
+        budget: Count | None = None,
     ) -> None:
         planner = StridePlanner(
             stride=stride, key_frame=key_frame, key_tokens=grid_size**2, frame_tokens=1, budget=budget

@@ -52,23 +52,27 @@ class _Run:
 class MlflowTracker(Tracker):
     """One MLflow run.
 
-    uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory; None: the sqlite file
-    `mlflow.db` in `folder`. experiment: made where
-    it is new, with its files under `artifact_root` (None: beside an sqlite database, else as the server decides).
-    system_metrics: CPU, memory, disk, network and GPU load every 10 s, as `system/...`. log_model: at the end the
-    trained model is logged. register_model: it is, and becomes a new version of this name in the registry.
+    A store that cannot be reached once the run is open costs the training nothing: metrics are kept in the run folder
+    and sent when it is back, by the end of the run, or by `vtok sync` (`Sender`); files are tried once more at the end.
 
-    A store that is away once the run is open costs the training nothing: figures are kept in the run folder and sent
-    when it is back, by the end of the run, or by `vtok sync` (`Sender`); files are tried once more at the end.
+    Args:
+        uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory; null: the sqlite
+            file mlflow.db in `folder`.
+        experiment: made where it is new.
+        artifact_root: folder or URI of a new experiment's files; null: beside a sqlite file, or the server's own.
+        system_metrics: log CPU, memory, disk, network and GPU load every 10 s, as `system/...`.
+        log_model: at the end log the trained model as an MLflow model: videos in, answers out.
+        register_model: name in the model registry under which that model becomes a new version.
+        folder: where the sqlite file lies.
     """
 
     def __init__(
         self,
         *,
         uri: str | None = None,
-        experiment: str,
-        artifact_root: str | None,
-        system_metrics: bool,
+        experiment: str = "vtok",
+        artifact_root: str | None = None,
+        system_metrics: bool = True,
         log_model: bool = False,
         register_model: str | None = None,
         folder: str = "outputs",

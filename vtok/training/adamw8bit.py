@@ -1,12 +1,15 @@
 """AdamW with a quarter of its state, through bitsandbytes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil, prod
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from vtok.errors import UserError
+from vtok.planning import FLOAT32
+from vtok.setting_types import Betas, Positive, Rate
 
 MAPS = ("qmap1", "qmap2")
 
@@ -26,14 +29,19 @@ class AdamW8bit(Optimizer):
         UserError: bitsandbytes is not installed.
     """
 
+    # What has to be installed, the extra that brings it, and whether FSDP2 may shard its state.
+    requires = "bitsandbytes"
+    extra = "bnb"
+    shardable = False
+
     def __init__(
         self,
         groups: Iterable[dict[str, Any]],
         *,
-        lr: float,
-        betas: Sequence[float] = (0.9, 0.98),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
+        lr: Rate = 1.5e-3,
+        betas: Betas = (0.9, 0.98),
+        eps: Positive = 1e-8,
+        weight_decay: Rate = 0.01,
     ) -> None:
         try:
             from bitsandbytes.optim import AdamW8bit as Steps
@@ -43,6 +51,12 @@ class AdamW8bit(Optimizer):
             ) from error
         self._steps = Steps(list(groups), lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
         super().__init__(self._steps.param_groups, {})
+
+    @staticmethod
+    def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
+        """Two codes of 8 bits, and for each 256 of them a scale; two float32 numbers where there are few."""
+        numbers = prod(shape)
+        return 2 * FLOAT32 * numbers if numbers < 4096 else 2 * (numbers + FLOAT32 * ceil(numbers / 256))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

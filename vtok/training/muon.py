@@ -1,8 +1,9 @@
 """Muon for the hidden matrices, AdamW for everything else, behind the interface of one optimiser."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from vtok.errors import UserError
+from vtok.planning import FLOAT32
 from vtok.processes import full
+from vtok.setting_types import Betas, FractionBelowOne, Positive, Rate
 from vtok.training.shards import cut
 
 HIDDEN, MOMENTUM = "hidden", "momentum_buffer"
@@ -36,12 +39,12 @@ class MuonAdamW(Optimizer):
         self,
         groups: Iterable[dict[str, Any]],
         *,
-        lr: float,
-        hidden_lr: float,
-        momentum: float = 0.95,
-        betas: Sequence[float] = (0.9, 0.98),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
+        lr: Rate = 1.5e-3,
+        hidden_lr: Rate = 4e-3,
+        momentum: FractionBelowOne = 0.95,
+        betas: Betas = (0.9, 0.98),
+        eps: Positive = 1e-8,
+        weight_decay: Rate = 0.01,
     ) -> None:
         own = [dict(group) for group in groups]
         hidden, others = ([group for group in own if bool(group.get(HIDDEN)) == kind] for kind in (True, False))
@@ -52,6 +55,11 @@ class MuonAdamW(Optimizer):
             adamw = AdamW(others, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
             self._parts.append((False, adamw))
         super().__init__([group for _, part in self._parts for group in part.param_groups], {})
+
+    @staticmethod
+    def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
+        """Muon's one float32 number a weight where it is Muon's; AdamW's two elsewhere."""
+        return (1 if hidden else 2) * FLOAT32 * prod(shape)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned.

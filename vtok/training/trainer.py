@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,7 @@ from vtok.data import BadFiles
 from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.processes import gathered, local
+from vtok.setting_types import Count, CountOrZero, Fraction, FractionBelowOne, Positive
 from vtok.tracking import Tracker
 from vtok.training.best import Best
 from vtok.training.checkpoint import save_checkpoint, saved_tensors
@@ -60,29 +61,53 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Settings of the loop, and the loop: `fit`. The option's YAML says what each setting means."""
+    """Settings of the loop, and the loop: `fit`.
 
-    max_steps: int
-    accumulate: int
-    clip_norm: float
-    ema_decay: float | None
-    precision: str
-    compile: bool
-    device: str
-    processes: int | None
-    questions_per_clip: int | None
-    yes_no_share: float
-    log_every: int
-    evaluate_every: int
-    save_every: int
-    keep_checkpoints: int
-    best_by: str | None
-    best_is: str
-    stop_loss: float | None
-    peak_tflops: float | None
-    profile_steps: int
-    progress: bool
+    Args:
+        parallel: how processes share the model.
+        max_steps: optimiser steps.
+        accumulate: batches an optimiser step.
+        clip_norm: gradient norm above which gradients are scaled down.
+        ema_decay: evaluate a moving average of the weights over about 1 / (1 - ema_decay) steps; null: none.
+        precision: auto: bf16 where the device has it.
+        compile: torch.compile the blocks of backbone, language model and decoder; slow to begin.
+        device: auto: a GPU where there is one.
+        processes: number that torchrun or accelerate launch must have started; null: any.
+        questions_per_clip: questions a clip in one training sequence; null: all it has.
+        yes_no_share: how often a category is asked by its yes-or-no question, where it has another one too.
+        log_every: steps.
+        evaluate_every: steps; 0: only at the end.
+        save_every: steps; 0: only at the end.
+        keep_checkpoints: number of the newest checkpoints that are kept.
+        best_by: keep the best checkpoint too, by a metric of the evaluations, such as alignment/motion_direction.
+        best_is: whether the best one has the greatest or the least `best_by`.
+        stop_loss: stop once the loss stays below this; null: never.
+        peak_tflops: of the device, 989 of an H100 in bf16: train/tflops and train/mfu are logged; null: neither.
+        profile_steps: steps traced by torch's profiler; 0: none.
+        progress: show a progress bar.
+    """
+
     parallel: Parallel
+    max_steps: Count = 500
+    accumulate: Count = 1
+    clip_norm: Positive = 1.0
+    ema_decay: FractionBelowOne | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    device: Literal["auto", "cpu"] = "auto"
+    processes: Count | None = None
+    questions_per_clip: Count | None = None
+    yes_no_share: Fraction = 0.3
+    log_every: Count = 10
+    evaluate_every: CountOrZero = 0
+    save_every: CountOrZero = 0
+    keep_checkpoints: Count = 3
+    best_by: str | None = None
+    best_is: Literal["max", "min"] = "max"
+    stop_loss: float | None = None
+    peak_tflops: Positive | None = None
+    profile_steps: CountOrZero = 0
+    progress: bool = True
 
     def accelerator(self) -> Accelerator:
         """Device and precision as the settings say.

@@ -1,9 +1,16 @@
 """Hidden states to the next video token: the heads of visual language modelling."""
 
-from vtok.visual_head.base import TokenScale, VisualHead
-from vtok.visual_head.flow import FlowHead
-from vtok.visual_head.mixture import MixtureHead
-from vtok.visual_head.none import NoVisualHead
-from vtok.visual_head.regression import RegressionHead
+from typing import TYPE_CHECKING
+
+from vtok.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from vtok.visual_head.base import TokenScale, VisualHead
+    from vtok.visual_head.flow import FlowHead
+    from vtok.visual_head.mixture import MixtureHead
+    from vtok.visual_head.none import NoVisualHead
+    from vtok.visual_head.regression import RegressionHead
 
 __all__ = ["FlowHead", "MixtureHead", "NoVisualHead", "RegressionHead", "TokenScale", "VisualHead"]
+
+__getattr__ = lazy_exports(__name__)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from vtok.setting_types import Count
 from vtok.visual_head.base import VisualHead
 
 # Of noise, for the expected token.
@@ -24,7 +25,9 @@ class FlowHead(VisualHead):
         repeats: noise levels that a token is trained at in one step; the network is small, the hidden state costs more.
     """
 
-    def __init__(self, hidden_dim: int, token_dim: int, *, width: int = 256, steps: int = 16, repeats: int = 4) -> None:
+    def __init__(
+        self, hidden_dim: int, token_dim: int, *, width: Count = 256, steps: Count = 16, repeats: Count = 4
+    ) -> None:
         super().__init__(token_dim)
         self.steps, self.repeats = steps, repeats
         self.condition = nn.Linear(hidden_dim, width)

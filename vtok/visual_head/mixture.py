@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vtok.setting_types import Count
 from vtok.visual_head.base import VisualHead
 
 LOG_SPREAD = (-4.0, 1.0)
@@ -19,7 +20,7 @@ class MixtureHead(VisualHead):
         components: Gaussians in the mixture.
     """
 
-    def __init__(self, hidden_dim: int, token_dim: int, *, components: int = 8) -> None:
+    def __init__(self, hidden_dim: int, token_dim: int, *, components: Count = 8) -> None:
         super().__init__(token_dim)
         self.components = components
         self.layers = nn.Sequential(

@@ -4,7 +4,14 @@ from torch import nn
 
 
 class NoVisualHead(nn.Module):
-    """Has no parameters: the model has no visual language modelling."""
+    """Has no parameters: the model has no visual language modelling.
+
+    Args:
+        hidden_dim: width of the hidden states.
+        token_dim: width of the video tokens.
+    """
+
+    is_absent = True
 
     def __init__(self, hidden_dim: int, token_dim: int) -> None:
         super().__init__()

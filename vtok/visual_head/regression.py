@@ -1,5 +1,7 @@
 """The next video token as one point."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +27,7 @@ class RegressionHead(VisualHead):
 
     noise_dim = 0
 
-    def __init__(self, hidden_dim: int, token_dim: int, *, loss: str = "mse") -> None:
+    def __init__(self, hidden_dim: int, token_dim: int, *, loss: Literal["mse", "cosine"] = "mse") -> None:
         super().__init__(token_dim)
         if loss not in LOSSES:
             raise UserError(f"visual_head.loss={loss}: allowed are {', '.join(LOSSES)}.")

@@ -15,6 +15,7 @@ from vtok.data.source import DataSource, Split
 from vtok.errors import UserError
 from vtok.mixing import check_names, check_weights
 from vtok.plan import TargetPlan
+from vtok.setting_types import Count, CountOrZero, Fraction, Positive
 
 
 class MixtureData(DataSource):
@@ -38,19 +39,21 @@ class MixtureData(DataSource):
     The other arguments are those of `DataSource`, for all sources.
     """
 
+    holds_sources = True
+
     def __init__(
         self,
         *,
         sources: Mapping[str, DataSource],
-        size: int,
+        size: Count,
         weights: Mapping[str, float] | None = None,
-        num_frames: int = 30,
-        fps: float | None = None,
-        batch_size: int,
-        num_workers: int,
-        max_bad_fraction: float = 0.1,
-        limit: int | None = None,
-        decode_timeout: float | None = 60.0,
+        num_frames: Count = 30,
+        fps: Positive | None = None,
+        batch_size: Count = 8,
+        num_workers: CountOrZero = 1,
+        max_bad_fraction: Fraction = 0.1,
+        limit: Count | None = None,
+        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
     ) -> None:
         check_names(sources)

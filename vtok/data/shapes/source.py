@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import MinLen
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -20,6 +22,7 @@ from vtok.data.shapes.scene import FAMILIES, LEVELS, Scene, sample_scene
 from vtok.data.source import DataSource, Split
 from vtok.data.write import write_video
 from vtok.errors import UserError
+from vtok.setting_types import Count, CountOrZero, Fraction, Positive, Seed
 
 FILE_FPS = 15
 SPLITS: tuple[Split, ...] = ("train", "heldout")
@@ -45,25 +48,27 @@ class ShapesData(DataSource):
     The other arguments are those of `DataSource`.
     """
 
+    synthetic = True
+
     def __init__(
         self,
         *,
         root: str,
-        size: int,
-        level: str = "easy",
-        train_clips: int = 2400,
-        heldout_clips: int = 400,
-        seed: int = 0,
-        pixels: int = 64,
-        families: Collection[str] | None = None,
-        make_workers: int | None = None,
-        num_frames: int = 30,
-        fps: float | None = None,
-        batch_size: int = 32,
-        num_workers: int = 1,
-        max_bad_fraction: float = 0.1,
-        limit: int | None = None,
-        decode_timeout: float | None = 60.0,
+        size: Count,
+        level: Literal["easy", "hard"] = "easy",
+        train_clips: Count = 2400,
+        heldout_clips: Count = 400,
+        seed: Seed = 0,
+        pixels: Count = 64,
+        families: Annotated[Sequence[Literal["motion", "order", "count", "camera"]], MinLen(1)] | None = None,
+        make_workers: Count | None = None,
+        num_frames: Count = 30,
+        fps: Positive | None = None,
+        batch_size: Count = 32,
+        num_workers: CountOrZero = 1,
+        max_bad_fraction: Fraction = 0.1,
+        limit: Count | None = None,
+        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:

@@ -4,9 +4,10 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Annotated, overload
 
 import numpy as np
+from annotated_types import Gt, Lt
 from filelock import FileLock
 from torch.utils.data import Sampler
 
@@ -20,6 +21,7 @@ from vtok.data.storage import filesystem, is_remote, join, size_of
 from vtok.data.write import whole
 from vtok.errors import UserError
 from vtok.overrides import command
+from vtok.setting_types import Count, CountOrZero, Fraction, Positive
 from vtok.shard_names import INDEX, expand_braces, is_glob, matches, split_pattern
 
 if TYPE_CHECKING:
@@ -53,23 +55,25 @@ class ShardData(DataSource):
         UserError: there are no shards or no index, or they do not fit each other.
     """
 
+    is_indexed = True
+
     def __init__(
         self,
         *,
         root: str,
-        size: int,
+        size: Count,
         index: str | None = None,
         index_cache: str = "outputs/data/shards",
-        num_frames: int = 30,
-        fps: float | None = None,
-        frames_fps: float = 24.0,
-        heldout_fraction: float = 0.1,
-        shuffle_buffer: int | None = None,
-        batch_size: int,
-        num_workers: int,
-        max_bad_fraction: float = 0.1,
-        decode_timeout: float | None = 60.0,
-        limit: int | None = None,
+        num_frames: Count = 30,
+        fps: Positive | None = None,
+        frames_fps: Positive = 24.0,
+        heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        shuffle_buffer: Count | None = None,
+        batch_size: Count = 8,
+        num_workers: CountOrZero = 1,
+        max_bad_fraction: Fraction = 0.1,
+        decode_timeout: Positive | None = 60.0,
+        limit: Count | None = None,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:

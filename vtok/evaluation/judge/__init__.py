@@ -1,8 +1,15 @@
 """Who says what is to be seen in a made video."""
 
-from vtok.evaluation.judge.base import Judge, Verdict
-from vtok.evaluation.judge.oracle import OracleJudge
-from vtok.evaluation.judge.own import OwnJudge
-from vtok.evaluation.judge.vlm import VlmJudge
+from typing import TYPE_CHECKING
+
+from vtok.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from vtok.evaluation.judge.base import Judge, Verdict
+    from vtok.evaluation.judge.oracle import OracleJudge
+    from vtok.evaluation.judge.own import OwnJudge
+    from vtok.evaluation.judge.vlm import VlmJudge
 
 __all__ = ["Judge", "OracleJudge", "OwnJudge", "Verdict", "VlmJudge"]
+
+__getattr__ = lazy_exports(__name__)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -35,7 +36,15 @@ class Verdict:
 
 
 class Judge(ABC):
-    """Says what is to be seen in a video that a model made."""
+    """Says what is to be seen in a video that a model made.
+
+    Attributes:
+        synthetic_only: whether it judges clips alone that this project draws.
+        uses_the_model: whether the model that made the videos answers.
+    """
+
+    synthetic_only: ClassVar[bool] = False
+    uses_the_model: ClassVar[bool] = False
 
     def prepare(self) -> None:  # noqa: B027 - most judges need nothing
         """Get what it takes to judge, before a model is trained that is to be judged.

@@ -22,6 +22,8 @@ CHOICES = {
 class OracleJudge(Judge):
     """What `read_clip` sees; for clips of data=shapes alone."""
 
+    synthetic_only = True
+
     def truths(self, clip: Clip) -> dict[str, str]:
         return truth_of(clip)
 

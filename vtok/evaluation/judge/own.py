@@ -13,6 +13,7 @@ from vtok.evaluation.choice import choose
 from vtok.evaluation.judge.base import Judge, Verdict
 from vtok.model import VideoLanguageModel
 from vtok.plan import TargetPlan
+from vtok.setting_types import Count
 from vtok.tokeniser import PlannedFrames, Tokeniser
 
 
@@ -25,7 +26,9 @@ class OwnJudge(Judge):
         sequences_at_once: question-and-choice sequences that go through the language model together.
     """
 
-    def __init__(self, *, sequences_at_once: int = 512) -> None:
+    uses_the_model = True
+
+    def __init__(self, *, sequences_at_once: Count = 512) -> None:
         self.sequences_at_once = sequences_at_once
 
     def truths(self, clip: Clip) -> dict[str, str]:

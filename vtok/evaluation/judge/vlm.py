@@ -16,6 +16,7 @@ from vtok.evaluation.judge.base import Judge, Verdict
 from vtok.evaluation.judge.own import choice_questions
 from vtok.model import VideoLanguageModel
 from vtok.pretrained import Place, dtype_of, load, refuse_missing
+from vtok.setting_types import Count, Dtype
 
 WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
 PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."
@@ -43,9 +44,9 @@ class VlmJudge(Judge):
         *,
         weights: str = WEIGHTS,
         revision: str | None = None,
-        dtype: str = "bfloat16",
+        dtype: Dtype = "bfloat16",
         prompt: str = PROMPT,
-        max_new_tokens: int = 16,
+        max_new_tokens: Count = 16,
     ) -> None:
         for place in ("{question}", "{choices}"):
             if place not in prompt:

@@ -1,4 +1,4 @@
-"""`vtok benchmark decode` and `vtok benchmark train`."""
+"""vtok benchmark decode: what reading frames costs, by us and by others."""
 
 import json
 import logging
@@ -10,27 +10,41 @@ from pathlib import Path
 from vtok.benchmark.clips import make_clips
 from vtok.benchmark.decode import Timing, measure
 from vtok.benchmark.peers import methods
-from vtok.benchmark.train import least_steps
-from vtok.benchmark.train import measure as measure_training
-from vtok.config import check, compose
 from vtok.data.container import VIDEO_SUFFIXES
 from vtok.data.write import check_writable
 from vtok.errors import UserError
 from vtok.planning import table
 from vtok.runs import write_text
+from vtok.setting_types import Count
 
 log = logging.getLogger("vtok")
 
 
-def benchmark_decode(*, video: list[str], stride: int, frames: int, size: int, runs: int, out: str | None) -> str:
-    """The table; also written to `out` as json, with the figures of every clip.
+def benchmark_decode(
+    *,
+    video: Sequence[str] = (),
+    stride: Count = 6,
+    frames: Count = 30,
+    size: Count = 336,
+    runs: Count = 9,
+    out: str | None = None,
+) -> str:
+    """CPU time of reading frames, by our reader and by others (naive PyAV, ffmpeg, torchcodec, decord).
+
+    Each takes every stride-th frame as a square of uint8 RGB, with one thread, in turns. What is not there is left out;
+    the extra vtok[bench] installs torchcodec and decord.
+
+    Args:
+        video: files or folders, [A,B]; []: made clips.
+        stride: frames from one that is taken to the next.
+        frames: taken of a clip, at most.
+        size: pixels a side of the frames.
+        runs: rounds in which each way reads each clip.
+        out: a json file for the figures.
 
     Raises:
         UserError: there is no such file, or one that cannot be read; a count below 1.
     """
-    for name, count in (("stride", stride), ("frames", frames), ("size", size), ("runs", runs)):
-        if count < 1:
-            raise UserError(f"{name}={count}: allowed is 1 or more.")
     if out is not None:
         check_writable(Path(out), suffix=".json")
     given = files(video)
@@ -50,7 +64,7 @@ def benchmark_decode(*, video: list[str], stride: int, frames: int, size: int, r
     return shown(results)
 
 
-def files(video: list[str]) -> list[Path]:
+def files(video: Sequence[str]) -> list[Path]:
     """The files, and those in the folders, that `video` names.
 
     Raises:
@@ -90,39 +104,3 @@ def shown(results: dict[str, dict[str, Timing]]) -> str:
 def spread(values: Sequence[float], *, digits: int = 2) -> str:
     """The median, and the least and the most."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
-def benchmark_train(*, overrides: list[str], steps: int, out: str | None) -> str:
-    """What the trainer costs beside a bare loop; also written to `out` as json.
-
-    Raises:
-        UserError: too few steps, or a configuration that cannot run.
-    """
-    if out is not None:
-        check_writable(Path(out), suffix=".json")
-    config = compose(overrides)
-    check(config)
-    turn = config.trainer.log_every
-    if steps < (least := least_steps(turn)):
-        raise UserError(
-            f"steps={steps}: allowed are {least} or more, to compare turns of trainer.log_every={turn} steps."
-        )
-    result = measure_training(config, steps=steps)
-    if out is not None:
-        figures = {"trainer": result.trainer, "bare": result.bare, "ratios": result.ratios, "shares": result.shares}
-        write_text(Path(out), json.dumps({"overrides": overrides, "steps": steps, "turn": turn, **figures}, indent=1))
-    low, middle, high = quartiles(result.ratios)
-    lines = [
-        f"trainer    {1000 * statistics.mean(result.trainer):.1f} ms a step",
-        f"bare loop  {1000 * statistics.mean(result.bare):.1f} ms a step",
-        f"ratio      {result.ratio:.3f} in all; of {len(result.ratios)} turns of {turn} steps the median is "
-        f"{middle:.3f}, half are from {low:.3f} to {high:.3f}",
-    ]
-    if result.shares:
-        parts = ", ".join(f"{part} {share:.1%}" for part, share in result.shares.items())
-        lines.append(f"its time   {parts}")
-    return "\n".join(lines)
-
-
-def quartiles(values: Sequence[float]) -> list[float]:
-    return statistics.quantiles(values) if len(values) > 1 else [*values] * 3

@@ -1,0 +1,40 @@
+"""The groups and options that conf/ and experiments/ hold."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+from vtok.paths import conf_dir, experiments_dir
+
+# Folders of conf/ whose files are no components.
+NOT_COMPONENTS = ("debug", "hydra", "local")
+TARGET = re.compile(r"^\s*_target_: (\S+)", re.MULTILINE)
+
+
+@cache
+def groups() -> tuple[str, ...]:
+    """The groups of components, those inside of others as `tokeniser/motion_pooling`: the folders of conf/."""
+    found = {file.parent.relative_to(conf_dir()).as_posix() for file in conf_dir().rglob("*.yaml")}
+    return tuple(sorted(name for name in found if name.split("/")[0] not in (".", *NOT_COMPONENTS)))
+
+
+def options_of(group: str, config_dir: Path | None = None) -> list[str]:
+    """The options of a group, by their files; `config_dir` is a folder of the user's own groups."""
+    folders = [folder / group for folder in (conf_dir(), experiments_dir(), config_dir) if folder is not None]
+    return sorted(file.stem for folder in folders if folder.is_dir() for file in Path(folder).glob("*.yaml"))
+
+
+@cache
+def targets_of(group: str) -> frozenset[str]:
+    """The full names of the classes that this project's options of a group name."""
+    texts = (file.read_text(encoding="utf-8") for file in (conf_dir() / group).glob("*.yaml"))
+    return frozenset(target for text in texts for target in TARGET.findall(text))
+
+
+def one_of(given: str, allowed: Sequence[str]) -> str:
+    """ "Did you mean this? Allowed: those." """
+    near = get_close_matches(given, allowed, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"{hint}Allowed: {', '.join(allowed)}." if allowed else ""

@@ -1,0 +1,39 @@
+"""The settings that belong to no component."""
+
+from dataclasses import dataclass, field
+
+from vtok.setting_types import Seed
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Which run to continue.
+
+    Args:
+        path: a run folder, or auto: the newest unfinished run with the same configuration; resume=PATH is short for it.
+        allow: keys that may differ from that run's, such as [optimiser.lr,data]; new values count from the next step.
+    """
+
+    path: str | None = None
+    allow: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """A run.
+
+    Args:
+        seed: of all random numbers.
+        name: the run's name in MLflow; null: made of the overrides.
+        resume: which run to continue.
+        optimise: the metric of summary.json that a search goes by (hydra/sweeper=optuna).
+        outputs: folder of runs, sweeps, synthetic data and the MLflow store.
+        allowed_targets: packages of your own whose components are built, such as [mylab].
+    """
+
+    seed: Seed = 0
+    name: str | None = None
+    resume: Resume = field(default_factory=Resume)
+    optimise: str | None = None
+    outputs: str = "outputs"
+    allowed_targets: list[str] = field(default_factory=list)

@@ -1,0 +1,94 @@
+"""Where Hydra reads YAML files from: each file with the defaults of the class that its `_target_` names.
+
+A YAML of an option holds `_target_` and what differs from the class's defaults on purpose. This source adds the other
+settings, so that Hydra knows every key when the command line is applied, and this for a package of the user's own too.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.config.declaration import declaration_of
+from vtok.paths import conf_dir, experiments_dir
+
+SCHEME = "vtok"
+
+
+class DeclaredConfigSource(ConfigSource):
+    """A folder of YAML files, `vtok://PATH`."""
+
+    @staticmethod
+    def scheme() -> str:
+        return SCHEME
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = self._file(config_path)
+        if not file.is_file():
+            raise ConfigLoadError(f"Config not found : {file}")
+        text = file.read_text(encoding="utf-8")
+        config = OmegaConf.create(text)
+        if isinstance(config, DictConfig):
+            with_defaults(config)
+        return ConfigResult(
+            config=config, path=self.full_path(), provider=self.provider, header=self._get_header_dict(text[:512])
+        )
+
+    def available(self) -> bool:
+        return Path(self.path).is_dir()
+
+    def is_group(self, config_path: str) -> bool:
+        return (Path(self.path) / config_path).is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        return self._file(config_path).is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        found: list[str] = []
+        for item in (Path(self.path) / config_path).iterdir():
+            self._list_add_result(found, str(Path(config_path) / item.name), item.name, results_filter)
+        return sorted(set(found))
+
+    def _file(self, config_path: str) -> Path:
+        return Path(self.path) / self._normalize_file_name(config_path)
+
+
+class DeclaredSearchPath(SearchPathPlugin):
+    """Has conf/ and experiments/ read by `DeclaredConfigSource`, before Hydra's own source of files."""
+
+    def manipulate_search_path(self, search_path) -> None:
+        search_path.prepend("vtok", f"{SCHEME}://{experiments_dir()}")
+        search_path.prepend("vtok", f"{SCHEME}://{conf_dir()}")
+
+
+def register_sources() -> None:
+    """Add both to Hydra; again is harmless."""
+    plugins = Plugins.instance()
+    for plugin, kind in ((DeclaredConfigSource, ConfigSource), (DeclaredSearchPath, SearchPathPlugin)):
+        if plugin not in plugins.discover(kind):
+            plugins.register(plugin)
+
+
+def with_defaults(node: DictConfig, only: Callable[[str], bool] = lambda target: True) -> None:
+    """Add the declared defaults that a mapping with a `_target_`, or one inside of it, does not give.
+
+    Args:
+        node: a component, or what holds some.
+        only: says of a `_target_` whether its class is looked at.
+
+    Raises:
+        UserError: a `_target_` that does not exist.
+    """
+    raw = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(raw, dict)
+    if isinstance(target := raw.get("_target_"), str) and only(target):
+        for name, default in declaration_of(target).defaults().items():
+            if name not in raw:
+                node[name] = default
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            with_defaults(node[key], only)

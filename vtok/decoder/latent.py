@@ -55,6 +55,8 @@ class LatentDecoder(Decoder):
     # Frames that came more than once would teach a video model that the world stands still.
     needs_distinct_frames = True
     least_guidance = 1.0
+    # Its latents stand for frames in a feature cache.
+    has_vae = True
 
     frozen: bool
 

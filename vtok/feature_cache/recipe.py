@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.decoder.latent import LatentDecoder
+from vtok.config.nodes import trait_of
 from vtok.errors import UserError
 from vtok.feature_cache.weights import Weights, changed, fingerprint
 from vtok.tokeniser import Tokeniser
 from vtok.tracking.runs import flatten
+
+if TYPE_CHECKING:
+    from vtok.decoder.latent import LatentDecoder
 
 # Raised when the same settings come to mean other features, so that older caches are not taken for new ones.
 VERSION = 1
@@ -105,7 +108,6 @@ def decodes(config: DictConfig) -> bool:
     return bool(config.objective.get("lambda_dec"))
 
 
-def latent_decoder(config: DictConfig) -> type[LatentDecoder] | None:
-    """The decoder's class where it has a VAE, the latents of which are kept in the place of frames."""
-    kind = get_class(str(config.decoder._target_))
-    return kind if issubclass(kind, LatentDecoder) else None
+def latent_decoder(config: DictConfig) -> "type[LatentDecoder] | None":
+    """The decoder's class where it has a VAE, the latents of which are kept instead of frames."""
+    return get_class(str(config.decoder._target_)) if trait_of(config.decoder, "has_vae", False) else None

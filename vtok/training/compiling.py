@@ -3,7 +3,6 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from diffusers import ModelMixin
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -34,7 +33,7 @@ def layers(part: nn.Module) -> list[nn.Module]:
     repeated = {
         name
         for one in part.modules()
-        if isinstance(one, ModelMixin)
+        # Of diffusers' models.
         for name in getattr(one, "_repeated_blocks", None) or ()
     }
     return [

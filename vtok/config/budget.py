@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.nodes import feature_shape, planner_of, trait_of
+from vtok.config.nodes import feature_shape, planners, trait_of
 from vtok.errors import UserError
 
 
@@ -31,13 +31,14 @@ def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     budget, num_frames = config.tokeniser.budget, config.data.num_frames
     given = config.tokeniser[key]
     values = candidates(config, key)
+    planner_with = planners(config)
+    assert planner_with is not None
     settings: dict[int, int] = {}
     # Of those that make as many tokens the last one stays: the widest stride, or what was set.
     for value in [*values, *([given] if given in values else [])]:
         # A grid that is larger than the feature map, and the like.
         with suppress(UserError):
-            planner = planner_of(config, {key: value, "budget": None})
-            assert planner is not None
+            planner = planner_with({key: value, "budget": None})
             settings[planner.num_tokens(planner.max_frames(num_frames))] = value
     if budget in settings:
         if given != settings[budget] and any(item.lstrip("+").startswith(f"tokeniser.{key}=") for item in overrides):

@@ -1,6 +1,6 @@
 """Asking the components of a composed configuration what must fit between them, before weights are loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -66,15 +66,20 @@ def feature_shape(config: DictConfig) -> "FeatureShape | None":
     return kind.feature_shape({str(key): config.backbone[key] for key in config.backbone})
 
 
-def planner_of(config: DictConfig, changed: Mapping[str, Any] | None = None) -> StridePlanner | None:
-    """The tokeniser's frame plan: of one that is built without memory, before a backbone that only has shapes.
-
-    Args:
-        config: as composed.
-        changed: settings of the tokeniser that are to differ.
+def planner_of(config: DictConfig) -> StridePlanner | None:
+    """The tokeniser's frame plan; None of one that is no `Tokeniser`.
 
     Raises:
         UserError: the tokeniser's own, such as a grid larger than the feature map.
+    """
+    made = planners(config)
+    return None if made is None else made({})
+
+
+def planners(config: DictConfig) -> Callable[[Mapping[str, Any]], StridePlanner] | None:
+    """Makes the frame plan of the tokeniser with some of its settings changed; None of one that is no `Tokeniser`.
+
+    The tokeniser is built without memory, before a backbone that only has shapes.
     """
     import torch
 
@@ -84,9 +89,14 @@ def planner_of(config: DictConfig, changed: Mapping[str, Any] | None = None) -> 
         return None
     settings: Any = OmegaConf.to_container(config.tokeniser, resolve=True)
     settings.pop("backbone", None)
-    with torch.device("meta"):
-        made = build(OmegaConf.create({**settings, **(changed or {}), "_partial_": True}))
-        return made(stand_in(feature_shape(config))).planner
+    before = stand_in(feature_shape(config))
+    tokeniser = build(OmegaConf.create({**settings, "_partial_": True}))
+
+    def planner(changed: Mapping[str, Any]) -> StridePlanner:
+        with torch.device("meta"):
+            return tokeniser(before, **changed).planner
+
+    return planner
 
 
 @cache

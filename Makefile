@@ -24,7 +24,7 @@ test: $(VENV)/installed-test
 
 # pytest's exit status 5 says that no test was selected, which is no failure here.
 test-slow: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 1800 -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

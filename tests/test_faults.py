@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 
-from vtok.build import build_model
+from vtok.build import build_model, build_optimiser
 from vtok.commands.prepare import load_run
 from vtok.config import compose
 from vtok.data import DataSource
@@ -21,7 +21,6 @@ from vtok.errors import UserError
 from vtok.evaluation.heldout import check_files, evaluate_heldout
 from vtok.runs import open_run
 from vtok.training.checkpoint import save_checkpoint
-from vtok.training.optimisers import Sgd
 
 MISSING = r"none of the {} held-out clips can be read; the first: .*no0\.mp4: the file does not exist"
 
@@ -34,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> P
     open_run(place / "run", config, [])
     model = build_model(config)
     save_checkpoint(
-        place / "run" / "checkpoints", model=model, optimiser=Sgd(list(model.parameters())), step=1, samples=1, keep=1
+        place / "run" / "checkpoints", model=model, optimiser=build_optimiser(config, model), step=1, samples=1, keep=1
     )
     return place / "run"
 

@@ -168,7 +168,9 @@ def test_long_curves_are_thinned_and_say_so(make_run, tmp_path: Path) -> None:
 
 
 def test_untracked_runs_have_no_curves_and_the_page_says_so(make_run, tmp_path: Path) -> None:
-    report(compare_runs([read_run(make_run("alone", {"seed": 0}, [], {"steps": 1}))], []), tmp_path / "r.html", title="one")
+    report(
+        compare_runs([read_run(make_run("alone", {"seed": 0}, [], {"steps": 1}))], []), tmp_path / "r.html", title="one"
+    )
     assert "No curves of alone" in (tmp_path / "r.html").read_text()
     assert not charts(tmp_path / "r.html")
 

@@ -168,6 +168,8 @@ def reason_of(error: Exception) -> str:
     """What a library says of a file, on one line."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"
+    if isinstance(error, AssertionError) and not str(error):
+        return "it holds neither names with values nor a list"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

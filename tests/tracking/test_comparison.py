@@ -86,14 +86,14 @@ def test_table(make_run, tmp_path: Path) -> None:
 
 
 def test_unknown_metric_names_the_nearest(make_run) -> None:
-    runs = [read_run(make_run("0", {}, [], {"alignment/colour": 0.8, "steps": 3}))]
+    runs = [read_run(make_run("0", {"seed": 0}, [], {"alignment/colour": 0.8, "steps": 3}))]
     with pytest.raises(UserError, match=r"alignment/color; there is alignment/colour"):
         compare_runs(runs, ["alignment/color"])
 
 
 def test_no_run_has_ended(make_run) -> None:
     with pytest.raises(UserError, match=r"None of the 1 runs has a summary\.json"):
-        compare_runs([read_run(make_run("0", {}, [], None))], [])
+        compare_runs([read_run(make_run("0", {"seed": 0}, [], None))], [])
 
 
 @pytest.mark.parametrize(

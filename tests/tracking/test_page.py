@@ -156,7 +156,7 @@ def test_journal_of_a_run_that_was_killed_and_went_on(tmp_path: Path) -> None:
 
 
 def test_long_curves_are_thinned_and_say_so(make_run, tmp_path: Path) -> None:
-    folder = make_run("a", {}, [], {"steps": 1000})
+    folder = make_run("a", {"seed": 0}, [], {"steps": 1000})
     journal(folder, {"train/loss": [(step, 1.0) for step in range(1000)]})
     comparison = compare_runs([read_run(folder)], [])
     curves = read_curves(comparison)
@@ -168,7 +168,9 @@ def test_long_curves_are_thinned_and_say_so(make_run, tmp_path: Path) -> None:
 
 
 def test_untracked_runs_have_no_curves_and_the_page_says_so(make_run, tmp_path: Path) -> None:
-    report(compare_runs([read_run(make_run("alone", {}, [], {"steps": 1}))], []), tmp_path / "r.html", title="one")
+    report(
+        compare_runs([read_run(make_run("alone", {"seed": 0}, [], {"steps": 1}))], []), tmp_path / "r.html", title="one"
+    )
     assert "No curves of alone" in (tmp_path / "r.html").read_text()
     assert not charts(tmp_path / "r.html")
 

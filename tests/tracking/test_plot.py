@@ -66,7 +66,7 @@ def test_names_swept_are_bars(make_run, drawn: list[Figure], tmp_path: Path) -> 
 
 
 def test_nothing_to_draw(make_run, tmp_path: Path) -> None:
-    runs = [read_run(make_run("0", {}, [], {"device": "cpu"}))]
+    runs = [read_run(make_run("0", {"seed": 0}, [], {"device": "cpu"}))]
     with pytest.raises(UserError, match="device"):
         draw(compare_runs(runs, []), tmp_path / "plot.png")
 

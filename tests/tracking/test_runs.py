@@ -33,6 +33,9 @@ def test_run_that_died_before_it_had_figures(tmp_path: Path) -> None:
 def test_not_a_run_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run folder"):
         read_run(tmp_path)
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(UserError, match=r"config\.yaml is empty"):
+        read_run(tmp_path)
 
 
 def test_runs_are_found_in_natural_order_and_not_inside_each_other(make_run, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from vtok.evaluation.choice import questions_of
 from vtok.evaluation.fitting import Fits, fits_of
 from vtok.evaluation.generation import Generation, GenerationResult
 from vtok.evaluation.loading import Shown, heldout_loader
+from vtok.foreign_files import printable
 from vtok.model import VideoLanguageModel
 from vtok.plan import TargetPlan
 from vtok.processes import gathered, rank, world_size
@@ -49,9 +50,14 @@ def evaluate_heldout(
         examples: of so many clips the frames and answers are kept.
 
     Raises:
-        UserError: not one of the clips can be read.
+        UserError: there are no clips, or not one of them can be read.
     """
     chosen = clips[: alignment.max_clips]
+    if not chosen:
+        raise UserError(
+            "data: the data set has no held-out clips. Evaluation needs at least one. Set split=val of some clips in "
+            "its manifest."
+        )
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, None, own, shown=examples)
     fits = fits_of(model)
@@ -199,11 +205,11 @@ def missing_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, 
 def check_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, str]]:
     """`missing_files`; raises UserError where all are missing, so that it is reported before training."""
     missing = missing_files(source, clips)
-    if len(missing) == len({clip.path for clip in clips}):
+    if missing and len(missing) == len({clip.path for clip in clips}):
         raise unreadable(len(clips), missing)
     return missing
 
 
 def unreadable(number: int, bad: Sequence[tuple[str, str]]) -> UserError:
     path, reason = bad[0]
-    return UserError(f"none of the {number} held-out clips can be read; the first: {path}: {reason}")
+    return UserError(f"none of the {number} held-out clips can be read; the first: {printable(path)}: {reason}")

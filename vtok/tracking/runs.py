@@ -34,6 +34,8 @@ def read_run(path: Path) -> Run:
         raise UserError(f"{path} is not a run folder (it has no config.yaml): give the folder of a run or of a sweep.")
     status = read_status(path)
     config = read_mapping(path / "config.yaml")
+    if not config:
+        raise UserError(f"{path / 'config.yaml'} is empty. It must be the configuration of a run.")
     # Where a run went on from says nothing of what it is, and would set it apart from those of other seeds.
     config.pop("resume", None)
     return Run(

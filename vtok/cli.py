@@ -53,6 +53,8 @@ def settle_process() -> None:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # It logs, on several lines, why a class cannot be imported; the error that follows says so as well.
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     # joblib's processes have a way of starting others that is unknown to those others.
     if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method(None, force=True)

@@ -8,12 +8,12 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.budget import settle_budget
 from vtok.config.declaration import declaration_of
-from vtok.config.mixture import check_sources, link_sources
+from vtok.config.mixture import check_are_components, check_sources, link_sources
 from vtok.config.options import groups, one_of, options_of
 from vtok.config.source import SCHEME, register_sources, with_defaults
 from vtok.config.targets import check_targets, is_of_the_project
@@ -64,8 +64,11 @@ def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
         OmegaConfBaseException: a value that is missing, or refers to nothing.
     """
     check_groups(config)
-    check_sources(config)
+    check_are_components(config)
     check_targets(config)
+    with open_dict(config):
+        with_defaults(config)
+    check_sources(config)
     check_all_values(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     link_sources(config)

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from vtok.backbone.absent import AbsentBackbone
+from vtok.config.nodes import trait_of
 from vtok.data import CachedReader, DataSource
 from vtok.data.cached import read_cache_file
 from vtok.feature_cache.recipe import decodes, recipe_of
@@ -24,7 +25,7 @@ def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
     made = read_cache_file(user_path(folder), said=said)
     way_out = "say what it was made with, data.cache=null, or make another by: vtok precompute out=FOLDER"
     recipe_of(config).refuse(made, said=said, way_out=f"{way_out}, followed by the overrides of this run.")
-    judged_by_itself = decodes(config) and str(config.generation.judge._target_).endswith(".OwnJudge")
+    judged_by_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
     return None if judged_by_itself else AbsentBackbone(**made["backbone"])
 
 

@@ -111,7 +111,7 @@ def parse(verb: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[s
         elif not equals:
             raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(settings))}")
         else:
-            raise UserError(f"{name}: vtok {verb} takes no such key. {one_of(name, list(settings))}")
+            raise UserError(f"{name}: unknown key of vtok {verb}. {one_of(name, list(settings))}")
     missing = [name for name, value in given.items() if value is REQUIRED]
     if missing:
         raise UserError(f"vtok {verb} needs {missing[0]}=VALUE.")

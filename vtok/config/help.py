@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
-from vtok.config.compose import RUN_SETTINGS, groups, options_of
+from vtok.config.compose import RUN_SETTINGS, groups, one_of, options_of
 from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
 from vtok.config.values import shown, words
+from vtok.errors import UserError
 from vtok.paths import conf_dir
 from vtok.source_code import ClassReference
 
@@ -39,6 +40,10 @@ Other verbs: vtok --help. Hydra's own flags: python train.py --hydra-help"""
 def help_text(overrides: Sequence[str] = ()) -> str:
     """The overview, or the settings of the options that the overrides choose."""
     chosen = [item.partition("=")[::2] for item in overrides]
+    for group, option in chosen:
+        own = any(item.startswith("hydra.searchpath=") for item in overrides)
+        if group in groups() and option not in options_of(group) and not own:
+            raise UserError(f"{group}={option}: unknown option. {one_of(option, options_of(group))}")
     known = [(group, option) for group, option in chosen if group in groups() and option in options_of(group)]
     return "\n\n".join(option_help(group, option) for group, option in known) if known else overview()
 

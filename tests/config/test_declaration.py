@@ -1,6 +1,7 @@
 """What is read from source is what Python itself says of the classes, and every setting is explained."""
 
 import inspect
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 from hydra.utils import get_object
 
+from vtok.commands import OVERRIDES, verbs
 from vtok.config.compose import RUN_SETTINGS
 from vtok.config.declaration import (
     COMPUTED,
@@ -53,6 +55,17 @@ def mentions_class(kind: Any) -> bool:
 def test_every_setting_is_explained(target: str) -> None:
     unexplained = [one.name for one in declaration_of(target).settings.values() if not one.help]
     assert not unexplained
+
+
+VERBS = [declared.target for declared in verbs().values()]
+
+
+@pytest.mark.parametrize("target", [*TARGETS, *VERBS, RUN_SETTINGS])
+def test_a_settings_sentence_stands_alone(target: str) -> None:
+    """--help prints it without the name of the class, and without the sentence before it."""
+    settings = [one for one in declaration_of(target).settings.values() if not one.is_given_by_code]
+    begins = {one.name: one.help for one in settings if re.match(r"(of|in|to|for|see|that|where) ", one.help)}
+    assert not {name: text for name, text in begins.items() if name != OVERRIDES}
 
 
 @pytest.mark.parametrize(

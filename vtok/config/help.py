@@ -9,7 +9,7 @@ import yaml
 
 from vtok.config.compose import RUN_SETTINGS, groups, one_of, options_of
 from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
-from vtok.config.values import shown, words
+from vtok.config.values import as_typed, shown, words
 from vtok.errors import UserError
 from vtok.paths import conf_dir
 from vtok.source_code import ClassReference
@@ -84,7 +84,7 @@ def setting_lines(group: str, node: dict[str, Any], declared: Declaration) -> li
             continue
         else:
             lines.append(f"  {key}={_default(one, node)}    ({words(one.type)})")
-        lines += wrap(one.help, WIDTH, initial_indent="      ", subsequent_indent="      ")
+        lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
         if isinstance(one.type, ClassReference) and is_dataclass_of_settings(one.type.target):
             inside = setting_lines(one.name, {}, declaration_of(one.type.target))
             lines += [f"      {line.replace(f'{one.name}.', '', 1)}" for line in inside]

@@ -265,6 +265,11 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def as_typed(help: str) -> str:
+    """A docstring's sentence for the command line, where None, True and False are typed null, true and false."""
+    return re.sub(r"\b(?:None|True|False)\b", lambda found: {"None": "null"}.get(found[0], found[0].lower()), help)
+
+
 def unknown_key(full: str, known: Collection[str]) -> str:
     """The sentence for a key that does not exist."""
     path, _, name = full.rpartition(".")

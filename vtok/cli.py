@@ -136,9 +136,9 @@ def train(argv: list[str]) -> int:
     return 0
 
 
-def refuse_flag(reason: str) -> NoReturn:
+def refuse_flag(message: str) -> NoReturn:
     """Raise UserError for flags that Hydra's parser cannot read."""
-    raise UserError(f"{reason}. Flags are listed by: vtok train --hydra-help; all else is KEY=VALUE or GROUP=OPTION.")
+    raise UserError(f"{message}. Flags are listed by: vtok train --hydra-help; all else is KEY=VALUE or GROUP=OPTION.")
 
 
 def without_option(flags: Sequence[str], *names: str) -> list[str]:

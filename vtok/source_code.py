@@ -4,6 +4,7 @@ import ast
 import builtins
 import importlib
 import operator
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -86,11 +87,12 @@ class Definition:
 
     @property
     def is_followed(self) -> bool:
-        """Whether the source of all that it is derived from, but for `object`, can be read."""
+        """Whether the source of all that it is derived from, but for Python's own classes, can be read."""
         if not isinstance(self.node, ast.ClassDef):
             return True
-        direct = [one for one in self.node.bases if ast.unparse(one) != "object"]
-        return len(self._parents()) == len(direct) and all(one.is_followed for one in self._parents())
+        others = [one for one in self.node.bases if not self.module.is_pythons_own(one)]
+        parents = [one for one in self._parents() if one.module.name.partition(".")[0] not in sys.stdlib_module_names]
+        return len(parents) == len(others) and all(one.is_followed for one in parents)
 
 
 class Module:
@@ -141,6 +143,12 @@ class Module:
         parents = self.name.split(".")
         parents = parents[: len(parents) - node.level + self.is_package]
         return ".".join([*parents, *([node.module] if node.module else [])])
+
+    def is_pythons_own(self, base: ast.expr) -> bool:
+        """Whether a class that others are derived from, such as `ABC` or `Generic[T]`, comes with Python."""
+        first = ast.unparse(base).partition("[")[0].partition(".")[0]
+        origin = self.imports[first][0] if first in self.imports else ""
+        return origin.partition(".")[0] in sys.stdlib_module_names or (not origin and hasattr(builtins, first))
 
     def definition(self, name: str, beside: ast.AST | None = None) -> Definition:
         """The class or function that `name`, which may be dotted, stands for in this module.

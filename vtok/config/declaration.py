@@ -159,8 +159,6 @@ def trait_in_source(target: str, name: str, default: Any) -> Any:
                     return _evaluated(one, value)
                 case ast.AnnAssign(target=ast.Name(id=assigned), value=ast.expr() as value) if assigned == name:
                     return _evaluated(one, value)
-    if not definition.is_followed:
-        raise NotReadable(f"{target}.{name}")
     return default
 
 

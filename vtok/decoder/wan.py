@@ -59,7 +59,7 @@ class WanDecoder(LatentDecoder):
         size: side of the frames in pixels, a multiple of 16; for 2.2 5B of 32.
         frozen: train neither transformers nor VAE.
         mode: whether the hidden states replace Wan's text or are appended to `stock_text`.
-        stock_text: safetensors file for mode=append, with `prompt_embeds` (n, text_dim), without padding; None: no text.
+        stock_text: safetensors file for mode=append, `prompt_embeds` (n, text_dim) without padding; None: no text.
         text_length: largest number of tokens of the condition and the stock text together.
         adapter_width: hidden width of the adapter.
         shift: shift of the noise levels towards pure noise; None: the scheduler's own.

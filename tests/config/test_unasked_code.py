@@ -38,9 +38,11 @@ def was_run(stranger: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def composed() -> DictConfig:
-    return OmegaConf.create(
+    config = OmegaConf.create(
         OmegaConf.to_container(compose(["data=mixture", "+data@data.sources.a=shapes"]), resolve=True)
     )
+    assert isinstance(config, DictConfig)
+    return config
 
 
 @pytest.mark.parametrize("place", PLACES)

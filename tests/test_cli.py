@@ -85,7 +85,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["data", "pack", "out=x", "data=folder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: must be a whole number of 1 or more."),
         (["data", "index", "root=nowhere"], "root=nowhere"),
-        (["data", "index", "root=x", "data.limit=1"], "vtok data index takes no such key"),
+        (["data", "index", "root=x", "data.limit=1"], "data.limit: unknown key of vtok data index"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_bad_exit(

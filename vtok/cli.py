@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from vtok.errors import UserError, refusal_of
 
@@ -53,6 +54,8 @@ def settle_process() -> None:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Where it is installed, other libraries import it, and it then tells of kernels that nothing here asks for.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # It logs, on several lines, why a class cannot be imported; the error that follows says so as well.
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     # joblib's processes have a way of starting others that is unknown to those others.
     if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method(None, force=True)
@@ -89,11 +92,15 @@ def train(argv: list[str]) -> int:
     from vtok.weights_lookup import refuse_absent, weights_of_run
 
     # Flags may stand between overrides; Hydra's own reading of the line below does not take that.
-    arguments = get_args_parser().parse_intermixed_args(argv)
+    parser = get_args_parser()
+    parser.error = refuse_flag  # type: ignore[method-assign]
+    arguments = parser.parse_intermixed_args(argv)
     flags = list(argv)
     for item in arguments.overrides:
         flags.remove(item)
     if arguments.config_dir:
+        if not Path(arguments.config_dir).is_dir():
+            raise UserError(f"--config-dir {arguments.config_dir}: there is no such folder. Use a folder of groups.")
         # Hydra's own source of files does not know what classes declare.
         place = quoted(f"{SCHEME}://{Path(arguments.config_dir).resolve()}")
         arguments.overrides.append(f"hydra.searchpath=[{place}]")
@@ -127,6 +134,11 @@ def train(argv: list[str]) -> int:
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0
+
+
+def refuse_flag(message: str) -> NoReturn:
+    """Raise UserError for flags that Hydra's parser cannot read."""
+    raise UserError(f"{message}. Flags are listed by: vtok train --hydra-help; all else is KEY=VALUE or GROUP=OPTION.")
 
 
 def without_option(flags: Sequence[str], *names: str) -> list[str]:

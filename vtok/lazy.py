@@ -8,8 +8,8 @@ from typing import Any
 from vtok.source_code import module
 
 
-def lazy_exports(package: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose `__init__` imports its names under `if TYPE_CHECKING:` (PEP 562).
+def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package whose `__init__` imports its names under `if TYPE_CHECKING:` (PEP 562).
 
     So the package's face costs nothing until a name of it is asked for, and then that name's module alone.
     """
@@ -23,4 +23,7 @@ def lazy_exports(package: str) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return get
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *sys.modules[package].__all__})
+
+    return get, names

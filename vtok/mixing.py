@@ -16,7 +16,7 @@ def check_names(names: Collection[str]) -> None:
     """Raise UserError where there is no source, or one whose name cannot stand before a clip's."""
     if not names:
         raise UserError(
-            "data.sources: a mixture needs one source or more; say +data@data.sources.NAME=folder "
+            "data.sources: a mixture needs one source or more. Use +data@data.sources.NAME=folder "
             "data.sources.NAME.root=PATH, and the same for each further one, or recipe=shapes_mixture."
         )
     for name in names:

@@ -27,7 +27,7 @@ class Sampling:
     """How videos are drawn.
 
     Attributes:
-        steps: of the decoder, from noise to video.
+        steps: sampling steps of the decoder, from noise to video.
         guidance: of the decoder by its condition; 1 is none.
         temperature: of the visual head; 0 takes the likeliest tokens.
     """

@@ -13,9 +13,10 @@ class Objective:
     """L = lambda_under L_under + lambda_visLM L_visLM + lambda_dec L_dec; a weight of 0 skips the work, too.
 
     Attributes:
-        lambda_under: of understanding: the answers' tokens, given the video.
-        lambda_visLM: of visual language modelling: every video token, given the caption and the tokens before it.
-        lambda_dec: of decoding: the video, given the hidden states at its tokens' places.
+        lambda_under: weight of understanding: the answers' tokens, given the video.
+        lambda_visLM: weight of visual language modelling: every video token, given the caption and the tokens
+            before it.
+        lambda_dec: weight of decoding: the video, given the hidden states at its tokens' places.
         caption_dropout: how often the caption is left out in the generation branch, in 0..1, so that the video's tokens
             alone must do, as they must when a clip is reconstructed.
         condition_on_caption: give the decoder the hidden states at the caption, too.

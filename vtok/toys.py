@@ -122,7 +122,7 @@ def llava_next(
 
     Args:
         words: the tokenizer, which knows IMAGE_TOKEN.
-        width: of the embeddings.
+        width: width of the embeddings.
         vision: of its vision tower; None: that of `clip`.
     """
     text = LlamaConfig(

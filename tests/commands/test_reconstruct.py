@@ -68,7 +68,7 @@ def test_one_frame_and_a_folder_of_frames(joint_run: Path, tmp_path: Path) -> No
         (["video=true.mp4", "out="], "must end in .mp4"),
         (["video=true.mp4", "steps=0"], "steps=0"),
         (["video=true.mp4", "seed=a"], "seed=a: must be a whole number"),
-        (["video=true.mp4", "temperature=0"], "takes no such key"),
+        (["video=true.mp4", "temperature=0"], "unknown key of vtok reconstruct"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(

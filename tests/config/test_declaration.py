@@ -1,6 +1,7 @@
 """What is read from source is what Python itself says of the classes, and every setting is explained."""
 
 import inspect
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -9,8 +10,18 @@ from typing import Any, get_type_hints
 import pytest
 from hydra.utils import get_object
 
+from vtok.commands import OVERRIDES, verbs
 from vtok.config.compose import RUN_SETTINGS
-from vtok.config.declaration import COMPUTED, REQUIRED, argument_help, declaration_of, trait
+from vtok.config.declaration import (
+    COMPUTED,
+    REQUIRED,
+    NotImported,
+    argument_help,
+    declaration_in_source,
+    declaration_of,
+    trait,
+    trait_in_source,
+)
 from vtok.config.options import groups, options_of, targets_of
 from vtok.paths import conf_dir
 from vtok.source_code import ClassReference, module
@@ -44,6 +55,17 @@ def mentions_class(kind: Any) -> bool:
 def test_every_setting_is_explained(target: str) -> None:
     unexplained = [one.name for one in declaration_of(target).settings.values() if not one.help]
     assert not unexplained
+
+
+VERBS = [declared.target for declared in verbs().values()]
+
+
+@pytest.mark.parametrize("target", [*TARGETS, *VERBS, RUN_SETTINGS])
+def test_a_settings_sentence_stands_alone(target: str) -> None:
+    """--help prints it without the name of the class, and without the sentence before it."""
+    settings = [one for one in declaration_of(target).settings.values() if not one.is_given_by_code]
+    begins = {one.name: one.help for one in settings if re.match(r"(of|in|to|for|see|that|where) ", one.help)}
+    assert not {name: text for name, text in begins.items() if name != OVERRIDES}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +104,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "__init__.py").write_text("from .pieces import Made as Renamed\n")
     monkeypatch.syspath_prepend(tmp_path)
     module.cache_clear()
-    declaration_of.cache_clear()
+    declaration_in_source.cache_clear()
+    trait_in_source.cache_clear()
     return folder
 
 
@@ -130,3 +153,130 @@ def test_a_docstrings_arguments_may_share_a_sentence_and_other_sections_have_non
         "Sum.\n\nArgs:\n    a, b: sides (of it).\n    c (int): more\n        of c.\n\nRaises:\n    UserError: never.\n"
     )
     assert argument_help(text) == {"a": "sides (of it).", "b": "sides (of it).", "c": "more of c."}
+
+
+def write(package: Path, text: str) -> None:
+    (package / "pieces.py").write_text(textwrap.dedent(text))
+
+
+def test_annotations_in_every_spelling_are_read_as_python_reads_them(package: Path) -> None:
+    write(
+        package,
+        """
+        from __future__ import annotations
+        import typing as t
+        from dataclasses import KW_ONLY, dataclass, field
+        from typing import Annotated, Literal, Optional, TypeAlias, Union
+        from annotated_types import Ge, Le
+
+        Share: TypeAlias = Annotated[float, Ge(0), Le(1)]
+        Mode = Literal["slow", "fast"]
+
+        class Spelled:
+            def __init__(self, a: "int", b: Optional[int] = None, c: Union[int, str] = 1, d: t.Optional["Share"] = None,
+                         e: t.List["int"] = (), f: Annotated["Share", "a note"] = 1.0, g: Optional[Mode] = None,
+                         *, h: "Mode | None" = None, i: dict[str, "int | None"] = {}) -> None: ...
+
+        class Made:
+            pass
+
+        @dataclass
+        class Fields:
+            _: KW_ONLY
+            size: int = 3
+            names: list[str] = field(default_factory=list)
+            pair: tuple[int, int] = field(default_factory=lambda: (1, 2))
+            share: Share = field(default=0.5)
+            made: int = field(init=False, default=7)
+        """,
+    )
+    read = declaration_of("foreign_parts.pieces.Spelled").settings
+    fields = declaration_of("foreign_parts.pieces.Fields").defaults()
+    assert "foreign_parts" not in sys.modules
+    hints = get_type_hints(get_object("foreign_parts.pieces.Spelled").__init__, include_extras=True)
+    assert {name: read[name].type for name in hints if name != "return"} == {
+        name: kind for name, kind in hints.items() if name != "return"
+    }
+    assert fields == {"size": 3, "names": [], "pair": [1, 2], "share": 0.5}
+    del sys.modules["foreign_parts.pieces"], sys.modules["foreign_parts"]
+
+
+def test_settings_that_are_handed_on_are_those_of_the_class_that_takes_them(package: Path) -> None:
+    write(
+        package,
+        """
+        class Base:
+            trained = True
+            def __init__(self, thing, *, size: int = 2, width: int = 3) -> None: ...
+        class Middle(Base):
+            def __init__(self, thing, *args, size: int = 4, **kwargs) -> None: ...
+        class Made(Middle): ...
+        Other = Made
+        class Open:
+            def __init__(self, a: int = 1, **kwargs) -> None: ...
+        """,
+    )
+    made = declaration_of("foreign_parts.pieces.Other")
+    assert made.defaults() == {"size": 4, "width": 3}
+    assert not made.takes_others
+    assert trait("foreign_parts.pieces.Other", "trained") is True
+    assert declaration_of("foreign_parts.pieces.Open").takes_others
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from foreign_parts.base import Made\nclass Made(Made): ...",
+        "from foreign_parts.base import Made as Base\nclass Made(Base, unknown.Thing[int]): ...",
+    ],
+    ids=["of the same name", "beside what cannot be read"],
+)
+def test_a_class_is_followed_to_what_it_is_derived_from(text: str, package: Path) -> None:
+    (package / "base.py").write_text("class Made:\n    def __init__(self, *, size: int = 2): ...\n")
+    write(package, text)
+    assert declaration_of("foreign_parts.Renamed").defaults() == {"size": 2}
+
+
+@pytest.mark.parametrize("text", ["Made = Other\nOther = Made", "Made = 3", "class Made(", "Made = Made", "\0"])
+def test_what_cannot_be_followed_is_refused_and_not_imported(text: str, package: Path) -> None:
+    write(package, text)
+    with pytest.raises(NotImported, match=r"^_target_=foreign_parts\.Renamed: there is no Python source of this name"):
+        declaration_of("foreign_parts.Renamed")
+    assert "foreign_parts" not in sys.modules
+
+
+def test_folders_without_an_init_are_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain_folder" / "inner").mkdir(parents=True)
+    (tmp_path / "plain_folder" / "inner" / "part.py").write_text("def made(*, size: int = 2): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert declaration_of("plain_folder.inner.part.made").defaults() == {"size": 2}
+    assert module("plain_folder.inner.part.part") is None
+    assert module("plain_folder.inner") is None
+
+
+def test_reading_a_class_runs_no_code(package: Path, tmp_path: Path) -> None:
+    write(
+        package,
+        f"""
+        import antigravity
+        from subprocess import Popen
+
+        class Made:
+            def __init__(self, *, size: antigravity.x = Popen(["touch", {str(tmp_path / "it-was-run")!r}])) -> None: ...
+        """,
+    )
+    setting = declaration_of("foreign_parts.Renamed").settings["size"]
+    assert (setting.default, setting.type) == (COMPUTED, Any)
+    assert not (tmp_path / "it-was-run").exists()
+    assert "antigravity" not in sys.modules
+
+
+def test_a_class_that_has_been_imported_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Made:
+        trained = True
+
+        def __init__(self, *, size: int = 2) -> None: ...
+
+    monkeypatch.setattr(sys.modules["__main__"], "MadeInANotebook", Made, raising=False)
+    assert declaration_of("__main__.MadeInANotebook").defaults() == {"size": 2}
+    assert trait("__main__.MadeInANotebook", "trained") is True

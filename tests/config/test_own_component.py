@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from vtok.cli import main
-from vtok.config.declaration import declaration_of, trait
+from vtok.config.declaration import declaration_in_source, trait_in_source
 from vtok.source_code import module
 
 CLASS = '''
@@ -56,14 +56,14 @@ def write_package(folder: Path) -> None:
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     write_package(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for known in (module, declaration_of, trait):
+    for known in (module, declaration_in_source, trait_in_source):
         known.cache_clear()
     yield [
         f"hydra.searchpath=[file://{tmp_path / 'conf'}]",
         "allowed_targets=[their_lab]",
         "tokeniser=every_other",
     ]
-    for known in (module, declaration_of, trait):
+    for known in (module, declaration_in_source, trait_in_source):
         known.cache_clear()
 
 

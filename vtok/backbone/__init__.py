@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "ClipBackbone", "TinyBackbone", "Vgg19Backbone", "VisionBackbone"]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

@@ -36,9 +36,9 @@ class ClipBackbone(Backbone):
             weights.
         layer: index into transformers' `hidden_states`: 0 is the embedded image, n the output of layer n, -1 that of
             the last layer, before the final layer norm. Layers above it are neither kept nor run.
-        frozen: train nothing.
+        frozen: whether no weight is trained.
         revision: branch, tag or commit on the hub.
-        dtype: of the weights and of the feature map: "float32", "bfloat16" or "float16".
+        dtype: number format of the weights and of the feature map.
         image_size: side of the images in pixels where `weights` is None; a model's own size is read from its config.
 
     Raises:

@@ -47,9 +47,9 @@ class Vgg19Backbone(Backbone):
             from the whole VGG19 (the classifier is ignored) or up to the named layer; or a folder or hub id with such
             a `model.safetensors` ("timm/vgg19.tv_in1k"). None: random weights.
         revision: branch, tag or commit on the hub.
-        layer: for example "conv4_4" (512 channels, stride 8).
+        layer: name of the layer whose features are taken, such as conv4_4 (512 channels, stride 8).
         image_size: side of the images in pixels.
-        frozen: train nothing.
+        frozen: whether no weight is trained.
 
     Raises:
         UserError: no such layer, images smaller than its stride, or a file that does not fit.

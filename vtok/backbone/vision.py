@@ -76,7 +76,7 @@ class VisionBackbone(Backbone):
             -1 the last. Layers above are not kept but for one.
         image_size: side of the images in pixels; None: the model's own. The model has to interpolate its position
             encodings for another one.
-        dtype: of the weights and of the feature map: "float32", "bfloat16" or "float16".
+        dtype: number format of the weights and of the feature map.
         frozen: train nothing. Where False, what the hidden state does not depend on (pooling, last norm) stays frozen.
 
     Raises:

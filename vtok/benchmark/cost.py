@@ -202,7 +202,7 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
 
     Args:
         configs: of the models, all with the same data.num_frames.
-        runs: rounds.
+        runs: number of rounds.
         every_frame: whether all frames of the clip are encoded as well.
     """
     cases = {name: Case(config, every_frame=every_frame) for name, config in configs.items()}

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_of
 from vtok.config.options import one_of
-from vtok.config.values import alternatives, check_value, shown, words
+from vtok.config.values import alternatives, as_typed, check_value, shown, words
 from vtok.errors import UserError
 from vtok.overrides import command
 from vtok.source_code import NotReadable, find
@@ -111,7 +111,7 @@ def parse(verb: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[s
         elif not equals:
             raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(settings))}")
         else:
-            raise UserError(f"{name}: vtok {verb} takes no such key. {one_of(name, list(settings))}")
+            raise UserError(f"{name}: unknown key of vtok {verb}. {one_of(name, list(settings))}")
     missing = [name for name, value in given.items() if value is REQUIRED]
     if missing:
         raise UserError(f"vtok {verb} needs {missing[0]}=VALUE.")
@@ -162,5 +162,5 @@ def help_text(verb: str, declared: Declaration) -> str:
     for one in arguments_of(declared).values():
         default = "(needed)" if one.default is REQUIRED else shown(one.default)
         lines.append(f"  {one.name}={default}    ({words(one.type)})")
-        lines += wrap(one.help, WIDTH, initial_indent="      ", subsequent_indent="      ")
+        lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)

@@ -41,12 +41,12 @@ def benchmark_cost(
     Takes train's overrides. Clips are noise in memory; models take turns in each round.
 
     Args:
-        tokenisers: options of the group.
-        frames: of the clips.
-        runs: rounds.
-        every_frame: up to clips of so many frames all frames are encoded, too; 0: never.
-        out: a json file for the figures.
-        plot: a png file for the curves.
+        tokenisers: options of the group tokeniser.
+        frames: clip lengths, in frames.
+        runs: number of rounds.
+        every_frame: clips of up to this many frames are also encoded in full; 0: none.
+        out: JSON file for the metrics.
+        plot: PNG file for the curves.
         overrides: of the configuration.
 
     Raises:

@@ -35,12 +35,12 @@ def benchmark_decode(
     the extra vtok[bench] installs torchcodec and decord.
 
     Args:
-        video: files or folders, [A,B]; []: made clips.
-        stride: frames from one that is taken to the next.
-        frames: taken of a clip, at most.
-        size: pixels a side of the frames.
-        runs: rounds in which each way reads each clip.
-        out: a json file for the figures.
+        video: video files or folders, [A,B]; []: synthetic clips.
+        stride: video frames between two frames that are read.
+        frames: largest number of frames read of a clip.
+        size: side of the frames in pixels.
+        runs: number of rounds in which each way reads each clip.
+        out: JSON file for the metrics.
 
     Raises:
         UserError: there is no such file, or one that cannot be read; a count below 1.

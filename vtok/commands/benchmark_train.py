@@ -27,7 +27,7 @@ def benchmark_train(
 
     Args:
         steps: optimiser steps of each loop, in turns of trainer.log_every.
-        out: a json file for the figures.
+        out: JSON file for the metrics.
         overrides: of the configuration.
 
     Raises:

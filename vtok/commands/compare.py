@@ -41,7 +41,7 @@ def compare(
         runs: run folders, [A,B].
         metrics: names in summary.json; []: the usual ones.
         out: a folder for the files; null: comparison in the sweep's folder, for runs none.
-        outputs: where runs are looked for.
+        outputs: folder in which runs are looked for.
 
     Raises:
         UserError: a folder holds no run, no run has metrics, or a metric is unknown.

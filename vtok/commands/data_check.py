@@ -32,7 +32,7 @@ def data_check(
 
     Args:
         out: a json file for the report, with a line for each clip.
-        processes: that decode; null: one a core.
+        processes: number of processes that decode; null: one a core.
         overrides: of the configuration.
 
     Raises:

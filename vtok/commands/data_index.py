@@ -13,7 +13,7 @@ def data_index(
 
     Args:
         root: folder or URL of the shards; a pattern behind it, '{000..127}' or '*', takes a part.
-        out: the file; null: index.arrow in the root.
+        out: file of the index; null: index.arrow in the root.
 
     Raises:
         UserError: see `index_shards`.

@@ -25,8 +25,8 @@ def data_pack(
     off goes on where it was by the same command.
 
     Args:
-        out: the folder, a new or an empty one.
-        shard_mb: megabytes of a shard, at most.
+        out: output folder, a new or an empty one.
+        shard_mb: largest size of a shard in megabytes.
         overrides: of the configuration.
 
     Raises:

@@ -31,9 +31,9 @@ def data_preview(
     Takes train's overrides.
 
     Args:
-        out: the file.
-        clips: clips, the same ones for the same seed.
-        split: train or heldout.
+        out: output file.
+        clips: number of clips; the same seed shows the same ones.
+        split: split that the clips are from.
         overrides: of the configuration.
 
     Raises:

@@ -28,11 +28,11 @@ def describe(
 
     Args:
         video: a video file or a folder of frames.
-        prompt: what is asked.
+        prompt: question or request to the model.
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        start: of the clip in the video, in seconds.
-        max_new_tokens: of the answer, at most.
-        outputs: where runs are looked for.
+        start: time in the video at which the clip starts, in seconds.
+        max_new_tokens: longest answer, in tokens.
+        outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Raises:

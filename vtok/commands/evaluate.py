@@ -26,7 +26,7 @@ def evaluate(
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        outputs: where runs are looked for.
+        outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
         overrides: of the configuration.
 

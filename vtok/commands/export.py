@@ -28,12 +28,12 @@ def export(
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        part: model, or tokeniser.
-        out: the folder, a new or an empty one.
+        part: part of the run that is exported.
+        out: output folder, a new or an empty one.
         push: ORG/NAME on the Hugging Face hub; null: nothing is uploaded.
         private: whether the repository, where it is new, is private.
-        licence: for the model card, by the hub's short names, such as apache-2.0.
-        outputs: where runs are looked for.
+        licence: licence for the model card, as a short name of the hub, such as apache-2.0.
+        outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Raises:

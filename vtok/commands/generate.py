@@ -63,13 +63,13 @@ def generate(
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
         out: the file, clip.mp4 where null; for prompts the folder, generated where null.
         seed: the same seed makes the same video; video i of a file, from 0 on: seed + i; null: the run's generation.*.
-        steps: of the decoder, from noise to video; null: the run's generation.*.
-        guidance: of the decoder by the prompt, 1 is none; null: the run's generation.*.
-        temperature: of the visual head, 0 takes the likeliest tokens; null: the run's generation.*.
+        steps: sampling steps of the decoder, from noise to video; null: the run's generation.*.
+        guidance: scale of the decoder's guidance by the prompt; 1: no guidance; null: the run's generation.*.
+        temperature: sampling temperature of the visual head; 0: the likeliest tokens; null: the run's generation.*.
         fps: frames a second; null: the video lasts as long as a training clip.
-        scale: each pixel becomes scale x scale; null: so that a side has 256 or more.
-        batch_size: videos made at once; with another, numbers are rounded differently here and there.
-        outputs: where runs are looked for.
+        scale: each pixel becomes scale x scale pixels; null: enough for a side of 256 or more.
+        batch_size: videos generated at once; another number rounds slightly differently.
+        outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Returns:

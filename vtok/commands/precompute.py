@@ -27,9 +27,9 @@ def precompute(
     which also adds clips that are new and those whose files have changed.
 
     Args:
-        out: the folder.
-        block: clips of a file, about: as many are computed again after a crash.
-        dtype: of what is kept: float32, for the losses of the files, or bfloat16, half the size.
+        out: output folder.
+        block: about how many clips share a file, and are computed again after a crash.
+        dtype: number format of the features: float32 for the same losses as from the files, bfloat16 for half the size.
         overrides: of the configuration.
 
     Raises:

@@ -47,7 +47,7 @@ def load_run(
 
     Args:
         run: see `vtok.commands`.
-        outputs: where runs are looked for.
+        outputs: folder in which runs are looked for.
         overrides: of the run's configuration; `data=OPTION` has another data set in the place of its own, and
             `generation/judge=OPTION` another judge.
         allowed_targets: packages of one's own, whose components are built; the folder has no say in it.

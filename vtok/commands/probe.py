@@ -48,14 +48,14 @@ def probe(
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped; null: what the
             overrides say.
-        tokenisers: options of the group, [vtok,key_frame].
-        steps: in which each probe is trained.
-        train_clips: used, at most.
-        heldout_clips: used, at most.
+        tokenisers: options of the group tokeniser, such as [vtok,key_frame].
+        steps: training steps of each probe.
+        train_clips: largest number of training clips.
+        heldout_clips: largest number of held-out clips.
         tuned: train the tokeniser's trained half with each probe; null: not that of a run.
-        seeds: of random weights and probes, from seed on; of several the means are shown, with intervals.
-        out: a json file for the figures.
-        outputs: where runs are looked for, and clips are made.
+        seeds: number of random seeds, counted up from `seed`; several give means with intervals.
+        out: JSON file for the metrics.
+        outputs: folder in which runs are looked for and clips are made.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
         overrides: of the configuration.
 

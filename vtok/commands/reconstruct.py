@@ -36,14 +36,14 @@ def reconstruct(
         video: a video file or a folder of frames.
         caption: what the video shows, to go by beside the tokens; null: the tokens alone.
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        out: the file.
-        start: of the clip in the video, in seconds.
+        out: output file.
+        start: time in the video at which the clip starts, in seconds.
         seed: the same seed makes the same video; null: the run's generation.*.
-        steps: of the decoder, from noise to video; null: the run's generation.*.
-        guidance: of the decoder by the tokens, 1 is none; null: the run's generation.*.
+        steps: sampling steps of the decoder, from noise to video; null: the run's generation.*.
+        guidance: scale of the decoder's guidance by the tokens; 1: no guidance; null: the run's generation.*.
         fps: frames a second; null: the video lasts as long as the clip.
-        scale: each pixel becomes scale x scale; null: so that a side has 256 or more.
-        outputs: where runs are looked for.
+        scale: each pixel becomes scale x scale pixels; null: enough for a side of 256 or more.
+        outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Returns:

@@ -21,8 +21,8 @@ def register(
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        name: in the model registry, of which it becomes a new version; null: it is not registered.
-        outputs: where runs are looked for.
+        name: name in the model registry, where it becomes a new version; null: it is not registered.
+        outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Returns:

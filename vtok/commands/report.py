@@ -29,10 +29,10 @@ def report(
     Args:
         sweep: a sweep's folder, or latest.
         runs: run folders, [A,B]; one will do.
-        out: the page; one that is there is replaced.
+        out: HTML file; one that is there is replaced.
         metrics: names in summary.json; []: the usual ones.
-        embed_mb: megabytes of pictures and videos within the page, at most; 0: all beside it.
-        outputs: where runs are looked for.
+        embed_mb: largest size of the pictures and videos within the page, in megabytes; 0: all beside it.
+        outputs: folder in which runs are looked for.
     """
     if (sweep is None) == (not runs):
         raise UserError("vtok report needs one of sweep=latest, sweep=DIR and runs=[A,B].")

@@ -17,7 +17,7 @@ def sync(
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        outputs: where runs are looked for.
+        outputs: folder in which runs are looked for.
 
     Raises:
         UserError: the store is still away, or does not hold the run.

@@ -34,8 +34,8 @@ def tokenise(
         video: a video file or a folder of frames.
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
         out: the file; one that is there is replaced once the new one is whole.
-        start: of the clip in the video, in seconds.
-        outputs: where runs are looked for.
+        start: time in the video at which the clip starts, in seconds.
+        outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Raises:

@@ -23,9 +23,9 @@ def toys(
     that are there already stay as they are, others are replaced.
 
     Args:
-        out: the folder; null: toys in outputs.
-        seed: of the random weights.
-        outputs: where recipe=paper_tiny looks for them.
+        out: output folder; null: toys in outputs.
+        seed: random seed of the weights.
+        outputs: folder of outputs, in which recipe=paper_tiny looks for them.
 
     Raises:
         UserError: see `make_toys`.

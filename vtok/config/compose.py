@@ -2,28 +2,31 @@
 
 import re
 from collections.abc import Callable, Sequence
+from types import NoneType
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from vtok.config.budget import settle_budget
 from vtok.config.declaration import declaration_of
-from vtok.config.mixture import check_sources, link_sources
+from vtok.config.mixture import check_are_components, check_sources, link_sources
 from vtok.config.options import groups, one_of, options_of
 from vtok.config.source import SCHEME, register_sources, with_defaults
 from vtok.config.targets import check_targets, is_of_the_project
 from vtok.config.values import check_node, check_values, unknown_key
 from vtok.errors import UserError
-from vtok.overrides import command, quoted, readable
+from vtok.overrides import command, parse, quoted, readable
 from vtok.paths import conf_dir
 
 CONFIG_NAME = "config"
 RUN_SETTINGS = "vtok.config.run_settings.RunSettings"
+# Dots in the key of a mixture's source.
+DEPTH_OF_SOURCES = 2
 # Options that other packages bring.
 EXTRAS = {
     "hydra/launcher=joblib": "joblib",
@@ -64,8 +67,12 @@ def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
         OmegaConfBaseException: a value that is missing, or refers to nothing.
     """
     check_groups(config)
-    check_sources(config)
+    check_whole(config)
+    check_are_components(config)
     check_targets(config)
+    with open_dict(config):
+        with_defaults(config)
+    check_sources(config)
     check_all_values(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     link_sources(config)
@@ -82,6 +89,13 @@ def check_groups(config: DictConfig) -> None:
                 f"{key}={value}: an option of a group is chosen by {group}=OPTION. "
                 f"{one_of(str(value), options_of(group))}"
             )
+
+
+def check_whole(config: DictConfig) -> None:
+    """Every group is there: `~tokeniser` leaves a run without one."""
+    for group in (one for one in groups() if "/" not in one):
+        if group not in config:
+            raise UserError(f"~{group}: a run needs this group. Use {group}=OPTION. {one_of('', options_of(group))}")
 
 
 def check_all_values(config: DictConfig, only: Callable[[str], bool] = lambda target: True) -> None:
@@ -120,7 +134,23 @@ def spelled_out(overrides: Sequence[str]) -> list[str]:
         elif item.startswith(folders):
             item = item.replace("file://", f"{SCHEME}://")
         found.append(readable(item))
+        check_option(found[-1])
     return found
+
+
+def check_option(item: str) -> None:
+    """A group is set to the name of an option, never to null or a number, at which Hydra fails.
+
+    Raises:
+        UserError: it is.
+    """
+    parsed = parse(item)
+    if parsed is None or parsed.is_delete() or not isinstance(parsed.value(), NoneType | bool | int | float):
+        return
+    if not (group := parsed.key_or_group):
+        raise UserError(f"{item}: the key is missing. Use KEY=VALUE or GROUP=OPTION.")
+    if group in groups():
+        raise UserError(f"{item}: must be the name of an option. {one_of('', options_of(group))}")
 
 
 def typed(config: DictConfig) -> DictConfig:
@@ -149,29 +179,35 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     if group := re.search(r"Could not find '(.+)/([^/']+)'", message):
         if extra := EXTRAS.get(f"{group[1]}={group[2]}"):
             return f"{group[1]}={group[2]}: it is not installed; pip install 'vtok[{extra}]'."
-        return f"{group[1]}={group[2]}: there is no such option. {one_of(group[2], options_of(group[1]))}"
+        return f"{group[1]}={group[2]}: unknown option. {one_of(group[2], options_of(group[1]))}"
     if added := re.search(
         r"Could not override '([^']+@[^']+)'[^+]*To append to your default list use (\+\S+)", message
     ):
-        return f"{added[1]}: nothing is there yet to be replaced; say {added[2]}."
+        return f"{added[1]}: there is nothing to replace yet. Use {added[2]}."
     if group := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
         if group[1] in groups():
             return f"{group[1]}: the {group[1].split('/')[0]} that was chosen takes no {group[1].split('/')[-1]}."
-        return f"{group[1]}: there is no such group. {one_of(group[1], groups())}"
+        return f"{group[1]}: unknown group. {one_of(group[1], groups())}"
+    if added := re.search(r"An item is already at '(.+)'\.\s*Either remove \+ prefix: '(.+)'", message):
+        return f"{added[1]}: this key exists already. Use {added[2]}, without a plus sign."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None) or (found[1] if (found := re.search(r"full_key: (\S+)", message)) else "")
     text = str(cause).splitlines()[0] if str(cause) else message
     if key.startswith("data.weights."):
-        return f"{key}: data.weights is null; they are set together: 'data.weights={{ONE:3,OTHER:1}}'."
+        return f"{key}: data.weights is null. Set all weights together: 'data.weights={{ONE:3,OTHER:1}}'."
     if key.startswith("mllm.lora."):
         # Hydra does not put a key into null.
-        return f"{key}: mllm.lora is null; its keys are set together: 'mllm.lora={{rank:16,alpha:32}}'."
+        return f"{key}: mllm.lora is null. Set its keys together: 'mllm.lora={{rank:16,alpha:32}}'."
+    if nothing := re.search(r"Interpolation key '(.+)' not found", text):
+        return f"{key}: it refers to {nothing[1]}, which is not a key. Use the full name of a key, or a value."
+    if key.startswith("data.sources.") and key.count(".") == DEPTH_OF_SOURCES:
+        return f"{key}: it is not a data set yet. Compose one there by +data@{key}=folder (shards, shapes)."
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
         return unknown_key(key, keys_beside(cause))
     if follows := re.search(r"dereferencing interpolation '\$\{(.+)\}'.*Incompatible value 'None'", text):
-        return f"{follows[1]}=null: {key} follows it; say {key}=VALUE beside it, or another {follows[1]}."
+        return f"{follows[1]}=null: {key} takes its value from it. Set {key}=VALUE as well, or another {follows[1]}."
     if "Missing mandatory value" in str(cause):
-        return f"{key} has no value yet: say {key}=VALUE."
+        return f"{key} has no value yet. Set {key}=VALUE."
     if key:
         given = next((item.split("=", 1)[1] for item in overrides if item.lstrip("+").split("=", 1)[0] == key), None)
         return f"{key}{'' if given is None else '=' + given}: {text}"

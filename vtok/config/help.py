@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
-from vtok.config.compose import RUN_SETTINGS, groups, options_of
+from vtok.config.compose import RUN_SETTINGS, groups, one_of, options_of
 from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
-from vtok.config.values import shown, words
+from vtok.config.values import as_typed, shown, words
+from vtok.errors import UserError
 from vtok.paths import conf_dir
 from vtok.source_code import ClassReference
 
@@ -39,6 +40,10 @@ Other verbs: vtok --help. Hydra's own flags: python train.py --hydra-help"""
 def help_text(overrides: Sequence[str] = ()) -> str:
     """The overview, or the settings of the options that the overrides choose."""
     chosen = [item.partition("=")[::2] for item in overrides]
+    for group, option in chosen:
+        own = any(item.startswith("hydra.searchpath=") for item in overrides)
+        if group in groups() and option not in options_of(group) and not own:
+            raise UserError(f"{group}={option}: unknown option. {one_of(option, options_of(group))}")
     known = [(group, option) for group, option in chosen if group in groups() and option in options_of(group)]
     return "\n\n".join(option_help(group, option) for group, option in known) if known else overview()
 
@@ -79,7 +84,7 @@ def setting_lines(group: str, node: dict[str, Any], declared: Declaration) -> li
             continue
         else:
             lines.append(f"  {key}={_default(one, node)}    ({words(one.type)})")
-        lines += wrap(one.help, WIDTH, initial_indent="      ", subsequent_indent="      ")
+        lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
         if isinstance(one.type, ClassReference) and is_dataclass_of_settings(one.type.target):
             inside = setting_lines(one.name, {}, declaration_of(one.type.target))
             lines += [f"      {line.replace(f'{one.name}.', '', 1)}" for line in inside]

@@ -1,10 +1,11 @@
 """A mixture of data sets: what its sources have in common with it, and whether there are sources and weights."""
 
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.declaration import declaration_of
+from vtok.config.declaration import NotImported, declaration_of
 from vtok.config.nodes import data_nodes, is_mixture, trait_of
 from vtok.config.values import shown
 from vtok.errors import UserError
@@ -30,7 +31,10 @@ def link_sources(config: DictConfig) -> None:
     for path, node in data_nodes(config):
         if not isinstance(node, DictConfig) or not node.get("_target_"):
             continue
-        unset = declaration_of(str(node._target_)).defaults()
+        unset: dict[str, Any] = {}
+        # A stranger's class that has no source is not looked at.
+        with suppress(NotImported):
+            unset = declaration_of(str(node._target_)).defaults()
         for key in COMMON:
             if key in node:
                 raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
@@ -52,17 +56,24 @@ def _link(config: DictConfig, path: str, node: DictConfig, key: str, *, follows:
     node[key] = f"${{data.{key}}}"
 
 
-def check_sources(config: DictConfig) -> None:
-    """The sources of a mixture are data sets."""
+def check_are_components(config: DictConfig) -> None:
+    """The sources of a mixture are components; which ones is seen by `check_targets`."""
     if not is_mixture(config):
         return
     check_names([str(name) for name in config.data.sources])
     for path, node in data_nodes(config):
-        if not isinstance(node, DictConfig) or trait_of(node, "holds_sources") is None:
+        if not isinstance(node, DictConfig) or "_target_" not in node:
             raise UserError(
                 f"{path}: it is not a data set. Compose one there by +data@{path}=folder (shards, shapes), and set its "
                 f"keys, such as {path}.root=PATH."
             )
+
+
+def check_sources(config: DictConfig) -> None:
+    """The sources of a mixture are no mixtures, and have no cache of their own."""
+    if not is_mixture(config):
+        return
+    for path, node in data_nodes(config):
         if trait_of(node, "holds_sources"):
             raise UserError(f"{path}: a mixture holds no mixture. Name its sources in data.sources beside the others.")
         if node.get("cache") is not None:

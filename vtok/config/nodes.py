@@ -46,7 +46,8 @@ def can_be_random(target: str) -> bool:
 def is_mixture(config: DictConfig) -> bool:
     """Whether the data set is made of others."""
     # An exported tokeniser has no data.
-    return bool(trait_of(OmegaConf.select(config, "data"), "holds_sources", False))
+    data = OmegaConf.select(config, "data")
+    return "sources" in (data or ()) and bool(trait_of(data, "holds_sources", False))
 
 
 def data_nodes(config: DictConfig) -> list[tuple[str, Any]]:

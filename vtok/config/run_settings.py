@@ -23,7 +23,7 @@ class RunSettings:
     """A run.
 
     Args:
-        seed: of all random numbers.
+        seed: random seed of the run.
         name: the run's name in MLflow; null: made of the overrides.
         resume: which run to continue.
         optimise: the metric of summary.json that a search goes by (hydra/sweeper=optuna).

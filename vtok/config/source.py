@@ -5,6 +5,7 @@ settings, so that Hydra knows every key when the command line is applied, and th
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.object_type import ObjectType
@@ -13,7 +14,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.declaration import declaration_of
+from vtok.config.declaration import NotImported, declaration_of
 from vtok.paths import conf_dir, experiments_dir
 
 SCHEME = "vtok"
@@ -86,9 +87,11 @@ def with_defaults(node: DictConfig, only: Callable[[str], bool] = lambda target:
     raw = OmegaConf.to_container(node, resolve=False)
     assert isinstance(raw, dict)
     if isinstance(target := raw.get("_target_"), str) and only(target):
-        for name, default in declaration_of(target).defaults().items():
-            if name not in raw:
-                node[name] = default
+        # What only an imported class could say is added when it has been found to be allowed.
+        with suppress(NotImported):
+            for name, default in declaration_of(target).defaults().items():
+                if name not in raw:
+                    node[name] = default
     for key, value in raw.items():
         if isinstance(value, dict):
             with_defaults(node[key], only)

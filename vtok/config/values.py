@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
+from vtok.config.targets import group_of
 from vtok.errors import UserError
 from vtok.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
 from vtok.source_code import ClassReference
@@ -58,7 +59,7 @@ def check_node(path: str, node: DictConfig, declared: Declaration) -> None:
     for key in map(str, node):
         setting = declared.settings.get(key)
         if setting is None:
-            if key not in OWN_KEYS:
+            if key not in OWN_KEYS and not declared.takes_others:
                 raise UserError(unknown_key(f"{path}.{key}" if path else key, declared.settings))
         elif not OmegaConf.is_missing(node, key):
             check_value(path, node, setting)
@@ -125,9 +126,10 @@ def check_reference(full: str, value: Any, kind: ClassReference) -> None:
                 f"{one.name}:{one.default}" for one in declaration_of(kind.target).settings.values() if one.default
             )
             raise UserError(f"{full}={value}: must be null or settings. Use '{full}={{{example}}}'.")
-        raise UserError(
-            f"{full}={value}: an option of a group is chosen with a slash. Use {full.replace('.', '/')}={value}."
-        )
+        if group := group_of(tuple(full.split("."))):
+            place = "" if group.replace("/", ".") == full else f"@{full}"
+            raise UserError(f"{full}={value}: an option of a group is chosen with a slash. Use {group}{place}={value}.")
+        # A class that is no component, such as an Enum, may be made of a word or a number.
     elif "_target_" not in value and is_dataclass_of_settings(kind.target):
         check_node(full, value, declaration_of(kind.target))
 
@@ -261,6 +263,11 @@ def shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{key}:{shown(one)}' for key, one in value.items())}}}"
     return str(value)
+
+
+def as_typed(help: str) -> str:
+    """A docstring's sentence for the command line, where None, True and False are typed null, true and false."""
+    return re.sub(r"\b(?:None|True|False)\b", lambda found: {"None": "null"}.get(found[0], found[0].lower()), help)
 
 
 def unknown_key(full: str, known: Collection[str]) -> str:

@@ -76,8 +76,8 @@ class Augmentation:
         horizontal_flip: how likely a clip is flipped, 0 to 1.
         left_right: what a flip does to clips whose text speaks of left and right: "refuse" stops the run, "keep"
             leaves them as they are, "flip" flips them like the others.
-        brightness, contrast, saturation: factors are drawn from 1 - x to 1 + x, x from 0 to 1.
-        random_start: of a longer file take any `num_frames` frames in a row, not the first ones.
+        brightness, contrast, saturation: half the range of a random factor, which is drawn from 1 - x to 1 + x.
+        random_start: start at a random frame of a longer file, not at the first.
     """
 
     def __init__(

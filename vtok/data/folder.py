@@ -51,7 +51,7 @@ class FolderData(DataSource):
     own `split` wins, and where it is on some rows of a file only, it is that of the file's other rows too.
 
     Args:
-        root: the folder.
+        root: folder of the clips.
         heldout_fraction: share of the files that is held out, between 0 and 1; of two files, one is.
         manifest: a jsonl, csv or parquet file, looked for in the root first, then from the working directory; its
             videos are relative to the root wherever it lies. None looks for one in the root.

@@ -24,14 +24,14 @@ class DataSource(ABC):
     Args:
         size: pixels a side of the square frames.
         num_frames: frames of a clip, at most; the tokeniser plans on these.
-        fps: clip frames a second; None takes the frames that the file has.
+        fps: frames a second of a clip; None takes the frames that the file has.
         frames_fps: frames a second of clips that are folders of images.
-        batch_size: clips a batch and process.
-        num_workers: processes that decode; 0 decodes in the main process.
-        max_bad_fraction: the share of broken clips above which a run stops.
-        limit: use only so many clips of each split; None uses all.
-        decode_timeout: seconds after which a clip that is still being read counts as broken; None waits for ever.
-        cache: folder of a feature cache that clips are read from in the place of their files; None reads the files.
+        batch_size: clips in a batch of each process.
+        num_workers: number of processes that decode; 0: the main process decodes.
+        max_bad_fraction: share of broken clips above which a run stops.
+        limit: largest number of clips used of each split; None uses all.
+        decode_timeout: seconds after which a clip that is still being read counts as broken; None: no limit.
+        cache: folder of a feature cache that clips are read from instead of their files; None reads the files.
         augmentation: how training clips are changed each time they are seen; None leaves them as they are.
 
     Attributes:

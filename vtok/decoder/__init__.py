@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoder", "HunyuanVideoDecoder", "NoDecoder", "TinyDecoder", "WanDecoder", "place"]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

@@ -52,19 +52,18 @@ class HunyuanVideoDecoder(LatentDecoder):
         weights: hub id, or local folder in diffusers' layout (transformer/, vae/, scheduler/). None: this architecture
             at its size, 13 billion parameters, with random weights.
         revision: branch, tag or commit on the hub.
-        dtype: of the transformer: "float32", "bfloat16" or "float16".
-        vae_dtype: of the VAE.
-        num_frames: of a video, 4k + 1, evenly spread over the clip.
-        size: of the frames in pixels, a multiple of 16.
+        dtype: number format of the transformer's weights.
+        vae_dtype: number format of the VAE's weights.
+        num_frames: frames of a generated video, 4k + 1, evenly spread over the clip.
+        size: side of the frames in pixels, a multiple of 16.
         frozen: train neither transformer nor VAE.
-        gradient_checkpointing, vae_tiling, vae_slicing, offload: see `LatentDecoder`.
         condition_layer: the hidden states that are the condition, an index into transformers' `hidden_states`: -3 as
             published (diffusers' pipeline skips 2 layers), -1 the last ones after the final norm.
         pooled: "zeros", or "clip_text", for which the weights hold text_encoder_2/ and tokenizer_2/, too. The encoder
             is frozen and float32.
         embedded_guidance: what a guidance-distilled transformer is told, in training and in sampling; one without
             `guidance_embeds` is told nothing.
-        shift: of noise levels towards pure noise; None: the scheduler's own, which is 7.
+        shift: shift of the noise levels towards pure noise; None: the scheduler's own, which is 7.
         condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:

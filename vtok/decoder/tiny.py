@@ -34,12 +34,13 @@ class TinyDecoder(Decoder):
         num_frames: frames of a video, evenly spread over the clip.
         size: side of the frames in pixels, a multiple of `patch`.
         patch: side of the squares of pixels that are one latent each.
-        heads, head_dim: of the attention; the transformer's width is their product. head_dim is a multiple of 6.
-        double_layers: blocks in which video and condition have weights of their own.
-        single_layers: blocks in which they share them.
-        sketch_channels: of the sketch.
-        shift: of noise levels towards pure noise, as HunyuanVideo's schedule has it; 1 is none. Where little noise is
-            left, the video shows by itself, and nothing is learnt of the condition.
+        heads: number of attention heads.
+        head_dim: width of an attention head, a multiple of 6; the transformer's width is heads x head_dim.
+        double_layers: number of blocks in which video and condition have weights of their own.
+        single_layers: number of blocks in which video and condition share their weights.
+        sketch_channels: number of channels of the sketch.
+        shift: shift of the noise levels towards pure noise, as in HunyuanVideo's schedule; 1: no shift. Where little
+            noise is left, the video shows by itself, and nothing is learnt of the condition.
         condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:
@@ -162,7 +163,7 @@ class Sketch(nn.Module):
 
     Args:
         width: of the tokens.
-        heads: of the attention.
+        heads: number of attention heads.
         shape: (C, F, h, w) of the sketch.
     """
 

@@ -53,17 +53,16 @@ class WanDecoder(LatentDecoder):
             transformer_2/ of a model with two experts). Which Wan it is, is read there: per-token timesteps
             (2.2 5B), or two experts by noise level (2.2 A14B). None: the architecture of 2.2 5B with random weights.
         revision: branch, tag or commit on the hub.
-        dtype: of the transformers: "float32", "bfloat16" or "float16".
-        vae_dtype: of the VAE.
-        num_frames: of a video, 4k + 1, evenly spread over the clip.
-        size: of the frames in pixels, a multiple of 16, of 32 for 2.2 5B.
+        dtype: number format of the transformers' weights.
+        vae_dtype: number format of the VAE's weights.
+        num_frames: frames of a generated video, 4k + 1, evenly spread over the clip.
+        size: side of the frames in pixels, a multiple of 16; for 2.2 5B of 32.
         frozen: train neither transformers nor VAE.
-        gradient_checkpointing, vae_tiling, vae_slicing, offload: see `LatentDecoder`.
-        mode: "replace" or "append".
-        stock_text: of append: a safetensors file with `prompt_embeds` (n, text_dim), without padding; None: no text.
-        text_length: tokens of Wan's text; conditions are no longer, and the stock text and they together neither.
+        mode: whether the hidden states replace Wan's text or are appended to `stock_text`.
+        stock_text: safetensors file for mode=append, `prompt_embeds` (n, text_dim) without padding; None: no text.
+        text_length: largest number of tokens of the condition and the stock text together.
         adapter_width: hidden width of the adapter.
-        shift: of noise levels towards pure noise; None: the scheduler's own.
+        shift: shift of the noise levels towards pure noise; None: the scheduler's own.
         condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:

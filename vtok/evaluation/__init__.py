@@ -22,4 +22,4 @@ __all__ = [
     "write_generation_sheet",
 ]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

@@ -72,13 +72,13 @@ class Alignment:
     """Settings of the benchmark, and the benchmark: call it.
 
     Args:
-        max_clips: of the held-out ones; null: all.
-        batch_size: clips.
+        max_clips: largest number of held-out clips; null: all.
+        batch_size: clips in a batch.
         sequences_at_once: question-and-choice sequences that go through the language model together.
         score: how choices are compared: token (mean log-probability of a token), total (of the answer, which prefers
             short ones) or prior (total, less that without the video); the metrics by each are reported.
         captions: write a caption of each clip and look for its attributes.
-        max_new_tokens: of a caption.
+        max_new_tokens: longest caption, in tokens.
     """
 
     max_clips: Count | None = None

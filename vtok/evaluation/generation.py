@@ -142,14 +142,14 @@ class Generation:
     """Settings of the evaluation, and the evaluation: call it.
 
     Args:
-        judge: says what a generated video shows.
-        max_clips: of the held-out ones that can be judged; null: all.
-        clips_while_training: clips at every trainer.evaluate_every.
-        batch_size: clips.
-        steps: of the decoder, from noise to video.
-        guidance: how much further than its condition asks for the decoder goes; 1: none.
-        temperature: of the visual head; 0: the likeliest tokens.
-        seed: of the noise.
+        judge: evaluator that says what a generated video shows.
+        max_clips: largest number of held-out clips, of those that can be judged; null: all.
+        clips_while_training: number of clips in the evaluations during training.
+        batch_size: clips in a batch.
+        steps: sampling steps of the decoder, from noise to video.
+        guidance: scale of the decoder's classifier-free guidance; 1: no guidance.
+        temperature: sampling temperature of the visual head; 0: the likeliest tokens.
+        seed: random seed of the noise.
     """
 
     judge: Judge

@@ -9,4 +9,4 @@ if TYPE_CHECKING:
 
 __all__ = ["backbone_of_cache", "check_clips", "without_cache"]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

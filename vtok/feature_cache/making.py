@@ -86,7 +86,7 @@ def precompute(config: DictConfig, out: Path, *, block: int, dtype: str, progres
 
     Args:
         config: as `vtok.config.check` lets pass, without `data.cache`.
-        out: the folder.
+        out: output folder.
         block: clips of a file, about; what is lost when a process is killed.
         dtype: "float32" or "bfloat16", of what is kept.
         progress: show a bar.

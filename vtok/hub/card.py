@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import DictConfig, OmegaConf
 
 import vtok
+from vtok.config.nodes import trait_of
 from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
 from vtok.overrides import command
 from vtok.runs import load_config, read_overrides
@@ -78,7 +79,7 @@ def write_card(
         model_name=f"vtok {part}",
         eval_results=results or None,
     )
-    of_files = part == "tokeniser" and str(config.tokeniser._target_).endswith(".CodecMotionTokeniser")
+    of_files = part == "tokeniser" and trait_of(config.tokeniser, "needs_files", False)
     use = (USE_ON_FILES if of_files else USE[part]).format(
         frames=whole.data.num_frames,
         fps=whole.data.fps,

@@ -27,4 +27,4 @@ __all__ = [
     "VisualProjector",
 ]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

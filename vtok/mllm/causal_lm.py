@@ -23,13 +23,12 @@ class CausalLanguageModel(LanguageModel):
     Args:
         weights: hub id or local folder of a model with its tokenizer. A hub id is looked up in the local cache first.
         revision: branch, tag or commit on the hub.
-        dtype: of the weights: "float32", "bfloat16" or "float16". Weights that are trained have to be
-            "float32".
+        dtype: number format of the weights. Weights that are trained must be float32.
         context_length: the longest sequence of video and text tokens; None: all that the model takes.
         video_token: the text that stands for one video token; added to the vocabulary where it is not in it.
-        frozen: train nothing of it; gradients pass to the video tokens.
-        gradient_checkpointing: less memory for more time, while training.
-        lora: adapters to train in the place of the weights: `Lora` or a mapping of its attributes.
+        frozen: whether none of its weights are trained; gradients still reach the video tokens.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
+        lora: adapters to train instead of the weights: `Lora` or a mapping of its attributes.
 
     Raises:
         UserError: the model cannot be had, has no chat template, is none that can be run on embeddings, or an argument

@@ -19,8 +19,8 @@ class Lora:
     """What is added to a frozen model and trained: to each chosen layer alpha / rank * B A, B and A of the rank.
 
     Attributes:
-        rank: of the matrices.
-        alpha: weight of the sum, in units of the rank.
+        rank: rank of the adapters' matrices.
+        alpha: the adapters' output is scaled by alpha / rank.
         dropout: share of an adapter's inputs that is left out while training, in [0, 1).
         target_modules: names, or ends of names, of the linear layers that get adapters; None: all but the head.
     """

@@ -30,9 +30,9 @@ class TinyLanguageModel(LanguageModel):
     """A Llama of a few layers behind the interface that the large models have.
 
     Args:
-        width: of the embeddings.
+        width: width of the embeddings.
         layers: number of transformer layers.
-        heads: attention heads; they divide the width.
+        heads: number of attention heads; twice this divides the width.
         context_length: the longest sequence of video and text tokens.
     """
 

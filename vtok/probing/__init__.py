@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["ProbeResult", "Probing", "over_seeds", "side_by_side"]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

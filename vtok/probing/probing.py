@@ -37,7 +37,7 @@ class Probing:
     """Settings of the probes, and the probes: call it.
 
     Attributes:
-        steps: in which each probe is trained.
+        steps: training steps of each probe.
         train_clips, heldout_clips: how many are used, at most.
         tuned: whether the tokeniser's trained half is trained with each probe, see `Probe`.
         seed: of the probes.

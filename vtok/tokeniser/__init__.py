@@ -40,4 +40,4 @@ __all__ = [
     "VideoTokens",
 ]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

@@ -47,7 +47,7 @@ class GridPooling(MotionPooling):
     """The mean over each cell of a size x size grid, side by side: still one vector a frame, but it knows where.
 
     Args:
-        size: cells a side.
+        size: number of cells along each side of the residual map.
     """
 
     def __init__(self, feature_dim: int, *, size: Count = 2) -> None:
@@ -97,9 +97,9 @@ class TransformerPooling(MotionPooling):
 
     Args:
         size: places a side to which the residual map is pooled.
-        width: of the transformer, and of the vector.
+        width: width of the transformer and of the vector that it makes.
         depth: number of layers.
-        heads: attention heads of a layer.
+        heads: number of attention heads of each layer.
     """
 
     trained = True

@@ -30,10 +30,10 @@ class ResamplerTokeniser(Tokeniser):
         backbone: frames to feature maps.
         grid_size: every sampled frame becomes grid_size x grid_size features to read.
         stride: clip frames between two sampled frames.
-        num_queries: tokens.
-        width: of the layers, a multiple of 2 x heads.
-        depth: layers.
-        heads: of the attention.
+        num_queries: number of learned queries, which is the number of tokens of any clip.
+        width: width of the layers, a multiple of 2 x heads.
+        depth: number of layers.
+        heads: number of attention heads.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         budget: a clip that makes more tokens is refused; None refuses none.
 

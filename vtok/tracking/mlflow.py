@@ -58,12 +58,12 @@ class MlflowTracker(Tracker):
     Args:
         uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory; null: the sqlite
             file mlflow.db in `folder`.
-        experiment: made where it is new.
+        experiment: name of the MLflow experiment, which is created if it is new.
         artifact_root: folder or URI of a new experiment's files; null: beside a sqlite file, or the server's own.
         system_metrics: log CPU, memory, disk, network and GPU load every 10 s, as `system/...`.
         log_model: at the end log the trained model as an MLflow model: videos in, answers out.
         register_model: name in the model registry under which that model becomes a new version.
-        folder: where the sqlite file lies.
+        folder: folder of the sqlite file.
     """
 
     def __init__(

@@ -23,7 +23,10 @@ class AdamW8bit(Optimizer):
 
     Args:
         groups: parameter groups; keys that AdamW does not know are left alone.
-        lr, betas, eps, weight_decay: of AdamW; a group's own weight decay wins.
+        lr: learning rate.
+        betas: decay of the running means of gradient and squared gradient.
+        eps: added to the root of the squared gradients.
+        weight_decay: weight decay of matrices; a group's own wins.
 
     Raises:
         UserError: bitsandbytes is not installed.

@@ -28,11 +28,12 @@ class MuonAdamW(Optimizer):
 
     Args:
         groups: parameter groups; one with `"hidden": True` holds matrices alone.
-        lr: of AdamW.
-        hidden_lr: of Muon, in AdamW's measure (its update has the root mean square of AdamW's: Liu et al. 2025).
-        momentum: of Muon.
-        betas, eps: of AdamW.
-        weight_decay: of both; a group's own wins.
+        lr: learning rate of AdamW.
+        hidden_lr: learning rate of Muon, whose update is scaled to the root mean square of AdamW's (Liu et al. 2025).
+        momentum: momentum of Muon.
+        betas: decay of AdamW's running means of gradient and squared gradient.
+        eps: added to the root of AdamW's squared gradients.
+        weight_decay: weight decay of matrices, for both; a group's own wins.
     """
 
     def __init__(

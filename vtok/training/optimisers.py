@@ -19,7 +19,7 @@ class AdamW(torch.optim.AdamW):
         lr: learning rate.
         betas: decay of the running means of gradient and squared gradient.
         eps: added to the root of the squared gradients.
-        weight_decay: of matrices; biases and norms have none.
+        weight_decay: weight decay of matrices; biases and norms have none.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Adafactor(torch.optim.Adafactor):
         beta2_decay: the second moment looks back over about step^-beta2_decay steps.
         eps: added to squared gradients (null: float32's own), and the least size of a parameter.
         d: root mean square above which an update is clipped.
-        weight_decay: of matrices; biases and norms have none.
+        weight_decay: weight decay of matrices; biases and norms have none.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Sgd(torch.optim.SGD):
         lr: learning rate.
         momentum: share of the last step that is repeated; 0 with nesterov=false.
         nesterov: look ahead by the momentum before the gradient is taken.
-        weight_decay: of matrices; biases and norms have none.
+        weight_decay: weight decay of matrices; biases and norms have none.
     """
 
     def __init__(

@@ -21,8 +21,8 @@ def schedule(
     Args:
         optimizer: whose learning rates are scheduled.
         num_training_steps: the last step.
-        name: of the schedule, as in transformers' `SchedulerType`.
-        num_warmup_steps: steps of the warm-up.
+        name: name of the schedule, as in transformers' `SchedulerType`.
+        num_warmup_steps: optimiser steps of the linear warm-up.
     """
     from transformers import get_scheduler
 

@@ -65,25 +65,25 @@ class Trainer:
 
     Args:
         parallel: how processes share the model.
-        max_steps: optimiser steps.
-        accumulate: batches an optimiser step.
+        max_steps: number of optimiser steps.
+        accumulate: batches whose gradients are added up for one optimiser step.
         clip_norm: gradient norm above which gradients are scaled down.
-        ema_decay: evaluate a moving average of the weights over about 1 / (1 - ema_decay) steps; null: none.
+        ema_decay: evaluate a moving average of the weights over about 1 / (1 - ema_decay) steps; null: no average.
         precision: auto: bf16 where the device has it.
-        compile: torch.compile the blocks of backbone, language model and decoder; slow to begin.
+        compile: torch.compile the blocks of backbone, language model and decoder; the first steps are slow.
         device: auto: a GPU where there is one.
         processes: number that torchrun or accelerate launch must have started; null: any.
-        questions_per_clip: questions a clip in one training sequence; null: all it has.
+        questions_per_clip: questions of a clip in one training sequence; null: all of them.
         yes_no_share: how often a category is asked by its yes-or-no question, where it has another one too.
-        log_every: steps.
-        evaluate_every: steps; 0: only at the end.
-        save_every: steps; 0: only at the end.
+        log_every: optimiser steps between two logged lines.
+        evaluate_every: optimiser steps between two evaluations; 0: only at the end.
+        save_every: optimiser steps between two checkpoints; 0: only at the end.
         keep_checkpoints: number of the newest checkpoints that are kept.
         best_by: keep the best checkpoint too, by a metric of the evaluations, such as alignment/motion_direction.
         best_is: whether the best one has the greatest or the least `best_by`.
         stop_loss: stop once the loss stays below this; null: never.
-        peak_tflops: of the device, 989 of an H100 in bf16: train/tflops and train/mfu are logged; null: neither.
-        profile_steps: steps traced by torch's profiler; 0: none.
+        peak_tflops: peak speed of the device in TFLOP/s (an H100 in bf16: 989), to log train/tflops and train/mfu.
+        profile_steps: number of steps traced by torch's profiler; 0: none.
         progress: show a progress bar.
     """
 

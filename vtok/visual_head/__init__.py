@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["FlowHead", "MixtureHead", "NoVisualHead", "RegressionHead", "TokenScale", "VisualHead"]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

@@ -20,7 +20,7 @@ class FlowHead(VisualHead):
     Args:
         hidden_dim: D.
         token_dim: d.
-        width: of the network.
+        width: width of the network.
         steps: Euler steps from noise to a token.
         repeats: noise levels that a token is trained at in one step; the network is small, the hidden state costs more.
     """

@@ -17,7 +17,7 @@ class MixtureHead(VisualHead):
     Args:
         hidden_dim: D.
         token_dim: d.
-        components: Gaussians in the mixture.
+        components: number of Gaussians in the mixture.
     """
 
     def __init__(self, hidden_dim: int, token_dim: int, *, components: Count = 8) -> None:

@@ -29,11 +29,11 @@ class MixtureData(DataSource):
 
     Args:
         sources: by name; none of them a mixture. Their `size` and `num_frames` are those of the mixture.
-        weights: of the sources' samples in training, by name, above 0, in any unit; None takes the numbers of training
-            clips, so that an epoch of one source is an epoch of all.
-        fps: clip frames a second of all sources; None leaves each its own.
-        max_bad_fraction: the share of broken clips above which a run stops, counted over all sources.
-        limit: use only so many clips of each split of each source.
+        weights: share of each source in the training samples, by name, above 0, in any unit; None takes the numbers of
+            training clips, so that an epoch of one source is an epoch of all.
+        fps: frames a second of the clips of all sources; None leaves each its own.
+        max_bad_fraction: share of broken clips above which a run stops, counted over all sources.
+        limit: largest number of clips used of each split of each source.
         cache: folder of a feature cache of all sources; they have none of their own.
 
     The other arguments are those of `DataSource`, for all sources.

@@ -38,12 +38,12 @@ class ShapesData(DataSource):
     Args:
         root: the folder the files are made in, once; each kind of clip has a folder of its own there.
         level: "easy" or "hard", see `sample_scene`.
-        train_clips, heldout_clips: how many of each; the splits share no clip.
-        seed: of the clips; not that of the run.
+        train_clips, heldout_clips: number of clips of this split; the splits share none.
+        seed: random seed of the clips, apart from the run's.
         pixels: side of the files' frames.
-        families: the skills that clips are about, see `FAMILIES`; all where None.
-        make_workers: processes that make files; one a core where None.
-        limit: use only this many clips of each split.
+        families: skills that the clips are about; None: all.
+        make_workers: number of processes that make the files; None: one a core.
+        limit: largest number of clips used of each split; None uses all.
 
     The other arguments are those of `DataSource`.
     """

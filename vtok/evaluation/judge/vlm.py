@@ -31,9 +31,9 @@ class VlmJudge(Judge):
         weights: hub id or local folder of an image-text-to-text model with its processor; loaded when first asked. A
             hub id is looked up in the local cache first.
         revision: branch, tag or commit on the hub.
-        dtype: of the weights: "float32", "bfloat16" or "float16".
+        dtype: number format of the weights.
         prompt: what is asked about the frames, with the places {question} and {choices}.
-        max_new_tokens: of an answer.
+        max_new_tokens: longest answer, in tokens.
 
     Raises:
         UserError: no such dtype, or a prompt without its places; when first asked: the model cannot be had.

@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Ddp", "Fsdp2", "Parallel"]
 
-__getattr__ = lazy_exports(__name__)
+__getattr__, __dir__ = lazy_exports(__name__)

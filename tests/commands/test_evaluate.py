@@ -35,7 +35,7 @@ def test_a_run_on_made_clips_is_asked_about_real_ones(
 
 def test_without_a_root_it_is_said_what_is_missing(understanding_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(understanding_run) == 1
-    assert "say data.root=VALUE" in capsys.readouterr().err
+    assert "Set data.root=VALUE" in capsys.readouterr().err
 
 
 def test_a_run_that_makes_videos_is_asked_too(

@@ -238,7 +238,7 @@ def test_a_job_that_fails_before_it_begins_is_on_record(tiny_run: list[str], tmp
     sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
     swept = run(str(ROOT / "train.py"), "-m", *tiny_run, "seed=0,1", "resume=nowhere", sweep, cwd=tmp_path)
     assert swept.returncode == 1
-    assert "error: run=nowhere: there is no such folder" in swept.stderr
+    assert "error: resume=nowhere: there is no such folder" in swept.stderr
     assert "Traceback" not in swept.stderr
     for number in ("0", "1"):
         assert json.loads((tmp_path / "sweep" / number / "status.json").read_text())["status"] == "failed"

@@ -18,8 +18,10 @@ def make_run(folder: Path, outputs: Path) -> Path:
 
 def test_latest_is_the_newest_that_finished_or_was_stopped_wherever_it_lies(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    with pytest.raises(UserError, match="no run has finished"):
+    with pytest.raises(UserError, match=r"run=latest: no run has finished .* give run=FOLDER"):
         find_run("latest", str(outputs))
+    with pytest.raises(UserError, match=r"resume=latest: no run has finished .* give resume=FOLDER"):
+        find_run("latest", str(outputs), setting="resume")
     ends = {"a": "finished", "b": "stopped", "c": "failed", "d": "running"}
     for name, status in ends.items():
         write_status(make_run(tmp_path / name, outputs), status, None)  # type: ignore[arg-type]

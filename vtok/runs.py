@@ -200,8 +200,13 @@ def anchor(config: DictConfig, run_dir: Path) -> list[Path]:
     return lost
 
 
-def find_run(run: str, outputs: str) -> Path:
+def find_run(run: str, outputs: str, *, setting: str = "run") -> Path:
     """A run folder by its path, or "latest": the newest run that finished or was stopped.
+
+    Args:
+        run: the path, or "latest".
+        outputs: the folder whose newest run is meant.
+        setting: by this name the user gave `run`.
 
     Raises:
         UserError: there is none.
@@ -209,12 +214,14 @@ def find_run(run: str, outputs: str) -> Path:
     if run != "latest":
         # Unlike the method of a path, this takes names of any length.
         if not os.path.isdir(user_path(run)):
-            raise UserError(f"run={run}: there is no such folder; give a run folder, or latest.")
+            raise UserError(f"{setting}={run}: there is no such folder; give a run folder, or latest.")
         return user_path(run)
     for path in reversed(listed_runs(outputs)):
         if status_of(path) in ("finished", "stopped"):
             return path
-    raise UserError(f"run=latest: no run has finished in {outputs}; train one first (vtok train), or give run=FOLDER.")
+    raise UserError(
+        f"{setting}=latest: no run has finished in {outputs}; train one first (vtok train), or give {setting}=FOLDER."
+    )
 
 
 def run_of(path: Path) -> Path:

@@ -73,7 +73,7 @@ def run_to_resume(config: DictConfig) -> Path | None:
         if fitting:
             check_optimiser(fitting[-1], config)
         return fitting[-1] if fitting else None
-    run_dir = find_run(path, config.outputs)
+    run_dir = find_run(path, config.outputs, setting="resume")
     check_optimiser(run_dir, config)
     if changed := differences(load_config(run_dir), config):
         listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])

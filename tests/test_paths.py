@@ -32,8 +32,18 @@ def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     assert unwritable(tmp_path / "new" / "one") is None
     assert unwritable(tmp_path / "file" / "one") == f"{tmp_path / 'file'} is not a folder"
     assert "longer than 255 bytes" in str(unwritable(tmp_path / ("ü" * 128)))
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert unwritable(tmp_path / "new") == f"{tmp_path} is read-only"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+    def full(*, prefix: str, dir: Path) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    assert unwritable(tmp_path / "new") == f"no folder can be made in {tmp_path} (No space left on device)"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux has it")
+def test_what_takes_no_files_even_of_root_is_told() -> None:
+    assert str(unwritable(Path("/proc/new"))).startswith("no folder can be made in /proc (")
 
 
 def test_the_home_of_nobody_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

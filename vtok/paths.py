@@ -1,6 +1,7 @@
 """Where the configuration lies, in a checkout and in an installed package, and where toys are kept."""
 
 import os
+import tempfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -43,7 +44,12 @@ def unwritable(folder: Path) -> str | None:
     there = next(place for place in (path, *path.parents) if os.path.lexists(place))
     if not os.path.isdir(there):
         return f"{there} is not a folder"
-    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} is read-only"
+    # By making a folder: to its administrator a computer calls places writable, such as /proc, that are not.
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".vtok-", dir=there))
+    except OSError as error:
+        return f"no folder can be made in {there} ({error.strerror})"
+    return None
 
 
 def shipped_dir(name: str) -> Path:

@@ -1,6 +1,5 @@
 """Files that are there whole or not at all, and frames to h264 files."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -11,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from vtok.errors import UserError
+from vtok.paths import unwritable
 
 LONGEST_SIDE = 16384  # of h264
 RATES = (0.01, 1000.0)
@@ -83,8 +83,8 @@ def check_writable(path: Path, *, suffix: str) -> None:
             raise UserError(f"{path}: there is no folder {path.parent} to write it in; make it first.")
     except OSError as error:
         raise UserError(f"{path}: it cannot be written ({error.strerror}).") from error
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(f"{path}: nothing may be written in the folder {path.parent}.")
+    if reason := unwritable(path.parent):
+        raise UserError(f"{path}: it cannot be written, as {reason}.")
 
 
 @contextmanager

@@ -6,14 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from vtok.cli import go_on, main, train
+from vtok.cli import main, train
 from vtok.commands import parse, verbs
-from vtok.config.compose import options_of
-from vtok.config.jobs import check_jobs
 from vtok.errors import UserError
-from vtok.overrides import quoted
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
@@ -200,89 +196,6 @@ def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
     assert (tmp_path / "table" / "comparison.png").stat().st_size > 1000
 
 
-def test_a_sweep_is_a_parent_with_its_runs(tiny_run: list[str], tmp_path: Path) -> None:
-    from mlflow import MlflowClient
-
-    settings = [item for item in tiny_run if item != "tracking=none"]
-    swept = run(
-        str(ROOT / "train.py"), "-m", *settings, "tracking.system_metrics=false", "tokeniser.stride=3,6",
-        f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
-    )  # fmt: skip
-    assert swept.returncode == 0, swept.stderr
-    client = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name("vtok").experiment_id])
-    parent = json.loads((tmp_path / "sweep" / "mlflow_parent.json").read_text())["run_id"]
-    children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parent]
-    assert {one.data.params["tokeniser.stride"] for one in children} == {"3", "6"}
-    summary = json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())
-    logged = next(one for one in children if one.data.params["tokeniser.stride"] == "3").data.metrics
-    for name, value in summary.items():
-        if isinstance(value, int | float):
-            assert logged[name] == pytest.approx(value), name
-    assert (tmp_path / "sweep" / "comparison" / "comparison.png").exists()
-
-
-def test_a_failed_job_leaves_the_others_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
-    swept = run(
-        str(ROOT / "train.py"), "-m", *tiny_run, "optimiser=sgd", "scheduler.num_warmup_steps=0",
-        "optimiser.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
-    )  # fmt: skip
-    assert swept.returncode == 1
-    assert json.loads((tmp_path / "sweep" / "1" / "status.json").read_text())["status"] == "finished"
-    assert json.loads((tmp_path / "sweep" / "0" / "status.json").read_text())["status"] == "failed"
-    assert "lower optimiser.lr" in swept.stderr
-    assert "Traceback" not in swept.stderr
-
-
-def test_a_job_that_fails_before_it_begins_is_on_record(tiny_run: list[str], tmp_path: Path) -> None:
-    sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
-    swept = run(str(ROOT / "train.py"), "-m", *tiny_run, "seed=0,1", "resume=nowhere", sweep, cwd=tmp_path)
-    assert swept.returncode == 1
-    assert "error: resume=nowhere: there is no such folder" in swept.stderr
-    assert "Traceback" not in swept.stderr
-    for number in ("0", "1"):
-        assert json.loads((tmp_path / "sweep" / number / "status.json").read_text())["status"] == "failed"
-
-
-def test_several_processes_are_refused(
-    tiny_run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["train", "-m", *tiny_run, "seed=0,1"]) == 1
-    assert "torchrun" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("sweep", options_of("sweep"))
-def test_every_job_of_every_sweep_is_valid(sweep: str) -> None:
-    check_jobs([f"sweep={sweep}"], multirun=False)
-
-
-def test_what_is_said_takes_the_place_of_a_sweep_files_values_in_the_check() -> None:
-    assert check_jobs(["sweep=stride", "tokeniser.stride=2,4"], multirun=False)
-    for said in ("99", "2,99"):
-        with pytest.raises(UserError, match=r"tokeniser\.stride=99: a clip has data\.num_frames=30"):
-            check_jobs(["sweep=stride", f"tokeniser.stride={said}"], multirun=False)
-
-
-def test_the_options_that_a_pattern_takes_are_checked() -> None:
-    assert check_jobs(["tokeniser=glob([v*,d*])"], multirun=True)
-    with pytest.raises(UserError, match=r"tokeniser\.grid_size=99"):
-        check_jobs(["tokeniser=glob(*,exclude=resampler)", "tokeniser.grid_size=99"], multirun=True)
-
-
-@pytest.mark.parametrize("empty", ["tokeniser=glob(x*)", "seed=range(3,3)", "seed=glob(*)"])
-def test_a_sweep_without_a_job_is_refused(empty: str) -> None:
-    with pytest.raises(UserError, match="so that no job would run") as error:
-        check_jobs([empty], multirun=True)
-    assert str(error.value).startswith(f"{empty}: ")
-
-
-def test_a_pattern_finds_options_of_the_users_own(tmp_path: Path) -> None:
-    (tmp_path / "backbone").mkdir()
-    (tmp_path / "backbone" / "my_tiny.yaml").write_text("defaults: [tiny]\n")
-    assert check_jobs(["backbone=glob(my_*)"], multirun=True, config_dir=tmp_path)
-
-
 def test_paths_count_from_where_the_command_was_given_wherever_hydra_goes(
     tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,18 +224,6 @@ def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch)
     train(["debug=smoke", "-m", "resume=lr=0.1", "seed=0,1"])
     said = ["debug=smoke", 'resume.path="lr=0.1"', "seed=0,1"]
     assert seen == [(said, True), [*said, "-m"]]
-
-
-def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
-    outputs = tmp_path / 'a, b="c" (1)'
-    folder = outputs / "sweeps" / "first"
-    folder.mkdir(parents=True)
-    asked = [f"outputs={quoted(str(outputs))}", "seed=0,1"]
-    sweeper = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-    kept = {"hydra": {"overrides": {"task": asked}, "sweeper": {"_target_": sweeper}}}
-    (folder / "multirun.yaml").write_text(json.dumps(kept))
-    (there,) = OverridesParser.create().parse_overrides(go_on(asked))
-    assert (there.key_or_group, there.value(), there.is_sweep_override()) == ("hydra.sweep.dir", str(folder), False)
 
 
 def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps that are cut off, that run side by side, and that search."""
+"""Sweeps: their runs and their parent, those that are cut off, that run side by side, and that search."""
 
 import json
 import shutil
@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 
+from vtok.cli import go_on, main
 from vtok.config.compose import explain
+from vtok.overrides import quoted
 from vtok.runs import read_status
 from vtok.sweeps import sweep_to_go_on_with
 
@@ -18,6 +21,70 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_a_sweep_is_a_parent_with_its_runs(tiny_run: list[str], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    settings = [item for item in tiny_run if item != "tracking=none"]
+    swept = run(
+        str(ROOT / "train.py"), "-m", *settings, "tracking.system_metrics=false", "tokeniser.stride=3,6",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stderr
+    client = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("vtok").experiment_id])
+    parent = json.loads((tmp_path / "sweep" / "mlflow_parent.json").read_text())["run_id"]
+    children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == parent]
+    assert {one.data.params["tokeniser.stride"] for one in children} == {"3", "6"}
+    summary = json.loads((tmp_path / "sweep" / "0" / "summary.json").read_text())
+    logged = next(one for one in children if one.data.params["tokeniser.stride"] == "3").data.metrics
+    for name, value in summary.items():
+        if isinstance(value, int | float):
+            assert logged[name] == pytest.approx(value), name
+    assert (tmp_path / "sweep" / "comparison" / "comparison.png").exists()
+
+
+def test_a_failed_job_leaves_the_others_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
+    swept = run(
+        str(ROOT / "train.py"), "-m", *tiny_run, "optimiser=sgd", "scheduler.num_warmup_steps=0",
+        "optimiser.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
+    )  # fmt: skip
+    assert swept.returncode == 1
+    assert json.loads((tmp_path / "sweep" / "1" / "status.json").read_text())["status"] == "finished"
+    assert json.loads((tmp_path / "sweep" / "0" / "status.json").read_text())["status"] == "failed"
+    assert "lower optimiser.lr" in swept.stderr
+    assert "Traceback" not in swept.stderr
+
+
+def test_a_job_that_fails_before_it_begins_is_on_record(tiny_run: list[str], tmp_path: Path) -> None:
+    sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
+    swept = run(str(ROOT / "train.py"), "-m", *tiny_run, "seed=0,1", "resume=nowhere", sweep, cwd=tmp_path)
+    assert swept.returncode == 1
+    assert "error: resume=nowhere: there is no such folder" in swept.stderr
+    assert "Traceback" not in swept.stderr
+    for number in ("0", "1"):
+        assert json.loads((tmp_path / "sweep" / number / "status.json").read_text())["status"] == "failed"
+
+
+def test_several_processes_are_refused(
+    tiny_run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "-m", *tiny_run, "seed=0,1"]) == 1
+    assert "torchrun" in capsys.readouterr().err
+
+
+def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
+    outputs = tmp_path / 'a, b="c" (1)'
+    folder = outputs / "sweeps" / "first"
+    folder.mkdir(parents=True)
+    asked = [f"outputs={quoted(str(outputs))}", "seed=0,1"]
+    sweeper = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+    kept = {"hydra": {"overrides": {"task": asked}, "sweeper": {"_target_": sweeper}}}
+    (folder / "multirun.yaml").write_text(json.dumps(kept))
+    (there,) = OverridesParser.create().parse_overrides(go_on(asked))
+    assert (there.key_or_group, there.value(), there.is_sweep_override()) == ("hydra.sweep.dir", str(folder), False)
 
 
 def test_a_sweep_that_was_cut_off_runs_what_has_not_finished(tiny_run: list[str], tmp_path: Path) -> None:

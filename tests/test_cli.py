@@ -56,6 +56,12 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
         (["evaluate", f"run={'a' * 300}"], "aaa: there is no such folder"),
         (["evaluate", "run=~nobody-of-that-name/a"], "there is no such folder"),
+        (["generate", "prompts=~nobody-of-that-name/a"], "prompts=~nobody-of-that-name/a: "),
+        (["data", "index", "root=~nobody-of-that-name/a"], "root=~nobody-of-that-name/a: there is no such folder"),
+        (
+            ["data", "check", "data=folder", f"data.root={ROOT}", "data.manifest=~nobody-of-that-name/a.csv"],
+            "there is no such file",
+        ),
         (["report", "sweep=nowhere", f"out={'a' * 300}/a.html"], "nowhere holds no run folder"),
         (["compare", "runs=[a"], "runs=[a: this is not a list"),
         (

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from vtok import paths
-from vtok.paths import unwritable, user_path
+from vtok.paths import natural, unwritable, user_path
 
 
 def test_a_checkout_has_the_folders_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -50,3 +50,8 @@ def test_the_home_of_nobody_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HOME", "/home/me")
     assert user_path("~/a") == Path("/home/me/a")
     assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
+
+
+def test_numbers_in_names_count_and_other_digits_are_letters() -> None:
+    names = ["x10", "x9", "x10\u00b2", "\u0663", "x", "10", "9"]
+    assert sorted(names, key=natural) == ["9", "10", "x", "x9", "x10", "x10\u00b2", "\u0663"]

@@ -27,6 +27,11 @@ OF_MODEL = (*OF_TOKENISER, "mllm", "visual_head", "decoder", "objective")
 LINEAR = (nn.Linear, nn.MultiheadAttention, Conv1D)
 
 
+def device_of(config: DictConfig) -> str:
+    """Where a model is put outside of training: on a GPU where there is one and `trainer.device` allows it."""
+    return "cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu"
+
+
 @contextmanager
 def building_from(folder: Path) -> Iterator[None]:
     """A context in which components are built as the `config.yaml` of a folder says, which may say anything.

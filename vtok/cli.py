@@ -89,7 +89,6 @@ def train(argv: list[str]) -> int:
     from vtok.config.source import SCHEME
     from vtok.overrides import quoted
     from vtok.paths import conf_dir, unwritable
-    from vtok.weights_lookup import refuse_absent, weights_of_run
 
     # Flags may stand between overrides; Hydra's own reading of the line below does not take that.
     parser = get_args_parser()
@@ -118,6 +117,8 @@ def train(argv: list[str]) -> int:
     another = arguments.config_name or arguments.config_path
     multirun = False
     if not any(looks) and not another:
+        from vtok.weights_lookup import refuse_absent, weights_of_run
+
         folder = Path(arguments.config_dir).resolve() if arguments.config_dir else None
         multirun = check_jobs(
             arguments.overrides,

@@ -179,7 +179,11 @@ class VideoLanguageModel(nn.Module):
     @torch.no_grad()
     def describe(self, video: PlannedFrames, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
         """The answer to one prompt a clip, written greedily."""
-        tokens = self.tokeniser.encode_planned(video)
+        return self.answer(self.tokeniser.encode_planned(video), prompts, max_new_tokens=max_new_tokens)
+
+    @torch.no_grad()
+    def answer(self, tokens: VideoTokens, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
+        """What `describe` answers, of clips that are tokens already."""
         chats = [
             EncodedChat(ids := self.mllm.chat.encode_prompt(prompt, num_video_tokens=int(mask.sum())), ids)
             for prompt, mask in zip(prompts, tokens.mask, strict=True)
@@ -205,7 +209,7 @@ class VideoLanguageModel(nn.Module):
         """
         head, chat = self.visual_head, self.mllm.chat
         device = next(self.projector.parameters()).device
-        kinds = self.tokeniser.kinds(num_planned).to(device)
+        kinds = self.tokeniser.kinds(num_planned)
         prompts = [chat.encode_video(caption, num_video_tokens=0) for caption in captions]
         self._check_length(max(len(prompt.ids) for prompt in prompts) + len(kinds))
         text = stack_text(prompts, pad_id=chat.pad_id, side="left").to(device)

@@ -1,6 +1,7 @@
-"""Where the configuration lies, in a checkout and in an installed package, and where toys are kept."""
+"""Paths: where the configuration lies, what a user typed, the order of names, what can be written."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def toys_dir(outputs: str) -> Path:
 def user_path(text: str | Path) -> Path:
     """A path as somebody typed it: ~ is the home folder; that of a user who is unknown stays as it is."""
     return Path(os.path.expanduser(text))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """What to sort names by, so that numbers in them count: frame_2 before frame_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def unwritable(folder: Path) -> str | None:

@@ -110,7 +110,7 @@ def test_files_that_begin_late_or_are_trimmed_miss_nothing(name, shift, make_vid
         assert video.missing == 0
 
 
-def test_the_cover_of_an_album_is_no_video(clips_dir, tmp_path):
+def test_the_cover_of_an_album_is_no_video(tmp_path):
     cover = tmp_path / "cover.png"
     Image.new("RGB", (16, 16)).save(cover)
     path = tmp_path / "song.mp4"

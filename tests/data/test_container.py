@@ -78,7 +78,7 @@ def forbid(numbers: tuple[int, ...]) -> None:
 
 
 def confined(work: Callable[[], None]) -> str:
-    """What `work` raised in a process that can neither connect nor start another; empty where all went well."""
+    """How `work` went in a process that can neither connect nor start another: "it went well", or what it raised."""
     numbers = FORBIDDEN.get(platform.machine())
     if platform.system() != "Linux" or numbers is None:
         pytest.skip("system calls are filtered on Linux only")

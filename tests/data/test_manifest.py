@@ -224,7 +224,7 @@ def test_ranges_that_differ_little_are_different_clips(tmp_path):
     assert [len(clip.questions) for clip in clips] == [1, 1]
 
 
-def test_file_names_that_are_not_utf8(make_video, tmp_path, capsys):
+def test_file_names_that_are_not_utf8(make_video, tmp_path):
     name = os.fsdecode("Würfel.mp4".encode("latin-1"))
     make_video(tmp_path / "a.mp4", 2).rename(tmp_path / name)
     (tmp_path / name).with_suffix(".txt").write_text("a cube")

@@ -96,7 +96,7 @@ def test_a_written_caption_is_right_where_it_says_the_truth_and_nothing_else(
         "it moves left while a dog moves right": ("left", 1.0),
     }
     for written, (truth, right) in clips.items():
-        monkeypatch.setattr(model, "describe", lambda *_, written=written, **__: [written])
+        monkeypatch.setattr(model, "answer", lambda *_, written=written, **__: [written])
         one = sample(caption="it moves left while a dog moves right", way=truth)
         if "dog" not in written:
             one = sample(caption="it moves left", way=truth)

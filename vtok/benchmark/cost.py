@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vtok.batch import Batch, stack_text
 from vtok.benchmark.clock import now
 from vtok.benchmark.memory import PeakMemory
-from vtok.build import build_model
+from vtok.build import build_model, device_of
 from vtok.model import VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
 
@@ -81,8 +81,7 @@ class Case:
     """
 
     def __init__(self, config: DictConfig, *, every_frame: bool) -> None:
-        device = "cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu"
-        self.device = torch.device(device)
+        self.device = torch.device(device_of(config))
         self.model: VideoLanguageModel = build_model(config)
         self.model.to(self.device).eval()
         self.num_frames = int(config.data.num_frames)

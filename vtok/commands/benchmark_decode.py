@@ -13,6 +13,7 @@ from vtok.benchmark.peers import methods
 from vtok.data.container import VIDEO_SUFFIXES
 from vtok.data.write import check_writable
 from vtok.errors import UserError
+from vtok.paths import user_path
 from vtok.planning import table
 from vtok.runs import write_text
 from vtok.setting_types import Count
@@ -72,7 +73,7 @@ def files(video: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for name in video:
-        path = Path(name).expanduser()
+        path = user_path(name)
         if not path.exists():
             raise UserError(f"video={name}: there is no such file or folder.")
         if not path.is_dir():

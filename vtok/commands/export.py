@@ -8,8 +8,6 @@ from vtok.hub.remote import check_repository
 from vtok.paths import user_path
 from vtok.runs import find_run
 
-PARTS = ("model", "tokeniser")
-
 
 def export(
     *,
@@ -45,7 +43,7 @@ def export(
     save_pretrained(
         find_run(run, outputs),
         folder,
-        part="model" if part == "model" else "tokeniser",
+        part=part,
         licence=licence,
         allowed_targets=allowed_targets,
     )

@@ -1,17 +1,16 @@
 """What a verb reads, looked up before the verb is: libraries take seconds to load, and a missing file none."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.commands.prompts import read_text
 from vtok.config import check, compose
 from vtok.config.check import check_folder
 from vtok.errors import UserError
+from vtok.foreign_files import read_text
 from vtok.overrides import override
-from vtok.paths import is_here
+from vtok.paths import is_here, user_path
 from vtok.runs import anchor, find_run, load_config, run_of
 from vtok.shard_names import split_pattern
 from vtok.weights_lookup import WITH_WEIGHTS, Wanted, refuse_absent, wanted_weights, weights_of_run
@@ -39,7 +38,7 @@ def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) 
         if not is_here(video):
             raise UserError(f"video={video}: there is no such file or folder.")
     if given.get("prompts") is not None:
-        prompts = Path(given["prompts"]).expanduser()
+        prompts = user_path(given["prompts"])
         try:
             read_text(prompts)
         except UserError as error:
@@ -58,7 +57,7 @@ def check_shard_folder(root: str) -> None:
     """Refuse a local folder of shards that is not there."""
     folder = split_pattern(root)[0]
     if "://" not in root and not is_here(folder):
-        raise UserError(f"root={root}: there is no such folder ({Path(folder).expanduser().absolute()}).")
+        raise UserError(f"root={root}: there is no such folder ({user_path(folder).absolute()}).")
 
 
 def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[Wanted]:

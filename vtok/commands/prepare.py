@@ -5,12 +5,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from vtok.build import build_model, building_from
+from vtok.build import build_model, building_from, device_of
 from vtok.config import check, compose
 from vtok.config.compose import explain, groups
 from vtok.config.mixture import link_sources
@@ -109,7 +108,7 @@ def load_run(
         read_weights(run_dir, model, config, "model")
     else:
         load_weights(checkpoint, model, averaged=True)
-    model.place("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")
+    model.place(device_of(config))
     return run_dir, config, model.eval()
 
 

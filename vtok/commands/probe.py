@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from annotated_types import Ge
 from omegaconf import DictConfig
 
-from vtok.build import build, build_tokeniser
+from vtok.build import build, build_tokeniser, device_of
 from vtok.commands.prepare import load_run
 from vtok.config import check, compose
 from vtok.data import DataSource
@@ -20,7 +19,6 @@ from vtok.overrides import override
 from vtok.probing import ProbeResult, Probing, over_seeds, side_by_side
 from vtok.runs import write_text
 from vtok.setting_types import Count
-from vtok.tokeniser import Tokeniser
 
 
 def probe(
@@ -93,7 +91,7 @@ def probe(
             for seed in range(config.seed, config.seed + seeds):
                 config.seed = seed
                 probing = Probing(steps, train_clips, heldout_clips, tuned=tuned is not False, seed=seed)
-                results[name].append(probing(on_device(build_tokeniser(config), config), source))
+                results[name].append(probing(build_tokeniser(config).to(device_of(config)), source))
     if out is not None:
         write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
     return side_by_side(results)
@@ -103,7 +101,3 @@ def clips_of(config: DictConfig) -> DataSource:
     source: DataSource = build(config.data)
     source.prepare()
     return source
-
-
-def on_device(tokeniser: Tokeniser, config: DictConfig) -> Tokeniser:
-    return tokeniser.to("cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu")

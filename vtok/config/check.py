@@ -1,7 +1,7 @@
 """What Hydra and the schemas cannot see: extra keys, foreign targets, missing files, and values that do not fit.
 
 Runs in milliseconds, before torch is loaded. Every rule reads the composed configuration and raises a UserError that
-names the key, the value and what is allowed. Those on single values are in `ranges.py`, those on several in `pairs.py`.
+names the key, the value and what is allowed. Those on single values are in `values.py`, those on several in `pairs.py`.
 """
 
 import os
@@ -141,7 +141,7 @@ def check_root(path: str, node: DictConfig) -> None:
             "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
         )
     if node.manifest is not None:
-        manifest = Path(node.manifest).expanduser()
+        manifest = user_path(node.manifest)
         if not (root / manifest).is_file() and not manifest.is_file():
             raise UserError(
                 f"{path}.manifest={node.manifest}: there is no such file, neither in {path}.root={node.root} nor "

@@ -21,6 +21,7 @@ from vtok.data.source import DataSource, Split
 from vtok.data.stable import stable_hash
 from vtok.errors import UserError
 from vtok.foreign_files import printable, reason_of
+from vtok.paths import user_path
 from vtok.setting_types import Count, CountOrZero, Fraction, Positive
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class FolderData(DataSource):
         )
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
-        self.root = Path(root).expanduser()
+        self.root = user_path(root)
         self.heldout_fraction = heldout_fraction
         self.manifest = manifest
         self._found: list[tuple[Clip, Split]] | None = None
@@ -124,7 +125,7 @@ class FolderData(DataSource):
 
     def _find_manifest(self) -> Path | None:
         if self.manifest is not None:
-            given = Path(self.manifest).expanduser()
+            given = user_path(self.manifest)
             named = next((path for path in (self.root / given, given) if os.path.isfile(path)), None)
             if named is None or named.suffix.lower() not in MANIFEST_SUFFIXES:
                 kinds = " or ".join(MANIFEST_SUFFIXES)

@@ -1,7 +1,6 @@
 """What every reader of frames shares: the error, the geometry of scaling, and the reader of image folders."""
 
 import math
-import re
 import struct
 import tarfile
 import zlib
@@ -19,6 +18,7 @@ from torch import Tensor
 from vtok.data.tar_members import tar_members
 from vtok.errors import UserError
 from vtok.foreign_files import printable
+from vtok.paths import natural
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 # What an image's content may be, whatever its name is: Pillow reads an EPS by running Ghostscript.
@@ -148,11 +148,6 @@ def images_in(path: Path, archive: bytes) -> list[NamedBytes]:
     except tarfile.TarError as error:
         raise BadVideoError(path, f"its frames cannot be found in the shard ({error})") from error
     return [NamedBytes(found[name], name=name) for name in sorted(found, key=natural)]
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """What to sort names by, so that numbers in them count: frame_2 before frame_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 class FrameFolder:

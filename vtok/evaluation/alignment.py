@@ -19,8 +19,9 @@ from vtok.evaluation.choice import Chooser, mention, questions_of, says
 from vtok.evaluation.loading import Loaded
 from vtok.evaluation.tally import Score, Tally, cluster_of, figures, join_findings, names_of, table
 from vtok.finite import check_figures
-from vtok.model import DESCRIBE, VideoLanguageModel
+from vtok.model import DESCRIBE, VideoLanguageModel, select
 from vtok.setting_types import Count
+from vtok.tokeniser import VideoTokens
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
 
@@ -143,7 +144,7 @@ class Alignment:
                         scored=right,
                     )
             if self.captions:
-                self._caption(model, samples, result, values or {})
+                self._caption(model, video, samples, result, values or {})
             for row, sample in enumerate(samples[: max(0, examples - len(result.examples))]):
                 told = [
                     (question.text, answer, question.answer)
@@ -158,17 +159,18 @@ class Alignment:
     def _caption(
         self,
         model: VideoLanguageModel,
+        video: VideoTokens,
         samples: Sequence[ClipSample],
         result: Evaluation,
         values: Mapping[str, Mapping[str, frozenset[str]]],
     ) -> None:
-        told = [sample for sample in samples if sample.clip.attributes]
-        if not told:
+        rows = [row for row, sample in enumerate(samples) if sample.clip.attributes]
+        if not rows:
             return
-        frames = stack_frames(told).to(next(model.parameters()).device)
-        captions = model.describe(frames, [DESCRIBE] * len(told), max_new_tokens=self.max_new_tokens)
-        for sample, caption in zip(told, captions, strict=True):
-            clip = sample.clip
+        own = select(video, torch.tensor(rows, device=video.tokens.device))
+        captions = model.answer(own, [DESCRIBE] * len(rows), max_new_tokens=self.max_new_tokens)
+        for row, caption in zip(rows, captions, strict=True):
+            clip = samples[row].clip
             for category, truth in clip.attributes.items():
                 # What its own caption says is true of the clip, too: a second thing may have another colour.
                 others = {

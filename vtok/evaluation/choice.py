@@ -100,11 +100,10 @@ def choose(
     asked: Sequence[tuple[int, Question]],
     *,
     sequences_at_once: int,
-    score: str = "token",
 ) -> list[str]:
-    """The likeliest choice for each (clip, question) by one score, see `Chooser`."""
-    chosen = Chooser(model, sequences_at_once, scores=(score,))(video, asked)
-    return [by_score[score] for by_score in chosen]
+    """The likeliest choice for each (clip, question) by the mean of a token, see `Chooser`."""
+    chosen = Chooser(model, sequences_at_once, scores=("token",))(video, asked)
+    return [by_score["token"] for by_score in chosen]
 
 
 def questions_of(clip: Clip, captions: Sequence[str]) -> list[Question]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from vtok import __version__
 from vtok.batch import stack_frames, stack_targets
-from vtok.build import build, build_tokeniser
+from vtok.build import build, build_tokeniser, device_of
 from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, SampleKey
 from vtok.data.cached import LATENTS, POOLED, TARGET, TIMESTAMPS, Block, block_path, clip_name, read_cache_file
 from vtok.data.identity import Identity, identify
@@ -136,7 +136,7 @@ def frozen_parts(config: DictConfig, *, dtype: str) -> tuple[Extractor, dict[str
             f"{type(tokeniser).__name__}: its backbone or its pooling is trained, so that features change with every "
             "step and cannot be kept; say backbone.frozen=true, and a pooling without weights."
         )
-    device = "cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu"
+    device = device_of(config)
     backbone = tokeniser.to(device).eval().backbone
     to_latents = None
     if decodes(config) and (kind := latent_decoder(config)) is not None:

@@ -1,7 +1,6 @@
 """Run folders, as they lie on disk."""
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from vtok.errors import UserError
 from vtok.foreign_files import read_mapping
+from vtok.paths import natural
 from vtok.runs import read_overrides, read_status, read_summary
 
 
@@ -66,11 +66,6 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[str(key)] = value
     return flat
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """A sort key that takes digits as numbers."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from vtok.errors import UserError
 from vtok.overrides import command
+from vtok.paths import user_path
 
 SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
@@ -37,7 +38,7 @@ def resolve_uri(uri: str | None, folder: str = ".") -> str:
         folder: where that file lies.
     """
     if uri is None:
-        return sqlite_uri(Path(folder).expanduser() / DATABASE)
+        return sqlite_uri(user_path(folder) / DATABASE)
     if not uri.startswith(SQLITE):
         return uri
     path, mark, query = uri.removeprefix(SQLITE).partition("?")

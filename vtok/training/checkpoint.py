@@ -78,7 +78,7 @@ def save_checkpoint(
     Raises:
         UserError: the disk is full, or does not take it for another reason; what was saved before is still there.
     """
-    target = folder / f"step-{step:08d}"
+    target = checkpoint_of(folder, step)
     partial = folder / f".partial-{target.name}"
     weights = trained_weights(model)
     tensors = _optimiser_state(optimiser, weights)
@@ -107,9 +107,9 @@ def save_checkpoint(
     return target
 
 
-def checkpoint_of(folder: Path, step: int | None) -> Path | None:
+def checkpoint_of(folder: Path, step: int) -> Path:
     """The place of a step's checkpoint in a folder of them."""
-    return None if step is None else folder / f"step-{step:08d}"
+    return folder / f"step-{step:08d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -262,7 +262,7 @@ def _end(partial: Path, target: Path, state: Mapping[str, Any]) -> None:
 
 def _remove_old(folder: Path, *, keep: int, spare: int | None) -> None:
     for old in list_checkpoints(folder)[:-keep]:
-        if old != checkpoint_of(folder, spare):
+        if spare is None or old != checkpoint_of(folder, spare):
             shutil.rmtree(old)
 
 

@@ -71,11 +71,12 @@ def run_to_resume(config: DictConfig) -> Path | None:
         unfinished = (run for run in listed_runs(config.outputs) if status_of(run) != "finished")
         fitting = [run for run in unfinished if has_checkpoint(run) and is_same(run, config)]
         if fitting:
-            check_optimiser(fitting[-1], config)
+            check_optimiser(fitting[-1], load_config(fitting[-1]), config)
         return fitting[-1] if fitting else None
     run_dir = find_run(path, config.outputs, setting="resume")
-    check_optimiser(run_dir, config)
-    if changed := differences(load_config(run_dir), config):
+    saved = load_config(run_dir)
+    check_optimiser(run_dir, saved, config)
+    if changed := differences(saved, config):
         listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
         raise UserError(
             f"resume={path}: that run was made with another configuration ({listed}). Give the same overrides, "
@@ -83,7 +84,7 @@ def run_to_resume(config: DictConfig) -> Path | None:
         )
     if not has_checkpoint(run_dir):
         raise UserError(f"resume={path}: {run_dir} has no checkpoint to go on from.")
-    warn_of_length(load_config(run_dir), config)
+    warn_of_length(saved, config)
     return run_dir
 
 
@@ -96,9 +97,9 @@ def check_allowed(config: DictConfig) -> None:
             raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(groups | set(keys)))}")
 
 
-def check_optimiser(run_dir: Path, config: DictConfig) -> None:
+def check_optimiser(run_dir: Path, saved: DictConfig, config: DictConfig) -> None:
     """Raise UserError where another optimiser is to resume the run: none can use the state of another."""
-    before, now = (str(one.optimiser.get("_target_")) for one in (load_config(run_dir), config))
+    before, now = (str(one.optimiser.get("_target_")) for one in (saved, config))
     if before != now:
         raise UserError(
             f"optimiser._target_={now}: {shown(run_dir)} was trained by {before}, and an optimiser cannot use the "

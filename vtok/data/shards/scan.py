@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from vtok.data.annotations import SPLITS, clip_of, parse_caption, parse_record
 from vtok.data.container import VIDEO_SUFFIXES
-from vtok.data.frames import IMAGE_SUFFIXES, natural
+from vtok.data.frames import IMAGE_SUFFIXES
 from vtok.data.shards.index import Shard, to_batch, write_index
 from vtok.data.shards.records import Place, Placed, bad_row, from_sidecar, to_row
 from vtok.data.stable import stable_hash
 from vtok.data.storage import filesystem, is_remote, join, open_binary, size_of
 from vtok.data.tar_members import tar_members
 from vtok.errors import UserError
+from vtok.paths import natural, user_path
 from vtok.shard_names import INDEX, expand_braces, is_glob, split_pattern
 
 # WebDataset: a sample's key ends at the first dot of the last part.
@@ -53,7 +54,7 @@ def index_shards(root: str, out: str | None = None, *, progress: bool = True) ->
     Raises:
         UserError: there are no such shards, one cannot be read or is compressed, or the index cannot be written.
     """
-    folder, pattern = split_pattern(root if is_remote(root) else str(Path(root).expanduser()))
+    folder, pattern = split_pattern(root if is_remote(root) else str(user_path(root)))
     target = out or join(folder, INDEX)
     names = _find(folder, pattern or "**/*.tar", root)
     urls = [join(folder, name) for name in names]
@@ -70,7 +71,7 @@ def index_shards(root: str, out: str | None = None, *, progress: bool = True) ->
     try:
         with ThreadPoolExecutor(SCANNED_AT_ONCE) as pool, TemporaryDirectory() as temporary:
             shards = [Shard(name, size) for name, size in zip(names, pool.map(size_of, urls), strict=True)]
-            local = Path(temporary) / INDEX if is_remote(target) else Path(target).expanduser()
+            local = Path(temporary) / INDEX if is_remote(target) else user_path(target)
             write_index(local, shards, batches(pool))
             if is_remote(target):
                 system, there = filesystem(target)

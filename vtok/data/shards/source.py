@@ -21,6 +21,7 @@ from vtok.data.storage import filesystem, is_remote, join, size_of
 from vtok.data.write import whole
 from vtok.errors import UserError
 from vtok.overrides import command
+from vtok.paths import user_path
 from vtok.setting_types import Count, CountOrZero, Fraction, Positive
 from vtok.shard_names import INDEX, expand_braces, is_glob, matches, split_pattern
 
@@ -95,7 +96,7 @@ class ShardData(DataSource):
         if shuffle_buffer is not None and shuffle_buffer < 1:
             raise UserError(f"data.shuffle_buffer={shuffle_buffer}: allowed are whole numbers from 1 on, or null.")
         folder, self.pattern = split_pattern(root)
-        self.root = folder if is_remote(folder) else str(Path(folder).expanduser())
+        self.root = folder if is_remote(folder) else str(user_path(folder))
         self.index = index or join(self.root, INDEX)
         self.index_cache = Path(index_cache)
         self.heldout_fraction = heldout_fraction
@@ -145,7 +146,7 @@ class ShardData(DataSource):
             "(or shards and index out of any data set by: vtok data pack)."
         )
         if not is_remote(self.index):
-            path = Path(self.index).expanduser()
+            path = user_path(self.index)
             if not os.path.isfile(path):
                 raise UserError(missing)
             return path

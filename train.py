@@ -2,7 +2,7 @@
 
 import sys
 
-from vtok.cli import main
+from vtok.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from vtok.data.shapes.render import render
-from vtok.data.shapes.scene import Scene, Thing
+from vtok.data.sources.shapes.render import render
+from vtok.data.sources.shapes.scene import Scene, Thing
 
 WIDTH, HEIGHT = 900, 482
 NUM_FRAMES, STRIDE, SIDE = 30, 6, 4

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 
-from vtok.build import build_model, build_optimiser
-from vtok.commands.prepare import load_run
+from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.data import DataSource
-from vtok.data.checking import check_clip
-from vtok.errors import UserError
-from vtok.evaluation.heldout import check_files, evaluate_heldout
-from vtok.runs import open_run
+from vtok.data.check import check_clip
+from vtok.evaluation.held_out import check_files, evaluate_heldout
+from vtok.inference.load import load_run
+from vtok.model.build import build_model, build_optimiser
+from vtok.runs.folder import open_run
 from vtok.training.checkpoint import save_checkpoint
 
 MISSING = r"none of the {} held-out clips can be read; the first: .*no0\.mp4: the file does not exist"

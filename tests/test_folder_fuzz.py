@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from vtok.build import build_model, build_optimiser, build_scheduler
-from vtok.commands.prepare import load_run
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.errors import UserError
 from vtok.hub import from_pretrained, save_pretrained
-from vtok.runs import find_run, open_run, write_status, write_summary
-from vtok.tracking.comparison import compare_runs
-from vtok.tracking.curves import read_curves
-from vtok.tracking.report import read_parent
-from vtok.tracking.runs import read_run
-from vtok.tracking.samples import clips_of
+from vtok.inference.load import load_run
+from vtok.model.build import build_model, build_optimiser, build_scheduler
+from vtok.runs.comparison import compare_runs
+from vtok.runs.curves import read_curves
+from vtok.runs.folder import find_run, open_run, write_status, write_summary
+from vtok.runs.report import read_parent
+from vtok.runs.samples import clips_of
+from vtok.runs.saved_run import read_run
 from vtok.tracking.sender import read_lines, sent_lines
-from vtok.training.best import Best
+from vtok.training.best_checkpoint import Best
 from vtok.training.checkpoint import latest_checkpoint, load_training, save_checkpoint
 from vtok.training.resume import figures_of_finished, run_to_resume
 

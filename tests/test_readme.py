@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vtok import toys
-from vtok.cli import main
+from vtok.cli.main import main
+from vtok.hub import toys
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vtok.build import build_model
-from vtok.cli import main
+from vtok.cli.main import main
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.errors import UserError
+from vtok.hub.toys import make_toys
 from vtok.model import VideoLanguageModel
-from vtok.runs import read_status
-from vtok.toys import make_toys
+from vtok.model.build import build_model
+from vtok.runs.folder import read_status
 from vtok.training import run as training_run
 from vtok.training import train
 
@@ -84,7 +84,7 @@ def test_the_papers_recipe_in_one_process_says_how_to_start_eight(tmp_path: Path
 
 
 def test_without_weights_all_that_is_to_be_downloaded_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    code = "import sys; from vtok.cli import main; sys.exit(main(['train', 'recipe=paper', *sys.argv[1:]]))"
+    code = "import sys; from vtok.cli.main import main; sys.exit(main(['train', 'recipe=paper', *sys.argv[1:]]))"
     package = str(Path(__file__).resolve().parents[1])
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HOME": str(tmp_path), "PYTHONPATH": package}
     (tmp_path / "here").mkdir()

@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, CLIPVisionModel
 
 from vtok.backbone import ClipBackbone
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 VISION = {
     "hidden_size": 32,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vtok.backbone import TinyBackbone
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 
 def test_shapes():

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vtok.backbone import Vgg19Backbone
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 # torchvision.models.vgg19().features: number of the convolution -> (in, out) channels.
 CONVOLUTIONS = {

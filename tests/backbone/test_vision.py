@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from vtok.backbone import VisionBackbone
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 MEAN, STD = [0.2, 0.4, 0.6], [0.5, 0.25, 0.125]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": 24, "patch_size": 6}

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from vtok.common.errors import UserError
 from vtok.config import check, compose
-from vtok.errors import UserError
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.build import build
-from vtok.cli import main
+from vtok.cli.main import main
+from vtok.common.errors import UserError
 from vtok.config import compose, settle_budget
 from vtok.config.compose import options_of
 from vtok.config.nodes import planner_of, trait_of
-from vtok.errors import UserError
+from vtok.model.build import build
 
 BUDGETS = (1, 16, 17, 20, 45, 46, 49, 64, 137, 10_000)
 

@@ -9,15 +9,15 @@ import torch
 from transformers import get_scheduler
 from transformers.trainer_utils import SchedulerType
 
-from vtok.build import build
+from vtok.common.errors import UserError
+from vtok.common.paths import conf_dir, experiments_dir, toys_dir
 from vtok.config import check, compose
 from vtok.config.compose import groups, options_of
 from vtok.config.declaration import declaration_of
 from vtok.config.nodes import feature_shape, planner_of
 from vtok.config.values import literals
-from vtok.data.shapes.scene import FAMILIES, LEVELS
-from vtok.errors import UserError
-from vtok.paths import conf_dir, experiments_dir, toys_dir
+from vtok.data.sources.shapes.scene import FAMILIES, LEVELS
+from vtok.model.build import build
 from vtok.training.schedule import Name
 
 CHOICES = [(group, option) for group in groups() for option in options_of(group)]

@@ -10,7 +10,9 @@ from typing import Any, get_type_hints
 import pytest
 from hydra.utils import get_object
 
-from vtok.commands import OVERRIDES, verbs
+from vtok.cli.dispatch import OVERRIDES, verbs
+from vtok.common.paths import conf_dir
+from vtok.common.source_code import ClassReference, module
 from vtok.config.compose import RUN_SETTINGS
 from vtok.config.declaration import (
     COMPUTED,
@@ -23,8 +25,6 @@ from vtok.config.declaration import (
     trait_in_source,
 )
 from vtok.config.options import groups, options_of, targets_of
-from vtok.paths import conf_dir
-from vtok.source_code import ClassReference, module
 
 TARGETS = sorted({target for group in groups() for target in targets_of(group)})
 

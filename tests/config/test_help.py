@@ -33,7 +33,7 @@ def test_an_option_shows_every_key_that_it_takes_with_its_default(group: str) ->
 
 def test_help_does_not_load_torch() -> None:
     code = (
-        "import sys; from vtok.cli import main; main(['train', 'tokeniser=vtok', '--help']); "
+        "import sys; from vtok.cli.main import main; main(['train', 'tokeniser=vtok', '--help']); "
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from vtok.common.errors import UserError
 from vtok.config.compose import options_of
 from vtok.config.jobs import check_jobs
-from vtok.errors import UserError
 
 
 @pytest.mark.parametrize("sweep", options_of("sweep"))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from vtok.common.errors import UserError
 from vtok.config import check, compose
-from vtok.errors import UserError
 
 MISTAKES = [
     (

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from omegaconf import OmegaConf
 
-from vtok.build import build
 from vtok.config import check, compose
 from vtok.config.compose import typed
 from vtok.config.mixture import COMMON
+from vtok.model.build import build
 
 RECIPE = ["recipe=shapes_mixture"]
 OWN = ["data=mixture", "+data@data.sources.own=folder", "data.sources.own.root=/nowhere"]

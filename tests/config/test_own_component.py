@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vtok.cli import main
+from vtok.cli.main import main
+from vtok.common.source_code import module
 from vtok.config.declaration import declaration_in_source, trait_in_source
-from vtok.source_code import module
 
 CLASS = '''
 from typing import Annotated

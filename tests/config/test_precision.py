@@ -2,8 +2,8 @@
 
 import pytest
 
+from vtok.common.errors import UserError
 from vtok.config import check, compose
-from vtok.errors import UserError
 
 HUNYUAN = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "data.num_frames=17"]
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.config.targets import PART, check_target, check_targets, group_of
-from vtok.errors import UserError
 
 OWN = """\
 import subprocess
@@ -45,16 +45,16 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("backbone", "vtok.backbone.nothing"),
         ("backbone", "vtok..x"),
         ("backbone", ""),
-        ("data", "vtok.data.write.write_video"),
+        ("data", "vtok.data.video.write.write_video"),
         ("tokeniser", "hydra.utils.get_method"),
         ("tokeniser", "builtins.exec"),
         ("optimiser", "torch.load"),
         ("optimiser", "torch.optim.swa_utils.update_bn"),
         ("scheduler", "transformers.pipeline"),
-        ("scheduler", "vtok.cli.main"),
+        ("scheduler", "vtok.cli.main.main"),
         (PART, "torch.load"),
         (PART, "torch.nn.utils.clip_grad_norm_"),
-        (PART, "vtok.cli.main"),
+        (PART, "vtok.cli.main.main"),
         (PART, "vtok.benchmark.train.subprocess.Popen"),
     ],
 )

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.cli import main
+from vtok.cli.main import main
+from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.config.check import check
 from vtok.config.compose import complete
-from vtok.errors import UserError
-from vtok.runs import load_config
+from vtok.runs.folder import load_config
 
 STRANGER = """\
 from pathlib import Path

@@ -8,10 +8,10 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from omegaconf import OmegaConf
 
+from vtok.common.errors import UserError
+from vtok.common.setting_types import Betas, Count, MultipleOfSetting, OneMoreThanMultipleOf
 from vtok.config.declaration import Setting
 from vtok.config.values import check_value, words
-from vtok.errors import UserError
-from vtok.setting_types import Betas, Count, MultipleOfSetting, OneMoreThanMultipleOf
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from PIL import Image, ImageEnhance
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from vtok.common.errors import UserError
+from vtok.common.hashing import stable_hash
 from vtok.config import compose
 from vtok.data import Augmentation, Clip, ClipDataset, EpochSampler, FrameReader, Question, SampleKey
 from vtok.data.augmentation import View, side_of
-from vtok.data.stable import stable_hash
-from vtok.data.video import read_video
-from vtok.errors import UserError
-from vtok.plan import StridePlanner, TargetPlan
+from vtok.data.plan import StridePlanner, TargetPlan
+from vtok.data.video.read import read_video
 from vtok.training import train
 
 STANDARD = {"min_area": 0.5, "max_aspect": 1.33, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from vtok.data.report import BadFiles
-from vtok.errors import UserError
+from vtok.common.errors import UserError
+from vtok.data.broken_clips import BadFiles
 
 
 def test_each_file_is_told_once(caplog):

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from vtok.common.errors import UserError
 from vtok.data.clip import Clip
+from vtok.data.clip_reader import FrameReader, clip_frames
 from vtok.data.dataset import ClipDataset
-from vtok.data.frames import BadVideoError
-from vtok.data.reading import FrameReader, clip_frames
+from vtok.data.plan import StridePlanner
 from vtok.data.sampler import EpochSampler, SampleKey
-from vtok.data.video import read_video
-from vtok.errors import UserError
-from vtok.plan import StridePlanner
+from vtok.data.video.common import BadVideoError
+from vtok.data.video.read import read_video
 
 
 def dataset(clips: list[Clip], **keys) -> ClipDataset:

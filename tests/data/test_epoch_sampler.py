@@ -5,9 +5,9 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
+from vtok.common.errors import UserError
+from vtok.common.hashing import stable_hash
 from vtok.data.sampler import EpochSampler, WindowSampler
-from vtok.data.stable import stable_hash
-from vtok.errors import UserError
 
 
 def take(sampler: EpochSampler, count: int) -> list[tuple[int, int]]:

@@ -12,9 +12,9 @@ from diffusers import HunyuanVideoPipeline
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from vtok import toys
+from vtok.common.errors import UserError
 from vtok.decoder import HunyuanVideoDecoder
-from vtok.errors import UserError
+from vtok.hub import toys
 
 DIM, WIDTH = 16, 8
 MASK = torch.ones(2, 4, dtype=torch.bool)

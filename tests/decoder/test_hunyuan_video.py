@@ -18,10 +18,10 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from vtok import toys
+from vtok.common.errors import UserError
+from vtok.data.plan import TargetPlan
 from vtok.decoder import HunyuanVideoDecoder
-from vtok.errors import UserError
-from vtok.plan import TargetPlan
+from vtok.hub import toys
 
 DIM, LENGTHS = 16, [4, 2]
 LATENTS = (2, 4, 2, 4, 4)  # of the clips

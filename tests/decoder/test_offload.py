@@ -15,10 +15,10 @@ from diffusers import UniPCMultistepScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from vtok import toys
 from vtok.decoder import HunyuanVideoDecoder, WanDecoder, place
 from vtok.decoder.clip_text import ClipText
 from vtok.decoder.latent import LatentDecoder
+from vtok.hub import toys
 
 DIM = 16
 NAMES = ("vae", "clip_text", "transformer", "transformer_2")

@@ -9,10 +9,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
+from vtok.common.errors import UserError
+from vtok.data.plan import TargetPlan
 from vtok.decoder import TinyDecoder
 from vtok.decoder.tiny import LEAST_SIGMA, MIDDLE, SPREAD
-from vtok.errors import UserError
-from vtok.plan import TargetPlan
 
 DIM = 10
 LENGTHS = [5, 3, 1]

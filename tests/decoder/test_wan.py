@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vtok import toys
+from vtok.common.errors import UserError
 from vtok.decoder import WanDecoder
-from vtok.errors import UserError
+from vtok.hub import toys
 
 DIM, TEXT_DIM, TEXT_LENGTH, LENGTHS = 10, 12, 9, [4, 2]
 LATENTS = (2, 16, 2, 4, 4)  # of the clips

@@ -13,8 +13,7 @@ from vtok.decoder import TinyDecoder
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.mllm import TinyLanguageModel
-from vtok.model import VideoLanguageModel
-from vtok.objective import Objective
+from vtok.model import Objective, VideoLanguageModel
 from vtok.tokeniser import VTokTokeniser
 from vtok.visual_head import FlowHead, RegressionHead
 

@@ -6,15 +6,14 @@ import pytest
 import torch
 
 from vtok.backbone import TinyBackbone
+from vtok.common.errors import UserError
 from vtok.data import BadVideoError, Clip, ClipSample, Question
 from vtok.decoder import NoDecoder
-from vtok.errors import UserError
 from vtok.evaluation.alignment import Alignment
 from vtok.evaluation.choice import questions_of
-from vtok.evaluation.loading import Loaded, sort_out
+from vtok.evaluation.clips import Loaded, sort_out
 from vtok.mllm import TinyLanguageModel
-from vtok.model import VideoLanguageModel
-from vtok.objective import Objective
+from vtok.model import Objective, VideoLanguageModel
 from vtok.tokeniser import VTokTokeniser
 from vtok.visual_head import NoVisualHead
 

@@ -8,8 +8,7 @@ from vtok.data import Clip, Question
 from vtok.decoder import NoDecoder
 from vtok.evaluation.choice import SCORES, Chooser, choose, chunks, mention, questions_of, says
 from vtok.mllm import TinyLanguageModel
-from vtok.model import VideoLanguageModel
-from vtok.objective import Objective
+from vtok.model import Objective, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames, VideoTokens, VTokTokeniser
 from vtok.visual_head import NoVisualHead
 

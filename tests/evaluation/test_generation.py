@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from vtok.common.errors import UserError
 from vtok.data import Clip, ClipSample, Question
-from vtok.errors import UserError
+from vtok.evaluation.clips import Loaded
 from vtok.evaluation.control import Controls
 from vtok.evaluation.generation import Generation, GenerationResult
 from vtok.evaluation.judge import Judge, Verdict
-from vtok.evaluation.loading import Loaded
-from vtok.model import Imagined, Sampling, VideoLanguageModel
+from vtok.model.video_language_model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
 
 MakeModel = Callable[..., VideoLanguageModel]

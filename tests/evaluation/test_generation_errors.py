@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vtok.data import ClipSample
+from vtok.evaluation.clips import Loaded
 from vtok.evaluation.generation import Generation
-from vtok.evaluation.loading import Loaded
 from vtok.model import VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
 

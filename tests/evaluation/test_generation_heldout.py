@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from vtok.common.errors import UserError
 from vtok.data import Clip, Question, ShapesData
 from vtok.data.clip import Span
-from vtok.errors import UserError
 from vtok.evaluation.generation import Generation, GenerationResult
-from vtok.evaluation.heldout import check_files, evaluate_generation_heldout, missing_files, with_choices
+from vtok.evaluation.held_out import check_files, evaluate_generation_heldout, missing_files, with_choices
 from vtok.evaluation.judge import OracleJudge, OwnJudge
 from vtok.model import VideoLanguageModel
 

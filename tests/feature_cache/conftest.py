@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from vtok.commands.precompute import precompute
+from vtok.cli.verbs.precompute import precompute
 from vtok.config import compose
-from vtok.data import reading
-from vtok.data.frames import BadVideoError
-from vtok.toys import make_toys
+from vtok.data import clip_reader as reading
+from vtok.data.video.common import BadVideoError
+from vtok.hub.toys import make_toys
 from vtok.training import train
-from vtok.training.trainer import Trainer
+from vtok.training.loop import Trainer
 
 SMALL = (
     "backbone.feature_dim=16",

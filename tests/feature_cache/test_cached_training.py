@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from vtok.backbone import TinyBackbone
-from vtok.commands.evaluate import evaluate
-from vtok.commands.precompute import precompute
-from vtok.commands.tokenise import tokenise
+from vtok.cli.verbs.evaluate import evaluate
+from vtok.cli.verbs.precompute import precompute
+from vtok.cli.verbs.tokenise import tokenise
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.errors import UserError
 from vtok.hub.folder import save_pretrained
 from vtok.training import train
 

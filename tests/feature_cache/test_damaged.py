@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from vtok.common.errors import UserError
 from vtok.data import CachedReader, Clip, SampleKey
-from vtok.data.cached import TIMESTAMPS, block_path, read_cache_file
-from vtok.data.identity import identify
-from vtok.errors import UserError
+from vtok.data.cached_reader import TIMESTAMPS, block_path, read_cache_file
+from vtok.data.file_identity import identify
 from vtok.feature_cache.blocks import Kept, write_block
 
 MADE = {

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vtok.commands.precompute import precompute
+from vtok.cli.verbs.precompute import precompute
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.data.cached import Block
-from vtok.errors import UserError
+from vtok.data.cached_reader import Block
 from vtok.training import train
 
 

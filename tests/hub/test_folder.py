@@ -8,23 +8,22 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vtok import toys
-from vtok.batch import Batch, stack_text
-from vtok.cli import main
-from vtok.commands.describe import describe
-from vtok.commands.evaluate import evaluate
-from vtok.commands.prepare import load_run
-from vtok.errors import UserError
+from vtok.cli.main import main
+from vtok.cli.verbs.describe import describe
+from vtok.cli.verbs.evaluate import evaluate
+from vtok.common.errors import UserError
 from vtok.hub import folder as hub_folder
-from vtok.hub import from_pretrained, save_pretrained
+from vtok.hub import from_pretrained, save_pretrained, toys
+from vtok.inference.load import load_run
 from vtok.model import VideoLanguageModel
+from vtok.model.batch import Batch, stack_text
 from vtok.tokeniser import PlannedFrames, Tokeniser
 
 Run = Callable[..., Path]
 OWN = """\
 import torch
 from torch import nn
-from vtok.tokeniser.rivals import KeyFrameTokeniser
+from vtok.tokeniser.frame_sampling import KeyFrameTokeniser
 
 
 class OwnTokeniser(KeyFrameTokeniser):

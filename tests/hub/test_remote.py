@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import RepoUrl
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, RevisionNotFoundError
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.hub import from_pretrained, push_to_hub, remote
 from vtok.tokeniser import Tokeniser
 

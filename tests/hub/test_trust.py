@@ -12,11 +12,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from vtok.backbone import VisionBackbone
-from vtok.commands.prepare import load_run
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.hub import from_pretrained, save_pretrained
+from vtok.inference.load import load_run
 from vtok.mllm import CausalLanguageModel
-from vtok.runs import load_config
+from vtok.runs.folder import load_config
 
 STRANGER = """\
 from pathlib import Path
@@ -36,7 +36,7 @@ def edit(folder: Path, key: str, value: Any) -> None:
     OmegaConf.save(config, folder / "config.yaml")
 
 
-@pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "vtok.cli.main", "vtok.backbone.TinyBackbone"])
+@pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "vtok.cli.main.main", "vtok.backbone.TinyBackbone"])
 def test_only_components_are_built(target: str, exported: Path) -> None:
     edit(exported, "tokeniser.motion_pooling._target_", target)
     with pytest.raises(UserError, match=rf"motion_pooling\._target_={re.escape(target)}: this is not a component"):

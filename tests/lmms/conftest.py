@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from vtok.build import build_model, build_optimiser
 from vtok.config import compose
-from vtok.runs import open_run, write_status
+from vtok.model.build import build_model, build_optimiser
+from vtok.runs.folder import open_run, write_status
 from vtok.training.checkpoint import save_checkpoint
 
 

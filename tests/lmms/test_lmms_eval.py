@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vtok.commands.describe import describe
+from vtok.cli.verbs.describe import describe
 
 TEXTS = ("what moves?", "which colour is it?")
 VISUAL = """\

@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from vtok.batch import stack_frames
-from vtok.commands.clip import read_clip
-from vtok.commands.describe import describe
-from vtok.commands.prepare import load_run
+from vtok.cli.verbs.describe import describe
+from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.data import Question
-from vtok.errors import UserError
 from vtok.evaluation.choice import choose
-from vtok.objective import Objective
+from vtok.inference.clip import read_clip
+from vtok.inference.load import load_run
+from vtok.model import Objective
+from vtok.model.batch import stack_frames
 
 GREEDY = {"max_new_tokens": 12, "temperature": 0, "do_sample": False}
 TEXTS = ("what moves?", "which colour is it?", "how many things are there?")
@@ -172,7 +172,7 @@ def test_a_run_that_did_not_learn_to_answer_is_not_asked(
         monkeypatch.setattr(Objective, "understands", False)
         return loaded
 
-    monkeypatch.setattr("vtok.commands.prepare.load_run", load)
+    monkeypatch.setattr("vtok.inference.load.load_run", load)
     with pytest.raises(UserError, match=r"objective\.lambda_under is 0"):
         make_model(run_dir)
 

@@ -8,12 +8,11 @@ import torch
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, LlamaConfig, OPTConfig, Qwen3Config
 
 from vtok.backbone import TinyBackbone
-from vtok.batch import Batch, stack_text
+from vtok.common.errors import UserError
 from vtok.decoder import NoDecoder
-from vtok.errors import UserError
 from vtok.mllm import IGNORED, CausalLanguageModel, LanguageModel
-from vtok.model import VideoLanguageModel
-from vtok.objective import Objective
+from vtok.model import Objective, VideoLanguageModel
+from vtok.model.batch import Batch, stack_text
 from vtok.tokeniser import KeyFrameTokeniser, PlannedFrames
 from vtok.visual_head import NoVisualHead
 

@@ -1,6 +1,6 @@
 import pytest
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.mllm import IGNORED, ChatTokeniser
 from vtok.mllm.tiny import byte_level_tokenizer
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from vtok.batch import stack_text
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.mllm import IGNORED, EncodedChat, LanguageModel, TinyLanguageModel, VisualProjector
+from vtok.model.batch import stack_text
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from vtok import toys
 from vtok.backbone import ClipBackbone, TinyBackbone
-from vtok.batch import stack_text
+from vtok.common.errors import UserError
 from vtok.decoder import NoDecoder
-from vtok.errors import UserError
+from vtok.hub import toys
 from vtok.mllm import LanguageModel, LlavaNextLanguageModel, VisualProjector
-from vtok.model import VideoLanguageModel
-from vtok.objective import Objective
+from vtok.model import Objective, VideoLanguageModel
+from vtok.model.batch import stack_text
 from vtok.tokeniser import FrameSamplingTokeniser
 from vtok.visual_head import NoVisualHead
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vtok.build import build
+from vtok.common.errors import UserError
 from vtok.config import check, compose
-from vtok.errors import UserError
 from vtok.mllm import CausalLanguageModel, Lora
+from vtok.model.build import build
 from vtok.training.checkpoint import latest_checkpoint, load_training, save_checkpoint, trained_weights
 
 Save = Callable[..., Path]

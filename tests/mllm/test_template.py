@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.mllm import IGNORED, ChatTokeniser
-from vtok.mllm.loading import add_video_token
+from vtok.mllm.pretrained import add_video_token
 
 Make = Callable[[str], PreTrainedTokenizerFast]
 TURNS = [("what is it?", "a red ball"), ("which way?", "to the left 🙂")]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vtok.backbone import TinyBackbone
-from vtok.benchmark.memory import PeakMemory
+from vtok.evaluation.cost.memory import PeakMemory
 from vtok.tokeniser import (
     AttentionPooling,
     DeltaTokeniser,

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from vtok.backbone import TinyBackbone
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.tokeniser import MOTION, SPATIAL, CodecMotionTokeniser, PlannedFrames
 
 

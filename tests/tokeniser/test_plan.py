@@ -1,7 +1,7 @@
 import pytest
 
-from vtok.errors import UserError
-from vtok.plan import KeyFramePlanner, StridePlanner
+from vtok.common.errors import UserError
+from vtok.data.plan import KeyFramePlanner, StridePlanner
 
 
 @pytest.mark.parametrize(

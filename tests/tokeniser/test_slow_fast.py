@@ -3,8 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from vtok.backbone import TinyBackbone
-from vtok.errors import UserError
-from vtok.plan import SlowFastPlanner
+from vtok.common.errors import UserError
+from vtok.data.plan import SlowFastPlanner
 from vtok.tokeniser import PlannedFrames, SlowFastTokeniser
 
 

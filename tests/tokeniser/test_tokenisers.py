@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from vtok.backbone import Backbone, ClipBackbone, TinyBackbone, Vgg19Backbone
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.tokeniser import (
     MOTION,
     SPATIAL,

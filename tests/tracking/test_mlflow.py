@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 import vtok
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.tracking.mlflow import MlflowTracker, clean_key, config_params
 from vtok.tracking.revision import revision
 from vtok.tracking.store import database_file

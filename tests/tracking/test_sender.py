@@ -140,7 +140,7 @@ def unused_port() -> int:
 
 
 def test_sync_sends_what_is_left(store_uri: str, tmp_path: Path, tiny_run: list[str]) -> None:
-    from vtok.commands.sync import sync
+    from vtok.cli.verbs.sync import sync
     from vtok.config import compose
     from vtok.training import train
 

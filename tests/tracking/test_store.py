@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.tracking.store import (
     artifact_location,
     compare_url,

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vtok.common.paths import conf_dir
 from vtok.config import compose
-from vtok.paths import conf_dir
-from vtok.runs import read_status
+from vtok.runs.folder import read_status
 from vtok.tracking.store import resolve_uri
 from vtok.training import train
 

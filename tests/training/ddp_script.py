@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
-from tests.test_freezing import combinations, make_batch, make_decoders, make_model
-from vtok.processes import gathered, gathered_tensors, led, rank
+from tests.model.test_freezing import combinations, make_batch, make_decoders, make_model
+from vtok.common.distributed import gathered, gathered_tensors, led, rank
 from vtok.training.parallel import Ddp
 from vtok.visual_head import TokenScale
 

@@ -16,14 +16,14 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from vtok.common.distributed import full, gathered, rank
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.processes import full, gathered, rank
 from vtok.training import train
 from vtok.training.checkpoint import list_checkpoints, load_training, save_checkpoint, trained_weights
 from vtok.training.ema import Ema
-from vtok.training.muon import BatchedMuon
+from vtok.training.optimisers.muon import BatchedMuon
 from vtok.training.parallel import Fsdp2
 
 PROCESSES = 2

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.training.checkpoint import (
     digest,
     latest_checkpoint,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_freezing import make_decoders, make_model
+from tests.model.test_freezing import make_decoders, make_model
 from vtok.training.parallel import Ddp
 
 SCRIPT = Path(__file__).with_name("ddp_script.py")

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from vtok.commands.prepare import load_run
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.errors import UserError
+from vtok.inference.load import load_run
 from vtok.training import train
 from vtok.training.checkpoint import (
     digest,
@@ -28,7 +28,7 @@ from vtok.training.checkpoint import (
     read_state,
     saved_tensors,
 )
-from vtok.training.shards import read
+from vtok.training.sharded_tensors import read
 
 SCRIPT = Path(__file__).with_name("fsdp2_script.py")
 FSDP2 = "trainer/parallel=fsdp2"

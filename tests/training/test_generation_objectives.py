@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from vtok.build import build_model
-from vtok.errors import UserError
-from vtok.runs import read_status
+from vtok.common.errors import UserError
+from vtok.model.build import build_model
+from vtok.runs.folder import read_status
 
 RunIt = Callable[..., Any]
 
@@ -69,6 +69,6 @@ def test_what_would_stop_an_evaluation_is_told_before_the_training(run_it: RunIt
 
 
 def test_clips_without_captions_train_no_generation(run_it: RunIt, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vtok.data.shapes.source.caption", lambda scene: None)
+    monkeypatch.setattr("vtok.data.sources.shapes.source.caption", lambda scene: None)
     with pytest.raises(UserError, match="no training clip has a caption"):
         run_it("joint")

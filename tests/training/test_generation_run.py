@@ -12,12 +12,12 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from vtok.build import build, build_model
+from vtok.common.errors import UserError
 from vtok.data import read_video
-from vtok.data.reading import scaled
-from vtok.errors import UserError
+from vtok.data.clip_reader import scaled
 from vtok.evaluation import evaluate_generation_heldout
-from vtok.runs import read_status
+from vtok.model.build import build, build_model
+from vtok.runs.folder import read_status
 from vtok.training.checkpoint import digest, load_weights
 
 DECAY = 0.75

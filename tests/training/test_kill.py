@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vtok.common.paths import conf_dir
 from vtok.config import compose
-from vtok.paths import conf_dir
 from vtok.training import train
 
 KILLS = 10

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vtok.cli import main
+from vtok.cli.main import main
 from vtok.config import compose
 from vtok.training import train
 

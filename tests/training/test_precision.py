@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.errors import UserError
 from vtok.mllm import LanguageModel
 from vtok.training import train
 from vtok.training.checkpoint import list_checkpoints

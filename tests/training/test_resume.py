@@ -14,18 +14,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from vtok.build import build, build_model
+from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.errors import UserError
-from vtok.runs import read_status
+from vtok.model.build import build, build_model
+from vtok.runs.folder import read_status
 from vtok.training import train
-from vtok.training.adamw8bit import AdamW8bit
 from vtok.training.batches import training_batches
 from vtok.training.checkpoint import latest_checkpoint, load_training, load_weights, read_state, save_checkpoint
-from vtok.training.muon import MuonAdamW
+from vtok.training.loop import Start
+from vtok.training.optimisers import AdamW8bit, MuonAdamW
 from vtok.training.random_state import CPU, random_states, set_random_states
 from vtok.training.resume import start_of
-from vtok.training.trainer import Start
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 Make = Callable[..., torch.optim.Optimizer]

@@ -13,16 +13,16 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from safetensors.torch import load_file
 
-from vtok import toys
+from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.config.compose import spelled_out
 from vtok.data import Clip, ShapesData
-from vtok.data.source import Split
-from vtok.errors import UserError
-from vtok.runs import find_run, read_status
+from vtok.data.sources.base import Split
+from vtok.hub import toys
+from vtok.runs.folder import find_run, read_status
 from vtok.training import train
 from vtok.training.checkpoint import digest, list_checkpoints
-from vtok.training.recording import Stopped
+from vtok.training.run_log import Stopped
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 COMBINATIONS = [
@@ -204,7 +204,7 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
     import signal
 
-    from vtok.training.trainer import Trainer
+    from vtok.training.loop import Trainer
 
     step = Trainer._step
     calls = []

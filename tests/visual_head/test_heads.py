@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torch.nn import functional as F
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.visual_head import FlowHead, MixtureHead, RegressionHead, VisualHead
 
 MAKE: dict[str, Callable[[int, int], VisualHead]] = {

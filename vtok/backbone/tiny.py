@@ -8,8 +8,8 @@ from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
 from vtok.backbone.base import Backbone, FeatureShape
-from vtok.errors import UserError
-from vtok.setting_types import Count
+from vtok.common.errors import UserError
+from vtok.common.setting_types import Count
 
 STRIDE = 8
 NORM_GROUPS = 8

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vtok.backbone.base import Backbone, FeatureShape
-from vtok.errors import UserError
-from vtok.paths import user_path
-from vtok.pretrained import Place, load
-from vtok.setting_types import Count
+from vtok.common.errors import UserError
+from vtok.common.paths import user_path
+from vtok.common.pretrained import Place, load
+from vtok.common.setting_types import Count
 
 log = logging.getLogger(__name__)
 

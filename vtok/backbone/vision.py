@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vtok.backbone.base import Backbone, FeatureShape
-from vtok.errors import UserError
-from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
-from vtok.setting_types import Count, Dtype
+from vtok.common.errors import UserError
+from vtok.common.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.common.setting_types import Count, Dtype
 
 log = logging.getLogger(__name__)
 

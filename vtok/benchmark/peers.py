@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from vtok.data import read_video
-from vtok.data.container import open_container
-from vtok.data.frames import cover
-from vtok.data.orientation import Orientation
+from vtok.data.video.common import cover
+from vtok.data.video.container import open_container
+from vtok.data.video.orientation import Orientation
 
 Method = Callable[[Path, Sequence[int], tuple[int, int], int], Tensor]
 

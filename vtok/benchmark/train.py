@@ -11,19 +11,19 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from vtok.batch import Batch
-from vtok.benchmark.clock import now
-from vtok.build import build, build_model, build_optimiser, build_scheduler
 from vtok.data import BadFiles, DataSource
+from vtok.evaluation.cost.clock import now
 from vtok.model import VideoLanguageModel
+from vtok.model.batch import Batch
+from vtok.model.build import build, build_model, build_optimiser, build_scheduler
 from vtok.tracking import Tracker
 from vtok.tracking.sender import JOURNAL, read_lines
 from vtok.training import Trainer
 from vtok.training.batches import training_batches
-from vtok.training.best import Best
+from vtok.training.best_checkpoint import Best
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.trainer import Start
+from vtok.training.loop import Start
 
 MOST_BATCHES = 8
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from omegaconf import DictConfig, OmegaConf
 
+from vtok.common.errors import UserError
 from vtok.config.nodes import feature_shape, planners, trait_of
-from vtok.errors import UserError
 
 
 def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from vtok.common.errors import UserError
+from vtok.common.overrides import command
+from vtok.common.paths import CACHE_FILE, toys_dir, unwritable, user_path
 from vtok.config.compose import check_all_values
-from vtok.config.mixture import check_mixture
-from vtok.config.nodes import can_be_random, data_nodes, trait_of
-from vtok.config.pairs import (
+from vtok.config.cross_checks import (
     check_cache,
     check_decoder,
     check_judge,
@@ -25,11 +26,10 @@ from vtok.config.pairs import (
     check_projector,
     check_trainer,
 )
+from vtok.config.mixture import check_mixture
+from vtok.config.nodes import can_be_random, data_nodes, trait_of
 from vtok.config.targets import check_targets
-from vtok.errors import UserError
-from vtok.overrides import command
-from vtok.paths import CACHE_FILE, toys_dir, unwritable, user_path
-from vtok.shard_names import INDEX, split_pattern
+from vtok.data.sources.shards.names import INDEX, split_pattern
 
 
 def check(config: DictConfig, files: bool = True, plan: bool = True) -> None:

@@ -12,6 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from vtok.common.errors import UserError
+from vtok.common.overrides import command, parse, quoted, readable
+from vtok.common.paths import conf_dir
 from vtok.config.budget import settle_budget
 from vtok.config.declaration import declaration_of
 from vtok.config.mixture import check_are_components, check_sources, link_sources
@@ -19,9 +22,6 @@ from vtok.config.options import groups, one_of, options_of
 from vtok.config.source import SCHEME, register_sources, with_defaults
 from vtok.config.targets import check_targets, is_of_the_project
 from vtok.config.values import check_node, check_values, unknown_key
-from vtok.errors import UserError
-from vtok.overrides import command, parse, quoted, readable
-from vtok.paths import conf_dir
 
 CONFIG_NAME = "config"
 RUN_SETTINGS = "vtok.config.run_settings.RunSettings"

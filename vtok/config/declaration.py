@@ -19,8 +19,8 @@ from typing import Annotated, Any, ClassVar, get_origin
 from hydra.utils import get_object
 from omegaconf import MISSING
 
-from vtok.errors import UserError
-from vtok.source_code import ClassReference, Definition, NotReadable, find
+from vtok.common.errors import UserError
+from vtok.common.source_code import ClassReference, Definition, NotReadable, find
 
 OWN_PACKAGE = __name__.partition(".")[0]
 HEADING = re.compile(r"([A-Z]\w+):\s*$")

@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
+from vtok.common.errors import UserError
+from vtok.common.paths import conf_dir
+from vtok.common.source_code import ClassReference
 from vtok.config.compose import RUN_SETTINGS, groups, one_of, options_of
 from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
 from vtok.config.values import as_typed, shown, words
-from vtok.errors import UserError
-from vtok.paths import conf_dir
-from vtok.source_code import ClassReference
 
 WIDTH = 118
 # A line of the defaults list in config.yaml with its comment: "  - backbone: tiny   # frames -> feature maps".

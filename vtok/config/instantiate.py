@@ -6,7 +6,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 
 def build(node: DictConfig, *args: Any, plain: bool = False) -> Any:

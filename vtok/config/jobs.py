@@ -10,11 +10,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import DictConfig
 
+from vtok.common.errors import UserError
+from vtok.common.overrides import quoted
 from vtok.config.check import check, check_planned
 from vtok.config.compose import compose, spelled_out, sweep_params
 from vtok.config.options import one_of, options_of
-from vtok.errors import UserError
-from vtok.overrides import quoted
 
 SWEEP_CHECKS = 256
 

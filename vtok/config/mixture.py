@@ -5,11 +5,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vtok.common.errors import UserError
 from vtok.config.declaration import NotImported, declaration_of
 from vtok.config.nodes import data_nodes, is_mixture, trait_of
 from vtok.config.values import shown
-from vtok.errors import UserError
-from vtok.mixing import check_names, check_weights
+from vtok.data.sources.mixture.shares import check_names, check_weights
 
 # Settings of the whole run: of a source they are taken from the mixture.
 COMMON = ("size", "num_frames", "batch_size", "num_workers", "decode_timeout", "max_bad_fraction")

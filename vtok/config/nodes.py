@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.config.declaration import declaration_of, trait
 from vtok.config.instantiate import build
 from vtok.config.values import alternatives
-from vtok.plan import StridePlanner
+from vtok.data.plan import StridePlanner
 
 if TYPE_CHECKING:
     from vtok.backbone.base import FeatureShape

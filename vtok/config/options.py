@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from vtok.paths import conf_dir, experiments_dir
+from vtok.common.paths import conf_dir, experiments_dir
 
 # Folders of conf/ whose files are no components.
 NOT_COMPONENTS = ("debug", "hydra", "local")

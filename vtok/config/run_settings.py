@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vtok.setting_types import Seed
+from vtok.common.setting_types import Seed
 
 
 @dataclass(frozen=True)

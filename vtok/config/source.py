@@ -14,8 +14,8 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from vtok.common.paths import conf_dir, experiments_dir
 from vtok.config.declaration import NotImported, declaration_of
-from vtok.paths import conf_dir, experiments_dir
 
 SCHEME = "vtok"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vtok.common.errors import UserError
 from vtok.config.options import groups, targets_of
-from vtok.errors import UserError
 
 OWN = "vtok"
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate")
@@ -122,7 +122,7 @@ def is_component(found: Any, group: str, own: Sequence[str]) -> bool:
     from vtok.evaluation import Alignment, Generation
     from vtok.evaluation.judge import Judge
     from vtok.mllm import LanguageModel
-    from vtok.objective import Objective
+    from vtok.model import Objective
     from vtok.tokeniser import MotionPooling, Tokeniser
     from vtok.tracking import Tracker
     from vtok.training import Trainer

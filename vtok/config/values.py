@@ -11,11 +11,11 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from vtok.common.errors import UserError
+from vtok.common.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
+from vtok.common.source_code import ClassReference
 from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
 from vtok.config.targets import group_of
-from vtok.errors import UserError
-from vtok.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
-from vtok.source_code import ClassReference
 
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True, allow_inf_nan=False)

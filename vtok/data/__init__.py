@@ -2,22 +2,22 @@
 
 from typing import TYPE_CHECKING
 
-from vtok.lazy import lazy_exports
+from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vtok.data.augmentation import Augmentation
-    from vtok.data.cached import CachedReader
+    from vtok.data.broken_clips import BadFiles
+    from vtok.data.cached_reader import CachedReader
     from vtok.data.clip import Clip, Question
+    from vtok.data.clip_reader import ClipReader, ClipSample, FrameReader
     from vtok.data.dataset import ClipDataset
-    from vtok.data.folder import FolderData
-    from vtok.data.mixture import MixtureData
-    from vtok.data.reading import ClipReader, ClipSample, FrameReader
-    from vtok.data.report import BadFiles
     from vtok.data.sampler import EpochSampler, SampleKey
-    from vtok.data.shapes import ShapesData
-    from vtok.data.shards import ShardData
-    from vtok.data.source import DataSource
-    from vtok.data.video import BadVideoError, open_video, read_video
+    from vtok.data.sources.base import DataSource
+    from vtok.data.sources.folder import FolderData
+    from vtok.data.sources.mixture import MixtureData
+    from vtok.data.sources.shapes import ShapesData
+    from vtok.data.sources.shards import ShardData
+    from vtok.data.video.read import BadVideoError, open_video, read_video
 
 __all__ = [
     "Augmentation",

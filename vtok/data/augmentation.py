@@ -11,9 +11,9 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from vtok.common.errors import UserError
+from vtok.common.setting_types import Fraction
 from vtok.data.clip import Clip
-from vtok.errors import UserError
-from vtok.setting_types import Fraction
 
 SIDES = re.compile(r"\b(left|right)(most|wards?)?\b|\b((anti|counter)-?)?clockwise\b", re.IGNORECASE)
 # ITU-R BT.601, as Pillow turns colours to grey.

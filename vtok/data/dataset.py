@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from torch.utils.data import Dataset
 
+from vtok.common.errors import UserError
+from vtok.common.hashing import stable_hash
+from vtok.data.broken_clips import list_bad
 from vtok.data.clip import Clip
-from vtok.data.frames import BadVideoError
-from vtok.data.mixture.clips import MixtureClips
-from vtok.data.reading import ClipReader, ClipSample
-from vtok.data.report import list_bad
+from vtok.data.clip_reader import ClipReader, ClipSample
 from vtok.data.sampler import SampleKey
-from vtok.data.stable import stable_hash
-from vtok.errors import UserError
+from vtok.data.sources.mixture.clips import MixtureClips
+from vtok.data.video.common import BadVideoError
 
 # Broken clips in a row after which a data set counts as broken as a whole.
 MAX_ATTEMPTS = 100

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from vtok.data.stable import stable_hash
-from vtok.errors import UserError
+from vtok.common.errors import UserError
+from vtok.common.hashing import stable_hash
 
 
 @dataclass(frozen=True, slots=True)

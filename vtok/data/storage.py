@@ -5,8 +5,8 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, BinaryIO
 
+from vtok.common.errors import UserError
 from vtok.data.clip import Span
-from vtok.errors import UserError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vtok.errors import UserError
-from vtok.paths import user_path
-from vtok.pretrained import UNREADABLE, first_line
+from vtok.common.errors import UserError
+from vtok.common.paths import user_path
+from vtok.common.pretrained import UNREADABLE, first_line
 
 
 class LightAdapter(nn.Module):

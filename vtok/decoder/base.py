@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vtok.plan import TargetPlan
+from vtok.data.plan import TargetPlan
 
 
 class Decoder(nn.Module, ABC):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from vtok.errors import UserError
-from vtok.pretrained import Place, load, only_shapes, refuse_missing
+from vtok.common.errors import UserError
+from vtok.common.pretrained import Place, load, only_shapes, refuse_missing
 
 FOLDERS = ("text_encoder_2", "tokenizer_2")
 

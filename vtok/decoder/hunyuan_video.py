@@ -16,9 +16,12 @@ from diffusers import (
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
+from vtok.common.errors import UserError
+from vtok.common.pretrained import Place, dtype_of, load
+from vtok.common.setting_types import Dtype, Fraction, NotNegative, OneMoreThanMultipleOf, Positive
 from vtok.decoder.clip_text import load_clip_text
 from vtok.decoder.latent import LatentDecoder
-from vtok.decoder.weights import (
+from vtok.decoder.pretrained import (
     PROBE,
     building_in,
     load_vae,
@@ -28,9 +31,6 @@ from vtok.decoder.weights import (
     schedules,
     way_out,
 )
-from vtok.errors import UserError
-from vtok.pretrained import Place, dtype_of, load
-from vtok.setting_types import Dtype, Fraction, NotNegative, OneMoreThanMultipleOf, Positive
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
+from vtok.common.errors import UserError
+from vtok.common.finite import check_finite
+from vtok.common.noise import seeded_noise
 from vtok.decoder.base import Decoder
 from vtok.decoder.flow import noised
 from vtok.decoder.offload import at_work, in_turns
-from vtok.errors import UserError
-from vtok.finite import check_finite
-from vtok.noise import seeded_noise
 
 PIPELINE_MULTIPLE = 16  # of pixels, that diffusers' pipelines insist on whatever the VAE
 

@@ -9,12 +9,12 @@ from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideo
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
+from vtok.common.errors import UserError
+from vtok.common.finite import check_finite
+from vtok.common.noise import seeded_noise
+from vtok.common.setting_types import Count, CountOrZero, Fraction, MultipleOfSetting, Positive
 from vtok.decoder.base import Decoder
 from vtok.decoder.flow import integrate, noised
-from vtok.errors import UserError
-from vtok.finite import check_finite
-from vtok.noise import seeded_noise
-from vtok.setting_types import Count, CountOrZero, Fraction, MultipleOfSetting, Positive
 
 MIDDLE, SPREAD = 0.45, 0.2  # of the values in 0..1 of everyday frames: latents are about 0 with a spread of about 1
 LEAST_SIGMA = 0.05

@@ -13,9 +13,12 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from torch import Tensor
 from torch.nn import functional as F
 
+from vtok.common.errors import UserError
+from vtok.common.pretrained import Place, dtype_of, load
+from vtok.common.setting_types import Count, Dtype, Fraction, OneMoreThanMultipleOf, Positive
 from vtok.decoder.adapter import LightAdapter, read_text
 from vtok.decoder.latent import LatentDecoder
-from vtok.decoder.weights import (
+from vtok.decoder.pretrained import (
     PROBE,
     building_in,
     load_vae,
@@ -25,9 +28,6 @@ from vtok.decoder.weights import (
     schedules,
     way_out,
 )
-from vtok.errors import UserError
-from vtok.pretrained import Place, dtype_of, load
-from vtok.setting_types import Count, Dtype, Fraction, OneMoreThanMultipleOf, Positive
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from vtok.lazy import lazy_exports
+from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vtok.evaluation.alignment import Alignment, Evaluation
     from vtok.evaluation.generation import Generation, GenerationResult
-    from vtok.evaluation.heldout import check_files, evaluate_generation_heldout, evaluate_heldout, missing_files
-    from vtok.evaluation.sheet import write_generation_sheet
+    from vtok.evaluation.generation_sheet import write_generation_sheet
+    from vtok.evaluation.held_out import check_files, evaluate_generation_heldout, evaluate_heldout, missing_files
 
 __all__ = [
     "Alignment",

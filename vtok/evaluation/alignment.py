@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.batch import stack_frames
+from vtok.common.finite import check_figures
+from vtok.common.setting_types import Count
 from vtok.data import ClipSample
+from vtok.evaluation.accuracy import Score, Tally, cluster_of, figures, join_findings, names_of, table
 from vtok.evaluation.choice import Chooser, mention, questions_of, says
-from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Score, Tally, cluster_of, figures, join_findings, names_of, table
-from vtok.finite import check_figures
-from vtok.model import DESCRIBE, VideoLanguageModel, select
-from vtok.setting_types import Count
+from vtok.evaluation.clips import Loaded
+from vtok.model.batch import stack_frames
+from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel, select
 from vtok.tokeniser import VideoTokens
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}

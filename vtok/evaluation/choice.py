@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vtok.batch import stack_text
+from vtok.common.finite import check_finite
+from vtok.common.hashing import stable_hash
 from vtok.data import Clip, Question
-from vtok.data.stable import stable_hash
-from vtok.evaluation.tally import SCORES
-from vtok.finite import check_finite
+from vtok.evaluation.accuracy import SCORES
 from vtok.mllm import IGNORED
-from vtok.model import DESCRIBE, VideoLanguageModel, select
+from vtok.model.batch import stack_text
+from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel, select
 from vtok.tokeniser import VideoTokens
 
 CAPTION, CAPTION_CHOICES = "caption", 4

@@ -3,8 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from vtok.common.hashing import stable_hash
 from vtok.data import Clip
-from vtok.data.stable import stable_hash
 from vtok.evaluation.judge import Verdict
 
 

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.batch import stack_frames
+from vtok.common.finite import check_figures
+from vtok.common.hashing import stable_hash
+from vtok.common.setting_types import Count, NotNegative, Seed
 from vtok.data import Clip, ClipSample
-from vtok.data.stable import stable_hash
+from vtok.evaluation.accuracy import Tally, cluster_of, figures, join_findings, names_of, table
 from vtok.evaluation.choice import chunks
+from vtok.evaluation.clips import Loaded
 from vtok.evaluation.control import Controls
 from vtok.evaluation.judge import Judge, Verdict
-from vtok.evaluation.loading import Loaded
-from vtok.evaluation.tally import Tally, cluster_of, figures, join_findings, names_of, table
-from vtok.finite import check_figures
-from vtok.model import Imagined, Sampling, VideoLanguageModel
-from vtok.setting_types import Count, NotNegative, Seed
+from vtok.model.batch import stack_frames
+from vtok.model.video_language_model import Imagined, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
 KINDS = ("reconstruct", "generate", "control")
@@ -119,7 +119,7 @@ class GenerationResult:
     def metrics(self) -> dict[str, float]:
         """Flat figures: `generate/colour`, `visual/rollout` and the like.
 
-        What stands beside each share is told by `vtok.evaluation.tally.figures`.
+        What stands beside each share is told by `vtok.evaluation.accuracy.figures`.
         """
         errors = {name: error.value for name, error in self.errors.items()}
         numbers = {"generation/clips": float(self.clips), **figures(self._named()), **errors}

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from vtok.lazy import lazy_exports
+from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vtok.feature_cache.opening import backbone_of_cache, check_clips, without_cache
+    from vtok.feature_cache.attach import backbone_of_cache, check_clips, without_cache
 
 __all__ = ["backbone_of_cache", "check_clips", "without_cache"]
 

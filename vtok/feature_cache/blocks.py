@@ -9,10 +9,10 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
+from vtok.common.files import whole
 from vtok.data import Clip
-from vtok.data.cached import BROKEN, Block, Entry, block_metadata, clip_name
-from vtok.data.identity import Identity, is_unchanged
-from vtok.data.write import whole
+from vtok.data.cached_reader import BROKEN, Block, Entry, block_metadata, clip_name
+from vtok.data.file_identity import Identity, is_unchanged
 
 LOOK_EVERY = 1.0  # seconds
 

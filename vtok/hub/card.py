@@ -9,12 +9,12 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from omegaconf import DictConfig, OmegaConf
 
 import vtok
+from vtok.common.overrides import command
 from vtok.config.nodes import trait_of
 from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
-from vtok.overrides import command
-from vtok.runs import load_config, read_overrides
-from vtok.training.best import names
-from vtok.training.report import told
+from vtok.runs.folder import load_config, read_overrides
+from vtok.training.best_checkpoint import names
+from vtok.training.summary import told
 
 DATASET = {"vtok.data.ShapesData": "shapes"}
 INTRODUCTION = {
@@ -38,7 +38,7 @@ model = from_pretrained("FOLDER or ORG/NAME")
 USE_ON_FILES = """\
 from pathlib import Path
 
-from vtok.batch import stack_frames
+from vtok.model.batch import stack_frames
 from vtok.data import Clip, FrameReader, SampleKey
 from vtok.hub import from_pretrained
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from vtok.errors import UserError
-from vtok.foreign_files import read_mapping
+from vtok.common.errors import UserError
+from vtok.common.foreign_files import read_mapping
 
 Part = Literal["tokeniser", "model"]
 MARK, CONFIG, WEIGHTS, FIGURES, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"

@@ -20,19 +20,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import vtok
-from vtok.build import build, build_model, building_from
+from vtok.common.errors import UserError
+from vtok.common.foreign_files import read_tensors
+from vtok.common.pretrained import first_line
 from vtok.config import check
 from vtok.config.nodes import data_nodes
-from vtok.errors import UserError
 from vtok.feature_cache import without_cache
-from vtok.foreign_files import read_tensors
 from vtok.hub.card import write_card
 from vtok.hub.files import CONFIG, FIGURES, GROUPS, MARK, PLACES_OF_CLIPS, WEIGHTS, Part, is_exported, part_of
 from vtok.hub.remote import fetch
 from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
-from vtok.pretrained import first_line
-from vtok.runs import load_config, read_summary, run_of
+from vtok.model.build import build, build_model, building_from
+from vtok.runs.folder import load_config, read_summary, run_of
 from vtok.tokeniser import Tokeniser
 from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, saved_tensors
 

@@ -7,10 +7,10 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
+from vtok.common.paths import user_path
+from vtok.common.pretrained import HUB_TIMEOUT, first_line
 from vtok.hub.files import CARD, CONFIG, FIGURES, MARK, WEIGHTS, is_exported
-from vtok.paths import user_path
-from vtok.pretrained import HUB_TIMEOUT, first_line
 
 
 def push_to_hub(folder: Path, repository: str, *, private: bool) -> str:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from vtok.config.targets import check_targets
 from vtok.hub.files import GROUPS, Part
-from vtok.runs import load_config
+from vtok.runs.folder import load_config
 
 
 def trusted_config(folder: Path, part: Part, *, trust: Sequence[str] = ()) -> DictConfig:

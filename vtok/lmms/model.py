@@ -9,14 +9,14 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
-from vtok.batch import stack_frames, stack_text
-from vtok.commands.clip import read_clip
-from vtok.commands.describe import check_understands
-from vtok.commands.prepare import load_run
-from vtok.errors import UserError
-from vtok.finite import check_finite
+from vtok.common.errors import UserError
+from vtok.common.finite import check_finite
+from vtok.inference.answer import check_understands
+from vtok.inference.clip import read_clip
+from vtok.inference.load import load_run
 from vtok.lmms.question import Limits, Question, chunks, limits_of, question_of
 from vtok.mllm import IGNORED
+from vtok.model.batch import stack_frames, stack_text
 from vtok.tokeniser import PlannedFrames
 
 
@@ -27,7 +27,7 @@ class VTokModel(lmms):
     with which the video begins, as `vtok describe` sees it.
 
     Args:
-        run: a run folder, a checkpoint of one, or an exported folder; see `vtok.commands`.
+        run: a run folder, a checkpoint of one, or an exported folder; see `vtok.cli.dispatch`.
         outputs: where runs are looked for, for run=latest.
         whole: spread the clip's frames evenly over the whole video, however long it is.
         batch_size: questions answered at once.

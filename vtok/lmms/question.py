@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 MAX_NEW_TOKENS = 64
 

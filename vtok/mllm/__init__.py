@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vtok.lazy import lazy_exports
+from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vtok.mllm.base import LanguageModel
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vtok.mllm.llava_next import LlavaNextLanguageModel
     from vtok.mllm.lora import Lora
     from vtok.mllm.projector import VisualProjector
-    from vtok.mllm.room import Room
+    from vtok.mllm.text_length import Room
     from vtok.mllm.tiny import TinyLanguageModel
 
 __all__ = [

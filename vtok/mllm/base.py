@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from vtok.errors import UserError
-from vtok.finite import check_finite
+from vtok.common.errors import UserError
+from vtok.common.finite import check_finite
 from vtok.mllm.chat import IGNORED, ChatTokeniser
 from vtok.mllm.lora import Lora, add_adapters
 from vtok.mllm.projector import VisualProjector

@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
+from vtok.common.pretrained import dtype_of, load
+from vtok.common.setting_types import Count, Dtype
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
-from vtok.mllm.loading import KIND, add_video_token, check_logits, fit_padding, read_causal_lm
 from vtok.mllm.lora import Lora
-from vtok.pretrained import dtype_of, load
-from vtok.setting_types import Count, Dtype
+from vtok.mllm.pretrained import KIND, add_video_token, check_logits, fit_padding, read_causal_lm
 
 WEIGHTS = "HuggingFaceTB/SmolLM2-360M-Instruct"
 WAY_OUT = (

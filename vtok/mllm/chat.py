@@ -7,7 +7,7 @@ from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.mllm.template import ChatTemplate
 
 IGNORED = -100

@@ -17,10 +17,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
+from vtok.common.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.common.setting_types import Count, Dtype
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
-from vtok.mllm.loading import (
+from vtok.mllm.lora import Lora
+from vtok.mllm.pretrained import (
     add_video_token,
     check_logits,
     fit_padding,
@@ -28,11 +31,8 @@ from vtok.mllm.loading import (
     read_tokenizer,
     without_dropout,
 )
-from vtok.mllm.lora import Lora
 from vtok.mllm.projector import VisualProjector
 from vtok.mllm.tiny import byte_level_tokenizer
-from vtok.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
-from vtok.setting_types import Count, Dtype
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from vtok.errors import UserError
-from vtok.setting_types import Count, FractionBelowOne, Positive
+from vtok.common.errors import UserError
+from vtok.common.setting_types import Count, FractionBelowOne, Positive
 
 ADAPTER = "default"
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 from jinja2 import TemplateError
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Such as <think>, which a template may look for in answers although it is no special token.

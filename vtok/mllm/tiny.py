@@ -6,10 +6,10 @@ from annotated_types import Ge
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from vtok.common.setting_types import Count, MultipleOfSetting
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
-from vtok.mllm.words import WORDS
-from vtok.setting_types import Count, MultipleOfSetting
+from vtok.mllm.vocabulary import WORDS
 
 USER, ASSISTANT, END, PAD, VIDEO = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>", "<video>"
 TEMPLATE = (

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from vtok.lazy import lazy_exports
+from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vtok.plan import CodecMotionPlanner, FramePlan, KeyFramePlanner, SlowFastPlanner, StridePlanner
+    from vtok.data.plan import CodecMotionPlanner, FramePlan, KeyFramePlanner, SlowFastPlanner, StridePlanner
     from vtok.tokeniser.base import MOTION, SPATIAL, PlannedFrames, Tokeniser, VideoTokens
     from vtok.tokeniser.codec_motion import CodecMotionTokeniser
     from vtok.tokeniser.delta import DeltaTokeniser
+    from vtok.tokeniser.frame_sampling import FrameSamplingTokeniser, KeyFrameTokeniser
     from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
     from vtok.tokeniser.resampler import ResamplerTokeniser
-    from vtok.tokeniser.rivals import FrameSamplingTokeniser, KeyFrameTokeniser
     from vtok.tokeniser.slow_fast import SlowFastTokeniser
     from vtok.tokeniser.vtok import VTokTokeniser
 

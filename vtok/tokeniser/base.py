@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vtok.backbone import Backbone
-from vtok.errors import UserError
-from vtok.plan import FramePlan, StridePlanner
+from vtok.common.errors import UserError
+from vtok.data.plan import FramePlan, StridePlanner
 
 SPATIAL, MOTION = 0, 1
 # Of a clip through a frozen backbone, so that a long clip takes no more memory than one of two seconds at 8 a second.
@@ -30,7 +30,7 @@ class PlannedFrames:
         mask: (B, K), False where a shorter clip was padded.
         timestamps: (B, K) seconds.
         pooled: what `Tokeniser.extract` made of the frames once, by name; None where it is still to be made.
-        vectors: (B, K, 3, g, g), the codec's motion since the planned frame before, see `vtok.data.motion_vectors`;
+        vectors: (B, K, 3, g, g), the codec's motion since the planned frame before (`vtok.data.video.motion_vectors`);
             None where the plan asked for none.
     """
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from vtok.backbone import Backbone
-from vtok.errors import UserError
-from vtok.plan import CodecMotionPlanner, FramePlan
-from vtok.setting_types import Count
+from vtok.common.errors import UserError
+from vtok.common.setting_types import Count
+from vtok.data.plan import CodecMotionPlanner, FramePlan
 from vtok.tokeniser.base import MOTION, PlannedFrames, Tokeniser, VideoTokens, check_grid, pool_grid
 from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from vtok.backbone import Backbone
-from vtok.errors import UserError
-from vtok.plan import FramePlan
-from vtok.setting_types import Count
+from vtok.common.errors import UserError
+from vtok.common.setting_types import Count
+from vtok.data.plan import FramePlan
 from vtok.tokeniser.base import PlannedFrames, pool_grid
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
 from vtok.tokeniser.vtok import VTokTokeniser

@@ -7,7 +7,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from vtok.setting_types import Count, MultipleOfSetting
+from vtok.common.setting_types import Count, MultipleOfSetting
 
 
 class MotionPooling(nn.Module, ABC):

@@ -8,8 +8,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from vtok.backbone import Backbone
-from vtok.plan import StridePlanner
-from vtok.setting_types import Count, MultipleOfSetting
+from vtok.common.setting_types import Count, MultipleOfSetting
+from vtok.data.plan import StridePlanner
 from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid
 
 

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from vtok.backbone import Backbone
-from vtok.plan import SlowFastPlanner
-from vtok.setting_types import Count
+from vtok.common.setting_types import Count
+from vtok.data.plan import SlowFastPlanner
 from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vtok.backbone import Backbone
-from vtok.plan import KeyFrame, StridePlanner
-from vtok.setting_types import Count
+from vtok.common.setting_types import Count
+from vtok.data.plan import KeyFrame, StridePlanner
 from vtok.tokeniser.base import (
     MOTION,
     PlannedFrames,

@@ -16,13 +16,12 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 import vtok
-from vtok.errors import UserError
-from vtok.foreign_files import encodable, read_mapping
-from vtok.overrides import command
+from vtok.common.errors import UserError
+from vtok.common.foreign_files import encodable, read_mapping
+from vtok.common.nested import flatten
+from vtok.common.overrides import command
 from vtok.tracking.base import FinalStatus, Tracker
-from vtok.tracking.model import log_model, model_line
 from vtok.tracking.revision import revision
-from vtok.tracking.runs import flatten
 from vtok.tracking.sender import Sender, first_line
 from vtok.tracking.store import (
     artifact_location,
@@ -149,6 +148,9 @@ class MlflowTracker(Tracker):
     def log_model(self, run_dir: Path, step: int) -> None:
         if not self.logs_model:
             return
+        # It brings the package that runs models, and with it training.
+        from vtok.inference.mlflow_model import log_model, model_line
+
         run = self._started()
         try:
             address = log_model(

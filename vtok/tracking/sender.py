@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from vtok.errors import UserError
-from vtok.foreign_files import parse_json, read_text
-from vtok.runs import write_text
+from vtok.common.errors import UserError
+from vtok.common.files import write_text
+from vtok.common.foreign_files import parse_json, read_text
 
 logger = logging.getLogger(__name__)
 

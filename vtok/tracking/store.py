@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from vtok.errors import UserError
-from vtok.overrides import command
-from vtok.paths import user_path
+from vtok.common.errors import UserError
+from vtok.common.overrides import command
+from vtok.common.paths import user_path
 
 SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from vtok.lazy import lazy_exports
+from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from vtok.training.loop import Progress, Trainer
     from vtok.training.run import train
-    from vtok.training.trainer import Progress, Trainer
 
 __all__ = ["Progress", "Trainer", "train"]
 

@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader
 
-from vtok.batch import Batch
+from vtok.common.distributed import rank, world_size
+from vtok.common.errors import UserError
 from vtok.data import Clip, ClipDataset, DataSource
 from vtok.data.worker import outlive_stops, start_method
 from vtok.decoder import Decoder
-from vtok.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.processes import rank, world_size
-from vtok.training.conversation import Guarded, collate_of
-from vtok.training.trainer import Start, Trainer
+from vtok.model.batch import Batch
+from vtok.training.loop import Start, Trainer
+from vtok.training.sequences import Guarded, collate_of
 
 
 def training_batches(

@@ -20,12 +20,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vtok.data.stable import stable_hash
-from vtok.errors import UserError
-from vtok.foreign_files import read_mapping
-from vtok.processes import full, gathered, led
+from vtok.common.distributed import full, gathered, led
+from vtok.common.errors import UserError
+from vtok.common.foreign_files import read_mapping
+from vtok.common.hashing import stable_hash
 from vtok.training.random_state import CPU, ON_CPU, is_random_state, random_states, set_random_states
-from vtok.training.shards import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
+from vtok.training.sharded_tensors import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
 
 MODEL, AVERAGE, OPTIMISER = "model", "ema", "optimiser"
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vtok.processes import local
+from vtok.common.distributed import local
 from vtok.training.checkpoint import trained_weights
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 
 def mixed_precision(asked: str, *, on_cpu: bool) -> str:

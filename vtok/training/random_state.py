@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 
 CPU = torch.device("cpu")
 ON_CPU, ON_GPU = "random_state", "gpu_random_state"

@@ -10,11 +10,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from vtok.common.distributed import rank, world_size
+from vtok.common.errors import UserError
+from vtok.common.nested import flatten
 from vtok.config.compose import one_of
-from vtok.errors import UserError
-from vtok.processes import rank, world_size
-from vtok.runs import find_run, listed_runs, load_config, read_status, read_summary, shown, status_of
-from vtok.tracking.runs import flatten
+from vtok.runs.folder import find_run, listed_runs, load_config, read_status, read_summary, shown, status_of
 from vtok.training.checkpoint import (
     latest_checkpoint,
     list_checkpoints,
@@ -24,7 +24,7 @@ from vtok.training.checkpoint import (
     sweep_up,
 )
 from vtok.training.ema import Ema
-from vtok.training.trainer import Start
+from vtok.training.loop import Start
 
 log = logging.getLogger(__name__)
 

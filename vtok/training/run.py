@@ -9,29 +9,29 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.build import build, build_model, build_optimiser, build_scheduler
+from vtok.common.distributed import gathered
+from vtok.common.errors import UserError
+from vtok.common.overrides import command, override
 from vtok.config.check import check
 from vtok.data import BadFiles, DataSource
-from vtok.errors import UserError
 from vtok.evaluation import Alignment, Generation, check_files
+from vtok.evaluation.results import Results
 from vtok.feature_cache import check_clips
-from vtok.overrides import command, override
-from vtok.processes import gathered
-from vtok.runs import open_run, read_status, shown, write_status, write_summary
+from vtok.model.build import build, build_model, build_optimiser, build_scheduler
+from vtok.runs.folder import open_run, read_status, shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
+from vtok.training.active_run import Run
 from vtok.training.batches import training_batches
 from vtok.training.checkpoint import digest, persistent_buffers, saved_tensors
-from vtok.training.compiling import check_compiler
+from vtok.training.compile import check_compiler
+from vtok.training.distributed import settle
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.ongoing import Run
-from vtok.training.processes import settle
-from vtok.training.recording import Stopped, occupied, recorded
-from vtok.training.report import describe_run, peak_memory_mb, run_name, tell
-from vtok.training.results import Results
+from vtok.training.loop import Progress, Start, Trainer
 from vtok.training.resume import has_checkpoint, restore, run_to_resume
-from vtok.training.trainer import Progress, Start, Trainer
+from vtok.training.run_log import Stopped, occupied, recorded
+from vtok.training.summary import describe_run, peak_memory_mb, run_name, tell
 
 log = logging.getLogger("vtok")
 

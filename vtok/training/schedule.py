@@ -5,7 +5,7 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from vtok.setting_types import CountOrZero
+from vtok.common.setting_types import CountOrZero
 
 # transformers' others take further arguments, or a metric at every step.
 Name = Literal[

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vtok.processes import gathered_tensors
+from vtok.common.distributed import gathered_tensors
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from vtok.setting_types import Count
+from vtok.common.setting_types import Count
 from vtok.visual_head.base import VisualHead
 
 # Of noise, for the expected token.

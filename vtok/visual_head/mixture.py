@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vtok.setting_types import Count
+from vtok.common.setting_types import Count
 from vtok.visual_head.base import VisualHead
 
 LOG_SPREAD = (-4.0, 1.0)

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vtok.errors import UserError
+from vtok.common.errors import UserError
 from vtok.visual_head.base import VisualHead
 
 LOSSES = ("mse", "cosine")

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from vtok.data import Clip, ClipSample
-from vtok.data.shapes.language import attributes, caption
-from vtok.data.shapes.render import render
-from vtok.data.shapes.scene import Scene, Thing, sample_scene
+from vtok.data.sources.shapes.language import attributes, caption
+from vtok.data.sources.shapes.render import render
+from vtok.data.sources.shapes.scene import Scene, Thing, sample_scene
+from vtok.evaluation.clips import Loaded
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.judge import OracleJudge, Verdict
-from vtok.evaluation.loading import Loaded
-from vtok.model import Imagined, VideoLanguageModel
+from vtok.model.video_language_model import Imagined, VideoLanguageModel
 
 CHOICES = {"shape": 4, "colour": 6, "motion_direction": 4, "speed": 2, "count": 4}
 

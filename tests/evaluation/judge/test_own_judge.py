@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vtok.backbone import TinyBackbone
+from vtok.common.errors import UserError
 from vtok.data import Clip, Question
-from vtok.errors import UserError
 from vtok.evaluation.choice import choose
 from vtok.evaluation.judge import OwnJudge
 from vtok.evaluation.judge.own import choice_questions, planned_frames

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from vtok.common.errors import UserError
+from vtok.common.pretrained import Place
 from vtok.data import Clip, Question
-from vtok.errors import UserError
 from vtok.evaluation.judge import VlmJudge, vlm
-from vtok.pretrained import Place
 
 QUESTION = Question("colour", "choice", "what colour is it", "red", ("red", "green"))
 CLIP = Clip(id="a", path=Path("none"), questions=(QUESTION,))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from vtok.data import Clip
-from vtok.data.shapes.scene import COLOURS, COUNTS, DIRECTIONS, OBJECTS, SPEEDS
+from vtok.data.sources.shapes.scene import COLOURS, COUNTS, DIRECTIONS, OBJECTS, SPEEDS
 from vtok.evaluation.judge.base import Judge, Verdict
-from vtok.evaluation.oracle import read_clip, truth_of
+from vtok.evaluation.shapes_oracle import read_clip, truth_of
 from vtok.model import VideoLanguageModel
 
 CHOICES = {

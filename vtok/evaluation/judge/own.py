@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vtok.common.errors import UserError
+from vtok.common.setting_types import Count
 from vtok.data import Clip, Question
-from vtok.data.video import nearest
-from vtok.errors import UserError
+from vtok.data.plan import TargetPlan
+from vtok.data.video.read import nearest
 from vtok.evaluation.choice import choose
 from vtok.evaluation.judge.base import Judge, Verdict
 from vtok.model import VideoLanguageModel
-from vtok.plan import TargetPlan
-from vtok.setting_types import Count
 from vtok.tokeniser import PlannedFrames, Tokeniser
 
 

@@ -9,14 +9,14 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
+from vtok.common.errors import UserError
+from vtok.common.pretrained import Place, dtype_of, load, refuse_missing
+from vtok.common.setting_types import Count, Dtype
 from vtok.data import Clip, Question
-from vtok.errors import UserError
 from vtok.evaluation.choice import mention
 from vtok.evaluation.judge.base import Judge, Verdict
 from vtok.evaluation.judge.own import choice_questions
 from vtok.model import VideoLanguageModel
-from vtok.pretrained import Place, dtype_of, load, refuse_missing
-from vtok.setting_types import Count, Dtype
 
 WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
 PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."

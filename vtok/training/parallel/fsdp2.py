@@ -10,9 +10,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
-from vtok.errors import UserError
+from vtok.common.distributed import full, gathered
+from vtok.common.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.processes import full, gathered
 from vtok.training.checkpoint import digest, trained_weights
 from vtok.training.parallel.base import Parallel
 

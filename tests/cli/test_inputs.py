@@ -1,0 +1,84 @@
+"""Files, folders and weights that are missing: told before anything heavy is loaded."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from vtok.config import compose
+from vtok.runs.folder import write_status
+
+ABSENT = "vtok-tests/a-model-that-no-cache-holds"
+CASES = [
+    (["train", "backbone=clip"], "backbone.weights=openai/clip-vit-large-patch14-336: neither"),
+    (["train", "backbone=vision", f"backbone.weights={ABSENT}"], f"backbone.weights={ABSENT}: neither"),
+    (["train", "mllm=causal_lm"], "mllm.weights="),
+    (["train", "recipe=generate", "decoder=wan"], "decoder.weights="),
+    (["train", "recipe=generate", "generation/judge=vlm"], "generation.judge.weights="),
+    (["train", "-m", "backbone=tiny,vision"], "backbone.weights=facebook/dinov2-large: neither"),
+    (["train", "backbone=clip", "backbone.weights=a/b/c"], "backbone.weights=a/b/c: no such file or folder"),
+    (["train", "data=folder", "data.root=.", "data.manifest=no.jsonl"], "data.manifest=no.jsonl"),
+    (["describe", "run=run", "video=no.mp4"], "video=no.mp4: there is no such file or folder"),
+    (["describe", "run=no", "video=."], "run=no: there is no such folder"),
+    (["describe", "run=run", "video=."], f"mllm.weights={ABSENT}: neither"),
+    (["tokenise", "run=run", "video=no.mp4"], "video=no.mp4"),
+    (["reconstruct", "run=run", "video=no.mp4"], "video=no.mp4"),
+    (["generate", "run=run", "prompts=no.txt"], "prompts=no.txt: 'no.txt' cannot be read"),
+    (["generate", "run=run", "prompt=a"], f"mllm.weights={ABSENT}: neither"),
+    (["evaluate", "run=run"], f"mllm.weights={ABSENT}: neither"),
+    (["evaluate", "run=run", "mllm.weights=null", "data=folder", "data.root=no"], "data.root=no: there is no such"),
+    (["export", "run=run", "out=there"], f"mllm.weights={ABSENT}: neither"),
+    (["probe", "run=no"], "run=no: there is no such folder"),
+    (["probe", "tokenisers=[vtok]", "backbone=clip"], "backbone.weights="),
+    (["compare", "runs=[no,run]"], "no is not a run folder"),
+    (["data", "check", "data=folder", "data.root=no"], "data.root=no: there is no such folder"),
+    (["data", "index", "root=no/{000..004}.tar"], "root=no/{000..004}.tar: there is no such folder"),
+    (["precompute", "out=x", "backbone=clip"], "backbone.weights="),
+    (["benchmark", "cost", "backbone=clip"], "backbone.weights="),
+    (["benchmark", "train", "mllm=causal_lm"], "mllm.weights="),
+    (["benchmark", "decode", "video=[no.mp4]"], "video=no.mp4"),
+]  # fmt: skip
+PROGRAM = """
+import contextlib, io, json, sys
+from vtok.cli.main import main
+
+told = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as shown:
+        code = main(arguments)
+    told.append([code, shown.getvalue(), "torch" in sys.modules or "transformers" in sys.modules])
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run folder as far as it is looked at before the model is built, whose language model is nowhere."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = compose(["mllm=llava_next", "mllm.projector=false", f"mllm.weights={ABSENT}"])
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    write_status(folder, "finished", None)
+    return folder
+
+
+def test_what_is_missing_is_told_before_torch_is_loaded(run_dir: Path) -> None:
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(run_dir.parent / "hub"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps([arguments for arguments, _ in CASES])],
+        cwd=run_dir.parent, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for (arguments, expected), (code, shown, heavy) in zip(CASES, json.loads(done.stdout), strict=True):
+        assert code == 1, (arguments, shown)
+        assert expected in shown, (arguments, shown)
+        assert not heavy, arguments
+    assert [path.name for path in run_dir.parent.iterdir()] == ["run"]

@@ -1,0 +1,317 @@
+"""The command line, as a user meets it: what it prints, how it exits, how long a mistake takes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vtok.cli.dispatch import parse, verbs
+from vtok.cli.main import main, train
+from vtok.common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = (
+    "evaluate",
+    "describe",
+    "generate",
+    "reconstruct",
+    "tokenise",
+    "compare",
+    "report",
+    "export",
+    "sync",
+    "register",
+    "validate",
+    "plan",
+    "toys",
+)
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"vtok {verb}" in shown for verb in ("train", *VERBS))
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "benchmark decode", "data pack", "data index"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb.split(), "--help"]) == 0
+    assert f"vtok {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "trian: unknown verb. Use train, benchmark cost"),
+        (["describe"], "needs video=VALUE"),
+        (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
+        (["describe", "x.mp4"], "arguments are KEY=VALUE"),
+        (["describe", "video=x.mp4", "max_new_tokens=0"], "max_new_tokens=0: must be a whole number of 1 or more."),
+        (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
+        (["evaluate", f"run={'a' * 300}"], "aaa: there is no such folder"),
+        (["evaluate", "run=~nobody-of-that-name/a"], "there is no such folder"),
+        (["generate", "prompts=~nobody-of-that-name/a"], "prompts=~nobody-of-that-name/a: "),
+        (["data", "index", "root=~nobody-of-that-name/a"], "root=~nobody-of-that-name/a: there is no such folder"),
+        (
+            ["data", "check", "data=folder", f"data.root={ROOT}", "data.manifest=~nobody-of-that-name/a.csv"],
+            "there is no such file",
+        ),
+        (["report", "sweep=nowhere", f"out={'a' * 300}/a.html"], "nowhere holds no run folder"),
+        (["compare", "runs=[a"], "runs=[a: this is not a list"),
+        (
+            ["train", "outputs=/dev/null/x"],
+            "nothing can be written there, as /dev/null is not a folder",
+        ),
+        (["train", "hydra.run.dir=/dev/null/x"], "hydra.run.dir=/dev/null/x: nothing can be written there"),
+        (["train", f"backbone.weights=/{'a' * 300}", "backbone=clip"], "aaa: nothing is there"),
+        (["evaluate", "outputs=nowhere"], "no run has finished in nowhere"),
+        (["benchmark"], "vtok benchmark: unknown verb. Use vtok benchmark cost | decode | train."),
+        (["benchmark", "encode"], "vtok benchmark encode: unknown verb. Use vtok benchmark cost | decode | train."),
+        (["benchmark", "decode", "runs=0"], "runs=0: must be a whole number of 1 or more."),
+        (["benchmark", "decode", "video=no.mp4"], "video=no.mp4: there is no such file or folder"),
+        (["compare"], "one of sweep=latest, sweep=DIR and runs=[A,B]"),
+        (["compare", "runs=[a]"], "takes two"),
+        (["validate", "tokeniser.stride=99"], "tokeniser.stride=99"),
+        (["plan", "tokeniser.stride=99"], "tokeniser.stride=99"),
+        (["train", "tokeniser.stride=99"], "tokeniser.stride=99"),
+        (["train", "-m", "tokeniser.stride=3,99"], "tokeniser.stride=99"),
+        (["train", "just a word"], "KEY=VALUE"),
+        (["data", "pakc"], "vtok data pakc: unknown verb. Use vtok data check | index | pack | preview."),
+        (["data", "pack"], "vtok data pack needs out=VALUE"),
+        (["data", "pack", "out=x", "data=folder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
+        (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: must be a whole number of 1 or more."),
+        (["data", "index", "root=nowhere"], "root=nowhere"),
+        (["data", "index", "root=x", "data.limit=1"], "data.limit: unknown key of vtok data index"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_a_bad_exit(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert told in shown.err
+    assert "Traceback" not in shown.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "runs/a"), "error: runs/a: Permission denied."),
+        (OSError(28, "No space left on device", "b"), "error: b: No space left on device."),
+        (FileNotFoundError(2, "No such file or directory", "c"), None),
+    ],
+)
+def test_what_the_disk_refuses_is_one_sentence(
+    error: OSError, told: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is missing may be a bug of ours."""
+
+    def refuse(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("vtok.cli.main.carry_out", refuse)
+    if told is None:
+        with pytest.raises(FileNotFoundError):
+            main(["compare"])
+        return
+    assert main(["compare"]) == 1
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_validate_shows_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "backbone=clip", "data.num_frames=121", "tokeniser.stride=4"]) == 0
+    shown = capsys.readouterr().out
+    assert "31 of 121 frames" in shown
+    assert "46 a clip" in shown
+
+
+def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vtok.cli.main import main; "
+        "code = main(['train', '+tokeniser.typo=1']); sys.exit(10 * ('torch' in sys.modules) + code)"
+    )
+    done = run("-c", code, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "tokeniser.typo" in done.stderr
+
+
+def test_help_and_config_load_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, atexit; from vtok.cli.main import main; "
+        "atexit.register(lambda: print('HEAVY', 'torch' in sys.modules, 'mlflow' in sys.modules)); "
+        "main(['train', *sys.argv[1:]])"
+    )
+    for arguments in (["--help"], ["--cfg", "job"]):
+        done = run("-c", code, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "HEAVY False False" in done.stdout
+        assert "tokeniser" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_libraries_draw_no_bars_into_a_log(tmp_path: Path) -> None:
+    """transformers' "Loading weights" and huggingface_hub's downloads, where stderr is no terminal."""
+    code = (
+        "from vtok.cli.main import settle_process; settle_process()\n"
+        "from huggingface_hub.utils import are_progress_bars_disabled\n"
+        "from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as mlflow\n"
+        "from transformers.utils.logging import is_progress_bar_enabled\n"
+        "print(are_progress_bars_disabled(), is_progress_bar_enabled(), mlflow.get())"
+    )
+    done = run("-c", code, cwd=tmp_path)
+    assert done.stdout.split() == ["True", "False", "False"], done.stderr
+
+
+def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
+    """python train.py, vtok evaluate, vtok describe and vtok compare, one after the other, in a fresh folder."""
+    here = [item.replace(str(tmp_path) + "/", "") for item in tiny_run]
+    trained = run(str(ROOT / "train.py"), *here, "hydra.run.dir=first", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "alignment/colour" in trained.stdout
+    assert "run folder:   first" in trained.stdout
+    summary = json.loads((tmp_path / "first" / "summary.json").read_text())
+
+    evaluated = run("-m", "vtok", "evaluate", "data.batch_size=2", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert f"{summary['alignment/colour']:.1%}" in evaluated.stdout
+
+    clip = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
+    described = run("-m", "vtok", "describe", "run=first", f"video={clip}", "prompt=what colour is it?", cwd=tmp_path)
+    assert described.returncode == 0, described.stderr
+
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    broken = run("-m", "vtok", "describe", "run=first", "video=broken.mp4", cwd=tmp_path)
+    assert broken.returncode == 1
+    assert broken.stderr.count("broken.mp4") == 1
+    assert "Traceback" not in broken.stderr
+
+    second = run("-m", "vtok", "train", *here, "seed=1", "hydra.run.dir=second", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    compared = run("-m", "vtok", "compare", "runs=[first,second]", "out=table", cwd=tmp_path)
+    assert compared.returncode == 0, compared.stderr
+    assert "seed" in compared.stdout
+    assert (tmp_path / "table" / "comparison.png").stat().st_size > 1000
+
+
+def test_paths_count_from_where_the_command_was_given_wherever_hydra_goes(
+    tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def note(_config: object, *, run_dir: Path, **_others: object) -> dict[str, float]:
+        seen.append((Path.cwd(), run_dir))
+        return {}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vtok.training.train", note)
+    monkeypatch.setattr(sys, "argv", ["vtok"])
+    train([*tiny_settings, "hydra.job.chdir=true", "hydra.run.dir=run", "hydra/job_logging=none"])
+    assert seen == [(tmp_path, tmp_path / "run")]
+    assert Path.cwd() == tmp_path
+
+
+def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """argparse on its own takes the overrides on one side of a flag alone."""
+    monkeypatch.setattr(
+        "vtok.config.jobs.check_jobs", lambda overrides, multirun, **_others: seen.append((overrides, multirun))
+    )
+    monkeypatch.setattr("hydra.main", lambda **_settings: lambda _job: lambda: seen.append(sys.argv[1:]))
+    monkeypatch.setattr(sys, "argv", ["vtok"])
+    seen: list[object] = []
+    train(["debug=smoke", "-m", "resume=lr=0.1", "seed=0,1"])
+    said = ["debug=smoke", 'resume.path="lr=0.1"', "seed=0,1"]
+    assert seen == [(said, True), [*said, "-m"]]
+
+
+def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path) -> None:
+    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    where = ["data=folder", f"data.root={clips_dir}", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["steps"] == 3
+    assert summary["data/bad_files"] == 0
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
+    import signal
+    import time
+
+    command = [sys.executable, str(ROOT / "train.py"), *tiny_run, "trainer.max_steps=100000", "hydra.run.dir=run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "train.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "step 10" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "resume=run" in errors
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "stopped"
+    steps = json.loads((tmp_path / "run" / "summary.json").read_text())["steps"]
+    assert (tmp_path / "run" / "checkpoints" / f"step-{steps:08d}").is_dir()
+
+
+def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Path, make_video) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(11):
+        make_video(folder / f"{number}.mp4", 14)
+        (folder / f"{number}.txt").write_text(f"clip number {number}")
+    (folder / "3.mp4").write_bytes(b"")
+    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    where = [f"data.root={folder}", "data=folder", f"hydra.run.dir={tmp_path / 'run'}", "trainer.max_steps=6"]
+    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["data/bad_files"] == 1
+    assert (tmp_path / "run" / "train.log").read_text().count("3.mp4") == 1
+
+    (folder / "4.mp4").write_text("no video either")
+    again = [item.replace(str(tmp_path / "run"), str(tmp_path / "again")) for item in where]
+    done = run(str(ROOT / "train.py"), *settings, *again, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "data.max_bad_fraction=0.1" in done.stderr
+    assert "3.mp4" in done.stderr
+    assert "4.mp4" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_offline_clip_names_the_key(tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    settings = [item for item in tiny_run if not item.startswith("backbone")]
+    done = run(str(ROOT / "train.py"), "backbone=clip", *settings, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "backbone.weights=PATH" in done.stderr
+    assert "backbone.weights=null" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_output_that_is_cut_off_by_its_reader_is_no_error() -> None:
+    command = [sys.executable, "-m", "vtok", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_lists_of_names_are_taken_as_typed() -> None:
+    declared = verbs()["compare"]
+    typed = parse("compare", declared, ["runs=[no,007,2026-01-01,a#b]"])[0]["runs"]
+    assert typed == ["no", "007", "2026-01-01", "a#b"]
+    assert parse("compare", declared, ['runs="a,b",null'])[0]["runs"] == ["a,b", "null"]
+    for odd in ("runs=[a", "runs=[[a],b]", "runs=a]b", "runs=%a"):
+        with pytest.raises(UserError, match=r"this is not a list\. Use runs=\[ONE,OTHER\]"):
+            parse("compare", declared, [odd])

@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vtok.cli.main import main
+
+
+def write_run(folder: Path, stride: int, summary: dict[str, float] | None) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"tokeniser": {"stride": stride}}))
+    if summary is not None:
+        (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def test_runs_and_the_latest_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [write_run(Path("outputs/sweeps/x", str(n)), n, {"alignment/colour": 1 / n}) for n in (2, 4)]
+    Path("outputs/sweeps/x/multirun.yaml").touch()
+    assert main(["report", "sweep=latest", "out=pages/sweep.html"]) == 0
+    assert "pages/sweep.html (" in capsys.readouterr().out
+    page = Path("pages/sweep.html").read_text()
+    assert "<title>Sweep x</title>" in page
+    assert "0.250" in page
+    assert main(["report", f"runs=[{runs[0]}]", "out=one.html"]) == 0
+    assert "<title>2</title>" in Path("one.html").read_text()
+
+
+def test_mistakes_are_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = write_run(tmp_path / "good", 2, {"alignment/colour": 0.5})
+    without = write_run(tmp_path / "without", 2, None)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for arguments, told in (
+        ([], "needs one of sweep=latest, sweep=DIR and runs=[A,B]"),
+        ([f"runs=[{good}]", "sweep=latest"], "needs one of"),
+        ([f"outputs={tmp_path}", "sweep=latest"], "there is no sweep in"),
+        ([f"sweep={tmp_path / 'empty'}"], "holds no run folder"),
+        ([f"runs=[{tmp_path / 'nowhere'}]"], "is not a run folder"),
+        ([f"runs=[{without}]"], "summary.json to compare"),
+        ([f"runs=[{good}]", "metrics=[alignment/color]"], "there is alignment/colour"),
+        ([f"runs=[{good}]", "out=page.txt"], "a page is NAME.html"),
+        ([f"runs=[{good}]", "embed_mb=-1"], "embed_mb=-1: must be a number of 0 or more"),
+        ([f"runs=[{good}]", f"out={tmp_path / 'file' / 'x.html'}"], "cannot be written"),
+    ):
+        assert main(["report", *arguments]) == 1, arguments
+        error = capsys.readouterr().err
+        assert told in error
+        assert len(error.strip().splitlines()) == 1

@@ -1,0 +1,116 @@
+"""`vtok data check`, `vtok data preview`, and texts that are too long to be used."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vtok.cli.main import main
+from vtok.common.errors import UserError
+from vtok.config import compose
+from vtok.training import train
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_video) -> Path:
+    """Twelve clips, of which three are broken in three ways."""
+    root = tmp_path / "clips"
+    root.mkdir()
+    for number in range(12):
+        make_video(root / f"{number:02}.mp4", 14, codec="mpeg4" if number % 2 else "libx264")
+        (root / f"{number:02}.txt").write_text(f"clip number {number}")
+    (root / "03.mp4").write_bytes(b"")
+    (root / "04.mp4").write_text("no video")
+    (root / "05.txt").write_bytes(b"\xff\xfe\x00bad")
+    return root
+
+
+def test_a_report_of_what_there_is_and_what_is_broken(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report.json"
+    given = ["data=folder", f"data.root={folder}", f"out={out}", "processes=1"]
+    assert main(["data", "check", *given]) == 1
+    told = capsys.readouterr().err
+    assert "3 of 12 clips are broken, more than data.max_bad_fraction=0.1" in told
+    assert main(["data", "check", *given, "data.max_bad_fraction=0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert "64x48 9" in shown
+    report = json.loads(out.read_text())
+    assert report["codecs"] == {"h264": 5, "mpeg4": 4}
+    assert report["frames"] == 9 * 14
+    assert sum(report["splits"].values()) == 11
+    assert {Path(name).name for name in report["broken"]} == {"03.mp4", "04.mp4", "05.mp4"}
+    assert "not UTF-8" in next(reason for name, reason in report["broken"].items() if name.endswith("05.mp4"))
+    assert report["seconds"]["median"] == pytest.approx(13 / 24, abs=1e-3)
+
+
+def test_several_processes_find_the_same(folder: Path, tmp_path: Path) -> None:
+    given = ["data=folder", f"data.root={folder}", "data.max_bad_fraction=1"]
+    for processes in (1, 2):
+        where = [f"out={tmp_path / str(processes)}.json", f"processes={processes}"]
+        assert main(["data", "check", *given, *where]) == 0
+    assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
+
+
+def test_real_clips_are_whole(clips_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "data=folder", f"data.root={clips_dir}", "data.limit=2", "processes=1"]) == 0
+    assert "broken   0" in capsys.readouterr().out
+
+
+def test_a_contact_sheet(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("03.mp4", "04.mp4"):
+        (folder / name).unlink()
+    sheets = []
+    for name in ("a.png", "b.png"):
+        given = ["data=folder", f"data.root={folder}", f"out={tmp_path / name}", "clips=4"]
+        assert main(["data", "preview", *given]) == 0
+        sheets.append((tmp_path / name).read_bytes())
+    assert sheets[0] == sheets[1]
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.width > 400
+    assert main(["data", "preview", "clips=0"]) == 1
+    assert "clips=0" in capsys.readouterr().err
+
+
+def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path: Path, make_video) -> None:
+    """A caption of 100 KB in training is skipped, counted and told, the same whatever the number of workers."""
+    root = tmp_path / "clips"
+    root.mkdir()
+    lines = []
+    for number in range(14):
+        make_video(root / f"{number}.mp4", 13)
+        caption = "very " * 20_000 + "long" if number == 7 else f"clip {number}"
+        split = "heldout" if number > 11 else "train"
+        lines.append(json.dumps({"file": f"{number}.mp4", "caption": caption, "split": split}))
+    (root / "manifest.jsonl").write_text("\n".join(lines))
+    small = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make", "data.num_w"))]
+    settings = [*small, "data=folder", f"data.root={root}", "trainer.max_steps=4", "data.max_bad_fraction=0.1"]
+    ended = [
+        train(compose([*settings, f"data.num_workers={workers}"]), run_dir=tmp_path / str(workers))
+        for workers in (0, 2)
+    ]
+    assert [figures["data/bad_files"] for figures in ended] == [1, 1]
+    assert ended[0]["digest/trained"] == ended[1]["digest/trained"]
+    log = (tmp_path / "0" / "train.log").read_text()
+    assert log.count("7.mp4") == 1
+    assert "more than mllm.context_length=" in log
+    with pytest.raises(UserError, match=r"data.max_bad_fraction=0.0.*\n.*7.mp4"):
+        train(compose([*settings[:-1], "data.max_bad_fraction=0"]), run_dir=tmp_path / "strict")
+
+
+def test_a_clip_that_ends_before_its_file_was_cut_off_is_whole(tmp_path: Path, make_video) -> None:
+    """As in training: two clips of one truncated file, of which the cut is in the second."""
+    whole = make_video(tmp_path / "whole.mkv", 60)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    rows = [
+        {"file": "cut.mkv", "caption": name, "start": start, "end": start + 0.5, "split": split}
+        for name, start, split in (("early", 0.0, "train"), ("late", 2.0, "heldout"))
+    ]
+    (tmp_path / "clips" / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = ["data=folder", f"data.root={tmp_path / 'clips'}", "data.max_bad_fraction=1", f"out={tmp_path / 'r.json'}"]
+    assert main(["data", "check", *given, "processes=1"]) == 0
+    broken = json.loads((tmp_path / "r.json").read_text())["broken"]
+    assert list(broken) == ["cut.mkv@2-2.5"]

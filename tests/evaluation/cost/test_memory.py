@@ -1,0 +1,38 @@
+"""The most that tensors took, of known sizes."""
+
+import torch
+
+from vtok.evaluation.cost.memory import PeakMemory
+
+MEGABYTE = 2**20
+
+
+def block(megabytes: int) -> torch.Tensor:
+    return torch.zeros(megabytes * MEGABYTE, dtype=torch.uint8)
+
+
+def test_what_is_freed_counts_no_longer() -> None:
+    before = block(50)
+    with PeakMemory() as memory:
+        one = block(4)
+        two = block(8)
+        del one
+        assert memory.now == 8 * MEGABYTE
+        three = block(3)
+        assert memory.most == 12 * MEGABYTE
+        before.add_(1)
+        views = [two[::2], three.view(3, -1).t()]
+        assert (memory.now, memory.most) == (11 * MEGABYTE, 12 * MEGABYTE)
+        del two, three
+        assert memory.now == 11 * MEGABYTE, "a view holds what it is of"
+        views.clear()
+        assert memory.now == 0
+    assert memory.most == 12 * MEGABYTE
+
+
+def test_a_frozen_module_is_seen() -> None:
+    module = torch.nn.Linear(256, 256, bias=False).requires_grad_(False)
+    given = torch.ones(1024, 256)
+    with torch.no_grad(), PeakMemory() as memory:
+        given = module(module(given))
+    assert memory.most == 2 * 1024 * 256 * 4

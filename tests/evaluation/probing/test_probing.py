@@ -1,0 +1,254 @@
+"""Probes on tokens of which it is known what is in them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from vtok.backbone import TinyBackbone
+from vtok.cli.main import main
+from vtok.common.errors import UserError
+from vtok.data import Clip, ClipSample, Question
+from vtok.evaluation.accuracy import Tally
+from vtok.evaluation.clips import Loaded
+from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
+from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
+from vtok.evaluation.probing.run import Probes, Probing, answers_of, labels_of, unexplained
+from vtok.evaluation.probing.samples import Probed, backwards, probed, shuffled
+from vtok.model.batch import stack_frames
+from vtok.tokeniser import (
+    CodecMotionTokeniser,
+    FrameSamplingTokeniser,
+    GridPooling,
+    KeyFrameTokeniser,
+    Tokeniser,
+    VTokTokeniser,
+)
+
+WAYS = ("right", "left")
+
+
+def moving(number: int, *, frames: int = 5, key: int = 0) -> ClipSample:
+    """A white bar that moves to a side on black, and the question where to."""
+    way = WAYS[number % 2]
+    pixels = torch.zeros(frames, 3, 32, 32, dtype=torch.uint8)
+    row = 2 + 7 * (number // 2) % 20
+    for time in range(frames):
+        column = 3 + 5 * time if way == "right" else 23 - 5 * time
+        pixels[time, :, row : row + 8, column : column + 6] = 255
+    asked = Question("way", "choice", "which way?", way, WAYS)
+    open_one = Question("way", "open", "say more", "nothing")
+    clip = Clip(f"clip {number}", Path(str(number)), questions=(open_one, asked))
+    return ClipSample(pixels, torch.arange(float(frames)), key, clip, 0, target=pixels)
+
+
+def read(tokeniser: Tokeniser, numbers: range, *, key: int = 0) -> Probed:
+    samples = [moving(number, key=key) for number in numbers]
+    return probed(tokeniser, [Loaded(samples[:7], []), Loaded(samples[7:], [("x.mp4", "it is empty")])])
+
+
+GRID = partial(GridPooling, size=2)
+
+
+def tokeniser_of(kind: Callable[..., Tokeniser], **settings: object) -> Tokeniser:
+    torch.manual_seed(0)
+    return kind(TinyBackbone(feature_dim=16, width=8), stride=1, grid_size=2, token_dim=12, **settings)
+
+
+SETTINGS = Probing(steps=80, train_clips=99, heldout_clips=99, tuned=True, seed=0)
+
+
+@pytest.mark.parametrize("kind", [LinearProbe, AttentiveProbe])
+def test_where_a_thing_moves_is_read_off_motion_and_not_off_a_still(kind: type) -> None:
+    shares = {}
+    # The key frame in the middle is the same whichever way it goes.
+    for one, settings in ((VTokTokeniser, {"motion_pooling": GRID, "residual_scale": 10.0}), (KeyFrameTokeniser, {})):
+        tokeniser = tokeniser_of(one, key_frame="middle", **settings)
+        train, heldout = read(tokeniser, range(60), key=2), read(tokeniser, range(60, 100), key=2)
+        probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
+        [(category, tally)] = probes.answers(kind, train, heldout, {"way": ["left", "right"]})
+        assert (category, tally.total, tally.guessed) == ("way", 40, 20.0)
+        shares[one] = tally.right / tally.total
+    assert shares[VTokTokeniser] > 0.9
+    assert shares[KeyFrameTokeniser] < 0.75
+
+
+def test_a_probe_leaves_the_tokeniser_as_it_is_and_trains_a_copy_where_it_may() -> None:
+    tokeniser = tokeniser_of(VTokTokeniser)
+    before = {name: tensor.clone() for name, tensor in tokeniser.state_dict().items()}
+    train = read(tokeniser, range(20))
+    for tuned in (True, False):
+        probes = Probes(replace(SETTINGS, steps=3, tuned=tuned), tokeniser, 8)
+        labels = labels_of(train.samples, {"way": list(WAYS)})
+        probe = probes._fit(LinearProbe, train.samples, labels, [2])
+        assert probe.tokeniser.backbone is tokeniser.backbone
+        moved = not torch.equal(probe.tokeniser.motion.project[0].weight, tokeniser.motion.project[0].weight)
+        assert moved == tuned
+    assert all(torch.equal(before[name], tensor) for name, tensor in tokeniser.state_dict().items())
+
+
+def test_features_that_are_nan_are_not_probed() -> None:
+    tokeniser = tokeniser_of(VTokTokeniser)
+    with torch.no_grad():
+        next(tokeniser.backbone.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="features of clips are not finite numbers"):
+        read(tokeniser, range(4))
+
+
+def test_order_is_told_by_tokens_that_hold_it_and_by_no_others() -> None:
+    moves = tokeniser_of(VTokTokeniser, motion_pooling=GRID, residual_scale=10.0)
+    still = tokeniser_of(KeyFrameTokeniser, key_frame="middle")
+    found = {}
+    for tokeniser in (moves, still):
+        # All go to the right, so that one that runs backwards is known by going to the left.
+        train, heldout = read(tokeniser, range(0, 80, 2), key=2), read(tokeniser, range(80, 120, 2), key=2)
+        probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
+        tally = probes.told(train, heldout, "reversed")
+        assert (tally.total, tally.guessed) == (40, 20.0)
+        assert len(tally.clips) == 20, "a clip and its reverse are one observation"
+        found[tokeniser] = tally.right / 40, probes.distance(heldout.samples, heldout.orders["reversed"])
+    assert found[moves][0] > 0.9
+    assert found[moves][1] > 0.1
+    assert found[still] == (0.5, 0.0)
+
+
+def test_features_come_back_from_tokens_that_hold_them() -> None:
+    every, one = tokeniser_of(FrameSamplingTokeniser), tokeniser_of(KeyFrameTokeniser)
+    figures = {}
+    for tokeniser in (every, one):
+        train, heldout = read(tokeniser, range(120)), read(tokeniser, range(120, 180))
+        assert train.targets[0].shape == (5, 4, 16)
+        figures[tokeniser] = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5)).reconstruction(train, heldout)
+    # Its tokens are the very features that are asked for, in 12 of 16 directions.
+    assert figures[every]["reconstruction/frames"] < 0.2
+    assert figures[every]["reconstruction/change"] < figures[one]["reconstruction/change"]
+    assert figures[one]["reconstruction/change"] <= 1.1
+
+
+def test_unexplained_is_0_of_the_truth_and_1_of_its_mean() -> None:
+    truth = torch.randn(50, 3, 4)
+    assert unexplained(truth, truth) == 0
+    assert unexplained(truth.mean(0).expand_as(truth), truth) == pytest.approx(1)
+
+
+def test_other_orders_are_of_the_same_frames() -> None:
+    sample = replace(moving(0), timestamps=torch.tensor([0.0, 1.0, 3.0, 4.0, 9.0]))
+    assert torch.equal(backwards(sample).frames, sample.frames.flip(0))
+    assert backwards(sample).timestamps.tolist() == [0, 5, 6, 8, 9]
+    for number in range(30):
+        other = shuffled(moving(number))
+        places = [int((moving(number).frames == frame).flatten(1).all(1).nonzero()) for frame in other.frames]
+        assert sorted(places) == [0, 1, 2, 3, 4] != places
+        assert torch.equal(other.timestamps, moving(number).timestamps)
+
+
+def test_clips_of_several_lengths_and_broken_ones() -> None:
+    tokeniser = tokeniser_of(VTokTokeniser)
+    samples = [moving(number, frames=3 + number % 3) for number in range(20)]
+    for sample in samples:
+        assert sample.target is not None
+    samples = [replace(one, target=one.frames[:3]) for one in samples]
+    mixed = probed(tokeniser, [Loaded(samples, [("x.mp4", "it is empty")])])
+    assert [one.num_planned for one in mixed.samples] == [one.num_planned for one in samples]
+    assert mixed.bad == [("x.mp4", "it is empty")]
+    whole = tokeniser.extract(stack_frames([samples[5]]))["residual"][0]
+    torch.testing.assert_close(mixed.samples[5].pooled["residual"], whole)
+    probes = Probes(replace(SETTINGS, steps=2), tokeniser, 8)
+    [(_, tally)] = probes.answers(AttentiveProbe, mixed, mixed, {"way": list(WAYS)})
+    assert tally.total == 20
+    assert probes.distance(mixed.samples, mixed.orders["shuffled"]) > 0
+
+
+def test_clips_with_motion_vectors_have_one_order() -> None:
+    tokeniser = CodecMotionTokeniser(TinyBackbone(feature_dim=16, width=8), stride=1, motion_grid=2)
+    samples = [replace(moving(number), vectors=torch.randn(5, 3, 2, 2)) for number in range(4)]
+    read = probed(tokeniser, [Loaded(samples, [])])
+    assert (len(read.samples), dict(read.orders)) == (4, {})
+
+
+def test_categories_are_questions_whose_answers_come_again() -> None:
+    def clip(category: str, answer: str, kind: str = "choice") -> Clip:
+        return Clip("a", Path("a"), questions=(Question(category, kind, "?", answer, (answer, "no")),))
+
+    clips = [clip("colour", "red"), clip("colour", "blue")] * 2 + [clip("one", "same")] * 4
+    clips += [clip("all_different", str(number)) for number in range(9)] + [clip("asked", "yes", "yes_no")] * 4
+    assert answers_of(clips) == {"colour": ["blue", "red"]}
+    samples = [replace(moving(0), clip=one) for one in clips[:2] + clips[4:5]]
+    assert labels_of(samples, {"colour": ["blue", "red"]}).tolist() == [[1], [0], [-1]]
+
+
+def test_a_probe_sees_no_padding() -> None:
+    tokeniser = tokeniser_of(VTokTokeniser)
+    long, short = moving(0), moving(1, frames=3)
+    torch.manual_seed(0)
+    for kind in (LinearProbe, AttentiveProbe):
+        probe = kind(tokens=8, token_dim=12, outputs=[2, 3]).eval()
+        alone = probe(tokeniser.encode_planned(stack_frames([short])))
+        together = probe(tokeniser.encode_planned(stack_frames([long, short])))
+        assert [one.shape for one in together] == [(2, 2), (2, 3)]
+        for one, other in zip(alone, together, strict=True):
+            torch.testing.assert_close(one[0], other[1], atol=1e-5, rtol=1e-5)
+
+
+def test_the_table_has_a_column_for_each_tokeniser() -> None:
+    one = ProbeResult(20, (9, 5), numbers={"order/distance/reversed": 0.5})
+    text = side_by_side({"vtok": [one], "other": [ProbeResult(16, (9, 5))]})
+    assert "vtok" in text.splitlines()[0]
+    assert [line.split() for line in text.splitlines() if line.startswith("order/distance/r")] == [
+        ["order/distance/reversed", "0.500", "-"]
+    ]
+
+
+def counted(right: int) -> Tally:
+    """Right answers of 100, each about another clip."""
+    tally = Tally()
+    for number in range(100):
+        tally.add(number < right, 0.25, clip=str(number))
+    return tally
+
+
+def test_seeds_become_means_with_students_interval() -> None:
+    rights = (50, 60, 70)
+    several = [
+        ProbeResult(20, (9, 5), {"linear/way": counted(right)}, {"reconstruction/frames": right / 1000})
+        for right in rights
+    ]
+    # Student's t with two degrees of freedom is 4.303 at 97.5 %; the values are 10 apart.
+    half = 4.30265 * 0.10 / 3**0.5
+    figures = over_seeds(several)
+    assert figures["probe/linear/way"] == pytest.approx(0.6)
+    assert figures["probe/linear/way_low"] == pytest.approx(0.6 - half, abs=1e-5)
+    assert figures["probe/linear/way_high"] == pytest.approx(0.6 + half, abs=1e-5)
+    assert figures["probe/reconstruction/frames_high"] == pytest.approx(0.06 + half / 10, abs=1e-5)
+    assert (figures["probe/linear/way_questions"], figures["seeds"]) == (100, 3)
+    text = side_by_side({"vtok": several})
+    assert "60.0% [35%, 85%]" in text
+    assert "0.060 [0.04, 0.08]" in text
+    assert "means of 3 seeds" in text
+    assert over_seeds(several[:1]) == several[0].metrics()
+    alike = [several[0], several[0]]
+    assert "probe/linear/way_low" not in over_seeds(alike)
+    row = next(line for line in side_by_side({"vtok": alike}).splitlines() if line.startswith("linear/way"))
+    assert row.split() == ["linear/way", "25%", "50.0%"]
+
+
+def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "probes.json"
+    given = [*tiny_settings, f"outputs={tmp_path / 'outputs'}", "steps=2", f"out={out}"]
+    assert main(["probe", *given, "tokenisers=[vtok,key_frame]"]) == 0
+    figures = json.loads(out.read_text())
+    assert set(figures) == {"vtok", "key_frame"}
+    assert figures["vtok"]["tokens_per_clip"] == 17
+    assert figures["vtok"]["probe/linear/colour_questions"] == 4
+    assert "order/told/shuffled" in capsys.readouterr().out
+    assert main(["probe", *given, "seeds=2"]) == 0
+    [figures] = json.loads(out.read_text()).values()
+    assert figures["seeds"] == 2
+    assert main(["probe", "steps=1", *given[:-2]]) == 1
+    assert "steps=1: must be a whole number of 2 or more" in capsys.readouterr().err
+    assert main(["probe", "run=latest", "tokenisers=[vtok]", *given[-3:-2]]) == 1
+    assert "say run or tokenisers" in capsys.readouterr().err

@@ -1,0 +1,223 @@
+"""Making a cache: going on, several processes, and other settings than it was made with."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from vtok.cli.verbs.precompute import precompute
+from vtok.common.errors import UserError
+from vtok.config import check, compose
+from vtok.data import ClipDataset, FolderData
+from vtok.data.cached_reader import Block, CachedReader
+from vtok.feature_cache import attach as opening
+from vtok.feature_cache import blocks
+from vtok.hub.toys import make_toys
+from vtok.training import precompute as making
+
+Tensors = dict[str, dict[str, torch.Tensor]]
+
+
+def contents(cache: Path) -> Tensors:
+    """The tensors of each clip by its name."""
+    found = {}
+    for path in cache.glob("blocks/*.safetensors"):
+        block = Block(path)
+        found |= {name: block.stored(entry.row) for name, entry in block.entries.items()}
+    return found
+
+
+def same(one: Tensors, other: Tensors) -> bool:
+    flat, rest = ({(clip, key): each[clip][key] for clip in each for key in each[clip]} for each in (one, other))
+    return flat.keys() == rest.keys() and all(torch.equal(flat[name], rest[name]) for name in flat)
+
+
+def test_what_is_kept_is_what_the_tokeniser_extracts(folder: list[str], cache: Path) -> None:
+    config = compose(folder)
+    extractor, _ = making.frozen_parts(config, dtype="float32")
+    source = FolderData(root=config.data.root, size=64, num_frames=12, batch_size=4, num_workers=0)
+    for split in ("train", "heldout"):
+        clips = source.clips(split)
+        dataset = ClipDataset(clips, source.frame_reader(extractor.tokeniser.planner), seed=0, replace_bad=False)
+        for number, clip in enumerate(clips):
+            sample = dataset[making.SampleKey(0, number)]
+            assert sample.frames is not None
+            kept = contents(cache)[f"{clip.id}\n0.0 None"]
+            with torch.no_grad():
+                features = extractor.tokeniser.backbone(sample.frames)
+            change = (features[1:] - features[:1]).mean((-2, -1))
+            torch.testing.assert_close(kept["pooled/residual"], change, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(kept["timestamps"], sample.timestamps)
+            assert kept["pooled/order"].tolist() == list(range(len(sample.frames)))
+
+
+def test_a_stopped_one_goes_on_where_it_was(
+    folder: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, other = making.write_block, tmp_path / "other"
+    written: list[Path] = []
+
+    def stop(path, known):
+        if len(written) == 2:
+            (path.parent / f".partial-{path.name}").write_bytes(b"half")
+            raise KeyboardInterrupt
+        write(path, known)
+        written.append(path)
+
+    monkeypatch.setattr(making, "write_block", stop)
+    with pytest.raises(KeyboardInterrupt):
+        precompute(out=str(other), block=3, dtype="float32", overrides=folder)
+    done = {path.name: path.stat().st_mtime_ns for path in other.glob("blocks/0*")}
+    assert len(done) == 2
+    # As a machine that loses its power leaves it.
+    written[0].write_bytes(written[0].read_bytes()[:100])
+    monkeypatch.setattr(making, "write_block", write)
+    precompute(out=str(other), block=3, dtype="float32", overrides=folder)
+    assert same(contents(cache), contents(other))
+    assert written[1].stat().st_mtime_ns == done[written[1].name]
+    assert not list(other.glob("blocks/.partial*"))
+
+
+def test_blocks_of_others_come_last_and_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    held = FileLock(tmp_path / "a.lock")
+    held.acquire()
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            held.release()
+
+    monkeypatch.setattr(blocks.time, "sleep", sleep)
+    assert [path.stem for path in blocks.unclaimed(paths, tmp_path)] == ["b", "c", "a"]
+    assert len(waits) == 2
+
+
+OTHERS = [
+    (["tokeniser.stride=3"], "tokeniser.stride=6, not 3"),
+    (["tokeniser.grid_size=2"], "tokeniser.grid_size=4, not 2"),
+    (["tokeniser=frame_sampling"], "tokeniser._target_=vtok.tokeniser.VTokTokeniser, not"),
+    (["tokeniser/motion_pooling=grid"], "motion_pooling._target_=vtok.tokeniser.MeanPooling, not"),
+    (["backbone.width=16"], "backbone.width=8, not 16"),
+    (["data.num_frames=10"], "data.num_frames=12, not 10"),
+    (["data.fps=12"], "data.fps=null, not 12.0"),
+    (["data.size=32"], "data.size=64, not 32"),
+    (["seed=1"], "seed=0, not 1"),
+    (
+        ["objective.lambda_dec=1", "decoder=tiny", "generation/judge=own"],
+        "it was made without decoder.num_frames=8",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), OTHERS, ids=[change[0] for change, _ in OTHERS])
+def test_other_settings_are_refused_by_name(change: list[str], told: str, folder: list[str], cache: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", *change]))
+    message = str(refused.value)
+    assert message.startswith(f"data.cache={cache}: it was made with")
+    assert told in message
+    assert len(message.splitlines()) == 1
+    with pytest.raises(UserError, match=rf"^out={cache}: it was made with.*say another folder\.$"):
+        precompute(out=str(cache), block=3, dtype="float32", overrides=[*folder, *change])
+
+
+def test_what_only_the_trained_half_depends_on_is_free(folder: list[str], cache: Path) -> None:
+    free = ["tokeniser.token_dim=24", "tokeniser.residual_scale=3", "data.batch_size=2", "data.limit=1"]
+    assert opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", *free])) is not None
+
+
+def test_other_weights_are_refused_and_a_copy_of_them_is_not(folder: list[str], tmp_path: Path) -> None:
+    weights, cache = tmp_path / "toys" / "clip", tmp_path / "cache"
+    make_toys(tmp_path / "toys")
+    settings = [item for item in folder if not item.startswith("backbone")]
+
+    def overrides(place: Path) -> list[str]:
+        return [*settings, "backbone=clip", f"backbone.weights={place}", "backbone.image_size=64"]
+
+    def opened(place: Path, *more: str) -> object:
+        return opening.backbone_of_cache(compose([*overrides(place), f"data.cache={cache}", *more]))
+
+    precompute(out=str(cache), block=8, dtype="float32", overrides=overrides(weights))
+    # Pretrained weights do not depend on the seed.
+    assert opened(weights, "seed=1") is not None
+    shutil.copytree(weights, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "model.safetensors", (1, 1))
+    assert opened(tmp_path / "copy") is not None
+    changed = bytearray((tmp_path / "copy" / "model.safetensors").read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "copy" / "model.safetensors").write_bytes(changed)
+    with pytest.raises(UserError, match=r"made with other backbone.weights, as model.safetensors of .*copy is another"):
+        opened(tmp_path / "copy")
+    # A machine that has the cache alone.
+    shutil.rmtree(weights)
+    assert opened(weights) is not None
+    check(compose([*overrides(weights), f"data.cache={cache}"]))
+    with pytest.raises(UserError, match=rf"as those were {weights}"):
+        opened(tmp_path / "elsewhere")
+
+
+def test_what_is_trained_is_not_kept(folder: list[str], tmp_path: Path) -> None:
+    for change, told in (
+        ("backbone.frozen=false", "backbone.frozen=false trains the backbone"),
+        (
+            "tokeniser/motion_pooling=attention",
+            "vtok.tokeniser.AttentionPooling of tokeniser/motion_pooling",
+        ),
+    ):
+        with pytest.raises(UserError, match=rf"^out={tmp_path / 'cache'}: {told}"):
+            precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=[*folder, change])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_others_may_read_a_cache(cache: Path) -> None:
+    (file, *_) = cache.glob("blocks/*.safetensors")
+    usual = (cache / "cache.json").stat().st_mode
+    assert file.stat().st_mode == usual
+    with safe_open(file, framework="pt") as block:
+        assert json.loads(block.metadata()["clips"])
+
+
+@pytest.mark.slow
+def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
+    folder: list[str], clips: Path, tmp_path: Path, make_video: Callable[..., Path]
+) -> None:
+    with open(clips / "manifest.jsonl", "a") as manifest:
+        for number in range(10, 150):
+            shutil.copy(clips / f"{number % 10}.mp4", clips / f"{number}.mp4")
+            manifest.write("\n" + json.dumps({"file": f"{number}.mp4", "caption": f"clip {number}", "split": "train"}))
+    cache, whole = tmp_path / "cache", tmp_path / "whole"
+    command = [sys.executable, "-m", "vtok", "precompute", f"out={cache}", "block=2", *folder]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first, second = (subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    while not list(cache.glob("blocks/0*")):
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    told, _ = second.communicate(timeout=120)
+    first.wait()
+    assert second.returncode == 0
+    assert told.startswith("150 clips in ")
+    precompute(out=str(whole), block=2, dtype="float32", overrides=folder)
+    assert same(contents(cache), contents(whole))
+    assert len(load_file(next(cache.glob("blocks/0*")))) > 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[" * 20_000, b"[]", b'{"blocks": 1}', b'{"settings": {}, "weights": [], "blocks": 1}']
+)
+def test_a_damaged_cache_file_is_a_sentence(content, tmp_path):
+    (tmp_path / "cache.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"data.cache=.*(there is no feature cache|is damaged)"):
+        CachedReader(tmp_path, with_target=False)

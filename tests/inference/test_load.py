@@ -1,0 +1,137 @@
+"""A trained run's configuration with overrides, without the model."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.common.errors import UserError
+from vtok.config import compose
+from vtok.config.declaration import declaration_of
+from vtok.inference import load as prepare
+from vtok.runs.folder import load_config, open_run
+
+
+class NoModel:
+    def place(self, device: str) -> "NoModel":
+        return self
+
+    def eval(self) -> "NoModel":
+        return self
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, tiny_run: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose weights are left out."""
+    monkeypatch.setattr(prepare, "latest_checkpoint", lambda run_dir: SimpleNamespace())
+    monkeypatch.setattr(prepare, "build_model", lambda config: NoModel())
+    monkeypatch.setattr(prepare, "load_weights", lambda checkpoint, model, averaged: None)
+    return write_run(tmp_path, compose(tiny_run))
+
+
+def write_run(tmp_path: Path, config: DictConfig) -> Path:
+    open_run(tmp_path / "run", config, [])
+    return tmp_path / "run"
+
+
+def load(run_dir: Path, *overrides: str) -> DictConfig:
+    return prepare.load_run(str(run_dir), outputs=str(run_dir), overrides=overrides)[1]
+
+
+def edit(run_dir: Path, group: str, **keys: object) -> None:
+    """Write keys into a group of config.yaml; None takes one away."""
+    file = run_dir / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    for key, value in keys.items():
+        config[group].pop(key, None)
+        if value is not None:
+            config[group][key] = value
+    file.write_text(yaml.safe_dump(config))
+
+
+def test_overrides_are_set(run_dir: Path) -> None:
+    config = load(run_dir, "data.batch_size=2", "evaluation.max_clips=null", "optimiser.lr=1e-4")
+    assert (config.data.batch_size, config.evaluation.max_clips, config.optimiser.lr) == (2, None, 1e-4)
+
+
+def test_another_data_set_has_clips_cut_as_the_own_ones(run_dir: Path, tmp_path: Path) -> None:
+    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.batch_size=3")
+    assert config.data._target_ == "vtok.data.FolderData"
+    assert (config.data.root, config.data.batch_size, config.data.num_frames) == (str(tmp_path), 3, 12)
+    assert config.data.size == config.backbone.image_size
+    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.fps=4", "data.num_frames=8")
+    assert (config.data.fps, config.data.num_frames) == (4, 8)
+
+
+def test_another_data_set_may_be_a_mixture(run_dir: Path, tmp_path: Path) -> None:
+    sources = [f"+data@data.sources.{name}=folder" for name in "ab"]
+    roots = [f"data.sources.{name}.root={tmp_path / name}" for name in "ab"]
+    data = load(run_dir, "data=mixture", *sources, *roots, "data.sources.b.fps=4", "data.batch_size=3").data
+    assert [data.sources[name].root for name in "ab"] == [str(tmp_path / name) for name in "ab"]
+    assert [data.sources[name].fps for name in "ab"] == [None, 4]
+    for node in (data, *data.sources.values()):
+        assert (node.batch_size, node.num_frames, node.size) == (3, 12, 64)
+
+
+@pytest.mark.parametrize(
+    ("override", "start", "hint"),
+    [
+        ("data.batch_size=abc", "data.batch_size=abc", "a whole number"),
+        ("data.batch_size=0", "data.batch_size=0", "1 or more"),
+        ("data.batch_sise=2", "data.batch_sise", "Did you mean data.batch_size?"),
+        ("sed=2", "sed", "Did you mean seed?"),
+        ("seed=abc", "seed=abc", "a whole number"),
+        ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "unknown key"),
+        ("backbone=clip", "backbone=clip", "a trained run keeps its components, but for the data set (data=folder"),
+        ("data=folder", "data.root has no value yet", "Set data.root=VALUE"),
+        ("data=floder", "data=floder: unknown option", "Did you mean folder?"),
+        ("tokeniser/motion_pooling=grid", "tokeniser/motion_pooling=grid", "keeps its components"),
+        ("tokeniser.motion_pooling=grid", "tokeniser.motion_pooling=grid", "keeps its components"),
+        ("data.root=[", "data.root=[", "in quotes"),
+    ],
+)
+def test_a_mistaken_override_is_told(run_dir: Path, override: str, start: str, hint: str) -> None:
+    with pytest.raises(UserError) as error:
+        load(run_dir, override)
+    assert str(error.value).startswith(start)
+    assert hint in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_clips_of_a_trained_run_may_be_gone(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").touch()
+    write_run(tmp_path, compose(["data=folder", f"data.root={tmp_path / 'clips'}"]))
+    shutil.rmtree(tmp_path / "clips")
+    assert load(run_dir).data.root == str(tmp_path / "clips")
+
+
+def test_a_key_that_a_run_does_not_know_yet_has_its_default(run_dir: Path) -> None:
+    edit(run_dir, "data", max_bad_fraction=None)
+    assert (
+        load_config(run_dir).data.max_bad_fraction
+        == declaration_of("vtok.data.ShapesData").settings["max_bad_fraction"].default
+    )
+
+
+def test_a_key_that_exists_no_longer_is_told_with_its_run(run_dir: Path) -> None:
+    edit(run_dir, "data", colour="red")
+    with pytest.raises(UserError, match=rf"^run={run_dir}: .* data\.colour: unknown key"):
+        load_config(run_dir)
+
+
+def test_a_saved_config_is_the_composed_one(run_dir: Path, tiny_run: list[str]) -> None:
+    loaded, composed = load_config(run_dir), compose(tiny_run)
+    assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(composed, resolve=True)
+    loaded.backbone.feature_dim = 24
+    assert loaded.tokeniser.backbone.feature_dim == 24
+
+
+def test_a_component_without_a_schema_stays_as_it_is(run_dir: Path) -> None:
+    edit(run_dir, "tokeniser", _target_="torch.nn.Identity", mine=[1, 2])
+    config = load_config(run_dir)
+    assert config.tokeniser.mine == [1, 2]
+    assert OmegaConf.is_interpolation(config.tokeniser, "backbone")

@@ -1,0 +1,114 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from vtok.common.errors import UserError
+from vtok.runs.comparison import MISSING, compare_runs, differing_settings, show_number
+from vtok.runs.saved_run import read_run
+
+VTOK = {"_target_": "vtok.tokeniser.VTokTokeniser", "stride": 6, "motion": "mean"}
+KEY_FRAME = {"_target_": "vtok.tokeniser.KeyFrameTokeniser", "grid_size": 4}
+
+
+def test_one_swept_key_shown_once_although_others_follow_it(make_run, tmp_path: Path) -> None:
+    runs = [
+        read_run(
+            make_run(
+                str(number),
+                {
+                    "alias": stride,
+                    "tokeniser": VTOK | {"stride": stride},
+                    "out": str(tmp_path / str(number) / "x"),
+                },
+                [f"tokeniser.stride={stride}"],
+                {"steps": 1},
+            )
+        )
+        for number, stride in enumerate([3, 6, 10])
+    ]
+    assert differing_settings(runs) == {"tokeniser.stride": [3, 6, 10]}
+
+
+def test_a_chosen_component_is_one_setting(make_run) -> None:
+    runs = [
+        read_run(make_run("a", {"tokeniser": VTOK}, [], {"steps": 1})),
+        read_run(make_run("b", {"tokeniser": KEY_FRAME}, ["tokeniser=key_frame"], {"steps": 1})),
+        read_run(make_run("c", {"tokeniser": VTOK | {"stride": 3}}, ["tokeniser.stride=3"], {"steps": 1})),
+    ]
+    assert differing_settings(runs) == {
+        "tokeniser": ["VTokTokeniser", "key_frame", "VTokTokeniser"],
+        "tokeniser.stride": [6, MISSING, 3],
+    }
+
+
+def test_the_default_component_named_or_not_is_the_same(make_run) -> None:
+    runs = [
+        read_run(make_run("a", {"tokeniser": VTOK}, [], {"steps": 1})),
+        read_run(make_run("b", {"tokeniser": VTOK}, ["tokeniser=vtok"], {"steps": 1})),
+        read_run(make_run("c", {"tokeniser": KEY_FRAME}, ["tokeniser=key_frame"], {"steps": 1})),
+    ]
+    assert differing_settings(runs[:2]) == {}
+    assert differing_settings(runs) == {"tokeniser": ["vtok", "vtok", "key_frame"]}
+
+
+def test_a_key_that_no_override_names(make_run) -> None:
+    runs = [read_run(make_run(str(n), {"model": {"width": n}}, [], {"steps": 1})) for n in (64, 96)]
+    assert differing_settings(runs) == {"model.width": [64, 96]}
+
+
+def test_table(make_run, tmp_path: Path) -> None:
+    interval = {"alignment/colour": 0.8, "alignment/colour_low": 0.75, "alignment/colour_high": 0.8456}
+    runs = [
+        read_run(make_run("0", {"lr": 0.001}, ["lr=0.001"], interval | {"parameters/trained": 1234567}, "abc")),
+        read_run(make_run("1", {"lr": 1e-5}, ["lr=1e-5"], {"alignment/colour": 1 / 3})),
+        read_run(make_run("2", {"lr": 1.0}, ["lr=1"], None)),
+    ]
+    comparison = compare_runs(runs, [])
+    assert comparison.text().splitlines() == [
+        "run  lr     alignment/colour      parameters/trained",
+        "---  -----  --------------------  ------------------",
+        "0    0.001  0.800 [0.750, 0.846]  1,234,567",
+        "1    1e-05  0.333                 -",
+        f"failed, no figures: {tmp_path}/2 (lr=1)",
+    ]
+    assert comparison.label(1) == "lr=1e-05"
+    assert "| 0 | 0.001 | 0.800 [0.750, 0.846] | 1,234,567 |" in comparison.markdown()
+    assert f"- failed, no figures: {tmp_path}/2 (lr=1)" in comparison.markdown()
+
+    comparison.write_csv(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["alignment/colour_high"] == "0.8456"
+    assert rows[0]["mlflow_run_id"] == "abc"
+    assert float(rows[1]["alignment/colour"]) == 1 / 3
+    assert rows[1]["parameters/trained"] == ""
+
+
+def test_unknown_metric_names_the_nearest(make_run) -> None:
+    runs = [read_run(make_run("0", {"seed": 0}, [], {"alignment/colour": 0.8, "steps": 3}))]
+    with pytest.raises(UserError, match=r"alignment/color; there is alignment/colour"):
+        compare_runs(runs, ["alignment/color"])
+
+
+def test_no_run_has_ended(make_run) -> None:
+    with pytest.raises(UserError, match=r"None of the 1 runs has a summary\.json"):
+        compare_runs([read_run(make_run("0", {"seed": 0}, [], None))], [])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.5, "0.500"),
+        (1.0, "1.000"),
+        (0.0, "0.000"),
+        (0.00012, "1.20e-04"),
+        (12.346, "12.35"),
+        (54321.9, "54,322"),
+        (1234567, "1,234,567"),
+        (-3, "-3"),
+        ("cpu", "cpu"),
+    ],
+)
+def test_show_number(value: float | str, shown: str) -> None:
+    assert show_number(value) == shown

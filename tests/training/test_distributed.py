@@ -1,0 +1,125 @@
+"""Several processes: started by torchrun, as a user does."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vtok.common.distributed import gathered, gathered_tensors
+from vtok.common.errors import UserError
+from vtok.config import compose
+from vtok.runs.folder import read_status
+from vtok.training import train
+from vtok.training.distributed import Share, totals
+
+# Without adaptive steps, so that a gradient shows in the weights as it is.
+PLAIN = ("optimiser=sgd", "optimiser.lr=0.1", "scheduler=constant", "scheduler.num_warmup_steps=0")
+JOINT = ("objective=joint", "visual_head=regression", "decoder=none", "objective.lambda_dec=0", "trainer.ema_decay=0.9")
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+Torchrun = Callable[..., CompletedProcess[str]]
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_file(run_dir / "checkpoints" / "step-00000003" / "model.safetensors")
+
+
+def test_two_processes_take_the_steps_of_one_with_their_batches(
+    torchrun: Torchrun, tiny_run: list[str], tmp_path: Path
+) -> None:
+    """The texts of clips differ in length, so that a mean over means would not be the mean over answers."""
+    settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16", "data.heldout_clips=5"]
+    one = train(compose([*settings, "data.batch_size=6"]), run_dir=tmp_path / "one")
+    done = torchrun(TRAIN, *settings, "data.batch_size=3", "trainer.processes=2", f"hydra.run.dir={tmp_path / 'two'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 processes (DDP over gloo)") == 1
+    two = json.loads((tmp_path / "two" / "summary.json").read_text())
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=0, atol=1e-6)
+    # Each process evaluates its share of the clips.
+    for name in ("evaluation/clips", "alignment/colour_questions", "generation/clips"):
+        assert two[name] == one[name]
+    assert two["visual/teacher_forced"] == pytest.approx(one["visual/teacher_forced"], abs=1e-4)
+    assert read_status(tmp_path / "two")["status"] == "finished"
+    listed = (tmp_path / "outputs" / "runs.txt").read_text().split()
+    assert listed.count(str(tmp_path / "two")) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_resumed_end_where_the_whole_run_does(
+    torchrun: Torchrun, tiny_run: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With dropout and noise, of which each process has its own."""
+    settings = [*tiny_run, "objective=joint", "visual_head.width=16", "visual_head.steps=2", "data.families=[motion]"]
+    settings += ["decoder.num_frames=4", "decoder.heads=2", "decoder.head_dim=12", "generation.steps=2"]
+    settings += ["scheduler=constant", "trainer.save_every=2"]
+
+    def run(name: str, *more: str) -> dict[str, object]:
+        done = torchrun(TRAIN, *settings, *more, f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+        return json.loads((tmp_path / name / "summary.json").read_text())
+
+    whole = run("whole", "trainer.max_steps=4")
+    run("cut", "trainer.max_steps=2")
+    resumed = run("cut", "trainer.max_steps=4", f"resume={tmp_path / 'cut'}")
+    assert resumed["digest/trained"] == whole["digest/trained"]
+    alone = [*settings, "trainer.max_steps=6", f"resume={tmp_path / 'cut'}"]
+    with pytest.raises(UserError, match="saved by 2 processes"):
+        train(compose(alone))
+    with caplog.at_level(logging.WARNING):
+        assert train(compose([*alone, "resume.allow=[trainer.processes]"]))["steps"] == 6
+    assert "resumed by 1: the order of the clips continues after 32 of them" in caplog.text
+
+
+def test_one_process_that_fails_ends_all_with_its_error(
+    torchrun: Torchrun, tiny_run: list[str], tmp_path: Path
+) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(
+        "import os, sys\n"
+        "from vtok.cli.main import main\n"
+        "from vtok.training.loop import Trainer\n"
+        "take = Trainer._take\n"
+        "def failing(self, *arguments):\n"
+        "    if os.environ['RANK'] == '1':\n"
+        "        raise RuntimeError('the second process fails')\n"
+        "    return take(self, *arguments)\n"
+        "Trainer._take = failing\n"
+        "sys.exit(main(['train', *sys.argv[1:]]))\n"
+    )
+    done = torchrun(script, *tiny_run, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode != 0
+    assert "the second process fails" in done.stderr
+
+
+def test_another_number_of_processes_than_was_asked_for_is_refused(tiny_run: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trainer.processes=2, but 1 runs; start them by torchrun --nproc_per_node 2"):
+        train(compose([*tiny_run, "trainer.processes=2"]), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_of_one_process_is_told_by_all() -> None:
+    good = Share(counts=[{"under": 3}, {"under": 4}], bad=[], signal=None)
+    assert totals([good, Share(counts=[{"under": 5}, {"under": 0}], bad=[], signal=None)]) == {"under": 12}
+    with pytest.raises(UserError, match="all clips are broken"):
+        totals([good, Share(counts=[], bad=[], signal=None, mistake="all clips are broken")])
+
+
+def test_one_process_alone_asks_nobody() -> None:
+    values = torch.randn(5, 3)
+    assert gathered("mine") == ["mine"]
+    (only,) = gathered_tensors(values)
+    assert only is values
+
+
+def test_micro_batches_of_a_step_make_the_step(tiny_run: list[str], tmp_path: Path) -> None:
+    """The scale of the tokens that are predicted is that of the step, however it is divided."""
+    settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16"]
+    train(compose([*settings, "data.batch_size=6"]), run_dir=tmp_path / "one")
+    train(compose([*settings, "data.batch_size=3", "trainer.accumulate=2"]), run_dir=tmp_path / "two")
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=0, atol=1e-6)

@@ -1,0 +1,129 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vtok.common.errors import UserError
+from vtok.data import Clip, ClipSample, Question
+from vtok.data.plan import StridePlanner
+from vtok.mllm import ChatTokeniser
+from vtok.mllm.tiny import byte_level_tokenizer
+from vtok.model import Objective
+from vtok.model.batch import stack_frames
+from vtok.model.video_language_model import DESCRIBE
+from vtok.training.sequences import CAPTION_ALONE, Collate, training_turns
+
+CHOICES = tuple(Question("c", "choice", f"q{number}?", f"a{number}", ("x", "y")) for number in range(3))
+YES_NO = tuple(Question("c", "yes_no", f"is it {number}?", "yes", ("yes", "no")) for number in range(3))
+UNDERSTANDING = Objective(lambda_under=1.0, lambda_visLM=0.0, lambda_dec=0.0)
+CLIP = Clip("clip", Path("clip.mp4"), "a caption", CHOICES + YES_NO)
+
+
+def many(clip: Clip, *, questions: int | None = None, yes_no_share: float = 1.0) -> list[list[tuple[str, str]]]:
+    return [
+        training_turns(clip, rng=np.random.default_rng(seed), questions=questions, yes_no_share=yes_no_share)
+        for seed in range(1000)
+    ]
+
+
+def test_the_caption_is_last_and_sometimes_alone() -> None:
+    turns = many(CLIP)
+    assert all(turn[-1] == (DESCRIBE, "a caption") for turn in turns)
+    alone = sum(len(turn) == 1 for turn in turns) / 1000
+    assert abs(alone - CAPTION_ALONE) < 0.06
+
+
+def test_questions_come_in_every_order_and_as_many_as_asked_for() -> None:
+    longer = [turn for turn in many(CLIP, questions=2) if len(turn) > 1]
+    assert {len(turn) for turn in longer} == {3}
+    asked = {turn[0][0] for share in (0.0, 1.0) for turn in many(CLIP, questions=2, yes_no_share=share)}
+    assert asked >= {question.text for question in CLIP.questions}
+
+
+def test_a_category_is_asked_in_one_of_two_ways() -> None:
+    asked = [{answer == "yes" for _, answer in turn[:-1]} for turn in many(CLIP, yes_no_share=0.3) if len(turn) > 1]
+    assert all(len(kinds) == 1 for kinds in asked)
+    assert abs(sum(kinds == {True} for kinds in asked) / len(asked) - 0.3) < 0.06
+
+
+def test_yes_or_no_questions_without_others_are_always_asked() -> None:
+    only = Clip("clip", Path("clip.mp4"), None, YES_NO)
+    assert all(len(turn) == 3 for turn in many(only, yes_no_share=0.0))
+
+
+def sample(frames: int, name: str, epoch: int = 0) -> ClipSample:
+    clip = Clip(name, Path(f"{name}.mp4"), "a caption", CHOICES + YES_NO)
+    bad = (("broken.mp4", "it is empty"),) if name == "b" else ()
+    pixels = torch.full((frames, 3, 8, 8), 7, dtype=torch.uint8)
+    return ClipSample(pixels, torch.arange(float(frames)), 0, clip, epoch, bad)
+
+
+def test_a_batch_has_a_place_for_every_video_token() -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+    planner = StridePlanner(6)
+    batch = Collate(chat, planner, 1024, None, 1.0, 0, UNDERSTANDING)([sample(5, "a"), sample(2, "b")])
+    assert not isinstance(batch, UserError)
+    assert (batch.text.ids == chat.video_id).sum(1).tolist() == [planner.num_tokens(5), planner.num_tokens(2)]
+    assert batch.video.mask.tolist() == [[True] * 5, [True] * 2 + [False] * 3]
+    assert batch.video.frames[1, 2:].sum() == 0
+    assert batch.bad == (("broken.mp4", "it is empty"),)
+    assert (batch.text.mask.sum(1) > 20).all()
+
+
+def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+
+    def ids(seed: int, epoch: int, other: str) -> list[int]:
+        batch = Collate(chat, StridePlanner(6), 1024, None, 0.5, seed, UNDERSTANDING)(
+            [sample(2, other), sample(5, "a", epoch)]
+        )
+        assert not isinstance(batch, UserError)
+        return batch.text.ids[1, batch.text.mask[1]].tolist()
+
+    assert ids(0, 0, "b") == ids(0, 0, "c")
+    assert len({tuple(ids(seed, epoch, "b")) for seed in range(6) for epoch in range(6)}) > 9
+
+
+def test_an_error_is_handed_on() -> None:
+    error = UserError("all clips are broken")
+    collate = Collate(ChatTokeniser(byte_level_tokenizer()), StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING)
+    assert collate([sample(2, "a"), error]) is error
+
+
+def test_stacking_keeps_frames_bytes() -> None:
+    assert stack_frames([sample(2, "a")]).frames.dtype == torch.uint8
+
+
+def test_a_conversation_fits_the_context_or_is_refused() -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+
+    def length(context: int, name: str = "") -> int | UserError:
+        batch = Collate(chat, StridePlanner(6), context, None, 0.0, 0, UNDERSTANDING)([sample(5, name or asked)])
+        return batch if isinstance(batch, UserError) else batch.text.ids.shape[1]
+
+    # One that is not asked for its caption alone.
+    asked = max("abcdefgh", key=lambda name: length(1024, name))
+
+    whole = length(1024)
+    assert isinstance(whole, int)
+    cut = length(whole - 1)
+    assert isinstance(cut, int)
+    assert cut < whole
+    refused = length(22)
+    assert isinstance(refused, UserError)
+    assert "mllm.context_length=22" in str(refused)
+
+
+def test_what_fits_for_certain_is_found_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+    both = Objective(lambda_visLM=1.0)
+    collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, both)
+    long = replace(sample(5, "a"), clip=Clip("a", Path("a.mp4"), "zebra " * 400, ()))
+    assert "shorten the text" in (collate.unfit(long) or "")
+    monkeypatch.setattr(chat, "encode", None)
+    monkeypatch.setattr(chat, "encode_video", None)
+    assert collate.unfit(sample(5, "a")) is None
+    with pytest.raises(TypeError):
+        collate.unfit(long)

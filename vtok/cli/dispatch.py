@@ -1,0 +1,161 @@
+"""The verbs beside train, a module each: `vtok VERB` calls the function VERB of `vtok/cli/verbs/VERB.py`.
+
+Its signature declares the verb's arguments, their types, bounds and defaults, and its docstring explains them, as a
+component's does (`vtok.config.declaration`). A verb of two words has an underscore in its name. One that takes a
+parameter `overrides` is given the KEY=VALUE that are none of its own.
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from vtok.cli import verbs as verb_modules
+from vtok.common.errors import UserError
+from vtok.common.overrides import command
+from vtok.common.source_code import find
+from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_of
+from vtok.config.options import one_of
+from vtok.config.values import alternatives, as_typed, check_value, shown, words
+
+OVERRIDES = "overrides"
+WIDTH = 118
+
+
+@cache
+def verbs() -> dict[str, Declaration]:
+    """The declarations of all verbs by name, those of two words as `data pack`."""
+    found = {}
+    for file in sorted(Path(verb_modules.__file__).parent.glob("[!_]*.py")):
+        found[file.stem.replace("_", " ")] = declaration_of(f"{verb_modules.__name__}.{file.stem}.{file.stem}")
+    return found
+
+
+def verb_in(argv: Sequence[str]) -> tuple[str, Sequence[str]] | None:
+    """The verb that a command line begins with, and the rest of it."""
+    for length in (2, 1):
+        name = " ".join(argv[:length])
+        if len(argv) >= length and name in verbs():
+            return name, argv[length:]
+    return None
+
+
+def run_command(verb: str, argv: Sequence[str]) -> int:
+    """Carry out a verb; returns the exit code.
+
+    Raises:
+        UserError: a mistake in the arguments, or the verb's own.
+    """
+    declared = verbs()[verb]
+    if {"-h", "--help"} & set(argv):
+        print(help_text(verb, declared))
+        return 0
+    given, others = parse(verb, declared, argv)
+    from vtok.cli.inputs import check_inputs
+
+    check_inputs(verb, given, others)
+    console_log()
+    module, _, name = declared.target.rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+    told = function(**given, **({OVERRIDES: others} if OVERRIDES in declared.settings else {}))
+    # Numbers are for callers in Python; the verb has printed its table.
+    match told:
+        case str() | Path():
+            print(told)
+        case list():
+            print(*told, sep="\n")
+    return 0
+
+
+def console_log() -> None:
+    """The package's messages as plain lines on stderr; stdout is for results."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("vtok")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+
+
+def arguments_of(declared: Declaration) -> dict[str, Setting]:
+    """A verb's own arguments."""
+    return {name: one for name, one in declared.settings.items() if name != OVERRIDES}
+
+
+def parse(verb: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The verb's arguments with their defaults, and the KEY=VALUE that are none of them.
+
+    Raises:
+        UserError: not KEY=VALUE, an unknown key, a value of the wrong type, or one that is missing.
+    """
+    settings = arguments_of(declared)
+    given = {name: one.default for name, one in settings.items()}
+    others = []
+    for item in argv:
+        name, equals, text = item.partition("=")
+        if name in settings and equals:
+            given[name] = read_value(settings[name], text)
+        elif OVERRIDES in declared.settings:
+            others.append(item)
+        elif not equals:
+            raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(settings))}")
+        else:
+            raise UserError(f"{name}: unknown key of vtok {verb}. {one_of(name, list(settings))}")
+    missing = [name for name, value in given.items() if value is REQUIRED]
+    if missing:
+        raise UserError(f"vtok {verb} needs {missing[0]}=VALUE.")
+    return given, others
+
+
+def read_value(setting: Setting, text: str) -> Any:
+    """What `text` says for an argument.
+
+    Raises:
+        UserError: it is of another type, or out of bounds.
+    """
+    kinds = alternatives(setting.type)
+    if text == "null" and type(None) in kinds:
+        return None
+    # A text is what was typed; OmegaConf would look for ${references} in it.
+    if str in kinds:
+        return text
+    value: Any = bare_list(setting.name, text) if isinstance(setting.default, tuple) else text
+    node = OmegaConf.create({setting.name: value}, flags={"allow_objects": True})
+    check_value("", node, setting)
+    checked = node[setting.name]
+    return list(checked) if isinstance(setting.default, tuple) else checked
+
+
+def bare_list(name: str, text: str) -> list[str]:
+    """[a,b] or a,b -> ["a", "b"]; every item is the text that was typed, "no" and "007" too.
+
+    Raises:
+        UserError: this is not a list of texts.
+    """
+    try:
+        # The loader that takes no text for a number, a truth value or a date.
+        parsed = yaml.load(text if text.startswith("[") else f"[{text}]", Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        parsed = None
+    if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
+        quoted = command(f'{name}=["ONE","OTHER"]')
+        raise UserError(f"{name}={text}: this is not a list. Use {name}=[ONE,OTHER]; quote odd names: {quoted}.")
+    return parsed
+
+
+def help_text(verb: str, declared: Declaration) -> str:
+    """What `vtok VERB --help` prints."""
+    takes = " [GROUP=OPTION ...]" if OVERRIDES in declared.settings else ""
+    description = find(declared.target).docstring.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0]
+    lines = [f"vtok {verb} [KEY=VALUE ...]{takes}", "", description, ""]
+    for one in arguments_of(declared).values():
+        default = "(needed)" if one.default is REQUIRED else shown(one.default)
+        lines.append(f"  {one.name}={default}    ({words(one.type)})")
+        lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)

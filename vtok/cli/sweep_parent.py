@@ -1,0 +1,131 @@
+"""The parent run of a sweep, made and finished by a Hydra callback.
+
+Hydra instantiates its callbacks for every run, sweep or not, so MLflow and matplotlib are imported where they are used.
+"""
+
+import atexit
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.common.errors import UserError
+from vtok.runs.saved_run import find_runs, read_run
+from vtok.runs.sweep_folder import FINISHED, is_grid
+
+if TYPE_CHECKING:
+    from vtok.runs.report import Parent
+
+logger = logging.getLogger(__name__)
+
+
+class SweepParent(Callback):
+    """Puts the runs of a sweep under one parent run, and compares them at the end.
+
+    Set as `hydra.callbacks.NAME._target_`. The parent lies in the MLflow store of `tracking`, where that has one, and
+    the sweep folder's `mlflow_parent.json` names it to the jobs. A sweep folder that is used again keeps its parent.
+    """
+
+    def __init__(self) -> None:
+        self._sweep_dir: Path | None = None
+        self._grid = True
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        sweep_dir = Path(config.hydra.sweep.dir)
+        tracking = OmegaConf.to_container(config.tracking, resolve=True)
+        assert isinstance(tracking, dict)
+        if "uri" in tracking:
+            try:
+                _start_parent(config, tracking, sweep_dir)
+            except UserError as error:
+                # Hydra makes a mere warning of an exception in a callback, and every job would fail on its own.
+                sys.exit(str(error))
+        self._sweep_dir, self._grid = sweep_dir, is_grid(config)
+        # Hydra leaves out on_multirun_end when a job fails, and a failed sweep is to be finished and compared too.
+        atexit.register(self._finish, "FAILED")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if self._sweep_dir is not None:
+            (self._sweep_dir / FINISHED).touch()
+        self._finish("FINISHED")
+
+    def _finish(self, status: str) -> None:
+        sweep_dir, self._sweep_dir = self._sweep_dir, None
+        if sweep_dir is None:
+            return
+        from vtok.runs.report import ARTIFACT_FOLDER, read_parent, report_sweep
+
+        parent = read_parent(sweep_dir)
+        try:
+            if not find_runs(sweep_dir):
+                return
+            print(f"\nsweep {sweep_dir}")
+            report_sweep(sweep_dir, metrics=(), out=sweep_dir / ARTIFACT_FOLDER)
+            tell_unfinished(sweep_dir, again=self._grid)
+        except UserError as error:
+            logger.error("%s", error)
+        finally:
+            if parent is not None:
+                _finish_parent(parent, sweep_dir, status)
+
+
+def tell_unfinished(sweep_dir: Path, *, again: bool) -> None:
+    """The runs of a sweep that did not finish, and what has them run where the same command does (`again`)."""
+    runs = [read_run(path) for path in find_runs(sweep_dir)]
+    remedy = "; the same command again runs these alone" if again else ""
+    if left := [run for run in runs if run.status != "finished"]:
+        print(f"\n{len(left)} of {len(runs)} runs did not finish{remedy}:")
+        print(*(f"  {run.path}: {run.status}, {' '.join(run.overrides)}" for run in left), sep="\n")
+
+
+def sweep_name(config: DictConfig) -> str:
+    """The option of the `sweep` group, or else what is swept: "tokeniser.stride=3,6,10"."""
+    chosen = config.hydra.runtime.choices.get("sweep")
+    return chosen or " ".join(swept_overrides(config)) or "sweep"
+
+
+def swept_overrides(config: DictConfig) -> list[str]:
+    """The overrides with more than one value, from the sweep file and from the command line."""
+    params = config.hydra.sweeper.get("params") or {}
+    parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    typed = [override.input_line for override in parsed if override.is_sweep_override()]
+    return [*(f"{key}={value}" for key, value in params.items()), *(line for line in typed if line is not None)]
+
+
+def _start_parent(config: DictConfig, tracking: dict[Any, Any], sweep_dir: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
+    from vtok.runs.report import Parent, read_parent, write_parent
+    from vtok.tracking.store import artifact_location, experiment_id, open_store, resolve_uri
+
+    uri = resolve_uri(tracking["uri"], tracking.get("folder", "."))
+    client = open_store(uri)
+    known = read_parent(sweep_dir)
+    if known is not None and known.uri == uri:
+        try:
+            client.update_run(known.run_id, status="RUNNING")
+            return
+        except MlflowException:
+            logger.warning("The sweep's parent run %s is no longer in %s: it gets a new one.", known.run_id, uri)
+    experiment = experiment_id(client, tracking["experiment"], artifact_location(uri, tracking["artifact_root"]))
+    tags = {"vtok.sweep": " ".join(swept_overrides(config)), "vtok.run_dir": str(sweep_dir.absolute())}
+    run = client.create_run(experiment, run_name=sweep_name(config), tags=tags)
+    write_parent(sweep_dir, Parent(uri=uri, experiment_id=experiment, run_id=run.info.run_id))
+
+
+def _finish_parent(parent: "Parent", sweep_dir: Path, status: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    from vtok.tracking.store import open_store
+
+    try:
+        client = open_store(parent.uri)
+        if (sweep_dir / "multirun.yaml").is_file():
+            client.log_artifact(parent.run_id, str(sweep_dir / "multirun.yaml"))
+        client.set_terminated(parent.run_id, status)
+    except (UserError, MlflowException) as error:
+        logger.error("The sweep's parent run %s was not closed: %s", parent.run_id, error)

@@ -1,0 +1,1 @@
+"""The verbs beside train, one module each."""

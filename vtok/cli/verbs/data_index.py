@@ -1,0 +1,25 @@
+"""vtok data index: where the clips lie in tar shards that somebody else made."""
+
+from vtok.data.broken_clips import list_bad
+from vtok.data.sources.shards.scan import index_shards
+
+
+def data_index(
+    *,
+    root: str,
+    out: str | None = None,
+) -> str:
+    """The index of plain tar shards in WebDataset's layout (KEY.mp4 with KEY.json or KEY.txt), for data=shards.
+
+    Args:
+        root: folder or URL of the shards; a pattern behind it, '{000..127}' or '*', takes a part.
+        out: file of the index; null: index.arrow in the root.
+
+    Raises:
+        UserError: see `index_shards`.
+    """
+    indexed = index_shards(root, out)
+    lines = [f"{indexed.clips} clips in {indexed.shards} shards: {indexed.out}"]
+    if indexed.bad:
+        lines.append(f"{len(indexed.bad)} members cannot be used:\n{list_bad(indexed.bad)}")
+    return "\n".join(lines)

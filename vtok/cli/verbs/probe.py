@@ -1,0 +1,102 @@
+"""vtok probe: what can be read off a tokeniser's tokens, without a language model."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
+from omegaconf import DictConfig
+
+from vtok.common.errors import UserError
+from vtok.common.files import check_writable, write_text
+from vtok.common.overrides import override
+from vtok.common.setting_types import Count
+from vtok.config import check, compose
+from vtok.data import DataSource
+from vtok.evaluation.probing import ProbeResult, Probing, over_seeds, side_by_side
+from vtok.feature_cache import without_cache
+from vtok.inference.load import load_run
+from vtok.model.build import build, build_tokeniser, device_of
+
+
+def probe(
+    *,
+    run: str | None = None,
+    tokenisers: Sequence[str] = (),
+    steps: Annotated[int, Ge(2)] = 300,
+    train_clips: Annotated[int, Ge(2)] = 2000,
+    heldout_clips: Annotated[int, Ge(2)] = 400,
+    tuned: bool | None = None,
+    seeds: Count = 1,
+    out: str | None = None,
+    outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> str:
+    """What can be read off video tokens without a language model.
+
+    Answers by a linear and an attentive probe, the features of frames, and whether their order is in the tokens. Takes
+    train's overrides.
+
+    The tokens are those of a run, or of untrained tokenisers on the configured backbone, whose trained half then is
+    trained with each probe.
+
+    Args:
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped; null: what the
+            overrides say.
+        tokenisers: options of the group tokeniser, such as [vtok,key_frame].
+        steps: training steps of each probe.
+        train_clips: largest number of training clips.
+        heldout_clips: largest number of held-out clips.
+        tuned: train the tokeniser's trained half with each probe; null: not that of a run.
+        seeds: number of random seeds, counted up from `seed`; several give means with intervals.
+        out: JSON file for the metrics.
+        outputs: folder in which runs are looked for and clips are made.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        overrides: of the configuration.
+
+    Raises:
+        UserError: a configuration that does not fit, no such run, or no clips.
+    """
+    if run is not None and tokenisers:
+        raise UserError("run=... has a tokeniser of its own; say run or tokenisers, not both.")
+    if out is not None:
+        check_writable(Path(out), suffix=".json")
+    results: dict[str, list[ProbeResult]] = {}
+    if run is not None:
+        run_dir, config, model = load_run(
+            run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, clips=True
+        )
+        source = clips_of(config)
+        results[run_dir.name] = [
+            Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source)
+            for seed in range(config.seed, config.seed + seeds)
+        ]
+    else:
+        given = [
+            override("outputs", outputs),
+            f"allowed_targets=[{','.join(allowed_targets)}]",
+            *overrides,
+        ]
+        chosen = [[*given, f"tokeniser={name}"] for name in tokenisers] or [given]
+        configs = [compose(each) for each in chosen]
+        for config in configs:
+            without_cache(config)
+            check(config)
+        for number, config in enumerate(configs):
+            name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
+            source, results[name] = clips_of(config), []
+            for seed in range(config.seed, config.seed + seeds):
+                config.seed = seed
+                probing = Probing(steps, train_clips, heldout_clips, tuned=tuned is not False, seed=seed)
+                results[name].append(probing(build_tokeniser(config).to(device_of(config)), source))
+    if out is not None:
+        write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
+    return side_by_side(results)
+
+
+def clips_of(config: DictConfig) -> DataSource:
+    source: DataSource = build(config.data)
+    source.prepare()
+    return source

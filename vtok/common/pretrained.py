@@ -1,0 +1,138 @@
+"""Weights by a library's own `from_pretrained`: from a local folder, else the hub's local cache, else the hub."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+# HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, StrictDataclassError
+from safetensors import SafetensorError
+
+from vtok.common.errors import UserError
+from vtok.common.paths import user_path
+from vtok.common.weights import HUB_TIMEOUT
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What the libraries raise for files that are missing, broken, or of a model that they cannot make here.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+
+T = TypeVar("T")
+
+
+def dtype_of(name: str, *, key: str) -> torch.dtype:
+    """The precision of that name.
+
+    Raises:
+        UserError: there is none; `key` is the configuration's, for the message.
+    """
+    if name not in DTYPES:
+        raise UserError(f"{key}={name}: allowed are {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a library is to look.
+
+    Attributes:
+        name: hub id or local folder.
+        revision: branch, tag or commit on the hub.
+        offline: look into the folder or the local cache alone.
+    """
+
+    name: str
+    revision: str
+    offline: bool
+
+
+def load(
+    weights: str,
+    read: Callable[[Place], T],
+    *,
+    key: str,
+    kind: str,
+    way_out: str,
+    revision: str | None = None,
+    probe: str = "config.json",
+) -> T:
+    """What `read` makes of the first place that has it.
+
+    Args:
+        weights: hub id or local folder.
+        read: calls the library; what a file lacks it is to tell by an error.
+        key: of the configuration, for messages: "backbone.weights".
+        kind: what is looked for: "CLIP model".
+        way_out: what to type instead: "set backbone.weights=PATH to ...".
+        revision: branch, tag or commit on the hub.
+        probe: a file that the hub has where it has the model.
+
+    Raises:
+        UserError: it is in no place, or cannot be read.
+    """
+    folder = user_path(weights)
+    version = revision or "main"
+    try:
+        if os.path.isdir(folder):
+            return read(Place(str(folder), "main", offline=True))
+        try:
+            return read(Place(weights, version, offline=True))
+        except (OSError, ValueError):
+            check_on_hub(weights, probe, key=key, way_out=way_out, revision=revision)
+        return read(Place(weights, version, offline=False))
+    except UNREADABLE as error:
+        where = "the folder holds" if os.path.isdir(folder) else "there is"
+        raise UserError(
+            f"{key}={weights}: {where} no {kind} that can be read ({first_line(error)}); {way_out}"
+        ) from error
+
+
+def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: str | None) -> None:
+    """Ask the hub once for a file: its client would retry for more than 20 seconds without a network.
+
+    Raises:
+        UserError: no such file, or no answer within HUB_TIMEOUT seconds.
+    """
+    try:
+        get_hf_file_metadata(hf_hub_url(weights, probe, revision=revision), timeout=HUB_TIMEOUT)
+    except HfHubHTTPError as error:
+        reason = f"the hub refuses it ({type(error).__name__})"
+    except HFValidationError:
+        reason = "it is no hub id either"
+    except (HTTPError, OSError) as error:
+        reason = f"it is not in the local cache and the hub cannot be reached ({type(error).__name__})"
+    else:
+        return
+    raise UserError(f"{key}={weights}: no such folder, and {reason}; {way_out}")
+
+
+def only_shapes() -> bool:
+    """Whether a model is built on the meta device, for its shapes alone: files of weights are not to be read then."""
+    return torch.get_default_device().type == "meta"
+
+
+def refuse_missing(missing: list[str], kind: str) -> None:
+    """Parameters that files do not hold, which libraries fill with random numbers, are an error.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if missing:
+        raise ValueError(f"not a {kind}: {len(missing)} of its parameters are missing, the first: {sorted(missing)[0]}")
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the advice that libraries add on further lines."""
+    return str(error).strip().partition("\n")[0].rstrip(".")

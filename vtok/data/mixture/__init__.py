@@ -1,5 +1,0 @@
-"""Several data sets as one, in given shares."""
-
-from vtok.data.mixture.source import MixtureData
-
-__all__ = ["MixtureData"]

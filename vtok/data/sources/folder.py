@@ -1,0 +1,275 @@
+"""A data set that lies on disk: video files or frame folders with texts beside them, or a manifest."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Gt, Lt
+
+from vtok.common.errors import UserError
+from vtok.common.foreign_files import printable, reason_of
+from vtok.common.hashing import stable_hash
+from vtok.common.paths import user_path
+from vtok.common.setting_types import Count, CountOrZero, Fraction, Positive
+from vtok.data.augmentation import Augmentation
+from vtok.data.clip import Clip, Question
+from vtok.data.sources.annotations import clip_of, parse_caption, parse_record
+from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.manifest import Row, read_manifest
+from vtok.data.video.container import VIDEO_SUFFIXES
+from vtok.data.video.image_folder import IMAGE_SUFFIXES, image_files
+
+log = logging.getLogger(__name__)
+
+TEXT_SUFFIXES = (".txt", ".json")
+MANIFEST_SUFFIXES = (".jsonl", ".csv", ".parquet")
+LONGEST_NOTED = 500  # characters of a path
+LAYOUTS = (
+    "sample/frames/*.jpg with sample/caption.txt, "
+    f"video files ({' '.join(suffix[1:] for suffix in VIDEO_SUFFIXES)}) with a .txt or .json beside them, "
+    "or a manifest.jsonl, manifest.csv or manifest.parquet"
+)
+
+
+class FolderData(DataSource):
+    """A folder of clips in one of three layouts, told apart by what is there.
+
+    - a manifest: `manifest.jsonl`, `.csv` or `.parquet` in the root (in any case), or the file that `manifest` names. A
+      row is a video (relative to the root) with a caption, a question, or both; rows of the same video and range that
+      bring only questions join the clip before them.
+    - video files, at any depth, with `NAME.txt` (the caption) or `NAME.json` (caption, questions, start, end) beside
+      them.
+    - frame folders: `sample/frames/*.jpg` with `sample/caption.txt`, at any depth.
+
+    A clip without a usable caption or question, or whose name no file can have, is left out and noted in `bad`; a
+    manifest that is damaged as a file is refused, see `vtok.data.sources.manifest`. Held-out clips are chosen by a hash
+    of their file's path, so that a file is never in both splits and stays in its split as the folder grows; the `split`
+    of a manifest wins, and where it is on some rows of a file only, it is that of the file's other rows too.
+
+    Args:
+        root: folder of the clips.
+        heldout_fraction: share of the files that is held out, between 0 and 1; of two files, one is.
+        manifest: a jsonl, csv or parquet file, looked for in the root first, then from the working directory; its
+            videos are relative to the root wherever it lies. None looks for one in the root.
+        (for the others see `DataSource`)
+
+    Raises:
+        UserError: the root is missing or holds no clip, or the manifest cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        size: Count,
+        num_frames: Count = 30,
+        fps: Positive | None = None,
+        frames_fps: Positive = 24.0,
+        heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        manifest: str | Path | None = None,
+        batch_size: Count = 8,
+        num_workers: CountOrZero = 1,
+        max_bad_fraction: Fraction = 0.1,
+        limit: Count | None = None,
+        decode_timeout: Positive | None = 60.0,
+        cache: str | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(
+            size=size,
+            num_frames=num_frames,
+            fps=fps,
+            frames_fps=frames_fps,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            max_bad_fraction=max_bad_fraction,
+            limit=limit,
+            decode_timeout=decode_timeout,
+            cache=cache,
+            augmentation=augmentation,
+        )
+        if not 0 < heldout_fraction < 1:
+            raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
+        self.root = user_path(root)
+        self.heldout_fraction = heldout_fraction
+        self.manifest = manifest
+        self._found: list[tuple[Clip, Split]] | None = None
+        self._ranks: dict[str, float] = {}
+
+    def prepare(self) -> None:
+        if self._found is not None:
+            return
+        # os.path, as pathlib raises where a name is longer than a name can be.
+        if not os.path.isdir(self.root):
+            problem = "is not a folder" if os.path.exists(self.root) else "does not exist"
+            raise UserError(f"data.root={self.root} {problem}; give a folder with {LAYOUTS}.")
+        manifest = self._find_manifest()
+        clips = list(self._scan() if manifest is None else self._listed(manifest))
+        if not clips:
+            why = "".join(f" {path}: {reason}." for path, reason in list(self.bad.items())[:5])
+            raise UserError(f"data.root={self.root} holds no usable clip; looked for {LAYOUTS}.{why}")
+        self._found = self._split(clips)
+
+    def all_clips(self, split: Split) -> list[Clip]:
+        self.prepare()
+        assert self._found is not None
+        return [clip for clip, where in self._found if where == split]
+
+    def split_rank(self, clip: Clip) -> float | None:
+        return self._ranks.get(clip.id)
+
+    def _find_manifest(self) -> Path | None:
+        if self.manifest is not None:
+            given = user_path(self.manifest)
+            named = next((path for path in (self.root / given, given) if os.path.isfile(path)), None)
+            if named is None or named.suffix.lower() not in MANIFEST_SUFFIXES:
+                kinds = " or ".join(MANIFEST_SUFFIXES)
+                raise UserError(
+                    f"data.manifest={self.manifest}: there is no {kinds} file of this name in data.root={self.root}, "
+                    f"nor one {given.absolute()}."
+                )
+            return named
+        names = [f"manifest{suffix}" for suffix in MANIFEST_SUFFIXES]
+        try:
+            found = sorted(file for file in self.root.iterdir() if file.name.lower() in names)
+        except OSError as error:
+            raise UserError(f"data.root={self.root} cannot be read ({error.strerror}).") from error
+        if len(found) > 1:
+            listed = ", ".join(file.name for file in found)
+            raise UserError(f"data.root={self.root} holds {listed}; say which by data.manifest=NAME.")
+        return found[0] if found else None
+
+    def _listed(self, manifest: Path) -> Iterator[tuple[Clip, Split | None]]:
+        listed: list[_Listed] = []
+        # The last clip of a file and range by its caption and its split, and by None for any of either.
+        before: dict[tuple[str, float, float | None, str | None, Split | None], _Listed] = {}
+        copies = Counter[str]()
+        names: set[str] = set()
+        for row in _with_splits(list(read_manifest(manifest))):
+            path = self.root / row.video
+            try:
+                clip = clip_of(Path(row.video).as_posix(), path, row.fields)
+            except ValueError as error:
+                self._note(path, str(error))
+                continue
+            place = (row.video, clip.start, clip.end)
+            if (same := before.get((*place, clip.caption, row.split))) is not None:
+                same.questions.extend(clip.questions)
+                continue
+            name = clip.id
+            while name in names:
+                copies[clip.id] += 1
+                name = f"{clip.id}#{copies[clip.id] + 1}"
+            names.add(name)
+            listed.append(_Listed(replace(clip, id=name), row.split, list(clip.questions)))
+            for caption, split in product({clip.caption, None}, {row.split, None}):
+                before[(*place, caption, split)] = listed[-1]
+        yield from ((replace(one.clip, questions=tuple(one.questions)), one.split) for one in listed)
+
+    def _scan(self) -> Iterator[tuple[Clip, Split | None]]:
+        seen: set[str] = set()
+        unread: list[Path] = []
+        for folder, below, names in os.walk(self.root, onerror=self._note_folder, followlinks=True):
+            # A link may lead back up.
+            if os.path.realpath(folder) in seen:
+                below.clear()
+                continue
+            seen.add(os.path.realpath(folder))
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            here = Path(folder)
+            if "frames" in below and self._has_images(here / "frames"):
+                below.remove("frames")
+                yield from self._annotated(here / "frames", here / "caption.txt", None)
+            unread += [here / name for name in sorted(_unread(names))]
+            for name in sorted(names):
+                file = here / name
+                if file.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
+                    yield from self._annotated(file, file.with_suffix(".txt"), file.with_suffix(".json"))
+        if unread:
+            log.warning(
+                "data.root=%s: %d files with a .txt or .json beside them are not read, as their suffixes are not those "
+                "of videos (%s), for example %s.",
+                *(
+                    printable(str(self.root)),
+                    len(unread),
+                    " ".join(VIDEO_SUFFIXES),
+                    ", ".join(printable(str(path)) for path in unread[:5]),
+                ),
+            )
+
+    def _annotated(self, path: Path, text: Path, record: Path | None) -> Iterator[tuple[Clip, Split | None]]:
+        beside = [file for file in (record, text) if file is not None]
+        try:
+            fields: dict[str, Any] = {}
+            # os.path, as a name with another ending may be longer than a name can be.
+            if record is not None and os.path.isfile(record):
+                fields = parse_record(record.read_bytes(), record.name)
+            if "caption" not in fields and os.path.isfile(text):
+                fields["caption"] = parse_caption(text.read_bytes(), text.name)
+            if not fields:
+                raise ValueError(f"there is no {' or '.join(file.name for file in beside)} beside it")
+            yield clip_of(path.relative_to(self.root).as_posix(), path, fields), None
+        except (OSError, ValueError) as error:
+            self._note(path, reason_of(error))
+
+    def _has_images(self, folder: Path) -> bool:
+        try:
+            return bool(image_files(folder))
+        except OSError as error:
+            self._note_folder(error)
+            return False
+
+    def _note_folder(self, error: OSError) -> None:
+        self._note(Path(error.filename), f"the folder cannot be read ({error.strerror})")
+
+    def _note(self, path: Path, reason: str) -> None:
+        name = printable(str(path))
+        self.bad.setdefault(name if len(name) <= LONGEST_NOTED else f"{name[:LONGEST_NOTED]}...", printable(reason))
+
+    def _split(self, clips: list[tuple[Clip, Split | None]]) -> list[tuple[Clip, Split]]:
+        ours = [clip for clip, split in clips if split is None]
+        several = len({clip.path for clip, _ in clips}) > 1
+        # Where all clips are of one and the same file, they have only themselves to be told apart by.
+        names = {clip.id: clip.path.relative_to(self.root).as_posix() if several else clip.id for clip in ours}
+        ranks = {name: stable_hash(name) / 2**63 for name in names.values()}
+        heldout = {name for name, rank in ranks.items() if rank < self.heldout_fraction}
+        given = {split for _, split in clips}
+        if "heldout" not in given and not heldout and len(clips) > 1 and ranks:
+            heldout.add(min(ranks, key=lambda name: ranks[name]))
+        if "train" not in given and len(heldout) == len(ranks) and ranks:
+            heldout.remove(max(ranks, key=lambda name: ranks[name]))
+        self._ranks = {clip.id: ranks[names[clip.id]] for clip in ours}
+        return [(clip, split or ("heldout" if names[clip.id] in heldout else "train")) for clip, split in clips]
+
+
+def _unread(names: Sequence[str]) -> list[str]:
+    """The files among `names` that are no video, image or manifest, have a text beside them, and no video."""
+    parts = [os.path.splitext(name) for name in names if not name.startswith(".")]
+    with_text = {stem for stem, suffix in parts if suffix.lower() in TEXT_SUFFIXES}
+    with_video = {stem for stem, suffix in parts if suffix.lower() in VIDEO_SUFFIXES}
+    known = (*TEXT_SUFFIXES, *IMAGE_SUFFIXES, *MANIFEST_SUFFIXES)
+    return [stem + suffix for stem, suffix in parts if stem in with_text - with_video and suffix.lower() not in known]
+
+
+@dataclass
+class _Listed:
+    """A clip of a manifest, to which later rows add questions."""
+
+    clip: Clip
+    split: Split | None
+    questions: list[Question]
+
+
+def _with_splits(rows: list[Row]) -> list[Row]:
+    """Rows without a split take the one that other rows of their file name, unless these name both."""
+    named: dict[str, set[Split]] = {}
+    for row in rows:
+        if row.split is not None:
+            named.setdefault(row.video, set()).add(row.split)
+    known = {video: next(iter(splits)) for video, splits in named.items() if len(splits) == 1}
+    return [replace(row, split=row.split or known.get(row.video)) for row in rows]

@@ -1,0 +1,75 @@
+"""Scenes to pixels."""
+
+import numpy as np
+
+from vtok.data.sources.shapes.scene import COLOURS, DIRECTIONS, Scene, Thing
+
+PAN = 0.25
+ZOOM = 1.6
+
+
+def render(scene: Scene, *, num_frames: int, size: int) -> np.ndarray:
+    """Draw a scene: uint8 frames (num_frames, size, size, 3), edges smoothed over one pixel."""
+    rng = np.random.default_rng(scene.seed)
+    progress = np.linspace(0.0, 1.0, num_frames)[:, None, None]
+    axis = (np.arange(size) + 0.5) / size
+    x, y = np.meshgrid(axis, axis)
+    x, y, pixel = _camera_view(scene.camera, x[None], y[None], progress, 1.0 / size)
+    frames = np.broadcast_to(np.array(scene.background, dtype=np.float32), (num_frames, size, size, 3)).copy()
+    if scene.texture:
+        frames += 255 * scene.texture * _texture(rng, x, y)[..., None]
+    for thing in scene.things:
+        centre_x, centre_y = _position(thing, progress)
+        distance = signed_distance(thing.kind, x - centre_x, y - centre_y, thing.radius)
+        cover = np.clip(0.5 - distance / pixel, 0.0, 1.0)[..., None]
+        frames = frames * (1 - cover) + cover * np.array(COLOURS[thing.colour], dtype=np.float32)
+    frames += rng.normal(0.0, 5.0, size=(1, size, size, 3)) + rng.normal(0.0, 1.5, size=frames.shape)
+    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+
+
+def _camera_view(
+    camera: str | None, x: np.ndarray, y: np.ndarray, progress: np.ndarray, pixel: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """World coordinates of every pixel of every frame, and a pixel's side in the world.
+
+    Every camera begins with the same view, so that the first frame does not tell the move.
+    """
+    shift = {"pans left": -PAN * progress, "pans right": PAN * progress}.get(camera or "", 0.0 * progress)
+    zoom = {"zooms in": ZOOM**progress, "zooms out": ZOOM**-progress}.get(camera or "", progress**0)
+    return (x - 0.5) / zoom + 0.5 + shift, (y - 0.5) / zoom + 0.5, pixel / zoom
+
+
+def _texture(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A smooth pattern in world coordinates, about -1 to 1."""
+    waves = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.float32)
+    for _ in range(4):
+        angle, frequency, phase = rng.uniform(0, np.pi), rng.uniform(1.5, 5.0), rng.uniform(0, 2 * np.pi)
+        waves += np.sin(2 * np.pi * frequency * (np.cos(angle) * x + np.sin(angle) * y) + phase)
+    return waves / 4
+
+
+def _position(thing: Thing, progress: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = thing.start[0] + 0.0 * progress, thing.start[1] + 0.0 * progress
+    for number, move in enumerate(thing.moves):
+        part = np.clip(progress * len(thing.moves) - number, 0.0, 1.0) * thing.distance
+        x, y = x + DIRECTIONS[move][0] * part, y + DIRECTIONS[move][1] * part
+    return x, y
+
+
+def signed_distance(kind: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
+    """Distance to the outline, negative inside.
+
+    The usual signed distance functions; the triangle's and the cross's are bounds.
+    """
+    if kind == "circle":
+        return np.hypot(dx, dy) - radius
+    if kind == "square":
+        return np.maximum(np.abs(dx), np.abs(dy)) - 0.88 * radius
+    if kind == "triangle":
+        slope = np.sqrt(3.0) / 2
+        return np.maximum(slope * np.abs(dx) - 0.5 * dy, dy) - 0.6 * radius
+    if kind == "cross":
+        arm, long = 0.34 * radius, 1.1 * radius
+        across = np.maximum(np.abs(dx) - long, np.abs(dy) - arm)
+        return np.minimum(across, np.maximum(np.abs(dx) - arm, np.abs(dy) - long))
+    raise ValueError(f"no shape named {kind}")

@@ -1,0 +1,137 @@
+"""What is written of a clip beside its video in a shard, and as a row of the index."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vtok.common.foreign_files import parse_json, printable
+from vtok.data.clip import Clip, Question, Span, category_of
+from vtok.data.sources.annotations import SPLITS, caption_of, range_of, shown, without_halves
+from vtok.data.sources.base import Split
+from vtok.data.video.common import BadVideoError
+
+QUESTION = ("category", "kind", "text", "answer", "choices")
+
+
+class Placed(NamedTuple):
+    """A clip with what decides its split.
+
+    `split` is the one that is written down, None where `rank` decides: a hash of its file's name in [0, 1).
+    """
+
+    clip: Clip
+    split: Split | None
+    rank: float | None
+
+
+class Place(NamedTuple):
+    """Where the bytes of a clip are: the shard's number, the member's name, and the span of a `Span`."""
+
+    shard: int
+    member: str
+    offset: int
+    size: int
+    frames: bool
+
+
+def to_sidecar(placed: Sequence[Placed]) -> bytes:
+    """The JSON beside a video: `clips`, from which an index is made again, and one caption for other tools."""
+    captions = [one.clip.caption for one in placed if one.clip.caption]
+    clips = [
+        {
+            "id": clip.id,
+            "caption": clip.caption,
+            "questions": [asdict(question) for question in clip.questions],
+            "attributes": clip.attributes,
+            "start": clip.start,
+            "end": clip.end,
+            "split": split,
+            "rank": rank,
+        }
+        for clip, split, rank in placed
+    ]
+    return json.dumps({"caption": captions[0] if captions else "", "clips": clips}).encode()
+
+
+def from_sidecar(records: Any, path: Path) -> list[Placed]:
+    """The clips of a JSON that `to_sidecar` wrote; raises ValueError, TypeError or KeyError where it is another one."""
+    found = []
+    for record in records:
+        given = {name: value for name, value in record.items() if value is not None}
+        start, end = range_of(given)
+        clip = Clip(
+            id=str(record["id"]),
+            path=path,
+            caption=caption_of(given),
+            questions=tuple(
+                replace(one, category=category_of(one.category)) for one in _questions(record["questions"])
+            ),
+            attributes={category_of(str(name)): str(value) for name, value in record["attributes"].items()},
+            start=start,
+            end=end,
+        )
+        written = SPLITS[given["split"]] if "split" in given else None
+        found.append(Placed(clip, written, float(given["rank"]) if written is None else None))
+    return found
+
+
+def to_row(placed: Placed, place: Place) -> dict[str, Any]:
+    """A row of the index."""
+    clip = placed.clip
+    return {
+        "id": printable(clip.id),
+        **place._asdict(),
+        "caption": None if clip.caption is None else without_halves(clip.caption),
+        "questions": json.dumps([asdict(question) for question in clip.questions]) if clip.questions else None,
+        "attributes": json.dumps(clip.attributes) if clip.attributes else None,
+        "start": clip.start,
+        "end": clip.end,
+        "split": placed.split,
+        "rank": placed.rank,
+        "bad": None,
+    }
+
+
+def bad_row(name: str, *, shard: int, member: str, reason: str) -> dict[str, Any]:
+    """A row of what cannot be used; `name` stands for the clip that it would have been."""
+    where = {"shard": shard, "member": printable(member), "offset": 0, "size": 0, "frames": False}
+    return {"id": printable(name), **where, "bad": printable(reason)}
+
+
+def to_clip(row: Mapping[str, Any], *, url: str, path: Path) -> Clip:
+    """The clip of a row, in the shard at `url`.
+
+    Raises:
+        BadVideoError: its questions or attributes are not those that `to_row` writes.
+    """
+    try:
+        questions = _questions(parse_json(row["questions"] or "[]"))
+        attributes = {str(name): str(value) for name, value in parse_json(row["attributes"] or "{}").items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadVideoError(path, f"its row of the index is damaged ({type(error).__name__}: {error})") from error
+    return Clip(
+        id=row["id"],
+        path=path,
+        caption=row["caption"],
+        questions=questions,
+        attributes=attributes,
+        start=row["start"] or 0.0,
+        end=row["end"],
+        span=Span(url, row["offset"], row["size"], row["frames"]),
+    )
+
+
+def _questions(records: Any) -> tuple[Question, ...]:
+    """Questions as `asdict` writes them; raises ValueError, TypeError or KeyError where they are others."""
+    return tuple(_question(*(record[name] for name in QUESTION)) for record in records)
+
+
+def _question(category: Any, kind: Any, text: Any, answer: Any, choices: Any) -> Question:
+    if not all(isinstance(one, str) for one in (category, kind, text, answer, *choices)) or isinstance(choices, str):
+        raise TypeError("a question is not of texts")
+    fits = {"open": not choices, "yes_no": tuple(choices) == ("yes", "no"), "choice": len(choices) > 1}
+    if not fits.get(kind, False) or (choices and answer not in choices):
+        raise ValueError(f"the choices of the question {shown(text)!r} do not fit its kind or its answer")
+    return Question(category, kind, text, answer, tuple(choices))

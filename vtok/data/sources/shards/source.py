@@ -1,0 +1,259 @@
+"""A data set in tar shards, on this machine or on a server, read by byte ranges."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, overload
+
+import numpy as np
+from annotated_types import Gt, Lt
+from filelock import FileLock
+from torch.utils.data import Sampler
+
+from vtok.common.errors import UserError
+from vtok.common.files import whole
+from vtok.common.hashing import stable_hash
+from vtok.common.overrides import command
+from vtok.common.paths import user_path
+from vtok.common.setting_types import Count, CountOrZero, Fraction, Positive
+from vtok.data.augmentation import Augmentation
+from vtok.data.clip import Clip
+from vtok.data.sampler import SampleKey, WindowSampler
+from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, matches, split_pattern
+from vtok.data.sources.shards.records import to_clip
+from vtok.data.storage import filesystem, is_remote, join, size_of
+
+if TYPE_CHECKING:
+    from vtok.data.sources.shards.index import Shard, ShardIndex
+
+# Servers answer many questions at once faster than one after the other.
+ASKED_AT_ONCE = 32
+
+
+class ShardData(DataSource):
+    """Clips in plain tar files of WebDataset's layout (KEY.mp4, KEY.json) with an index of where each lies.
+
+    `vtok data pack` writes both, `vtok data index` an index of shards that others wrote. By the index, a clip is a
+    range of bytes: it is read into memory when it is wanted, from a local file or through fsspec (s3://, hf://,
+    https://, ...), and nothing is unpacked. The list of clips is the index itself, mapped into memory.
+
+    Clips whose split is written down keep it. The others are held out by the same hash of their file's name, and so
+    the same clips, as in `data=folder`; `heldout_fraction` may be changed without packing again.
+
+    Args:
+        root: folder or URL of the shards; with a pattern behind it, `PATH/shard-{000..127}.tar` or `PATH/a*.tar`, only
+            those of them are used.
+        index: path or URL of the index; None is `index.arrow` in the root.
+        index_cache: folder where the index of a remote root is kept, once.
+        heldout_fraction: share of the files that is held out, between 0 and 1.
+        shuffle_buffer: clips that are shuffled at a time, the shards having been shuffled before, so that reads stay
+            near each other; None shuffles all clips of an epoch.
+        (for the others see `DataSource`)
+
+    Raises:
+        UserError: there are no shards or no index, or they do not fit each other.
+    """
+
+    is_indexed = True
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        size: Count,
+        index: str | None = None,
+        index_cache: str = "outputs/data/shards",
+        num_frames: Count = 30,
+        fps: Positive | None = None,
+        frames_fps: Positive = 24.0,
+        heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        shuffle_buffer: Count | None = None,
+        batch_size: Count = 8,
+        num_workers: CountOrZero = 1,
+        max_bad_fraction: Fraction = 0.1,
+        decode_timeout: Positive | None = 60.0,
+        limit: Count | None = None,
+        cache: str | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(
+            size=size,
+            num_frames=num_frames,
+            fps=fps,
+            frames_fps=frames_fps,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            max_bad_fraction=max_bad_fraction,
+            decode_timeout=decode_timeout,
+            limit=limit,
+            cache=cache,
+            augmentation=augmentation,
+        )
+        if not 0 < heldout_fraction < 1:
+            raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
+        if shuffle_buffer is not None and shuffle_buffer < 1:
+            raise UserError(f"data.shuffle_buffer={shuffle_buffer}: allowed are whole numbers from 1 on, or null.")
+        folder, self.pattern = split_pattern(root)
+        self.root = folder if is_remote(folder) else str(user_path(folder))
+        self.index = index or join(self.root, INDEX)
+        self.index_cache = Path(index_cache)
+        self.heldout_fraction = heldout_fraction
+        self.shuffle_buffer = shuffle_buffer
+        self._index: ShardIndex | None = None
+        self._rows: dict[Split, np.ndarray] = {}
+
+    def prepare(self) -> None:
+        if self._index is not None:
+            return
+        from vtok.data.sources.shards.index import ShardIndex
+
+        index = ShardIndex(self._local_index())
+        index.check()
+        used = self._used(index.shards)
+        self._check_sizes(index, [shard for shard, is_used in zip(index.shards, used, strict=True) if is_used])
+        shards = index.column("shard")
+        here = used[shards]
+        usable = here & index.equal("bad", None)
+        for number in np.flatnonzero(here & ~usable).tolist():
+            row = index.row(number)
+            self.bad[str(path_of(self.root, index.shards[row["shard"]].name, row["member"]))] = row["bad"]
+        if not usable.any():
+            why = "".join(f" {path}: {reason}." for path, reason in list(self.bad.items())[:5])
+            raise UserError(f"data.root={self.root} holds no usable clip by its index {self.index}.{why}")
+        heldout = usable & self._heldout(index, usable)
+        self._rows = {"train": np.flatnonzero(usable & ~heldout), "heldout": np.flatnonzero(heldout)}
+        self._index = index
+
+    def all_clips(self, split: Split) -> "ShardClips":
+        self.prepare()
+        assert self._index is not None
+        return ShardClips(self._index, self._rows[split], root=self.root)
+
+    def sampler(self, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Sampler[SampleKey]:
+        if self.shuffle_buffer is None:
+            return super().sampler(seed=seed, start=start, rank=rank, world_size=world_size)
+        shards = self.all_clips("train")[: self.limit].shards()
+        return WindowSampler(
+            shards, window=self.shuffle_buffer, seed=seed, rank=rank, world_size=world_size, start=start
+        )
+
+    def _local_index(self) -> Path:
+        """The index as a file of this machine, which alone can be mapped into memory."""
+        missing = (
+            f"data.root={self.root}: there is no index {self.index}; make it by: {self._index_command()} "
+            "(or shards and index out of any data set by: vtok data pack)."
+        )
+        if not is_remote(self.index):
+            path = user_path(self.index)
+            if not os.path.isfile(path):
+                raise UserError(missing)
+            return path
+        system, there = filesystem(self.index)
+        try:
+            kept = self.index_cache / f"{stable_hash(self.index, system.checksum(there)):016x}.arrow"
+            self.index_cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(kept.with_suffix(".lock")):
+                if not kept.is_file():
+                    with whole(kept) as partial:
+                        system.get_file(there, str(partial))
+        except FileNotFoundError as error:
+            raise UserError(missing) from error
+        except UserError:
+            raise
+        # Each file system has errors of its own.
+        except Exception as error:
+            raise UserError(f"{self.index} cannot be read ({type(error).__name__}: {error}).") from error
+        return kept
+
+    def _index_command(self) -> str:
+        return command("vtok", "data", "index", f"root={self.root}")
+
+    def _used(self, shards: "Sequence[Shard]") -> np.ndarray:
+        """Which shards are meant by the root, bool (shards,)."""
+        if self.pattern is None:
+            return np.ones(len(shards), dtype=bool)
+        try:
+            patterns = expand_braces(self.pattern)
+        except ValueError as error:
+            raise UserError(f"data.root={self.root}/{self.pattern}: {error}.") from error
+        names = {shard.name for shard in shards}
+        missing = next((one for one in patterns if one not in names and not is_glob(one)), None)
+        used = np.array([matches(shard.name, patterns) for shard in shards], dtype=bool)
+        if missing is not None or not used.any():
+            raise UserError(
+                f"data.root={self.root}/{self.pattern}: {missing or 'no such shard'} is not in the index {self.index}, "
+                f"which has {len(shards)} shards, {shards[0].name if shards else 'none'} first."
+            )
+        return used
+
+    def _check_sizes(self, index: "ShardIndex", used: "Sequence[Shard]") -> None:
+        """Raise UserError where the shards are not those that the index was made of."""
+        again = f"make the index again by: {self._index_command()}"
+        for shard in used:
+            path = Path(shard.name)
+            if path.is_absolute() or ".." in path.parts:
+                raise UserError(f"{self.index}: the shard {shard.name} lies outside of the root; {again}.")
+        urls = [join(self.root, shard.name) for shard in used]
+        try:
+            if is_remote(self.root):
+                with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+                    sizes = list(pool.map(size_of, urls))
+            else:
+                sizes = [os.path.getsize(url) for url in urls]
+        except OSError as error:
+            raise UserError(
+                f"data.root={self.root}: a shard of its index cannot be read ({error}); {again}."
+            ) from error
+        for shard, size in zip(used, sizes, strict=True):
+            if None not in (shard.size, size) and shard.size != size:
+                raise UserError(
+                    f"data.root={self.root}: the shard {shard.name} has {size} bytes and had {shard.size} when its "
+                    f"clips were indexed, so that they are not where the index says; {again}."
+                )
+
+    def _heldout(self, index: "ShardIndex", usable: np.ndarray) -> np.ndarray:
+        """Which rows are held out, bool (rows,), by the rules of `FolderData`."""
+        written = {split: usable & index.equal("split", split) for split in ("train", "heldout")}
+        ours = usable & ~written["train"] & ~written["heldout"]
+        ranks = index.column("rank")
+        heldout = ours & (ranks < self.heldout_fraction)
+        if not written["heldout"].any() and not heldout.any() and ours.any() and usable.sum() > 1:
+            heldout = ours & (ranks == ranks[ours].min())
+        if not written["train"].any() and ours.any() and (heldout == ours).all():
+            heldout &= ranks != ranks[ours].max()
+        return written["heldout"] | heldout
+
+
+class ShardClips(Sequence[Clip]):
+    """Rows of an index as clips, each made when it is asked for; a slice is one, too, and copies nothing.
+
+    It is pickled as the index's path and the numbers of the rows.
+    """
+
+    def __init__(self, index: "ShardIndex", rows: np.ndarray, *, root: str) -> None:
+        self._index, self._rows, self._root = index, rows, root
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, number: int) -> Clip: ...
+    @overload
+    def __getitem__(self, number: slice) -> "ShardClips": ...
+    def __getitem__(self, number: int | slice) -> "Clip | ShardClips":
+        if isinstance(number, slice):
+            return ShardClips(self._index, self._rows[number], root=self._root)
+        row = self._index.row(int(self._rows[number]))
+        shard = self._index.shards[row["shard"]].name
+        return to_clip(row, url=join(self._root, shard), path=path_of(self._root, shard, row["member"]))
+
+    def shards(self) -> np.ndarray:
+        """The number of each clip's shard, (clips,)."""
+        return self._index.column("shard")[self._rows]
+
+
+def path_of(root: str, shard: str, member: str) -> Path:
+    """What a member of a shard is called in messages; a URL would not survive as a path."""
+    return Path(shard) / member if is_remote(root) else Path(root) / shard / member

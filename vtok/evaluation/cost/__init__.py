@@ -1,0 +1,1 @@
+"""What tokenisers cost: tokens, operations, seconds, memory."""

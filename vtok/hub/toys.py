@@ -1,0 +1,250 @@
+"""Small random checkpoints of the real models' own classes, each in its library's format: nothing in them is learnt.
+
+What loads the published models loads these by the same code, in seconds and without a network.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLWan,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+
+from vtok.common.errors import UserError
+from vtok.mllm.vocabulary import WORDS
+
+MARK = "toys.json"
+# Raised when other checkpoints are made, so that those of an older version are not taken for new ones.
+VERSION = 2
+# Of the language model and of the text that HunyuanVideo reads, as both are 4096 wide in the published ones.
+WIDTH = 64
+IMAGE_TOKEN = "<image>"
+LLAMA_3_SPECIALS = ("<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>")
+LLAMA_3 = (
+    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + "
+    "message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
+    "{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+
+
+def make_toys(out: Path, *, seed: int = 0) -> list[Path]:
+    """Write clip/, llava_next/, hunyuan_video/ and wan/ into the folder `out`: all of them or nothing.
+
+    Toys of the same seed that are there already stay as they are, others are replaced.
+
+    Returns:
+        The four folders.
+
+    Raises:
+        UserError: `out` holds something else, or cannot be written.
+    """
+    mark = json.dumps({"seed": seed, "version": VERSION})
+    folders = [out / name for name in ("clip", "llava_next", "hunyuan_video", "wan")]
+    try:
+        if (out / MARK).is_file():
+            if (out / MARK).read_text(encoding="utf-8") == mark:
+                return folders
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"out={out}: something else is there, which is not replaced; say another folder.")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as made:
+            whole = Path(made) / out.name
+            write_toys(whole, seed=seed)
+            (whole / MARK).write_text(mark, encoding="utf-8")
+            if out.is_dir():
+                shutil.rmtree(out)
+            whole.replace(out)
+    except OSError as error:
+        raise UserError(f"out={out}: it cannot be written ({error.strerror or error}).") from error
+    return folders
+
+
+def write_toys(folder: Path, *, seed: int) -> None:
+    """The four, each of its own random numbers; those of the caller go on as if nothing had been."""
+    words = tokenizer()
+    makers: dict[str, Callable[[], Any]] = {
+        "clip": clip,
+        "llava_next": partial(llava_next, words),
+        "hunyuan_video": hunyuan_video,
+        "wan": wan,
+    }
+    for name, make in makers.items():
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            make().save_pretrained(folder / name)
+    words.save_pretrained(folder / "llava_next")
+
+
+def clip() -> CLIPVisionModel:
+    """CLIP of images of 64 pixels: 8 x 8 patches of 48 numbers."""
+    return CLIPVisionModel(vision_config())
+
+
+def vision_config() -> CLIPVisionConfig:
+    return CLIPVisionConfig(
+        hidden_size=48,
+        intermediate_size=96,
+        projection_dim=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=64,
+        patch_size=8,
+    )
+
+
+def llava_next(
+    words: PreTrainedTokenizerFast, *, width: int = WIDTH, vision: CLIPVisionConfig | None = None
+) -> LlavaNextForConditionalGeneration:
+    """LLaVA-NeXT on a Llama of three layers, as many as HunyuanVideo's condition needs.
+
+    Args:
+        words: the tokenizer, which knows IMAGE_TOKEN.
+        width: width of the embeddings.
+        vision: of its vision tower; None: that of `clip`.
+    """
+    text = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+    )
+    place: Any = words.convert_tokens_to_ids(IMAGE_TOKEN)
+    config = LlavaNextConfig(
+        vision_config=vision or vision_config(),
+        text_config=text,
+        image_token_index=place,
+    )
+    return LlavaNextForConditionalGeneration(config)
+
+
+def tokenizer(
+    template: str = LLAMA_3,
+    *,
+    begin: str = LLAMA_3_SPECIALS[0],
+    end: str = LLAMA_3_SPECIALS[1],
+    specials: Sequence[str] = (*LLAMA_3_SPECIALS, IMAGE_TOKEN),
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of common words, without a padding token, as LLaMA-3's is.
+
+    Args:
+        template: of conversations, jinja without marks of the answers.
+        begin: the special token that a text begins with.
+        end: the one that ends it.
+        specials: all of them.
+    """
+    model = Tokenizer(models.BPE())
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2048,
+        special_tokens=list(specials),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    model.train_from_iterator([f" {word}" for word in WORDS], trainer=trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=model,
+        bos_token=begin,
+        eos_token=end,
+        chat_template=template,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def hunyuan_video(*, text_dim: int = WIDTH, guidance_embeds: bool = True) -> HunyuanVideoPipeline:
+    """HunyuanVideo of 4 latent channels without its text encoders; `text_dim`: of the text that it reads."""
+    transformer = HunyuanVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        patch_size=1,
+        guidance_embeds=guidance_embeds,
+        text_embed_dim=text_dim,
+        pooled_projection_dim=8,
+        rope_axes_dim=(2, 4, 4),
+    )
+    vae = AutoencoderKLHunyuanVideo(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4
+    )
+    return HunyuanVideoPipeline(
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )
+
+
+def wan(
+    *,
+    text_dim: int = WIDTH,
+    expand_timesteps: bool = False,
+    boundary_ratio: float | None = None,
+    vae_dropout: float = 0.0,
+) -> WanPipeline:
+    """Wan without its text encoder.
+
+    Args:
+        text_dim: of the text that it reads.
+        expand_timesteps: a timestep for each token, as 2.2 5B has it.
+        boundary_ratio: the noise level below which a second expert takes over, of 2.2 A14B; None: there is one alone.
+        vae_dropout: of the VAE.
+    """
+    return WanPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        transformer=wan_transformer(text_dim=text_dim),
+        transformer_2=None if boundary_ratio is None else wan_transformer(text_dim=text_dim),
+        vae=AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, dropout=vae_dropout),
+        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0),
+        expand_timesteps=expand_timesteps,
+        boundary_ratio=boundary_ratio,
+    )
+
+
+def wan_transformer(*, text_dim: int = WIDTH, in_channels: int = 16) -> WanTransformer3DModel:
+    return WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=in_channels,
+        out_channels=16,
+        text_dim=text_dim,
+        freq_dim=16,
+        ffn_dim=16,
+        num_layers=1,
+        rope_max_seq_len=16,
+    )

@@ -1,0 +1,116 @@
+"""A trained model as an MLflow model, in its run and in the registry."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.pyfunc import FLAVOR_NAME, save_model
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+import vtok
+from vtok.hub import save_pretrained
+from vtok.model.video_language_model import DESCRIBE
+from vtok.tracking.store import quiet
+
+EXPORTED = "exported"
+CODE = Path(__file__).with_name("mlflow_serving.py")
+
+
+def log_model(
+    client: MlflowClient,
+    run_id: str,
+    run_dir: Path,
+    *,
+    step: int,
+    register: str | None,
+    allowed_targets: Sequence[str] = (),
+) -> str:
+    """Log what `vtok export` writes of a run as a model that answers questions about videos; returns its address.
+
+    It is code of this package and safetensors; nothing is pickled. `mlflow.pyfunc.load_model` of the address has it
+    back where VTok is installed.
+
+    Args:
+        client: of the store.
+        run_id: of the run in the store; it may have ended.
+        run_dir: the run's folder; its newest checkpoint is taken.
+        step: optimiser steps of that checkpoint.
+        register: the name in the registry of which it becomes a new version; None: it is not registered.
+        allowed_targets: packages of one's own, whose components the run has.
+
+    Raises:
+        UserError: the run cannot be exported.
+        MlflowException: the store does not take it.
+    """
+    experiment = client.get_run(run_id).info.experiment_id
+    with TemporaryDirectory() as temporary:
+        exported = save_pretrained(run_dir, Path(temporary) / EXPORTED, part="model", allowed_targets=allowed_targets)
+        logged = client.create_logged_model(experiment, name="vtok", source_run_id=run_id)
+        try:
+            packed = Path(temporary) / "model"
+            with quiet("mlflow.pyfunc"):
+                pack(exported, packed, run_id=run_id, model_id=logged.model_id)
+            client.log_model_artifacts(logged.model_id, str(packed))
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
+    return f"models:/{logged.model_id}" if register is None else registered(client, register, logged)
+
+
+def model_line(uri: str, address: str) -> str:
+    """Where a logged model is, for a person."""
+    return f'MLflow model: mlflow.set_tracking_uri("{uri}"); mlflow.pyfunc.load_model("{address}").predict(["FILE"])'
+
+
+def pack(exported: Path, folder: Path, *, run_id: str, model_id: str) -> None:
+    """Write an MLflow model of an exported folder to a new folder, without a path of this machine in it."""
+    model = Model(run_id=run_id, model_id=model_id, model_uuid=model_id)
+    save_model(
+        str(folder),
+        mlflow_model=model,
+        python_model=str(CODE),
+        artifacts={EXPORTED: str(exported)},
+        signature=signature(),
+        input_example=["clip.mp4"],
+        pip_requirements=[f"vtok=={vtok.__version__}"],
+    )
+    flavour = model.flavors[FLAVOR_NAME]
+    flavour["model_code_path"] = CODE.name
+    for artifact in flavour["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    model.save(str(folder / MLMODEL_FILE_NAME))
+
+
+def signature() -> ModelSignature:
+    """A column of videos to a column of answers, with what `vtok describe` takes beside the video."""
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string)]),
+        outputs=Schema([ColSpec(DataType.string)]),
+        params=ParamSchema(
+            [
+                ParamSpec("prompt", DataType.string, DESCRIBE),
+                ParamSpec("start", DataType.double, 0.0),
+                ParamSpec("max_new_tokens", DataType.long, 64),
+            ]
+        ),
+    )
+
+
+def registered(client: MlflowClient, name: str, logged: LoggedModel) -> str:
+    """Make a logged model a new version of a registered one, which is made where it is new; returns its address."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # By its place: of models:/ID a registry in a database would ask the process's own store, and not the client's.
+    place, run_id = logged.artifact_location, logged.source_run_id
+    version = client.create_model_version(name, place, run_id=run_id, model_id=logged.model_id)
+    return f"models:/{name}/{version.version}"

@@ -1,0 +1,99 @@
+"""Pretrained language models and their tokenizers, by transformers' own loading."""
+
+from typing import Any, cast
+
+import torch
+from tokenizers import AddedToken
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from vtok.common.errors import UserError
+from vtok.common.pretrained import UNREADABLE, Place, first_line, refuse_missing
+from vtok.mllm.base import LanguageModel
+
+KIND = "decoder-only language model"
+
+
+def read_causal_lm(
+    place: Place, *, dtype: torch.dtype, dropout: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The language model and its tokenizer; `dropout`: leave the model its own."""
+    config = read_config(place)
+    if not dropout:
+        without_dropout(config)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        place.name,
+        config=config,
+        revision=place.revision,
+        dtype=dtype,
+        local_files_only=place.offline,
+        output_loading_info=True,
+        trust_remote_code=False,
+    )
+    model, report = loaded
+    refuse_missing(report["missing_keys"], KIND)
+    return model, read_tokenizer(place)
+
+
+def read_config(place: Place) -> Any:
+    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
+    return AutoConfig.from_pretrained(
+        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
+    )
+
+
+def read_tokenizer(place: Place) -> PreTrainedTokenizerBase:
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
+    )
+    return tokenizer
+
+
+def without_dropout(config: Any) -> None:
+    """A frozen model draws no random numbers, in whatever mode its layers are."""
+    for key, value in config.to_dict().items():
+        if "drop" in key and isinstance(value, float):
+            setattr(config, key, 0.0)
+
+
+def add_video_token(tokenizer: PreTrainedTokenizerBase, video_token: str) -> None:
+    """Make the text of a video token one special token, which it may be already."""
+    tokenizer.add_tokens([AddedToken(video_token, special=True, normalized=False)], special_tokens=True)
+
+
+def fit_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """A padding token that was added without a row in the embeddings is none."""
+    rows = cast(Tensor, model.get_input_embeddings().weight).shape[0]
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+@torch.no_grad()
+def check_logits(mllm: LanguageModel, weights: str) -> None:
+    """Hold the logits of our way through the model, by embeddings and hidden states, to the model's own.
+
+    Some architectures scale or mix in between what an interface does not tell, and would be trained on other logits
+    than they were made for.
+
+    Raises:
+        UserError: they differ, or the model cannot be run that way.
+    """
+    mode = mllm.training
+    mllm.eval()
+    ids = torch.tensor([mllm.chat.encode([("a", "b")], num_video_tokens=0).ids[-8:]])
+    name = type(mllm.model).__name__
+    try:
+        own = mllm.model(input_ids=ids).logits.float()
+        embeddings = mllm.model.get_input_embeddings()(ids)
+        ours = mllm.logits(mllm.hidden_states(embeddings, torch.ones_like(ids, dtype=torch.bool)))
+    except (IndexError, AttributeError, *UNREADABLE) as error:
+        raise UserError(
+            f"mllm.weights={weights}: {name} does not run on embeddings ({first_line(error)}); "
+            "choose other mllm.weights."
+        ) from error
+    if (ours - own).abs().max() > 1e-2 * own.abs().max():
+        raise UserError(
+            f"mllm.weights={weights}: {name} does more between its hidden states and its logits than is known here, so "
+            "that they would come out wrong; choose other mllm.weights."
+        )
+    mllm.train(mode)

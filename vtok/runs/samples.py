@@ -1,0 +1,82 @@
+"""Pictures and videos that runs left in their folders, put side by side."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vtok.common.errors import UserError
+from vtok.common.foreign_files import read_json
+from vtok.runs.comparison import Comparison
+from vtok.runs.saved_run import Run
+
+SHEETS = ("held_out.png", "generated.png")
+KINDS = ("truth", "reconstructed", "generated")
+CAPTIONS = "captions.json"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One held-out clip: by name of a card its videos, each (kind, file)."""
+
+    name: str
+    cards: list[tuple[str, list[tuple[str, Path]]]]
+
+
+def sheets_of(comparison: Comparison) -> list[tuple[str, Path]]:
+    """The contact sheets, each with a name."""
+    return [
+        (f"{comparison.label(index)}: {name}", run.path / name)
+        for name in SHEETS
+        for index, run in enumerate(comparison.runs)
+        if (run.path / name).is_file()
+    ]
+
+
+def clips_of(comparison: Comparison) -> list[Clip]:
+    """The videos of the last evaluations, clip by clip, a card a run; a truth that all share is on a card of its own.
+
+    Clips bear one name in runs that have the same held-out clips; where captions differ, they are different clips.
+    """
+    folders = {index: folder for index, run in enumerate(comparison.runs) if (folder := newest_samples(run))}
+    captions = {index: read_captions(folder) for index, folder in folders.items()}
+    clips: dict[tuple[int, str], list[int]] = {}
+    for index, folder in folders.items():
+        for number in sorted({int(file.name.partition("_")[0]) for file in videos_in(folder)}):
+            clips.setdefault((number, captions[index].get(number, "")), []).append(index)
+    found = []
+    for (number, caption), indices in sorted(clips.items()):
+        cards = [(comparison.label(index), videos_of(folders[index], number)) for index in indices]
+        truths = [file.read_bytes() for _, videos in cards for kind, file in videos if kind == "truth"]
+        if len(truths) > 1 and all(one == truths[0] for one in truths):
+            shared = [("the clip", [one for one in cards[0][1] if one[0] == "truth"])]
+            cards = shared + [(name, [one for one in videos if one[0] != "truth"]) for name, videos in cards]
+        found.append(Clip(f"Clip {number}: {caption}" if caption else f"Clip {number}", cards))
+    return found
+
+
+def newest_samples(run: Run) -> Path | None:
+    """`samples/last` of the end of a run, or the newest evaluation while training; None where there are no videos."""
+    folders = [run.path / "samples" / "last", *sorted((run.path / "samples").glob("step-*"), reverse=True)]
+    return next((folder for folder in folders if videos_in(folder)), None)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    return [file for file in folder.glob("*.mp4") if re.fullmatch(rf"\d+_({'|'.join(KINDS)})\.mp4", file.name)]
+
+
+def videos_of(folder: Path, number: int) -> list[tuple[str, Path]]:
+    files = [(kind, folder / f"{number}_{kind}.mp4") for kind in KINDS]
+    return [(kind, file) for kind, file in files if file.is_file()]
+
+
+def read_captions(folder: Path) -> dict[int, str]:
+    """The captions of the clips by number; empty of samples that were written without.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    file = folder / CAPTIONS
+    captions = read_json(file) if file.exists() else []
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise UserError(f"{file}: it must be a list of texts.")
+    return dict(enumerate(captions))

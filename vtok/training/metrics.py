@@ -1,0 +1,146 @@
+"""What the loop says of itself: losses, and where its time goes."""
+
+import time
+from statistics import median
+
+import torch
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
+
+from vtok.model.batch import Batch
+
+LOSS_MEMORY = 0.95
+
+
+class Stopwatch:
+    """The share of each part of a step.
+
+    On a GPU, which works behind the program's back, the parts are timed by events on its own clock.
+
+    Args:
+        device: that the model is on.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._laps: list[tuple[str, float | torch.cuda.Event, float | torch.cuda.Event]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """What was done since the last lap belongs to no part."""
+        self._last = self._now()
+
+    def lap(self, part: str) -> None:
+        """What was done since the last lap belongs to `part`."""
+        now = self._now()
+        self._laps.append((part, self._last, now))
+        self._last = now
+
+    def shares(self) -> dict[str, float]:
+        """By part, the share of all laps since the last call."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+        seconds: dict[str, float] = {}
+        for part, start, end in self._laps:
+            seconds[part] = seconds.get(part, 0.0) + _between(start, end)
+        self._laps.clear()
+        whole = max(1e-9, sum(seconds.values()))
+        return {part: spent / whole for part, spent in seconds.items()}
+
+    def _now(self) -> float | torch.cuda.Event:
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+def _between(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> float:
+    if isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
+        return start.elapsed_time(end) / 1000
+    assert isinstance(start, float)
+    assert isinstance(end, float)
+    return end - start
+
+
+class Meter:
+    """Running figures of the loop.
+
+    Args:
+        watch: times the parts of a step.
+        peak_tflops: of the device, for `train/mfu`; None where it is not known.
+
+    Attributes:
+        loss: its running mean.
+        flops: floating-point operations of a step; 0 where they were not counted.
+    """
+
+    def __init__(self, watch: Stopwatch, *, peak_tflops: float | None) -> None:
+        self.loss = float("inf")
+        self.flops = 0
+        self.watch = watch
+        self._peak = peak_tflops
+        self._steps: list[float] = []
+        self._since: dict[str, float] = {}
+        self._number = self._tokens = self._clips = 0
+        self._seconds = 0.0
+
+    def add(self, losses: dict[str, float], *, tokens: int, clips: int, seconds: float) -> None:
+        """Take in a step: its losses by name, what it worked on, and how long it took."""
+        self._steps.append(seconds)
+        loss = losses["loss"]
+        self.loss = loss if len(self._steps) == 1 else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * loss
+        for name, value in losses.items():
+            self._since[name] = self._since.get(name, 0.0) + value
+        self._number += 1
+        self._tokens += tokens
+        self._clips += clips
+        self._seconds += seconds
+
+    def figures(self) -> dict[str, float]:
+        """Means since the last call, by name; of time the shares by part."""
+        number, seconds = max(1, self._number), max(1e-9, self._seconds)
+        self._last = {f"train/{name}": value / number for name, value in self._since.items()} | {
+            "train/tokens_per_second": self._tokens / seconds,
+            "train/samples_per_second": self._clips / seconds,
+            "train/seconds_per_step": seconds / number,
+            **{f"train/time_{part}": share for part, share in self.watch.shares().items()},
+        }
+        if self.flops and self._peak:
+            tflops = self.flops * number / seconds / 1e12
+            self._last |= {"train/tflops": tflops, "train/mfu": tflops / self._peak}
+        self._since, self._number, self._tokens, self._clips, self._seconds = {}, 0, 0, 0, 0.0
+        return self._last
+
+    def line(self) -> str:
+        """The figures for the log."""
+        return ", ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in self._last.items())
+
+    @property
+    def seconds_per_step(self) -> float:
+        """The median."""
+        return median(self._steps) if self._steps else 0.0
+
+
+def count_flops(model: torch.nn.Module, batch: Batch, accelerator: Accelerator) -> int:
+    """Floating-point operations of a forward and a backward pass, by torch's counter; of the model nothing changes.
+
+    What is computed a second time by gradient checkpointing is counted a second time. It is no step of the training
+    itself, because operations are carried out by other kernels while they are counted, and round differently.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    on = [accelerator.device] if accelerator.device.type == "cuda" else []
+    with torch.random.fork_rng(on), FlopCounterMode(display=False) as counter:
+        with accelerator.autocast():
+            loss = model(batch)["loss"]
+        loss.backward()
+    model.zero_grad()
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    return counter.get_total_flops()
+
+
+def count_tokens(batch: Batch) -> int:
+    """Video and text tokens that go through the language model, padding left out."""
+    return sum(int(text.mask.sum()) for text in (batch.text, batch.captions) if text is not None)

@@ -1,4 +1,4 @@
-# make train | test | test-slow | lint | clean
+# make train | test | test-slow | lint | docs | clean
 #
 # Every target makes .venv on first use and installs the package into it again when pyproject.toml or constraints.txt has changed.
 # constraints.txt is the set of versions that was tested; pyproject.toml says which ones may be used.
@@ -13,7 +13,7 @@ ARGS ?=
 
 # pip must not run twice at once in one environment.
 .NOTPARALLEL:
-.PHONY: train test test-slow lint clean
+.PHONY: train test test-slow lint docs clean
 
 train: $(VENV)/installed
 	$(BIN)/python train.py $(ARGS)
@@ -30,6 +30,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The variable silences an announcement of the theme's authors.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Runs and made data in outputs/ are kept.
 clean:
@@ -51,3 +55,7 @@ $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/installed-test $(VENV)/installed
+
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt -e ".[docs]"
+	touch $@ $(VENV)/installed

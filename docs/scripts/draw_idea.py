@@ -1,4 +1,4 @@
-"""Draw docs/idea.png, the picture of the idea: `python docs/draw_idea.py` from the repository's root.
+"""Draw docs/images/idea.png, the picture of the idea: `python docs/scripts/draw_idea.py` from the repository's root.
 
 Lengths are pixels of a picture 900 wide, as GitHub shows it, with y downwards; it is saved at twice that.
 """
@@ -136,4 +136,4 @@ def write(
 
 
 if __name__ == "__main__":
-    draw(Path(__file__).with_name("idea.png"))
+    draw(Path(__file__).parents[1] / "images" / "idea.png")

@@ -1,4 +1,4 @@
-"""Draw docs/images/tokens_NAME.png for every tokeniser: `python docs/scripts/draw_tokens.py` from the repository's root.
+"""Draw docs/images/tokens_NAME.png for every tokeniser: `python docs/scripts/draw_tokens.py` from the root.
 
 Which frames are read, which places of them become tokens and in which order is asked of the tokeniser itself, with the
 settings of its option: the picture changes where the tokeniser does. Lengths are pixels of a picture 900 wide.

@@ -4,11 +4,9 @@
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 
 from vtok.cli.dispatch import arguments_of, verbs
 from vtok.common.paths import conf_dir
@@ -16,6 +14,10 @@ from vtok.common.source_code import ClassReference, find
 from vtok.config.compose import RUN_SETTINGS, groups, options_of
 from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_of, is_dataclass_of_settings
 from vtok.config.values import as_typed, shown, words
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
 
 SETTINGS_INTRO = """\
 # Settings
@@ -33,8 +35,11 @@ command line: `vtok VERB --help`. `vtok train` is `python train.py`; its keys ar
 HEADER = ["| key | default | must be | meaning |", "| --- | --- | --- | --- |"]
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
+def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     """mkdocs calls it with the pages it has found."""
+    # Not at the top: what the pages say is tested where mkdocs is not installed.
+    from mkdocs.structure.files import File
+
     files.append(File.generated(config, "settings.md", content=settings_page()))
     files.append(File.generated(config, "commands.md", content=commands_page()))
     return files
@@ -52,7 +57,7 @@ def settings_page() -> str:
 
 def option_section(group: str, option: str) -> str:
     """One option: what its YAML says of it, and its settings; "" for files that hold overrides alone."""
-    text = (conf_dir() / group / f"{option}.yaml")
+    text = conf_dir() / group / f"{option}.yaml"
     if not text.is_file():
         return ""
     content = text.read_text(encoding="utf-8")

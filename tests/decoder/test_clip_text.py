@@ -162,7 +162,7 @@ def test_it_is_123_million_parameters_and_none_by_default(folder: Path) -> None:
 
 
 def test_weights_without_it_are_one_sentence(folder: Path, tmp_path: Path) -> None:
-    instead = r"say decoder\.pooled=zeros, or decoder\.weights that hold text_encoder_2/ and tokenizer_2/, too\.$"
+    instead = r"Set decoder\.pooled=zeros, or decoder\.weights to a folder with text_encoder_2/ and tokenizer_2/\.$"
     for part in ("text_encoder_2", "tokenizer_2"):
         copy = tmp_path / part
         shutil.copytree(folder, copy)
@@ -172,7 +172,7 @@ def test_weights_without_it_are_one_sentence(folder: Path, tmp_path: Path) -> No
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=rf"^decoder\.weights=null: .*{instead}"):
         HunyuanVideoDecoder(DIM, weights=None, pooled="clip_text")
-    with pytest.raises(UserError, match=r"^decoder\.pooled=clip: allowed are zeros and clip_text\.$"):
+    with pytest.raises(UserError, match=r"^decoder\.pooled=clip: it must be zeros or clip_text\.$"):
         make(folder, pooled="clip")
 
 
@@ -180,7 +180,7 @@ def test_parts_that_do_not_fit_each_other(folder: Path, tmp_path: Path) -> None:
     wide, other = tmp_path / "wide", tmp_path / "other"
     shutil.copytree(folder, wide)
     small_text_encoder(width=12).save_pretrained(wide / "text_encoder_2")
-    with pytest.raises(UserError, match=r"^decoder\.pooled=clip_text: .*12 numbers.*takes 8; say decoder\.pooled="):
+    with pytest.raises(UserError, match=r"^decoder\.pooled=clip_text: .*width 12, .*needs 8\. Use decoder\.pooled="):
         make(wide)
     shutil.copytree(folder, other)
     small_tokenizer("abc").save_pretrained(other / "tokenizer_2")

@@ -222,8 +222,8 @@ def test_random_weights_are_of_13_billion_parameters_and_said_out_loud(caplog: p
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"num_frames": 6}, r"^decoder\.num_frames=6: .*4k \+ 1 frames, such as 5\.$"),
-        ({"size": 24}, r"^decoder\.size=24: .*multiples of 16"),
+        ({"num_frames": 6}, r"^decoder\.num_frames=6: .*4k \+ 1 frames\. Use 5\.$"),
+        ({"size": 24}, r"^decoder\.size=24: .*a multiple of 16"),
         ({"dtype": "float8"}, r"^decoder\.dtype=float8: .*bfloat16"),
     ],
 )

@@ -165,12 +165,12 @@ def test_a_model_is_placed_without_what_waits(two_experts: Path) -> None:
     decoder = wan_decoder(two_experts, offload=True)
     model = nn.ModuleDict({"decoder": decoder, "other": nn.BatchNorm1d(2)})
     names = list(model.state_dict())
-    place(model, "meta", waiting=decoder.waiting)
+    place(model, "meta", offloaded=decoder.offloaded)
     waits = ("decoder.vae.", "decoder.transformer.", "decoder.transformer_2.")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         assert tensor.device.type == ("cpu" if name.startswith(waits) else "meta"), name
     assert list(model.state_dict()) == names
-    assert not wan_decoder(two_experts).waiting
+    assert not wan_decoder(two_experts).offloaded
 
 
 @pytest.mark.parametrize("make", ["hunyuan", "two_experts"])
@@ -199,7 +199,7 @@ def test_on_a_gpu_it_is_the_same_and_takes_less(make: str, clips: Tensor, reques
     found = []
     for offload in (False, True):
         decoder = build(folder, offload=offload)
-        place(decoder, "cuda", waiting=decoder.waiting)
+        place(decoder, "cuda", offloaded=decoder.offloaded)
         torch.manual_seed(0)
         condition, mask = given("cuda")
         loss = decoder.loss(clips.cuda(), condition.requires_grad_(), mask)

@@ -242,8 +242,8 @@ def test_it_works_within_bf16_autocast() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"size": 30, "patch": 8}, r"decoder\.size=30: allowed are multiples of decoder\.patch=8"),
-        ({"head_dim": 16}, r"decoder\.head_dim=16: allowed are multiples of 6"),
+        ({"size": 30, "patch": 8}, r"decoder\.size=30: it must be a multiple of decoder\.patch=8. Use 32"),
+        ({"head_dim": 16}, r"decoder\.head_dim=16: it must be a multiple of 6"),
     ],
 )
 def test_sizes_that_do_not_fit_are_told(settings: dict[str, int], told: str) -> None:

@@ -237,9 +237,9 @@ def test_random_weights_are_wan_2_2_5b_and_said_out_loud(caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"num_frames": 7}, r"^decoder\.num_frames=7: .*4k \+ 1 frames, such as 5\.$"),
-        ({"size": 40}, r"^decoder\.size=40: .*multiples of 16"),
-        ({"mode": "prepend"}, r"^decoder\.mode=prepend: allowed are replace and append"),
+        ({"num_frames": 7}, r"^decoder\.num_frames=7: .*4k \+ 1 frames\. Use 5\.$"),
+        ({"size": 40}, r"^decoder\.size=40: .*a multiple of 16"),
+        ({"mode": "prepend"}, r"^decoder\.mode=prepend: it must be replace or append"),
         ({"stock_text": "a"}, r"^decoder\.stock_text=a: .*decoder\.mode=append"),
         ({"stock_text": "/nowhere/a", "mode": "append"}, r"^decoder\.stock_text=/nowhere/a: .*\(n, 12\)"),
         ({"weights": "/nowhere/wan"}, r"^decoder\.weights=/nowhere/wan: no such folder.*decoder\.weights=null"),
@@ -253,7 +253,7 @@ def test_what_does_not_fit_is_one_sentence(folder: Path, settings: dict, sentenc
 
 def test_a_condition_longer_than_the_text_is_refused(folder: Path, stock_text: Path) -> None:
     decoder = make(folder, mode="append", stock_text=stock_text, text_length=6)
-    with pytest.raises(UserError, match=r"^decoder\.text_length=6: .* 4 tokens and the stock text 3; say 7 or more"):
+    with pytest.raises(UserError, match=r"^decoder\.text_length=6: .* 4 tokens and the stock text 3\. Use 7 or more"):
         decoder.text(conditions(), MASK)
 
 
@@ -261,5 +261,5 @@ def test_a_model_that_wants_a_first_frame_is_refused(tmp_path: Path) -> None:
     pipeline = small_pipeline("2.1")
     pipeline.register_modules(transformer=toys.wan_transformer(text_dim=TEXT_DIM, in_channels=36))
     pipeline.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"^decoder\.weights=.*no text-to-video model"):
+    with pytest.raises(UserError, match=r"^decoder\.weights=.*not a text-to-video model"):
         make(tmp_path)

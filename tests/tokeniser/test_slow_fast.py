@@ -51,7 +51,7 @@ def test_a_shorter_clip_of_a_batch_has_the_tokens_that_it_has_alone(pixels) -> N
 
 
 def test_mistakes_are_told() -> None:
-    with pytest.raises(UserError, match=r"fast_grid_size=9.*1 to 8"):
+    with pytest.raises(UserError, match=r"fast_grid_size=9.*8 places a side\. Use 1 to 8"):
         SlowFastTokeniser(TinyBackbone(), fast_grid_size=9)
-    with pytest.raises(UserError, match=r"slow_frames=0.*from 1 on"):
+    with pytest.raises(UserError, match=r"slow_frames=0.*1 or more"):
         SlowFastTokeniser(TinyBackbone(), slow_frames=0)

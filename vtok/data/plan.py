@@ -1,4 +1,4 @@
-"""Which frames of a clip a tokeniser needs, known before anything is decoded."""
+"""Plans: which frames of a clip a tokeniser reads, known before anything is decoded."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,8 +11,8 @@ class FramePlan:
     """The frames to decode.
 
     `indices` are clip-frame numbers in ascending order, `key` the key frame's position among them; `key` is None where
-    the key frame is chosen from the frames' content once they are there. `vector_grid` is the side of the grid of
-    motion vectors that is wanted of each frame, see `vtok.data.video.motion_vectors`; None where none are.
+    the key frame is chosen later by the frames' content. `vector_grid` is the side of the grid of motion vectors of
+    each frame (`vtok.data.video.motion_vectors`); None: no motion vectors.
     """
 
     indices: tuple[int, ...]
@@ -27,7 +27,7 @@ CONTENT_KEYS = ("medoid", "sharpest")
 
 
 def is_whole(value: object) -> bool:
-    """A whole number; Python takes true and false for numbers, too."""
+    """Whether a value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -35,18 +35,17 @@ def is_whole(value: object) -> bool:
 class StridePlanner:
     """Every stride-th frame of a clip, one of them the key frame (VTok, section 3.2).
 
-    A clip of T frames has K = ceil(T / stride) planned frames whatever the key frame: a key frame off the stride's grid
-    takes the place of the grid frame nearest to it, so that the number of tokens depends on T and stride alone.
+    A clip of T frames has K = ceil(T / stride) planned frames whatever the key frame: a key frame between two sampled
+    frames replaces the nearest one, so that the number of tokens depends only on T and stride.
 
-    A planner also knows how many tokens come of it, so that text and tokens can be laid out by processes that hold no
-    model.
+    A planner also knows the number of tokens, so that processes without a model can lay out text and tokens.
 
     Args:
         stride: clip frames between two planned frames, at least 1.
         key_frame: "first", "middle", "medoid" or "sharpest" (among the planned frames), or a clip-frame index; negative
             indices count from the end of the clip.
-        key_tokens: tokens of the key frame.
-        frame_tokens: tokens of every other planned frame.
+        key_tokens: number of tokens of the key frame.
+        frame_tokens: number of tokens of every other planned frame.
         budget: a clip that makes more tokens is refused; None refuses none.
     """
 
@@ -58,10 +57,10 @@ class StridePlanner:
 
     def __post_init__(self) -> None:
         if not is_whole(self.stride) or self.stride < 1:
-            raise UserError(f"tokeniser.stride={self.stride}: a stride is a whole number of clip frames, 1 or more.")
+            raise UserError(f"tokeniser.stride={self.stride}: it must be a whole number of clip frames, 1 or more.")
         if not is_whole(self.key_frame) and self.key_frame not in KEY_FRAMES:
             allowed = ", ".join(KEY_FRAMES)
-            raise UserError(f"tokeniser.key_frame={self.key_frame}: allowed are {allowed} or a frame index.")
+            raise UserError(f"tokeniser.key_frame={self.key_frame}: it must be {allowed} or a frame index.")
 
     def max_frames(self, num_frames: int) -> int:
         """Number of planned frames K of a clip of `num_frames`."""
@@ -82,8 +81,8 @@ class StridePlanner:
         indices = list(range(0, num_frames, self.stride))
         if self.budget is not None and (tokens := self.num_tokens(len(indices))) > self.budget:
             raise UserError(
-                f"tokeniser.budget={self.budget}: a clip of {num_frames} frames makes {tokens} tokens; "
-                "say a greater budget, or other settings of the tokeniser."
+                f"tokeniser.budget={self.budget}: a clip of {num_frames} frames makes {tokens} tokens. "
+                "Use a larger budget, or other settings of the tokeniser."
             )
         wanted = self.key_frame if key_frame is None else key_frame
         if wanted == "first":
@@ -94,8 +93,8 @@ class StridePlanner:
             return FramePlan(tuple(indices), None)
         if not -num_frames <= wanted < num_frames:
             raise UserError(
-                f"tokeniser.key_frame={wanted} lies outside a clip of {num_frames} frames: "
-                f"allowed are {-num_frames} to {num_frames - 1}."
+                f"tokeniser.key_frame={wanted} is outside a clip of {num_frames} frames. "
+                f"Use {-num_frames} to {num_frames - 1}."
             )
         key = wanted % num_frames
         nearest = min(range(len(indices)), key=lambda i: abs(indices[i] - key))
@@ -105,7 +104,7 @@ class StridePlanner:
 
 @dataclass(frozen=True)
 class KeyFramePlanner(StridePlanner):
-    """The key frame alone; the stride matters only to find it by its content."""
+    """The key frame alone; the stride matters only for key frames that are chosen by content."""
 
     frame_tokens: int = 0
 
@@ -136,30 +135,30 @@ class SlowFastPlanner(StridePlanner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not is_whole(self.slow_frames) or self.slow_frames < 1:
-            raise UserError(f"tokeniser.slow_frames={self.slow_frames}: allowed are whole numbers from 1 on.")
+            raise UserError(f"tokeniser.slow_frames={self.slow_frames}: it must be a whole number, 1 or more.")
 
     def num_tokens(self, num_planned: int) -> int:
         return self.key_tokens * len(self.slow(num_planned)) + self.frame_tokens * num_planned
 
     def slow(self, num_planned: int) -> tuple[int, ...]:
-        """The positions of the slow frames among `num_planned`, ascending: all where there are no more."""
+        """The positions of the slow frames among `num_planned`, ascending; all frames if there are fewer."""
         return spread(min(self.slow_frames, num_planned), num_planned)
 
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """The frames that a decoder makes: `num_frames` square ones of `size` pixels, evenly spread over a clip."""
+    """The frames that a decoder generates: `num_frames` square frames of `size` pixels, evenly spread over a clip."""
 
     num_frames: int
     size: int
 
     def indices(self, clip_frames: int) -> tuple[int, ...]:
-        """Clip-frame numbers, the first and the last among them; a short clip's frames come more than once."""
+        """Clip-frame numbers, including the first and the last; frames of a short clip are repeated."""
         return spread(self.num_frames, clip_frames)
 
 
 def spread(number: int, frames: int) -> tuple[int, ...]:
-    """`number` of `frames` frames, ascending and evenly spread: the first and the last, or the first alone."""
+    """`number` of `frames` frames, ascending and evenly spread from the first to the last; of one, the first."""
     if number == 1:
         return (0,)
     return tuple(round(i * (frames - 1) / (number - 1)) for i in range(number))

@@ -1,4 +1,4 @@
-"""Hidden states into text that a video model can read."""
+"""Hidden states to text embeddings of a video model."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from vtok.common.pretrained import UNREADABLE, first_line
 
 
 class LightAdapter(nn.Module):
-    """LayerNorm and an MLP of one hidden layer, times a learnt scale.
+    """LayerNorm and an MLP with one hidden layer, times a learnt scale.
 
     Args:
-        condition_dim: width of what comes in.
-        text_dim: width of what goes out.
-        width: of the hidden layer.
-        scale: to start from; from 0 nothing gets through before the first step.
+        condition_dim: input width.
+        text_dim: output width.
+        width: width of the hidden layer.
+        scale: initial scale; with 0 the output is zero until the first step.
     """
 
     def __init__(self, condition_dim: int, text_dim: int, *, width: int, scale: float) -> None:
@@ -36,13 +36,13 @@ def read_text(file: str | Path, text_dim: int) -> Tensor:
     """The `prompt_embeds` (n, text_dim) of a safetensors file, float32.
 
     Raises:
-        UserError: it holds none of that width.
+        UserError: the file cannot be read, or its embeddings have another width.
     """
-    wanted = f"allowed is a safetensors file with prompt_embeds of shape (n, {text_dim}), or null for no text."
+    wanted = f"It must be a safetensors file with prompt_embeds of shape (n, {text_dim}). Use null for no text."
     try:
         text = load_file(user_path(file))["prompt_embeds"].float()
     except UNREADABLE as error:
-        raise UserError(f"decoder.stock_text={file}: it cannot be read ({first_line(error)}); {wanted}") from error
+        raise UserError(f"decoder.stock_text={file}: it cannot be read ({first_line(error)}). {wanted}") from error
     if text.dim() != 2 or text.shape[1] != text_dim:
-        raise UserError(f"decoder.stock_text={file}: its prompt_embeds are {tuple(text.shape)}; {wanted}")
+        raise UserError(f"decoder.stock_text={file}: its prompt_embeds have the shape {tuple(text.shape)}. {wanted}")
     return text

@@ -1,4 +1,4 @@
-"""The contract of all decoders: what the language model thought at the video's places in, a video out."""
+"""The contract of all decoders: the language model's hidden states at the video tokens in, a video out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from vtok.data.plan import TargetPlan
 
 
 class Decoder(nn.Module, ABC):
-    """Makes videos of `num_frames` square frames of `size` pixels, evenly spread over a clip.
+    """Generates videos of `num_frames` square frames of `size` pixels, evenly spread over a clip.
 
-    A frozen decoder passes the gradient on to its condition.
+    Gradients flow through a frozen decoder to its condition.
 
     Attributes:
         num_frames: number of frames of a video.
         size: side of the frames in pixels.
-        condition_layer: the language model's hidden states that are the condition, as transformers counts them: -1 the
+        condition_layer: index of the hidden states that are the condition, in transformers' `hidden_states`: -1 for the
             last ones, after the final norm.
     """
 
@@ -30,20 +30,20 @@ class Decoder(nn.Module, ABC):
         return TargetPlan(num_frames=self.num_frames, size=self.size)
 
     @property
-    def waiting(self) -> Sequence[nn.Module]:
-        """Parts that are on the CPU until they are used."""
+    def offloaded(self) -> Sequence[nn.Module]:
+        """Modules that stay on the CPU until they are used."""
         return []
 
     @abstractmethod
     def loss(self, video: Tensor, condition: Tensor, mask: Tensor, *, captions: Sequence[str] | None = None) -> Tensor:
-        """The flow-matching error of the velocity, the mean over clips; its randomness is torch's.
+        """Flow-matching loss: the squared error of the velocity, averaged over clips; random numbers are torch's own.
 
         Args:
-            video: (B, num_frames, 3, size, size) uint8; a decoder with a VAE takes its float32 latents as well.
-            condition: (B, L, D), the language model's hidden states of `condition_layer` at the video's places.
+            video: (B, num_frames, 3, size, size) uint8; a decoder with a VAE accepts its float32 latents as well.
+            condition: (B, L, D), the language model's hidden states of `condition_layer` at the video tokens.
             mask: (B, L), False at padding, which is on the right.
-            captions: what is said of each video, "" where nothing is; None: of none. It is for decoders that have a
-                text encoder of their own, others pass over it.
+            captions: caption of each video, "" where there is none; None: no captions. Only decoders with a text
+                encoder of their own read them.
         """
 
     @abstractmethod
@@ -57,13 +57,13 @@ class Decoder(nn.Module, ABC):
         steps: int,
         guidance: float,
     ) -> Tensor:
-        """Videos (B, num_frames, 3, size, size) uint8, one a row of the condition.
+        """Videos (B, num_frames, 3, size, size) uint8, one for each row of the condition.
 
         Args:
             condition: (B, L, D).
             mask: (B, L).
             captions: as in `loss`.
-            seeds: one a video; with it alone the noise that the video is made of is known.
-            steps: of the integration from noise to video.
-            guidance: how much further than the condition asks for (classifier-free guidance); 1 is none.
+            seeds: random seed of each video; it alone determines the noise that the video starts from.
+            steps: number of integration steps from noise to video.
+            guidance: scale of classifier-free guidance; 1: no guidance.
         """

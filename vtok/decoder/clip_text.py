@@ -1,4 +1,4 @@
-"""CLIP's text encoder (Radford et al. 2021), the second that HunyuanVideo reads a prompt with."""
+"""CLIP's text encoder (Radford et al. 2021), the second text encoder of HunyuanVideo."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ FOLDERS = ("text_encoder_2", "tokenizer_2")
 
 
 class ClipText(nn.Module):
-    """Captions to one vector each, as diffusers' HunyuanVideoPipeline makes it: the state at the end of the text.
+    """One vector for each caption, as in diffusers' HunyuanVideoPipeline: the state at the end of the text.
 
     Args:
         model: the text encoder; it is frozen and stays in eval mode.
-        tokenizer: its tokenizer; None: nothing can be encoded.
+        tokenizer: its tokenizer; None: captions cannot be encoded.
     """
 
     def __init__(self, model: CLIPTextModel, tokenizer: Any) -> None:
@@ -30,32 +30,34 @@ class ClipText(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> "ClipText":
-        """Nothing: a frozen encoder stays in eval mode."""
+        """A frozen encoder stays in eval mode."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, captions: Sequence[str]) -> Tensor:
-        """B texts -> (B, width), of each text as much as the encoder has places for."""
+        """B texts -> (B, width); texts are truncated to the encoder's length."""
         places = self.model.config.max_position_embeddings
         ids: Tensor = self.tokenizer(
             list(captions), padding="max_length", max_length=places, truncation=True, return_tensors="pt"
         ).input_ids
         device = self.model.device
-        # In the precision that it was loaded in, whatever the rest is trained in.
+        # It runs in the precision it was loaded in, whatever the rest is trained in.
         with torch.autocast(device.type, enabled=False):
             return self.model(ids.to(device)).pooler_output
 
 
 def load_clip_text(weights: str | Path | None, *, revision: str | None) -> ClipText:
-    """The text encoder that lies beside a video model; on the meta device without weights, of CLIP-L's shapes.
+    """The text encoder of a published video model; without weights, CLIP-L's architecture on the meta device.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such encoder.
     """
-    instead = "say decoder.pooled=zeros, or decoder.weights that hold text_encoder_2/ and tokenizer_2/, too."
+    instead = "Set decoder.pooled=zeros, or decoder.weights to a folder with text_encoder_2/ and tokenizer_2/."
     if weights is None:
         if not only_shapes():
-            raise UserError(f"decoder.weights=null: random weights have no vocabulary for decoder.pooled; {instead}")
+            raise UserError(
+                f"decoder.weights=null: random weights have no vocabulary for decoder.pooled=clip_text. {instead}"
+            )
         return ClipText(CLIPTextModel(clip_l()), None)
     return load(
         str(weights),
@@ -69,10 +71,11 @@ def load_clip_text(weights: str | Path | None, *, revision: str | None) -> ClipT
 
 
 def read_clip_text(place: Place) -> ClipText:
-    """transformers' own loading, float32.
+    """Load encoder and tokenizer with transformers, in float32.
 
     Raises:
-        ValueError: the tokenizer is of another model, or not there, for which transformers makes an empty one.
+        ValueError: the tokenizer is missing or belongs to another model; transformers makes an empty one in place of a
+            missing one.
     """
     encoder, tokenizer = FOLDERS
     where: dict[str, Any] = dict(revision=place.revision, local_files_only=place.offline)
@@ -88,5 +91,5 @@ def read_clip_text(place: Place) -> ClipText:
 
 
 def clip_l() -> CLIPTextConfig:
-    """Of openai/clip-vit-large-patch14, 123 million parameters."""
+    """The configuration of openai/clip-vit-large-patch14, 123 million parameters."""
     return CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768)

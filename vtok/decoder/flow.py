@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def noised(clean: Tensor, scheduler: FlowMatchEulerDiscreteScheduler) -> tuple[Tensor, Tensor, Tensor]:
-    """A random point on the way from `clean` (B, ...) to noise.
+    """A random point on the path from `clean` (B, ...) to noise.
 
-    Times are logit-normal (Esser et al. 2024) and, like the sigmas, the scheduler's own.
+    Noise levels are logit-normal (Esser et al. 2024), mapped to the scheduler's own timesteps and sigmas.
 
     Returns:
         The point, its timestep (B,), and its sigma in the shape (B, 1, ...).
@@ -34,7 +34,7 @@ def integrate(
     steps: int,
 ) -> Tensor:
     """From noise (B, ...) to data by Euler steps along `velocity(point, timestep (B,))`."""
-    # A scheduler counts its steps: this one is ours alone.
+    # A scheduler holds the state of its steps, so each integration has its own.
     own = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)
     own.set_timesteps(steps, device=noise.device)
     point = noise

@@ -39,13 +39,13 @@ POOLED = ("zeros", "clip_text")
 
 
 class HunyuanVideoDecoder(LatentDecoder):
-    """HunyuanVideo with the hidden states in the place of its text encoder's (VTok, section 3).
+    """HunyuanVideo with the language model's hidden states instead of its text encoder's (VTok, section 3).
 
-    HunyuanVideo was trained on LLaMA-3-8B's third last hidden states, `hidden_states[-3]`, which have not passed the
-    final norm. Those are the condition. Where the language model has their width (4096), they enter without an
-    adapter; otherwise a trained LayerNorm and Linear make them fit. HunyuanVideo's second text input, one
-    vector of CLIP's text encoder, is all zeros or that encoder's of the caption, whose first tokens it reads, 77 as
-    published. Where the caption or, for guidance, the condition is left out, the vector is of "".
+    HunyuanVideo was trained on LLaMA-3-8B's third last hidden states, `hidden_states[-3]`, before the final norm. These
+    are the condition. If the language model has their width (4096), there is no adapter; otherwise a trained LayerNorm
+    and Linear map them to it. HunyuanVideo's second text input is one vector of CLIP's text encoder: zeros, or the
+    caption's (of its first 77 tokens, as published). If the caption is left out, or the condition for guidance, it is
+    the vector of "".
 
     Args:
         condition_dim: width D of the hidden states.
@@ -57,17 +57,17 @@ class HunyuanVideoDecoder(LatentDecoder):
         num_frames: frames of a generated video, 4k + 1, evenly spread over the clip.
         size: side of the frames in pixels, a multiple of 16.
         frozen: train neither transformer nor VAE.
-        condition_layer: the hidden states that are the condition, an index into transformers' `hidden_states`: -3 as
-            published (diffusers' pipeline skips 2 layers), -1 the last ones after the final norm.
-        pooled: "zeros", or "clip_text", for which the weights hold text_encoder_2/ and tokenizer_2/, too. The encoder
-            is frozen and float32.
-        embedded_guidance: what a guidance-distilled transformer is told, in training and in sampling; one without
-            `guidance_embeds` is told nothing.
+        condition_layer: index of the hidden states that are the condition, in transformers' `hidden_states`: -3 as
+            published (diffusers' pipeline skips 2 layers), -1 for the last ones after the final norm.
+        pooled: "zeros", or "clip_text", which needs weights with text_encoder_2/ and tokenizer_2/. The encoder is
+            frozen and float32.
+        embedded_guidance: guidance input of a guidance-distilled transformer, in training and in sampling; ignored by
+            transformers without `guidance_embeds`.
         shift: shift of the noise levels towards pure noise; None: the scheduler's own, which is 7.
         condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:
-        UserError: the weights cannot be had or are not HunyuanVideo's, or sizes that it does not take.
+        UserError: the weights cannot be loaded or are not HunyuanVideo's, or the model does not support these sizes.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class HunyuanVideoDecoder(LatentDecoder):
         condition_dropout: Fraction = 0.1,
     ) -> None:
         if pooled not in POOLED:
-            raise UserError(f"decoder.pooled={pooled}: allowed are {' and '.join(POOLED)}.")
+            raise UserError(f"decoder.pooled={pooled}: it must be {' or '.join(POOLED)}.")
         dtypes = dtype_of(dtype, key="decoder.dtype"), dtype_of(vae_dtype, key="decoder.vae_dtype")
-        # First: that it is missing is to be told before 13 billion parameters are read.
+        # First: a missing text encoder is reported before 13 billion parameters are read.
         clip_text = load_clip_text(weights, revision=revision) if pooled == "clip_text" else None
         if weights is None:
             transformer, vae, scheduler = build_random(*dtypes)
@@ -130,8 +130,8 @@ class HunyuanVideoDecoder(LatentDecoder):
         wanted = transformer.config.pooled_projection_dim
         if clip_text is not None and clip_text.width != wanted:
             raise UserError(
-                f"decoder.pooled=clip_text: the text encoder's embeddings have {clip_text.width} numbers, and the "
-                f"transformer takes {wanted}; say decoder.pooled=zeros, or other decoder.weights."
+                f"decoder.pooled=clip_text: the text encoder's embeddings have width {clip_text.width}, but the "
+                f"transformer needs {wanted}. Use decoder.pooled=zeros, or other decoder.weights."
             )
         text_dim = transformer.config.text_embed_dim
         self.adapter: nn.Module = nn.Identity()
@@ -140,8 +140,8 @@ class HunyuanVideoDecoder(LatentDecoder):
         self.set_frozen(frozen)
 
     @property
-    def aides(self) -> list[Any]:
-        return [*super().aides, *([] if self.clip_text is None else [self.clip_text])]
+    def frozen_modules(self) -> list[Any]:
+        return [*super().frozen_modules, *([] if self.clip_text is None else [self.clip_text])]
 
     def velocity(
         self,
@@ -167,14 +167,14 @@ class HunyuanVideoDecoder(LatentDecoder):
 
     def embed(self, condition: Tensor) -> Tensor:
         """Hidden states (B, L, D) -> (B, L, text_embed_dim)."""
-        # The adapter is trained, in float32, whatever the language model is loaded in.
+        # The adapter is trained in float32, whatever the language model is loaded in.
         return self.adapter(condition.to(self.nothing.dtype))
 
     def pooled(self, condition: Tensor, captions: Sequence[str] | None) -> Tensor:
-        """(B, pooled_projection_dim): CLIP's of the captions, which are "" where there are none, or zeros."""
+        """(B, pooled_projection_dim): CLIP's vectors of the captions ("" where there is none), or zeros."""
         if self.clip_text is None:
             return condition.new_zeros(len(condition), self.transformer.config.pooled_projection_dim)
-        with self.at_work(self.clip_text, condition.device):
+        with self.on_device(self.clip_text, condition.device):
             return self.clip_text(captions or [""] * len(condition))
 
     @staticmethod
@@ -193,11 +193,11 @@ class HunyuanVideoDecoder(LatentDecoder):
             tokenizer_2=None,
             transformer=self.transformer,
             vae=self.vae,
-            # A scheduler counts its steps: every pipeline has its own.
+            # A scheduler holds the state of its steps, so every pipeline has its own.
             scheduler=type(self.scheduler).from_config(self.scheduler.config),
         )
 
-    def film(
+    def run_pipeline(
         self,
         pipeline: Any,
         condition: Tensor,
@@ -230,7 +230,7 @@ class HunyuanVideoDecoder(LatentDecoder):
 
 
 def pretrained(place: Place, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """Transformer, VAE and scheduler, each by its own class."""
+    """Transformer, VAE and scheduler of published weights."""
     vae = read_model(AutoencoderKLHunyuanVideo, place, "vae", dtype=vae_dtype)
     transformer = read_model(HunyuanVideoTransformer3DModel, place, "transformer", dtype=dtype)
     refuse_other_inputs(transformer, vae.config.latent_channels)
@@ -241,8 +241,8 @@ def pretrained(place: Place, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> t
 
 
 def build_random(dtype: torch.dtype, vae_dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """The published architecture, which is the classes' defaults, untrained."""
-    log.warning("decoder.weights=null: HunyuanVideo, 13 B parameters, has RANDOM weights, nothing is pretrained.")
+    """The published architecture (the classes' defaults) with random weights."""
+    log.warning("decoder.weights=null: HunyuanVideo (13 B parameters) has RANDOM weights.")
     with building_in(dtype):
         transformer = HunyuanVideoTransformer3DModel()
     with building_in(vae_dtype):

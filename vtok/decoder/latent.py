@@ -1,4 +1,4 @@
-"""What pretrained video diffusion transformers over a VAE's latents have in common."""
+"""The base of decoders that are pretrained video diffusion transformers over a VAE's latents."""
 
 import math
 from abc import abstractmethod
@@ -15,47 +15,49 @@ from vtok.common.finite import check_finite
 from vtok.common.noise import seeded_noise
 from vtok.decoder.base import Decoder
 from vtok.decoder.flow import noised
-from vtok.decoder.offload import at_work, in_turns
+from vtok.decoder.offload import in_turns, on_device
 
-PIPELINE_MULTIPLE = 16  # of pixels, that diffusers' pipelines insist on whatever the VAE
+# Pixels; diffusers' pipelines require frames of a multiple of it, whatever the VAE.
+PIPELINE_MULTIPLE = 16
 
 
 class LatentDecoder(Decoder):
-    """A diffusion transformer and its VAE, both as they were pretrained, told by the condition instead of by text.
+    """A pretrained diffusion transformer and its VAE, with the condition in place of text embeddings.
 
-    The VAE is always frozen. Frozen transformers pass the gradient on to their condition, never change and stay in eval
-    mode whatever `.train()` says. What turns the condition into text embeddings is trained.
+    The VAE is always frozen. Gradients flow through frozen transformers to their condition; they stay in eval mode
+    whatever `.train()` says. The adapter from condition to text embeddings is trained.
 
-    A subclass loads the parts, makes its adapter, ends its constructor with `self.set_frozen(frozen)` and implements
-    `velocity`, `normalise`, `make_pipeline` and `film`.
+    A subclass loads the modules, builds its adapter, ends its constructor with `self.set_frozen(frozen)` and implements
+    `velocity`, `normalise`, `make_pipeline` and `run_pipeline`.
 
     Args:
         condition_dim: width D of the hidden states.
-        num_frames: of a video, 4k + 1 for a VAE that makes one latent frame of 4.
-        size: of the frames in pixels, a multiple of what a token of the transformer sees.
-        vae: makes latents of videos.
-        transformer: from noise to latents.
-        transformer_2: the same for low noise, where there is one.
-        channels: of the latents.
-        compression: pixels a side and frames that are one latent.
-        patch: latents a side that are one token of the transformer.
+        num_frames: frames of a video, 4k + 1 for a VAE that compresses 4 frames into one latent frame.
+        size: side of the frames in pixels, a multiple of the pixels of a transformer token.
+        vae: the VAE, videos to latents.
+        transformer: the diffusion transformer.
+        transformer_2: the transformer for low noise levels, of models that have one.
+        channels: channels of the latents.
+        compression: pixels a side and frames of one latent.
+        patch: latents a side of one transformer token.
         schedule: the noise levels that training draws from.
         condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
         gradient_checkpointing: compute the transformer's activations a second time instead of keeping them.
         vae_tiling: run the VAE on overlapping tiles of the frames.
         vae_slicing: run the VAE on one video after the other.
-        offload: keep frozen parts on the CPU and off the GPU but while they are used: the VAE in training; in sampling
-            the transformers, too, so that one part at a time is on the GPU (diffusers' model CPU offload). In training
-            the transformers are needed from the forward to the backward pass, and stay. Without a GPU nothing moves.
+        offload: keep frozen modules on the CPU until they are used: the VAE in training; in sampling the transformers
+            as well, so that one module at a time is on the GPU (diffusers' model CPU offload). In training the
+            transformers are needed from the forward to the backward pass and stay on the GPU. Without a GPU nothing
+            moves.
 
     Raises:
-        UserError: a number of frames or a size that the model does not take.
+        UserError: the model does not support this number of frames or size.
     """
 
-    # Frames that came more than once would teach a video model that the world stands still.
+    # Repeated frames would teach a video model that nothing moves.
     needs_distinct_frames = True
     least_guidance = 1.0
-    # Its latents stand for frames in a feature cache.
+    # A feature cache stores its latents instead of frames.
     has_vae = True
 
     frozen: bool
@@ -83,11 +85,12 @@ class LatentDecoder(Decoder):
         pixels, frames = compression
         multiple = math.lcm(PIPELINE_MULTIPLE, pixels * patch)
         if size < 1 or size % multiple:
-            raise UserError(f"decoder.size={size}: this model takes multiples of {multiple} pixels.")
+            nearest = max(1, size // multiple) * multiple
+            raise UserError(f"decoder.size={size}: this model needs a multiple of {multiple} pixels. Use {nearest}.")
         if num_frames < 1 or (num_frames - 1) % frames:
             raise UserError(
-                f"decoder.num_frames={num_frames}: this model takes {frames}k + 1 frames, "
-                f"such as {num_frames // frames * frames + 1}."
+                f"decoder.num_frames={num_frames}: this model needs {frames}k + 1 frames. "
+                f"Use {num_frames // frames * frames + 1}."
             )
         self.num_frames, self.size = num_frames, size
         self.latent_shape = (channels, (num_frames - 1) // frames + 1, size // pixels, size // pixels)
@@ -112,28 +115,28 @@ class LatentDecoder(Decoder):
         mask: Tensor,
         captions: Sequence[str] | None = None,
     ) -> Tensor:
-        """What the transformer predicts at `point` (B, C, f, h, w) of `time` (B,), of the same shape, float32."""
+        """The velocity predicted at `point` (B, C, f, h, w) and `time` (B,): the same shape, float32."""
 
     @staticmethod
     @abstractmethod
     def read_vae(weights: str, *, revision: str | None, dtype: str) -> Any:
-        """The VAE alone, frozen, of the weights that the decoder has.
+        """The frozen VAE of the decoder's weights.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: the weights cannot be loaded.
         """
 
     @staticmethod
     @abstractmethod
     def normalise(vae: Any, latents: Tensor) -> Tensor:
-        """A VAE's latents (B, C, f, h, w) -> those that the transformer was trained on."""
+        """A VAE's latents (B, C, f, h, w) -> normalised latents as the transformer was trained on."""
 
     @abstractmethod
     def make_pipeline(self) -> Any:
-        """The library's own pipeline of these parts, without text encoders."""
+        """The library's own pipeline of these modules, without text encoders."""
 
     @abstractmethod
-    def film(
+    def run_pipeline(
         self,
         pipeline: Any,
         condition: Tensor,
@@ -145,46 +148,46 @@ class LatentDecoder(Decoder):
         steps: int,
         guidance: float,
     ) -> Tensor:
-        """Let the pipeline make videos (B, F, 3, size, size) in 0..1.
+        """Generate videos (B, F, 3, size, size) in 0..1 with the pipeline.
 
         Args:
-            pipeline: of `make_pipeline`.
+            pipeline: what `make_pipeline` returned.
             condition: (B, L, D).
-            nothing: (B, L, D), what guidance leads away from; None without guidance.
+            nothing: (B, L, D), the negative condition of guidance; None: no guidance.
             mask: (B, L).
-            captions: B texts; None: none.
-            noise: (B, C, f, h, w), the latents to start from.
-            steps: of the integration.
+            captions: B texts; None: no captions.
+            noise: (B, C, f, h, w), the initial latents.
+            steps: number of integration steps.
             guidance: above 1, or 1 where `nothing` is None.
         """
 
     @property
     def transformers(self) -> list[Any]:
-        """The one, or both."""
+        """One transformer, or two."""
         return [part for part in (self.transformer, self.transformer_2) if part is not None]
 
     @property
-    def aides(self) -> list[Any]:
-        """What the transformers need before and after them; always frozen."""
+    def frozen_modules(self) -> list[Any]:
+        """Modules before and after the transformers that are always frozen."""
         return [self.vae]
 
     @property
-    def waiting(self) -> list[Any]:
-        return [*self.aides, *self.transformers] if self.offload else []
+    def offloaded(self) -> list[Any]:
+        return [*self.frozen_modules, *self.transformers] if self.offload else []
 
     def set_frozen(self, frozen: bool) -> None:
-        """Freeze the transformers (no gradient of their own, eval mode for good) or train them; the rest is frozen."""
+        """Freeze the transformers (no gradients for their weights, eval mode) or train them; the rest is frozen."""
         self.frozen = frozen
-        for part in self.aides:
+        for part in self.frozen_modules:
             part.requires_grad_(False)
         for part in self.transformers:
             part.requires_grad_(not frozen)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "LatentDecoder":
-        """Set the training mode; what is frozen stays in eval mode."""
+        """Set the training mode; frozen modules stay in eval mode."""
         super().train(mode)
-        for part in self.aides:
+        for part in self.frozen_modules:
             part.eval()
         for part in self.transformers:
             part.train(mode and not self.frozen)
@@ -214,23 +217,27 @@ class LatentDecoder(Decoder):
         guidance: float,
     ) -> Tensor:
         if guidance < 1:
-            raise UserError(f"generation.guidance={guidance:g}: this decoder takes 1, which is none, or more.")
+            raise UserError(
+                f"generation.guidance={guidance:g}: it must be 1 or more for this decoder. Use 1 for no guidance."
+            )
         noise = seeded_noise(self.latent_shape, seeds, like=condition)
         nothing = self.nothing.to(condition.dtype).expand_as(condition) if guidance > 1 else None
         pipeline = self.make_pipeline()
         pipeline.set_progress_bar_config(disable=True)
         with in_turns(pipeline, condition.device) if self.offload else nullcontext():
-            video = self.film(pipeline, condition, nothing, mask, captions, noise=noise, steps=steps, guidance=guidance)
+            video = self.run_pipeline(
+                pipeline, condition, nothing, mask, captions, noise=noise, steps=steps, guidance=guidance
+            )
         check_finite(video, what="the decoder's frames")
         return (video.float() * 255).round().clamp(0, 255).to(torch.uint8)
 
-    def at_work(self, part: nn.Module, device: torch.device) -> AbstractContextManager[None]:
-        """A part that is offloaded, on the device for as long as it is used."""
-        return at_work(part, device) if self.offload else nullcontext()
+    def on_device(self, part: nn.Module, device: torch.device) -> AbstractContextManager[None]:
+        """Keep an offloaded module on the device within the block."""
+        return on_device(part, device) if self.offload else nullcontext()
 
     def to_latents(self, video: Tensor) -> Tensor:
         """uint8 (B, F, 3, H, W) -> float32 (B, C, f, h, w), see `latents_of`."""
-        with self.at_work(self.vae, video.device):
+        with self.on_device(self.vae, video.device):
             return self.latents_of(self.vae, video)
 
     @classmethod
@@ -238,10 +245,10 @@ class LatentDecoder(Decoder):
     def latents_of(cls, vae: Any, video: Tensor) -> Tensor:
         """uint8 (B, F, 3, H, W) -> float32 (B, C, f, h, w), as the transformer was trained on them.
 
-        The most likely latents: the noise of the VAE's own distribution would be lost in the noise of the loss.
+        They are the mode of the VAE's distribution: its noise would be lost in the noise of the loss.
         """
         pixels = (video.float() / 127.5 - 1).transpose(1, 2)
-        # The VAE is run in the precision that it was loaded in, whatever the rest is trained in.
+        # The VAE runs in the precision it was loaded in, whatever the rest is trained in.
         with torch.autocast(video.device.type, enabled=False):
             latents = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
         return cls.normalise(vae, latents.float())

@@ -4,7 +4,7 @@ from torch import nn
 
 
 class NoDecoder(nn.Module):
-    """Has no parameters and makes no video: the model has no decoding.
+    """No decoder: it has no parameters and generates no videos.
 
     Args:
         condition_dim: width of the hidden states.

@@ -1,4 +1,4 @@
-"""Parts of a model that wait on the CPU until it is their turn."""
+"""Modules that stay on the CPU until they are used."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ from torch import nn
 
 
 @contextmanager
-def at_work(part: nn.Module, device: torch.device) -> Iterator[None]:
-    """A frozen part, on the device for as long as it is used and on the CPU afterwards."""
+def on_device(part: nn.Module, device: torch.device) -> Iterator[None]:
+    """Keep a frozen module on the device within the block, and on the CPU afterwards."""
     try:
         part.to(device)
         yield
@@ -20,7 +20,7 @@ def at_work(part: nn.Module, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def in_turns(pipeline: Any, device: torch.device) -> Iterator[None]:
-    """diffusers' model CPU offload of a pipeline: one of its parts at a time is on the device; none is afterwards."""
+    """diffusers' model CPU offload of a pipeline: one module at a time is on the device, and none afterwards."""
     if device.type == "cpu":
         yield
         return
@@ -28,15 +28,15 @@ def in_turns(pipeline: Any, device: torch.device) -> Iterator[None]:
         pipeline.enable_model_cpu_offload(device=device)
         yield
     finally:
-        # The parts are used without the pipeline, too.
+        # The modules are used without the pipeline as well.
         pipeline.remove_all_hooks()
         pipeline.to("cpu", silence_dtype_warnings=True)
 
 
-def place(model: nn.Module, device: torch.device | str, *, waiting: Sequence[nn.Module]) -> None:
-    """Move a model to a device, but for those of its parts that are `waiting`."""
-    held = {module for part in waiting for module in part.modules()}
+def place(model: nn.Module, device: torch.device | str, *, offloaded: Sequence[nn.Module]) -> None:
+    """Move a model to a device, except its `offloaded` modules."""
+    held = {module for part in offloaded for module in part.modules()}
     for module in model.modules():
         if module not in held:
-            # What `Module.to` does to a module, without what lies below it.
+            # What `Module.to` does to a module, without its children.
             module._apply(lambda tensor: tensor.to(device), recurse=False)

@@ -1,4 +1,4 @@
-"""Models and schedulers in diffusers' folder layout, read by their own classes."""
+"""Loading of models and schedulers in diffusers' folder layout."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ PROBE = "model_index.json"
 
 
 def way_out(kind: str) -> str:
-    """What to type where there are no weights."""
+    """What to set where there are no weights."""
     return (
         f"set decoder.weights=PATH to a local folder that holds {kind} in diffusers' layout (model_index.json, "
         "transformer/, vae/ and scheduler/), or decoder.weights=null for random weights."
@@ -25,7 +25,7 @@ def way_out(kind: str) -> str:
 
 
 def read_model(kind: Any, place: Place, subfolder: str, *, dtype: torch.dtype) -> Any:
-    """diffusers' own loading of one model, of the class `kind`."""
+    """Load one model of the class `kind` with diffusers."""
     if only_shapes():
         config = kind.load_config(
             place.name, subfolder=subfolder, revision=place.revision, local_files_only=place.offline
@@ -46,16 +46,16 @@ def read_model(kind: Any, place: Place, subfolder: str, *, dtype: torch.dtype) -
 
 
 def hide_bars() -> None:
-    """Have diffusers draw no bars where nobody sees them move: they would fill a log line upon line."""
+    """Turn off diffusers' progress bars where stderr is not a terminal: they would fill a log."""
     if not sys.stderr.isatty():
         disable_progress_bar()
 
 
 def load_vae(model: Any, weights: str, *, revision: str | None, dtype: str, kind: str) -> Any:
-    """The VAE of a published model alone, of the class `model`, frozen.
+    """The frozen VAE of a published model, of the class `model`.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the weights cannot be loaded.
     """
     vae = load(
         weights,
@@ -73,13 +73,13 @@ def read_scheduler(place: Place) -> FlowMatchEulerDiscreteScheduler | UniPCMulti
     """The scheduler that a model is published with.
 
     Raises:
-        ValueError: it is none of flow matching.
+        ValueError: it is not a flow-matching scheduler.
     """
     config = FlowMatchEulerDiscreteScheduler.load_config(
         place.name, subfolder="scheduler", revision=place.revision, local_files_only=place.offline
     )
     name = config.get("_class_name")
-    # One that samples in several steps cannot be made on the meta device.
+    # A multistep scheduler cannot be built on the meta device.
     with torch.device("cpu"):
         if name == "FlowMatchEulerDiscreteScheduler":
             return FlowMatchEulerDiscreteScheduler.from_config(config)
@@ -91,17 +91,17 @@ def read_scheduler(place: Place) -> FlowMatchEulerDiscreteScheduler | UniPCMulti
 def schedules(
     scheduler: FlowMatchEulerDiscreteScheduler | UniPCMultistepScheduler, shift: float | None
 ) -> tuple[FlowMatchEulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler | UniPCMultistepScheduler]:
-    """The noise levels to train at, FlowMatchEuler's, and the scheduler to sample with, both of one shift.
+    """The schedule to train with (FlowMatchEuler) and the scheduler to sample with, both with the same shift.
 
     Args:
-        scheduler: as published.
-        shift: towards pure noise; None: the scheduler's own.
+        scheduler: the published one.
+        shift: shift of the noise levels towards pure noise; None: the scheduler's own.
     """
     config = scheduler.config
     multistep = isinstance(scheduler, UniPCMultistepScheduler)
     if shift is None:
         shift = float(config["flow_shift"] if multistep else config["shift"])
-    # Their tables are read on the CPU, even of models that are built on the meta device to be counted.
+    # Their tables are read on the CPU, even when models are built on the meta device to count parameters.
     with torch.device("cpu"):
         training = FlowMatchEulerDiscreteScheduler(num_train_timesteps=config["num_train_timesteps"], shift=shift)
         if multistep:
@@ -110,21 +110,21 @@ def schedules(
 
 
 def refuse_other_inputs(transformer: Any, channels: int) -> None:
-    """A transformer that wants more than latents, such as a first frame, makes no videos of a condition alone.
+    """Refuse a transformer that needs more than latents, such as a first frame.
 
     Raises:
-        ValueError: it does.
+        ValueError: it needs more.
     """
     if transformer.config.in_channels != channels:
         raise ValueError(
-            f"its transformer takes {transformer.config.in_channels} channels and its VAE makes {channels}, "
-            "so that it is no text-to-video model"
+            f"its transformer takes {transformer.config.in_channels} channels and its VAE has {channels}: "
+            "it is not a text-to-video model"
         )
 
 
 @contextmanager
 def building_in(dtype: torch.dtype) -> Iterator[None]:
-    """Parameters made inside have this dtype from the start: 13 billion in float32 first would take 52 GB."""
+    """Create parameters with this dtype from the start: 13 billion in float32 would take 52 GB first."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -1,4 +1,4 @@
-"""A small video diffusion transformer, trained from scratch with the rest, for machines with no weights."""
+"""A small video diffusion transformer that is trained from scratch, for machines without weights."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -16,18 +16,19 @@ from vtok.common.setting_types import Count, CountOrZero, Fraction, MultipleOfSe
 from vtok.decoder.base import Decoder
 from vtok.decoder.flow import integrate, noised
 
-MIDDLE, SPREAD = 0.45, 0.2  # of the values in 0..1 of everyday frames: latents are about 0 with a spread of about 1
+# Mean and standard deviation of typical frames in 0..1, so that latents have about mean 0 and deviation 1.
+MIDDLE, SPREAD = 0.45, 0.2
 LEAST_SIGMA = 0.05
 
 
 class TinyDecoder(Decoder):
-    """HunyuanVideo's transformer at toy size, over squares of pixels as latents.
+    """HunyuanVideo's transformer at toy size; squares of pixels are its latents.
 
-    The condition enters twice: as the transformer's text, and as a sketch, channels beside the latents that say what is
-    where in which frame. From text alone the transformer learns late which latents a token speaks of.
+    The condition enters twice: as the transformer's text, and as a sketch: extra channels beside the latents that say
+    what is where in which frame. From text alone the transformer learns late which latents a token refers to.
 
-    It predicts the clean video, weighted as an error of the velocity: with few steps of training that learns sooner
-    than the velocity itself.
+    It predicts the clean video, and the loss is weighted as an error of the velocity: in short trainings this learns
+    sooner than predicting the velocity.
 
     Args:
         condition_dim: width D of the hidden states.
@@ -39,8 +40,8 @@ class TinyDecoder(Decoder):
         double_layers: number of blocks in which video and condition have weights of their own.
         single_layers: number of blocks in which video and condition share their weights.
         sketch_channels: number of channels of the sketch.
-        shift: shift of the noise levels towards pure noise, as in HunyuanVideo's schedule; 1: no shift. Where little
-            noise is left, the video shows by itself, and nothing is learnt of the condition.
+        shift: shift of the noise levels towards pure noise, as in HunyuanVideo's schedule; 1: no shift. At low noise
+            the video is visible without the condition, so nothing is learnt about the condition.
         condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:
@@ -64,16 +65,19 @@ class TinyDecoder(Decoder):
     ) -> None:
         super().__init__()
         if size % patch:
-            raise UserError(f"decoder.size={size}: allowed are multiples of decoder.patch={patch}.")
+            raise UserError(
+                f"decoder.size={size}: it must be a multiple of decoder.patch={patch}. Use {-(-size // patch) * patch}."
+            )
         if head_dim % 6:
             raise UserError(
-                f"decoder.head_dim={head_dim}: allowed are multiples of 6 (time, height and width share it)."
+                f"decoder.head_dim={head_dim}: it must be a multiple of 6, which time, height and width share. "
+                f"Use {-(-head_dim // 6) * 6}."
             )
         self.num_frames, self.size, self.patch = num_frames, size, patch
         self.condition_dropout = condition_dropout
         width, channels, side = heads * head_dim, 3 * patch**2, size // patch
         self.adapter = nn.Sequential(nn.LayerNorm(condition_dim), nn.Linear(condition_dim, width))
-        # Where the condition is never left out, no loss reaches it.
+        # If the condition is never dropped, no loss reaches this parameter.
         self.nothing = nn.Parameter(torch.zeros(condition_dim), requires_grad=condition_dropout > 0)
         self.sketch = Sketch(width, heads=heads, shape=(sketch_channels, num_frames, side, side))
         self.transformer = HunyuanVideoTransformer3DModel(
@@ -91,7 +95,7 @@ class TinyDecoder(Decoder):
             rope_axes_dim=(head_dim // 3,) * 3,
         )
         if not single_layers:
-            # Nothing comes after them that reads the condition, so no loss would ever reach them.
+            # No later block reads the condition, so no loss would reach them.
             last = self.transformer.transformer_blocks[-1]
             last.attn.to_add_out.requires_grad_(False)
             last.ff_context.requires_grad_(False)
@@ -134,7 +138,7 @@ class TinyDecoder(Decoder):
         return self.to_video(video)
 
     def clean(self, point: Tensor, time: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
-        """The video (B, C, F, h, w) that `point` at `time` (B,) seems to be on the way from."""
+        """The clean video (B, C, F, h, w) predicted from `point` at `time` (B,)."""
         tokens = self.adapter(condition)
         tokens = tokens + places(tokens)
         weights = mask.unsqueeze(-1) / mask.sum(1).clamp(min=1).view(-1, 1, 1)
@@ -148,23 +152,23 @@ class TinyDecoder(Decoder):
         )[0].float()
 
     def to_latents(self, video: Tensor) -> Tensor:
-        """uint8 (B, F, 3, H, W) -> (B, C, F, h, w) around 0 with a spread of about 1."""
+        """uint8 (B, F, 3, H, W) -> (B, C, F, h, w) with about mean 0 and standard deviation 1."""
         values = (video.float() / 255 - MIDDLE) / SPREAD
         return nn.functional.pixel_unshuffle(values, self.patch).transpose(1, 2)
 
     def to_video(self, latents: Tensor) -> Tensor:
-        """The way back."""
+        """The inverse of `to_latents`."""
         values = nn.functional.pixel_shuffle(latents.transpose(1, 2), self.patch)
         return ((values * SPREAD + MIDDLE) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 class Sketch(nn.Module):
-    """A picture of the condition: every latent looks at all tokens once and draws what it has seen.
+    """A low-resolution picture of the condition: every latent attends to all tokens once.
 
     Args:
-        width: of the tokens.
+        width: width of the tokens.
         heads: number of attention heads.
-        shape: (C, F, h, w) of the sketch.
+        shape: shape (C, F, h, w) of the sketch.
     """
 
     def __init__(self, width: int, *, heads: int, shape: tuple[int, int, int, int]) -> None:
@@ -173,7 +177,7 @@ class Sketch(nn.Module):
         self.shape = (frames, height, breadth)
         self.latents = nn.Parameter(torch.randn(frames * height * breadth, width) * width**-0.5)
         self.look = nn.MultiheadAttention(width, heads, batch_first=True)
-        # A place of the picture has weights of its own: what is seen does not say where it is.
+        # Each place has its own weights: what attention returns does not say where it is.
         self.draw = nn.Parameter(torch.randn(height * breadth, width, channels) * width**-0.5)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -186,7 +190,7 @@ class Sketch(nn.Module):
 
 
 def places(tokens: Tensor) -> Tensor:
-    """Sines and cosines of a token's number, (L, width) for tokens (B, L, width): attention alone knows no order."""
+    """Sinusoidal position encodings (L, width) for tokens (B, L, width)."""
     number, width = tokens.shape[1:]
     frequencies = 100 ** (-torch.arange(0, width, 2, device=tokens.device) / width)
     angles = torch.arange(number, device=tokens.device).unsqueeze(1) * frequencies

@@ -35,22 +35,22 @@ MODES = ("replace", "append")
 
 
 class WanDecoder(LatentDecoder):
-    """Wan with the hidden states, through a light adapter, in the place of its text or after it (VTok).
+    """Wan with the hidden states, through a light adapter, instead of its text or after it (VTok).
 
-    Wan reads no mask. It was trained on prompts of `text_length` tokens, zeros after the prompt's own, and that is what
-    it is given, so that a condition means the same in every batch:
+    Wan has no text mask. It was trained on prompts padded with zeros to `text_length` tokens, and it gets the same
+    here, so that a condition means the same in every batch:
 
     - replace: adapted hidden states, zeros.
-    - append: stock text, adapted hidden states, zeros. The adapter's scale starts at 0 and is the gate: at step 0 the
-      adapted hidden states are the zeros that stock Wan has in their place, and its video is stock Wan's, bit for bit.
-      The condition gets a gradient as soon as the gate has moved.
+    - append: stock text, adapted hidden states, zeros. The adapter's scale starts at 0 and acts as a gate: at step 0
+      the adapted hidden states are zeros, as in stock Wan, and the video is stock Wan's bit for bit. The condition gets
+      a gradient as soon as the gate has moved.
 
-    The stock text is a file of embeddings of Wan's text encoder, or none: all zeros, a prompt that says nothing.
+    The stock text is a file of embeddings of Wan's text encoder; without one it is all zeros, an empty prompt.
 
     Args:
         condition_dim: width D of the hidden states.
         weights: hub id, or local folder in diffusers' layout (model_index.json, transformer/, vae/, scheduler/, and
-            transformer_2/ of a model with two experts). Which Wan it is, is read there: per-token timesteps
+            transformer_2/ of a model with two experts). The kind of Wan is read from it: per-token timesteps
             (2.2 5B), or two experts by noise level (2.2 A14B). None: the architecture of 2.2 5B with random weights.
         revision: branch, tag or commit on the hub.
         dtype: number format of the transformers' weights.
@@ -66,7 +66,7 @@ class WanDecoder(LatentDecoder):
         condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:
-        UserError: weights or text cannot be had or are not Wan's, or sizes that it does not take.
+        UserError: weights or text cannot be loaded or are not Wan's, or the model does not support these sizes.
     """
 
     stock: Tensor
@@ -94,9 +94,9 @@ class WanDecoder(LatentDecoder):
         condition_dropout: Fraction = 0.1,
     ) -> None:
         if mode not in MODES:
-            raise UserError(f"decoder.mode={mode}: allowed are {' and '.join(MODES)}.")
+            raise UserError(f"decoder.mode={mode}: it must be {' or '.join(MODES)}.")
         if stock_text is not None and mode != "append":
-            raise UserError(f"decoder.stock_text={stock_text}: it is of decoder.mode=append; say that, or null.")
+            raise UserError(f"decoder.stock_text={stock_text}: it needs decoder.mode=append. Set both, or null.")
         dtypes = dtype_of(dtype, key="decoder.dtype"), dtype_of(vae_dtype, key="decoder.vae_dtype")
         if weights is None:
             parts = build_random(*dtypes)
@@ -136,17 +136,17 @@ class WanDecoder(LatentDecoder):
         start = 1.0 if mode == "replace" else 0.0
         self.adapter = LightAdapter(condition_dim, text_dim, width=adapter_width, scale=start)
         text = read_text(stock_text, text_dim) if stock_text is not None else torch.zeros(0, text_dim)
-        # A user's file and no weight: it is not kept in checkpoints.
+        # It is a file of the user's and not a weight, so checkpoints do not hold it.
         self.register_buffer("stock", text, persistent=False)
         self.set_frozen(frozen)
 
     def text(self, condition: Tensor, mask: Tensor) -> Tensor:
-        """What Wan reads in the place of a prompt, (B, text_length, text_dim) of a condition (B, L, D).
+        """The text embeddings of a condition (B, L, D): (B, text_length, text_dim).
 
         Raises:
             UserError: text and condition are longer than `text_length`.
         """
-        # The adapter is trained, in float32, whatever the language model is loaded in.
+        # The adapter is trained in float32, whatever the language model is loaded in.
         adapted = self.adapter(condition.to(self.nothing.dtype))
         adapted = torch.where(mask.unsqueeze(-1), adapted, 0)
         stock = self.stock.to(adapted.dtype).expand(len(adapted), -1, -1)
@@ -154,7 +154,7 @@ class WanDecoder(LatentDecoder):
         if free < 0:
             raise UserError(
                 f"decoder.text_length={self.text_length}: the condition has {adapted.shape[1]} tokens and the stock "
-                f"text {stock.shape[1]}; say {self.text_length - free} or more."
+                f"text {stock.shape[1]}. Use {self.text_length - free} or more."
             )
         return F.pad(torch.cat([stock, adapted], dim=1), (0, 0, 0, free))
 
@@ -175,7 +175,7 @@ class WanDecoder(LatentDecoder):
             if rows.any():
                 found[rows] = self.predict(expert, point[rows], time[rows], text[rows])
             elif not self.frozen:
-                # Processes exchange the gradients of both, whatever noise levels each of them has drawn.
+                # Processes reduce the gradients of both experts, whatever noise levels each process has drawn.
                 found = found + 0 * self.predict(expert, point[:1], time[:1], text[:1])
         return found
 
@@ -183,7 +183,7 @@ class WanDecoder(LatentDecoder):
         """The velocity that one transformer predicts."""
         dtype = self.transformer.dtype
         if self.expand_timesteps:
-            # One a token, which are all the same where no frame is given.
+            # One timestep for each token; they are all the same when no frame is given.
             frames, height, width = point.shape[2:]
             step, rows, columns = expert.config.patch_size
             tokens = (frames // step) * (height // rows) * (width // columns)
@@ -209,7 +209,7 @@ class WanDecoder(LatentDecoder):
             tokenizer=None,
             text_encoder=None,
             vae=self.vae,
-            # A scheduler counts its steps: every pipeline has its own.
+            # A scheduler holds the state of its steps, so every pipeline has its own.
             scheduler=type(self.scheduler).from_config(self.scheduler.config),
             transformer=self.transformer,
             transformer_2=self.transformer_2,
@@ -217,7 +217,7 @@ class WanDecoder(LatentDecoder):
             expand_timesteps=self.expand_timesteps,
         )
 
-    def film(
+    def run_pipeline(
         self,
         pipeline: Any,
         condition: Tensor,
@@ -247,7 +247,7 @@ Parts = tuple[dict[str, Any], Any, Any, Any, Any]
 
 
 def pretrained(place: Place, *, dtype: torch.dtype, vae_dtype: torch.dtype) -> Parts:
-    """The index, the transformers, the VAE and the scheduler, each by its own class."""
+    """The index, the transformers, the VAE and the scheduler of published weights."""
     index: dict[str, Any] = WanPipeline.load_config(place.name, revision=place.revision, local_files_only=place.offline)
     vae = read_model(AutoencoderKLWan, place, "vae", dtype=vae_dtype)
     transformer = read_model(WanTransformer3DModel, place, "transformer", dtype=dtype)

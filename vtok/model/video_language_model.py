@@ -290,11 +290,11 @@ class VideoLanguageModel(nn.Module):
     @property
     def offloaded(self) -> Sequence[nn.Module]:
         """Frozen parts of the decoder that are on the CPU until they are used."""
-        return self.decoder.waiting if isinstance(self.decoder, Decoder) else []
+        return self.decoder.offloaded if isinstance(self.decoder, Decoder) else []
 
     def place(self, device: torch.device | str) -> None:
         """Move to a device to be used there; what the decoder offloads stays where it is until its turn."""
-        place(self, device, waiting=self.offloaded)
+        place(self, device, offloaded=self.offloaded)
 
 
 def select(video: VideoTokens, rows: Tensor) -> VideoTokens:

@@ -14,9 +14,9 @@ from vtok.common.errors import UserError
 from vtok.data.plan import FramePlan, StridePlanner
 
 SPATIAL, MOTION = 0, 1
-# Of a clip through a frozen backbone, so that a long clip takes no more memory than one of two seconds at 8 a second.
+# Frames of a clip in a chunk, so that a long clip takes no more memory than two seconds at 8 frames a second.
 FRAMES_AT_ONCE = 16
-# Of all clips of a batch: 16 of CLIP-L's frames, enough to keep a GPU busy.
+# Pixels in a chunk of all clips of a batch: 16 frames of CLIP-L, enough to keep a GPU busy.
 PIXELS_AT_ONCE = 16 * 336**2
 
 
@@ -25,13 +25,13 @@ class PlannedFrames:
     """The frames that a tokeniser's plan asked for.
 
     Attributes:
-        frames: (B, K, 3, H, W), uint8 or float in [0, 1]; None where `pooled` stands in their place.
-        key: (B,) position of the key frame among the K; -1 where the tokeniser is to choose it.
+        frames: (B, K, 3, H, W), uint8 or float in [0, 1]; None if `pooled` is given instead.
+        key: (B,) position of the key frame among the K frames; -1 if the tokeniser chooses it.
         mask: (B, K), False where a shorter clip was padded.
         timestamps: (B, K) seconds.
-        pooled: what `Tokeniser.extract` made of the frames once, by name; None where it is still to be made.
+        pooled: what `Tokeniser.extract` returned for the frames, from a cache; None if it is still to be computed.
         vectors: (B, K, 3, g, g), the codec's motion since the planned frame before (`vtok.data.video.motion_vectors`);
-            None where the plan asked for none.
+            None if the plan asked for none.
     """
 
     frames: Tensor | None
@@ -57,10 +57,10 @@ class PlannedFrames:
         """The frames.
 
         Raises:
-            ValueError: there are features alone.
+            ValueError: there are only cached features.
         """
         if self.frames is None:
-            raise ValueError("these clips came out of a feature cache, without their frames.")
+            raise ValueError("these clips come from a feature cache and have no frames.")
         return self.frames
 
 
@@ -71,8 +71,8 @@ class VideoTokens:
     Attributes:
         tokens: (B, L, d), the key frame's spatial tokens first, then the motion tokens in the order of time.
         kind: (L,), SPATIAL or MOTION.
-        timestamps: (B, L), the seconds of the frame that a token stands for.
-        mask: (B, L), False at padding. True tokens come first.
+        timestamps: (B, L), time in seconds of the frame that a token represents.
+        mask: (B, L), False at padding, which comes last.
     """
 
     tokens: Tensor
@@ -84,14 +84,14 @@ class VideoTokens:
 class Tokeniser(nn.Module, ABC):
     """Turns clips into tokens of width `token_dim`.
 
-    A subclass gives a planner and two halves: `extract` (backbone and pooling) and `project` (projections). With a
-    frozen backbone and a pooling that is not trained, what `extract` returns can be computed once and kept.
+    A subclass has a planner and two halves: `extract` (backbone and pooling) and `project` (projections). With a frozen
+    backbone and a pooling without weights, what `extract` returns can be computed once and cached.
 
     Attributes:
-        frame_kind: of the tokens of the frames beside the key frame, SPATIAL or MOTION.
-        needs_files: whether it reads what a file holds beside its pixels, so that a generated video has no tokens.
-        budgeted: the setting that is found where `budget` is given; None of a tokeniser that takes no budget.
-        project_settings: names of settings that `project` alone depends on, so that features that are kept fit any.
+        frame_kind: kind of the tokens of frames other than the key frame, SPATIAL or MOTION.
+        needs_files: whether it reads more than pixels from a file, so that generated videos cannot be tokenised.
+        budgeted: name of the setting that is adjusted to meet `budget`; None: the tokeniser takes no budget.
+        project_settings: names of settings that only `project` depends on; cached features fit any value of them.
     """
 
     frame_kind = SPATIAL
@@ -107,24 +107,24 @@ class Tokeniser(nn.Module, ABC):
 
     @abstractmethod
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
-        """Pooled features by name; with a key frame also `order`: the positions of the frames that they stand for."""
+        """Pooled features by name; with a key frame also `order`: the positions of the frames that they represent."""
 
     @abstractmethod
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
-        """Tokens of what `extract` returned."""
+        """The tokens, from what `extract` returned."""
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether nothing in `extract` is trained, so that what it returns of a clip stays the same."""
+        """Whether `extract` has no trained weights, so that its result for a clip stays the same."""
         return self.backbone.frozen
 
     def kinds(self, num_planned: int) -> Tensor:
-        """The kind of each token of a clip of `num_planned` planned frames, (L,), before there is any clip."""
+        """The kind (L,) of each token of a clip with `num_planned` planned frames."""
         spatial, all_tokens = self.planner.key_tokens, self.planner.num_tokens(num_planned)
         return torch.tensor([SPATIAL] * spatial + [self.frame_kind] * (all_tokens - spatial))
 
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames needed of a clip of `num_frames`; only these are to be decoded and encoded."""
+        """The frames that are read of a clip of `num_frames`; no other frame is decoded or encoded."""
         return self.planner.plan(num_frames, key_frame)
 
     def encode_planned(self, planned: PlannedFrames) -> VideoTokens:
@@ -136,15 +136,15 @@ class Tokeniser(nn.Module, ABC):
         """Tokenise whole clips, (B, T, 3, H, W) uint8 or float in [0, 1].
 
         Args:
-            key_frame: overrides the configured key frame: a clip-frame index, or one for each clip.
-            timestamps: (B, T) seconds; frame numbers where not given.
+            key_frame: clip-frame index instead of the configured key frame, or one for each clip.
+            timestamps: (B, T) seconds; None: frame numbers.
 
         Raises:
             UserError: a key frame outside the clip.
             ValueError: not a batch of clips.
         """
         if video.dim() != 5 or video.shape[2] != 3:
-            raise ValueError(f"video has the shape {tuple(video.shape)}, not (batch, frames, 3, height, width).")
+            raise ValueError(f"video must have the shape (batch, frames, 3, height, width), not {tuple(video.shape)}.")
         batch, num_frames = video.shape[:2]
         keys = list(key_frame) if isinstance(key_frame, Sequence) else [key_frame] * batch
         if len(keys) != batch:
@@ -162,19 +162,19 @@ class Tokeniser(nn.Module, ABC):
         return self.encode_planned(planned)
 
     def forward(self, video: Tensor, key_frame: int | Sequence[int] | None = None) -> Tensor:
-        """The tokens alone, (B, L, token_dim), of whole clips (B, T, 3, H, W)."""
+        """Only the tokens, (B, L, token_dim), of clips (B, T, 3, H, W)."""
         return self.encode(video, key_frame=key_frame).tokens
 
     def frames_at_once(self, pixels: Tensor) -> int:
-        """How many frames of each clip of (B, K, 3, H, W) go through the backbone at once: all where it is trained."""
+        """Frames of each clip (B, K, 3, H, W) that go through the backbone at once: all if the backbone is trained."""
         if not self.backbone.frozen:
             return pixels.shape[1]
         return min(FRAMES_AT_ONCE, max(1, PIXELS_AT_ONCE // (len(pixels) * pixels.shape[-2] * pixels.shape[-1])))
 
     def chunks(self, planned: PlannedFrames, places: Tensor | None = None) -> Iterator[Tensor]:
-        """The backbone's feature maps (B, k, C, h, w) of the planned frames, or of those at `places` (B, n), in turn.
+        """The backbone's feature maps (B, k, C, h, w) of the planned frames, or of those at `places` (B, n), in chunks.
 
-        They come so few at a time that a long clip takes no more memory than a short one.
+        Chunks keep the memory of a long clip as small as that of a short one.
         """
         pixels = planned.pixels
         number = self.frames_at_once(pixels)
@@ -182,13 +182,13 @@ class Tokeniser(nn.Module, ABC):
         parts = pixels.split(number, dim=1) if places is None else places.split(number, dim=1)
         for part in parts:
             frames = part if places is None else pixels[rows, part]
-            # A frozen backbone may be of half precision; what is trained behind it is not.
+            # A frozen backbone may have half precision; the trained layers after it do not.
             yield self.backbone(frames.flatten(0, 1)).float().unflatten(0, frames.shape[:2])
 
     def features(self, planned: PlannedFrames) -> Tensor:
         """The backbone's feature maps of all planned frames, (B, K, C, h, w)."""
         maps = list(self.chunks(planned))
-        # The usual case, in which nothing is to be copied.
+        # The usual case, without a copy.
         return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
 
     def grids(self, planned: PlannedFrames, grid_size: int) -> Tensor:
@@ -200,14 +200,15 @@ class Tokeniser(nn.Module, ABC):
 
 
 def check_grid(grid_size: int, backbone: Backbone, *, key: str = "grid_size") -> int:
-    """`grid_size`, where the backbone's feature map can be pooled to it; `key` is its name in the configuration.
+    """`grid_size`, checked against the backbone's feature map; `key` is its name in the configuration.
 
     Raises:
-        UserError: it cannot.
+        UserError: the feature map is smaller.
     """
     if not 1 <= grid_size <= backbone.feature_size:
         raise UserError(
-            f"tokeniser.{key}={grid_size}: this backbone's feature map allows 1 to {backbone.feature_size}."
+            f"tokeniser.{key}={grid_size}: the backbone's feature map has {backbone.feature_size} places a side. "
+            f"Use 1 to {backbone.feature_size}."
         )
     return grid_size
 
@@ -218,5 +219,5 @@ def pool_grid(features: Tensor, grid_size: int) -> Tensor:
 
 
 def match_width(features: int, tokens: int) -> nn.Module:
-    """A projection where the widths differ, nothing where they do not."""
+    """A projection if the widths differ, otherwise the identity."""
     return nn.Identity() if features == tokens else nn.Linear(features, tokens)

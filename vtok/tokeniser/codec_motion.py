@@ -1,4 +1,5 @@
-"""Motion out of the codec, as in Video-LaVIT (Jin et al. 2024, arXiv 2402.03161): only the key frame is encoded."""
+"""Motion vectors of the video codec, as in Video-LaVIT (Jin et al. 2024, arXiv 2402.03161): only the key frame is
+encoded."""
 
 import torch
 from torch import Tensor
@@ -14,21 +15,21 @@ from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder
 class CodecMotionTokeniser(Tokeniser):
     """The first frame as a grid, every later sampled frame as one token of the codec's motion vectors since the last.
 
-    Followed of Video-LaVIT: a key frame for what is seen, and the motion vectors that the file holds for how it moves,
-    so that no other frame goes through the backbone. Different: a token is continuous and of one sampled frame, made
-    by g_phi of VTok from a grid of motion, where Video-LaVIT quantises a sequence of frames' vectors into several
-    discrete tokens; the vectors are those of the file as it is, added up between sampled frames, not those of the file
-    coded again; and a clip has one key frame.
+    As in Video-LaVIT, a key frame shows the scene and the motion vectors in the file show how it moves, so that no
+    other frame goes through the backbone. Unlike Video-LaVIT, a token is continuous and represents one sampled frame
+    (g_phi of VTok on a grid of motion), where Video-LaVIT quantises the vectors of several frames into discrete tokens;
+    the vectors are those of the original file, summed between sampled frames, not of a re-encoded file; and a clip has
+    one key frame.
 
-    Clips without motion vectors (folders of images, VP9, AV1, HEVC) count as broken; videos that are no files, such as
-    those that a model has made, cannot be tokenised.
+    Clips without motion vectors (folders of images, VP9, AV1, HEVC) count as broken. Videos that are not files, such as
+    generated ones, cannot be tokenised.
 
     Args:
         backbone: frames to feature maps.
         grid_size: the first frame becomes grid_size x grid_size tokens.
         stride: clip frames between two sampled frames.
         motion_grid: a frame's motion vectors are averaged over motion_grid x motion_grid cells.
-        motion_scale: factor on motion, which comes in fractions of the frame's side, before g_phi.
+        motion_scale: factor on motion (in fractions of the frame's side) before g_phi.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         budget: a clip that makes more tokens is refused; None refuses none.
 
@@ -62,21 +63,27 @@ class CodecMotionTokeniser(Tokeniser):
         self.motion = MotionEncoder(residual_dim=3 * motion_grid**2, token_dim=self.token_dim)
 
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames needed; raises UserError where another key frame than the first is asked for."""
+        """The frames that are read.
+
+        Raises:
+            UserError: a key frame other than the first.
+        """
         if key_frame not in (None, 0):
-            raise UserError(f"key_frame={key_frame}: motion is counted from the first frame on; allowed is 0 or none.")
+            raise UserError(
+                f"key_frame={key_frame}: codec_motion counts from the first frame. Use key_frame=0 or None."
+            )
         return super().plan(num_frames)
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled first frame; `motion` (B, M, 3 * g * g); `order` (B, K).
 
         Raises:
-            UserError: the frames came without motion vectors.
+            UserError: the frames have no motion vectors.
         """
         if planned.vectors is None:
             raise UserError(
-                "tokeniser=codec_motion: this video is no file that was read by its plan, so that it has no motion "
-                "vectors; read it by vtok.data.FrameReader, or take another tokeniser."
+                "tokeniser=codec_motion: this video has no motion vectors, because it was not read from a file by the "
+                "tokeniser's plan. Read it with vtok.data.FrameReader, or use another tokeniser."
             )
         batch, frames = planned.mask.shape
         return {

@@ -17,13 +17,12 @@ from vtok.tokeniser.vtok import VTokTokeniser
 class DeltaTokeniser(VTokTokeniser):
     """VTok with residuals to the PREVIOUS sampled frame instead of the key frame; the key frame is the first.
 
-    Followed of DeltaTok: one continuous token for the difference between the features of two consecutive frames, made
-    by a learned query that a transformer reads it with (`motion_pooling=transformer`).
+    As in DeltaTok, one continuous token represents the difference between the features of two consecutive frames, read
+    out at a learned query of a transformer (`motion_pooling=transformer`).
 
-    Different: the encoder sees the difference of the two feature maps, not both side by side; it is trained by what the
-    language model makes of the tokens, not by a decoder that reconstructs the features; and the first frame stands in
-    full before the changes, in the place of a change since a black frame. Frames follow each other among the sampled
-    ones, not in the video.
+    Unlike DeltaTok, the encoder sees the difference of the two feature maps instead of both side by side; it is trained
+    with the language model's loss instead of a reconstruction of the features; and the first frame is kept in full
+    before the changes, instead of as a change since a black frame. Consecutive means consecutive sampled frames.
 
     Args:
         backbone: frames to feature maps.
@@ -56,10 +55,14 @@ class DeltaTokeniser(VTokTokeniser):
         )
 
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames needed; raises UserError where another key frame than the first is asked for."""
+        """The frames that are read.
+
+        Raises:
+            UserError: a key frame other than the first.
+        """
         if key_frame not in (None, 0):
             raise UserError(
-                f"key_frame={key_frame}: changes are counted from the first frame on; allowed is 0 or none."
+                f"key_frame={key_frame}: tokeniser=delta counts changes from the first frame. Use key_frame=0 or None."
             )
         return super().plan(num_frames)
 
@@ -74,7 +77,7 @@ class DeltaTokeniser(VTokTokeniser):
             else:
                 maps = torch.cat([last, maps], dim=1)
             last = maps[:, -1:]
-            # A pooling takes frames with one key frame; here every frame has its own.
+            # A pooling takes many frames with one key frame; here every frame has its own.
             later, earlier = maps[:, 1:].flatten(0, 1), maps[:, :-1].flatten(0, 1)
             pooled = self.motion_pooling(later.unsqueeze(1), earlier).squeeze(1)
             changes.append(pooled.unflatten(0, (len(maps), maps.shape[1] - 1)))

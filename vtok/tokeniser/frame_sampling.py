@@ -1,4 +1,4 @@
-"""The tokenisers that VTok is measured against."""
+"""The baselines: a few frames in full, or the key frame alone."""
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class FrameSamplingTokeniser(Tokeniser):
         self.spatial = match_width(backbone.feature_dim, self.token_dim)
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
-        """`grid` (B, K, S, C): the pooled frames in the order of time."""
+        """`grid` (B, K, S, C): the pooled frames in temporal order."""
         return {"grid": self.grids(planned, self.grid_size)}
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
@@ -67,7 +67,7 @@ class KeyFrameTokeniser(Tokeniser):
         budget: a clip that makes more tokens is refused; None refuses none.
 
     Raises:
-        UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
+        UserError: a stride below 1, an unknown key frame, or a grid larger than the feature map.
     """
 
     budgeted = "grid_size"

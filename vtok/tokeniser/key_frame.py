@@ -1,21 +1,21 @@
-"""Which planned frame is the key frame, where that depends on what the frames show."""
+"""Key frames that are chosen by the content of the planned frames."""
 
 import torch
 from torch import Tensor
 
 from vtok.tokeniser.base import PlannedFrames
 
-# Frames whose pixels are looked at together: as floating-point numbers they take four times the memory.
+# Frames in a chunk: as floating-point numbers they take four times the memory.
 AT_ONCE = 16
 
 
 def choose_key(planned: PlannedFrames, pooled: Tensor | None, rule: str | int) -> Tensor:
-    """The key frame's position (B,), chosen by `rule` where the plan left it open (-1).
+    """The key frame's position (B,), chosen by `rule` where the plan has left it open (-1).
 
     Args:
         planned: the frames.
-        pooled: (B, K, C), the frames' mean features; only the medoid needs them.
-        rule: "medoid" or "sharpest"; not looked at where the plan has already chosen.
+        pooled: (B, K, C), mean features of the frames; only "medoid" needs them.
+        rule: "medoid" or "sharpest"; any other rule means that the plan has already chosen.
     """
     if rule == "medoid":
         assert pooled is not None
@@ -47,6 +47,6 @@ def _sharpness(frames: Tensor) -> Tensor:
 
 
 def key_first(key: Tensor, frames: int) -> Tensor:
-    """Positions (B, K) with the key frame's first and the others after it in the order of time."""
+    """Positions (B, K): the key frame's first, then the others in temporal order."""
     others = torch.arange(frames - 1, device=key.device).unsqueeze(0)
     return torch.cat([key.unsqueeze(1), others + (others >= key.unsqueeze(1))], dim=1)

@@ -1,4 +1,4 @@
-"""How the change of a whole feature map since the key frame becomes one vector."""
+"""Pooling of residual feature maps: the change since the key frame as one vector."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar
@@ -17,7 +17,7 @@ class MotionPooling(nn.Module, ABC):
         feature_dim: channels of the feature maps.
 
     Attributes:
-        trained: whether it has weights, so that what it returns changes while they are trained.
+        trained: whether it has trained weights.
     """
 
     trained: ClassVar[bool] = False
@@ -44,7 +44,7 @@ class MeanPooling(MotionPooling):
 
 
 class GridPooling(MotionPooling):
-    """The mean over each cell of a size x size grid, side by side: still one vector a frame, but it knows where.
+    """The mean over each cell of a size x size grid, concatenated: one vector a frame that keeps where the change is.
 
     Args:
         size: number of cells along each side of the residual map.
@@ -62,13 +62,13 @@ class GridPooling(MotionPooling):
 
 
 class AttentionPooling(MotionPooling):
-    """A learned weight for each place of the residual map, from the residual itself and the place.
+    """A weighted mean; the weight of a place depends on its residual and on a learned bias of the place.
 
-    The score of a place is linear in its residual, plus a learned bias a place of a size x size map that is stretched
-    to the features' map. At the start all weights are equal, so training begins with mean pooling.
+    The score of a place is linear in its residual, plus a learned bias from a size x size map that is interpolated to
+    the feature map. All weights are equal at first, so training begins with mean pooling.
 
     Args:
-        size: side of the map of learned place scores, stretched to the feature map.
+        size: side of the map of learned biases, interpolated to the feature map.
     """
 
     trained = True
@@ -89,15 +89,15 @@ class AttentionPooling(MotionPooling):
 
 
 class TransformerPooling(MotionPooling):
-    """A small transformer over the residual map, read out at a learned query that stands before it.
+    """A small transformer over the residual map, read out at a learned query.
 
-    The residual is pooled to size x size places, each with a learned embedding. What stands at the query after `depth`
-    layers (pre-norm, GELU, a hidden layer of 4 x width) is the vector, as the token of DeltaTok is
-    (Kerssies et al. 2026, arXiv 2604.04913), whose encoder is given both feature maps instead of their difference.
+    The residual is pooled to size x size places, each with a learned embedding. The vector is the query's output after
+    `depth` layers (pre-norm, GELU, hidden width 4 x width), as in DeltaTok (Kerssies et al. 2026, arXiv 2604.04913),
+    whose encoder gets both feature maps instead of their difference.
 
     Args:
         size: places a side to which the residual map is pooled.
-        width: width of the transformer and of the vector that it makes.
+        width: width of the transformer and of the pooled vector.
         depth: number of layers.
         heads: number of attention heads of each layer.
     """
@@ -118,7 +118,7 @@ class TransformerPooling(MotionPooling):
         self.width = width
         self.inward = nn.Linear(feature_dim, width)
         self.place = nn.Parameter(0.02 * torch.randn(1 + size**2, width))
-        # Not nn.TransformerEncoder, whose layers begin as copies of one.
+        # Not nn.TransformerEncoder, whose layers are initialised as copies of one layer.
         self.layers = nn.Sequential(
             *(
                 nn.TransformerEncoderLayer(
@@ -132,6 +132,6 @@ class TransformerPooling(MotionPooling):
         pooled = nn.functional.adaptive_avg_pool2d(features.flatten(0, 1), self.size).unflatten(0, features.shape[:2])
         residual = pooled - nn.functional.adaptive_avg_pool2d(key, self.size).unsqueeze(1)
         places = self.inward(residual.flatten(0, 1).flatten(2).transpose(1, 2))
-        # Its first row is the query, which has no place and no residual.
+        # The first row is the query, which has no place and no residual.
         tokens = nn.functional.pad(places, (0, 0, 1, 0)) + self.place
         return self.layers(tokens)[:, 0].unflatten(0, features.shape[:2])

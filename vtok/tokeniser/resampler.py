@@ -24,7 +24,7 @@ class ResamplerTokeniser(Tokeniser):
     time is a sinusoid of the frame's number among the sampled ones, so that there is no longest clip; all is trained
     from scratch.
 
-    A token stands for the whole clip: its timestamp is the mean of the sampled frames'.
+    A token represents the full clip: its timestamp is the mean of the sampled frames' timestamps.
 
     Args:
         backbone: frames to feature maps.
@@ -39,7 +39,7 @@ class ResamplerTokeniser(Tokeniser):
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
-        ValueError: a width that is no multiple of 2 x heads.
+        ValueError: a width that is not a multiple of 2 x heads.
     """
 
     project_settings = ("token_dim", "num_queries", "width", "depth", "heads")
@@ -59,7 +59,7 @@ class ResamplerTokeniser(Tokeniser):
         budget: Count | None = None,
     ) -> None:
         if width % (2 * heads):
-            raise ValueError(f"width={width} is no multiple of {2 * heads}, twice heads={heads}.")
+            raise ValueError(f"width={width} must be a multiple of {2 * heads}, twice heads={heads}.")
         planner = StridePlanner(stride=stride, key_tokens=num_queries, frame_tokens=0, budget=budget)
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)

@@ -13,11 +13,11 @@ from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, 
 class SlowFastTokeniser(Tokeniser):
     """A fine grid of a few frames (slow), then a coarse grid of every sampled frame (fast) (SlowFast-LLaVA).
 
-    As in the paper both pathways are pooled from the same features, share their projection and stand one after the
-    other, each in the order of time. The paper trains nothing; here the projection is trained where it is none.
+    As in the paper, both pathways are pooled from the same features, share their projection and follow each other in
+    the sequence, each in temporal order. The paper trains nothing; here a projection is trained if the widths differ.
 
-    All tokens are SPATIAL: they are features, not changes, and a clip of fewer frames has fewer slow tokens, so that a
-    place in the sequence means no pathway.
+    All tokens are SPATIAL: they are features, not changes. A clip with fewer frames has fewer slow tokens, so a
+    position in the sequence does not identify the pathway.
 
     Args:
         backbone: frames to feature maps.
@@ -79,7 +79,7 @@ class SlowFastTokeniser(Tokeniser):
         tokens = torch.cat([self.spatial(pooled[name]).flatten(1, 2) for name in ("slow", "fast")], dim=1)
         timestamps = torch.cat([each(times.gather(1, places), cells), each(times, fast_cells)], dim=1)
         mask = torch.cat([each(there, cells), each(planned.mask, fast_cells)], dim=1)
-        # A shorter clip's missing slow tokens go to the end.
+        # The padding of a shorter clip's slow tokens goes to the end.
         order = mask.argsort(dim=1, descending=True, stable=True)
         return VideoTokens(
             tokens=tokens.gather(1, order.unsqueeze(2).expand_as(tokens)),
@@ -89,7 +89,7 @@ class SlowFastTokeniser(Tokeniser):
         )
 
     def slow(self, planned: PlannedFrames) -> tuple[Tensor, Tensor]:
-        """Positions (B, n) of the slow frames among the planned ones, and (B, n) which of them a clip has."""
+        """Positions (B, n) of the slow frames among the planned frames, and a mask (B, n) of those that a clip has."""
         places = [torch.tensor(self.planner.slow(count)) for count in planned.mask.sum(1).tolist()]
         there = pad_sequence([torch.ones_like(one, dtype=torch.bool) for one in places], batch_first=True)
         device = planned.mask.device

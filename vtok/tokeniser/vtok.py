@@ -54,14 +54,14 @@ class VTokTokeniser(Tokeniser):
         stride: clip frames between two sampled frames.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         key_frame: "first" (the paper's), "middle", "medoid", "sharpest" or a clip-frame index; overridable in the call.
-        motion_pooling: how a residual map becomes one vector: a MotionPooling class, or anything that makes one of the
-            number of feature channels. The paper's is the mean.
-        residual_scale: factor on pooled residuals before g_phi. Most of a frame does not change, so the mean of what
-            does is small beside the key frame's features and is learned late; the paper has none (1).
+        motion_pooling: how a residual map becomes one vector: a MotionPooling class, or a function from the number of
+            feature channels to one. The paper uses the mean.
+        residual_scale: factor on pooled residuals before g_phi. Most of a frame does not change, so the mean residual
+            is small beside the key frame's features and is learnt late; the paper has no factor (1).
         budget: a clip that makes more tokens is refused; None refuses none.
 
     Raises:
-        UserError: a stride below 1, no such key frame, or a grid larger than the feature map.
+        UserError: a stride below 1, an unknown key frame, or a grid larger than the feature map.
     """
 
     frame_kind = MOTION
@@ -98,13 +98,13 @@ class VTokTokeniser(Tokeniser):
         """`grid` (B, S, C): the pooled key frame; `residual` (B, M, R): pooled residuals; `order` (B, K)."""
         frames, rule = planned.mask.shape[1], self.planner.key_frame
         if frames <= self.frames_at_once(planned.pixels) or rule == "medoid":
-            # The medoid is chosen by the features of all frames, which are kept for it.
+            # The medoid needs the features of all frames.
             features = self.features(planned)
             means = features.mean((-2, -1)) if rule == "medoid" else None
             order = key_first(choose_key(planned, means, rule), frames)
             rows = torch.arange(len(order), device=order.device)
             key_map = features[rows, order[:, 0]]
-            # Pooled first and put in order then, so that no map but the key frame's is copied.
+            # Pooled before they are reordered, so that only the key frame's map is copied.
             residual = self.motion_pooling(features, key_map)[rows.unsqueeze(1), order[:, 1:]]
         else:
             order = key_first(choose_key(planned, None, rule), frames)

@@ -142,7 +142,7 @@ def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], li
         parts[part_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
     decoder = model.decoder
     if isinstance(decoder, LatentDecoder) and decoder.offload:
-        away = [tensor for part in decoder.aides for tensor in (*part.parameters(), *part.buffers())]
+        away = [tensor for part in decoder.frozen_modules for tensor in (*part.parameters(), *part.buffers())]
         there = gigabytes(sum(tensor.numel() * tensor.element_size() for tensor in away))
         notes.append(f"decoder.offload=true: {there} GB of the decoder's are on the GPU only while they are used.")
     return list(parts.values()), notes

@@ -44,7 +44,7 @@ def test_the_commands_were_found() -> None:
     assert len(TRAIN) >= 9
     assert {line.split()[1] for line in VERBS} == {
         "evaluate", "describe", "tokenise", "generate", "reconstruct", "compare", "report", "export", "sync",
-        "probe", "benchmark", "validate", "plan", "toys",
+        "probe", "cost", "validate", "plan", "toys",
     }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_the_verbs_run(small: list[str], tmp_path: Path, capsys: pytest.CaptureF
         if given[0] == "probe":
             # A budget of 20 tokens wants clips of the usual length.
             given += ["steps=2", "seeds=1", *(item for item in small if not item.startswith("data.num_frames"))]
-        if given[0] == "benchmark":
+        if given[0] == "cost":
             given += ["frames=[30]", "runs=1", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
         assert carry_out(given) == 0, command
     assert "46 a clip" in capsys.readouterr().out

@@ -10,7 +10,7 @@ ROOT = Path(vtok.__file__).parent
 ORDER = (
     *("common", "data", "backbone", "tokeniser", "mllm", "visual_head", "decoder"),
     *("config", "feature_cache", "model", "tracking", "runs", "evaluation", "training"),
-    *("hub", "inference", "lmms", "benchmark", "cli"),
+    *("hub", "inference", "lmms", "cli"),
 )
 # Both are imported within a function, when they are needed.
 EXCEPTIONS = {

@@ -38,9 +38,7 @@ CASES = [
     (["data", "check", "data=folder", "data.root=no"], "data.root=no: there is no such folder"),
     (["data", "index", "root=no/{000..004}.tar"], "root=no/{000..004}.tar: there is no such folder"),
     (["precompute", "out=x", "backbone=clip"], "backbone.weights="),
-    (["benchmark", "cost", "backbone=clip"], "backbone.weights="),
-    (["benchmark", "train", "mllm=causal_lm"], "mllm.weights="),
-    (["benchmark", "decode", "video=[no.mp4]"], "video=no.mp4"),
+    (["cost", "backbone=clip"], "backbone.weights="),
 ]  # fmt: skip
 PROGRAM = """
 import contextlib, io, json, sys

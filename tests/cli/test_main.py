@@ -26,6 +26,7 @@ VERBS = (
     "validate",
     "plan",
     "toys",
+    "cost",
 )
 
 
@@ -39,7 +40,7 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"vtok {verb}" in shown for verb in ("train", *VERBS))
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "benchmark decode", "data pack", "data index"])
+@pytest.mark.parametrize("verb", [*VERBS, "data pack", "data index"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb.split(), "--help"]) == 0
     assert f"vtok {verb}" in capsys.readouterr().out
@@ -48,7 +49,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["trian"], "trian: unknown verb. Use train, benchmark cost"),
+        (["trian"], "trian: unknown verb. Use train, compare, cost"),
         (["describe"], "needs video=VALUE"),
         (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
         (["describe", "x.mp4"], "arguments are KEY=VALUE"),
@@ -71,10 +72,11 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "hydra.run.dir=/dev/null/x"], "hydra.run.dir=/dev/null/x: nothing can be written there"),
         (["train", f"backbone.weights=/{'a' * 300}", "backbone=clip"], "aaa: nothing is there"),
         (["evaluate", "outputs=nowhere"], "no run has finished in nowhere"),
-        (["benchmark"], "vtok benchmark: unknown verb. Use vtok benchmark cost | decode | train."),
-        (["benchmark", "encode"], "vtok benchmark encode: unknown verb. Use vtok benchmark cost | decode | train."),
-        (["benchmark", "decode", "runs=0"], "runs=0: must be a whole number of 1 or more."),
-        (["benchmark", "decode", "video=no.mp4"], "video=no.mp4: there is no such file or folder"),
+        (["benchmark", "cost", "runs=3"], "vtok benchmark cost: this command has moved. Use vtok cost."),
+        (["benchmark", "decode"], "Use python benchmarks/decode.py in a checkout."),
+        (["benchmark", "train", "--help"], "Use python benchmarks/train.py in a checkout."),
+        (["benchmark", "encode"], "Use vtok cost, or python benchmarks/decode.py in a checkout, or python benchmarks/"),
+        (["cost", "runs=0"], "runs=0: must be a whole number of 1 or more."),
         (["compare"], "one of sweep=latest, sweep=DIR and runs=[A,B]"),
         (["compare", "runs=[a]"], "takes two"),
         (["validate", "tokeniser.stride=99"], "tokeniser.stride=99"),
@@ -309,9 +311,9 @@ def test_output_that_is_cut_off_by_its_reader_is_no_error() -> None:
 
 def test_lists_of_names_are_taken_as_typed() -> None:
     declared = verbs()["compare"]
-    typed = parse("compare", declared, ["runs=[no,007,2026-01-01,a#b]"])[0]["runs"]
+    typed = parse("vtok compare", declared, ["runs=[no,007,2026-01-01,a#b]"])[0]["runs"]
     assert typed == ["no", "007", "2026-01-01", "a#b"]
-    assert parse("compare", declared, ['runs="a,b",null'])[0]["runs"] == ["a,b", "null"]
+    assert parse("vtok compare", declared, ['runs="a,b",null'])[0]["runs"] == ["a,b", "null"]
     for odd in ("runs=[a", "runs=[[a],b]", "runs=a]b", "runs=%a"):
         with pytest.raises(UserError, match=r"this is not a list\. Use runs=\[ONE,OTHER\]"):
-            parse("compare", declared, [odd])
+            parse("vtok compare", declared, [odd])

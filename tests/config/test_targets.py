@@ -40,7 +40,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("visual_head", "vtok.training.Trainer"),
         ("mllm", "transformers.pipeline"),
         ("mllm", "vtok.mllm.LanguageModel.from_pretrained"),
-        ("backbone", "vtok.benchmark.train.subprocess.run"),
+        ("backbone", "vtok.data.sources.shards.pack.os.system"),
         ("backbone", "vtok.backbone.Backbone"),
         ("backbone", "vtok.backbone.nothing"),
         ("backbone", "vtok..x"),
@@ -55,7 +55,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         (PART, "torch.load"),
         (PART, "torch.nn.utils.clip_grad_norm_"),
         (PART, "vtok.cli.main.main"),
-        (PART, "vtok.benchmark.train.subprocess.Popen"),
+        (PART, "vtok.hub.remote.os.system"),
     ],
 )
 @pytest.mark.parametrize("allowed", [(), ("vtok", "torch", "transformers", "diffusers")], ids=["", "list"])

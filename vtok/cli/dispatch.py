@@ -2,13 +2,15 @@
 
 Its signature declares the verb's arguments, their types, bounds and defaults, and its docstring explains them, as a
 component's does (`vtok.config.declaration`). A verb of two words has an underscore in its name. One that takes a
-parameter `overrides` is given the KEY=VALUE that are none of its own.
+parameter `overrides` is given the KEY=VALUE that are none of its own. A script's function is declared alike, and is run
+by `run_function`.
 """
 
 import importlib
+import inspect
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from textwrap import wrap
@@ -20,12 +22,13 @@ from omegaconf import OmegaConf
 from vtok.cli import verbs as verb_modules
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
-from vtok.common.source_code import find
-from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_of
+from vtok.common.source_code import Module, find
+from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_by, declaration_of
 from vtok.config.options import one_of
 from vtok.config.values import alternatives, as_typed, check_value, shown, words
 
 OVERRIDES = "overrides"
+HELP = {"-h", "--help"}
 WIDTH = 118
 
 
@@ -53,25 +56,45 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
     Raises:
         UserError: a mistake in the arguments, or the verb's own.
     """
-    declared = verbs()[verb]
-    if {"-h", "--help"} & set(argv):
-        print(help_text(verb, declared))
+    declared, program = verbs()[verb], f"vtok {verb}"
+    if HELP & set(argv):
+        print(help_text(program, declared, find(declared.target).docstring))
         return 0
-    given, others = parse(verb, declared, argv)
+    given, overrides = parse(program, declared, argv)
     from vtok.cli.inputs import check_inputs
 
-    check_inputs(verb, given, others)
-    console_log()
+    check_inputs(verb, given, overrides)
     module, _, name = declared.target.rpartition(".")
-    function = getattr(importlib.import_module(module), name)
-    told = function(**given, **({OVERRIDES: others} if OVERRIDES in declared.settings else {}))
-    # Numbers are for callers in Python; the verb has printed its table.
-    match told:
-        case str() | Path():
-            print(told)
-        case list():
-            print(*told, sep="\n")
+    call(getattr(importlib.import_module(module), name), declared, given, overrides)
     return 0
+
+
+def run_function(function: Callable[..., Any], argv: Sequence[str]) -> int:
+    """Run a script's function with the arguments that it declares; returns the exit code.
+
+    Raises:
+        UserError: a mistake in the arguments, or the function's own.
+    """
+    file = Path(inspect.getfile(function))
+    definition = Module(function.__module__, file).definition(function.__name__)
+    declared, program = declaration_by(definition), f"python {file.parent.name}/{file.name}"
+    if HELP & set(argv):
+        print(help_text(program, declared, definition.docstring))
+    else:
+        call(function, declared, *parse(program, declared, argv))
+    return 0
+
+
+def call(function: Callable[..., Any], declared: Declaration, given: dict[str, Any], overrides: list[str]) -> None:
+    """Call a function with its arguments, and print the text or the paths that it returns."""
+    console_log()
+    result = function(**given, **({OVERRIDES: overrides} if OVERRIDES in declared.settings else {}))
+    # Numbers are for callers in Python; the function has printed its table.
+    match result:
+        case str() | Path():
+            print(result)
+        case list():
+            print(*result, sep="\n")
 
 
 def console_log() -> None:
@@ -88,8 +111,8 @@ def arguments_of(declared: Declaration) -> dict[str, Setting]:
     return {name: one for name, one in declared.settings.items() if name != OVERRIDES}
 
 
-def parse(verb: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The verb's arguments with their defaults, and the KEY=VALUE that are none of them.
+def parse(program: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The arguments of `program` ("vtok data pack") with their defaults, and the KEY=VALUE that are none of them.
 
     Raises:
         UserError: not KEY=VALUE, an unknown key, a value of the wrong type, or one that is missing.
@@ -106,10 +129,10 @@ def parse(verb: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[s
         elif not equals:
             raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(settings))}")
         else:
-            raise UserError(f"{name}: unknown key of vtok {verb}. {one_of(name, list(settings))}")
+            raise UserError(f"{name}: unknown key of {program}. {one_of(name, list(settings))}")
     missing = [name for name, value in given.items() if value is REQUIRED]
     if missing:
-        raise UserError(f"vtok {verb} needs {missing[0]}=VALUE.")
+        raise UserError(f"{program} needs {missing[0]}=VALUE.")
     return given, others
 
 
@@ -149,11 +172,11 @@ def bare_list(name: str, text: str) -> list[str]:
     return parsed
 
 
-def help_text(verb: str, declared: Declaration) -> str:
-    """What `vtok VERB --help` prints."""
+def help_text(program: str, declared: Declaration, docstring: str) -> str:
+    """What `PROGRAM --help` prints."""
     takes = " [GROUP=OPTION ...]" if OVERRIDES in declared.settings else ""
-    description = find(declared.target).docstring.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0]
-    lines = [f"vtok {verb} [KEY=VALUE ...]{takes}", "", description, ""]
+    description = docstring.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0]
+    lines = [f"{program} [KEY=VALUE ...]{takes}", "", description, ""]
     for one in arguments_of(declared).values():
         default = "(needed)" if one.default is REQUIRED else shown(one.default)
         lines.append(f"  {one.name}={default}    ({words(one.type)})")

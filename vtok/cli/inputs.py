@@ -19,7 +19,7 @@ from vtok.runs.folder import anchor, find_run, load_config, run_of
 # Verbs that build the model of a run.
 USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
 # Verbs that build the data set of a configuration, and some of them its backbone.
-USE_DATA = ("data pack", "data check", "data preview", "precompute", "benchmark train", "probe")
+USE_DATA = ("data pack", "data check", "data preview", "precompute", "probe")
 DATA_KEYS = ("data=", "data.", "+data@data.sources.")
 
 
@@ -77,8 +77,8 @@ def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> 
 
 def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[DictConfig]:
     """The configurations that a verb without a run composes, those with a data set checked."""
-    if verb == "benchmark cost":
-        # What is measured is made in memory.
+    if verb == "cost":
+        # Its clips are noise in memory.
         yield compose([*overrides, "data.cache=null"])
     elif verb in USE_DATA:
         outputs = [override("outputs", given["outputs"])] if verb == "probe" else []
@@ -93,9 +93,7 @@ def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> It
 
 def loaded_weights(verb: str, config: DictConfig) -> list[Wanted]:
     """The weights that a verb without a run loads."""
-    if verb == "benchmark train":
-        return weights_of_run(config)
-    if verb == "benchmark cost":
+    if verb == "cost":
         groups = list(WITH_WEIGHTS)
     elif verb == "probe":
         groups = ["backbone"]

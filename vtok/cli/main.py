@@ -5,9 +5,9 @@ import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vtok.common.errors import UserError, refusal_of
 
@@ -18,14 +18,32 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
 """
 FOOTER = """
 `vtok VERB --help` says more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
+# What were verbs of two words, `vtok benchmark ...`: one is a verb, the others are scripts of a checkout.
+BENCHMARKS = {
+    "cost": "vtok cost",
+    "decode": "python benchmarks/decode.py in a checkout",
+    "train": "python benchmarks/train.py in a checkout",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb; returns the exit code. A user's mistake is told in one sentence on stderr."""
+    """Run a verb; returns the exit code."""
     verb, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    return exit_code(lambda: carry_out(verb, rest))
+
+
+def run_script(function: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
+    """Run a function of a script with the KEY=VALUE of the command line, as a verb is run; returns the exit code."""
+    from vtok.cli.dispatch import run_function
+
+    return exit_code(lambda: run_function(function, sys.argv[1:] if argv is None else argv))
+
+
+def exit_code(command: Callable[[], int]) -> int:
+    """Run a command as all there is in this process. A user's mistake is reported in one sentence on stderr."""
     settle_process()
     try:
-        code = carry_out(verb, rest)
+        code = command()
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -72,6 +90,9 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
         return 0
     if (found := verb_in([verb, *argv])) is not None:
         return run_command(*found)
+    if verb == "benchmark":
+        names = [BENCHMARKS[name] for name in argv[:1] if name in BENCHMARKS] or BENCHMARKS.values()
+        raise UserError(f"vtok {' '.join([verb, *argv[:1]])}: this command has moved. Use {', or '.join(names)}.")
     words = [name.partition(" ")[2] for name in verbs() if name.startswith(f"{verb} ")]
     if words:
         raise UserError(f"vtok {' '.join([verb, *argv[:1]])}: unknown verb. Use vtok {verb} {' | '.join(words)}.")

@@ -125,14 +125,18 @@ def declaration_of(target: str) -> Declaration:
 @cache
 def declaration_in_source(target: str) -> Declaration:
     """Raises NotReadable where the source cannot be followed."""
-    definition = find(target)
+    return replace(declaration_by(find(target)), target=target)
+
+
+def declaration_by(definition: Definition) -> Declaration:
+    """The settings of a class or function, from its source; raises NotReadable where that cannot be followed."""
     summary = definition.docstring.partition("\n")[0]
     helps: dict[str, str] = {}
     for one in reversed([definition, *definition.bases()]):
         helps |= argument_help(one.docstring)
     settings, takes_others = _settings(definition)
     found = [replace(one, help=helps.get(one.name, "")) for one in settings]
-    return Declaration(target, summary, {one.name: one for one in found}, takes_others)
+    return Declaration(definition.target, summary, {one.name: one for one in found}, takes_others)
 
 
 def trait(target: str, name: str, default: Any = None) -> Any:

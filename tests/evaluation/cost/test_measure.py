@@ -1,4 +1,4 @@
-"""Counts of `vtok benchmark cost` against closed forms; times are not tested."""
+"""Counts of `vtok cost` against closed forms; times are not tested."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from vtok.cli.main import main
-from vtok.cli.verbs.benchmark_cost import config_of
+from vtok.cli.verbs.cost import config_of
 from vtok.common.errors import UserError
-from vtok.evaluation.cost import clock
-from vtok.evaluation.cost import measure as cost_module
-from vtok.evaluation.cost.measure import Case, Cost, measure
+from vtok.evaluation.cost import timing
+from vtok.evaluation.cost.measure import QUESTION, Cost, Measurement, measure
 from vtok.tokeniser import base
 
 SMALL = ["backbone.feature_dim=16", "backbone.width=8", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
@@ -25,7 +24,7 @@ def costs(frames: int, *names: str) -> dict[str, Cost]:
 def test_tokens_frames_and_operations() -> None:
     short, long = costs(12, "vtok", "frame_sampling", "key_frame"), costs(60, "vtok", "frame_sampling")
     assert [cost.tokens for cost in short.values()] == [16 + 1, 2 * 4, 16]
-    assert [cost.planned for cost in short.values()] == [2, 2, 1]
+    assert [cost.encoded_frames for cost in short.values()] == [2, 2, 1]
     assert [cost.tokens for cost in long.values()] == [16 + 9, 10 * 4]
     # The backbone does the same for each frame, and VTok alone has a network of its own: two layers a motion token.
     assert short["vtok"].backbone_flops == 2 * short["key_frame"].backbone_flops
@@ -41,7 +40,7 @@ def test_tokens_frames_and_operations() -> None:
 
 def test_of_motion_out_of_the_codec_the_key_frame_alone_is_encoded() -> None:
     given = costs(12, "codec_motion", "key_frame")
-    assert [(cost.planned, cost.tokens) for cost in given.values()] == [(1, 16 + 1), (1, 16)]
+    assert [(cost.encoded_frames, cost.tokens) for cost in given.values()] == [(1, 16 + 1), (1, 16)]
     assert given["codec_motion"].backbone_flops == given["key_frame"].backbone_flops
     # Two layers on 8 x 8 cells of motion right, down and known.
     motion = given["codec_motion"].encode_flops - given["codec_motion"].backbone_flops
@@ -56,30 +55,30 @@ def test_a_tokenisers_own_time_is_what_is_outside_the_backbone(monkeypatch: pyte
         nonlocal now
         now += seconds
 
-    case = Case(config_of("vtok", 12, [*SMALL, "backbone.frozen=true"]), every_frame=False)
-    tokeniser = case.model.tokeniser
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now)
+    measurement = Measurement(config_of("vtok", 12, [*SMALL, "backbone.frozen=true"]), every_frame=False)
+    tokeniser = measurement.model.tokeniser
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
     monkeypatch.setattr(base, "PIXELS_AT_ONCE", 1)
     tokeniser.backbone.register_forward_pre_hook(lambda *_: tick(3))
     tokeniser.spatial.register_forward_pre_hook(lambda *_: tick(1))
-    case.measure()
-    assert (case.cost.encode, case.cost.own, case.cost.backbone) == ([7], [1], [6])
-    assert case.cost.overhead == [1 / 6]
+    measurement.time_round()
+    assert (measurement.cost.encode, measurement.cost.own, measurement.cost.backbone) == ([7], [1], [6])
+    assert measurement.cost.overhead == [1 / 6]
 
 
 def test_the_prefill_is_what_is_read_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(config_of("vtok", 12, SMALL), every_frame=False)
+    measurement = Measurement(config_of("vtok", 12, SMALL), every_frame=False)
     read: list[int] = []
-    hidden_states = case.model.mllm.hidden_states
+    hidden_states = measurement.model.mllm.hidden_states
 
     def reads(embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         read.append(embeddings.shape[1])
         return hidden_states(embeddings, mask)
 
-    monkeypatch.setattr(case.model.mllm, "hidden_states", reads)
-    case.prefill()
-    chat = case.model.mllm.chat
-    assert read == [len(chat.encode_prompt(cost_module.QUESTION, num_video_tokens=16 + 1))]
+    monkeypatch.setattr(measurement.model.mllm, "hidden_states", reads)
+    measurement.run_prefill()
+    chat = measurement.model.mllm.chat
+    assert read == [len(chat.encode_prompt(QUESTION, num_video_tokens=16 + 1))]
 
 
 def test_the_context_has_room_for_the_clip_unless_told_otherwise() -> None:
@@ -91,12 +90,12 @@ def test_the_context_has_room_for_the_clip_unless_told_otherwise() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "cost.json", tmp_path / "cost.png"
     given = [*SMALL, "frames=[12,30]", "tokenisers=[vtok,resampler]", "runs=1"]
-    assert main(["benchmark", "cost", *given, f"out={out}", f"plot={plot}"]) == 0
+    assert main(["cost", *given, f"out={out}", f"plot={plot}"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 1 + 2 * 2
     assert json.loads(out.read_text())["frames"]["30"]["vtok"]["tokens"] == 20
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert main(["benchmark", "cost", "frames=[a]"]) == 1
+    assert main(["cost", "frames=[a]"]) == 1
     assert "frames=[a]: must be a list in brackets, each a whole number of 1 or more" in capsys.readouterr().err
-    assert main(["benchmark", "cost", "frames=[12]", "objective=generation", "visual_head=flow"]) == 1
-    assert "say objective=understanding" in capsys.readouterr().err
+    assert main(["cost", "frames=[12]", "objective=generation", "visual_head=flow"]) == 1
+    assert "objective.lambda_visLM=1: vtok cost measures the understanding branch alone. Set" in capsys.readouterr().err

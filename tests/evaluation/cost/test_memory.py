@@ -17,17 +17,17 @@ def test_what_is_freed_counts_no_longer() -> None:
         one = block(4)
         two = block(8)
         del one
-        assert memory.now == 8 * MEGABYTE
+        assert memory.current == 8 * MEGABYTE
         three = block(3)
-        assert memory.most == 12 * MEGABYTE
+        assert memory.peak == 12 * MEGABYTE
         before.add_(1)
         views = [two[::2], three.view(3, -1).t()]
-        assert (memory.now, memory.most) == (11 * MEGABYTE, 12 * MEGABYTE)
+        assert (memory.current, memory.peak) == (11 * MEGABYTE, 12 * MEGABYTE)
         del two, three
-        assert memory.now == 11 * MEGABYTE, "a view holds what it is of"
+        assert memory.current == 11 * MEGABYTE, "a view holds what it is of"
         views.clear()
-        assert memory.now == 0
-    assert memory.most == 12 * MEGABYTE
+        assert memory.current == 0
+    assert memory.peak == 12 * MEGABYTE
 
 
 def test_a_frozen_module_is_seen() -> None:
@@ -35,4 +35,4 @@ def test_a_frozen_module_is_seen() -> None:
     given = torch.ones(1024, 256)
     with torch.no_grad(), PeakMemory() as memory:
         given = module(module(given))
-    assert memory.most == 2 * 1024 * 256 * 4
+    assert memory.peak == 2 * 1024 * 256 * 4

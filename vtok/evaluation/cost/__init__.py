@@ -1,1 +1,1 @@
-"""What tokenisers cost: tokens, operations, seconds, memory."""
+"""What tokenisers cost: tokens, FLOPs, seconds, memory."""

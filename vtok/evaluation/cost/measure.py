@@ -1,7 +1,6 @@
-"""What tokenisers cost: tokens, operations, time and memory, over the length of the clip."""
+"""The cost of tokenisers for clips of one length: tokens, FLOPs, seconds and memory."""
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,32 +8,38 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
-from vtok.evaluation.cost.clock import now
 from vtok.evaluation.cost.memory import PeakMemory
+from vtok.evaluation.cost.timing import median_min_max, now
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import Batch, stack_text
 from vtok.model.build import build_model, device_of
 from vtok.tokeniser import PlannedFrames
 
-QUESTION, ANSWER = "what is to be seen in the video?", "a thing that moves to the left and then comes back."
+QUESTION, ANSWER = "what is to be seen in the video?", "an object that moves to the left and then comes back."
 
 
 @dataclass
 class Cost:
-    """Of one tokeniser on clips of one length; a clip at a time, which is decoded, with motion vectors where wanted.
+    """The cost of one tokeniser for one decoded clip, with its motion vectors if the tokeniser reads them.
+
+    Seconds are lists with one entry a round.
 
     Attributes:
-        planned: frames K that are encoded.
-        tokens: L of the clip.
-        backbone_flops, encode_flops: of the K frames through the backbone, and through the tokeniser with it.
-        backbone, encode, own, prefill, step: seconds of each round: the backbone alone on the K frames, the tokeniser
-            with it, of that what was outside the backbone, the language model on a question about the clip up to where
-            its answer begins, and a step of training (forward and backward).
-        every_frame: seconds of encoding all T frames and taking the K from their features; empty where not measured.
-        encode_bytes, prefill_bytes: the most that tensors took beyond weights and frames.
+        encoded_frames: number of frames K that go through the backbone.
+        tokens: number of video tokens L.
+        backbone_flops: FLOPs of the backbone on the K frames.
+        encode_flops: FLOPs of the tokeniser, its backbone included.
+        backbone: seconds of the backbone alone on the K frames.
+        encode: seconds of the tokeniser, its backbone included.
+        own: the seconds of `encode` that were spent outside the backbone.
+        prefill: seconds of the language model on a question about the clip, up to where the answer begins.
+        step: seconds of the forward and backward pass of a training step.
+        every_frame: seconds of the backbone on all T frames; empty where not measured.
+        encode_bytes: peak memory of the tensors that the tokeniser makes; weights and frames are not counted.
+        prefill_bytes: peak memory of the tensors that the language model makes in `prefill`.
     """
 
-    planned: int
+    encoded_frames: int
     tokens: int
     backbone_flops: int = 0
     encode_flops: int = 0
@@ -48,170 +53,170 @@ class Cost:
     prefill_bytes: int = 0
 
     @property
+    def seconds(self) -> dict[str, list[float]]:
+        """The lists of seconds by name."""
+        names = ("backbone", "encode", "own", "prefill", "step", "every_frame")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def overhead(self) -> list[float]:
-        """The tokeniser's own time over the backbone's in the same call, by round."""
-        return [own / (whole - own) for own, whole in zip(self.own, self.encode, strict=True)]
+        """The tokeniser's own time divided by the backbone's in the same call, by round."""
+        return [own / (encode - own) for own, encode in zip(self.own, self.encode, strict=True)]
 
     def row(self) -> dict[str, Any]:
-        """For a json file; seconds as (median, least, most)."""
-        times = {name: getattr(self, name) for name in ("backbone", "encode", "own", "prefill", "step", "every_frame")}
+        """For a JSON file; seconds and overhead as (median, min, max)."""
         return {
-            "planned_frames": self.planned,
+            "encoded_frames": self.encoded_frames,
             "tokens": self.tokens,
             "backbone_flops": self.backbone_flops,
             "encode_flops": self.encode_flops,
             "encode_bytes": self.encode_bytes,
             "prefill_bytes": self.prefill_bytes,
-            **{f"{name}_seconds": summed(values) for name, values in times.items() if values},
-            "overhead": summed(self.overhead),
+            **{f"{name}_seconds": median_min_max(values) for name, values in self.seconds.items() if values},
+            "overhead": median_min_max(self.overhead),
         }
 
 
-def summed(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median, least and most."""
-    return statistics.median(values), min(values), max(values)
-
-
-class Case:
-    """A model and a clip of noise for it.
+def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> dict[str, Cost]:
+    """The cost of each tokeniser on clips of one length. They take turns; a first round warms up and is not counted.
 
     Args:
-        config: of the model.
-        every_frame: whether all T frames are encoded as well, to see what planning saves.
+        configs: a configuration for each name, all with the same data.num_frames.
+        runs: number of rounds.
+        every_frame: also encode all frames of the clip.
+    """
+    measurements = {name: Measurement(config, every_frame=every_frame) for name, config in configs.items()}
+    for one in measurements.values():
+        one.count_flops_and_bytes()
+    for _ in range(runs + 1):
+        for one in measurements.values():
+            one.time_round()
+    costs = {name: one.cost for name, one in measurements.items()}
+    for cost in costs.values():
+        for seconds in cost.seconds.values():
+            del seconds[:1]
+    return costs
+
+
+class Measurement:
+    """A model, a clip of noise for it, and what was measured of them so far.
+
+    Args:
+        config: configuration of the model.
+        every_frame: also encode all T frames, to see what planning saves.
     """
 
     def __init__(self, config: DictConfig, *, every_frame: bool) -> None:
         self.device = torch.device(device_of(config))
         self.model: VideoLanguageModel = build_model(config)
         self.model.to(self.device).eval()
-        self.num_frames = int(config.data.num_frames)
         tokeniser = self.model.tokeniser
-        plan = tokeniser.plan(self.num_frames)
-        number, side = len(plan.indices), int(config.data.size)
-        self.planned = PlannedFrames(
-            frames=noise(number, side),
+        num_frames, size = int(config.data.num_frames), int(config.data.size)
+        plan = tokeniser.plan(num_frames)
+        planned = len(plan.indices)
+        self.planned_frames = PlannedFrames(
+            frames=noise_clip(planned, size),
             key=torch.tensor([-1 if plan.key is None else plan.key]),
-            mask=torch.ones(1, number, dtype=torch.bool),
+            mask=torch.ones(1, planned, dtype=torch.bool),
             timestamps=torch.tensor([plan.indices], dtype=torch.float32),
-            vectors=None if plan.vector_grid is None else torch.rand(1, number, 3, plan.vector_grid, plan.vector_grid),
+            vectors=None if plan.vector_grid is None else torch.rand(1, planned, 3, plan.vector_grid, plan.vector_grid),
         ).to(self.device)
-        self.all_frames = noise(self.num_frames, side).to(self.device) if every_frame else None
-        self._backbone_seconds, self._frames = 0.0, 0
+        self.all_frames = noise_clip(num_frames, size).to(self.device) if every_frame else None
+        self._backbone_seconds, self._backbone_frames = 0.0, 0
         tokeniser.backbone.register_forward_pre_hook(self._enter_backbone)
         tokeniser.backbone.register_forward_hook(self._leave_backbone)
         with torch.no_grad():
-            self.video = tokeniser.encode_planned(self.planned)
-        # Where motion comes out of the codec, the key frame alone is encoded.
-        self.cost = Cost(planned=self._frames, tokens=tokeniser.planner.num_tokens(number))
+            self.tokens = tokeniser.encode_planned(self.planned_frames)
+        # Counted, not planned: codec_motion plans frames of which only the key frame is encoded.
+        self.cost = Cost(encoded_frames=self._backbone_frames, tokens=tokeniser.planner.num_tokens(planned))
         chat = self.model.mllm.chat
-        whole = chat.encode([(QUESTION, ANSWER)], num_video_tokens=self.cost.tokens)
-        self.batch = Batch(video=self.planned, text=stack_text([whole], pad_id=chat.pad_id)).to(self.device)
+        text = chat.encode([(QUESTION, ANSWER)], num_video_tokens=self.cost.tokens)
+        self.batch = Batch(video=self.planned_frames, text=stack_text([text], pad_id=chat.pad_id)).to(self.device)
         prompt = chat.encode_prompt(QUESTION, num_video_tokens=self.cost.tokens)
         self.prompt = torch.tensor([prompt], device=self.device)
 
-    def count(self) -> None:
-        """Operations and memory, once."""
-        # Not without gradients, in which the counter loses its way among parameters that are passed to modules.
+    def count_flops_and_bytes(self) -> None:
+        """Count what is the same in every round."""
+        # With gradients: without them the counter fails on parameters that are passed to modules.
         with FlopCounterMode(display=False) as counter:
-            self.model.tokeniser.encode_planned(self.planned)
+            self.model.tokeniser.encode_planned(self.planned_frames)
         self.cost.encode_flops = counter.get_total_flops()
         with FlopCounterMode(display=False) as counter:
-            self.encode_frames()
+            self.run_backbone()
         self.cost.backbone_flops = counter.get_total_flops()
-        self.cost.encode_bytes, self.cost.prefill_bytes = (self._peak(work) for work in (self.encode, self.prefill))
+        self.cost.encode_bytes = self._peak_bytes(self.run_tokeniser)
+        self.cost.prefill_bytes = self._peak_bytes(self.run_prefill)
 
-    def measure(self) -> None:
-        """A round."""
+    def time_round(self) -> None:
+        """Time each part once."""
         cost = self.cost
-        works: list[tuple[list[float], Callable[[], None]]] = [
-            (cost.backbone, self.encode_frames),
-            (cost.encode, self.encode),
-            (cost.prefill, self.prefill),
-            (cost.step, self.step),
+        parts: list[tuple[list[float], Callable[[], None]]] = [
+            (cost.backbone, self.run_backbone),
+            (cost.encode, self.run_tokeniser),
+            (cost.prefill, self.run_prefill),
+            (cost.step, self.run_training_step),
         ]
         if self.all_frames is not None:
-            works.append((cost.every_frame, self.encode_every_frame))
-        # Turned about from round to round, so that what one leaves in a cache is not always the same one's gain.
-        for times, work in works[:: 1 if len(cost.step) % 2 else -1]:
+            parts.append((cost.every_frame, self.run_backbone_on_all_frames))
+        # The order is reversed from round to round, so that no part always profits from what another left in a cache.
+        for seconds, run in parts[:: 1 if len(cost.step) % 2 else -1]:
             self._backbone_seconds = 0.0
             began = now(self.device)
-            work()
-            times.append(now(self.device) - began)
-            if times is cost.encode:
-                cost.own.append(times[-1] - self._backbone_seconds)
+            run()
+            seconds.append(now(self.device) - began)
+            if seconds is cost.encode:
+                cost.own.append(seconds[-1] - self._backbone_seconds)
 
-    def encode_frames(self) -> None:
-        """The planned frames that are encoded, through the backbone alone."""
-        self._through_backbone(self.planned.pixels[:, : self.cost.planned])
+    def run_backbone(self) -> None:
+        self._encode_frames(self.planned_frames.pixels[:, : self.cost.encoded_frames])
 
-    @torch.no_grad()
-    def encode(self) -> None:
-        self.model.tokeniser.encode_planned(self.planned)
-
-    def encode_every_frame(self) -> None:
-        """What is done where frames are chosen after the backbone."""
+    def run_backbone_on_all_frames(self) -> None:
+        """As where frames are chosen after the backbone."""
         assert self.all_frames is not None
-        self._through_backbone(self.all_frames)
+        self._encode_frames(self.all_frames)
 
     @torch.no_grad()
-    def prefill(self) -> None:
-        """The question about the clip through the language model, up to where its answer begins."""
+    def run_tokeniser(self) -> None:
+        self.model.tokeniser.encode_planned(self.planned_frames)
+
+    @torch.no_grad()
+    def run_prefill(self) -> None:
+        """The language model reads the question about the clip, up to where its answer begins."""
         model = self.model
-        embeddings = model.mllm.embed(self.prompt, model.projector(self.video.tokens), self.video.mask)
+        embeddings = model.mllm.embed(self.prompt, model.projector(self.tokens.tokens), self.tokens.mask)
         model.mllm.hidden_states(embeddings, torch.ones_like(self.prompt, dtype=torch.bool))
 
-    def step(self) -> None:
+    def run_training_step(self) -> None:
         self.model(self.batch)["loss"].backward()
         self.model.zero_grad()
 
     @torch.no_grad()
-    def _through_backbone(self, clip: torch.Tensor) -> None:
-        """In as many calls as the tokeniser makes."""
+    def _encode_frames(self, clip: torch.Tensor) -> None:
+        """A clip (1, frames, 3, size, size) through the backbone, in as many calls as the tokeniser makes."""
         tokeniser = self.model.tokeniser
-        for few in clip[0].split(tokeniser.frames_at_once(clip)):
-            tokeniser.backbone(few)
+        for frames in clip[0].split(tokeniser.frames_at_once(clip)):
+            tokeniser.backbone(frames)
 
     def _enter_backbone(self, _: Any, inputs: tuple[torch.Tensor]) -> None:
-        self._frames += len(inputs[0])
+        self._backbone_frames += len(inputs[0])
         self._entered = now(self.device)
 
     def _leave_backbone(self, *_: Any) -> None:
         self._backbone_seconds += now(self.device) - self._entered
 
-    def _peak(self, work: Callable[[], None]) -> int:
-        """The most bytes that tensors made by `work` took at a time."""
+    def _peak_bytes(self, run: Callable[[], None]) -> int:
+        """The most bytes that tensors made by `run` occupied at one time."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
-            work()
+            run()
             return torch.cuda.max_memory_allocated() - before
         with PeakMemory() as memory:
-            work()
-        return memory.most
+            run()
+        return memory.peak
 
 
-def noise(frames: int, side: int) -> torch.Tensor:
-    """A clip of random pixels, uint8 (1, frames, 3, side, side)."""
+def noise_clip(frames: int, size: int) -> torch.Tensor:
+    """Random pixels, uint8 (1, frames, 3, size, size)."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (1, frames, 3, side, side), generator=generator, dtype=torch.uint8)
-
-
-def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> dict[str, Cost]:
-    """The cost of each tokeniser on clips of one length, by its name, in turns; a round before is not counted.
-
-    Args:
-        configs: of the models, all with the same data.num_frames.
-        runs: number of rounds.
-        every_frame: whether all frames of the clip are encoded as well.
-    """
-    cases = {name: Case(config, every_frame=every_frame) for name, config in configs.items()}
-    for case in cases.values():
-        case.count()
-    for _ in range(runs + 1):
-        for case in cases.values():
-            case.measure()
-    costs = {name: case.cost for name, case in cases.items()}
-    for cost in costs.values():
-        for times in (cost.backbone, cost.encode, cost.own, cost.prefill, cost.step, cost.every_frame):
-            del times[:1]
-    return costs
+    return torch.randint(0, 256, (1, frames, 3, size, size), generator=generator, dtype=torch.uint8)

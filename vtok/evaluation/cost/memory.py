@@ -1,4 +1,4 @@
-"""How much memory tensors take at most, on any device."""
+"""Peak memory of tensors, on any device."""
 
 import weakref
 from typing import Any
@@ -9,32 +9,32 @@ from torch.utils._pytree import tree_leaves
 
 
 class PeakMemory(TorchDispatchMode):
-    """Within its context, the bytes of all tensors that were made there and still exist, and the most there were.
+    """Counts the bytes of tensors that are made within its context: `current` ones and the `peak`.
 
-    Each storage counts once, whatever views there are of it; what an operation needs within itself is not seen.
-    torch's own `MemTracker` does not take frozen parameters.
+    A storage counts once, however many views it has. Memory that an operation needs while it runs is not counted.
+    torch's own `MemTracker` does not accept frozen parameters.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.current = self.peak = 0
         self._known: weakref.WeakSet[UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = [one.untyped_storage() for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
-        made = func(*args, **(kwargs or {}))
-        for one in tree_leaves(made):
-            if isinstance(one, Tensor) and not any(one.untyped_storage() is storage for storage in before):
-                self._add(one.untyped_storage())
-        return made
+        inputs = [leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and not any(leaf.untyped_storage() is storage for storage in inputs):
+                self._add(leaf.untyped_storage())
+        return result
 
     def _add(self, storage: UntypedStorage) -> None:
         if storage in self._known:
             return
         self._known.add(storage)
-        self.now += storage.nbytes()
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._free, storage.nbytes())
+        self.current += storage.nbytes()
+        self.peak = max(self.peak, self.current)
+        weakref.finalize(storage, self._subtract, storage.nbytes())
 
-    def _free(self, bytes_: int) -> None:
-        self.now -= bytes_
+    def _subtract(self, freed: int) -> None:
+        self.current -= freed

@@ -1,10 +1,12 @@
-"""What tokenisers cost over the length of the clip, drawn."""
+"""A plot of what tokenisers cost over the length of the clip."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from vtok.evaluation.cost.measure import Cost, summed
+from vtok.evaluation.cost.measure import Cost
+from vtok.evaluation.cost.timing import median_min_max
 
+# Title, attribute of `Cost`, and the factor from it to the unit of the axis.
 PANELS = (
     ("tokens a clip", "tokens", 1.0),
     ("tokeniser with its backbone, ms", "encode", 1000.0),
@@ -13,9 +15,13 @@ PANELS = (
 
 
 def draw_costs(costs: Mapping[int, Mapping[str, Cost]], path: Path) -> None:
-    """A PNG of three panels, a line for each tokeniser, over clips of so many frames.
+    """Write a PNG of three panels with a line for each tokeniser.
 
-    Times are medians, with a band from the least to the most of the rounds.
+    Times are medians of the rounds, with a band from the shortest to the longest.
+
+    Args:
+        costs: by number of frames, then by tokeniser.
+        path: file to write.
     """
     import matplotlib
 
@@ -26,12 +32,11 @@ def draw_costs(costs: Mapping[int, Mapping[str, Cost]], path: Path) -> None:
     lengths = sorted(costs)
     for axis, (title, name, factor) in zip(axes, PANELS, strict=True):
         for number, tokeniser in enumerate(costs[lengths[0]]):
-            here = [length for length in lengths if tokeniser in costs[length]]
-            values = [getattr(costs[length][tokeniser], name) for length in here]
-            spreads = [(value, value, value) if name == "tokens" else summed(value) for value in values]
+            values = [getattr(costs[length][tokeniser], name) for length in lengths]
+            spreads = [(value, value, value) if name == "tokens" else median_min_max(value) for value in values]
             median, least, most = ([factor * spread[part] for spread in spreads] for part in range(3))
-            axis.plot(here, median, marker="os^Dvp*h"[number % 8], color=f"C{number}", label=tokeniser)
-            axis.fill_between(here, least, most, color=f"C{number}", alpha=0.15, linewidth=0)
+            axis.plot(lengths, median, marker="os^Dvp*h"[number % 8], color=f"C{number}", label=tokeniser)
+            axis.fill_between(lengths, least, most, color=f"C{number}", alpha=0.15, linewidth=0)
         axis.set(title=title, xlabel="frames of the clip", xscale="log", yscale="log")
         axis.set_xticks(lengths, [str(length) for length in lengths])
         axis.minorticks_off()

@@ -1,8 +1,4 @@
-"""The same frames of a file by several ways, one thread each: ours, and those it is measured against.
-
-Each takes a path, ascending frame numbers at equal distances, from 0 on, the (height, width) of a picture, upright, and
-how many pixels a side its centre is wanted in; and returns uint8 (K, 3, size, size).
-"""
+"""Readers of the same frames of a file, one thread each: vtok's, and those that it is compared with."""
 
 import shutil
 import subprocess
@@ -21,15 +17,39 @@ from vtok.data.video.common import cover
 from vtok.data.video.container import open_container
 from vtok.data.video.orientation import Orientation
 
-Method = Callable[[Path, Sequence[int], tuple[int, int], int], Tensor]
+# Takes a path, ascending frame numbers at equal distances from 0 on, the (height, width) of an upright frame, and the
+# side in pixels of the squares to return. Returns the centre of each frame, uint8 (K, 3, size, size).
+Reader = Callable[[Path, Sequence[int], tuple[int, int], int], Tensor]
 
 
-def by_ours(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
+def installed_readers() -> tuple[dict[str, Reader], dict[str, str]]:
+    """The readers by name, vtok's first, and why others are left out."""
+    found: dict[str, Reader] = {"vtok": read_vtok, "naive": read_naive}
+    missing: dict[str, str] = {}
+    if shutil.which("ffmpeg"):
+        found["ffmpeg"] = read_ffmpeg
+    else:
+        missing["ffmpeg"] = "there is no such command"
+    for name, module, reader in (
+        ("torchcodec", "torchcodec.decoders", read_torchcodec),
+        ("decord", "decord", read_decord),
+    ):
+        try:
+            import_module(module)
+        # An installed library may lack FFmpeg's libraries; each raises an error of its own.
+        except (ImportError, OSError, RuntimeError) as error:
+            missing[name] = str(error).strip().split("\n")[0]
+        else:
+            found[name] = reader
+    return found, missing
+
+
+def read_vtok(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
     return read_video(path, indices=indices, size=size)[0]
 
 
-def by_naive(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
-    """What is written first: every frame converted to RGB, the wanted ones resized by PIL."""
+def read_naive(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
+    """PyAV as most people write it first: every frame is converted to RGB, the wanted ones are resized by PIL."""
     wanted, frames = set(indices), []
     box, _ = cover(*shape, size)
     with open_container(path) as container:
@@ -46,23 +66,19 @@ def by_naive(path: Path, indices: Sequence[int], shape: tuple[int, int], size: i
     return torch.stack(frames).permute(0, 3, 1, 2).contiguous()
 
 
-def by_torchcodec(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
-    """Its decoder without a scan of the file, cropping and scaling while it decodes."""
+def read_torchcodec(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
+    """torchcodec without a scan of the file; it crops and scales while it decodes."""
     from torchcodec.decoders import VideoDecoder
     from torchcodec.transforms import CenterCrop, Resize
 
     box, scaled = cover(*shape, size)
-    decoder = VideoDecoder(
-        str(path),
-        num_ffmpeg_threads=1,
-        seek_mode="approximate",
-        transforms=[CenterCrop((box.height, box.width)), Resize(scaled)],
-    )
+    transforms = [CenterCrop((box.height, box.width)), Resize(scaled)]
+    decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="approximate", transforms=transforms)
     return decoder.get_frames_at(list(indices)).data
 
 
-def by_decord(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
-    """Its reader, scaling while it decodes; it cannot crop."""
+def read_decord(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
+    """decord scales while it decodes; it cannot crop."""
     from decord import VideoReader
 
     height, width = (round(side * size / min(shape)) for side in shape)
@@ -72,8 +88,8 @@ def by_decord(path: Path, indices: Sequence[int], shape: tuple[int, int], size: 
     return frames[:, top : top + size, left : left + size].permute(0, 3, 1, 2).contiguous()
 
 
-def by_ffmpeg(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
-    """The command line, its raw frames read from a pipe."""
+def read_ffmpeg(path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> Tensor:
+    """The command ffmpeg, whose raw frames are read from a pipe."""
     stride = indices[1] - indices[0] if len(indices) > 1 else 1
     box, _ = cover(*shape, size)
     crop = f"crop={box.width}:{box.height}:{box.left}:{box.top}:exact=1"
@@ -84,26 +100,3 @@ def by_ffmpeg(path: Path, indices: Sequence[int], shape: tuple[int, int], size: 
     if raw.returncode:
         raise RuntimeError(raw.stderr.decode(errors="replace").strip())
     return torch.frombuffer(bytearray(raw.stdout), dtype=torch.uint8).view(-1, size, size, 3).permute(0, 3, 1, 2)
-
-
-def methods() -> tuple[dict[str, Method], dict[str, str]]:
-    """The ways that work here by their name, ours first, and why others do not."""
-    found: dict[str, Method] = {"vtok": by_ours, "naive": by_naive}
-    missing: dict[str, str] = {}
-    if shutil.which("ffmpeg"):
-        found["ffmpeg"] = by_ffmpeg
-    else:
-        missing["ffmpeg"] = "there is no such command"
-    libraries: dict[str, tuple[str, Method]] = {
-        "torchcodec": ("torchcodec.decoders", by_torchcodec),
-        "decord": ("decord", by_decord),
-    }
-    for name, (module, method) in libraries.items():
-        try:
-            import_module(module)
-        # A library that is installed may still lack FFmpeg's, each says so by an error of its own.
-        except (ImportError, OSError, RuntimeError) as error:
-            missing[name] = str(error).strip().split("\n")[0]
-        else:
-            found[name] = method
-    return found, missing

@@ -1,0 +1,131 @@
+"""vtok cost: what tokenisers cost over the length of the clip."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import MinLen
+from omegaconf import DictConfig, OmegaConf
+
+from vtok.common.errors import UserError
+from vtok.common.files import check_writable, whole, write_text
+from vtok.common.setting_types import Count, CountOrZero
+from vtok.config import check, compose
+from vtok.config.cross_checks import ROOM_FOR_TEXT
+from vtok.config.nodes import planner_of
+from vtok.evaluation.cost.measure import Cost, measure
+from vtok.evaluation.cost.plot import draw_costs
+from vtok.evaluation.cost.timing import spread
+from vtok.model.memory import table
+
+log = logging.getLogger("vtok")
+
+HEADINGS = (
+    "frames",
+    "tokeniser",
+    "tokens",
+    "encoded",
+    "GFLOP",
+    "its own",
+    "encode, ms",
+    "its own",
+    "encode, MB",
+    "every frame, times",
+    "prefill, ms",
+    "prefill, MB",
+    "step, ms",
+)
+
+
+def cost(
+    *,
+    tokenisers: Annotated[Sequence[str], MinLen(1)] = ("vtok", "frame_sampling", "key_frame"),
+    frames: Annotated[Sequence[Count], MinLen(1)] = (30, 60, 121, 480, 1920),
+    runs: Count = 5,
+    every_frame: CountOrZero = 30,
+    out: str | None = None,
+    plot: str | None = None,
+    overrides: Sequence[str] = (),
+) -> str:
+    """What tokenisers cost over the length of the clip: tokens, FLOPs, time and memory.
+
+    One clip at a time, of noise in memory. The tokenisers take turns in each round. Takes train's overrides.
+
+    The columns: video tokens, and frames that go through the backbone; FLOPs, time and memory of the tokeniser with its
+    backbone, and how many FLOPs and how much time it adds to the backbone's; the time of the backbone on every frame,
+    as a multiple; time and memory of the language model on a question, up to the answer; time of a training step.
+
+    Args:
+        tokenisers: options of the group tokeniser.
+        frames: clip lengths, in frames.
+        runs: number of rounds.
+        every_frame: clips of up to this many frames are also encoded in full; 0: none.
+        out: JSON file for the metrics.
+        plot: PNG file for the curves.
+        overrides: of the configuration.
+
+    Raises:
+        UserError: a configuration that cannot run.
+    """
+    for path, suffix in ((out, ".json"), (plot, ".png")):
+        if path is not None:
+            check_writable(Path(path), suffix=suffix)
+    lengths = sorted(set(frames))
+    configs = {length: {name: config_of(name, length, overrides) for name in tokenisers} for length in lengths}
+    costs: dict[int, dict[str, Cost]] = {}
+    for length in lengths:
+        log.info("clips of %d frames", length)
+        costs[length] = measure(configs[length], runs=runs, every_frame=length <= every_frame)
+    if out is not None:
+        rows = {length: {name: one.row() for name, one in each.items()} for length, each in costs.items()}
+        write_text(Path(out), json.dumps({"overrides": overrides, "runs": runs, "frames": rows}, indent=1))
+    if plot is not None:
+        with whole(Path(plot)) as partial:
+            draw_costs(costs, partial)
+    rows_shown = [row_of(length, name, one) for length, each in costs.items() for name, one in each.items()]
+    return table([HEADINGS, *rows_shown])
+
+
+def config_of(tokeniser: str, frames: int, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a tokeniser for clips of `frames` frames.
+
+    If the language model's context length is a setting that the overrides leave alone, it is raised to fit the clip.
+
+    Raises:
+        UserError: the configuration cannot run, or trains another branch than understanding.
+    """
+    config = compose([*overrides, f"tokeniser={tokeniser}", f"data.num_frames={frames}", "data.cache=null"])
+    planner = planner_of(config)
+    is_given = any(item.startswith("mllm.context_length=") for item in overrides)
+    if planner is not None and not is_given and isinstance(OmegaConf.select(config, "mllm.context_length"), int):
+        tokens = planner.num_tokens(planner.max_frames(frames))
+        config.mllm.context_length = max(config.mllm.context_length, tokens + 4 * ROOM_FOR_TEXT)
+    check(config)
+    for key in ("objective.lambda_visLM", "objective.lambda_dec"):
+        if weight := OmegaConf.select(config, key):
+            raise UserError(
+                f"{key}={weight:g}: vtok cost measures the understanding branch alone. Set objective=understanding."
+            )
+    return config
+
+
+def row_of(frames: int, tokeniser: str, cost: Cost) -> tuple[str, ...]:
+    """A row of the table; times are medians (min to max of the rounds)."""
+    multiples = [every / encode for every, encode in zip(cost.every_frame, cost.encode, strict=False)]
+    return (
+        str(frames),
+        tokeniser,
+        str(cost.tokens),
+        str(cost.encoded_frames),
+        f"{cost.encode_flops / 1e9:.2f}",
+        f"{cost.encode_flops / max(1, cost.backbone_flops) - 1:.2%}",
+        spread([1000 * seconds for seconds in cost.encode], digits=1),
+        spread([100 * share for share in cost.overhead], digits=1) + " %",
+        f"{cost.encode_bytes / 1e6:.1f}",
+        spread(multiples) if multiples else "",
+        spread([1000 * seconds for seconds in cost.prefill], digits=1),
+        f"{cost.prefill_bytes / 1e6:.1f}",
+        spread([1000 * seconds for seconds in cost.step], digits=1),
+    )

@@ -134,6 +134,7 @@ def make_batches(config: DictConfig, model: VideoLanguageModel, *, number: int) 
         trainer=build(config.trainer),
         model=model,
         source=source,
+        loader=build(config.loader),
         clips=source.clips("train"),
         seed=config.seed,
         start=Start(step=0, samples=0),

@@ -71,7 +71,7 @@ def benchmark_cost(
 
 def config_of(tokeniser: str, frames: int, overrides: Sequence[str]) -> DictConfig:
     """With room in the language model for the clip, where its length is a setting and nothing is said of it."""
-    config = compose([*overrides, f"tokeniser={tokeniser}", f"data.num_frames={frames}", "data.cache=null"])
+    config = compose([*overrides, f"tokeniser={tokeniser}", f"clip.num_frames={frames}", "data.cache=null"])
     planner = planner_of(config)
     said = any(item.startswith("mllm.context_length=") for item in overrides)
     if planner is not None and not said and isinstance(OmegaConf.select(config, "mllm.context_length"), int):

@@ -84,10 +84,10 @@ class Case:
         self.device = torch.device(device_of(config))
         self.model: VideoLanguageModel = build_model(config)
         self.model.to(self.device).eval()
-        self.num_frames = int(config.data.num_frames)
+        self.num_frames = int(config.clip.num_frames)
         tokeniser = self.model.tokeniser
         plan = tokeniser.plan(self.num_frames)
-        number, side = len(plan.indices), int(config.data.size)
+        number, side = len(plan.indices), int(config.clip.size)
         self.planned = PlannedFrames(
             frames=noise(number, side),
             key=torch.tensor([-1 if plan.key is None else plan.key]),
@@ -200,7 +200,7 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
     """The cost of each tokeniser on clips of one length, by its name, in turns; a round before is not counted.
 
     Args:
-        configs: of the models, all with the same data.num_frames.
+        configs: of the models, all with the same clip.num_frames.
         runs: number of rounds.
         every_frame: whether all frames of the clip are encoded as well.
     """

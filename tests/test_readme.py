@@ -72,7 +72,7 @@ def test_train_commands_run(command: str, small: list[str], tmp_path: Path, make
         given = [item.replace("PATH", str(tmp_path / "outputs" / "run")) for item in given]
     if "sweep=budget" in given:
         # A budget of 20 tokens wants clips of the usual length; two jobs are enough.
-        small = [item for item in small if not item.startswith("data.num_frames")]
+        small = [item for item in small if not item.startswith("clip.num_frames")]
         given = [item for item in given if not item.startswith("seed=")] + ["tokeniser=vtok,delta"]
     if "recipe=generate" in given:
         small = [*small, *SMALL_DECODER, "trainer.evaluate_every=2"]
@@ -97,7 +97,7 @@ def test_the_verbs_run(small: list[str], tmp_path: Path, capsys: pytest.CaptureF
         given = [item.replace("FILE", str(video)) for item in shlex.split(command)[1:]]
         if given[0] == "probe":
             # A budget of 20 tokens wants clips of the usual length.
-            given += ["steps=2", "seeds=1", *(item for item in small if not item.startswith("data.num_frames"))]
+            given += ["steps=2", "seeds=1", *(item for item in small if not item.startswith("clip.num_frames"))]
         if given[0] == "benchmark":
             given += ["frames=[30]", "runs=1", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
         assert carry_out(given) == 0, command

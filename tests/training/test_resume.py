@@ -159,7 +159,7 @@ def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
     saved_run: tuple[list[str], Path], run_dir: Path
 ) -> None:
     """Batch size, accumulation, weight of a loss, clipping, average, rate: against a step that is taken by hand."""
-    changes = ["data.batch_size=3", "trainer.accumulate=2", f"objective.lambda_under={WEIGHT}", "trainer.max_steps=3"]
+    changes = ["loader.batch_size=3", "trainer.accumulate=2", f"objective.lambda_under={WEIGHT}", "trainer.max_steps=3"]
     changes += [f"trainer.clip_norm={NORM}", f"trainer.ema_decay={DECAY}", f"optimiser.lr={RATE}"]
     allowed = ",".join(change.split("=")[0] for change in changes)
     config = compose([*saved_run[0], *changes, f"resume={run_dir}", f"resume.allow=[{allowed}]"])
@@ -172,6 +172,7 @@ def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
         trainer=build(config.trainer),
         model=model,
         source=source,
+        loader=build(config.loader),
         clips=source.clips("train"),
         seed=config.seed,
         start=Start(step=2, samples=2 * 4),
@@ -211,7 +212,7 @@ def test_a_run_that_cannot_be_resumed_stays_as_it_was(
 
 
 def test_where_a_run_stands_is_counted_in_clips(tmp_path: Path) -> None:
-    before = OmegaConf.create({"trainer": {"accumulate": 2}, "data": {"batch_size": 3}})
+    before = OmegaConf.create({"trainer": {"accumulate": 2}, "loader": {"batch_size": 3}})
     (tmp_path / "state.json").write_text('{"step": 5, "processes": 2, "samples": 40}')
     for processes in (1, 2, 3):
         assert start_of(tmp_path, before=before, processes=processes) == Start(step=5, samples=40)

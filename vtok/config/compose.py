@@ -16,6 +16,7 @@ from vtok.common.errors import UserError
 from vtok.common.overrides import command, parse, quoted, readable
 from vtok.common.paths import conf_dir
 from vtok.config.budget import settle_budget
+from vtok.config.cross_checks import check_clip
 from vtok.config.declaration import declaration_of
 from vtok.config.mixture import check_are_components, check_sources, limit_sources
 from vtok.config.moved import moved
@@ -70,6 +71,7 @@ def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     check_groups(config)
     check_whole(config)
     check_are_components(config)
+    check_clip(config)
     check_targets(config)
     with open_dict(config):
         with_defaults(config)

@@ -36,9 +36,10 @@ def check_trainer(config: DictConfig) -> None:
 def check_clip(config: DictConfig) -> None:
     """Every data set is read by the run's `clip`, from which the plan is made."""
     for path, node in data_nodes(config):
-        own = node.get("clip") if isinstance(node, DictConfig) else None
-        if own is not None and own != config.clip:
-            raise UserError(f"{path}.clip={shown(own)}: all clips of a run are read alike. Set clip.KEY=VALUE instead.")
+        if isinstance(node, DictConfig) and "clip" in node and node.clip != config.clip:
+            raise UserError(
+                f"{path}.clip={shown(node.clip)}: all clips of a run are read alike. Set clip.KEY=VALUE instead."
+            )
 
 
 def check_objective(config: DictConfig) -> None:

@@ -14,11 +14,14 @@ GROUPS = {
     "num_workers": "loader",
     "max_bad_fraction": "loader",
 }
-OF_DATA = re.compile(r"data\.(?:sources\.[^.]+\.)?(\w+)")
+OF_DATA = re.compile(r"data\.(?:sources\.[^.]+\.)?(?:clip\.)?(\w+)")
 
 
 def moved(key: str) -> str | None:
-    """The new name of a key that has moved, `data.fps` or `data.sources.NAME.fps`; None of any other key."""
+    """The new name of a key that has moved, `data.fps` or `data.sources.NAME.fps`; None of any other key.
+
+    `data.clip.fps` is answered likewise, as `data.clip` is a reference.
+    """
     found = OF_DATA.fullmatch(key)
     return f"{GROUPS[found[1]]}.{found[1]}" if found and found[1] in GROUPS else None
 

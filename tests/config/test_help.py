@@ -31,6 +31,13 @@ def test_an_option_shows_every_key_that_it_takes_with_its_default(group: str) ->
             assert given in text or f"{group}/{key}=" in text, key
 
 
+def test_settings_of_another_group_are_not_repeated() -> None:
+    text = help_text(["data=folder"])
+    assert "data.clip=${clip}    (the settings clip.*)" in text
+    assert "num_frames" not in text
+    assert "clip.num_frames=30" in help_text(["clip=default"])
+
+
 def test_help_does_not_load_torch() -> None:
     code = (
         "import sys; from vtok.cli.main import main; main(['train', 'tokeniser=vtok', '--help']); "

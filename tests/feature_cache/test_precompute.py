@@ -134,6 +134,17 @@ def test_other_settings_are_refused_by_name(change: list[str], told: str, folder
         precompute(out=str(cache), block=3, dtype="float32", overrides=[*folder, *change])
 
 
+def test_a_cache_of_an_earlier_version_is_known_by_its_clips(folder: list[str], cache: Path) -> None:
+    """It has the clip's settings at the data set."""
+    made = json.loads((cache / "cache.json").read_text())
+    made["settings"] = {key.replace("clip.", "data."): value for key, value in made["settings"].items()}
+    assert {"data.size", "data.num_frames", "data.fps"} <= made["settings"].keys()
+    (cache / "cache.json").write_text(json.dumps(made))
+    assert opening.backbone_of_cache(compose([*folder, f"data.cache={cache}"])) is not None
+    with pytest.raises(UserError, match=r"it was made with clip\.num_frames=12, not 10"):
+        opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", "clip.num_frames=10"]))
+
+
 def test_what_only_the_trained_half_depends_on_is_free(folder: list[str], cache: Path) -> None:
     free = ["tokeniser.token_dim=24", "tokeniser.residual_scale=3", "loader.batch_size=2", "data.limit=1"]
     assert opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", *free])) is not None

@@ -24,7 +24,7 @@ from vtok.training.checkpoint import latest_checkpoint, load_training, load_weig
 from vtok.training.loop import Start
 from vtok.training.optimisers import AdamW8bit, MuonAdamW
 from vtok.training.random_state import CPU, random_states, set_random_states
-from vtok.training.resume import start_of
+from vtok.training.resume import differences, run_to_resume, start_of
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 Make = Callable[..., torch.optim.Optimizer]
@@ -209,6 +209,19 @@ def test_a_run_that_cannot_be_resumed_stays_as_it_was(
         train(compose([*settings, *changes]))
     assert {name: (run_dir / name).read_text() for name in before} == before
     assert read_status(run_dir)["status"] == "finished"
+
+
+def test_a_changed_clip_is_one_difference_and_workers_are_none() -> None:
+    before, now = compose(["loader.num_workers=3"]), compose(["clip.fps=8", "loader.batch_size=4"])
+    assert differences(before, now) == {"clip.fps": (None, 8.0), "loader.batch_size": (32, 4)}
+    allowed = compose(["clip.fps=8", "resume.allow=[clip.fps]"])
+    assert differences(before, allowed) == {}
+
+
+def test_a_key_that_has_moved_is_not_allowed() -> None:
+    config = compose(["resume=x", "resume.allow=[data.fps]"])
+    with pytest.raises(UserError, match=r"^resume\.allow: the key data\.fps has moved\. Use clip\.fps\.$"):
+        run_to_resume(config)
 
 
 def test_where_a_run_stands_is_counted_in_clips(tmp_path: Path) -> None:

@@ -26,6 +26,13 @@ def moved(key: str) -> str | None:
     return f"{GROUPS[found[1]]}.{found[1]}" if found and found[1] in GROUPS else None
 
 
+def with_new_key(override: str) -> str:
+    """An override of an earlier version with the key's new name; any other as it is."""
+    key, equals, value = override.partition("=")
+    new = moved(key.lstrip("+"))
+    return override if new is None else f"{new}{equals}{value}"
+
+
 def with_one_clip(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Bring a saved configuration to the groups of today: `clip` and `loader` once, and no copies in the data sets.
 

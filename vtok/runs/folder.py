@@ -23,7 +23,7 @@ from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves
 from vtok.common.paths import user_path
 from vtok.config.compose import explain, typed
-from vtok.config.moved import with_one_clip
+from vtok.config.moved import with_new_key, with_one_clip
 from vtok.config.nodes import nodes
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
@@ -110,7 +110,7 @@ def read_summary(run_dir: Path) -> dict[str, float | str]:
 
 
 def read_overrides(run_dir: Path) -> list[str]:
-    """What the run was composed with; empty where the folder does not say.
+    """What the run was composed with, keys by their names of today; empty where the folder does not say.
 
     Raises:
         UserError: it cannot be read.
@@ -122,7 +122,7 @@ def read_overrides(run_dir: Path) -> list[str]:
         return []
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         raise UserError(f"{file}: it must be a list of texts such as tokeniser.stride=3.")
-    return overrides
+    return [with_new_key(item) for item in overrides]
 
 
 def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> DictConfig:

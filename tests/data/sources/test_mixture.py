@@ -279,7 +279,7 @@ def test_each_source_is_augmented_as_it_says(make_video, tmp_path: Path) -> None
         ({"sources": {}}, "a mixture needs one source or more"),
         ({"sources": {"a": Numbered(3, clip=ClipSettings(size=48))}}, r"data.sources.a.clip=.*must be the mixture's"),
         ({"sources": {"a": Numbered(3)}, "limit": 2}, "data.sources.a.limit=None: the mixture's is 2"),
-        ({"sources": {"a": Numbered(3, cache="x")}}, "data.sources.a.cache=x: in a mixture it must be None"),
+        ({"sources": {"a": Numbered(3, cache="x")}}, "data.sources.a.cache=x: a mixture has one cache"),
         ({"sources": {"a": mixture(None)}}, "data.sources.a: it is a MixtureData; allowed are data sets"),
         ({"sources": {"a": 3}}, "data.sources.a: it is a int"),
         ({"sources": {"a": Numbered(3)}, "weights": {"a": 0}}, "data.weights.a=0: allowed are numbers above 0"),

@@ -61,7 +61,9 @@ class MixtureData(DataSource):
             if source.clip != clip:
                 raise UserError(f"data.sources.{name}.clip={source.clip}: it must be the mixture's. Use {clip}.")
             if source.cache is not None:
-                raise UserError(f"data.sources.{name}.cache={source.cache}: in a mixture it must be None.")
+                raise UserError(
+                    f"data.sources.{name}.cache={source.cache}: a mixture has one cache, its own. Use cache=None."
+                )
             if limit is not None and (source.limit is None or source.limit > limit):
                 raise UserError(f"data.sources.{name}.limit={source.limit}: the mixture's is {limit}; say no more.")
         if weights is not None:

@@ -18,6 +18,7 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import printable
 from vtok.data.broken_clips import BadFiles
 from vtok.data.clip import Clip
+from vtok.data.loader_settings import LoaderSettings
 from vtok.data.sources.base import DataSource, Split
 from vtok.data.sources.shards.index import Shard, ShardIndex, to_batch, write_index
 from vtok.data.sources.shards.names import INDEX
@@ -42,7 +43,12 @@ class Packed:
 
 
 def pack(
-    source: DataSource, out: Path, *, shard_bytes: int, max_bad_fraction: float = 0.1, progress: bool = True
+    source: DataSource,
+    out: Path,
+    *,
+    shard_bytes: int,
+    max_bad_fraction: float = LoaderSettings.max_bad_fraction,
+    progress: bool = True,
 ) -> Packed:
     """Write the clips of a data set to `out` as shard-000000.tar, ... and index.arrow.
 

@@ -231,6 +231,7 @@ def first_batches(config: DictConfig, trainer: Trainer, model: VideoLanguageMode
         trainer=trainer,
         model=model,
         source=source,
+        loader=build(config.loader),
         clips=source.clips("train"),
         seed=config.seed,
         start=Start(step=0, samples=0),

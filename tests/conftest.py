@@ -107,10 +107,10 @@ def _make_video(
 TINY_RUN = (
     "data.train_clips=12",
     "data.heldout_clips=4",
-    "data.num_frames=12",
+    "clip.num_frames=12",
     "data.make_workers=1",
-    "data.num_workers=0",
-    "data.batch_size=4",
+    "loader.num_workers=0",
+    "loader.batch_size=4",
     "backbone.feature_dim=16",
     "backbone.width=8",
     "mllm.width=32",

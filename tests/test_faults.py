@@ -50,7 +50,12 @@ def evaluated(run: Path, source: DataSource | None = None) -> Any:
         source = instantiate(config.data)
         source.prepare()
     return evaluate_heldout(
-        instantiate(config.evaluation), model, source, source.clips("heldout"), precision=nullcontext()
+        instantiate(config.evaluation),
+        model,
+        source,
+        source.clips("heldout"),
+        loader=instantiate(config.loader),
+        precision=nullcontext(),
     )
 
 
@@ -64,7 +69,7 @@ def test_a_data_set_without_heldout_clips(run: Path, make_video, tmp_path: Path)
     lines = [{"video": f"{number}.mp4", "caption": f"{number}", "split": "train"} for number in range(2)]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
     make_video(tmp_path / "0.mp4", 13)
-    source = source_of("data=folder", f"data.root={tmp_path}", "data.num_frames=12")
+    source = source_of("data=folder", f"data.root={tmp_path}", "clip.num_frames=12")
     assert check_files(source, source.clips("heldout")) == []
     with pytest.raises(UserError, match="the data set has no held-out clips"):
         evaluated(run, source)

@@ -31,7 +31,7 @@ from vtok.training.resume import figures_of_finished, run_to_resume
 
 SHARE = 0.15  # of --fuzz: a broken folder takes longer than a broken file
 SMALL = (
-    "data.num_frames=4", "tokeniser.stride=3", "tokeniser.grid_size=1", "backbone.feature_dim=8", "backbone.width=8",
+    "clip.num_frames=4", "tokeniser.stride=3", "tokeniser.grid_size=1", "backbone.feature_dim=8", "backbone.width=8",
     "mllm.width=16", "mllm.layers=1", "mllm.heads=2", "tracking=none",
 )  # fmt: skip
 WORDS = (

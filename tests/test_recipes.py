@@ -71,7 +71,7 @@ def test_the_papers_size_is_planned_without_a_network(recipe: str, capsys: pytes
 @pytest.mark.parametrize("recipe", SIZES)
 def test_a_step_of_the_papers_recipes_is_the_papers_batch(recipe: str) -> None:
     config = compose([f"recipe={recipe}"])
-    assert (config.trainer.processes or 1) * config.trainer.accumulate * config.data.batch_size == 16
+    assert (config.trainer.processes or 1) * config.trainer.accumulate * config.loader.batch_size == 16
     assert config.trainer.parallel._target_.endswith(".Fsdp2") == (recipe == "paper")
     if recipe == "paper":
         assert 16 * config.trainer.max_steps == 5_000_000

@@ -130,7 +130,7 @@ def test_what_the_disk_refuses_is_one_sentence(
 
 
 def test_validate_shows_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", "backbone=clip", "data.num_frames=121", "tokeniser.stride=4"]) == 0
+    assert main(["validate", "backbone=clip", "clip.num_frames=121", "tokeniser.stride=4"]) == 0
     shown = capsys.readouterr().out
     assert "31 of 121 frames" in shown
     assert "46 a clip" in shown
@@ -182,7 +182,7 @@ def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
     assert "run folder:   first" in trained.stdout
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
 
-    evaluated = run("-m", "vtok", "evaluate", "data.batch_size=2", cwd=tmp_path)
+    evaluated = run("-m", "vtok", "evaluate", "loader.batch_size=2", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     assert f"{summary['alignment/colour']:.1%}" in evaluated.stdout
 
@@ -281,7 +281,7 @@ def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Pa
     again = [item.replace(str(tmp_path / "run"), str(tmp_path / "again")) for item in where]
     done = run(str(ROOT / "train.py"), *settings, *again, cwd=tmp_path)
     assert done.returncode == 1
-    assert "data.max_bad_fraction=0.1" in done.stderr
+    assert "loader.max_bad_fraction=0.1" in done.stderr
     assert "3.mp4" in done.stderr
     assert "4.mp4" in done.stderr
     assert "Traceback" not in done.stderr

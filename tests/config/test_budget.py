@@ -33,7 +33,7 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
 @pytest.mark.parametrize("option", COUNTS)
 @pytest.mark.parametrize("num_frames", [30, 121])
 def test_a_budget_is_met_to_the_token_or_the_nearest_are_named(option: str, num_frames: int) -> None:
-    whole = compose([f"tokeniser={option}", f"data.num_frames={num_frames}", "backbone.width=8"])
+    whole = compose([f"tokeniser={option}", f"clip.num_frames={num_frames}", "backbone.width=8"])
     key = trait_of(whole.tokeniser, "budgeted")
     most = {"stride": max(1, num_frames - 1), "grid_size": 8}.get(key, max(BUDGETS))
     counts = {value: COUNTS[option](num_frames, value) for value in range(1, most + 1)}
@@ -65,7 +65,7 @@ def test_every_tokeniser_that_takes_a_budget_is_counted_here() -> None:
 
 
 def test_the_papers_46_tokens_are_stride_4_of_121_frames(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", "backbone=clip", "data.num_frames=121", "tokeniser.budget=46"]) == 0
+    assert main(["validate", "backbone=clip", "clip.num_frames=121", "tokeniser.budget=46"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^plan +31 of 121 frames: 0, 4, 8,", shown, re.MULTILINE)
     assert re.search(r"^budget +46: tokeniser.stride=4$", shown, re.MULTILINE)
@@ -73,7 +73,7 @@ def test_the_papers_46_tokens_are_stride_4_of_121_frames(capsys: pytest.CaptureF
 
 def test_a_setting_that_meets_the_budget_stays_and_else_the_widest_stride_is_taken() -> None:
     assert compose(["tokeniser.budget=20"]).tokeniser.stride == 6
-    config = compose(["data.num_frames=37"])
+    config = compose(["clip.num_frames=37"])
     config.tokeniser.budget = 22
     settle_budget(config)
     assert config.tokeniser.stride == 6
@@ -87,7 +87,7 @@ def test_a_setting_that_is_said_and_does_not_meet_the_budget_is_refused(capsys: 
     for given in (["tokeniser.stride=3"], ["tokeniser=key_frame", "tokeniser.budget=16", "tokeniser.grid_size=2"]):
         assert main(["validate", "tokeniser.budget=20", *given]) == 1
     told = capsys.readouterr().err
-    assert "tokeniser.stride=3: data.num_frames=30 frames then do not make the tokeniser.budget=20 tokens" in told
+    assert "tokeniser.stride=3: clip.num_frames=30 frames then do not make the tokeniser.budget=20 tokens" in told
     assert "Leave it out, or use tokeniser.stride=7." in told
     assert "use tokeniser.grid_size=4." in told
 

@@ -104,7 +104,7 @@ def test_a_backbone_knows_its_feature_map_before_it_is_built(backbone: list[str]
         (["backbone=clip"], 24),
         (["backbone=clip", "backbone.weights=some/other"], None),
         (["backbone=vision"], 16),
-        (["backbone=vision", "backbone.image_size=null", "data.size=518"], 37),
+        (["backbone=vision", "backbone.image_size=null", "clip.size=518"], 37),
         (["backbone=vision", "backbone.weights=some/other"], None),
     ],
 )

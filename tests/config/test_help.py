@@ -26,9 +26,16 @@ def test_an_option_shows_every_key_that_it_takes_with_its_default(group: str) ->
     needed = ["data.root=x"] if group == "data" else []
     text = help_text([f"{group}={option}"])
     for key, value in compose([f"{group}={option}", *needed])[group].items():
-        if not key.startswith("_") and key not in ("backbone", "root", "folder", "size", "index_cache"):
+        if not key.startswith("_") and key not in ("backbone", "root", "folder", "size", "clip", "index_cache"):
             given = f"{group}.{key}={shown(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)}"
             assert given in text or f"{group}/{key}=" in text, key
+
+
+def test_settings_of_another_group_are_not_repeated() -> None:
+    text = help_text(["data=folder"])
+    assert "data.clip=${clip}    (the settings clip.*)" in text
+    assert "num_frames" not in text
+    assert "clip.num_frames=30" in help_text(["clip=default"])
 
 
 def test_help_does_not_load_torch() -> None:

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 
 from vtok.config import check, compose
 from vtok.config.compose import typed
-from vtok.config.mixture import COMMON
+from vtok.config.mixture import limit_sources
+from vtok.data import ClipSettings
 from vtok.model.build import build
 
 RECIPE = ["recipe=shapes_mixture"]
@@ -15,21 +16,18 @@ OWN = ["data=mixture", "+data@data.sources.own=folder", "data.sources.own.root=/
 
 
 def test_the_sources_follow_the_mixture() -> None:
-    said = ["data.num_frames=12", "data.batch_size=6", "data.num_workers=3", "data.decode_timeout=null", "data.size=48"]
-    config = compose([*RECIPE, *said, "data.max_bad_fraction=0.3", "data.fps=5", "data.limit=9"])
+    said = ["clip.num_frames=12", "clip.decode_timeout=null", "clip.size=48", "clip.fps=5", "data.limit=9"]
+    config = compose([*RECIPE, *said])
     check(config)
-    for source in config.data.sources.values():
-        assert {key: source[key] for key in (*COMMON, "fps", "limit")} == {
-            "size": 48, "num_frames": 12, "batch_size": 6, "num_workers": 3, "decode_timeout": None,
-            "max_bad_fraction": 0.3, "fps": 5.0, "limit": 9,
-        }  # fmt: skip
-    config.data.batch_size = 2
-    assert config.data.sources.easy.batch_size == 2
+    clip = ClipSettings(size=48, num_frames=12, fps=5.0, decode_timeout=None)
+    made = build(config.data)
+    assert [one.clip for one in (made, *made.sources.values())] == [clip] * 3
+    assert [source.limit for source in made.sources.values()] == [9, 9]
 
 
-def test_a_source_has_a_rate_and_a_smaller_limit_of_its_own() -> None:
-    config = compose([*RECIPE, "data.limit=9", "data.sources.easy.limit=4", "data.sources.easy.fps=5"])
-    assert [(source.limit, source.fps) for source in config.data.sources.values()] == [(4, 5.0), (9, None)]
+def test_a_source_has_a_smaller_limit_of_its_own() -> None:
+    config = compose([*RECIPE, "data.limit=9", "data.sources.easy.limit=4"])
+    assert [source.limit for source in config.data.sources.values()] == [4, 9]
     assert compose([*RECIPE, "data.limit=9", "data.sources.easy.limit=40"]).data.sources.easy.limit == 9
 
 
@@ -37,7 +35,7 @@ def test_recipe_and_command_line_compose_the_same() -> None:
     said = [
         "data=mixture", "+data@data.sources.easy=shapes", "+data@data.sources.hard=shapes",
         "data.sources.hard.level=hard", "data.sources.hard.train_clips=800", "data.sources.hard.heldout_clips=200",
-        "data.batch_size=32", "data.weights={easy:3,hard:1}",
+        "data.weights={easy:3,hard:1}",
     ]  # fmt: skip
     assert compose(said).data == compose(RECIPE).data
     made = build(compose(RECIPE).data)
@@ -46,19 +44,19 @@ def test_recipe_and_command_line_compose_the_same() -> None:
 
 
 def test_a_saved_configuration_is_typed_and_follows_again() -> None:
-    saved = OmegaConf.create(OmegaConf.to_container(compose([*RECIPE, "data.batch_size=4"]), resolve=True))
+    saved = OmegaConf.create(OmegaConf.to_container(compose([*RECIPE, "data.limit=4"]), resolve=True))
     saved.tokeniser.backbone = "${backbone}"
     again = typed(saved)
     check(again)
-    again.data.batch_size = 8
-    assert again.data.sources.hard.batch_size == 8
+    again.data.limit = 2
+    limit_sources(again)
+    assert again.data.sources.hard.limit == 2
 
 
 MISTAKES = [
     (["data=mixture"], "data.sources: a mixture needs one source or more", "recipe=shapes_mixture"),
-    ([*RECIPE, "data.sources.easy.num_frames=12"], "data.sources.easy.num_frames=12", "or use data.num_frames=12"),
-    ([*RECIPE, "data.sources.easy.decode_timeout=null"], "data.sources.easy.decode_timeout=null", "timeout=60"),
-    ([*RECIPE, "data.fps=8", "data.sources.easy.fps=12"], "data.sources.easy.fps=12", "the mixture has data.fps=8"),
+    ([*RECIPE, "data.sources.easy.num_frames=12"], "data.sources.easy.num_frames=12", "Use clip.num_frames=12"),
+    ([*RECIPE, "data.sources.easy.clip={size:3}"], "data.sources.easy.clip={size:3}", "Set clip.KEY=VALUE"),
     ([*RECIPE, "+data.sources.easy.levl=hard"], "data.sources.easy.levl", "Did you mean data.sources.easy.level?"),
     ([*RECIPE, "data.sources.easy.level=mid"], "data.sources.easy.level=mid", "easy, hard"),
     ([*RECIPE, "data.sources.easy.train_clips=0"], "data.sources.easy.train_clips=0", "1 or more"),
@@ -78,7 +76,7 @@ MISTAKES = [
     ([*RECIPE, "+data@data.sources.more=mixture"], "data.sources.more: a mixture holds no mixture", "beside"),
     ([*RECIPE, "data.train_clips=5"], "data.train_clips: unknown key", "weights"),
     ([*RECIPE, "data@data.sources.more=shapes"], "data@data.sources.more", "Use +data@data.sources.more=shapes"),
-    ([*RECIPE, "objective=joint", "data.sources.hard.fps=3"], "data.sources.hard.fps=3", "data.sources.hard.fps=null"),
+    ([*RECIPE, "objective=joint", "clip.fps=3"], "clip.fps=3", "clip.fps=null"),
     (OWN, "data.sources.own.root=/nowhere", "no such folder"),
     ([*OWN, "objective=joint"], "generation/judge=oracle", "generation/judge=own"),
     ([*OWN, "data.weights.own=3"], "data.weights.own: data.weights is null", "{ONE:3,OTHER:1}"),

@@ -5,7 +5,7 @@ import pytest
 from vtok.common.errors import UserError
 from vtok.config import check, compose
 
-HUNYUAN = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "data.num_frames=17"]
+HUNYUAN = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "clip.num_frames=17"]
 
 
 @pytest.mark.parametrize(

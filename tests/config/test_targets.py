@@ -114,6 +114,8 @@ def test_of_an_allowed_package_components_are_taken_alone(group: str, name: str,
         ("mllm.x", [[{"_target_": "os.getcwd"}]], "mllm.x.0.0._target_=os.getcwd"),
         ("mllm._args_", [{"_target_": "os.getcwd", "_partial_": True}], "mllm._args_.0._target_=os.getcwd"),
         ("mllm.width", "${oc.decode:'{_target_: os.getcwd}'}", "mllm.width._target_=os.getcwd"),
+        ("data.clip", {"_target_": "os.getcwd"}, "data.clip._target_=os.getcwd"),
+        ("clip", {"_target_": "vtok.data.LoaderSettings"}, "clip._target_=vtok.data.LoaderSettings"),
         ("trainer.parallel", {}, "trainer.parallel._target_=None"),
         ("mllm._target_", ["os.getcwd"], "mllm._target_=['os.getcwd']"),
     ],
@@ -132,4 +134,5 @@ def test_groups_of_places() -> None:
     assert group_of(("data", "sources", "a")) == "data"
     assert group_of(("data", "sources")) == PART
     assert group_of(("data", "sources", "a", "augmentation")) == "data/augmentation"
+    assert group_of(("data", "clip")) == group_of(("data", "sources", "a", "clip")) == "clip"
     assert group_of(("tokeniser", "mine")) == PART

@@ -11,6 +11,7 @@ import resource
 import sys
 from pathlib import Path
 
+from vtok.data import ClipSettings
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import FrameReader
 from vtok.data.dataset import ClipDataset
@@ -19,7 +20,7 @@ from vtok.data.sampler import SampleKey
 from vtok.data.video.common import BadVideoError
 from vtok.data.video.image_folder import IMAGE_SUFFIXES
 
-READER = FrameReader(StridePlanner(6), num_frames=30, fps=None, size=48, frames_fps=24.0, decode_timeout=20.0)
+READER = FrameReader(StridePlanner(6), ClipSettings(size=48, decode_timeout=20.0))
 WARM_UP = 0.25  # of the files: what is loaded once is no leak
 
 

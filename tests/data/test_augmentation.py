@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.config import compose
-from vtok.data import Augmentation, Clip, ClipDataset, EpochSampler, FrameReader, Question, SampleKey
+from vtok.data import Augmentation, Clip, ClipDataset, ClipSettings, EpochSampler, FrameReader, Question, SampleKey
 from vtok.data.augmentation import View, side_of
 from vtok.data.plan import StridePlanner, TargetPlan
 from vtok.data.video.read import read_video
@@ -22,8 +22,8 @@ STANDARD = {"min_area": 0.5, "max_aspect": 1.33, "brightness": 0.2, "contrast": 
 
 
 def reader(augmentation: Augmentation | None, **settings) -> FrameReader:
-    given = {"num_frames": 30, "fps": None, "size": 32, "frames_fps": 24.0, "seed": 1}
-    return FrameReader(StridePlanner(6), augmentation=augmentation, **(given | settings))
+    others = {"seed": 1} | {name: settings.pop(name) for name in ("target", "seed") if name in settings}
+    return FrameReader(StridePlanner(6), ClipSettings(**({"size": 32} | settings)), augmentation=augmentation, **others)
 
 
 def clip(path: Path, caption: str = "a thing", **keys) -> Clip:

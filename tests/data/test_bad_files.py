@@ -26,7 +26,7 @@ def test_too_many_stop_the_run_with_the_list():
     for bad in (just, over):
         bad.add((f"{number}.mp4", "empty") for number in range(25))
     just.check()
-    with pytest.raises(UserError, match=r"25 of 249 clips .* data.max_bad_fraction=0.1") as caught:
+    with pytest.raises(UserError, match=r"25 of 249 clips .* loader.max_bad_fraction=0.1") as caught:
         over.check()
     assert str(caught.value).count("empty") == 20
     assert str(caught.value).endswith("and 5 more")

@@ -33,8 +33,8 @@ def test_a_report_of_what_there_is_and_what_is_broken(
     given = ["data=folder", f"data.root={folder}", f"out={out}", "processes=1"]
     assert main(["data", "check", *given]) == 1
     told = capsys.readouterr().err
-    assert "3 of 12 clips are broken, more than data.max_bad_fraction=0.1" in told
-    assert main(["data", "check", *given, "data.max_bad_fraction=0.5"]) == 0
+    assert "3 of 12 clips are broken, more than loader.max_bad_fraction=0.1" in told
+    assert main(["data", "check", *given, "loader.max_bad_fraction=0.5"]) == 0
     shown = capsys.readouterr().out
     assert "64x48 9" in shown
     report = json.loads(out.read_text())
@@ -47,7 +47,7 @@ def test_a_report_of_what_there_is_and_what_is_broken(
 
 
 def test_several_processes_find_the_same(folder: Path, tmp_path: Path) -> None:
-    given = ["data=folder", f"data.root={folder}", "data.max_bad_fraction=1"]
+    given = ["data=folder", f"data.root={folder}", "loader.max_bad_fraction=1"]
     for processes in (1, 2):
         where = [f"out={tmp_path / str(processes)}.json", f"processes={processes}"]
         assert main(["data", "check", *given, *where]) == 0
@@ -86,9 +86,9 @@ def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path:
         lines.append(json.dumps({"file": f"{number}.mp4", "caption": caption, "split": split}))
     (root / "manifest.jsonl").write_text("\n".join(lines))
     small = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make", "data.num_w"))]
-    settings = [*small, "data=folder", f"data.root={root}", "trainer.max_steps=4", "data.max_bad_fraction=0.1"]
+    settings = [*small, "data=folder", f"data.root={root}", "trainer.max_steps=4", "loader.max_bad_fraction=0.1"]
     ended = [
-        train(compose([*settings, f"data.num_workers={workers}"]), run_dir=tmp_path / str(workers))
+        train(compose([*settings, f"loader.num_workers={workers}"]), run_dir=tmp_path / str(workers))
         for workers in (0, 2)
     ]
     assert [figures["data/bad_files"] for figures in ended] == [1, 1]
@@ -96,8 +96,8 @@ def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path:
     log = (tmp_path / "0" / "train.log").read_text()
     assert log.count("7.mp4") == 1
     assert "more than mllm.context_length=" in log
-    with pytest.raises(UserError, match=r"data.max_bad_fraction=0.0.*\n.*7.mp4"):
-        train(compose([*settings[:-1], "data.max_bad_fraction=0"]), run_dir=tmp_path / "strict")
+    with pytest.raises(UserError, match=r"loader.max_bad_fraction=0.0.*\n.*7.mp4"):
+        train(compose([*settings[:-1], "loader.max_bad_fraction=0"]), run_dir=tmp_path / "strict")
 
 
 def test_a_clip_that_ends_before_its_file_was_cut_off_is_whole(tmp_path: Path, make_video) -> None:
@@ -110,7 +110,12 @@ def test_a_clip_that_ends_before_its_file_was_cut_off_is_whole(tmp_path: Path, m
         for name, start, split in (("early", 0.0, "train"), ("late", 2.0, "heldout"))
     ]
     (tmp_path / "clips" / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    given = ["data=folder", f"data.root={tmp_path / 'clips'}", "data.max_bad_fraction=1", f"out={tmp_path / 'r.json'}"]
+    given = [
+        "data=folder",
+        f"data.root={tmp_path / 'clips'}",
+        "loader.max_bad_fraction=1",
+        f"out={tmp_path / 'r.json'}",
+    ]
     assert main(["data", "check", *given, "processes=1"]) == 0
     broken = json.loads((tmp_path / "r.json").read_text())["broken"]
     assert list(broken) == ["cut.mkv@2-2.5"]

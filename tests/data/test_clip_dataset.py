@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from vtok.common.errors import UserError
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import FrameReader, clip_frames
+from vtok.data.clip_settings import ClipSettings
 from vtok.data.dataset import ClipDataset
 from vtok.data.plan import StridePlanner
 from vtok.data.sampler import EpochSampler, SampleKey
@@ -20,8 +21,9 @@ from vtok.data.video.read import read_video
 
 def dataset(clips: list[Clip], **keys) -> ClipDataset:
     how = {name: keys.pop(name) for name in ("seed", "replace_bad") if name in keys}
-    given = {"planner": StridePlanner(6), "num_frames": 30, "fps": None, "size": 32, "frames_fps": 24.0}
-    return ClipDataset(clips, FrameReader(**(given | keys)), **({"seed": 0, "replace_bad": True} | how))
+    planner = keys.pop("planner", StridePlanner(6))
+    reader = FrameReader(planner, ClipSettings(**({"size": 32} | keys)))
+    return ClipDataset(clips, reader, **({"seed": 0, "replace_bad": True} | how))
 
 
 def clip(path: Path, **keys) -> Clip:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vtok.common.errors import UserError
-from vtok.data import Clip, Question, ShapesData
+from vtok.data import Clip, ClipSettings, LoaderSettings, Question, ShapesData
 from vtok.data.clip import Span
 from vtok.evaluation.generation import Generation, GenerationResult
 from vtok.evaluation.held_out import check_files, evaluate_generation_heldout, missing_files, with_choices
@@ -30,14 +30,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
     """6 held-out clips of one moving thing each, 19 frames of 32 x 32 pixels."""
     made = ShapesData(
         root=str(tmp_path_factory.mktemp("shapes")),
-        size=32,
+        clip=ClipSettings(size=32, num_frames=19),
         pixels=32,
-        num_frames=19,
         train_clips=0,
         heldout_clips=6,
         families=["motion"],
         make_workers=1,
-        num_workers=0,
     )
     made.prepare()
     return made
@@ -46,7 +44,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
 def evaluate(
     generation: Generation, model: VideoLanguageModel, source: ShapesData, clips: list[Clip], examples: int = 0
 ) -> GenerationResult:
-    return evaluate_generation_heldout(generation, model, source, clips, precision=nullcontext(), examples=examples)
+    loader = LoaderSettings(num_workers=0)
+    return evaluate_generation_heldout(
+        generation, model, source, clips, loader=loader, precision=nullcontext(), examples=examples
+    )
 
 
 def test_at_most_max_clips_of_those_that_can_be_judged(

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from vtok.data import ClipSample, FolderData, Question
+from vtok.data import ClipSample, ClipSettings, FolderData, LoaderSettings, Question
 from vtok.evaluation import Alignment, evaluate_generation_heldout, evaluate_heldout
 from vtok.evaluation.length_check import fits_of
 from vtok.model import VideoLanguageModel
 
 MakeModel = Callable[..., VideoLanguageModel]
+HERE = LoaderSettings(num_workers=0)
 LONG = "a very long story " * 400
 
 
@@ -26,7 +27,7 @@ def source(make_video: Callable[..., Path], tmp_path: Path) -> FolderData:
     rows += [f"{number}.mp4,{LONG if number == 2 else f'clip {number}'},,,,heldout" for number in range(5)]
     rows += [f"5.mp4,,{LONG}?,yes,yes|no,heldout"]
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
-    return FolderData(root=tmp_path, size=32, num_frames=12, batch_size=2, num_workers=0)
+    return FolderData(root=tmp_path, clip=ClipSettings(size=32, num_frames=12))
 
 
 def test_it_is_the_length_of_the_encoded_text(make_model: MakeModel, make_sample: Callable[..., ClipSample]) -> None:
@@ -58,7 +59,7 @@ def choice(text: str) -> Question:
 def test_alignment_leaves_out_a_clip_whose_text_is_too_long(make_model: MakeModel, source: FolderData) -> None:
     alignment = Alignment(max_clips=None, batch_size=2, sequences_at_once=8, captions=True, max_new_tokens=4)
     clips = source.clips("heldout")
-    result = evaluate_heldout(alignment, make_model(), source, clips, precision=nullcontext(), examples=9)
+    result = evaluate_heldout(alignment, make_model(), source, clips, loader=HERE, precision=nullcontext(), examples=9)
     assert result.clips == 4
     assert [Path(path).name for path, _ in result.bad] == ["2.mp4", "5.mp4"]
     assert all("shorten the text or raise the length" in reason for _, reason in result.bad)
@@ -71,6 +72,8 @@ def test_so_does_the_evaluation_of_made_videos(
 ) -> None:
     model = make_model(lambdas=(1.0, 1.0, 0.0))
     clips = source.clips("heldout")
-    result = evaluate_generation_heldout(make_generation(judge), model, source, clips, precision=nullcontext())
+    result = evaluate_generation_heldout(
+        make_generation(judge), model, source, clips, loader=HERE, precision=nullcontext()
+    )
     assert result.clips == 4
     assert [Path(path).name for path, _ in result.bad] == ["2.mp4"]

@@ -117,7 +117,7 @@ def test_a_broken_clip_is_replaced_by_the_same_one(
 ) -> None:
     (clips / "4.mp4").write_bytes(b"no video")
     (clips / "5.mp4").unlink()
-    overrides = [*folder, "data.max_bad_fraction=0.5"]
+    overrides = [*folder, "loader.max_bad_fraction=0.5"]
     told = precompute(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=overrides)
     assert "2 of them are broken" in told
     assert "4.mp4: " in told
@@ -133,7 +133,7 @@ def test_a_file_that_has_changed_is_refused(
     num_workers: int, folder: list[str], clips: Path, cache: Path, tmp_path: Path
 ) -> None:
     shutil.copy(clips / "9.mp4", clips / "1.mp4")
-    config = compose([*folder, f"data.cache={cache}", f"data.num_workers={num_workers}"])
+    config = compose([*folder, f"data.cache={cache}", f"loader.num_workers={num_workers}"])
     with pytest.raises(UserError, match=rf"^data.cache={cache}: .*1.mp4 has changed since its features .*precompute"):
         train(config, run_dir=tmp_path / "run")
 
@@ -143,7 +143,7 @@ def test_a_heldout_file_that_has_changed_is_refused(
 ) -> None:
     shutil.copy(clips / "9.mp4", clips / "3.mp4")
     with pytest.raises(UserError, match=r"3.mp4 has changed since its features were computed"):
-        train(compose([*folder, f"data.cache={cache}", "data.num_workers=1"]), run_dir=tmp_path / "run")
+        train(compose([*folder, f"data.cache={cache}", "loader.num_workers=1"]), run_dir=tmp_path / "run")
 
 
 def test_a_copy_and_no_file_at_all_are_no_change(folder: list[str], clips: Path, cache: Path, tmp_path: Path) -> None:

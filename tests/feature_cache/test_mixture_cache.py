@@ -15,11 +15,18 @@ from vtok.training import train
 
 @pytest.fixture
 def mixed(folder: list[str], clips: Path) -> list[str]:
-    """Overrides of a small run on two folders, which are the same, at two rates."""
+    """Overrides of a small run on two folders, which are the same."""
     settings = [item for item in folder if not item.startswith(("data=", "data.root="))]
     sources = [f"+data@data.sources.{name}=folder" for name in ("whole", "half")]
     roots = [f"data.sources.{name}.root={clips}" for name in ("whole", "half")]
-    return [*settings, "data=mixture", *sources, *roots, "data.sources.half.fps=12", "data.weights={whole:2,half:1}"]
+    return [
+        *settings,
+        "data=mixture",
+        *sources,
+        *roots,
+        "data.sources.half.frames_fps=12",
+        "data.weights={whole:2,half:1}",
+    ]
 
 
 def test_a_mixture_trains_from_its_cache_as_from_its_files(
@@ -45,9 +52,9 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
     assert again["alignment/half/caption"] == figures["alignment/half/caption"]
 
 
-def test_a_cache_made_at_another_rate_of_a_source_is_refused(mixed: list[str], tmp_path: Path) -> None:
+def test_a_cache_made_at_another_rate_of_a_sources_frames_is_refused(mixed: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     precompute(out=str(cache), block=30, dtype="float32", overrides=mixed)
-    other = [item.replace("half.fps=12", "half.fps=8") for item in mixed]
-    with pytest.raises(UserError, match=r"it was made with data.sources.half.fps=12.0, not 8.0"):
+    other = [item.replace("half.frames_fps=12", "half.frames_fps=8") for item in mixed]
+    with pytest.raises(UserError, match=r"it was made with data.sources.half.frames_fps=12.0, not 8.0"):
         train(compose([*other, f"data.cache={cache}"]), run_dir=tmp_path / "run")

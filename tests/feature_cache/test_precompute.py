@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from vtok.cli.verbs.precompute import precompute
 from vtok.common.errors import UserError
 from vtok.config import check, compose
-from vtok.data import ClipDataset, FolderData
+from vtok.data import ClipDataset, ClipSettings, FolderData
 from vtok.data.cached_reader import Block, CachedReader
 from vtok.feature_cache import attach as opening
 from vtok.feature_cache import blocks
@@ -46,7 +46,7 @@ def same(one: Tensors, other: Tensors) -> bool:
 def test_what_is_kept_is_what_the_tokeniser_extracts(folder: list[str], cache: Path) -> None:
     config = compose(folder)
     extractor, _ = making.frozen_parts(config, dtype="float32")
-    source = FolderData(root=config.data.root, size=64, num_frames=12, batch_size=4, num_workers=0)
+    source = FolderData(root=config.data.root, clip=ClipSettings(size=64, num_frames=12))
     for split in ("train", "heldout"):
         clips = source.clips(split)
         dataset = ClipDataset(clips, source.frame_reader(extractor.tokeniser.planner), seed=0, replace_bad=False)
@@ -111,9 +111,9 @@ OTHERS = [
     (["tokeniser=frame_sampling"], "tokeniser._target_=vtok.tokeniser.VTokTokeniser, not"),
     (["tokeniser/motion_pooling=grid"], "motion_pooling._target_=vtok.tokeniser.MeanPooling, not"),
     (["backbone.width=16"], "backbone.width=8, not 16"),
-    (["data.num_frames=10"], "data.num_frames=12, not 10"),
-    (["data.fps=12"], "data.fps=null, not 12.0"),
-    (["data.size=32"], "data.size=64, not 32"),
+    (["clip.num_frames=10"], "clip.num_frames=12, not 10"),
+    (["clip.fps=12"], "clip.fps=null, not 12.0"),
+    (["clip.size=32"], "clip.size=64, not 32"),
     (["seed=1"], "seed=0, not 1"),
     (
         ["objective.lambda_dec=1", "decoder=tiny", "generation/judge=own"],
@@ -134,8 +134,19 @@ def test_other_settings_are_refused_by_name(change: list[str], told: str, folder
         precompute(out=str(cache), block=3, dtype="float32", overrides=[*folder, *change])
 
 
+def test_a_cache_of_an_earlier_version_is_known_by_its_clips(folder: list[str], cache: Path) -> None:
+    """It has the clip's settings at the data set."""
+    made = json.loads((cache / "cache.json").read_text())
+    made["settings"] = {key.replace("clip.", "data."): value for key, value in made["settings"].items()}
+    assert {"data.size", "data.num_frames", "data.fps"} <= made["settings"].keys()
+    (cache / "cache.json").write_text(json.dumps(made))
+    assert opening.backbone_of_cache(compose([*folder, f"data.cache={cache}"])) is not None
+    with pytest.raises(UserError, match=r"it was made with clip\.num_frames=12, not 10"):
+        opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", "clip.num_frames=10"]))
+
+
 def test_what_only_the_trained_half_depends_on_is_free(folder: list[str], cache: Path) -> None:
-    free = ["tokeniser.token_dim=24", "tokeniser.residual_scale=3", "data.batch_size=2", "data.limit=1"]
+    free = ["tokeniser.token_dim=24", "tokeniser.residual_scale=3", "loader.batch_size=2", "data.limit=1"]
     assert opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", *free])) is not None
 
 

@@ -221,7 +221,7 @@ def test_a_model_is_not_evaluated_on_what_lies_where_one_is(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     for verb in ("evaluate", "probe"):
-        assert main([verb, f"run={exported_model}", "data.num_workers=0"]) == 1
+        assert main([verb, f"run={exported_model}", "loader.num_workers=0"]) == 1
         assert "names no clips; say which, by data=folder data.root=PATH" in capsys.readouterr().err
     assert list(Path().iterdir()) == []
     clips = f"data.root={usual_run.parent / 'data' / 'shapes'}"

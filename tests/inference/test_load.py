@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.config.declaration import declaration_of
+from vtok.data import ClipSettings
 from vtok.inference import load as prepare
+from vtok.model.build import build
 from vtok.runs.folder import load_config, open_run
 
 
@@ -53,35 +55,36 @@ def edit(run_dir: Path, group: str, **keys: object) -> None:
 
 
 def test_overrides_are_set(run_dir: Path) -> None:
-    config = load(run_dir, "data.batch_size=2", "evaluation.max_clips=null", "optimiser.lr=1e-4")
-    assert (config.data.batch_size, config.evaluation.max_clips, config.optimiser.lr) == (2, None, 1e-4)
+    config = load(run_dir, "loader.batch_size=2", "evaluation.max_clips=null", "optimiser.lr=1e-4")
+    assert (config.loader.batch_size, config.evaluation.max_clips, config.optimiser.lr) == (2, None, 1e-4)
 
 
 def test_another_data_set_has_clips_cut_as_the_own_ones(run_dir: Path, tmp_path: Path) -> None:
-    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.batch_size=3")
+    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "loader.batch_size=3")
     assert config.data._target_ == "vtok.data.FolderData"
-    assert (config.data.root, config.data.batch_size, config.data.num_frames) == (str(tmp_path), 3, 12)
-    assert config.data.size == config.backbone.image_size
-    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "data.fps=4", "data.num_frames=8")
-    assert (config.data.fps, config.data.num_frames) == (4, 8)
+    assert (config.data.root, config.loader.batch_size, config.clip.num_frames) == (str(tmp_path), 3, 12)
+    assert config.clip.size == config.backbone.image_size
+    assert build(config.data).clip == ClipSettings(size=64, num_frames=12)
+    config = load(run_dir, "data=folder", f"data.root={tmp_path}", "clip.fps=4", "clip.num_frames=8")
+    assert build(config.data).clip == ClipSettings(size=64, num_frames=8, fps=4.0)
 
 
 def test_another_data_set_may_be_a_mixture(run_dir: Path, tmp_path: Path) -> None:
     sources = [f"+data@data.sources.{name}=folder" for name in "ab"]
     roots = [f"data.sources.{name}.root={tmp_path / name}" for name in "ab"]
-    data = load(run_dir, "data=mixture", *sources, *roots, "data.sources.b.fps=4", "data.batch_size=3").data
-    assert [data.sources[name].root for name in "ab"] == [str(tmp_path / name) for name in "ab"]
-    assert [data.sources[name].fps for name in "ab"] == [None, 4]
-    for node in (data, *data.sources.values()):
-        assert (node.batch_size, node.num_frames, node.size) == (3, 12, 64)
+    data = build(load(run_dir, "data=mixture", *sources, *roots, "data.sources.b.frames_fps=4", "clip.fps=3").data)
+    assert [data.sources[name].root for name in "ab"] == [tmp_path / name for name in "ab"]
+    assert [data.sources[name].frames_fps for name in "ab"] == [24, 4]
+    for one in (data, *data.sources.values()):
+        assert one.clip == ClipSettings(size=64, num_frames=12, fps=3.0)
 
 
 @pytest.mark.parametrize(
     ("override", "start", "hint"),
     [
-        ("data.batch_size=abc", "data.batch_size=abc", "a whole number"),
-        ("data.batch_size=0", "data.batch_size=0", "1 or more"),
-        ("data.batch_sise=2", "data.batch_sise", "Did you mean data.batch_size?"),
+        ("loader.batch_size=abc", "loader.batch_size=abc", "a whole number"),
+        ("loader.batch_size=0", "loader.batch_size=0", "1 or more"),
+        ("loader.batch_sise=2", "loader.batch_sise", "Did you mean loader.batch_size?"),
         ("sed=2", "sed", "Did you mean seed?"),
         ("seed=abc", "seed=abc", "a whole number"),
         ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "unknown key"),
@@ -110,10 +113,10 @@ def test_the_clips_of_a_trained_run_may_be_gone(run_dir: Path, tmp_path: Path) -
 
 
 def test_a_key_that_a_run_does_not_know_yet_has_its_default(run_dir: Path) -> None:
-    edit(run_dir, "data", max_bad_fraction=None)
+    edit(run_dir, "loader", max_bad_fraction=None)
     assert (
-        load_config(run_dir).data.max_bad_fraction
-        == declaration_of("vtok.data.ShapesData").settings["max_bad_fraction"].default
+        load_config(run_dir).loader.max_bad_fraction
+        == declaration_of("vtok.data.LoaderSettings").settings["max_bad_fraction"].default
     )
 
 

@@ -76,9 +76,8 @@ def test_frames_are_of_the_beginning_or_of_the_whole_video(run_dir: Path, videos
 
 def test_a_run_on_a_mixture_is_asked_about_the_whole_video_too(run_dir: Path, videos: list[Path]) -> None:
     _, config, model = load_run(str(run_dir), outputs="")
-    source = ["+data@data.sources.own=folder", f"data.sources.own.root={videos[0].parent}", "data.sources.own.fps=24"]
-    cut = [f"data.num_frames={config.data.num_frames}", f"data.size={config.data.size}"]
-    config.data = compose(["data=mixture", *source, *cut]).data
+    source = ["+data@data.sources.own=folder", f"data.sources.own.root={videos[0].parent}"]
+    config.data, config.clip.fps = compose(["data=mixture", *source]).data, 24
     spread, _ = read_clip(config, model.tokeniser.planner, str(videos[0]), start=0.0, whole=True)
     torch.testing.assert_close(spread.timestamps, torch.arange(4) * 15 / 24)
 

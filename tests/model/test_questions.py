@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from vtok.common.paths import experiments_dir
-from vtok.data import FolderData
+from vtok.data import ClipSettings, FolderData
 
 FILE = experiments_dir() / "questions" / "real_clips.jsonl"
 ROWS = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-# With data.fps=4 the usual 30 frames see every range whole.
+# With clip.fps=4 the usual 30 frames see every range whole.
 SECONDS = 30 / 4
 
 
@@ -31,7 +31,7 @@ def test_the_position_of_a_choice_says_nothing() -> None:
 
 
 def test_each_video_is_there_and_every_question_is_read(clips_dir: Path) -> None:
-    source = FolderData(root=clips_dir, manifest=FILE, size=16, batch_size=1, num_workers=0)
+    source = FolderData(root=clips_dir, manifest=FILE, clip=ClipSettings(size=16))
     source.prepare()
     clips = source.clips("heldout")
     assert not source.bad

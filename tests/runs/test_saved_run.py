@@ -23,6 +23,15 @@ def test_run_folder_as_written(make_run, tmp_path: Path) -> None:
     assert (run.status, run.mlflow_run_id) == ("finished", "abc")
 
 
+def test_a_run_of_an_earlier_version_has_the_keys_of_today(make_run) -> None:
+    run = read_run(
+        make_run("0", {"data": {"num_frames": 12, "batch_size": 4, "root": "x"}}, ["+data.fps=4", "seed=1"], None)
+    )
+    assert run.overrides == ["clip.fps=4", "seed=1"]
+    assert (run.config["clip"]["num_frames"], run.config["loader"]["batch_size"]) == (12, 4)
+    assert run.config["data"] == {"root": "x"}
+
+
 def test_run_that_died_before_it_had_figures(tmp_path: Path) -> None:
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "config.yaml").write_text("seed: 1\n")

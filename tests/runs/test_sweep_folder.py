@@ -89,7 +89,7 @@ def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> N
 
 def test_a_sweep_that_was_cut_off_runs_what_has_not_finished(tiny_run: list[str], tmp_path: Path) -> None:
     """One job fails for a reason that goes away; its checkpoint is gone on with, the finished one stays as it is."""
-    command = [str(ROOT / "train.py"), "-m", *tiny_run, "data.max_bad_fraction=0", "seed=0,1", "trainer.save_every=1"]
+    command = [str(ROOT / "train.py"), "-m", *tiny_run, "loader.max_bad_fraction=0", "seed=0,1", "trainer.save_every=1"]
     whole = run(*command, f"hydra.sweep.dir={tmp_path / 'whole'}", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     assert (tmp_path / "whole" / "finished").exists()
@@ -136,9 +136,9 @@ def test_jobs_of_a_sweep_run_side_by_side(tiny_run: list[str], tmp_path: Path) -
     from mlflow import MlflowClient
 
     settings = [
-        item for item in tiny_run if not item.startswith(("tracking=", "data.num_workers", "data.make_workers"))
+        item for item in tiny_run if not item.startswith(("tracking=", "loader.num_workers", "data.make_workers"))
     ]
-    settings += ["tracking.system_metrics=false", "data.num_workers=1", "data.make_workers=2"]
+    settings += ["tracking.system_metrics=false", "loader.num_workers=1", "data.make_workers=2"]
     where = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     swept = run(str(ROOT / "train.py"), "-m", *settings, "seed=0,1,2,3", *where, cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr

@@ -33,8 +33,8 @@ def test_two_processes_take_the_steps_of_one_with_their_batches(
 ) -> None:
     """The texts of clips differ in length, so that a mean over means would not be the mean over answers."""
     settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16", "data.heldout_clips=5"]
-    one = train(compose([*settings, "data.batch_size=6"]), run_dir=tmp_path / "one")
-    done = torchrun(TRAIN, *settings, "data.batch_size=3", "trainer.processes=2", f"hydra.run.dir={tmp_path / 'two'}")
+    one = train(compose([*settings, "loader.batch_size=6"]), run_dir=tmp_path / "one")
+    done = torchrun(TRAIN, *settings, "loader.batch_size=3", "trainer.processes=2", f"hydra.run.dir={tmp_path / 'two'}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("2 processes (DDP over gloo)") == 1
     two = json.loads((tmp_path / "two" / "summary.json").read_text())
@@ -119,7 +119,7 @@ def test_one_process_alone_asks_nobody() -> None:
 def test_micro_batches_of_a_step_make_the_step(tiny_run: list[str], tmp_path: Path) -> None:
     """The scale of the tokens that are predicted is that of the step, however it is divided."""
     settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16"]
-    train(compose([*settings, "data.batch_size=6"]), run_dir=tmp_path / "one")
-    train(compose([*settings, "data.batch_size=3", "trainer.accumulate=2"]), run_dir=tmp_path / "two")
+    train(compose([*settings, "loader.batch_size=6"]), run_dir=tmp_path / "one")
+    train(compose([*settings, "loader.batch_size=3", "trainer.accumulate=2"]), run_dir=tmp_path / "two")
     for name, tensor in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=0, atol=1e-6)

@@ -63,7 +63,7 @@ def done(
     shared = [*settings, FSDP2, "trainer.processes=2"]
     two_steps, resumed = [*shared, *NOISY, "trainer.max_steps=2"], [*shared, *NOISY, "trainer.max_steps=4"]
     runs = {
-        "plain": [*shared, *PLAIN, *REGRESSION, "data.batch_size=3"],
+        "plain": [*shared, *PLAIN, *REGRESSION, "loader.batch_size=3"],
         "whole": [*resumed, "trainer.evaluate_every=2", "trainer.save_every=3", "trainer.peak_tflops=1"],
         "cut": two_steps,
         "resumed": [*resumed, f"resume={folder / 'cut'}"],
@@ -84,7 +84,7 @@ def test_parts_of_a_model_compute_what_the_whole_does(done: Done) -> None:
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_with_their_batches(done: Done) -> None:
     one = train(
-        compose([*done.settings, *PLAIN, *REGRESSION, "data.batch_size=6"]), run_dir=done.folder / "plain_alone"
+        compose([*done.settings, *PLAIN, *REGRESSION, "loader.batch_size=6"]), run_dir=done.folder / "plain_alone"
     )
     two = done.figures("plain")
     assert "2 processes (FSDP2 over gloo)" in done.said.stdout

@@ -122,13 +122,13 @@ def test_the_average_is_the_closed_form_of_the_weights_that_there_were(watched: 
 @pytest.mark.parametrize(("step", "clips"), [(1, 3), (3, 8)])
 def test_the_averaged_weights_are_evaluated(watched: Any, step: int, clips: int) -> None:
     """The figures of a model that the checkpoint's average is put into, and not those of the trained weights."""
-    source, settings = build(watched.config.data), build(watched.config.generation)
+    source, loader, settings = (build(watched.config[group]) for group in ("data", "loader", "generation"))
     errors = []
     for averaged in (True, False):
         model = build_model(watched.config)
         load_weights(watched.folder / "checkpoints" / f"step-{step:08d}", model, averaged=averaged)
         result = evaluate_generation_heldout(
-            settings, model, source, source.clips("heldout")[:clips], precision=nullcontext()
+            settings, model, source, source.clips("heldout")[:clips], loader=loader, precision=nullcontext()
         )
         errors.append({name: error for name, error in result.metrics().items() if name.startswith("visual/")})
     logged = {name: watched.history(name)[step] for name in errors[0]}
@@ -205,8 +205,10 @@ def test_without_an_average_the_trained_weights_are_evaluated(run_it: RunIt) -> 
     assert "ema.safetensors" not in plain.files("checkpoints/step-00000003")
     source, model = build(plain.config.data), build_model(plain.config)
     load_weights(plain.folder / "checkpoints" / "step-00000003", model)
-    settings = build(plain.config.generation)
-    result = evaluate_generation_heldout(settings, model, source, source.clips("heldout"), precision=nullcontext())
+    settings, loader = build(plain.config.generation), build(plain.config.loader)
+    result = evaluate_generation_heldout(
+        settings, model, source, source.clips("heldout"), loader=loader, precision=nullcontext()
+    )
     again = {name: value for name, value in result.metrics().items() if name.startswith("visual/")}
     assert {name: plain.figures[name] for name in again} == pytest.approx(again, rel=1e-5)
 
@@ -215,8 +217,8 @@ def test_without_an_average_the_trained_weights_are_evaluated(run_it: RunIt) -> 
     "changes",
     [
         [],
-        ["optimiser=muon", "trainer.accumulate=2", "data.batch_size=2", "objective.condition_on_caption=true"],
-        ["objective.lambda_under=0", "data.num_workers=1"],
+        ["optimiser=muon", "trainer.accumulate=2", "loader.batch_size=2", "objective.condition_on_caption=true"],
+        ["objective.lambda_under=0", "loader.num_workers=1"],
     ],
     ids=str,
 )

@@ -29,7 +29,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(mixed_run: list[str], tmp_p
     whole = train(compose([*settings, "trainer.max_steps=5"]), run_dir=tmp_path / "whole")
     train(compose([*settings, "trainer.max_steps=2"]), run_dir=tmp_path / "cut")
     # The number of workers is free to change, in the mixture and in its sources.
-    resumed = train(compose([*settings, "data.num_workers=1", "trainer.max_steps=5", f"resume={tmp_path / 'cut'}"]))
+    resumed = train(compose([*settings, "loader.num_workers=1", "trainer.max_steps=5", f"resume={tmp_path / 'cut'}"]))
     assert resumed["digest/trained"] == whole["digest/trained"]
     assert (whole["steps"], whole["data/bad_files"], whole["evaluation/clips"]) == (5, 0, 4)
 
@@ -54,7 +54,7 @@ def test_the_command_line_trains_and_its_run_is_used(mixed_run: list[str], tmp_p
     assert {source["batch_size"] for source in saved["data"]["sources"].values()} == {4}
     video = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
     assert main(["describe", f"run={run}", f"video={video}", "max_new_tokens=2"]) == 0
-    assert main(["evaluate", f"run={run}", "data.batch_size=2", "evaluation.max_clips=2"]) == 0
+    assert main(["evaluate", f"run={run}", "loader.batch_size=2", "evaluation.max_clips=2"]) == 0
     assert "alignment/hard/colour" in capsys.readouterr().out
     assert main(["export", f"run={run}", "part=model", f"out={tmp_path / 'exported'}"]) == 0
     assert main(["describe", f"run={tmp_path / 'exported'}", f"video={video}", "max_new_tokens=2"]) == 0

@@ -24,7 +24,7 @@ from vtok.training.checkpoint import latest_checkpoint, load_training, load_weig
 from vtok.training.loop import Start
 from vtok.training.optimisers import AdamW8bit, MuonAdamW
 from vtok.training.random_state import CPU, random_states, set_random_states
-from vtok.training.resume import start_of
+from vtok.training.resume import differences, run_to_resume, start_of
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 Make = Callable[..., torch.optim.Optimizer]
@@ -159,7 +159,7 @@ def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
     saved_run: tuple[list[str], Path], run_dir: Path
 ) -> None:
     """Batch size, accumulation, weight of a loss, clipping, average, rate: against a step that is taken by hand."""
-    changes = ["data.batch_size=3", "trainer.accumulate=2", f"objective.lambda_under={WEIGHT}", "trainer.max_steps=3"]
+    changes = ["loader.batch_size=3", "trainer.accumulate=2", f"objective.lambda_under={WEIGHT}", "trainer.max_steps=3"]
     changes += [f"trainer.clip_norm={NORM}", f"trainer.ema_decay={DECAY}", f"optimiser.lr={RATE}"]
     allowed = ",".join(change.split("=")[0] for change in changes)
     config = compose([*saved_run[0], *changes, f"resume={run_dir}", f"resume.allow=[{allowed}]"])
@@ -172,6 +172,7 @@ def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
         trainer=build(config.trainer),
         model=model,
         source=source,
+        loader=build(config.loader),
         clips=source.clips("train"),
         seed=config.seed,
         start=Start(step=2, samples=2 * 4),
@@ -210,8 +211,21 @@ def test_a_run_that_cannot_be_resumed_stays_as_it_was(
     assert read_status(run_dir)["status"] == "finished"
 
 
+def test_a_changed_clip_is_one_difference_and_workers_are_none() -> None:
+    before, now = compose(["loader.num_workers=3"]), compose(["clip.fps=8", "loader.batch_size=4"])
+    assert differences(before, now) == {"clip.fps": (None, 8.0), "loader.batch_size": (32, 4)}
+    allowed = compose(["clip.fps=8", "resume.allow=[clip.fps]"])
+    assert differences(before, allowed) == {}
+
+
+def test_a_key_that_has_moved_is_not_allowed() -> None:
+    config = compose(["resume=x", "resume.allow=[data.fps]"])
+    with pytest.raises(UserError, match=r"^resume\.allow: the key data\.fps has moved\. Use clip\.fps\.$"):
+        run_to_resume(config)
+
+
 def test_where_a_run_stands_is_counted_in_clips(tmp_path: Path) -> None:
-    before = OmegaConf.create({"trainer": {"accumulate": 2}, "data": {"batch_size": 3}})
+    before = OmegaConf.create({"trainer": {"accumulate": 2}, "loader": {"batch_size": 3}})
     (tmp_path / "state.json").write_text('{"step": 5, "processes": 2, "samples": 40}')
     for processes in (1, 2, 3):
         assert start_of(tmp_path, before=before, processes=processes) == Start(step=5, samples=40)

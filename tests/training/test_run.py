@@ -45,9 +45,9 @@ COMBINATIONS = [
     ["data/augmentation=standard", "data.augmentation.random_start=true"],
     ["trainer.accumulate=2"],
     ["backbone.frozen=true"],
-    ["data.num_workers=1"],
+    ["loader.num_workers=1"],
     ["trainer.precision=bf16"],
-    ["backbone=vgg19", "backbone.image_size=32", "data.batch_size=2"],
+    ["backbone=vgg19", "backbone.image_size=32", "loader.batch_size=2"],
     ["recipe=shapes_mixture", "data.limit=4"],
 ]
 
@@ -87,7 +87,7 @@ def test_a_run_is_a_function_of_its_seed(tiny_run: list[str], tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "changes",
-    [[], ["trainer.accumulate=2", "data.num_workers=1", "optimiser=sgd", "data/augmentation=standard"]],
+    [[], ["trainer.accumulate=2", "loader.num_workers=1", "optimiser=sgd", "data/augmentation=standard"]],
     ids=str,
 )
 def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], tiny_run: list[str], tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_heldout_clips_that_cannot_be_read_stop_the_run(
     for number in (4, 5):
         (tmp_path / f"{number}.mp4").write_bytes(b"")
     settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
-    config = compose([*settings, "data=folder", f"data.root={tmp_path}", "data.max_bad_fraction=0.5"])
+    config = compose([*settings, "data=folder", f"data.root={tmp_path}", "loader.max_bad_fraction=0.5"])
     with pytest.raises(UserError, match="none of the 2 held-out clips can be read"):
         train(config, run_dir=tmp_path / "run")
     for number in (4, 5):
@@ -238,7 +238,9 @@ def test_what_is_not_finite_stops_the_run(
 
 
 def test_overfitting_one_batch_brings_the_loss_near_zero(tiny_run: list[str], tmp_path: Path) -> None:
-    settings = [item for item in tiny_run if not item.startswith(("trainer", "data.batch_size", "data.num_workers"))]
+    settings = [
+        item for item in tiny_run if not item.startswith(("trainer", "loader.batch_size", "loader.num_workers"))
+    ]
     figures = train(compose([*settings, "debug=overfit", "mllm.width=64"]), run_dir=tmp_path / "run")
     assert figures["steps"] < 1000
 
@@ -253,7 +255,7 @@ def test_profile_leaves_a_trace(tiny_run: list[str], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_clip_l_with_random_weights_takes_a_step(tiny_run: list[str], tmp_path: Path) -> None:
     settings = [item for item in tiny_run if not item.startswith("backbone")]
-    clip = ["backbone=clip", "backbone.weights=null", "data.batch_size=1", "data.limit=1", "trainer.max_steps=1"]
+    clip = ["backbone=clip", "backbone.weights=null", "loader.batch_size=1", "data.limit=1", "trainer.max_steps=1"]
     figures = train(compose([*settings, *clip, "data.heldout_clips=1"]), run_dir=tmp_path / "run")
     assert figures["parameters/frozen"] > 300e6
     assert torch.isfinite(torch.tensor(figures["seconds_per_step"]))

@@ -23,7 +23,7 @@ def packed_run(tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixtur
     return [*settings, "data=shards", f"data.root={out}", "scheduler=constant"]
 
 
-@pytest.mark.parametrize("changes", [[], ["data.shuffle_buffer=5", "data.num_workers=2"]], ids=str)
+@pytest.mark.parametrize("changes", [[], ["data.shuffle_buffer=5", "loader.num_workers=2"]], ids=str)
 def test_a_resumed_run_on_shards_ends_where_the_whole_one_does(
     changes: list[str], packed_run: list[str], tmp_path: Path
 ) -> None:

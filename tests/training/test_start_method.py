@@ -29,5 +29,5 @@ def test_a_run_is_the_same_with_processes_that_are_not_forked(tiny_run, tmp_path
     alone = train(compose(overrides), run_dir=tmp_path / "alone")
     monkeypatch.setattr(worker, "is_initialized", lambda: True)
     monkeypatch.setattr(worker.multiprocessing, "get_start_method", lambda: "fork")
-    beside = train(compose([*overrides, "data.num_workers=1"]), run_dir=tmp_path / "beside")
+    beside = train(compose([*overrides, "loader.num_workers=1"]), run_dir=tmp_path / "beside")
     assert beside["digest/trained"] == alone["digest/trained"]

@@ -11,7 +11,7 @@ from vtok.config.nodes import feature_shape, planners, trait_of
 
 
 def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """Write the setting that meets `tokeniser.budget` on clips of `data.num_frames` into a composed configuration.
+    """Write the setting that meets `tokeniser.budget` on clips of `clip.num_frames` into a composed configuration.
 
     It is the setting that the tokeniser's class names in `budgeted`. A setting that meets the budget already stays; of
     several strides that do the widest is taken, whose frames reach furthest into the clip. What `vtok.config.check`
@@ -28,7 +28,7 @@ def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     key = budgeted_key(config)
     if key is None:
         return
-    budget, num_frames = config.tokeniser.budget, config.data.num_frames
+    budget, num_frames = config.tokeniser.budget, config.clip.num_frames
     given = config.tokeniser[key]
     values = candidates(config, key)
     planner_with = planners(config)
@@ -43,7 +43,7 @@ def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     if budget in settings:
         if given != settings[budget] and any(item.lstrip("+").startswith(f"tokeniser.{key}=") for item in overrides):
             raise UserError(
-                f"tokeniser.{key}={given}: data.num_frames={num_frames} frames then do not make the "
+                f"tokeniser.{key}={given}: clip.num_frames={num_frames} frames then do not make the "
                 f"tokeniser.budget={budget} tokens. Leave it out, or use tokeniser.{key}={settings[budget]}."
             )
         OmegaConf.update(config, f"tokeniser.{key}", settings[budget])
@@ -52,7 +52,7 @@ def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     near = [*sorted(below)[-1:], *sorted(above)[:1]]
     met = " or ".join(f"{one} (tokeniser.{key}={settings[one]})" for one in near)
     raise UserError(
-        f"tokeniser.budget={budget}: no tokeniser.{key} makes so many tokens of data.num_frames={num_frames} frames, "
+        f"tokeniser.budget={budget}: no tokeniser.{key} makes so many tokens of clip.num_frames={num_frames} frames, "
         f"all else being as it is. Use {met}."
     )
 
@@ -66,7 +66,7 @@ def budgeted_key(config: DictConfig) -> str | None:
 
 def candidates(config: DictConfig, key: str) -> Sequence[int]:
     """Values that the setting may have, ascending: strides of the clip, sides of a grid, numbers of tokens."""
-    budget, num_frames = config.tokeniser.budget, config.data.num_frames
+    budget, num_frames = config.tokeniser.budget, config.clip.num_frames
     if key == "stride":
         return range(1, max(1, num_frames - 1) + 1)
     if key == "grid_size":

@@ -16,6 +16,7 @@ from vtok.common.paths import CACHE_FILE, toys_dir, unwritable, user_path
 from vtok.config.compose import check_all_values
 from vtok.config.cross_checks import (
     check_cache,
+    check_clip,
     check_decoder,
     check_judge,
     check_logged_model,
@@ -45,6 +46,7 @@ def check(config: DictConfig, files: bool = True, plan: bool = True) -> None:
     """
     check_targets(config)
     check_all_values(config)
+    check_clip(config)
     check_mixture(config)
     check_trainer(config)
     check_objective(config)

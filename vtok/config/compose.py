@@ -16,8 +16,10 @@ from vtok.common.errors import UserError
 from vtok.common.overrides import command, parse, quoted, readable
 from vtok.common.paths import conf_dir
 from vtok.config.budget import settle_budget
+from vtok.config.cross_checks import check_clip
 from vtok.config.declaration import declaration_of
-from vtok.config.mixture import check_are_components, check_sources, link_sources
+from vtok.config.mixture import check_are_components, check_sources, limit_sources
+from vtok.config.moved import moved
 from vtok.config.options import groups, one_of, options_of
 from vtok.config.source import SCHEME, register_sources, with_defaults
 from vtok.config.targets import check_targets, is_of_the_project
@@ -69,13 +71,14 @@ def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     check_groups(config)
     check_whole(config)
     check_are_components(config)
+    check_clip(config)
     check_targets(config)
     with open_dict(config):
         with_defaults(config)
     check_sources(config)
     check_all_values(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    link_sources(config)
+    limit_sources(config)
     settle_budget(config, overrides)
 
 
@@ -165,7 +168,7 @@ def typed(config: DictConfig) -> DictConfig:
     assert isinstance(completed, DictConfig)
     with_defaults(completed, only=is_of_the_project)
     check_all_values(completed, only=is_of_the_project)
-    link_sources(completed)
+    limit_sources(completed)
     return completed
 
 
@@ -193,23 +196,25 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None) or (found[1] if (found := re.search(r"full_key: (\S+)", message)) else "")
     text = str(cause).splitlines()[0] if str(cause) else message
+    given = next((item.partition("=")[2] for item in overrides if item.lstrip("+").partition("=")[0] == key), None)
     if key.startswith("data.weights."):
         return f"{key}: data.weights is null. Set all weights together: 'data.weights={{ONE:3,OTHER:1}}'."
     if key.startswith("mllm.lora."):
         # Hydra does not put a key into null.
         return f"{key}: mllm.lora is null. Set its keys together: 'mllm.lora={{rank:16,alpha:32}}'."
     if nothing := re.search(r"Interpolation key '(.+)' not found", text):
-        return f"{key}: it refers to {nothing[1]}, which is not a key. Use the full name of a key, or a value."
+        new = moved(nothing[1])
+        instead = "the full name of a key, or a value" if new is None else f"${{{new}}}"
+        return f"{key}: it refers to {nothing[1]}, which is not a key. Use {instead}."
     if key.startswith("data.sources.") and key.count(".") == DEPTH_OF_SOURCES:
         return f"{key}: it is not a data set yet. Compose one there by +data@{key}=folder (shards, shapes)."
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
-        return unknown_key(key, keys_beside(cause))
+        return unknown_key(key, keys_beside(cause), given)
     if follows := re.search(r"dereferencing interpolation '\$\{(.+)\}'.*Incompatible value 'None'", text):
         return f"{follows[1]}=null: {key} takes its value from it. Set {key}=VALUE as well, or another {follows[1]}."
     if "Missing mandatory value" in str(cause):
         return f"{key} has no value yet. Set {key}=VALUE."
     if key:
-        given = next((item.split("=", 1)[1] for item in overrides if item.lstrip("+").split("=", 1)[0] == key), None)
         return f"{key}{'' if given is None else '=' + given}: {text}"
     return text if cause is not error else message.splitlines()[0]
 

@@ -33,6 +33,15 @@ def check_trainer(config: DictConfig) -> None:
         )
 
 
+def check_clip(config: DictConfig) -> None:
+    """Every data set is read by the run's `clip`, from which the plan is made."""
+    for path, node in data_nodes(config):
+        if isinstance(node, DictConfig) and "clip" in node and node.clip != config.clip:
+            raise UserError(
+                f"{path}.clip={shown(node.clip)}: all clips of a run are read alike. Set clip.KEY=VALUE instead."
+            )
+
+
 def check_objective(config: DictConfig) -> None:
     """The losses that have a weight against the parts that they train."""
     weights = {name: OmegaConf.select(config, f"objective.lambda_{name}") or 0 for name in ("under", "visLM", "dec")}
@@ -56,10 +65,10 @@ def check_decoder(config: DictConfig) -> None:
             "decoder.offload=true: only what is frozen is moved to the CPU and back. Use decoder.frozen=true or "
             "decoder.offload=false."
         )
-    if trait_of(decoder, "needs_distinct_frames", False) and decoder.num_frames > config.data.num_frames:
+    if trait_of(decoder, "needs_distinct_frames", False) and decoder.num_frames > config.clip.num_frames:
         raise UserError(
-            f"decoder.num_frames={decoder.num_frames}: a clip has data.num_frames={config.data.num_frames} frames. Use "
-            f"decoder.num_frames={(config.data.num_frames - 1) // 4 * 4 + 1} or less, or more data.num_frames."
+            f"decoder.num_frames={decoder.num_frames}: a clip has clip.num_frames={config.clip.num_frames} frames. Use "
+            f"decoder.num_frames={(config.clip.num_frames - 1) // 4 * 4 + 1} or less, or more clip.num_frames."
         )
     guidance, least = OmegaConf.select(config, "generation.guidance"), trait_of(decoder, "least_guidance", 0.0)
     if guidance is not None and guidance < least:
@@ -68,7 +77,7 @@ def check_decoder(config: DictConfig) -> None:
         )
     room = decoder.get("text_length")
     if room is not None and (planner := planner_of(config)) is not None:
-        tokens = planner.num_tokens(planner.max_frames(int(config.data.num_frames)))
+        tokens = planner.num_tokens(planner.max_frames(int(config.clip.num_frames)))
         if tokens > room:
             raise UserError(f"decoder.text_length={room}: a clip makes {tokens} tokens. Use {tokens} or more.")
 
@@ -191,12 +200,11 @@ def check_judge(config: DictConfig) -> None:
                 "decoder.num_frames=1: generation/judge=oracle reads moves, for which it takes 2 frames or more. "
                 "Use decoder.num_frames=2, or generation/judge=own."
             )
-        for path, node in data_nodes(config):
-            if node.fps is not None:
-                raise UserError(
-                    f"{path}.fps={node.fps:g}: generation/judge=oracle reads speeds off whole clips. "
-                    f"Use {path}.fps=null, or generation/judge=own."
-                )
+        if config.clip.fps is not None:
+            raise UserError(
+                f"clip.fps={config.clip.fps:g}: generation/judge=oracle reads speeds off whole clips. "
+                "Use clip.fps=null, or generation/judge=own."
+            )
     if trait_of(judge, "uses_the_model", False):
         others = "Use generation/judge=vlm, or generation/judge=oracle with data=shapes."
         if trait_of(config.tokeniser, "needs_files", False):
@@ -213,13 +221,13 @@ def check_judge(config: DictConfig) -> None:
 
 def check_plan(config: DictConfig) -> None:
     """The tokeniser's frame plan against the clip, and its tokens against the language model's context."""
-    num_frames = int(config.data.num_frames)
+    num_frames = int(config.clip.num_frames)
     stride = OmegaConf.select(config, "tokeniser.stride")
     longest = max(1, num_frames - 1)
     if stride is not None and stride > longest:
         raise UserError(
-            f"tokeniser.stride={stride}: a clip has data.num_frames={num_frames} frames. Use 1 to {longest}, or "
-            f"data.num_frames={stride + 1} or more."
+            f"tokeniser.stride={stride}: a clip has clip.num_frames={num_frames} frames. Use 1 to {longest}, or "
+            f"clip.num_frames={stride + 1} or more."
         )
     if (planner := planner_of(config)) is None:
         return

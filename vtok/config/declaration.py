@@ -98,10 +98,11 @@ class Declaration:
                 continue
             if one.is_plain:
                 found[name] = list(one.default) if isinstance(one.default, tuple) else one.default
+            elif one.default is REQUIRED:
+                if one.keyword_only:
+                    found[name] = MISSING
             elif nested is not None:
                 found[name] = declaration_of(nested).defaults()
-            elif one.default is REQUIRED and one.keyword_only:
-                found[name] = MISSING
         return found
 
 

@@ -82,6 +82,9 @@ def setting_lines(group: str, node: dict[str, Any], declared: Declaration) -> li
             lines.append(f"  {inner}={chosen_inside(node, one.name)}    (one of {', '.join(options_of(inner))})")
         elif one.is_given_by_code:
             continue
+        elif str(node.get(one.name)) in {f"${{{other}}}" for other in groups()}:
+            lines.append(f"  {key}={node[one.name]}    (the settings {one.name}.*)")
+            continue
         else:
             lines.append(f"  {key}={_default(one, node)}    ({words(one.type)})")
         lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")

@@ -1,59 +1,19 @@
-"""A mixture of data sets: what its sources have in common with it, and whether there are sources and weights."""
+"""A mixture of data sets: whether there are sources and weights, and how many clips of each."""
 
-from contextlib import suppress
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
-from vtok.config.declaration import NotImported, declaration_of
 from vtok.config.nodes import data_nodes, is_mixture, trait_of
-from vtok.config.values import shown
 from vtok.data.sources.mixture.shares import check_names, check_weights
 
-# Settings of the whole run: of a source they are taken from the mixture.
-COMMON = ("size", "num_frames", "batch_size", "num_workers", "decode_timeout", "max_bad_fraction")
-# What the options' files say of the frames.
-FOLLOWED = "${backbone.image_size}"
 
-
-def link_sources(config: DictConfig) -> None:
-    """Have what the sources of a mixture have in common with it refer to it.
-
-    An option of `data` that is composed into a mixture brings a batch size and the like of its own. What is as the
-    class declares it counts as not set.
-
-    Raises:
-        UserError: something else was set for a source than for the mixture.
-    """
-    if not is_mixture(config):
+def limit_sources(config: DictConfig) -> None:
+    """Have the sources of a mixture use no more clips than the mixture's `limit`."""
+    if not is_mixture(config) or config.data.limit is None:
         return
-    for path, node in data_nodes(config):
-        if not isinstance(node, DictConfig) or not node.get("_target_"):
-            continue
-        unset: dict[str, Any] = {}
-        # A stranger's class that has no source is not looked at.
-        with suppress(NotImported):
-            unset = declaration_of(str(node._target_)).defaults()
-        for key in COMMON:
-            if key in node:
-                raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload,index]
-                follows = raw == FOLLOWED or (key in unset and node[key] == unset[key])
-                _link(config, path, node, key, follows=follows)
-        if config.data.fps is not None and "fps" in node:
-            _link(config, path, node, "fps", follows=node.fps is None)
-        if config.data.limit is not None and "limit" in node and (node.limit is None or node.limit > config.data.limit):
+    for _, node in data_nodes(config):
+        if isinstance(node, DictConfig) and "limit" in node and (node.limit is None or node.limit > config.data.limit):
             node.limit = "${data.limit}"
-
-
-def _link(config: DictConfig, path: str, node: DictConfig, key: str, *, follows: bool) -> None:
-    common: Any = config.data[key]
-    if node[key] != common and not follows:
-        raise UserError(
-            f"{path}.{key}={shown(node[key])}: the mixture has data.{key}={shown(common)}, for all of its sources. "
-            f"Leave {path}.{key} out, or use data.{key}={shown(node[key])}."
-        )
-    node[key] = f"${{data.{key}}}"
 
 
 def check_are_components(config: DictConfig) -> None:

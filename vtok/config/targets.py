@@ -58,10 +58,12 @@ def named_in(node: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 def group_of(keys: tuple[str, ...]) -> str:
     """The group of which an option stands at a place of the configuration; PART for a part of a component."""
-    if keys == ("tokeniser", "backbone"):
-        return "backbone"
     # Each source of a mixture is a data set.
-    group = "/".join(("data", *keys[3:]) if len(keys) > 2 and keys[:2] == ("data", "sources") else keys)
+    if len(keys) > 2 and keys[:2] == ("data", "sources"):
+        keys = ("data", *keys[3:])
+    if keys in (("tokeniser", "backbone"), ("data", "clip")):
+        return keys[-1]
+    group = "/".join(keys)
     return group if group in groups() else PART
 
 
@@ -117,7 +119,7 @@ def is_component(found: Any, group: str, own: Sequence[str]) -> bool:
     from torch import nn, optim
 
     from vtok.backbone import Backbone
-    from vtok.data import Augmentation, DataSource
+    from vtok.data import Augmentation, ClipSettings, DataSource, LoaderSettings
     from vtok.decoder import Decoder
     from vtok.evaluation import Alignment, Generation
     from vtok.evaluation.judge import Judge
@@ -136,6 +138,8 @@ def is_component(found: Any, group: str, own: Sequence[str]) -> bool:
         "mllm": LanguageModel,
         "visual_head": VisualHead,
         "decoder": Decoder,
+        "clip": ClipSettings,
+        "loader": LoaderSettings,
         "data": DataSource,
         "data/augmentation": Augmentation,
         "optimiser": optim.Optimizer,

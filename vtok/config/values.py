@@ -15,6 +15,7 @@ from vtok.common.errors import UserError
 from vtok.common.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
 from vtok.common.source_code import ClassReference
 from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
+from vtok.config.moved import moved
 from vtok.config.targets import group_of
 
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -56,11 +57,12 @@ def check_node(path: str, node: DictConfig, declared: Declaration) -> None:
     Raises:
         UserError: an unknown key, or a value that does not fit.
     """
+    raw: Any = OmegaConf.to_container(node, resolve=False)
     for key in map(str, node):
         setting = declared.settings.get(key)
         if setting is None:
             if key not in OWN_KEYS and not declared.takes_others:
-                raise UserError(unknown_key(f"{path}.{key}" if path else key, declared.settings))
+                raise UserError(unknown_key(f"{path}.{key}" if path else key, declared.settings, shown(raw[key])))
         elif not OmegaConf.is_missing(node, key):
             check_value(path, node, setting)
 
@@ -270,8 +272,11 @@ def as_typed(help: str) -> str:
     return re.sub(r"\b(?:None|True|False)\b", lambda found: {"None": "null"}.get(found[0], found[0].lower()), help)
 
 
-def unknown_key(full: str, known: Collection[str]) -> str:
-    """The sentence for a key that does not exist."""
+def unknown_key(full: str, known: Collection[str], given: str | None = None) -> str:
+    """The sentence for a key that does not exist, or has moved; `given` is the value that was typed."""
+    if (new := moved(full)) is not None:
+        equals = "" if given is None else f"={given}"
+        return f"{full}{equals}: this key has moved. Use {new}{equals}."
     path, _, name = full.rpartition(".")
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     prefix = f"{path}." if path else ""

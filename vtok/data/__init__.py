@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from vtok.data.cached_reader import CachedReader
     from vtok.data.clip import Clip, Question
     from vtok.data.clip_reader import ClipReader, ClipSample, FrameReader
+    from vtok.data.clip_settings import ClipSettings
     from vtok.data.dataset import ClipDataset
+    from vtok.data.loader_settings import LoaderSettings
     from vtok.data.sampler import EpochSampler, SampleKey
     from vtok.data.sources.base import DataSource
     from vtok.data.sources.folder import FolderData
@@ -28,10 +30,12 @@ __all__ = [
     "ClipDataset",
     "ClipReader",
     "ClipSample",
+    "ClipSettings",
     "DataSource",
     "EpochSampler",
     "FolderData",
     "FrameReader",
+    "LoaderSettings",
     "MixtureData",
     "Question",
     "SampleKey",

@@ -46,6 +46,6 @@ class BadFiles:
         """Raise UserError with the list when more than `max_fraction` of the clips are broken."""
         if self.count > self.max_fraction * self.clips:
             raise UserError(
-                f"{self.count} of {self.clips} clips are broken, more than data.max_bad_fraction={self.max_fraction} "
+                f"{self.count} of {self.clips} clips are broken, more than loader.max_bad_fraction={self.max_fraction} "
                 f"allows; mend or remove them, or raise the fraction:\n{list_bad(self.reasons)}"
             )

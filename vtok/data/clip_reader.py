@@ -13,6 +13,7 @@ from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
+from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import FramePlan, TargetPlan
 from vtok.data.sampler import SampleKey
 from vtok.data.video.common import BadVideoError
@@ -86,23 +87,17 @@ class FrameReader:
 
     Attributes:
         planner: says which frames of a clip of T frames are needed.
-        num_frames: T at most; a shorter clip has fewer.
-        fps: clip frames a second, each the nearest frame of the file; None takes the frames of the file as they are.
-        size: pixels a side of the square frames.
+        settings: how a clip is read; of a clip that is shorter than T = `num_frames` all frames are taken.
         frames_fps: frames a second of clips that are folders of images.
         target: the frames that a decoder is to make of the same clip; None where there is none.
-        decode_timeout: seconds after which a clip counts as broken; None waits for ever.
         augmentation: how clips are changed; None leaves them as they are.
         seed: of the run, which with epoch and place of a clip decides what is random.
     """
 
     planner: Planner
-    num_frames: int
-    fps: float | None
-    size: int
-    frames_fps: float
+    settings: ClipSettings
+    frames_fps: float = 24.0
     target: TargetPlan | None = None
-    decode_timeout: float | None = None
     augmentation: Augmentation | None = None
     seed: int = 0
 
@@ -110,12 +105,13 @@ class FrameReader:
         augmentation = Augmentation() if self.augmentation is None else self.augmentation
         rng = np.random.default_rng(stable_hash("augmentation", self.seed, key.epoch, key.index))
         view = augmentation.view(clip, rng)
-        most = None if augmentation.random_start else self.num_frames
-        part = part_of(clip, num_frames=most, fps=self.fps)
-        with open_clip(clip, frames_fps=self.frames_fps, timeout=self.decode_timeout, part=part) as video:
+        fps, num_frames = self.settings.fps, self.settings.num_frames
+        most = None if augmentation.random_start else num_frames
+        part = part_of(clip, num_frames=most, fps=fps)
+        with open_clip(clip, frames_fps=self.frames_fps, timeout=self.settings.decode_timeout, part=part) as video:
             times = video.timestamps
-            native = augmentation.part(clip_frames(times, clip, num_frames=most, fps=self.fps), self.num_frames, rng)
-            if len(native) < self.num_frames and (cut := cut_off(video, clip)) is not None:
+            native = augmentation.part(clip_frames(times, clip, num_frames=most, fps=fps), num_frames, rng)
+            if len(native) < num_frames and (cut := cut_off(video, clip)) is not None:
                 raise BadVideoError(clip.path, cut)
             try:
                 plan = self.planner.plan(len(native))
@@ -124,7 +120,7 @@ class FrameReader:
             aims = () if self.target is None else self.target.indices(len(native))
             # Decoded once, in the larger of the two sizes.
             both = sorted({*plan.indices, *aims})
-            size = max(self.size, self.target.size if self.target else 0)
+            size = max(self.settings.size, self.target.size if self.target else 0)
             zoomed = round(size * augmentation.zoom)
             read = view.of(video.read(native[both].tolist(), zoomed))
             vectors = None
@@ -132,7 +128,7 @@ class FrameReader:
                 planned = native[list(plan.indices)].tolist()
                 vectors = motion_fields(video, planned, grid=plan.vector_grid, size=zoomed, view=view)
         place = {index: number for number, index in enumerate(both)}
-        frames = scaled(read[[place[index] for index in plan.indices]], self.size)
+        frames = scaled(read[[place[index] for index in plan.indices]], self.settings.size)
         target = None if self.target is None else scaled(read[[place[index] for index in aims]], self.target.size)
         timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
         place_of_key = -1 if plan.key is None else plan.key

@@ -11,7 +11,7 @@ from itertools import islice
 from vtok.common.distributed import gathered, rank, world_size
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import printable
-from vtok.data import CachedReader, Clip, ClipDataset, ClipReader, DataSource
+from vtok.data import CachedReader, Clip, ClipDataset, ClipReader, DataSource, LoaderSettings
 from vtok.data.clip_reader import Planner
 from vtok.data.plan import TargetPlan
 from vtok.evaluation.alignment import Alignment, Evaluation
@@ -32,6 +32,7 @@ def evaluate_heldout(
     source: DataSource,
     clips: Sequence[Clip],
     *,
+    loader: LoaderSettings,
     precision: AbstractContextManager[None],
     examples: int = 0,
 ) -> Evaluation:
@@ -46,6 +47,7 @@ def evaluate_heldout(
         model: the model.
         source: says how clips are read.
         clips: the held-out clips.
+        loader: says how many processes decode.
         precision: the context that training runs its forward passes in.
         examples: of so many clips the frames and answers are kept.
 
@@ -62,11 +64,11 @@ def evaluate_heldout(
     reader = heldout_reader(source, model.tokeniser.planner, None, own, shown=examples)
     fits = fits_of(model)
     dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
-    loader = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=source.num_workers)
-    captions = captions_that_fit(clips, fits, num_frames=source.num_frames)
+    batches = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=loader.num_workers)
+    captions = captions_that_fit(clips, fits, num_frames=source.clip.num_frames)
     with precision:
         part = alignment(
-            model, loader, captions=captions, values=values_of(clips), examples=examples, progress=rank() == 0
+            model, batches, captions=captions, values=values_of(clips), examples=examples, progress=rank() == 0
         )
     result = Evaluation.joined(gathered(part), examples=examples)
     unscored = sum(not question.choices for clip in chosen for question in clip.questions)
@@ -85,6 +87,7 @@ def evaluate_generation_heldout(
     source: DataSource,
     clips: Sequence[Clip],
     *,
+    loader: LoaderSettings,
     precision: AbstractContextManager[None],
     examples: int = 0,
 ) -> GenerationResult:
@@ -98,6 +101,7 @@ def evaluate_generation_heldout(
         model: a model that makes videos, or video tokens alone.
         source: says how clips are read.
         clips: the held-out clips.
+        loader: says how many processes decode.
         precision: the context that training runs its forward passes in.
         examples: of so many clips the videos are kept.
 
@@ -107,8 +111,8 @@ def evaluate_generation_heldout(
     """
     if not (model.decodes or model.predicts_tokens):
         raise ValueError("the model makes neither videos nor their tokens.")
-    fits = fits_of(model, made_frames=source.num_frames)
-    captions = captions_that_fit(clips, fits, num_frames=source.num_frames)
+    fits = fits_of(model, made_frames=source.clip.num_frames)
+    captions = captions_that_fit(clips, fits, num_frames=source.clip.num_frames)
     # No further than is needed: to find a clip's other captions takes as long as there are captions.
     asked = (with_choices(clip, captions[clip.source]) for clip in clips)
     taken = (clip for clip in asked if generation.takes(clip, judged=model.decodes))
@@ -124,13 +128,13 @@ def evaluate_generation_heldout(
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, target, own, shown=examples)
     dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
-    loader = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=source.num_workers)
+    batches = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=loader.num_workers)
     try:
         with precision:
             part = generation(
                 model,
-                loader,
-                num_frames=source.num_frames,
+                batches,
+                num_frames=source.clip.num_frames,
                 everyone=[clip for clip in chosen if fits.prompt(clip.caption or "")],
                 examples=examples,
                 progress=rank() == 0,

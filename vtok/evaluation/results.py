@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vtok.common.contact_sheet import Text, contact_sheet
 from vtok.common.files import write_text
-from vtok.data import Clip, DataSource
+from vtok.data import Clip, DataSource, LoaderSettings
 from vtok.data.video.write import write_video
 from vtok.evaluation import (
     Alignment,
@@ -96,6 +96,7 @@ def evaluate_model(
     source: DataSource,
     clips: Sequence[Clip],
     *,
+    loader: LoaderSettings,
     precision: Callable[[], AbstractContextManager[None]],
     whole: bool = True,
     examples: int = 0,
@@ -108,6 +109,7 @@ def evaluate_model(
         model: as it is, so that averaged weights are to be in their places.
         source: says how clips are read.
         clips: the held-out clips.
+        loader: says how many processes decode.
         precision: makes the context that training runs its forward passes in.
         whole: make videos of generation.max_clips, instead of generation.clips_while_training.
         examples: of so many clips the frames, answers and videos are kept.
@@ -117,13 +119,16 @@ def evaluate_model(
     """
     understood = generated = None
     if model.objective.understands:
-        understood = evaluate_heldout(alignment, model, source, clips, precision=precision(), examples=examples)
+        understood = evaluate_heldout(
+            alignment, model, source, clips, loader=loader, precision=precision(), examples=examples
+        )
     if model.decodes or model.predicts_tokens:
         generated = evaluate_generation_heldout(
             generation if whole else generation.while_training(),
             model,
             source,
             clips,
+            loader=loader,
             precision=precision(),
             examples=examples,
         )

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
+from vtok.config.moved import moved
 from vtok.config.nodes import trait_of
 from vtok.feature_cache.weight_files import Weights, changed, fingerprint
 from vtok.tokeniser import Tokeniser
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 # Raised when the same settings come to mean other features, so that older caches are not taken for new ones.
 VERSION = 1
-CLIP_SETTINGS = ("size", "num_frames", "fps", "frames_fps")
+CLIP_SETTINGS = ("clip.size", "clip.num_frames", "clip.fps")
 # Of a backbone: what is looked at otherwise, or changes nothing.
 APART = ("weights", "revision", "frozen")
 
@@ -53,10 +54,13 @@ class Recipe:
             way_out: what to do instead.
         """
         for key, value in self.settings.items():
-            if key not in made["settings"]:
+            # A cache of an earlier version has the clip's settings at each data set.
+            found = [then for name, then in made["settings"].items() if (moved(name) or name) == key]
+            if not found:
                 raise UserError(f"{said}: it was made without {key}={_text(value)}; {way_out}")
-            if (then := made["settings"][key]) != value:
-                raise UserError(f"{said}: it was made with {key}={_text(then)}, not {_text(value)}; {way_out}")
+            for then in found:
+                if then != value:
+                    raise UserError(f"{said}: it was made with {key}={_text(then)}, not {_text(value)}; {way_out}")
         for key, weights in self.weights.items():
             if key not in made["weights"]:
                 raise UserError(f"{said}: it was made without {key}={weights.name}; {way_out}")
@@ -80,7 +84,7 @@ def recipe_of(config: DictConfig) -> Recipe:
         | {f"tokeniser.{name}" for name in kind.project_settings}
     )
     places = ["data", *(f"data.sources.{name}" for name in config.data.get("sources", ()))]
-    kept = ("backbone.", "tokeniser.", *(f"{place}.{name}" for place in places for name in CLIP_SETTINGS))
+    kept = ("backbone.", "tokeniser.", *CLIP_SETTINGS, *(f"{place}.frames_fps" for place in places))
     settings = {
         key: value
         for key, value in given.items()

@@ -39,11 +39,11 @@ USE_ON_FILES = """\
 from pathlib import Path
 
 from vtok.model.batch import stack_frames
-from vtok.data import Clip, FrameReader, SampleKey
+from vtok.data import Clip, ClipSettings, FrameReader, SampleKey
 from vtok.hub import from_pretrained
 
 tokeniser = from_pretrained("FOLDER or ORG/NAME")
-reader = FrameReader(tokeniser.planner, num_frames={frames}, fps={fps}, size={size}, frames_fps=24)
+reader = FrameReader(tokeniser.planner, ClipSettings(size={size}, num_frames={frames}, fps={fps}))
 sample = reader.read(Clip(id="FILE", path=Path("FILE")), SampleKey(0, 0))
 tokens = tokeniser.encode_planned(stack_frames([sample])).tokens  # (1, tokens, {width})"""
 DESCRIBE = '# vtok describe run=FOLDER video=FILE prompt="describe the video."'
@@ -81,9 +81,9 @@ def write_card(
     )
     of_files = part == "tokeniser" and trait_of(config.tokeniser, "needs_files", False)
     use = (USE_ON_FILES if of_files else USE[part]).format(
-        frames=whole.data.num_frames,
-        fps=whole.data.fps,
-        size=whole.data.size,
+        frames=whole.clip.num_frames,
+        fps=whole.clip.fps,
+        size=whole.clip.size,
         width=config.tokeniser.get("token_dim") or "width",
     )
     commands = [*([DESCRIBE] if understands else []), *([GENERATE] if generates else [])] if part == "model" else []
@@ -177,8 +177,8 @@ def settings(config: DictConfig) -> list[str]:
     assert isinstance(given_groups, dict)
     for group, node in given_groups.items():
         if group != "tracking" and isinstance(node, dict) and "_target_" in node:
-            # The backbone has a row of its own.
-            given = {key: value for key, value in node.items() if key not in ("_target_", "backbone")}
+            # The backbone and the clip have rows of their own.
+            given = {key: value for key, value in node.items() if key not in ("_target_", "backbone", "clip")}
             shown = json.dumps(given).replace("|", "\\|")
             rows.append(f"| {group!s} | `{node['_target_']}` | `{shown}` |")
     return rows

@@ -1,5 +1,7 @@
 """A clip out of a file that the user names, read as the clips of a run are."""
 
+from dataclasses import replace
+
 import numpy as np
 from omegaconf import DictConfig
 
@@ -36,24 +38,24 @@ def read_clip(
         raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
     clip = Clip(id=video, path=user_path(video), start=start)
     source: DataSource = build(config.data)
-    # Of a mixture the part that reads it, which has a rate of its own.
     source = source.part_of(clip)
     if whole:
-        source.fps = rate_over(clip, source)
+        source.clip = replace(source.clip, fps=rate_over(clip, source))
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))
     with open_video(clip.path, frames_fps=source.frames_fps) as file:
-        return sample, file.timestamps[clip_frames(file.timestamps, clip, num_frames=source.num_frames, fps=source.fps)]
+        shown = clip_frames(file.timestamps, clip, num_frames=source.clip.num_frames, fps=source.clip.fps)
+        return sample, file.timestamps[shown]
 
 
 def rate_over(clip: Clip, source: DataSource) -> float | None:
     """The frames a second at which T frames reach to the end of a clip's file; None where it has no more than T."""
     with open_video(clip.path, frames_fps=source.frames_fps) as file:
         every = file.timestamps[clip_frames(file.timestamps, clip, num_frames=None, fps=None)]
-    if len(every) <= source.num_frames:
+    if len(every) <= source.clip.num_frames:
         return None
     seconds = length(every)
     assert seconds is not None
-    return source.num_frames / seconds
+    return source.clip.num_frames / seconds
 
 
 def length(seconds: np.ndarray) -> float | None:

@@ -12,7 +12,7 @@ from yaml import YAMLError
 from vtok.common.errors import UserError
 from vtok.config import check, compose
 from vtok.config.compose import explain, groups
-from vtok.config.mixture import link_sources
+from vtok.config.mixture import limit_sources
 from vtok.feature_cache import without_cache
 from vtok.hub.files import is_exported, part_of
 from vtok.hub.folder import read_weights
@@ -23,8 +23,6 @@ from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 log = logging.getLogger(__name__)
 
-# What the clips of a data set have in common with those that a model was trained on.
-CUT = ("size", "num_frames", "fps")
 # As a data set is composed into a mixture.
 SOURCE = "+data@data.sources."
 NAMES_CLIPS = re.compile(r"data=|data\.(sources\.[^.]+\.)?root=")
@@ -81,7 +79,7 @@ def load_run(
     OmegaConf.set_struct(config, True)
     given = overrides
     if any(item.startswith("data=") for item in given):
-        config.data = other_data(config, given)
+        config.data = other_data(given)
     if any(item.startswith("generation/judge=") for item in given):
         config.generation.judge = compose(of(given, "generation/judge=", "generation.judge.")).generation.judge
     overrides = [item for item in given if not item.startswith(("data=", SOURCE, "generation/judge="))]
@@ -89,7 +87,7 @@ def load_run(
         if item.partition("=")[0].replace(".", "/") in groups():
             raise UserError(
                 f"{item}: a trained run keeps its components, but for the data set (data=folder data.root=PATH) and "
-                "generation/judge; keys of them can be changed, for example data.batch_size=8."
+                "generation/judge; keys of them can be changed, for example loader.batch_size=8."
             )
         try:
             config.merge_with_dotlist([item])
@@ -97,7 +95,7 @@ def load_run(
             raise UserError(explain(error, overrides)) from error
         except YAMLError as error:
             raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
-    link_sources(config)
+    limit_sources(config)
     if not cached:
         without_cache(config)
     # Of all of it: commands build more than the model, such as the data source.
@@ -112,18 +110,13 @@ def load_run(
     return run_dir, config, model.eval()
 
 
-def other_data(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Another data set for a trained run, `data=OPTION` with its keys; its clips are cut as the run's own are.
+def other_data(overrides: Sequence[str]) -> DictConfig:
+    """Another data set for a trained run, `data=OPTION` with its keys; its clips are read as the run's own are.
 
     Raises:
         UserError: there is no such option, or a key of it that is needed has no value.
     """
-    data = compose(of(overrides, "data=", SOURCE, "data.")).data
-    given = {item.partition("=")[0] for item in overrides}
-    for key in CUT:
-        if f"data.{key}" not in given:
-            data[key] = config.data[key]
-    return data
+    return compose(of(overrides, "data=", SOURCE, "data.")).data
 
 
 def of(overrides: Sequence[str], *keys: str) -> list[str]:

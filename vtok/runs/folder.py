@@ -23,6 +23,7 @@ from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves
 from vtok.common.paths import user_path
 from vtok.config.compose import explain, typed
+from vtok.config.moved import with_new_key, with_one_clip
 from vtok.config.nodes import nodes
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
@@ -109,7 +110,7 @@ def read_summary(run_dir: Path) -> dict[str, float | str]:
 
 
 def read_overrides(run_dir: Path) -> list[str]:
-    """What the run was composed with; empty where the folder does not say.
+    """What the run was composed with, keys by their names of today; empty where the folder does not say.
 
     Raises:
         UserError: it cannot be read.
@@ -121,7 +122,7 @@ def read_overrides(run_dir: Path) -> list[str]:
         return []
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         raise UserError(f"{file}: it must be a list of texts such as tokeniser.stride=3.")
-    return overrides
+    return [with_new_key(item) for item in overrides]
 
 
 def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> DictConfig:
@@ -141,6 +142,7 @@ def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> Dict
     if not os.path.isfile(file):
         raise UserError(f"run={run_dir}: this is no run folder (it has no config.yaml).")
     content = read_mapping(file)
+    read_by_clip = with_one_clip(content)
     wanted = [group for group in all_groups() if "/" not in group] if groups is None else groups
     for name in wanted:
         if not isinstance(content.get(name), dict):
@@ -156,8 +158,11 @@ def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> Dict
     # Where that run went on from says nothing of what it is.
     content.pop("resume", None)
     content.pop("allowed_targets", None)
+    # One clip again, as it was before the references were resolved for the reader.
+    for data in read_by_clip:
+        data["clip"] = "${clip}"
     config = OmegaConf.create(content)
-    # One backbone again, as it was before the references were resolved for the reader.
+    # And one backbone.
     if content["tokeniser"].get("backbone") == content["backbone"]:
         config.tokeniser.backbone = "${backbone}"
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.paths import natural
+from vtok.config.moved import with_one_clip
 from vtok.runs.folder import read_overrides, read_status, read_summary
 
 
@@ -38,6 +39,7 @@ def read_run(path: Path) -> Run:
         raise UserError(f"{path / 'config.yaml'} is empty. It must be the configuration of a run.")
     # Where a run went on from says nothing of what it is, and would set it apart from those of other seeds.
     config.pop("resume", None)
+    with_one_clip(config)
     return Run(
         path=path,
         config=config,

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from omegaconf import DictConfig
 
-from vtok.data import BadFiles, Clip, DataSource
+from vtok.data import BadFiles, Clip, DataSource, LoaderSettings
 from vtok.data.video.write import RATES
 from vtok.decoder import Decoder
 from vtok.evaluation import Alignment, Generation
@@ -37,6 +37,7 @@ class Run:
     model: VideoLanguageModel
     ema: Ema | None
     source: DataSource
+    loader: LoaderSettings
     clips: dict[str, Sequence[Clip]]
     tracker: Tracker
     bad_files: BadFiles
@@ -61,6 +62,7 @@ class Run:
                 self.model,
                 self.source,
                 self.clips["heldout"],
+                loader=self.loader,
                 precision=self.accelerator.autocast,
                 whole=whole,
                 examples=SHEET_CLIPS,
@@ -91,6 +93,5 @@ class Run:
     @property
     def rate(self) -> float:
         """Frames a second at which made videos take as long as their clips."""
-        fps = self.source.fps or self.source.frames_fps
         frames = self.model.decoder.num_frames if isinstance(self.model.decoder, Decoder) else 1
-        return min(max(frames * fps / self.source.num_frames, RATES[0]), RATES[1])
+        return min(max(frames * self.source.rate / self.source.clip.num_frames, RATES[0]), RATES[1])

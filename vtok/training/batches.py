@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from vtok.common.distributed import rank, world_size
 from vtok.common.errors import UserError
-from vtok.data import Clip, ClipDataset, DataSource
+from vtok.data import Clip, ClipDataset, DataSource, LoaderSettings
 from vtok.data.worker import outlive_stops, start_method
 from vtok.decoder import Decoder
 from vtok.model import VideoLanguageModel
@@ -21,6 +21,7 @@ def training_batches(
     trainer: Trainer,
     model: VideoLanguageModel,
     source: DataSource,
+    loader: LoaderSettings,
     clips: Sequence[Clip],
     seed: int,
     start: Start,
@@ -33,18 +34,18 @@ def training_batches(
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     reader = source.reader(model.tokeniser.planner, target, seed=seed)
     collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
-    loader = DataLoader(
+    batches = DataLoader(
         Guarded(ClipDataset(clips, reader, seed=seed, replace_bad=True, fits=collate.unfit)),
-        batch_size=source.batch_size,
+        batch_size=loader.batch_size,
         sampler=source.sampler(seed=seed, start=start.samples // world_size(), rank=rank(), world_size=world_size()),
-        num_workers=source.num_workers,
+        num_workers=loader.num_workers,
         collate_fn=collate,
         worker_init_fn=outlive_stops,
-        multiprocessing_context=start_method(source.num_workers),
+        multiprocessing_context=start_method(loader.num_workers),
         # Its own, so that making a loader draws nothing from the run's random numbers.
         generator=torch.Generator().manual_seed(seed),
     )
-    for batch in loader:
+    for batch in batches:
         if isinstance(batch, UserError):
             raise batch
         yield batch

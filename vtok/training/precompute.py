@@ -19,7 +19,7 @@ from vtok.common.errors import UserError
 from vtok.common.files import whole
 from vtok.common.paths import CACHE_FILE
 from vtok.common.pretrained import dtype_of
-from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, SampleKey
+from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, LoaderSettings, SampleKey
 from vtok.data.cached_reader import LATENTS, POOLED, TARGET, TIMESTAMPS, Block, block_path, clip_name, read_cache_file
 from vtok.data.file_identity import Identity, identify
 from vtok.data.plan import TargetPlan
@@ -97,6 +97,7 @@ def precompute(config: DictConfig, out: Path, *, block: int, dtype: str, progres
     """
     extractor, made = frozen_parts(config, dtype=dtype)
     source: DataSource = build(config.data)
+    settings: LoaderSettings = build(config.loader)
     source.prepare()
     clips = [clip for split in ("train", "heldout") for clip in source.clips(split)]
     if not clips:
@@ -120,7 +121,7 @@ def precompute(config: DictConfig, out: Path, *, block: int, dtype: str, progres
             missing = [clip for clip in by_block[path] if not is_kept(clip, known)]
             bar.update(len(by_block[path]) - len(missing))
             if missing:
-                loader = loader_of(missing, reader, batch_size=source.batch_size, num_workers=source.num_workers)
+                loader = loader_of(missing, reader, settings)
                 for clip, kept in computed(missing, loader, extractor):
                     known[clip_name(clip)] = kept
                     bar.update()
@@ -204,15 +205,15 @@ class Reading(Dataset[tuple[Identity | None, ClipSample | BadVideoError]]):
             return file, error
 
 
-def loader_of(clips: Sequence[Clip], reader: ClipReader, *, batch_size: int, num_workers: int) -> DataLoader[Any]:
+def loader_of(clips: Sequence[Clip], reader: ClipReader, settings: LoaderSettings) -> DataLoader[Any]:
     """Lists of what `Reading` gives, in the order of the clips."""
     return DataLoader(
         Reading(clips, reader),
-        batch_size=batch_size,
-        num_workers=num_workers,
+        batch_size=settings.batch_size,
+        num_workers=settings.num_workers,
         collate_fn=list,
         worker_init_fn=outlive_stops,
-        multiprocessing_context=start_method(num_workers),
+        multiprocessing_context=start_method(settings.num_workers),
     )
 
 

@@ -14,6 +14,7 @@ from vtok.common.distributed import rank, world_size
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
 from vtok.config.compose import one_of
+from vtok.config.moved import moved
 from vtok.runs.folder import find_run, listed_runs, load_config, read_status, read_summary, shown, status_of
 from vtok.training.checkpoint import (
     latest_checkpoint,
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 # What may change between a run and its continuation without making it another experiment.
 FREE = (
     "resume", "name", "optimise", "outputs", "allowed_targets", "tracking", "evaluation", "generation",
-    "data.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
+    "loader.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
     "trainer.evaluate_every", "trainer.save_every",
     "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
     "trainer.progress", "trainer.profile_steps", "trainer.peak_tflops",
@@ -44,7 +45,7 @@ NO_MATTER = (
     "outputs",
     "allowed_targets",
     "tracking",
-    "data.num_workers",
+    "loader.num_workers",
     "data.make_workers",
     "trainer.progress",
 )
@@ -52,6 +53,8 @@ NO_MATTER = (
 
 # What is free of a data set is free of each source of a mixture.
 OF_SOURCE = re.compile(r"^data\.sources\.[^.]+")
+# All data sets are read by `clip` (`check_clip`), which is compared itself.
+COPY = "data.clip"
 
 
 def run_to_resume(config: DictConfig) -> Path | None:
@@ -93,6 +96,8 @@ def check_allowed(config: DictConfig) -> None:
     keys = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     for allowed in config.resume.allow:
         if not any(key == allowed or key.startswith(f"{allowed}.") for key in keys):
+            if (new := moved(allowed)) is not None:
+                raise UserError(f"resume.allow: the key {allowed} has moved. Use {new}.")
             groups = {key.split(".")[0] for key in keys}
             raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(groups | set(keys)))}")
 
@@ -151,7 +156,8 @@ def differences(before: DictConfig, now: DictConfig, *, free: Sequence[str] = FR
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not (is_named(key, free) or is_named(OF_SOURCE.sub("data", key), free))
+        if old.get(key) != new.get(key)
+        and not (is_named(key, free) or is_named(OF_SOURCE.sub("data", key), (*free, COPY)))
     }
 
 
@@ -208,7 +214,7 @@ def start_of(checkpoint: Path, *, before: DictConfig, processes: int) -> Start:
     step, saved_by, samples = int(state["step"]), int(state["processes"]), state.get("samples")
     if samples is None:
         # Earlier versions noted it only after a change of the number of processes.
-        samples = step * saved_by * before.trainer.accumulate * before.data.batch_size
+        samples = step * saved_by * before.trainer.accumulate * before.loader.batch_size
     if saved_by != processes:
         log.warning(
             "%s was saved by %d processes and is resumed by %d: the order of the clips continues after %d of them, "

@@ -13,7 +13,7 @@ from vtok.common.distributed import gathered
 from vtok.common.errors import UserError
 from vtok.common.overrides import command, override
 from vtok.config.check import check
-from vtok.data import BadFiles, DataSource
+from vtok.data import BadFiles, DataSource, LoaderSettings
 from vtok.evaluation import Alignment, Generation, check_files
 from vtok.evaluation.results import Results
 from vtok.feature_cache import check_clips
@@ -82,6 +82,7 @@ def train(
     if model.decodes:
         generation.judge.prepare()
     source: DataSource = build(config.data)
+    loader: LoaderSettings = build(config.loader)
     with accelerator.main_process_first():
         source.prepare()
     clips = {split: source.clips(split) for split in ("train", "heldout")}
@@ -133,7 +134,7 @@ def train(
         if first:
             write_status(run_dir, "running", tracker.run_id, tracker.uri)
         total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
-        bad_files = BadFiles(clips=total, max_fraction=source.max_bad_fraction)
+        bad_files = BadFiles(clips=total, max_fraction=loader.max_bad_fraction)
         run = Run(
             config=config,
             run_dir=run_dir,
@@ -142,6 +143,7 @@ def train(
             model=model,
             ema=ema,
             source=source,
+            loader=loader,
             clips=clips,
             tracker=tracker,
             bad_files=bad_files,
@@ -195,6 +197,7 @@ def run_training(
             trainer=run.trainer,
             model=run.model,
             source=run.source,
+            loader=run.loader,
             clips=run.clips["train"],
             seed=run.config.seed,
             start=start,

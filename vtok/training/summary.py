@@ -24,7 +24,7 @@ log = logging.getLogger("vtok")
 def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, Sequence[Clip]]) -> dict[str, Any]:
     """What is known before the first step: sizes, told to the user too."""
     planner = model.tokeniser.planner
-    tokens = planner.num_tokens(planner.max_frames(source.num_frames))
+    tokens = planner.num_tokens(planner.max_frames(source.clip.num_frames))
     parts = {
         "backbone": model.tokeniser.backbone,
         "mllm": model.mllm,
@@ -45,7 +45,7 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
     log.info(
         "%s on %s; %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
         type(model.tokeniser).__name__, source.describe(), len(clips["train"]), len(clips["heldout"]),
-        tokens, source.num_frames, f"{trained:,}", f"{frozen:,}",
+        tokens, source.clip.num_frames, f"{trained:,}", f"{frozen:,}",
     )  # fmt: skip
     sizes = {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
     return counts | sizes | code_version()

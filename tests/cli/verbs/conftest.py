@@ -12,7 +12,7 @@ from vtok.runs.folder import open_run, write_status
 from vtok.training.checkpoint import save_checkpoint
 
 SMALL = (
-    "data.num_frames=12",
+    "clip.num_frames=12",
     "tokeniser.stride=3",
     "tokeniser.grid_size=2",
     "backbone.feature_dim=16",

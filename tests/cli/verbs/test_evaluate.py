@@ -19,7 +19,7 @@ def evaluate(run_dir: Path, *overrides: str) -> int:
 def test_a_run_on_made_clips_is_asked_about_real_ones(
     understanding_run: Path, clips_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "data.fps=4", "data.num_workers=0"]
+    given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "clip.fps=4", "loader.num_workers=0"]
     assert evaluate(understanding_run, *given) == 0
     shown = capsys.readouterr().out
     rows = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
@@ -41,7 +41,7 @@ def test_without_a_root_it_is_said_what_is_missing(understanding_run: Path, caps
 def test_a_run_that_makes_videos_is_asked_too(
     joint_run: Path, clips_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "data.num_workers=0", "evaluation.max_clips=2"]
+    given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "loader.num_workers=0", "evaluation.max_clips=2"]
     assert evaluate(joint_run, *given) == 1
     assert "Use generation/judge=own for other clips" in capsys.readouterr().err
     assert evaluate(joint_run, *given, "generation/judge=own") == 0
@@ -62,7 +62,7 @@ def test_questions_without_choices_are_counted_and_alone_are_an_error(
         make_video(tmp_path / row["video"], 12)
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text("\n".join(map(json.dumps, rows)))
-    given = [f"data.root={tmp_path}", "data.num_workers=0"]
+    given = [f"data.root={tmp_path}", "loader.num_workers=0"]
     assert evaluate(understanding_run, *given) == 1
     said = capsys.readouterr()
     assert "none of the 2 held-out clips has a question with choices" in said.err

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vtok.cli.main import main
 from vtok.cli.prompts import wanted_videos
-from vtok.data import FolderData, read_video
+from vtok.data import ClipSettings, FolderData, read_video
 from vtok.inference.load import load_run
 from vtok.model.video_language_model import Sampling
 
@@ -77,7 +77,7 @@ def test_a_file_of_prompts_makes_a_folder_of_videos(joint_run: Path, tmp_path: P
         assert generate(joint_run, f"prompt={row['caption']}", f"seed={row['seed']}", f"out={alone}") == 0
         assert digest(alone) == digest(out / row["video"])
 
-    source = FolderData(root=out, size=16, batch_size=1, num_workers=0)
+    source = FolderData(root=out, clip=ClipSettings(size=16))
     source.prepare()
     assert {clip.caption for clip in source.clips("train") + source.clips("heldout")} == set(TEXTS)
     assert not source.bad
@@ -134,7 +134,7 @@ def test_a_video_lasts_as_long_as_the_clips_of_other_data(make_run, tmp_path: Pa
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()
     # 12 clip frames at 6 a second, or at the 24 a second that a folder of frames has.
-    for settings, seconds in ((["data.fps=6"], 2.0), ([], 0.5)):
+    for settings, seconds in ((["clip.fps=6"], 2.0), ([], 0.5)):
         where = ["data=folder", f"data.root={tmp_path / 'clips'}", "generation/judge=own", *settings]
         out = tmp_path / "a.mp4"
         assert generate(make_run(*where, generating=True), "prompt=x", f"out={out}") == 0

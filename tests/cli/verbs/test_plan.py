@@ -77,7 +77,7 @@ def test_a_text_encoder_is_counted_and_what_waits_on_the_cpu_is_told(capsys: pyt
         "objective=joint",
         "decoder=hunyuan_video",
         "generation/judge=own",
-        "data.num_frames=17",
+        "clip.num_frames=17",
         "mllm.layers=3",
     ]
     frozen = {}
@@ -99,7 +99,7 @@ def test_weights_are_not_looked_up(capsys: pytest.CaptureFixture[str], monkeypat
 
     monkeypatch.setattr("vtok.backbone.clip.load", refuse)
     monkeypatch.setattr(nn.Module, "to_empty", refuse)
-    assert main(["plan", "backbone=clip", "data.num_frames=121", "tokeniser.stride=4", *SMALL[2:]]) == 0
+    assert main(["plan", "backbone=clip", "clip.num_frames=121", "tokeniser.stride=4", *SMALL[2:]]) == 0
     shown = capsys.readouterr()
     assert "303,505,408" in shown.out
     assert "46 a clip" in shown.out

@@ -36,7 +36,7 @@ def test_the_tokens_are_those_of_the_clip(
     tensors, metadata = load(out)
     # A 2 x 2 grid of the key frame, then one token for each of the three frames after it.
     _, config, model = load_run(str(run_dir), outputs="")
-    frames, times = read_video(video, indices=range(12, 24), size=config.data.size)
+    frames, times = read_video(video, indices=range(12, 24), size=config.clip.size)
     with torch.no_grad():
         whole = model.tokeniser.encode(frames.unsqueeze(0), timestamps=(times - times[0]).float().unsqueeze(0))
     torch.testing.assert_close(tensors["tokens"], whole.tokens[0], rtol=1e-4, atol=1e-5)

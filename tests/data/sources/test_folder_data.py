@@ -9,13 +9,14 @@ import pytest
 from mlflow.utils.validation import _validate_metric_name
 
 from vtok.common.errors import UserError
+from vtok.data import ClipSettings
 from vtok.data.clip import Question
 from vtok.data.sources.annotations import questions_of
 from vtok.data.sources.folder import FolderData
 
 
 def source(root: Path, **keys) -> FolderData:
-    return FolderData(root=root, size=32, batch_size=2, num_workers=0, **keys)
+    return FolderData(root=root, clip=ClipSettings(size=32), **keys)
 
 
 def every_clip(data: FolderData) -> dict:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from vtok.common.errors import UserError
-from vtok.data import BadVideoError, Clip, DataSource, FolderData, ShardData
+from vtok.data import BadVideoError, Clip, ClipSettings, DataSource, FolderData, ShardData
 from vtok.data.sources.shards.scan import index_shards
 from vtok.data.video.read import open_clip
 
@@ -116,7 +116,7 @@ def test_broken_manifests_and_sidecars(request, tmp_path):
         (root / "good.txt").write_text("good")
         content = broken(whole[name], chooser)
         (root / name).write_bytes(content)
-        source = FolderData(root=root, size=16, batch_size=1, num_workers=0)
+        source = FolderData(root=root, clip=ClipSettings(size=16))
         reason, clips = None, []
         try:
             clips = clips_of(source)
@@ -158,7 +158,7 @@ def test_broken_indices_and_shards(layout, request, tmp_path):
         try:
             if name == "a.tar" and chooser.random() < 0.7:
                 index_shards(str(tmp_path), progress=False)
-            source = ShardData(root=str(tmp_path), size=16, batch_size=1, num_workers=0)
+            source = ShardData(root=str(tmp_path), clip=ClipSettings(size=16))
             clips = clips_of(source)
             check(clips, source.bad)
             for clip in clips:

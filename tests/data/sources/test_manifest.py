@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.data import BadVideoError, Clip, FolderData, Question
+from vtok.data import BadVideoError, Clip, ClipSettings, FolderData, Question
 from vtok.data.sources.annotations import clip_of, questions_of, range_of
 from vtok.data.video.image_folder import BadVideoError as SameError
 from vtok.data.video.read import open_clip
@@ -20,7 +20,7 @@ DICT = {"A": "red", "B": "blue"}
 
 
 def clips_of(root: Path, **keys) -> tuple[list[Clip], dict[str, str]]:
-    data = FolderData(root=root, size=32, batch_size=2, num_workers=0, **keys)
+    data = FolderData(root=root, clip=ClipSettings(size=32), **keys)
     data.prepare()
     return sorted((*data.all_clips("train"), *data.all_clips("heldout")), key=lambda clip: clip.id), data.bad
 
@@ -265,6 +265,6 @@ def test_sidecars_that_cannot_be_read_are_noted(content, tmp_path):
 def test_long_names_of_folders_and_manifests(tmp_path):
     for keys in ({"root": tmp_path / ("a" * 300)}, {"root": tmp_path, "manifest": "a" * 300 + ".csv"}):
         with pytest.raises(UserError, match=r"data.(root|manifest)=.*aaa.*(does not exist|there is no)"):
-            FolderData(size=32, batch_size=2, num_workers=0, **keys).prepare()
+            FolderData(clip=ClipSettings(size=32), **keys).prepare()
     with pytest.raises(BadVideoError, match="File name too long"), open_clip(Clip("a", tmp_path / ("a" * 300))):
         pass

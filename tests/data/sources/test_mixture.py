@@ -22,6 +22,7 @@ from vtok.data import (
     Clip,
     ClipDataset,
     ClipSample,
+    ClipSettings,
     FolderData,
     MixtureData,
     SampleKey,
@@ -35,14 +36,14 @@ from vtok.data.sources.mixture.sampler import BLOCK
 from vtok.data.sources.mixture.shares import drawn
 from vtok.data.sources.shapes import ShapesData
 
-SETTINGS = {"size": 32, "num_frames": 30, "batch_size": 4, "num_workers": 0}
+SETTINGS = {"clip": ClipSettings(size=32)}
 
 
 class Numbered(DataSource):
     """Clips without files; with a window, their order is that of shards of three."""
 
     def __init__(self, train: int, heldout: int = 2, window: int | None = None, **settings) -> None:
-        super().__init__(**{**SETTINGS, "fps": None, "frames_fps": 24.0, "max_bad_fraction": 0.1, **settings})
+        super().__init__(**{**SETTINGS, **settings})
         self.counts = {"train": train, "heldout": heldout}
         self.window = window
 
@@ -135,7 +136,7 @@ def test_without_weights_an_epoch_of_one_is_an_epoch_of_all() -> None:
 
 
 def test_clips_are_those_of_all_sources() -> None:
-    made = mixture(WEIGHTS, max_bad_fraction=0.5)
+    made = mixture(WEIGHTS)
     train, heldout = made.clips("train"), made.clips("heldout")
     assert [train[place].id for place in (0, 39, 40, 47, 66)] == [
         "big/train0", "big/train39", "small/train0", "shards/train0", "shards/train19",
@@ -221,15 +222,21 @@ class FailingReader:
         raise BadVideoError(clip.path, "it is bad")
 
 
-def test_each_clip_is_read_as_its_source_reads_it(make_video, tmp_path: Path) -> None:
+def write_frames(folder: Path, count: int) -> None:
+    (folder / "frames").mkdir(parents=True)
+    for frame in range(count):
+        Image.new("RGB", (32, 32), (6 * frame, 0, 0)).save(folder / "frames" / f"{frame:02}.png")
+    (folder / "caption.txt").write_text(f"clip {folder.name}")
+
+
+def test_each_clip_is_read_as_its_source_reads_it(tmp_path: Path) -> None:
     for name in ("slow", "fast"):
-        (tmp_path / name).mkdir()
         for number in range(3):
-            make_video(tmp_path / name / f"{number}.mp4", 40)
-            (tmp_path / name / f"{number}.txt").write_text(f"clip {number}")
-    settings = {**SETTINGS, "num_frames": 12}
+            write_frames(tmp_path / name / str(number), 40)
+    settings = {"clip": ClipSettings(size=32, num_frames=12)}
     sources = {
-        name: FolderData(root=tmp_path / name, fps=fps, **settings) for name, fps in (("slow", 6.0), ("fast", None))
+        name: FolderData(root=tmp_path / name, frames_fps=rate, **settings)
+        for name, rate in (("slow", 6.0), ("fast", 24.0))
     }
     made = MixtureData(sources=sources, **settings)
     reader = made.reader(StridePlanner(3))
@@ -240,9 +247,9 @@ def test_each_clip_is_read_as_its_source_reads_it(make_video, tmp_path: Path) ->
         here = reader.read(clip, SampleKey(0, 0))
         assert torch.equal(here.frames, alone.frames)
         assert here.timestamps[1] == pytest.approx(3 / (6 if clip.source == "slow" else 24))
-    assert (made.fps, made.frames_fps) == (6.0, 24.0)
+    assert (made.rate, made.frames_fps) == (6.0, 6.0)
     # One that is of no source, as in vtok describe.
-    video = Clip("a", tmp_path / "fast" / "0.mp4")
+    video = Clip("a", tmp_path / "fast" / "0" / "frames")
     assert reader.read(video, SampleKey(0, 0)).timestamps[1] == pytest.approx(0.5)
 
 
@@ -270,10 +277,9 @@ def test_each_source_is_augmented_as_it_says(make_video, tmp_path: Path) -> None
     ("settings", "sentence"),
     [
         ({"sources": {}}, "a mixture needs one source or more"),
-        ({"sources": {"a": Numbered(3, size=48)}}, "data.sources.a.size=48: in this mixture it is 32"),
-        ({"sources": {"a": Numbered(3, fps=8.0)}, "fps": 6.0}, "data.sources.a.fps=8.0: in this mixture it is 6.0"),
+        ({"sources": {"a": Numbered(3, clip=ClipSettings(size=48))}}, r"data.sources.a.clip=.*must be the mixture's"),
         ({"sources": {"a": Numbered(3)}, "limit": 2}, "data.sources.a.limit=None: the mixture's is 2"),
-        ({"sources": {"a": Numbered(3, cache="x")}}, "data.sources.a.cache=x: in this mixture it is None"),
+        ({"sources": {"a": Numbered(3, cache="x")}}, "data.sources.a.cache=x: a mixture has one cache"),
         ({"sources": {"a": mixture(None)}}, "data.sources.a: it is a MixtureData; allowed are data sets"),
         ({"sources": {"a": 3}}, "data.sources.a: it is a int"),
         ({"sources": {"a": Numbered(3)}, "weights": {"a": 0}}, "data.weights.a=0: allowed are numbers above 0"),
@@ -291,15 +297,11 @@ def test_a_source_without_training_clips_is_told() -> None:
 
 def test_the_commands_on_data_take_a_mixture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(3):
-        frames = tmp_path / "own" / str(number) / "frames"
-        frames.mkdir(parents=True)
-        for frame in range(12):
-            Image.new("RGB", (32, 32), (20 * frame, 0, 0)).save(frames / f"{frame:02}.png")
-        (frames.parent / "caption.txt").write_text(f"clip {number}")
-    made = {"train_clips": 2, "heldout_clips": 1, "num_frames": 12, "pixels": 32, "make_workers": 1}
-    ShapesData(root=str(tmp_path / "made"), size=32, **made).prepare()
+        write_frames(tmp_path / "own" / str(number), 12)
+    made = {"train_clips": 2, "heldout_clips": 1, "pixels": 32, "make_workers": 1}
+    ShapesData(root=str(tmp_path / "made"), clip=ClipSettings(size=32, num_frames=12), **made).prepare()
     settings = [
-        "data=mixture", "data.num_frames=12", "data.size=32", "backbone.image_size=32", "tokeniser.grid_size=2",
+        "data=mixture", "clip.num_frames=12", "clip.size=32", "backbone.image_size=32", "tokeniser.grid_size=2",
         "+data@data.sources.own=folder", f"data.sources.own.root={tmp_path / 'own'}", "data.sources.own.frames_fps=10",
         "+data@data.sources.made=shapes", f"data.sources.made.root={tmp_path / 'made'}", "data.sources.made.pixels=32",
         "data.sources.made.train_clips=2", "data.sources.made.heldout_clips=1",

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from vtok.data import ClipSettings
 from vtok.data.check import check_clip
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import FrameReader
@@ -50,7 +51,7 @@ def test_a_damaged_frame_is_found_by_frames_that_refer_to_it(name, codec, option
 
 @pytest.mark.parametrize("name", ["flip_l.mp4", "zero_l.mkv"])
 def test_found_files_are_broken_in_training_and_check_alike(name: str, faults_dir: Path) -> None:
-    reader = FrameReader(StridePlanner(6), num_frames=200, fps=None, size=32, frames_fps=24.0)
+    reader = FrameReader(StridePlanner(6), ClipSettings(size=32, num_frames=200))
     clips = {file: Clip(file, faults_dir / "damaged" / file) for file in (name, "l.mp4")}
     with pytest.raises(BadVideoError, match=r"frame \d+ is damaged"):
         reader.read(clips[name], SampleKey(0, 0))

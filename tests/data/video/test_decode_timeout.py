@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from vtok.data import ClipSettings
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import FrameReader
 from vtok.data.dataset import ClipDataset
@@ -18,7 +19,7 @@ from vtok.data.video import video_file as videofile
 from vtok.data.video.common import BadVideoError
 from vtok.data.video.read import open_video, read_video
 
-SAID = "longer than data.decode_timeout=12 s"
+SAID = "longer than clip.decode_timeout=12 s"
 
 
 @pytest.fixture
@@ -69,13 +70,13 @@ def test_a_folder_is_given_up(tmp_path, slow):
 
 def test_the_container_is_interrupted(make_video, tmp_path):
     path = make_video(tmp_path / "clip.mp4")
-    with pytest.raises(BadVideoError, match=r"longer than data.decode_timeout=1e-09 s"), open_video(path, timeout=1e-9):
+    with pytest.raises(BadVideoError, match=r"longer than clip.decode_timeout=1e-09 s"), open_video(path, timeout=1e-9):
         pass
 
 
 def test_another_clip_takes_the_place_of_a_slow_one(make_video, tmp_path, slow):
     clips = [Clip(name, make_video(tmp_path / name, length)) for name, length in (("long.mp4", 60), ("short.mp4", 4))]
-    reader = FrameReader(StridePlanner(6), num_frames=30, fps=None, size=16, frames_fps=24.0, decode_timeout=12)
+    reader = FrameReader(StridePlanner(6), ClipSettings(size=16, decode_timeout=12))
     slow()
     sample = ClipDataset(clips, reader, seed=0, replace_bad=True)[SampleKey(0, 0)]
     assert sample.clip.id == "short.mp4"
@@ -85,10 +86,10 @@ def test_another_clip_takes_the_place_of_a_slow_one(make_video, tmp_path, slow):
 def test_a_source_hands_it_to_its_reader(make_video, tmp_path, slow):
     make_video(tmp_path / "clip.mp4", 60)
     (tmp_path / "clip.txt").write_text("a square")
-    keys = {"root": tmp_path, "size": 16, "batch_size": 1, "num_workers": 0}
-    clip = FolderData(**keys).clips("train")[0]
+    patient, quick = (ClipSettings(size=16, decode_timeout=seconds) for seconds in (None, 12))
+    clip = FolderData(root=tmp_path, clip=patient).clips("train")[0]
     slow()
     with pytest.raises(BadVideoError, match=SAID):
-        FolderData(**keys, decode_timeout=12).reader(StridePlanner(6)).read(clip, SampleKey(0, 0))
+        FolderData(root=tmp_path, clip=quick).reader(StridePlanner(6)).read(clip, SampleKey(0, 0))
     assert len(read_video(clip.path, indices=[0])[0]) == 1
-    FolderData(**keys, decode_timeout=None).reader(StridePlanner(6)).read(clip, SampleKey(0, 0))
+    FolderData(root=tmp_path, clip=patient).reader(StridePlanner(6)).read(clip, SampleKey(0, 0))

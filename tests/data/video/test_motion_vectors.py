@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vtok.data import Clip, SampleKey
+from vtok.data import Clip, ClipSettings, SampleKey
 from vtok.data.augmentation import View
 from vtok.data.clip_reader import FrameReader
 from vtok.data.plan import CodecMotionPlanner
@@ -106,7 +106,7 @@ def test_a_view_applies_to_motion_as_to_pictures(make_video, tmp_path) -> None:
 def test_a_clip_without_vectors_is_bad(codec: str, options: dict[str, str], make_video, tmp_path) -> None:
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     path = make_video(tmp_path / "clip.mkv", 13, codec, options=options, pix_fmt=pix_fmt)
-    reader = FrameReader(CodecMotionPlanner(6), num_frames=13, fps=None, size=48, frames_fps=24)
+    reader = FrameReader(CodecMotionPlanner(6), ClipSettings(size=48, num_frames=13))
     with pytest.raises(BadVideoError, match=r"tokeniser=codec_motion: its codec, .*, gives no motion vectors there"):
         reader.read(Clip(id="a", path=path), SampleKey(0, 0))
 
@@ -116,7 +116,7 @@ def test_a_folder_of_frames_is_bad(tmp_path) -> None:
 
     for number in range(13):
         Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
-    reader = FrameReader(CodecMotionPlanner(6), num_frames=13, fps=None, size=48, frames_fps=24)
+    reader = FrameReader(CodecMotionPlanner(6), ClipSettings(size=48, num_frames=13))
     with pytest.raises(BadVideoError, match="images have none"):
         reader.read(Clip(id="a", path=tmp_path), SampleKey(0, 0))
 
@@ -124,7 +124,7 @@ def test_a_folder_of_frames_is_bad(tmp_path) -> None:
 def test_a_sample_has_vectors_where_the_plan_asks_for_them_and_of_the_clips_own_frames(make_video, tmp_path) -> None:
     path = make_video(tmp_path / "pan.mp4", pan())
     planner = CodecMotionPlanner(4, vector_grid=4)
-    reader = FrameReader(planner, num_frames=12, fps=None, size=HEIGHT, frames_fps=24)
+    reader = FrameReader(planner, ClipSettings(size=HEIGHT, num_frames=12))
     sample = reader.read(Clip(id="a", path=path, start=5 / 24), SampleKey(0, 0))
     assert sample.vectors is not None
     torch.testing.assert_close(sample.vectors, fields_of(path, [5, 9, 13]))

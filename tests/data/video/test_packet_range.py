@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from vtok.data import ClipSettings
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import FrameReader
@@ -36,9 +37,8 @@ def pictures(count: int) -> np.ndarray:
 
 
 def read(clip: Clip, *, num_frames: int, fps: float | None, augmentation: Augmentation | None = None):
-    reader = FrameReader(
-        StridePlanner(3), num_frames=num_frames, fps=fps, size=32, frames_fps=24.0, augmentation=augmentation
-    )
+    settings = ClipSettings(size=32, num_frames=num_frames, fps=fps)
+    reader = FrameReader(StridePlanner(3), settings, augmentation=augmentation)
     try:
         return reader.read(clip, SampleKey(0, 0))
     except BadVideoError as error:

@@ -96,7 +96,7 @@ def config_of(tokeniser: str, frames: int, overrides: Sequence[str]) -> DictConf
     Raises:
         UserError: the configuration cannot run, or trains another branch than understanding.
     """
-    config = compose([*overrides, f"tokeniser={tokeniser}", f"data.num_frames={frames}", "data.cache=null"])
+    config = compose([*overrides, f"tokeniser={tokeniser}", f"clip.num_frames={frames}", "data.cache=null"])
     planner = planner_of(config)
     is_given = any(item.startswith("mllm.context_length=") for item in overrides)
     if planner is not None and not is_given and isinstance(OmegaConf.select(config, "mllm.context_length"), int):

@@ -11,7 +11,7 @@ from vtok.common.errors import UserError
 from vtok.common.files import check_writable, write_text
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
-from vtok.data import DataSource
+from vtok.data import DataSource, LoaderSettings
 from vtok.data.broken_clips import list_bad
 from vtok.data.check import check_clips, summary
 from vtok.model.build import build
@@ -27,7 +27,7 @@ def data_check(
 ) -> str:
     """Every frame of a data set decoded: counts, codecs, sizes, lengths, and what is broken and why.
 
-    Takes train's overrides, data=... above all. More broken clips than data.max_bad_fraction are an error.
+    Takes train's overrides, data=... above all. More broken clips than loader.max_bad_fraction are an error.
 
     Args:
         out: a json file for the report, with a line for each clip.
@@ -35,20 +35,21 @@ def data_check(
         overrides: of the configuration.
 
     Raises:
-        UserError: the configuration does not fit, or more than data.max_bad_fraction of the clips are broken.
+        UserError: the configuration does not fit, or more than loader.max_bad_fraction of the clips are broken.
     """
     if out is not None:
         check_writable(Path(out), suffix=".json")
     config = compose(overrides)
     check(config)
     source: DataSource = build(config.data)
+    loader: LoaderSettings = build(config.loader)
     source.prepare()
     splits = {split: source.clips(split) for split in ("train", "heldout")}
     clips = [clip for found in splits.values() for clip in found]
     each = check_clips(
         clips,
         [source.part_of(clip).frames_fps for clip in clips],
-        timeout=source.decode_timeout,
+        timeout=source.clip.decode_timeout,
         processes=min(processes or os.cpu_count() or 1, max(1, len(clips) // 8)),
     )
     report = summary(tqdm(each, total=len(clips), desc="checking", unit="clip", leave=False, disable=None))
@@ -59,10 +60,10 @@ def data_check(
         write_text(Path(out), json.dumps(report, indent=1))
     total = len(clips) + len(source.bad)
     lines = told(report)
-    if len(report["broken"]) > source.max_bad_fraction * total:
+    if len(report["broken"]) > loader.max_bad_fraction * total:
         raise UserError(
-            f"{len(report['broken'])} of {total} clips are broken, more than data.max_bad_fraction="
-            f"{source.max_bad_fraction} allows.\n" + "\n".join(lines)
+            f"{len(report['broken'])} of {total} clips are broken, more than loader.max_bad_fraction="
+            f"{loader.max_bad_fraction} allows.\n" + "\n".join(lines)
         )
     return "\n".join(lines)
 

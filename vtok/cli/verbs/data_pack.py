@@ -6,6 +6,7 @@ from vtok.common.overrides import command, override
 from vtok.common.paths import user_path
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
+from vtok.data import LoaderSettings
 from vtok.data.broken_clips import list_bad
 from vtok.data.sources.shards.pack import pack
 from vtok.model.build import build
@@ -35,7 +36,8 @@ def data_pack(
     config = compose(overrides)
     check(config)
     source = build(config.data)
-    packed = pack(source, user_path(out), shard_bytes=shard_mb * 10**6)
+    loader: LoaderSettings = build(config.loader)
+    packed = pack(source, user_path(out), shard_bytes=shard_mb * 10**6, max_bad_fraction=loader.max_bad_fraction)
     left_out = source.bad | packed.left_out
     lines = [f"packed {packed.clips} clips into {packed.shards} shards, {packed.bytes / 1e9:.3g} GB, in {packed.out}"]
     if left_out:

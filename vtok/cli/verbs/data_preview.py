@@ -65,7 +65,8 @@ def data_preview(
         frames.append(sample.frames)
         asked = [f"{question.text} {question.answer}" for question in clip.questions[:3]]
         lines.append([Text(clip.id, "muted"), (clip.caption or "(no caption)")[:LONGEST], *asked])
-    scale = max(1, SIDE // source.size) if source.size <= SIDE else SIDE / source.size
+    size = source.clip.size
+    scale = max(1, SIDE // size) if size <= SIDE else SIDE / size
     with whole(Path(out)) as partial:
         contact_sheet(frames, lines, partial, scale=scale)
     return out

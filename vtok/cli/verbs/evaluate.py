@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vtok.common.errors import UserError
-from vtok.data import BadVideoError, DataSource
+from vtok.data import BadVideoError, DataSource, LoaderSettings
 from vtok.evaluation import Alignment, Generation, missing_files
 from vtok.evaluation.results import evaluate_model
 from vtok.inference.load import load_run
@@ -21,8 +21,8 @@ def evaluate(
     """The benchmark again on the held-out clips of a run, or of another data set.
 
     Other keys change the run's configuration (evaluation.max_clips=100). data=folder data.root=PATH is another data set
-    with keys of its own, its clips cut as those of the run (data.size, data.num_frames, data.fps) unless said;
-    generation/judge=own judges videos that were made of it.
+    with keys of its own; its clips are read as those of the run (clip.*). generation/judge=own judges videos that were
+    made of it.
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
@@ -39,6 +39,7 @@ def evaluate(
     )
     source: DataSource = build(config.data)
     source.prepare()
+    loader: LoaderSettings = build(config.loader)
     trainer: Trainer = build(config.trainer)
     clips = source.clips("heldout")
     alignment: Alignment = build(config.evaluation)
@@ -53,6 +54,7 @@ def evaluate(
         model,
         source,
         clips,
+        loader=loader,
         precision=trainer.accelerator().autocast,
     )
     if results.bad:

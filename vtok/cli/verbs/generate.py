@@ -99,11 +99,11 @@ def generate(
     source: DataSource = build(config.data)
     scale = enlargement(decoder, scale)
     # The rate of a source whose files bring their own is not known; it has one for folders of frames.
-    rate = fps or decoder.num_frames * (source.fps or source.frames_fps) / source.num_frames
+    rate = fps or decoder.num_frames * source.rate / source.clip.num_frames
     sampling = sampling_of(config, steps=steps, guidance=guidance, temperature=temperature)
     first = config.generation.seed if seed is None else seed
     seeds = list(range(first, first + len(texts)))
-    num_planned = len(model.tokeniser.plan(source.num_frames).indices)
+    num_planned = len(model.tokeniser.plan(source.clip.num_frames).indices)
     made: list[Tensor] = []
     for start in tqdm(range(0, len(texts), batch_size), desc="making videos", unit="batch", leave=False, disable=None):
         rows = slice(start, start + batch_size)

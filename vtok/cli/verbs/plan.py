@@ -185,6 +185,6 @@ def gpu_lines(parts: list[Part]) -> list[str]:
         rows.append([f"{share.gpus} GPU{'s' if share.gpus > 1 else ''}", *map(gigabytes, sizes)])
     return [
         *table(rows).splitlines(),
-        "1 GB is 10^9 bytes. Before activations, which grow with data.batch_size and the tokens, and before the "
+        "1 GB is 10^9 bytes. Before activations, which grow with loader.batch_size and the tokens, and before the "
         "libraries' own buffers; FSDP2 gathers a layer at a time on top.",
     ]

@@ -13,7 +13,7 @@ from vtok.common.files import check_writable, write_text
 from vtok.common.overrides import override
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
-from vtok.data import DataSource
+from vtok.data import DataSource, LoaderSettings
 from vtok.evaluation.probing import ProbeResult, Probing, over_seeds, side_by_side
 from vtok.feature_cache import without_cache
 from vtok.inference.load import load_run
@@ -68,9 +68,9 @@ def probe(
         run_dir, config, model = load_run(
             run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, clips=True
         )
-        source = clips_of(config)
+        source, loader = clips_of(config)
         results[run_dir.name] = [
-            Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source)
+            Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source, loader)
             for seed in range(config.seed, config.seed + seeds)
         ]
     else:
@@ -86,17 +86,18 @@ def probe(
             check(config)
         for number, config in enumerate(configs):
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
-            source, results[name] = clips_of(config), []
+            source, loader = clips_of(config)
+            results[name] = []
             for seed in range(config.seed, config.seed + seeds):
                 config.seed = seed
                 probing = Probing(steps, train_clips, heldout_clips, tuned=tuned is not False, seed=seed)
-                results[name].append(probing(build_tokeniser(config).to(device_of(config)), source))
+                results[name].append(probing(build_tokeniser(config).to(device_of(config)), source, loader))
     if out is not None:
         write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
     return side_by_side(results)
 
 
-def clips_of(config: DictConfig) -> DataSource:
+def clips_of(config: DictConfig) -> tuple[DataSource, LoaderSettings]:
     source: DataSource = build(config.data)
     source.prepare()
-    return source
+    return source, build(config.loader)

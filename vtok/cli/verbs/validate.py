@@ -39,7 +39,7 @@ def frame_lines(config: DictConfig) -> list[str]:
     if (shape := feature_shape(config)) is not None:
         lines.append(f"{'features':<13}{shape.size} x {shape.size}")
     if (planner := planner_of(config)) is not None:
-        frames = int(config.data.num_frames)
+        frames = int(config.clip.num_frames)
         plan = planner.plan(frames)
         shown = ", ".join(map(str, plan.indices[:12])) + (", ..." if len(plan.indices) > 12 else "")
         lines.append(f"{'plan':<13}{len(plan.indices)} of {frames} frames: {shown}")

@@ -7,11 +7,12 @@ from typing import ClassVar, Literal
 
 from torch.utils.data import Sampler
 
-from vtok.common.setting_types import Count, CountOrZero, Fraction, Positive
+from vtok.common.setting_types import Count
 from vtok.data.augmentation import Augmentation
 from vtok.data.cached_reader import CachedReader
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import ClipReader, FrameReader, Planner
+from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import TargetPlan
 from vtok.data.sampler import EpochSampler, SampleKey
 
@@ -19,56 +20,43 @@ Split = Literal["train", "heldout"]
 
 
 class DataSource(ABC):
-    """A data set: where its clips are, and how they are read.
+    """A data set: where its clips are.
 
     Args:
-        size: pixels a side of the square frames.
-        num_frames: frames of a clip, at most; the tokeniser plans on these.
-        fps: frames a second of a clip; None takes the frames that the file has.
-        frames_fps: frames a second of clips that are folders of images.
-        batch_size: clips in a batch of each process.
-        num_workers: number of processes that decode; 0: the main process decodes.
-        max_bad_fraction: share of broken clips above which a run stops.
+        clip: how a clip is read.
         limit: largest number of clips used of each split; None uses all.
-        decode_timeout: seconds after which a clip that is still being read counts as broken; None: no limit.
         cache: folder of a feature cache that clips are read from instead of their files; None reads the files.
         augmentation: how training clips are changed each time they are seen; None leaves them as they are.
 
     Attributes:
         bad: why clips of the data set cannot be used, by their path, as far as known without reading the videos.
+        frames_fps: frames a second of clips that are folders of images.
     """
 
     # Whether it is made of others, and whether its pixels are drawn by this project.
     holds_sources: ClassVar[bool] = False
     synthetic: ClassVar[bool] = False
 
+    frames_fps: float = 24.0
+
     def __init__(
         self,
         *,
-        size: Count,
-        num_frames: Count,
-        fps: Positive | None,
-        frames_fps: Positive,
-        batch_size: Count = 8,
-        num_workers: CountOrZero = 1,
-        max_bad_fraction: Fraction,
+        clip: ClipSettings,
         limit: Count | None = None,
-        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.size = size
-        self.num_frames = num_frames
-        self.fps = fps
-        self.frames_fps = frames_fps
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.max_bad_fraction = max_bad_fraction
+        self.clip = clip
         self.limit = limit
-        self.decode_timeout = decode_timeout
         self.cache = cache
         self.augmentation = Augmentation() if augmentation is None else augmentation
         self.bad: dict[str, str] = {}
+
+    @property
+    def rate(self) -> float:
+        """Frames a second of a clip, as far as known before its file is opened."""
+        return self.clip.fps or self.frames_fps
 
     @abstractmethod
     def prepare(self) -> None:
@@ -115,12 +103,9 @@ class DataSource(ABC):
         """What decodes clips whatever `cache` says."""
         return FrameReader(
             planner,
-            num_frames=self.num_frames,
-            fps=self.fps,
-            size=self.size,
+            self.clip,
             frames_fps=self.frames_fps,
             target=target,
-            decode_timeout=self.decode_timeout,
             augmentation=None if seed is None else self.augmentation,
             seed=seed or 0,
         )

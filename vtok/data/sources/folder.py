@@ -15,9 +15,10 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import printable, reason_of
 from vtok.common.hashing import stable_hash
 from vtok.common.paths import user_path
-from vtok.common.setting_types import Count, CountOrZero, Fraction, Positive
+from vtok.common.setting_types import Count, Positive
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip, Question
+from vtok.data.clip_settings import ClipSettings
 from vtok.data.sources.annotations import clip_of, parse_caption, parse_record
 from vtok.data.sources.base import DataSource, Split
 from vtok.data.sources.manifest import Row, read_manifest
@@ -56,6 +57,7 @@ class FolderData(DataSource):
         heldout_fraction: share of the files that is held out, between 0 and 1; of two files, one is.
         manifest: a jsonl, csv or parquet file, looked for in the root first, then from the working directory; its
             videos are relative to the root wherever it lies. None looks for one in the root.
+        frames_fps: frames a second of clips that are folders of images.
         (for the others see `DataSource`)
 
     Raises:
@@ -66,36 +68,19 @@ class FolderData(DataSource):
         self,
         *,
         root: str | Path,
-        size: Count,
-        num_frames: Count = 30,
-        fps: Positive | None = None,
+        clip: ClipSettings,
         frames_fps: Positive = 24.0,
         heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
         manifest: str | Path | None = None,
-        batch_size: Count = 8,
-        num_workers: CountOrZero = 1,
-        max_bad_fraction: Fraction = 0.1,
         limit: Count | None = None,
-        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__(
-            size=size,
-            num_frames=num_frames,
-            fps=fps,
-            frames_fps=frames_fps,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            max_bad_fraction=max_bad_fraction,
-            limit=limit,
-            decode_timeout=decode_timeout,
-            cache=cache,
-            augmentation=augmentation,
-        )
+        super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
         self.root = user_path(root)
+        self.frames_fps = frames_fps
         self.heldout_fraction = heldout_fraction
         self.manifest = manifest
         self._found: list[tuple[Clip, Split]] | None = None

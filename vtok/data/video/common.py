@@ -43,7 +43,7 @@ class Deadline:
 
     def error(self) -> BadVideoError:
         """What `check` raises, for what is interrupted by another clock."""
-        return BadVideoError(self.path, f"reading it took longer than data.decode_timeout={self.seconds:g} s")
+        return BadVideoError(self.path, f"reading it took longer than clip.decode_timeout={self.seconds:g} s")
 
 
 def check_indices(path: Path, indices: Sequence[int], frames: int, *, truncated: bool) -> None:

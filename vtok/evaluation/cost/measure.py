@@ -81,7 +81,7 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
     """The cost of each tokeniser on clips of one length. They take turns; a first round warms up and is not counted.
 
     Args:
-        configs: a configuration for each name, all with the same data.num_frames.
+        configs: a configuration for each name, all with the same clip.num_frames.
         runs: number of rounds.
         every_frame: also encode all frames of the clip.
     """
@@ -111,7 +111,7 @@ class Measurement:
         self.model: VideoLanguageModel = build_model(config)
         self.model.to(self.device).eval()
         tokeniser = self.model.tokeniser
-        num_frames, size = int(config.data.num_frames), int(config.data.size)
+        num_frames, size = int(config.clip.num_frames), int(config.clip.size)
         plan = tokeniser.plan(num_frames)
         planned = len(plan.indices)
         self.planned_frames = PlannedFrames(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vtok.common.errors import UserError
 from vtok.common.finite import check_figures
-from vtok.data import Clip, ClipDataset, ClipSample, DataSource
+from vtok.data import Clip, ClipDataset, ClipSample, DataSource, LoaderSettings
 from vtok.data.plan import TargetPlan
 from vtok.evaluation.accuracy import Tally, cluster_of
 from vtok.evaluation.clips import heldout_loader
@@ -49,7 +49,7 @@ class Probing:
     tuned: bool
     seed: int
 
-    def __call__(self, tokeniser: Tokeniser, source: DataSource) -> ProbeResult:
+    def __call__(self, tokeniser: Tokeniser, source: DataSource, loader: LoaderSettings) -> ProbeResult:
         """Probe a tokeniser on a data set.
 
         Raises:
@@ -58,7 +58,7 @@ class Probing:
         """
         began = time.monotonic()
         train, heldout = (
-            self._read(tokeniser, source, split, number)
+            self._read(tokeniser, source, loader, split, number)
             for split, number in (("train", self.train_clips), ("heldout", self.heldout_clips))
         )
         longest = max(sample.num_planned for sample in (*train.samples, *heldout.samples))
@@ -78,13 +78,15 @@ class Probing:
         check_figures(result.metrics())
         return result
 
-    def _read(self, tokeniser: Tokeniser, source: DataSource, split: str, number: int) -> Probed:
+    def _read(
+        self, tokeniser: Tokeniser, source: DataSource, loader: LoaderSettings, split: str, number: int
+    ) -> Probed:
         clips = source.clips(split)[:number]  # type: ignore[arg-type]
         if not clips:
             raise UserError(f"the data set has no {split} clips to probe with.")
-        reader = source.frame_reader(tokeniser.planner, TargetPlan(FRAMES, source.size))
+        reader = source.frame_reader(tokeniser.planner, TargetPlan(FRAMES, source.clip.size))
         dataset = ClipDataset(clips, reader, seed=0, replace_bad=False)
-        read = probed(tokeniser, heldout_loader(dataset, batch_size=BATCH, num_workers=source.num_workers))
+        read = probed(tokeniser, heldout_loader(dataset, batch_size=BATCH, num_workers=loader.num_workers))
         if not read.samples:
             raise unreadable(len(clips), read.bad)
         for path, reason in read.bad:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.data import FolderData, ShapesData, read_video
+from vtok.data import ClipSettings, FolderData, ShapesData, read_video
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import ZOOM, render
 from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, Thing, sample_scene
@@ -143,7 +143,8 @@ def test_chosen_families_keep_their_shares_of_each_other() -> None:
 
 
 def make_source(tmp_path: Path, **changes: object) -> ShapesData:
-    settings: dict = {"root": str(tmp_path), "size": 64, "train_clips": 6, "heldout_clips": 3, "num_frames": 10}
+    clip = ClipSettings(size=64, num_frames=10)
+    settings: dict = {"root": str(tmp_path), "clip": clip, "train_clips": 6, "heldout_clips": 3}
     return ShapesData(**(settings | changes))
 
 
@@ -170,7 +171,7 @@ def test_a_clip_is_the_same_whatever_else_is_made(tmp_path: Path) -> None:
 
 def test_half_of_the_yes_no_questions_are_true_however_many_clips_are_looked_at(tmp_path: Path) -> None:
     """By chance alone 47 of 73 about the camera were not."""
-    clips = ShapesData(root=str(tmp_path), size=64).clips("heldout")
+    clips = ShapesData(root=str(tmp_path), clip=ClipSettings(size=64)).clips("heldout")
     for number in (400, 101, 40):
         answers: dict[str, Counter[str]] = defaultdict(Counter)
         for clip in clips[:number]:
@@ -203,7 +204,7 @@ def test_sets_of_other_families_do_not_mix(tmp_path: Path) -> None:
 def test_the_made_folder_is_a_folder_of_clips(tmp_path: Path) -> None:
     source = make_source(tmp_path)
     source.prepare()
-    folder = FolderData(root=source.folder, size=64, batch_size=2, num_workers=0)
+    folder = FolderData(root=source.folder, clip=ClipSettings(size=64))
     folder.prepare()
     assert [clip.caption for clip in folder.clips("train")] == [clip.caption for clip in source.clips("train")]
     assert len(folder.clips("heldout")) == 3

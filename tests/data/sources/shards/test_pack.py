@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vtok.common.errors import UserError
-from vtok.data import BadVideoError, FolderData, ShardData
+from vtok.data import BadVideoError, ClipSettings, FolderData, ShardData
 from vtok.data.sources.base import DataSource
 from vtok.data.sources.shards import pack as packing
 from vtok.data.sources.shards.pack import pack
@@ -45,11 +45,11 @@ def root(tmp_path: Path, make_video) -> Path:
 
 
 def folder(root: Path, **keys) -> FolderData:
-    return FolderData(root=root, size=32, batch_size=2, num_workers=0, **keys)
+    return FolderData(root=root, clip=ClipSettings(size=32), **keys)
 
 
 def shards(root: Path | str, **keys) -> ShardData:
-    return ShardData(root=str(root), size=32, batch_size=2, num_workers=0, **keys)
+    return ShardData(root=str(root), clip=ClipSettings(size=32), **keys)
 
 
 def facts(source: DataSource) -> dict:
@@ -166,19 +166,19 @@ def test_only_into_a_folder_of_its_own(root, tmp_path):
 
 
 def test_files_that_are_gone_are_left_out_counted_and_limited(root, tmp_path):
-    source = folder(root, max_bad_fraction=0.3)
+    source = folder(root)
     source.prepare()
     (root / "deep.er" / "3.MP4").unlink()
-    packed = pack(source, tmp_path / "out", shard_bytes=SHARD)
+    packed = pack(source, tmp_path / "out", shard_bytes=SHARD, max_bad_fraction=0.3)
     gone = {"deep.er/3.MP4", "deep.er/3.MP4@0.05-0.2"}
     assert set(packed.left_out) == gone
     data = shards(tmp_path / "out")
     assert set(facts(data)) == set(facts(source)) - gone
     assert any("No such file" in reason for reason in data.bad.values())
-    strict = folder(root, max_bad_fraction=0.05)
+    strict = folder(root)
     strict.prepare()
     with pytest.raises(UserError, match=r"max_bad_fraction=0\.05"):
-        pack(strict, tmp_path / "strict", shard_bytes=SHARD)
+        pack(strict, tmp_path / "strict", shard_bytes=SHARD, max_bad_fraction=0.05)
 
 
 def test_broken_files_stay_as_broken_as_they_were(root, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from vtok.common.errors import UserError
-from vtok.data import BadVideoError, Question, ShardData, read_video
+from vtok.data import BadVideoError, ClipSettings, Question, ShardData, read_video
 from vtok.data.sources.shards.scan import index_shards, scan_shard
 from vtok.data.video.image_folder import images_in
 from vtok.data.video.read import open_clip
@@ -37,7 +37,7 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
 
 
 def shards(root: Path | str, **keys) -> ShardData:
-    return ShardData(root=str(root), size=32, batch_size=2, num_workers=0, **keys)
+    return ShardData(root=str(root), clip=ClipSettings(size=32), **keys)
 
 
 def every_clip(data: ShardData) -> dict:

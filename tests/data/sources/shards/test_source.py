@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from vtok.common.errors import UserError
-from vtok.data import BadVideoError, Clip, ClipDataset, FolderData, ShapesData, ShardData
+from vtok.data import BadVideoError, Clip, ClipDataset, ClipSettings, FolderData, ShapesData, ShardData
 from vtok.data.plan import StridePlanner
 from vtok.data.sources.shards.index import SCHEMA, Shard, to_batch, write_index
 from vtok.data.sources.shards.pack import pack
@@ -27,7 +27,12 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """22 training and 5 held-out clips in some ten shards."""
     folder = tmp_path_factory.mktemp("shards")
     source = ShapesData(
-        root=str(folder / "made"), size=32, train_clips=22, heldout_clips=5, num_frames=4, pixels=32, make_workers=1
+        root=str(folder / "made"),
+        clip=ClipSettings(size=32, num_frames=4),
+        train_clips=22,
+        heldout_clips=5,
+        pixels=32,
+        make_workers=1,
     )
     pack(source, folder / "packed", shard_bytes=12_000, progress=False)
     return folder / "packed"
@@ -44,7 +49,7 @@ def bucket(packed: Path) -> str:
 
 
 def shards(root: Path | str, **keys) -> ShardData:
-    return ShardData(root=str(root), size=32, batch_size=4, num_workers=0, **keys)
+    return ShardData(root=str(root), clip=ClipSettings(size=32), **keys)
 
 
 def frames_of(clip: Clip) -> torch.Tensor:
@@ -266,8 +271,8 @@ def test_a_name_that_is_not_utf8_is_packed(make_video, tmp_path):
     (tmp_path / "from" / name).with_suffix(".txt").write_text("a cube\non a table")
     (tmp_path / "from" / "b.mp4").symlink_to("missing")
     (tmp_path / "from" / "b.txt").write_text("gone")
-    source = FolderData(root=tmp_path / "from", size=32, batch_size=1, num_workers=0, max_bad_fraction=0.5)
-    pack(source, tmp_path / "to", shard_bytes=10**6, progress=False)
+    source = FolderData(root=tmp_path / "from", clip=ClipSettings(size=32))
+    pack(source, tmp_path / "to", shard_bytes=10**6, max_bad_fraction=0.5, progress=False)
     data = shards(tmp_path / "to")
     (clip,) = [*data.clips("train"), *data.clips("heldout")]
     assert (clip.id, clip.caption) == ("W\\udcfcrfel.mp4", "a cube\non a table")

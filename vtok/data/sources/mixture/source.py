@@ -7,9 +7,10 @@ from functools import partial
 from torch.utils.data import Sampler
 
 from vtok.common.errors import UserError
-from vtok.common.setting_types import Count, CountOrZero, Fraction, Positive
+from vtok.common.setting_types import Count
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import ClipReader, ClipSample, Planner
+from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import TargetPlan
 from vtok.data.sampler import SampleKey
 from vtok.data.sources.base import DataSource, Split
@@ -21,18 +22,16 @@ from vtok.data.sources.mixture.shares import check_names, check_weights
 class MixtureData(DataSource):
     """Several data sets, trained on in given shares, whatever the numbers of their clips.
 
-    Every source keeps what is its own: where its clips are, how they are split, their frames a second and their
-    augmentation. A clip's id is `SOURCE/ID`, and a broken one is replaced by another of its source. Held-out clips are
-    those of all sources, one of each in turn, so that the first few of them are of all.
+    Every source keeps what is its own: where its clips are, how they are split and their augmentation. A clip's id is
+    `SOURCE/ID`, and a broken one is replaced by another of its source. Held-out clips are those of all sources, one of
+    each in turn, so that the first few of them are of all.
 
     A video that is of no source (`vtok describe`) is read as those of the first source are.
 
     Args:
-        sources: by name; none of them a mixture. Their `size` and `num_frames` are those of the mixture.
+        sources: by name; none of them a mixture. Their `clip` is that of the mixture.
         weights: share of each source in the training samples, by name, above 0, in any unit; None takes the numbers of
             training clips, so that an epoch of one source is an epoch of all.
-        fps: frames a second of the clips of all sources; None leaves each its own.
-        max_bad_fraction: share of broken clips above which a run stops, counted over all sources.
         limit: largest number of clips used of each split of each source.
         cache: folder of a feature cache of all sources; they have none of their own.
 
@@ -45,15 +44,9 @@ class MixtureData(DataSource):
         self,
         *,
         sources: Mapping[str, DataSource],
-        size: Count,
+        clip: ClipSettings,
         weights: Mapping[str, float] | None = None,
-        num_frames: Count = 30,
-        fps: Positive | None = None,
-        batch_size: Count = 8,
-        num_workers: CountOrZero = 1,
-        max_bad_fraction: Fraction = 0.1,
         limit: Count | None = None,
-        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
     ) -> None:
         check_names(sources)
@@ -63,31 +56,20 @@ class MixtureData(DataSource):
                     f"data.sources.{name}: it is a {type(source).__name__}; allowed are data sets such as data=folder, "
                     "shards and shapes, and no mixture."
                 )
-        first = next(iter(sources.values()))
-        super().__init__(
-            size=size,
-            num_frames=num_frames,
-            fps=first.fps,
-            frames_fps=first.frames_fps,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            max_bad_fraction=max_bad_fraction,
-            limit=limit,
-            decode_timeout=decode_timeout,
-            cache=cache,
-        )
-        ours = {"size": size, "num_frames": num_frames, **({} if fps is None else {"fps": fps}), "cache": None}
+        super().__init__(clip=clip, limit=limit, cache=cache)
         for name, source in sources.items():
-            for key, value in ours.items():
-                if (there := getattr(source, key)) != value:
-                    raise UserError(
-                        f"data.sources.{name}.{key}={there}: in this mixture it is {value} for all sources."
-                    )
+            if source.clip != clip:
+                raise UserError(f"data.sources.{name}.clip={source.clip}: it must be the mixture's. Use {clip}.")
+            if source.cache is not None:
+                raise UserError(
+                    f"data.sources.{name}.cache={source.cache}: a mixture has one cache, its own. Use cache=None."
+                )
             if limit is not None and (source.limit is None or source.limit > limit):
                 raise UserError(f"data.sources.{name}.limit={source.limit}: the mixture's is {limit}; say no more.")
         if weights is not None:
             check_weights(weights, sources)
         self.sources = dict(sources)
+        self.frames_fps = next(iter(sources.values())).frames_fps
         self.weights = None if weights is None else dict(weights)
         self._clips: dict[Split, MixtureClips] = {}
 

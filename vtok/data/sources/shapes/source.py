@@ -15,16 +15,16 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from vtok.common.errors import UserError
-from vtok.common.setting_types import Count, CountOrZero, Fraction, Positive, Seed
+from vtok.common.setting_types import Count, Seed
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
+from vtok.data.clip_settings import ClipSettings
 from vtok.data.sources.base import DataSource, Split
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import render
 from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, Scene, sample_scene
 from vtok.data.video.write import write_video
 
-FILE_FPS = 15
 SPLITS: tuple[Split, ...] = ("train", "heldout")
 # Raised when scenes or pixels change, so that files made by an older version are not taken for new ones.
 VERSION = 2
@@ -49,12 +49,13 @@ class ShapesData(DataSource):
     """
 
     synthetic = True
+    frames_fps = 15.0
 
     def __init__(
         self,
         *,
         root: str,
-        size: Count,
+        clip: ClipSettings,
         level: Literal["easy", "hard"] = "easy",
         train_clips: Count = 2400,
         heldout_clips: Count = 400,
@@ -62,29 +63,11 @@ class ShapesData(DataSource):
         pixels: Count = 64,
         families: Annotated[Sequence[Literal["motion", "order", "count", "camera"]], MinLen(1)] | None = None,
         make_workers: Count | None = None,
-        num_frames: Count = 30,
-        fps: Positive | None = None,
-        batch_size: Count = 32,
-        num_workers: CountOrZero = 1,
-        max_bad_fraction: Fraction = 0.1,
         limit: Count | None = None,
-        decode_timeout: Positive | None = 60.0,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__(
-            size=size,
-            num_frames=num_frames,
-            fps=fps,
-            frames_fps=FILE_FPS,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            max_bad_fraction=max_bad_fraction,
-            limit=limit,
-            decode_timeout=decode_timeout,
-            cache=cache,
-            augmentation=augmentation,
-        )
+        super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
         if level not in LEVELS:
             raise UserError(f"data.level={level}: allowed are {', '.join(LEVELS)}.")
         if pixels % 2 or pixels < 16:
@@ -102,7 +85,7 @@ class ShapesData(DataSource):
         self.pixels = pixels
         self.make_workers = make_workers or os.cpu_count() or 1
         only = "" if len(self.families) == len(FAMILIES) else f"-{'+'.join(self.families)}"
-        self.folder = Path(root) / f"v{VERSION}-{level}{only}-seed{seed}-{num_frames}x{pixels}"
+        self.folder = Path(root) / f"v{VERSION}-{level}{only}-seed{seed}-{clip.num_frames}x{pixels}"
 
     def prepare(self) -> None:
         """Make the files that are not there yet, with a progress bar, and a manifest that `data=folder` can read."""
@@ -117,7 +100,7 @@ class ShapesData(DataSource):
                 level=self.level,
                 families=self.families,
                 seed=self.seed,
-                num_frames=self.num_frames,
+                num_frames=self.clip.num_frames,
                 pixels=self.pixels,
             )
             bar = partial(tqdm, total=len(missing), desc="making clips", unit="clip", leave=False, disable=None)
@@ -161,4 +144,4 @@ def make_file(path: Path, *, level: str, families: Collection[str], seed: int, n
     split, number = path.stem.split("-")
     scene = scene_of(split, int(number), level=level, families=families, seed=seed)
     frames = render(scene, num_frames=num_frames, size=pixels)
-    write_video(path, frames.transpose(0, 3, 1, 2), fps=FILE_FPS)
+    write_video(path, frames.transpose(0, 3, 1, 2), fps=ShapesData.frames_fps)

@@ -18,6 +18,7 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import printable
 from vtok.data.broken_clips import BadFiles
 from vtok.data.clip import Clip
+from vtok.data.loader_settings import LoaderSettings
 from vtok.data.sources.base import DataSource, Split
 from vtok.data.sources.shards.index import Shard, ShardIndex, to_batch, write_index
 from vtok.data.sources.shards.names import INDEX
@@ -41,7 +42,14 @@ class Packed:
     left_out: dict[str, str]
 
 
-def pack(source: DataSource, out: Path, *, shard_bytes: int, progress: bool = True) -> Packed:
+def pack(
+    source: DataSource,
+    out: Path,
+    *,
+    shard_bytes: int,
+    max_bad_fraction: float = LoaderSettings.max_bad_fraction,
+    progress: bool = True,
+) -> Packed:
     """Write the clips of a data set to `out` as shard-000000.tar, ... and index.arrow.
 
     A file that is the source of several clips is written once. Shards are there whole or not at all, and the index
@@ -52,18 +60,19 @@ def pack(source: DataSource, out: Path, *, shard_bytes: int, progress: bool = Tr
         source: the data set.
         out: a folder that is new, empty, or holds an unfinished packing.
         shard_bytes: a shard is closed before it becomes larger, unless one clip alone is.
+        max_bad_fraction: share of clips that cannot be opened above which packing stops.
         progress: show a bar.
 
     Raises:
-        UserError: the folder holds something else, it cannot be written, or more clips than the data set's
-            `max_bad_fraction` cannot be read.
+        UserError: the folder holds something else, it cannot be written, or more clips than `max_bad_fraction` cannot
+            be read.
     """
     source.prepare()
     try:
         out.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(out)
         with FileLock(out / LOCK, timeout=0):
-            packed = _pack(source, out, shard_bytes, progress)
+            packed = _pack(source, out, shard_bytes, max_bad_fraction, progress)
         (out / LOCK).unlink(missing_ok=True)
     except Timeout:
         raise UserError(f"out={out}: another process is packing there.") from None
@@ -84,7 +93,7 @@ def _refuse_foreign(out: Path) -> None:
         raise UserError(f"out={out} holds other files ({foreign[0]}); name a folder that is new or empty.")
 
 
-def _pack(source: DataSource, out: Path, shard_bytes: int, progress: bool) -> Packed:
+def _pack(source: DataSource, out: Path, shard_bytes: int, max_bad_fraction: float, progress: bool) -> Packed:
     clips = {split: source.clips(split) for split in SPLITS}
     files: dict[Path, list[tuple[Split, int]]] = {}
     for split in SPLITS:
@@ -95,7 +104,7 @@ def _pack(source: DataSource, out: Path, shard_bytes: int, progress: bool) -> Pa
         raise UserError("the data set has no clips to pack.")
     done = _finished(out)
     known = (name for number in range(done) for name in _rows(out, number).texts("id"))
-    bad = BadFiles(clips=total, max_fraction=source.max_bad_fraction)
+    bad = BadFiles(clips=total, max_fraction=max_bad_fraction)
     with (
         Writer(out, first=done, shard_bytes=shard_bytes) as writer,
         tqdm(total=total, desc="packing", unit="clip", leave=False, disable=None if progress else True) as bar,

@@ -16,9 +16,10 @@ from vtok.common.files import whole
 from vtok.common.hashing import stable_hash
 from vtok.common.overrides import command
 from vtok.common.paths import user_path
-from vtok.common.setting_types import Count, CountOrZero, Fraction, Positive
+from vtok.common.setting_types import Count, Positive
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
+from vtok.data.clip_settings import ClipSettings
 from vtok.data.sampler import SampleKey, WindowSampler
 from vtok.data.sources.base import DataSource, Split
 from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, matches, split_pattern
@@ -47,6 +48,7 @@ class ShardData(DataSource):
             those of them are used.
         index: path or URL of the index; None is `index.arrow` in the root.
         index_cache: folder where the index of a remote root is kept, once.
+        frames_fps: frames a second of clips that are folders of images.
         heldout_fraction: share of the files that is held out, between 0 and 1.
         shuffle_buffer: clips that are shuffled at a time, the shards having been shuffled before, so that reads stay
             near each other; None shuffles all clips of an epoch.
@@ -62,35 +64,17 @@ class ShardData(DataSource):
         self,
         *,
         root: str,
-        size: Count,
+        clip: ClipSettings,
         index: str | None = None,
         index_cache: str = "outputs/data/shards",
-        num_frames: Count = 30,
-        fps: Positive | None = None,
         frames_fps: Positive = 24.0,
         heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
         shuffle_buffer: Count | None = None,
-        batch_size: Count = 8,
-        num_workers: CountOrZero = 1,
-        max_bad_fraction: Fraction = 0.1,
-        decode_timeout: Positive | None = 60.0,
         limit: Count | None = None,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__(
-            size=size,
-            num_frames=num_frames,
-            fps=fps,
-            frames_fps=frames_fps,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            max_bad_fraction=max_bad_fraction,
-            decode_timeout=decode_timeout,
-            limit=limit,
-            cache=cache,
-            augmentation=augmentation,
-        )
+        super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
         if not 0 < heldout_fraction < 1:
             raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
         if shuffle_buffer is not None and shuffle_buffer < 1:
@@ -99,6 +83,7 @@ class ShardData(DataSource):
         self.root = folder if is_remote(folder) else str(user_path(folder))
         self.index = index or join(self.root, INDEX)
         self.index_cache = Path(index_cache)
+        self.frames_fps = frames_fps
         self.heldout_fraction = heldout_fraction
         self.shuffle_buffer = shuffle_buffer
         self._index: ShardIndex | None = None

@@ -1,0 +1,20 @@
+"""How batches are made of clips."""
+
+from dataclasses import dataclass
+
+from vtok.common.setting_types import Count, CountOrZero, Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderSettings:
+    """How batches are made of clips.
+
+    Args:
+        batch_size: number of clips in a batch of each process.
+        num_workers: number of processes that decode; 0: the main process decodes.
+        max_bad_fraction: share of broken clips above which a run stops.
+    """
+
+    batch_size: Count = 32
+    num_workers: CountOrZero = 1
+    max_bad_fraction: Fraction = 0.1

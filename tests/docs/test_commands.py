@@ -13,10 +13,14 @@ RECIPES = re.compile(r"recipe=paper")
 
 
 def commands_in(page: Path) -> list[str]:
-    """The lines of code blocks without a language, and of those of shell, that a reader would type."""
-    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.startswith(("python train.py", "vtok "))]
+    """The commands in the code blocks without a language; those marked as text are not run."""
+    found, language = [], None
+    for line in page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        if line.startswith("```"):
+            language = line.removeprefix("```") if language is None else None
+        elif language == "" and line.startswith(("python train.py", "vtok ")):
+            found.append(line.split("  #")[0].strip())
+    return found
 
 
 README = commands_in(ROOT / "README.md")

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from vtok.common.statistics import student
 from vtok.evaluation.accuracy import Tally, figures
-from vtok.runs.seeds import student
 
 LEGEND = """\
 guessing: always the commonest answer.

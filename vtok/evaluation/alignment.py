@@ -16,7 +16,7 @@ from tqdm import tqdm
 from vtok.common.finite import check_figures
 from vtok.common.setting_types import Count
 from vtok.data import ClipSample
-from vtok.evaluation.accuracy import Score, Tally, cluster_of, figures, join_findings, names_of, table
+from vtok.evaluation.accuracy import Score, Tally, accuracy_table, cluster_of, figures, join_findings, names_of
 from vtok.evaluation.choice import Chooser, mention, questions_of, says
 from vtok.evaluation.clips import Loaded
 from vtok.model.batch import stack_frames
@@ -54,7 +54,7 @@ class Evaluation:
 
     def table(self) -> str:
         """The figures for a person."""
-        return table(self._named())
+        return accuracy_table(self._named())
 
     @classmethod
     def joined(cls, parts: Sequence["Evaluation"], *, examples: int) -> "Evaluation":

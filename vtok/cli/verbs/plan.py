@@ -1,8 +1,6 @@
 """vtok plan: the parameters of a configuration and the memory that training them takes, before anything is loaded."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.cli.verbs.validate import frame_rows
 from vtok.common.errors import UserError
 from vtok.common.paths import user_path
+from vtok.common.quiet import quiet
 from vtok.common.tables import named_values, table
 from vtok.config import check, compose
 from vtok.config.check import check_toys
@@ -100,19 +99,9 @@ def shapes(config: DictConfig) -> VideoLanguageModel:
         UserError: the configuration cannot run.
     """
     check(config, files=False)
-    with quiet(logging.getLogger("vtok")), torch.device("meta"):
+    # Without the warnings of random weights: there are no weights at all.
+    with quiet("vtok", level=logging.ERROR), torch.device("meta"):
         return build_model(config)
-
-
-@contextmanager
-def quiet(log: logging.Logger) -> Iterator[None]:
-    """Without the warnings of random weights: there are no weights at all."""
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], list[str]]:

@@ -74,12 +74,16 @@ def check_planned(config: DictConfig) -> None:
     check_projector(config)
 
 
+def weights_of(config: DictConfig) -> list[tuple[str, str]]:
+    """The weights that are loaded, by their group; a feature cache stands in for the backbone's."""
+    groups = ("mllm", "decoder") if config.data.get("cache") is not None else ("backbone", "mllm", "decoder")
+    return [(group, weights) for group in groups if (weights := config[group].get("weights"))]
+
+
 def check_toys(config: DictConfig) -> None:
     """What recipe=paper_tiny loads is made by a command of its own."""
-    cached = config.data.get("cache") is not None
-    for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
-        weights = config[group].get("weights")
-        if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(weights):
+    for group, weights in weights_of(config):
+        if Path(weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(weights):
             where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
             making = command("vtok", "toys", *where)
             raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {making}")
@@ -87,16 +91,13 @@ def check_toys(config: DictConfig) -> None:
 
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
-    cached = config.data.get("cache") is not None
-    for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
-        key, node = f"{group}.weights", config[group]
-        weights = node.get("weights")
-        is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
+    for group, weights in weights_of(config):
+        is_path = weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors"))
         if is_path and not os.path.exists(user_path(weights)):
             allowed = "a local path, a hub id, or null for random weights"
-            if not can_be_random(str(node._target_)):
+            if not can_be_random(str(config[group]._target_)):
                 allowed = "a local path or a hub id"
-            raise UserError(f"{key}={weights}: nothing is there. Use {allowed}.")
+            raise UserError(f"{group}.weights={weights}: nothing is there. Use {allowed}.")
 
 
 def check_outputs(config: DictConfig) -> None:

@@ -9,12 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.cli.verbs.validate import frame_rows
 from vtok.common.errors import UserError
+from vtok.common.nested import nodes
 from vtok.common.paths import user_path
 from vtok.common.quiet import quiet
 from vtok.common.tables import named_values, table
 from vtok.config import check, compose
 from vtok.config.check import check_toys
-from vtok.config.nodes import nodes
 from vtok.decoder.latent import LatentDecoder
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build_model, parameter_groups

@@ -4,6 +4,9 @@ The folder holds `export.json`, which says what it is, `config.yaml`, what is to
 weights by name, `summary.json`, the run's figures, and `README.md`, the model card. Frozen parts that came from
 published weights are not copied: the configuration names them. Frozen parts with random weights are copied, since no
 seed promises the same numbers for good.
+
+huggingface_hub's PyTorchModelHubMixin rebuilds one class from the JSON of its constructor's arguments. Here a
+configuration names components within components, all of which are checked before the first is built.
 """
 
 import json

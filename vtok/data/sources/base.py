@@ -41,6 +41,8 @@ class DataSource(ABC):
     # Whether it is made of others, and whether its pixels are drawn by this project.
     holds_sources: ClassVar[bool] = False
     synthetic: ClassVar[bool] = False
+    # The name that model cards have for its clips; None: that of the class.
+    dataset: ClassVar[str | None] = None
 
     def __init__(
         self,

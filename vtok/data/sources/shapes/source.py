@@ -49,6 +49,7 @@ class ShapesData(DataSource):
     """
 
     synthetic = True
+    dataset = "shapes"
 
     def __init__(
         self,

@@ -14,8 +14,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from vtok.common.errors import UserError
 from vtok.common.nested import nodes
 from vtok.common.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
-from vtok.common.source_code import ClassReference
-from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
+from vtok.common.source_values import ClassReference
+from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
+from vtok.config.signature import Setting
 from vtok.config.targets import group_of
 
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")

@@ -20,7 +20,7 @@ from vtok.evaluation.accuracy import Score, Tally, accuracy_table, cluster_of, f
 from vtok.evaluation.choice import Chooser, mention, questions_of, says
 from vtok.evaluation.clips import Loaded
 from vtok.model.batch import stack_frames
-from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel, select
+from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 from vtok.tokeniser import VideoTokens
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
@@ -167,7 +167,7 @@ class Alignment:
         rows = [row for row, sample in enumerate(samples) if sample.clip.attributes]
         if not rows:
             return
-        own = select(video, torch.tensor(rows, device=video.tokens.device))
+        own = video.select(torch.tensor(rows, device=video.tokens.device))
         captions = model.answer(own, [DESCRIBE] * len(rows), max_new_tokens=self.max_new_tokens)
         for row, caption in zip(rows, captions, strict=True):
             clip = samples[row].clip

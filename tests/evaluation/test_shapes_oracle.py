@@ -246,8 +246,8 @@ def test_places_and_areas_of_discs() -> None:
 
 
 @pytest.mark.parametrize("corner", [False, True])
-def test_what_meets_in_a_corner_alone_is_two_things(corner: bool) -> None:
-    """Squares of 20 pixels, larger than the blur: they meet along a side, or in a corner alone."""
+def test_squares_that_touch_only_at_a_corner_are_two_objects(corner: bool) -> None:
+    """Squares of 20 pixels, which is more than the blur: they touch along a side, or only at a corner."""
     cover = np.zeros((1, 64, 64))
     cover[0, 10:30, 10:30] = 1.0
     cover[0, 30:50, 30 if corner else 10 : 50 if corner else 30] = 1.0

@@ -30,6 +30,8 @@ WAY_OUT = (
 class ClipBackbone(Backbone):
     """The patch tokens of one layer of a CLIP vision transformer, as a feature map.
 
+    `VisionBackbone` reads CLIP as well, but runs one layer above the chosen one and needs preprocessor_config.json.
+
     Args:
         weights: hub id or local folder of a CLIP model, whole (`CLIPModel`) or its vision half (`CLIPVisionModel`). A
             hub id is looked up in the local cache first. None: the architecture of CLIP-L/14 at 336 pixels with random

@@ -1,4 +1,4 @@
-"""Mappings within mappings, such as a configuration."""
+"""Nested mappings, such as a configuration."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Less of what is logged, for a while."""
+"""Silence loggers for a while."""
 
 import logging
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet(*loggers: str, level: int = logging.WARNING) -> Iterator[None]:
-    """A context in which these loggers say nothing below a level."""
+    """Within this context these loggers emit nothing below `level`."""
     before = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:
         logging.getLogger(name).setLevel(level)

@@ -1,4 +1,4 @@
-"""How sure a share is, and a mean."""
+"""Confidence intervals of shares and means."""
 
 import math
 from collections.abc import Collection, Sequence

@@ -1,17 +1,17 @@
-"""Tables for a terminal and in Markdown, their header row first."""
+"""Tables for the terminal and for Markdown. The header is the first row."""
 
 from collections.abc import Sequence
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first to the left, the others, which are mostly numbers, to the right."""
+    """Aligned columns: the first one left-aligned, the others, which mostly hold numbers, right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
     return "\n".join("  ".join(line) for line in lines)
 
 
 def named_values(rows: Sequence[tuple[str, str]]) -> str:
-    """One name and its value a line, both to the left."""
+    """A line for each name and its value, both left-aligned."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 

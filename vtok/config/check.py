@@ -27,8 +27,9 @@ from vtok.config.cross_checks import (
     check_trainer,
 )
 from vtok.config.mixture import check_mixture
-from vtok.config.nodes import can_be_random, data_nodes, trait_of
+from vtok.config.nodes import data_nodes, trait_of
 from vtok.config.targets import check_targets
+from vtok.config.weights import weights_of_run
 from vtok.data.sources.shards.names import INDEX, split_pattern
 
 
@@ -74,30 +75,24 @@ def check_planned(config: DictConfig) -> None:
     check_projector(config)
 
 
-def weights_of(config: DictConfig) -> list[tuple[str, str]]:
-    """The weights that are loaded, by their group; a feature cache stands in for the backbone's."""
-    groups = ("mllm", "decoder") if config.data.get("cache") is not None else ("backbone", "mllm", "decoder")
-    return [(group, weights) for group in groups if (weights := config[group].get("weights"))]
-
-
 def check_toys(config: DictConfig) -> None:
     """What recipe=paper_tiny loads is made by a command of its own."""
-    for group, weights in weights_of(config):
-        if Path(weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(weights):
+    for one in weights_of_run(config):
+        if Path(one.weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(one.weights):
             where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
             making = command("vtok", "toys", *where)
-            raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {making}")
+            raise UserError(f"{one.key}={one.weights}: nothing is there yet; make the toy models by: {making}")
 
 
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
-    for group, weights in weights_of(config):
-        is_path = weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors"))
-        if is_path and not os.path.exists(user_path(weights)):
+    for one in weights_of_run(config):
+        is_path = one.weights.startswith(("/", ".", "~")) or one.weights.endswith((".pth", ".pt", ".safetensors"))
+        if is_path and not os.path.exists(user_path(one.weights)):
             allowed = "a local path, a hub id, or null for random weights"
-            if not can_be_random(str(config[group]._target_)):
+            if not one.can_be_random:
                 allowed = "a local path or a hub id"
-            raise UserError(f"{group}.weights={weights}: nothing is there. Use {allowed}.")
+            raise UserError(f"{one.key}={one.weights}: nothing is there. Use {allowed}.")
 
 
 def check_outputs(config: DictConfig) -> None:

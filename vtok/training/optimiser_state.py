@@ -1,4 +1,4 @@
-"""An optimiser's state as tensors by name, WEIGHT/ENTRY, among which checkpoints keep the random states, too."""
+"""An optimiser's state as tensors named WEIGHT/ENTRY; a checkpoint keeps the random states beside them."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from vtok.training.sharded_tensors import SUFFIX
 
 
 def weight_of(key: str) -> str:
-    """The weight that a tensor of the state is of."""
+    """The name of the weight that a tensor of the state belongs to."""
     return key.rpartition("/")[0]
 
 
@@ -37,10 +37,10 @@ def load_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], 
 
 
 def check_tensors(place: Path, tensors: Mapping[str, Tensor], weights: Collection[str], *, processes: int) -> None:
-    """Refuse the state of another optimiser's parameters, or random states that are none.
+    """Refuse state that belongs to other weights, and random states that are missing or damaged.
 
     Args:
-        place: the file of a checkpoint that they are from, without its suffix.
+        place: the checkpoint's file that they were read from, without its suffix.
         tensors: state and random states by name.
         weights: names of those that are trained.
         processes: number of processes that each saved their random state.

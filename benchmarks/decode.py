@@ -25,10 +25,10 @@ from vtok.common.errors import UserError
 from vtok.common.files import check_writable, write_text
 from vtok.common.paths import user_path
 from vtok.common.setting_types import Count
+from vtok.common.tables import table
 from vtok.data import open_video
 from vtok.data.video.container import VIDEO_SUFFIXES
 from vtok.evaluation.cost.timing import spread
-from vtok.model.memory import table
 
 log = logging.getLogger("vtok")
 

@@ -58,7 +58,7 @@ def test_the_papers_size_is_planned_without_a_network(recipe: str, capsys: pytes
     assert main(["plan", f"recipe={recipe}"]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
-    assert "tokens       46 a clip" in shown.out
+    assert "tokens    46 a clip" in shown.out
     total = next(line for line in shown.out.splitlines() if line.startswith("total")).split()
     least, most = SIZES[recipe]
     assert least <= float(total[-1]) <= most

@@ -10,9 +10,11 @@ import yaml
 
 from vtok.cli.dispatch import arguments_of, verbs
 from vtok.common.paths import conf_dir
-from vtok.common.source_code import ClassReference, find
+from vtok.common.source_code import find
+from vtok.common.source_values import ClassReference
 from vtok.config.compose import RUN_SETTINGS, groups, options_of
-from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_of, is_dataclass_of_settings
+from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
+from vtok.config.signature import REQUIRED, Setting
 from vtok.config.values import as_typed, shown, words
 
 if TYPE_CHECKING:

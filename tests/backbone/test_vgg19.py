@@ -145,7 +145,7 @@ def test_a_folder_or_hub_repository_without_weights(tmp_path: Path, monkeypatch:
     [
         ({"features.1.weight": torch.zeros(1)}, "1 keys are unexpected .*features.1.weight"),
         ({"features.2.bias": None}, "1 keys are missing .*features.2.bias"),
-        ({"features.0.weight": torch.zeros(64, 1, 3, 3)}, r"features.0.weight is \(64, 1, 3, 3\)"),
+        ({"features.0.weight": torch.zeros(64, 1, 3, 3)}, r"features.0.weight: .*\[64, 1, 3, 3\]"),
     ],
 )
 def test_weights_of_something_else(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.common.files import whole
+from vtok.common.files import is_free, whole, whole_folder
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
@@ -27,3 +27,28 @@ def test_a_file_that_is_written_takes_the_place_of_the_old_one(tmp_path: Path) -
         partial.write_text("new")
         assert (tmp_path / "a.txt").read_text() == "old"
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "new")]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^out=.*new: it cannot be written \(No space left on device\)"):
+        write_into(tmp_path / "new", fails=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_takes_the_place_of_an_empty_one_alone(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write_into(tmp_path / "empty")
+    write_into(tmp_path / "a" / "new")
+    for folder in (tmp_path / "empty", tmp_path / "a" / "new"):
+        assert [file.name for file in folder.iterdir()] == ["a.txt"]
+        assert not is_free(folder)
+    with pytest.raises(UserError, match=r"it cannot be written \(Directory not empty\)"):
+        write_into(tmp_path / "empty")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty"]
+
+
+def write_into(folder: Path, *, fails: bool = False) -> None:
+    with whole_folder(folder) as partial:
+        (partial / "a.txt").write_text("new")
+        if fails:
+            raise OSError(28, "No space left on device")

@@ -2,41 +2,37 @@ import random
 from statistics import fmean
 
 import pytest
+from scipy.stats import binomtest
 
-from vtok.common.statistics import clustered, wilson
+from vtok.common.statistics import clustered
 
 
-def test_against_published_values() -> None:
-    """Newcombe 1998, table I (method 3)."""
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-    assert wilson(29, 29) == pytest.approx((0.8830, 1.0), abs=1e-4)
+def wilson(right: int, total: int) -> tuple[float, float]:
+    interval = binomtest(right, total).proportion_ci(method="wilson")
+    return interval.low, interval.high
 
 
 def test_of_nothing() -> None:
     with pytest.raises(ValueError):
-        wilson(0, 0)
-    with pytest.raises(ValueError):
         clustered([])
 
 
-@pytest.mark.parametrize(("right", "total"), [(81, 263), (0, 20), (29, 29), (1, 1)])
+@pytest.mark.parametrize(("right", "total"), [(81, 263), (15, 148), (0, 20), (29, 29), (1, 1)])
 def test_one_question_a_clip_has_wilsons_interval(right: int, total: int) -> None:
     counts = [(int(number < right), 1) for number in range(total)]
-    assert clustered(counts) == pytest.approx(wilson(right, total), abs=1e-12)
+    assert clustered(counts) == pytest.approx(wilson(right, total), abs=1e-6)
 
 
 @pytest.mark.parametrize("right", [0, 7, 20])
 def test_questions_asked_twice_are_worth_as_much_as_once(right: int) -> None:
     """Clips that are counted twice, 40 observations of 20."""
     counts = [(2 * (number < right), 2) for number in range(20)]
-    assert clustered(counts) == pytest.approx(wilson(right, 20), abs=5e-3 if right == 7 else 1e-12)
+    assert clustered(counts) == pytest.approx(wilson(right, 20), abs=5e-3 if right == 7 else 1e-6)
 
 
 def test_it_is_never_narrower_than_of_independent_questions() -> None:
     """Always saying "forwards" of a clip and its reverse is right once a clip, and no surer for it."""
-    assert clustered([(1, 2)] * 20) == wilson(20, 40)
+    assert clustered([(1, 2)] * 20) == pytest.approx(wilson(20, 40), abs=1e-6)
 
 
 def test_it_covers_the_share_of_all_clips() -> None:

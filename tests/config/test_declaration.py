@@ -12,19 +12,18 @@ from hydra.utils import get_object
 
 from vtok.cli.dispatch import OVERRIDES, verbs
 from vtok.common.paths import conf_dir
-from vtok.common.source_code import ClassReference, module
+from vtok.common.source_code import module
+from vtok.common.source_values import ClassReference
 from vtok.config.compose import RUN_SETTINGS
 from vtok.config.declaration import (
-    COMPUTED,
-    REQUIRED,
     NotImported,
-    argument_help,
     declaration_in_source,
     declaration_of,
     trait,
     trait_in_source,
 )
 from vtok.config.options import groups, options_of, targets_of
+from vtok.config.signature import COMPUTED, REQUIRED, argument_help
 
 TARGETS = sorted({target for group in groups() for target in targets_of(group)})
 

@@ -37,4 +37,6 @@ def test_a_sweep_without_a_job_is_refused(empty: str) -> None:
 def test_a_pattern_finds_options_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "backbone").mkdir()
     (tmp_path / "backbone" / "my_tiny.yaml").write_text("defaults: [tiny]\n")
-    assert check_jobs(["backbone=glob(my_*)"], multirun=True, config_dir=tmp_path)
+    assert check_jobs(
+        ["backbone=glob(my_*)", f"hydra.searchpath=[file://{tmp_path}]"], multirun=True, config_dir=tmp_path
+    )

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Betas, Count, MultipleOfSetting, OneMoreThanMultipleOf
-from vtok.config.declaration import Setting
+from vtok.config.signature import Setting
 from vtok.config.values import check_value, words
 
 

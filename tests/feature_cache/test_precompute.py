@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -203,7 +202,7 @@ def test_others_may_read_a_cache(cache: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
-    folder: list[str], clips: Path, tmp_path: Path, make_video: Callable[..., Path]
+    folder: list[str], clips: Path, tmp_path: Path
 ) -> None:
     with open(clips / "manifest.jsonl", "a") as manifest:
         for number in range(10, 150):

@@ -103,7 +103,8 @@ def test_a_model_that_only_makes_videos_is_listed_as_one(make_run: Run, tmp_path
 
 
 def test_settings_of_parts_are_shown_and_do_not_break_the_table() -> None:
-    rows = settings(compose(["mllm=causal_lm", "mllm.video_token='<|video|>'", "mllm.lora={rank:3,alpha:5}"]))
+    config = compose(["mllm=causal_lm", "mllm.video_token='<|video|>'", "mllm.lora={rank:3,alpha:5}"])
+    rows = settings(config).splitlines()
     row = next(row for row in rows if row.startswith("| mllm |"))
     assert '"rank": 3' in row
     assert r"<\|video\|>" in row

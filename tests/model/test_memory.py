@@ -2,7 +2,7 @@
 
 import pytest
 
-from vtok.model.memory import Memory, gigabytes, memory, shares, table
+from vtok.model.memory import Memory, gigabytes, memory, shares
 
 PAPER = 8_050_000_000  # parameters of the trained language model
 FROZEN = 13_500_000_000  # of bf16, 27 GB
@@ -42,7 +42,6 @@ def test_full_fine_tuning_is_shared_by_eight_gpus() -> None:
     assert eight.trained_sharded == 27_000_000_000 + whole.trained // 8
 
 
-def test_figures_and_columns() -> None:
+def test_figures() -> None:
     counts = (0, 9, 3_400_000, 640_000_000, 188_000_000_000)
     assert [gigabytes(count) for count in counts] == ["0", "<0.0001", "0.0034", "0.64", "188.0"]
-    assert table([["", "a"], ["long", "1"]]) == "      a\nlong  1"

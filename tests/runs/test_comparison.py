@@ -66,10 +66,9 @@ def test_table(make_run, tmp_path: Path) -> None:
     ]
     comparison = compare_runs(runs, [])
     assert comparison.text().splitlines() == [
-        "run  lr     alignment/colour      parameters/trained",
-        "---  -----  --------------------  ------------------",
-        "0    0.001  0.800 [0.750, 0.846]  1,234,567",
-        "1    1e-05  0.333                 -",
+        "run     lr      alignment/colour  parameters/trained",
+        "0    0.001  0.800 [0.750, 0.846]           1,234,567",
+        "1    1e-05                 0.333                   -",
         f"failed, no figures: {tmp_path}/2 (lr=1)",
     ]
     assert comparison.label(1) == "lr=1e-05"

@@ -15,7 +15,7 @@ def test_flatten() -> None:
     }
 
 
-def test_run_folder_as_written(make_run, tmp_path: Path) -> None:
+def test_run_folder_as_written(make_run) -> None:
     run = read_run(make_run("0", {"seed": 1}, ["seed=1"], {"steps": 10}, "abc"))
     assert run.config == {"seed": 1}
     assert run.overrides == ["seed=1"]

@@ -1,9 +1,10 @@
 import pytest
 from scipy import stats
 
+from vtok.common.statistics import student
 from vtok.runs.comparison import Comparison, compare_runs
 from vtok.runs.saved_run import read_run
-from vtok.runs.seeds import estimate, seed_table, settings_of, student
+from vtok.runs.seeds import estimate, seed_table, settings_of
 
 FIGURES = {(3, 0): 0.90, (3, 1): 0.94, (3, 2): 0.95, (6, 0): 0.5, (6, 1): 0.5, (10, 0): 0.25}
 

@@ -161,7 +161,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         load_weights(saved, nn.Linear(4, 3))
 
 
-def test_the_digest_knows_every_weight(tmp_path: Path) -> None:
+def test_the_digest_knows_every_weight() -> None:
     weights = {"a": torch.zeros(2), "b": torch.ones(3, 4).bfloat16(), "scalar": torch.tensor(3.0)}
     same = {"scalar": weights["scalar"], "b": weights["b"].t().contiguous().t(), "a": weights["a"]}
     assert digest(weights) == digest(same)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vtok.backbone.base import Backbone, FeatureShape
 from vtok.common.errors import UserError
-from vtok.common.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.common.pretrained import Place, dtype_of, load, only_shapes, read_model, refuse_missing
 from vtok.common.setting_types import Count, Dtype
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ WAY_OUT = (
 
 class ClipBackbone(Backbone):
     """The patch tokens of one layer of a CLIP vision transformer, as a feature map.
+
+    `VisionBackbone` reads CLIP as well, but runs one layer above the chosen one and needs preprocessor_config.json.
 
     Args:
         weights: hub id or local folder of a CLIP model, whole (`CLIPModel`) or its vision half (`CLIPVisionModel`). A
@@ -88,7 +90,7 @@ class ClipBackbone(Backbone):
         if settings["weights"] not in (None, WEIGHTS):
             return None
         # 24 layers, and the embedded image before them.
-        return FeatureShape(channels=1024, size=settings["image_size"] // 14, depth=settings["layer"] % 25)
+        return FeatureShape(channels=1024, size=settings["image_size"] // RANDOM_PATCH, depth=settings["layer"] % 25)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / patch, S / patch)."""
@@ -141,13 +143,6 @@ def pretrained(place: Place, *, dtype: torch.dtype) -> "CLIPVisionModel":
         config = CLIPVisionConfig.from_pretrained(place.name, revision=place.revision, local_files_only=place.offline)
         shapes: Any = CLIPVisionModel(config)
         return shapes.to(dtype)
-    loaded: Any = CLIPVisionModel.from_pretrained(
-        place.name,
-        revision=place.revision,
-        dtype=dtype,
-        local_files_only=place.offline,
-        output_loading_info=True,
-    )
-    model, report = loaded
-    refuse_missing(report["missing_keys"], "CLIP vision model")
+    model, missing = read_model(CLIPVisionModel, place, dtype=dtype)
+    refuse_missing(missing, "CLIP vision model")
     return model

@@ -25,6 +25,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # Above the convolutions, which have the same names in both: torchvision's, and timm's two.
 CLASSIFIERS = ("classifier.", "pre_logits.", "head.")
+KINDS = ("weight", "bias")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 SUFFIXES = (".safetensors", ".pt", ".pth")
 REPOSITORY_FILE = "model.safetensors"
@@ -75,7 +76,7 @@ class Vgg19Backbone(Backbone):
             log.warning("backbone.weights=null: VGG19 has RANDOM weights, nothing is pretrained.")
         else:
             tensors = read(find_file(weights, revision), weights)
-            self.load_state_dict(select(tensors, wanted=self.state_dict(), file=weights))
+            load_state(self, tensors, weights)
         self.set_frozen(frozen)
 
     @classmethod
@@ -188,27 +189,20 @@ def read(path: Path, file: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def select(tensors: dict[str, Tensor], *, wanted: dict[str, Tensor], file: str | Path) -> dict[str, Tensor]:
-    """Of a VGG19's tensors those that are wanted, by name and shape.
+def load_state(model: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> None:
+    """Give a model those of a VGG19's tensors that it has; what is above its last layer, and the classifier, is left.
 
     Raises:
         UserError: a tensor is missing, of another shape, or of no VGG19.
     """
-    known = {
-        f"features.{i}.{kind}" for i, n in enumerate(layer_names()) if n[:4] == "conv" for kind in ("weight", "bias")
-    }
-    unexpected = sorted(key for key in tensors if key not in known and not key.startswith(CLASSIFIERS))
-    missing = sorted(key for key in wanted if key not in tensors)
-    for fault, keys in (("unexpected", unexpected), ("missing", missing)):
+    fault = f"backbone.weights={file}: not torchvision's or timm's VGG19"
+    try:
+        found = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        # Its first line names the class alone, and each of the next a tensor of another shape.
+        raise UserError(f"{fault}, {str(error).splitlines()[1].strip().rstrip('.')}.") from error
+    known = {f"features.{i}.{kind}" for i, n in enumerate(layer_names()) if n[:4] == "conv" for kind in KINDS}
+    unexpected = [key for key in found.unexpected_keys if key not in known and not key.startswith(CLASSIFIERS)]
+    for problem, keys in (("unexpected", unexpected), ("missing", found.missing_keys)):
         if keys:
-            raise UserError(
-                f"backbone.weights={file}: not torchvision's or timm's VGG19, "
-                f"{len(keys)} keys are {fault} (first {keys[0]})."
-            )
-    for key, tensor in wanted.items():
-        if tensors[key].shape != tensor.shape:
-            raise UserError(
-                f"backbone.weights={file}: not torchvision's or timm's VGG19, {key} is {tuple(tensors[key].shape)} "
-                f"where {tuple(tensor.shape)} is expected."
-            )
-    return {key: tensors[key] for key in wanted}
+            raise UserError(f"{fault}, {len(keys)} keys are {problem} (first {min(keys)}).")

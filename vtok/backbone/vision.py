@@ -14,7 +14,16 @@ from torch.func import functional_call
 
 from vtok.backbone.base import Backbone, FeatureShape
 from vtok.common.errors import UserError
-from vtok.common.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.common.pretrained import (
+    Place,
+    dtype_of,
+    first_line,
+    load,
+    only_shapes,
+    read_config,
+    read_model,
+    refuse_missing,
+)
 from vtok.common.setting_types import Count, Dtype
 
 log = logging.getLogger(__name__)
@@ -148,29 +157,18 @@ def pretrained(place: Place, *, dtype: torch.dtype, layer: int, image_size: int 
         UserError: there is no such hidden state.
         ValueError, OSError: a file is missing, or is of no vision transformer.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
-    config: Any = AutoConfig.from_pretrained(
-        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
-    )
+    config = read_config(place)
     # A half by itself: the text half is neither read nor kept.
     config = getattr(config, "vision_config", config)
     mean, std = normalisation(place)
     if only_shapes():
         vision = Vision(AutoModel.from_config(config, dtype=dtype, trust_remote_code=False), mean, std)
         return vision, find_tap(vision.model, layer, image_size)
-    model, report = AutoModel.from_pretrained(
-        place.name,
-        config=config,
-        revision=place.revision,
-        dtype=dtype,
-        local_files_only=place.offline,
-        output_loading_info=True,
-        trust_remote_code=False,
-    )
+    model, missing = read_model(AutoModel, place, dtype=dtype, config=config)
     tap = find_tap(model, layer, image_size)
-    refuse_missing([name for name in report["missing_keys"] if name in tap.reached], KIND)
+    refuse_missing([name for name in missing if name in tap.reached], KIND)
     return Vision(model, mean, std), tap
 
 
@@ -227,7 +225,7 @@ def find_tap(model: Any, layer: int, image_size: int | None) -> Tap:
             output = functional_call(model, {**buffers, **parameters}, (images,), options_of(model, images))
             states = output.hidden_states
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         if size != own:
             raise UserError(
                 f"backbone.image_size={size}: {type(model).__name__} takes images of its own size alone; "

@@ -23,8 +23,9 @@ from vtok.cli import verbs as verb_modules
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
 from vtok.common.source_code import Module, find
-from vtok.config.declaration import REQUIRED, Declaration, Setting, declaration_by, declaration_of
+from vtok.config.declaration import Declaration, declaration_by, declaration_of
 from vtok.config.options import one_of
+from vtok.config.signature import REQUIRED, Setting
 from vtok.config.values import alternatives, as_typed, check_value, shown, words
 
 OVERRIDES = "overrides"

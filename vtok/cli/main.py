@@ -118,11 +118,12 @@ def train(argv: list[str]) -> int:
     flags = list(argv)
     for item in arguments.overrides:
         flags.remove(item)
-    if arguments.config_dir:
-        if not Path(arguments.config_dir).is_dir():
+    folder = Path(arguments.config_dir).resolve() if arguments.config_dir else None
+    if folder is not None:
+        if not folder.is_dir():
             raise UserError(f"--config-dir {arguments.config_dir}: there is no such folder. Use a folder of groups.")
         # Hydra's own source of files does not know what classes declare.
-        place = quoted(f"{SCHEME}://{Path(arguments.config_dir).resolve()}")
+        place = quoted(f"{SCHEME}://{folder}")
         arguments.overrides.append(f"hydra.searchpath=[{place}]")
         flags = without_option(flags, "--config-dir", "-cd")
     arguments.overrides = spelled_out(arguments.overrides)
@@ -141,7 +142,6 @@ def train(argv: list[str]) -> int:
         from vtok.common.weights import refuse_absent
         from vtok.config.weights import weights_of_run
 
-        folder = Path(arguments.config_dir).resolve() if arguments.config_dir else None
         multirun = check_jobs(
             arguments.overrides,
             multirun=arguments.multirun,

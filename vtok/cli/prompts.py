@@ -5,10 +5,11 @@ from pathlib import Path
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import parse_json, read_text
+from vtok.common.paths import LONGEST_NAME
 
 SAMPLES = 5
-# Bytes: 255 on the usual file systems, less what a file that is not whole yet has before its name.
-LONGEST_NAME = 255 - len(".partial-")
+# Bytes, less what a file that is not whole yet has before its name.
+LONGEST = LONGEST_NAME - len(".partial-")
 
 
 def wanted_videos(path: Path, samples: int | None) -> list[tuple[str, str]]:
@@ -60,9 +61,9 @@ def parse_vbench(text: str, path: Path) -> Sequence[str]:
 def name_of(prompt: str, index: int, path: Path) -> str:
     """The name that VBench looks for; raises UserError where there can be no file of that name."""
     name = f"{prompt}-{index}.mp4"
-    if "/" in prompt or not prompt.isprintable() or len(name.encode()) > LONGEST_NAME:
+    if "/" in prompt or not prompt.isprintable() or len(name.encode()) > LONGEST:
         raise UserError(
             f"prompts={path}: VBench names videos by their prompt, and {prompt!r} makes no file name (a line, at most "
-            f"{LONGEST_NAME} bytes with -{index}.mp4, without a /); shorten it, or write prompts into a text file."
+            f"{LONGEST} bytes with -{index}.mp4, without a /); shorten it, or write prompts into a text file."
         )
     return name

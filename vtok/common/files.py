@@ -1,10 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from safetensors import SafetensorError
 
 from vtok.common.errors import UserError
+from vtok.common.foreign_files import reason_of
 from vtok.common.paths import unwritable
 
 
@@ -35,7 +40,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: it cannot be written ({error.strerror or error}).") from error
+        raise UserError(f"{path}: it cannot be written ({reason_of(error)}).") from error
     finally:
         # Where nothing can be written, nothing can be removed either.
         with suppress(OSError):
@@ -46,8 +51,32 @@ def write_text(path: Path, text: str) -> None:
     """The file is there whole or not at all.
 
     Raises:
-        OSError: it cannot be written.
+        UserError: it cannot be written.
     """
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nothing is there yet, or an empty folder."""
+    return not os.path.exists(folder) or (os.path.isdir(folder) and not os.listdir(folder))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder`, empty or none, at the end of the block.
+
+    Raises:
+        UserError: it cannot be written; nothing is left of it. The user has named the folder by out=.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".partial-{folder.name}-", dir=folder.parent) as temporary:
+            partial = Path(temporary) / folder.name
+            partial.mkdir()
+            yield partial
+            if folder.exists():
+                folder.rmdir()
+            partial.replace(folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"out={folder}: it cannot be written ({reason_of(error)}).") from error

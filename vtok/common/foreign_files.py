@@ -164,7 +164,7 @@ def _read_bytes(path: Path) -> bytes:
         raise UserError(f"{str(path)!r} cannot be read ({reason_of(error)}).") from error
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """What a library says of a file, on one line."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"

@@ -1,7 +1,9 @@
-"""Mappings within mappings, such as a configuration."""
+"""Nested mappings, such as a configuration."""
 
 from collections.abc import Iterator
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
@@ -25,3 +27,14 @@ def leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{place}[{number}]")
     else:
         yield place, node
+
+
+def nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every mapping below a configuration with its full key; references to other nodes are left out."""
+    for key in map(str, config):
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        value = config[key]
+        if isinstance(value, DictConfig):
+            yield prefix + key, value
+            yield from nodes(value, f"{prefix}{key}.")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -116,6 +116,30 @@ def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: 
     else:
         return
     raise UserError(f"{key}={weights}: no such folder, and {reason}; {way_out}")
+
+
+def read_config(place: Place) -> Any:
+    """The configuration of a model of transformers."""
+    from transformers import AutoConfig
+
+    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
+    return AutoConfig.from_pretrained(
+        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
+    )
+
+
+def read_model(model: Any, place: Place, *, dtype: torch.dtype, config: Any = None) -> tuple[Any, list[str]]:
+    """A model by the `from_pretrained` of its class in transformers, and the parameters that its files lack."""
+    read, report = model.from_pretrained(
+        place.name,
+        config=config,
+        revision=place.revision,
+        dtype=dtype,
+        local_files_only=place.offline,
+        output_loading_info=True,
+        trust_remote_code=False,
+    )
+    return read, list(report["missing_keys"])
 
 
 def only_shapes() -> bool:

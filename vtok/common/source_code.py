@@ -1,59 +1,17 @@
-"""Python source read without running it: modules, the names in them, and the values that can be told from the text."""
+"""Python source read without running it: modules, and the classes and functions in them."""
 
 import ast
 import builtins
-import importlib
-import operator
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache, reduce
+from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union
-
-# What annotations use of these is looked up in them: cheap to import, and harmless.
-IMPORTED = (
-    "annotated_types",
-    "collections",
-    "enum",
-    "math",
-    "numbers",
-    "pathlib",
-    "types",
-    "typing",
-    "typing_extensions",
-)
-SETTING_TYPES = "vtok.common.setting_types"
-# What may be called. Source that is read may be a stranger's, and must not be run by reading it.
-PLAIN = (bool, int, float, str, list, tuple, dict)
-BOUNDS = ("annotated_types", SETTING_TYPES)
-OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.BitOr: operator.or_,
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-}
 
 
 class NotReadable(Exception):
     """The text alone does not say it."""
-
-
-@dataclass(frozen=True)
-class ClassReference:
-    """A class that an annotation names, by its full name; `optional` where it may be None as well."""
-
-    target: str
-    optional: bool = False
-
-    def __or__(self, other: Any) -> Any:
-        return replace(self, optional=True) if other is None else Any
-
-    __ror__ = __or__
 
 
 @dataclass(frozen=True)
@@ -173,88 +131,6 @@ class Module:
             return find(".".join(part for part in (module, imported, rest) if part))
         raise NotReadable(f"{self.name}.{name}")
 
-    def value(self, node: ast.AST) -> Any:
-        """The value of an expression: literals, types, constants of this and other modules, sums of them.
-
-        Raises:
-            NotReadable: another kind of expression.
-        """
-        match node:
-            case ast.Constant():
-                return node.value
-            case ast.Name(id=name):
-                return self._named(name)
-            case ast.Attribute():
-                return self._named(ast.unparse(node))
-            case ast.Tuple():
-                return tuple(self.value(item) for item in node.elts)
-            case ast.List():
-                return [self.value(item) for item in node.elts]
-            case ast.Dict():
-                keys = [self.value(key) for key in node.keys if key is not None]
-                return dict(zip(keys, map(self.value, node.values), strict=True))
-            case ast.UnaryOp(op=ast.USub()):
-                return -self.value(node.operand)
-            case ast.BinOp() if type(node.op) in OPERATORS:
-                return OPERATORS[type(node.op)](self.value(node.left), self.value(node.right))
-            case ast.Subscript():
-                return self._subscripted(self.value(node.value), node.slice)
-            case ast.Call(func=function) if _may_be_called(called := self.value(function)):
-                keywords = {item.arg: self.value(item.value) for item in node.keywords if item.arg}
-                return called(*map(self.value, node.args), **keywords)
-        raise NotReadable(ast.unparse(node))
-
-    def _subscripted(self, outer: Any, inside: ast.expr) -> Any:
-        """A type with its arguments, in which a text stands for the type that it spells."""
-        if outer is Literal:
-            return outer[self.value(inside)]
-        items = inside.elts if isinstance(inside, ast.Tuple) else [inside]
-        # The metadata of Annotated are no types.
-        types = [
-            self.value(item) if outer is Annotated and place else self.annotation(item)
-            for place, item in enumerate(items)
-        ]
-        if outer is Optional:
-            return types[0] | None
-        if outer is Union:
-            return reduce(operator.or_, types)
-        return outer[tuple(types) if isinstance(inside, ast.Tuple) else types[0]]
-
-    def annotation(self, node: ast.expr) -> Any:
-        """The type that an annotation means, which may be a text.
-
-        Raises:
-            NotReadable: it cannot be told from the text.
-        """
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            node = ast.parse(node.value, mode="eval").body
-        if isinstance(node, ast.List):
-            return [self.annotation(item) for item in node.elts]
-        return self.value(node)
-
-    def _class(self, target: str) -> Any:
-        """The bounds of settings are objects; any other class is named alone."""
-        if self.name == SETTING_TYPES:
-            return getattr(importlib.import_module(self.name), target.rpartition(".")[2])
-        return ClassReference(target)
-
-    def _named(self, name: str) -> Any:
-        first, _, rest = name.partition(".")
-        if first in self.names and not rest:
-            node = self.names[first]
-            if isinstance(node, ast.ClassDef):
-                return self._class(f"{self.name}.{first}")
-            return self.value(node)
-        if first in self.imports:
-            module, imported = self.imports[first]
-            if module.split(".")[0] in IMPORTED:
-                path = ".".join(part for part in (imported, rest) if part)
-                return operator.attrgetter(path)(importlib.import_module(module))
-            return value_of(".".join(part for part in (module, imported, rest) if part))
-        if hasattr(builtins, first) and not rest:
-            return getattr(builtins, first)
-        raise NotReadable(f"{self.name}.{name}")
-
 
 @cache
 def module(name: str) -> Module | None:
@@ -278,10 +154,6 @@ def module(name: str) -> Module | None:
         else:
             folders = [folder / part for folder in folders if (folder / part).is_dir()]
     return Module(name, path) if path is not None and path.suffix == ".py" else None
-
-
-def _may_be_called(found: Any) -> bool:
-    return isinstance(found, type) and (found in PLAIN or found.__module__ in BOUNDS)
 
 
 def split(target: str) -> tuple[Module, str]:
@@ -308,16 +180,3 @@ def find(target: str) -> Definition:
         return inside.definition(name)
     except RecursionError as error:
         raise NotReadable(f"{target}: its names refer to each other") from error
-
-
-def value_of(target: str) -> Any:
-    """The constant, type or class of a full name.
-
-    Raises:
-        NotReadable: its source cannot be followed.
-    """
-    inside, name = split(target)
-    first = name.partition(".")[0]
-    if first in inside.names or first in inside.imports:
-        return inside.value(ast.parse(name, mode="eval").body)
-    raise NotReadable(target)

@@ -1,20 +1,12 @@
-"""How sure a share is."""
+"""Confidence intervals of shares and means."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from statistics import fmean, stdev
+
+from scipy.special import stdtrit
 
 NORMAL_95 = 1.959964
-
-
-def wilson(right: int, total: float) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson's score: within 0..1 and sensible at both ends.
-
-    Raises:
-        ValueError: nothing was counted.
-    """
-    if total < 1:
-        raise ValueError("an interval of no observations.")
-    return score_interval(right / total, total)
 
 
 def clustered(counts: Collection[tuple[int, int]]) -> tuple[float, float]:
@@ -22,7 +14,7 @@ def clustered(counts: Collection[tuple[int, int]]) -> tuple[float, float]:
 
     Wilson's interval of as many independent observations as the clusters are worth (Kish 1965; Dean and Pagano 2015),
     by the cluster-robust variance of the share (Liang and Zeger 1986). It is never narrower than if all observations
-    were independent, and is `wilson` where each cluster is one observation. Where all are right or none is, nothing
+    were independent, and is Wilson's where each cluster is one observation. Where all are right or none is, nothing
     says how alike a cluster's observations are, and they are taken to be one and the same.
 
     Args:
@@ -46,9 +38,18 @@ def clustered(counts: Collection[tuple[int, int]]) -> tuple[float, float]:
 
 
 def score_interval(share: float, number: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `number` independent observations, which need not be whole."""
+    """Wilson's 95 % interval of a share of `number` independent observations.
+
+    `number` need not be an integer, as scipy.stats.binomtest wants it.
+    """
     z2 = NORMAL_95**2
     centre = (share + z2 / (2 * number)) / (1 + z2 / number)
     half = NORMAL_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
     # The share lies within; rounding would put it outside where all or none are right.
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def student(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean of two values or more, by Student's t."""
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half

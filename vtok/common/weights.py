@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 
@@ -71,13 +72,25 @@ def is_absent(wanted: Wanted) -> bool:
     if is_here(wanted.weights):
         return False
     try:
-        found = (try_to_load_from_cache(wanted.weights, name, revision=wanted.revision) for name in CACHED)
-        return not any(isinstance(one, str) for one in found)
+        return cached_folder(wanted.weights, wanted.revision) is None
     except HFValidationError as error:
         raise UserError(
             f"{wanted.key}={wanted.weights}: no such file or folder, and it is not a hub id (ORG/NAME) either. Set "
             f"{way_out([wanted])}"
         ) from error
+
+
+def cached_folder(weights: str, revision: str | None, *, part: str = "") -> Path | None:
+    """Where the hub's local cache has a model, or a part of it, a subfolder; None where it has not.
+
+    Raises:
+        HFValidationError: it can be no hub id.
+    """
+    for name in CACHED:
+        found = try_to_load_from_cache(weights, f"{part}/{name}" if part else name, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
 def way_out(absent: Sequence[Wanted]) -> str:

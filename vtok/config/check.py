@@ -28,8 +28,9 @@ from vtok.config.cross_checks import (
     check_trainer,
 )
 from vtok.config.mixture import check_mixture
-from vtok.config.nodes import can_be_random, data_nodes, trait_of
+from vtok.config.nodes import data_nodes, trait_of
 from vtok.config.targets import check_targets
+from vtok.config.weights import weights_of_run
 from vtok.data.sources.shards.names import INDEX, split_pattern
 
 
@@ -78,27 +79,22 @@ def check_planned(config: DictConfig) -> None:
 
 def check_toys(config: DictConfig) -> None:
     """What recipe=paper_tiny loads is made by a command of its own."""
-    cached = config.data.get("cache") is not None
-    for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
-        weights = config[group].get("weights")
-        if weights and Path(weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(weights):
+    for one in weights_of_run(config):
+        if Path(one.weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(one.weights):
             where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
             making = command("vtok", "toys", *where)
-            raise UserError(f"{group}.weights={weights}: nothing is there yet; make the toy models by: {making}")
+            raise UserError(f"{one.key}={one.weights}: nothing is there yet; make the toy models by: {making}")
 
 
 def check_weights(config: DictConfig) -> None:
     """Weights given as a path must be there; a hub id is looked up when it is loaded."""
-    cached = config.data.get("cache") is not None
-    for group in ("mllm", "decoder") if cached else ("backbone", "mllm", "decoder"):
-        key, node = f"{group}.weights", config[group]
-        weights = node.get("weights")
-        is_path = weights and (weights.startswith(("/", ".", "~")) or weights.endswith((".pth", ".pt", ".safetensors")))
-        if is_path and not os.path.exists(user_path(weights)):
+    for one in weights_of_run(config):
+        is_path = one.weights.startswith(("/", ".", "~")) or one.weights.endswith((".pth", ".pt", ".safetensors"))
+        if is_path and not os.path.exists(user_path(one.weights)):
             allowed = "a local path, a hub id, or null for random weights"
-            if not can_be_random(str(node._target_)):
+            if not one.can_be_random:
                 allowed = "a local path or a hub id"
-            raise UserError(f"{key}={weights}: nothing is there. Use {allowed}.")
+            raise UserError(f"{one.key}={one.weights}: nothing is there. Use {allowed}.")
 
 
 def check_outputs(config: DictConfig) -> None:

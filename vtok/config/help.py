@@ -9,9 +9,10 @@ import yaml
 
 from vtok.common.errors import UserError
 from vtok.common.paths import conf_dir
-from vtok.common.source_code import ClassReference
+from vtok.common.source_values import ClassReference
 from vtok.config.compose import RUN_SETTINGS, groups, one_of, options_of
-from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
+from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
+from vtok.config.signature import Setting
 from vtok.config.values import as_typed, shown, words
 
 WIDTH = 118

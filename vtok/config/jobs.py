@@ -11,7 +11,6 @@ from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
-from vtok.common.overrides import quoted
 from vtok.config.check import check, check_planned
 from vtok.config.compose import compose, spelled_out, sweep_params
 from vtok.config.options import one_of, options_of
@@ -31,14 +30,12 @@ def check_jobs(
     Args:
         overrides: of the run or the sweep.
         multirun: whether the command line asks for a sweep; a sweep file does so too.
-        config_dir: a folder of the user's own groups and options.
+        config_dir: a folder of the user's own groups and options, which the overrides name in hydra.searchpath.
         before_planning: is given the configurations when all is checked but for what needs torch.
 
     Raises:
         UserError: the first mistake.
     """
-    if config_dir is not None and not any(item.startswith("hydra.searchpath=") for item in overrides):
-        overrides = [*overrides, f"hydra.searchpath=[{quoted(f'file://{config_dir}')}]"]
     parsed = OverridesParser.create().parse_overrides(spelled_out(overrides))
     fixed = [item.input_line or "" for item in parsed if not item.is_sweep_override()]
     in_file = sweep_params(fixed)

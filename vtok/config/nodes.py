@@ -1,6 +1,6 @@
 """Asking the components of a composed configuration what must fit between them, before weights are loaded."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,6 @@ if TYPE_CHECKING:
 
 # Of a backbone that only its weights describe: any grid and width fit until they are loaded.
 UNKNOWN_CHANNELS, UNKNOWN_SIZE = 8, 10_000
-
-
-def nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every mapping below `config` with its full key; references to other nodes are left out."""
-    for key in config:
-        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):  # type: ignore[arg-type]
-            continue
-        value = config[key]
-        if isinstance(value, DictConfig):
-            path = prefix + str(key)
-            yield path, value
-            yield from nodes(value, f"{path}.")
 
 
 def trait_of(node: Any, name: str, default: Any = None) -> Any:

@@ -12,10 +12,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vtok.common.errors import UserError
+from vtok.common.nested import nodes
 from vtok.common.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
-from vtok.common.source_code import ClassReference
-from vtok.config.declaration import Declaration, Setting, declaration_of, is_dataclass_of_settings
+from vtok.common.source_values import ClassReference
+from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
 from vtok.config.moved import moved
+from vtok.config.signature import Setting
 from vtok.config.targets import group_of
 
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -30,25 +32,9 @@ def check_values(config: DictConfig, only: Callable[[str], bool] = lambda target
     Raises:
         UserError: the first that does not fit.
     """
-    for path, node in components(config):
-        target = str(node["_target_"])
-        if only(target):
+    for path, node in nodes(config):
+        if "_target_" in node and only(target := str(node["_target_"])):
             check_node(path, node, declaration_of(target))
-
-
-def components(config: DictConfig, prefix: str = "") -> list[tuple[str, DictConfig]]:
-    """Every mapping below `config` that has a `_target_`, with its full key; references to others are left out."""
-    found = []
-    for key in config:
-        name = str(key)
-        if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
-            continue
-        value = config[name]
-        if isinstance(value, DictConfig):
-            if "_target_" in value:
-                found.append((prefix + name, value))
-            found += components(value, f"{prefix}{name}.")
-    return found
 
 
 def check_node(path: str, node: DictConfig, declared: Declaration) -> None:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any, Literal, Protocol, TypeVar
 
 from vtok.common.statistics import clustered
+from vtok.common.tables import table
 from vtok.data import Clip
 
 T = TypeVar("T")
@@ -164,17 +165,13 @@ def in_turns(lists: Sequence[Sequence[T]]) -> list[T]:
     return [one for turn in zip_longest(*lists, fillvalue=nothing) for one in turn if one is not nothing]  # type: ignore[misc]
 
 
-def table(tallies: Mapping[str, Tally]) -> str:
+def accuracy_table(tallies: Mapping[str, Tally]) -> str:
     """The figures for a person."""
-    width = max(33, *(len(name) + 2 for name in tallies)) if tallies else 33
     ways = [score for score in SCORES if any(score in tally.scored for tally in tallies.values())]
-    heading = f"{'':<{width}}{'accuracy':>9}   {'95 % interval':<14}{'chance':>7}{'majority':>9}{'questions':>11}"
-    rows = [heading + "".join(f"{f'by {score}':>10}" for score in ways)]
+    rows = [["", "accuracy", "95 % interval", "chance", "majority", "questions", *(f"by {score}" for score in ways)]]
     for name, tally in tallies.items():
         low, high = tally.interval
         beside = ("" if share is None else f"{share:.0%}" for share in (tally.chance, tally.majority))
-        interval = f"{low:.0%} to {high:.0%}"
-        row = f"{name:<{width}}{tally.share:>9.1%}   {interval:<14}{next(beside):>7}{next(beside):>9}{tally.total:>11}"
         shares = (f"{tally.scored[score] / tally.total:.1%}" if score in tally.scored else "" for score in ways)
-        rows.append(row + "".join(f"{share:>10}" for share in shares))
-    return "\n".join(rows)
+        rows.append([name, f"{tally.share:.1%}", f"{low:.0%} to {high:.0%}", *beside, str(tally.total), *shares])
+    return table(rows)

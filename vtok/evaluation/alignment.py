@@ -16,11 +16,11 @@ from tqdm import tqdm
 from vtok.common.finite import check_figures
 from vtok.common.setting_types import Count
 from vtok.data import ClipSample
-from vtok.evaluation.accuracy import Score, Tally, cluster_of, figures, join_findings, names_of, table
+from vtok.evaluation.accuracy import Score, Tally, accuracy_table, cluster_of, figures, join_findings, names_of
 from vtok.evaluation.choice import Chooser, mention, questions_of, says
 from vtok.evaluation.clips import Loaded
 from vtok.model.batch import stack_frames
-from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel, select
+from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 from vtok.tokeniser import VideoTokens
 
 PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
@@ -54,7 +54,7 @@ class Evaluation:
 
     def table(self) -> str:
         """The figures for a person."""
-        return table(self._named())
+        return accuracy_table(self._named())
 
     @classmethod
     def joined(cls, parts: Sequence["Evaluation"], *, examples: int) -> "Evaluation":
@@ -167,7 +167,7 @@ class Alignment:
         rows = [row for row, sample in enumerate(samples) if sample.clip.attributes]
         if not rows:
             return
-        own = select(video, torch.tensor(rows, device=video.tokens.device))
+        own = video.select(torch.tensor(rows, device=video.tokens.device))
         captions = model.answer(own, [DESCRIBE] * len(rows), max_new_tokens=self.max_new_tokens)
         for row, caption in zip(rows, captions, strict=True):
             clip = samples[row].clip

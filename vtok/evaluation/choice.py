@@ -13,7 +13,7 @@ from vtok.data import Clip, Question
 from vtok.evaluation.accuracy import SCORES
 from vtok.mllm import IGNORED
 from vtok.model.batch import stack_text
-from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel, select
+from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 from vtok.tokeniser import VideoTokens
 
 CAPTION, CAPTION_CHOICES = "caption", 4
@@ -87,7 +87,7 @@ class Chooser:
         for part in chunks(len(rows), self.sequences_at_once):
             text = stack_text(chats[part], pad_id=mllm.chat.pad_id).to(device)
             index = torch.tensor(rows[part], device=device)
-            totals.append(self.model.text_logprobs(select(video, index), text).sum(1).double().cpu())
+            totals.append(self.model.text_logprobs(video.select(index), text).sum(1).double().cpu())
             lengths.append((text.labels != IGNORED).sum(1).cpu())
         found = torch.cat(totals)
         check_finite(found, what="the language model's log-probabilities of answers")

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from vtok.common.finite import check_figures
 from vtok.common.hashing import stable_hash
 from vtok.common.setting_types import Count, NotNegative, Seed
+from vtok.common.tables import table
 from vtok.data import Clip, ClipSample
-from vtok.evaluation.accuracy import Tally, cluster_of, figures, join_findings, names_of, table
+from vtok.evaluation.accuracy import Tally, accuracy_table, cluster_of, figures, join_findings, names_of
 from vtok.evaluation.choice import chunks
 from vtok.evaluation.clips import Loaded
 from vtok.evaluation.control import Controls
@@ -128,9 +129,11 @@ class GenerationResult:
 
     def table(self) -> str:
         """The figures for a person."""
-        errors = [f"{name:<33}{error.value:>9.3f}" for name, error in self.errors.items()]
-        heading = f"{'':<33}{'error':>9}   1 is as good as always saying the mean"
-        return "\n".join([table(self._named()), *([heading, *errors] if errors else [])])
+        shown = accuracy_table(self._named())
+        if not self.errors:
+            return shown
+        errors = table([("", "error"), *((name, f"{error.value:.3f}") for name, error in self.errors.items())])
+        return f"{shown}\n{errors}\nerror: 1 is as good as always saying the mean."
 
     def _named(self) -> dict[str, Tally]:
         order = sorted(self.tallies, key=lambda name: (KINDS.index(name[0]), "/" in name[1], name[1]))

@@ -8,15 +8,15 @@ Lengths are fractions of the frame's side, as those of scenes are.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from statistics import median, mode
 
 import numpy as np
 import torch
+from scipy import ndimage, stats
 from torch import Tensor
-from torch.nn import functional as F
 
 from vtok.data import Clip
+from vtok.data.clip_reader import scaled
 from vtok.data.sources.shapes.render import signed_distance
 from vtok.data.sources.shapes.scene import COLOURS, COUNTS, DIRECTIONS, OBJECTS, SPEEDS
 
@@ -38,6 +38,8 @@ STANDS = SPEEDS["slow"][0] / 2
 FAST = (SPEEDS["slow"][1] + SPEEDS["fast"][0]) / 2
 # Pictures of things: PICTURE x PICTURE points over REACH to each side of the centre; the unit is the root of the area.
 PICTURE, REACH = 25, 1.1
+# Pixels (frame, row, column) belong together along rows and columns of one frame.
+WITHIN_A_FRAME = np.stack([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Spot:
     place: tuple[float, float]
     area: float
     cut: bool
-    cover: Tensor
+    cover: np.ndarray
 
 
 def truth_of(clip: Clip) -> dict[str, str]:
@@ -75,7 +77,6 @@ def truth_of(clip: Clip) -> dict[str, str]:
     return {CATEGORIES[category]: truth for category, truth in clip.attributes.items() if category in CATEGORIES}
 
 
-@torch.no_grad()
 def read_clip(frames: Tensor, *, span: float = 1.0) -> Reading:
     """What is to be seen in a clip.
 
@@ -107,85 +108,65 @@ def read_clip(frames: Tensor, *, span: float = 1.0) -> Reading:
     )
 
 
-def find_colour(frames: Tensor) -> tuple[str, Tensor] | None:
+def find_colour(frames: Tensor) -> tuple[str, np.ndarray] | None:
     """The main colour, and how much of every pixel is of it: (F, H, H), about 0 to 1. None where nothing stands out."""
     size = min(LARGEST, frames.shape[-1])
-    pixels = frames.float()
-    if size < frames.shape[-1]:
-        pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    ground = pixels.flatten(2).median(-1).values
+    pixels = scaled(frames, size).numpy().astype(np.float32)
+    ground = np.median(pixels, axis=(2, 3))
     contrast = less_bright(pixels - ground[..., None, None])
-    smooth = blur(contrast, SMOOTHING * size).transpose(0, 1).flatten(1)
-    strength = smooth.norm(dim=0)
-    peak = float(strength.quantile(0.995))
+    smooth = blur(contrast, SMOOTHING * size).swapaxes(0, 1).reshape(3, -1)
+    strength = np.linalg.norm(smooth, axis=0)
+    peak = np.quantile(strength, 0.995)
     if peak < LEAST_CONTRAST:
         return None
-    palette = less_bright(torch.tensor(list(COLOURS.values())).float() - ground.median(0).values)
-    nearest = (F.normalize(palette, dim=1) @ smooth).argmax(0)
-    votes = torch.bincount(nearest, weights=strength * (strength > peak / 2), minlength=len(COLOURS))
-    main = int(votes.argmax())
+    palette = less_bright(np.array(list(COLOURS.values())) - np.median(ground, axis=0))
+    nearest = (unit_vectors(palette) @ smooth).argmax(0)
+    main = int(np.bincount(nearest, weights=strength * (strength > peak / 2)).argmax())
     own = smooth[:, (nearest == main) & (strength > 0.7 * peak)]
-    if own.shape[1] == 0:
+    if own.size == 0:
         return None
     axis = own.mean(1)
-    cover = torch.einsum("fchw,c->fhw", contrast, axis / axis.square().sum())
-    return list(COLOURS)[main], cover
+    return list(COLOURS)[main], np.einsum("fchw,c->fhw", contrast, axis / (axis @ axis))
 
 
-def less_bright(colours: Tensor) -> Tensor:
+def less_bright(colours: np.ndarray) -> np.ndarray:
     """Differences of colours (N, 3, ...) with less of their brightness."""
-    return colours - (1 - BRIGHTNESS) * colours.mean(1, keepdim=True)
+    return colours - (1 - BRIGHTNESS) * colours.mean(1, keepdims=True)
 
 
-def blur(images: Tensor, sigma: float) -> Tensor:
-    """Images (N, C, H, W) blurred by a Gaussian of `sigma` pixels."""
-    radius = max(1, round(3 * sigma))
-    kernel = torch.exp(-torch.arange(-radius, radius + 1).square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
-    padded = F.pad(images, (radius, radius, radius, radius), mode="replicate")
-    rows = F.conv2d(padded, kernel, groups=images.shape[1])
-    return F.conv2d(rows, kernel.transpose(2, 3), groups=images.shape[1])
+def blur(images: np.ndarray, sigma: float) -> np.ndarray:
+    """Images (..., H, W) blurred by a Gaussian of `sigma` pixels."""
+    return ndimage.gaussian_filter(images, sigma, mode="nearest", truncate=3, axes=(-2, -1))
 
 
-def find_spots(cover: Tensor) -> list[Spot]:
+def unit_vectors(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def find_spots(cover: np.ndarray) -> list[Spot]:
     """The things of all frames, by their cover (F, H, H)."""
     size = cover.shape[-1]
-    smooth = blur(cover[:, None], SMOOTHING * size)[:, 0]
-    labels = components(smooth > 0.5)
-    areas = torch.bincount(labels.flatten())
+    labels, _ = ndimage.label(blur(cover, SMOOTHING * size) > 0.5, structure=WITHIN_A_FRAME)
+    areas = np.bincount(labels.ravel())
     areas[0] = 0
-    least = max(LEAST_AREA * size**2, LEAST_SHARE * int(areas.max()))
-    labels = labels * (areas >= least)[labels]
+    least = max(LEAST_AREA * size**2, LEAST_SHARE * areas.max())
+    labels *= (areas >= least)[labels]
     # Soft edges belong to the thing that they are next to.
     whole = labels
     for _ in range(round(size / 16)):
-        whole = torch.where(whole > 0, whole, F.max_pool2d(whole[:, None].float(), 3, 1, 1)[:, 0].long())
-    axis = (torch.arange(size) + 0.5) / size
+        whole = np.where(whole > 0, whole, ndimage.maximum_filter(whole, size=(1, 3, 3)))
     spots = []
-    for label in labels.unique()[1:].tolist():
-        frame = int((labels == label).flatten(1).any(1).nonzero()[0])
-        inside = labels[frame] == label
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        frame = box[0].start
         own = cover[frame] * (whole[frame] == label)
-        weight = own.clamp(min=0)
-        total = weight.sum()
-        place = (float((weight.sum(0) * axis).sum() / total), float((weight.sum(1) * axis).sum() / total))
-        cut = bool(inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any())
+        row, column = ndimage.center_of_mass(own.clip(min=0))
+        place = ((column + 0.5) / size, (row + 0.5) / size)
+        cut = any(side.start == 0 or side.stop == size for side in box[1:])
         # What lies around a thing may be darker than the ground, in noise by more than the thing is brighter.
-        area = max(1.0, float(own.sum())) / size**2
-        spots.append(Spot(frame, place, area, cut, own))
+        spots.append(Spot(frame, place, max(1.0, float(own.sum())) / size**2, cut, own))
     return spots
-
-
-def components(masks: Tensor) -> Tensor:
-    """Number the connected areas of masks (F, H, W), 0 outside of them: each has the largest number of its pixels."""
-    labels = torch.arange(1, masks.numel() + 1).view_as(masks) * masks
-    while True:
-        spread = labels[:, None].double()
-        spread = torch.maximum(F.max_pool2d(spread, (3, 1), 1, (1, 0)), F.max_pool2d(spread, (1, 3), 1, (0, 1)))
-        after = spread[:, 0].long() * masks
-        if torch.equal(after, labels):
-            return labels
-        labels = after
 
 
 def follow(by_frame: Sequence[Sequence[Spot]]) -> list[Spot]:
@@ -206,18 +187,14 @@ def distance(one: Spot, other: Spot) -> float:
 
 
 def read_move(path: Sequence[Spot], *, steps: int, span: float) -> tuple[str | None, str | None]:
-    """Direction and speed by the median of the slopes between all pairs of places (Theil and Sen's line)."""
+    """Direction and speed by Theil and Sen's line through the places."""
     whole = [spot for spot in path if not spot.cut]
     path = whole if len(whole) >= max(2, len(path) / 2) else path
     if len(path) < 2:
         return None, None
-    pairs = list(combinations(path, 2))
-    x, y = (
-        median((second.place[axis] - first.place[axis]) / (second.frame - first.frame) for first, second in pairs)
-        * steps
-        / span
-        for axis in (0, 1)
-    )
+    frames = [spot.frame for spot in path]
+    slopes = [stats.theilslopes([spot.place[axis] for spot in path], frames).slope for axis in (0, 1)]
+    x, y = (slope * steps / span for slope in slopes)
     moved = max(abs(x), abs(y))
     if moved < STANDS:
         return None, None
@@ -229,21 +206,18 @@ def read_shape(spots: Sequence[Spot]) -> str:
     """The shape whose drawing is most like the things' mean picture."""
     whole = [spot for spot in spots if not spot.cut] or spots
     unit = median(spot.area for spot in whole) ** 0.5
-    points = torch.linspace(-REACH, REACH, PICTURE) * unit
-    grid = torch.stack(
-        [
-            torch.stack(torch.meshgrid(points + spot.place[0], points + spot.place[1], indexing="xy"), -1)
-            for spot in whole
-        ]
-    )
-    covers = torch.stack([spot.cover for spot in whole])[:, None]
-    picture = F.grid_sample(covers, 2 * grid - 1, align_corners=False).mean((0, 1))
-    likeness = drawings() @ F.normalize(picture.flatten(), dim=0)
-    return OBJECTS[int(likeness.view(len(OBJECTS), -1).amax(1).argmax())]
+    points = np.linspace(-REACH, REACH, PICTURE) * unit
+    pictures = []
+    for spot in whole:
+        x, y = np.meshgrid(points + spot.place[0], points + spot.place[1])
+        pixels = np.stack([y, x]) * len(spot.cover) - 0.5
+        pictures.append(ndimage.map_coordinates(spot.cover, pixels, order=1, mode="grid-constant"))
+    likeness = drawings() @ np.mean(pictures, axis=0).ravel()
+    return OBJECTS[int(likeness.reshape(len(OBJECTS), -1).max(1).argmax())]
 
 
 @cache
-def drawings() -> Tensor:
+def drawings() -> np.ndarray:
     """Unit vectors (shapes x sizes, places and softnesses, PICTURE**2): how things of area 1 may look."""
     axis = np.linspace(-REACH, REACH, PICTURE)
     x, y = np.meshgrid(axis, axis)
@@ -258,6 +232,5 @@ def drawings() -> Tensor:
                 for dy in (-0.05, 0.0, 0.05):
                     inside = -signed_distance(kind, x - dx, y - dy, scale / root) / step
                     drawn.append(np.clip(0.5 + inside, 0, 1))
-    sharp = torch.from_numpy(np.stack(drawn)).float()[:, None]
-    soft = torch.stack([blur(sharp, sigma / step) for sigma in (0.08, 0.12, 0.17, 0.24, 0.32, 0.42)], 1)
-    return F.normalize(soft.flatten(2), dim=2).view(-1, PICTURE**2)
+    soft = np.stack([blur(np.stack(drawn), sigma / step) for sigma in (0.08, 0.12, 0.17, 0.24, 0.32, 0.42)], 1)
+    return unit_vectors(soft.reshape(-1, PICTURE**2))

@@ -12,11 +12,10 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from vtok.common.paths import user_path
-from vtok.common.weights import CACHED
+from vtok.common.weights import cached_folder
 
 SETTINGS = ("config.json", "preprocessor_config.json")
 FILES = (".safetensors", ".bin", ".pt", ".pth")
@@ -75,16 +74,11 @@ def weight_files(weights: Weights) -> dict[str, Path]:
 
 
 def _snapshot(weights: Weights) -> Path | None:
-    """Where the hub's local cache has a model."""
+    """Where the hub's local cache has a model; None as well of what can be no hub id."""
     try:
-        for name in CACHED:
-            inside = f"{weights.part}/{name}" if weights.part else name
-            found = try_to_load_from_cache(weights.name, inside, revision=weights.revision)
-            if isinstance(found, str):
-                return Path(found).parent
+        return cached_folder(weights.name, weights.revision, part=weights.part)
     except HFValidationError:
-        pass
-    return None
+        return None
 
 
 def _stamp(file: Path) -> dict[str, int]:

@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 
 import vtok
 from vtok.common.overrides import command
+from vtok.common.tables import markdown
 from vtok.config.nodes import trait_of
 from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
 from vtok.runs.folder import load_config, read_overrides
 from vtok.training.best_checkpoint import names
 from vtok.training.summary import told
 
-DATASET = {"vtok.data.ShapesData": "shapes"}
 INTRODUCTION = {
     "tokeniser": "A tokeniser of video: clips to a few tokens for a multimodal language model.",
     "model": "A multimodal language model that takes video as a few tokens, with its tokeniser.",
@@ -66,8 +66,7 @@ def write_card(
     """
     whole = load_config(run_dir)
     sources = (OmegaConf.select(whole, "data.sources") or {"": whole.data}).values()
-    targets = dict.fromkeys(str(source.get("_target_")) for source in sources)
-    data = " and ".join(DATASET.get(target, target) for target in targets)
+    data = " and ".join(dict.fromkeys(trait_of(source, "dataset") or str(source._target_) for source in sources))
     understands, generates = whole.objective.lambda_under > 0, whole.objective.lambda_dec > 0
     results = eval_results(figures, data)
     tasks = [*([UNDERSTANDS] if understands else []), *([GENERATES] if generates else [])]
@@ -107,7 +106,7 @@ def write_card(
             "",
             "## Figures",
             "",
-            *table(figures),
+            table(figures),
             "",
             f"{evaluated}{of_whole}." if results else "These weights were not evaluated on held-out clips.",
             "",
@@ -117,9 +116,7 @@ def write_card(
             train_command(run_dir),
             "```",
             "",
-            "| component | class | settings |",
-            "| --- | --- | --- |",
-            *settings(config),
+            settings(config),
             "",
         ]
     )
@@ -149,12 +146,9 @@ def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
     ]
 
 
-def table(figures: dict[str, Any]) -> list[str]:
+def table(figures: dict[str, Any]) -> str:
     """The figures with intervals, chance and what always giving the commonest answer gets, a row each."""
-    rows = [
-        "| figure | value | 95 % interval | chance | majority | questions |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    rows = [["figure", "value", "95 % interval", "chance", "majority", "questions"]]
     for name in sorted(names(figures)):
         value, low = figures[name], figures.get(f"{name}_low")
         if isinstance(value, str):
@@ -162,23 +156,18 @@ def table(figures: dict[str, Any]) -> list[str]:
         interval = "" if low is None else f"{low:.3f} to {figures[f'{name}_high']:.3f}"
         shares = [figures.get(f"{name}_{beside}") for beside in ("chance", "majority")]
         questions = figures.get(f"{name}_questions")
-        beside = [
-            interval,
-            *("" if share is None else f"{share:.3f}" for share in shares),
-            "" if questions is None else f"{questions:.0f}",
-        ]
-        rows.append(f"| {name} | {value:.4g} | {' | '.join(beside)} |")
-    return rows
+        beside = ["" if share is None else f"{share:.3f}" for share in shares]
+        rows.append([name, f"{value:.4g}", interval, *beside, "" if questions is None else f"{questions:.0f}"])
+    return markdown(rows)
 
 
-def settings(config: DictConfig) -> list[str]:
+def settings(config: DictConfig) -> str:
     """A row of each component's class and settings, those of parts of it among them."""
-    rows, given_groups = [], OmegaConf.to_container(config, resolve=True)
+    rows, given_groups = [["component", "class", "settings"]], OmegaConf.to_container(config, resolve=True)
     assert isinstance(given_groups, dict)
     for group, node in given_groups.items():
         if group != "tracking" and isinstance(node, dict) and "_target_" in node:
             # The backbone and the clip have rows of their own.
             given = {key: value for key, value in node.items() if key not in ("_target_", "backbone", "clip")}
-            shown = json.dumps(given).replace("|", "\\|")
-            rows.append(f"| {group!s} | `{node['_target_']}` | `{shown}` |")
-    return rows
+            rows.append([str(group), f"`{node['_target_']}`", f"`{json.dumps(given)}`"])
+    return markdown(rows)

@@ -4,25 +4,25 @@ The folder holds `export.json`, which says what it is, `config.yaml`, what is to
 weights by name, `summary.json`, the run's figures, and `README.md`, the model card. Frozen parts that came from
 published weights are not copied: the configuration names them. Frozen parts with random weights are copied, since no
 seed promises the same numbers for good.
+
+huggingface_hub's PyTorchModelHubMixin rebuilds one class from the JSON of its constructor's arguments. Here a
+configuration names components within components, all of which are checked before the first is built.
 """
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import vtok
 from vtok.common.errors import UserError
+from vtok.common.files import is_free, whole_folder
 from vtok.common.foreign_files import read_tensors
-from vtok.common.pretrained import first_line
 from vtok.config import check
 from vtok.config.nodes import data_nodes
 from vtok.feature_cache import without_cache
@@ -61,7 +61,7 @@ def save_pretrained(
         UserError: the run has no checkpoint, is no run or names code that is not allowed, or the folder holds something
             or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise UserError(f"out={folder}: there is something already; name a new folder.")
     if is_exported(run):
         raise UserError(f"run={run}: this was exported from a run; give that run, or copy the folder.")
@@ -145,27 +145,6 @@ def figures_of(run_dir: Path, model: nn.Module) -> dict[str, Any]:
     if figures.get("digest/ema", figures.get("digest/trained")) == digest(saved_tensors(model)):
         return figures
     return {name: value for name, value in figures.items() if name == "commit"}
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `folder`, empty or none, at the end of the block.
-
-    Raises:
-        UserError: it cannot be written; nothing is left of it.
-    """
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.replace(folder)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"out={folder}: it cannot be written ({first_line(error)}).") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def has_published(config: DictConfig, place: str) -> bool:

@@ -4,11 +4,10 @@ What loads the published models loads these by the same code, in seconds and wit
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,7 +21,6 @@ from diffusers import (
 )
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -33,7 +31,8 @@ from transformers import (
 )
 
 from vtok.common.errors import UserError
-from vtok.mllm.vocabulary import WORDS
+from vtok.common.files import is_free, whole_folder
+from vtok.mllm.vocabulary import byte_level_bpe
 
 MARK = "toys.json"
 # Raised when other checkpoints are made, so that those of an older version are not taken for new ones.
@@ -63,22 +62,16 @@ def make_toys(out: Path, *, seed: int = 0) -> list[Path]:
     """
     mark = json.dumps({"seed": seed, "version": VERSION})
     folders = [out / name for name in ("clip", "llava_next", "hunyuan_video", "wan")]
-    try:
-        if (out / MARK).is_file():
-            if (out / MARK).read_text(encoding="utf-8") == mark:
-                return folders
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError(f"out={out}: something else is there, which is not replaced; say another folder.")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".partial-{out.name}-", dir=out.parent) as made:
-            whole = Path(made) / out.name
-            write_toys(whole, seed=seed)
-            (whole / MARK).write_text(mark, encoding="utf-8")
-            if out.is_dir():
-                shutil.rmtree(out)
-            whole.replace(out)
-    except OSError as error:
-        raise UserError(f"out={out}: it cannot be written ({error.strerror or error}).") from error
+    if os.path.isfile(out / MARK):
+        if (out / MARK).read_text(encoding="utf-8") == mark:
+            return folders
+    elif not is_free(out):
+        raise UserError(f"out={out}: something else is there, which is not replaced; say another folder.")
+    with whole_folder(out) as partial:
+        write_toys(partial, seed=seed)
+        (partial / MARK).write_text(mark, encoding="utf-8")
+        if out.is_dir():
+            shutil.rmtree(out)
     return folders
 
 
@@ -87,7 +80,7 @@ def write_toys(folder: Path, *, seed: int) -> None:
     words = tokenizer()
     makers: dict[str, Callable[[], Any]] = {
         "clip": clip,
-        "llava_next": partial(llava_next, words),
+        "llava_next": lambda: llava_next(words),
         "hunyuan_video": hunyuan_video,
         "wan": wan,
     }
@@ -160,18 +153,8 @@ def tokenizer(
         end: the one that ends it.
         specials: all of them.
     """
-    model = Tokenizer(models.BPE())
-    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    model.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2048,
-        special_tokens=list(specials),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    model.train_from_iterator([f" {word}" for word in WORDS], trainer=trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=model,
+        tokenizer_object=byte_level_bpe(specials, add_prefix_space=False),
         bos_token=begin,
         eos_token=end,
         chat_template=template,

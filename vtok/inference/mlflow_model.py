@@ -13,9 +13,9 @@ from mlflow.pyfunc import FLAVOR_NAME, save_model
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import vtok
+from vtok.common.quiet import quiet
 from vtok.hub import save_pretrained
 from vtok.model.video_language_model import DESCRIBE
-from vtok.tracking.store import quiet
 
 EXPORTED = "exported"
 CODE = Path(__file__).with_name("mlflow_serving.py")

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from vtok.common.errors import UserError
-from vtok.common.pretrained import Place, dtype_of, load, only_shapes, refuse_missing
+from vtok.common.pretrained import Place, dtype_of, load, only_shapes, read_config, read_model, refuse_missing
 from vtok.common.setting_types import Count, Dtype
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
@@ -27,7 +27,6 @@ from vtok.mllm.pretrained import (
     add_video_token,
     check_logits,
     fit_padding,
-    read_config,
     read_tokenizer,
     without_dropout,
 )
@@ -181,16 +180,8 @@ def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
     if only_shapes():
         shapes: Any = LlavaNextForConditionalGeneration(config)
         return parts_of(shapes.to(dtype), place)
-    loaded: Any = LlavaNextForConditionalGeneration.from_pretrained(
-        place.name,
-        config=config,
-        revision=place.revision,
-        dtype=dtype,
-        local_files_only=place.offline,
-        output_loading_info=True,
-    )
-    whole, report = loaded
-    refuse_missing(report["missing_keys"], KIND)
+    whole, missing = read_model(LlavaNextForConditionalGeneration, place, dtype=dtype, config=config)
+    refuse_missing(missing, KIND)
     return parts_of(whole, place)
 
 

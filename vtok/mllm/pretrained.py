@@ -5,10 +5,10 @@ from typing import Any, cast
 import torch
 from tokenizers import AddedToken
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from vtok.common.errors import UserError
-from vtok.common.pretrained import UNREADABLE, Place, first_line, refuse_missing
+from vtok.common.pretrained import UNREADABLE, Place, first_line, read_config, read_model, refuse_missing
 from vtok.mllm.base import LanguageModel
 
 KIND = "decoder-only language model"
@@ -21,25 +21,9 @@ def read_causal_lm(
     config = read_config(place)
     if not dropout:
         without_dropout(config)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        place.name,
-        config=config,
-        revision=place.revision,
-        dtype=dtype,
-        local_files_only=place.offline,
-        output_loading_info=True,
-        trust_remote_code=False,
-    )
-    model, report = loaded
-    refuse_missing(report["missing_keys"], KIND)
+    model, missing = read_model(AutoModelForCausalLM, place, dtype=dtype, config=config)
+    refuse_missing(missing, KIND)
     return model, read_tokenizer(place)
-
-
-def read_config(place: Place) -> Any:
-    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
-    return AutoConfig.from_pretrained(
-        place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
-    )
 
 
 def read_tokenizer(place: Place) -> PreTrainedTokenizerBase:

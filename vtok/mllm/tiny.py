@@ -3,13 +3,12 @@
 from typing import Annotated
 
 from annotated_types import Ge
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from vtok.common.setting_types import Count, MultipleOfSetting
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
-from vtok.mllm.vocabulary import WORDS
+from vtok.mllm.vocabulary import byte_level_bpe
 
 USER, ASSISTANT, END, PAD, VIDEO = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>", "<video>"
 TEMPLATE = (
@@ -61,22 +60,9 @@ class TinyLanguageModel(LanguageModel):
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE whose merges come from a fixed list of words.
-
-    No file is read, and every text can be written with it.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2048,
-        special_tokens=[PAD, END, USER, ASSISTANT, VIDEO],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(WORDS, trainer=trainer)
+    """The vocabulary of the tiny model, with its chat template."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=byte_level_bpe([PAD, END, USER, ASSISTANT, VIDEO], add_prefix_space=True),
         pad_token=PAD,
         eos_token=END,
         additional_special_tokens=[USER, ASSISTANT, VIDEO],

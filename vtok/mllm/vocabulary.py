@@ -1,4 +1,8 @@
-"""The words that the tiny language model's vocabulary is made of; other text falls back to shorter pieces and bytes."""
+"""The words that small vocabularies are made of; other text falls back to shorter pieces and bytes."""
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 WORDS = """
 a about above across after again against all almost along also always an and animal another any are area around as at
@@ -23,3 +27,18 @@ turn turns two under until up use van very video view walk walks wall want warm 
 wheel where which while white who why wide wind window with woman women wood word work world write yellow yes you
 young zoom zooms
 """.split()  # noqa: SIM905
+
+
+def byte_level_bpe(special_tokens: Sequence[str], *, add_prefix_space: bool) -> Tokenizer:
+    """A byte-level BPE whose merges come from WORDS: no file is read, and every text can be written with it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2048,
+        special_tokens=list(special_tokens),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([f" {word}" for word in WORDS], trainer=trainer)
+    return tokenizer

@@ -94,13 +94,3 @@ def gigabytes(count: int) -> str:
     if value < 0.0001:
         return "<0.0001"
     return f"{value:,.{1 if value >= 10 else 2 if value >= 0.1 else 4}f}"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under each other, the first to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *numbers]))
-    return "\n".join(lines)

@@ -295,10 +295,3 @@ class VideoLanguageModel(nn.Module):
     def place(self, device: torch.device | str) -> None:
         """Move to a device to be used there; what the decoder offloads stays where it is until its turn."""
         place(self, device, offloaded=self.offloaded)
-
-
-def select(video: VideoTokens, rows: Tensor) -> VideoTokens:
-    """The clips `rows`, repeats allowed: one clip's tokens for many texts."""
-    return VideoTokens(
-        tokens=video.tokens[rows], kind=video.kind, timestamps=video.timestamps[rows], mask=video.mask[rows]
-    )

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
+from vtok.common.tables import markdown, table
 from vtok.runs.saved_run import Run
 
 DEFAULT_METRICS = (
@@ -64,11 +65,11 @@ class Comparison:
 
     def text(self) -> str:
         """The table in aligned columns, and the runs without figures below it."""
-        return "\n".join([aligned([self.header(), *self.rows()]), *self.failures()])
+        return "\n".join([table([self.header(), *self.rows()]), *self.failures()])
 
     def markdown(self) -> str:
         failures = [f"- {line}" for line in self.failures()]
-        return "\n".join([piped([self.header(), *self.rows()]), *(["", *failures] if failures else [])]) + "\n"
+        return "\n".join([markdown([self.header(), *self.rows()]), *(["", *failures] if failures else [])]) + "\n"
 
     def failures(self) -> list[str]:
         return [
@@ -164,19 +165,6 @@ def show_number(value: Any) -> str:
 
 def show_setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """A table, its header first, in columns for a terminal."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    rows = [table[0], ["-" * width for width in widths], *table[1:]]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def piped(table: Sequence[Sequence[str]]) -> str:
-    """A table, its header first, in Markdown."""
-    rows = [table[0], ["---"] * len(table[0]), *table[1:]]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def _differ(values: Sequence[Any]) -> bool:

@@ -20,11 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from vtok.common.errors import UserError
 from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping, read_text, read_yaml
-from vtok.common.nested import leaves
+from vtok.common.nested import leaves, nodes
 from vtok.common.paths import user_path
 from vtok.config.compose import explain, typed
 from vtok.config.moved import with_new_key, with_one_clip
-from vtok.config.nodes import nodes
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
 

@@ -9,7 +9,8 @@ from mlflow.exceptions import MlflowException
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
-from vtok.runs.comparison import Comparison, aligned, compare_runs, piped
+from vtok.common.tables import markdown, table
+from vtok.runs.comparison import Comparison, compare_runs
 from vtok.runs.page import write_plot_page
 from vtok.runs.plot import draw
 from vtok.runs.saved_run import find_runs, read_run
@@ -56,11 +57,11 @@ def report(folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None,
     seeds = seed_table(comparison)
     print(comparison.text())
     if seeds:
-        print(f"\nmeans over the seeds, with their 95 % interval:\n{aligned(seeds)}")
+        print(f"\nmeans over the seeds, with their 95 % interval:\n{table(seeds)}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         comparison.write_csv(out / "comparison.csv")
-        means = f"\nMeans over the seeds, with their 95 % interval:\n\n{piped(seeds)}\n" if seeds else ""
+        means = f"\nMeans over the seeds, with their 95 % interval:\n\n{markdown(seeds)}\n" if seeds else ""
         (out / "comparison.md").write_text(comparison.markdown() + means)
         draw(comparison, out / "comparison.png")
         write_plot_page(comparison, out / "comparison.html", title=title)

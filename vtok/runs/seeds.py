@@ -1,13 +1,11 @@
 """Runs that differ by their seed alone, taken together: the mean of their figures, and how sure it is."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-from scipy.special import stdtrit
-
+from vtok.common.statistics import student
 from vtok.runs.comparison import MISSING, SEED, Comparison, numeric, show_number, show_setting
 
 
@@ -79,12 +77,6 @@ def estimate(comparison: Comparison, setting: Setting, metric: str) -> Estimate 
 def is_share(comparison: Comparison, metric: str) -> bool:
     """Whether the figure is a share of right answers: those state an interval."""
     return any(f"{metric}_low" in run.summary for run in comparison.runs)
-
-
-def student(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of two values or more, by Student's t."""
-    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
-    return fmean(values) - half, fmean(values) + half
 
 
 def seed_table(comparison: Comparison) -> list[list[str]]:

@@ -80,6 +80,10 @@ class VideoTokens:
     timestamps: Tensor
     mask: Tensor
 
+    def select(self, rows: Tensor) -> "VideoTokens":
+        """The clips `rows`, repeats allowed: one clip's tokens for many texts."""
+        return VideoTokens(self.tokens[rows], kind=self.kind, timestamps=self.timestamps[rows], mask=self.mask[rows])
+
 
 class Tokeniser(nn.Module, ABC):
     """Turns clips into tokens of width `token_dim`.

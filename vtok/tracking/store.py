@@ -1,14 +1,13 @@
 """The MLflow store: made and migrated once, opened, and shown to the user."""
 
 import json
-import logging
 import os
 import sqlite3
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -21,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
 from vtok.common.paths import user_path
+from vtok.common.quiet import quiet
 
 SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
@@ -182,16 +182,3 @@ def _probe(uri: str) -> None:
     except urllib.error.URLError as error:
         if not isinstance(error.reason, ssl.SSLError):
             raise
-
-
-@contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
-    """A context in which these loggers say nothing but warnings and errors."""
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from vtok.common.distributed import full, gathered, led
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.hashing import stable_hash
-from vtok.training.random_state import CPU, ON_CPU, is_random_state, random_states, set_random_states
+from vtok.training.optimiser_state import check_tensors, load_state, state_by_name, weight_of
+from vtok.training.random_state import CPU, is_random_state, random_states, set_random_states
 from vtok.training.sharded_tensors import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
 
 MODEL, AVERAGE, OPTIMISER = "model", "ema", "optimiser"
@@ -81,7 +82,7 @@ def save_checkpoint(
     target = checkpoint_of(folder, step)
     partial = folder / f".partial-{target.name}"
     weights = trained_weights(model)
-    tensors = _optimiser_state(optimiser, weights)
+    tensors = state_by_name(optimiser, weights)
     states = [random_states(CPU)] if random is None else random
     tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
     state: dict[str, Any] = {"step": step, "processes": len(states), "samples": samples}
@@ -201,19 +202,14 @@ def load_training(
         )
     load_weights(checkpoint, model)
     weights = trained_weights(model)
-    tensors = read(checkpoint / OPTIMISER, like=lambda entry: weights.get(entry.rpartition("/")[0]))
-    _check_training(checkpoint, tensors, weights, processes=state["processes"])
+    tensors = read(checkpoint / OPTIMISER, like=lambda entry: weights.get(weight_of(entry)))
+    check_tensors(checkpoint / OPTIMISER, tensors, weights, processes=state["processes"])
     random = {name: tensors.pop(name) for name in list(tensors) if is_random_state(name)}
     if rank < state["processes"]:
         set_random_states(random, rank, device, checkpoint)
     else:
         torch.manual_seed(stable_hash("process", seed, state["step"], rank))
-    positions = {name: index for index, name in enumerate(_names_in_order(optimiser, weights))}
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, _, entry = key.rpartition("/")
-        states.setdefault(positions[name], {})[entry] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+    load_state(optimiser, tensors, weights)
     with warnings.catch_warnings():
         # The optimiser took these steps before it was saved.
         warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step\(\)` before")
@@ -244,6 +240,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def _begin(partial: Path) -> None:
+    # Not `whole_folder`: several processes write into it, and it is flushed to the disk before it gets its name.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
 
@@ -282,37 +279,3 @@ def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, 
                 f"and {tuple(tensor.shape)} here."
             )
     return found
-
-
-def _check_training(
-    checkpoint: Path, tensors: Mapping[str, Tensor], weights: Collection[str], *, processes: int
-) -> None:
-    """Refuse the state of another optimiser's parameters, or random states that are none."""
-    for key, tensor in tensors.items():
-        name = key.rpartition("/")[0]
-        # Of what shape the state of a weight is, its optimiser alone knows.
-        if not (tensor.dtype == torch.uint8 and tensor.ndim == 1 if is_random_state(key) else name in weights):
-            raise UserError(f"{checkpoint}: {key} of {OPTIMISER}{SUFFIX} does not fit this run. Copy the folder again.")
-    here = torch.get_rng_state()
-    for rank in range(processes):
-        saved = tensors.get(f"{ON_CPU}/{rank}")
-        if saved is None or saved.shape != here.shape:
-            raise UserError(
-                f"{checkpoint}: {OPTIMISER}{SUFFIX} has no random state of process {rank}. Copy the folder again."
-            )
-
-
-def _optimiser_state(optimiser: torch.optim.Optimizer, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    names = _names_in_order(optimiser, weights)
-    return {
-        f"{names[index]}/{entry}": torch.as_tensor(value)
-        for index, entries in optimiser.state_dict()["state"].items()
-        for entry, value in entries.items()
-        if value is not None
-    }
-
-
-def _names_in_order(optimiser: torch.optim.Optimizer, weights: dict[str, Tensor]) -> list[str]:
-    """The names of the optimiser's parameters, in the order in which its state dict numbers them."""
-    names = {id(tensor): name for name, tensor in weights.items()}
-    return [names[id(parameter)] for group in optimiser.param_groups for parameter in group["params"]]

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vtok.common.errors import UserError
-from vtok.common.foreign_files import read_tensors
+from vtok.common.foreign_files import read_tensors, reason_of
 
 SUFFIX = ".safetensors"
 # What torch's reader raises for files that are broken or of something else.
@@ -96,8 +96,9 @@ def read(place: Path, *, like: Callable[[str], Tensor | None]) -> dict[str, Tens
     try:
         return _read_sharded(place, like)
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{place}: its safetensors files cannot be read ({reason}). Copy the folder again.") from error
+        raise UserError(
+            f"{place}: its safetensors files cannot be read ({reason_of(error)}). Copy the folder again."
+        ) from error
 
 
 def _read_sharded(place: Path, like: Callable[[str], Tensor | None]) -> dict[str, Tensor]:

@@ -108,7 +108,7 @@ def test_weights_are_not_looked_up(capsys: pytest.CaptureFixture[str], monkeypat
     assert shown.err == ""
 
 
-def test_the_architecture_of_a_folder_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_architecture_of_a_folder_is_counted(tmp_path: Path) -> None:
     from transformers import Dinov2Config
 
     config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=42, patch_size=14)

@@ -295,7 +295,7 @@ def test_a_source_without_training_clips_is_told() -> None:
         MixtureData(sources={"a": Numbered(3), "b": Numbered(0)}, **SETTINGS).prepare()
 
 
-def test_the_commands_on_data_take_a_mixture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_on_data_take_a_mixture(tmp_path: Path) -> None:
     for number in range(3):
         write_frames(tmp_path / "own" / str(number), 12)
     made = {"train_clips": 2, "heldout_clips": 1, "pixels": 32, "make_workers": 1}

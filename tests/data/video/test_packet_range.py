@@ -85,7 +85,7 @@ def test_parts_of_real_clips_are_the_same_as_out_of_the_whole_file(clips_dir, mo
             assert_same(clip, monkeypatch, num_frames=8, fps=(None, 10.0)[rng.integers(2)])
 
 
-def test_no_more_of_a_long_file_is_read_than_its_part(make_video, tmp_path, monkeypatch):
+def test_no_more_of_a_long_file_is_read_than_its_part(make_video, tmp_path):
     path = make_video(tmp_path / "long.mp4", pictures(50 * 24), options={"g": "24", "bf": "2"})
     video = videofile.VideoFile(path, part=Part(30.0, 32.0))
     try:

@@ -106,7 +106,7 @@ def test_adafactor_of_the_configuration_steps_as_torchs(tiny_run: list[str]) -> 
 
 
 def test_a_missing_package_is_told_before_the_run_and_not_to_those_who_use_one(
-    tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)

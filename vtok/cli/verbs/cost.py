@@ -12,13 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.common.files import check_writable, whole, write_text
 from vtok.common.setting_types import Count, CountOrZero
+from vtok.common.tables import table
 from vtok.config import check, compose
 from vtok.config.cross_checks import ROOM_FOR_TEXT
 from vtok.config.nodes import planner_of
 from vtok.evaluation.cost.measure import Cost, measure
 from vtok.evaluation.cost.plot import draw_costs
 from vtok.evaluation.cost.timing import spread
-from vtok.model.memory import table
 
 log = logging.getLogger("vtok")
 

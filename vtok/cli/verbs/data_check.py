@@ -10,6 +10,7 @@ from tqdm import tqdm
 from vtok.common.errors import UserError
 from vtok.common.files import check_writable, write_text
 from vtok.common.setting_types import Count
+from vtok.common.tables import named_values
 from vtok.config import check, compose
 from vtok.data import DataSource, LoaderSettings
 from vtok.data.broken_clips import list_bad
@@ -59,26 +60,26 @@ def data_check(
     if out is not None:
         write_text(Path(out), json.dumps(report, indent=1))
     total = len(clips) + len(source.bad)
-    lines = told(report)
+    told = report_text(report)
     if len(report["broken"]) > loader.max_bad_fraction * total:
         raise UserError(
             f"{len(report['broken'])} of {total} clips are broken, more than loader.max_bad_fraction="
-            f"{loader.max_bad_fraction} allows.\n" + "\n".join(lines)
+            f"{loader.max_bad_fraction} allows.\n{told}"
         )
-    return "\n".join(lines)
+    return told
 
 
-def told(report: dict) -> list[str]:
+def report_text(report: dict) -> str:
     """The report for a person."""
     seconds, splits = report["seconds"], report["splits"]
-    lines = [
-        f"{'clips':<9}{report['clips']}: {splits['train']} to train, {splits['heldout']} held out",
-        f"{'frames':<9}{report['frames']}, {seconds['all'] / 3600:.3g} hours",
-        f"{'seconds':<9}{seconds['least']:.2f} to {seconds['most']:.2f}, median {seconds['median']:.2f}",
+    rows = [
+        ("clips", f"{report['clips']}: {splits['train']} to train, {splits['heldout']} held out"),
+        ("frames", f"{report['frames']}, {seconds['all'] / 3600:.3g} hours"),
+        ("seconds", f"{seconds['least']:.2f} to {seconds['most']:.2f}, median {seconds['median']:.2f}"),
     ]
     for name in ("codecs", "sizes"):
         counts = list(report[name].items())
         more = f", and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-        lines.append(f"{name:<9}{', '.join(f'{kind} {count}' for kind, count in counts[:LISTED])}{more}")
-    lines.append(f"{'broken':<9}{len(report['broken'])}")
-    return [*lines, list_bad(report["broken"])] if report["broken"] else lines
+        rows.append((name, ", ".join(f"{kind} {count}" for kind, count in counts[:LISTED]) + more))
+    shown = named_values([*rows, ("broken", str(len(report["broken"])))])
+    return f"{shown}\n{list_bad(report['broken'])}" if report["broken"] else shown

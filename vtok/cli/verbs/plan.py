@@ -1,24 +1,24 @@
 """vtok plan: the parameters of a configuration and the memory that training them takes, before anything is loaded."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.cli.verbs.validate import frame_lines
+from vtok.cli.verbs.validate import frame_rows
 from vtok.common.errors import UserError
+from vtok.common.nested import nodes
 from vtok.common.paths import user_path
+from vtok.common.quiet import quiet
+from vtok.common.tables import named_values, table
 from vtok.config import check, compose
 from vtok.config.check import check_toys
-from vtok.config.nodes import nodes
 from vtok.decoder.latent import LatentDecoder
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build_model, parameter_groups
-from vtok.model.memory import Memory, gigabytes, memory, shares, table
+from vtok.model.memory import Memory, gigabytes, memory, shares
 
 # Of the configuration; the tokeniser comes with its backbone, phi_vis with the two that it lies between.
 COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
@@ -48,8 +48,8 @@ def plan(overrides: list[str]) -> None:
     config = compose(overrides)
     model, notes = skeleton(config)
     parts, more = count(config, model)
-    for line in [*frame_lines(config), "", *parts_lines(parts), "", *gpu_lines(parts), "", *notes, *more]:
-        print(line)
+    blocks = [named_values(frame_rows(config)), parts_table(parts), gpu_table(parts), "\n".join([*notes, *more])]
+    print(*filter(None, blocks), sep="\n\n")
 
 
 def skeleton(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
@@ -99,19 +99,9 @@ def shapes(config: DictConfig) -> VideoLanguageModel:
         UserError: the configuration cannot run.
     """
     check(config, files=False)
-    with quiet(logging.getLogger("vtok")), torch.device("meta"):
+    # Without the warnings of random weights: there are no weights at all.
+    with quiet("vtok", level=logging.ERROR), torch.device("meta"):
         return build_model(config)
-
-
-@contextmanager
-def quiet(log: logging.Logger) -> Iterator[None]:
-    """Without the warnings of random weights: there are no weights at all."""
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], list[str]]:
@@ -156,17 +146,17 @@ def part_of(name: str) -> str:
     return "phi_vis" if first == "projector" else first
 
 
-def parts_lines(parts: list[Part]) -> list[str]:
+def parts_table(parts: list[Part]) -> str:
     """Parameters and GB by part."""
-    head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "optimiser", "EMA")
-    rows = [[*head, "total GB"]]
-    whole = Part("total")
-    for part in parts:
-        if part.trained + part.frozen:
-            rows.append(row(part))
-        whole.trained, whole.frozen = whole.trained + part.trained, whole.frozen + part.frozen
-        whole.memory += part.memory
-    return [*table([*rows, row(whole)]).splitlines()]
+    shown = [part for part in parts if part.trained + part.frozen]
+    total = Part(
+        "total",
+        trained=sum(part.trained for part in parts),
+        frozen=sum(part.frozen for part in parts),
+        memory=sum((part.memory for part in parts), Memory()),
+    )
+    head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "optimiser", "EMA", "total GB")
+    return table([head, *map(row, [*shown, total])])
 
 
 def row(part: Part) -> list[str]:
@@ -176,15 +166,15 @@ def row(part: Part) -> list[str]:
     return [part.name, *numbers, *map(gigabytes, kinds)]
 
 
-def gpu_lines(parts: list[Part]) -> list[str]:
+def gpu_table(parts: list[Part]) -> str:
     """GB on each GPU by their number."""
     whole = sum((part.memory for part in parts), Memory())
     rows = [["GB on each GPU", "DDP", "FSDP2, frozen parts whole", "FSDP2, all sharded"]]
     for share in shares(whole):
         sizes = (share.replicated, share.trained_sharded, share.sharded)
         rows.append([f"{share.gpus} GPU{'s' if share.gpus > 1 else ''}", *map(gigabytes, sizes)])
-    return [
-        *table(rows).splitlines(),
+    return (
+        f"{table(rows)}\n"
         "1 GB is 10^9 bytes. Before activations, which grow with loader.batch_size and the tokens, and before the "
-        "libraries' own buffers; FSDP2 gathers a layer at a time on top.",
-    ]
+        "libraries' own buffers; FSDP2 gathers a layer at a time on top."
+    )

@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from vtok.cli.verbs.plan import quiet
 from vtok.common.paths import toys_dir, user_path
+from vtok.common.quiet import quiet
 from vtok.common.setting_types import VideoSeed
 from vtok.hub.toys import make_toys
 
@@ -31,5 +31,5 @@ def toys(
         UserError: see `make_toys`.
     """
     # diffusers tells at length of each text encoder that a pipeline lacks.
-    with quiet(logging.getLogger("diffusers")):
+    with quiet("diffusers", level=logging.ERROR):
         return make_toys(toys_dir(outputs) if out is None else user_path(out), seed=seed)

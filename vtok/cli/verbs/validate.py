@@ -2,9 +2,15 @@
 
 from omegaconf import DictConfig
 
+from vtok.common.tables import named_values
 from vtok.config import check, compose
 from vtok.config.budget import budgeted_key
 from vtok.config.nodes import feature_shape, planner_of
+
+GROUPS = (
+    *("backbone", "tokeniser", "mllm", "visual_head", "decoder"),
+    *("data", "optimiser", "scheduler", "objective", "tracking"),
+)
 
 
 def validate(overrides: list[str]) -> None:
@@ -17,33 +23,21 @@ def validate(overrides: list[str]) -> None:
     """
     config = compose(overrides)
     check(config)
-    for group in (
-        "backbone",
-        "tokeniser",
-        "mllm",
-        "visual_head",
-        "decoder",
-        "data",
-        "optimiser",
-        "scheduler",
-        "objective",
-        "tracking",
-    ):
-        print(f"{group:<13}{config[group]['_target_']}")
-    print(*frame_lines(config), "the configuration is valid", sep="\n")
+    rows = [(group, config[group]["_target_"]) for group in GROUPS]
+    print(named_values([*rows, *frame_rows(config)]), "the configuration is valid", sep="\n")
 
 
-def frame_lines(config: DictConfig) -> list[str]:
-    """The feature map, the frame plan and the tokens that come of it, where they are known."""
-    lines = []
+def frame_rows(config: DictConfig) -> list[tuple[str, str]]:
+    """The feature map, the frame plan and the tokens that come of it, by name, where they are known."""
+    rows = []
     if (shape := feature_shape(config)) is not None:
-        lines.append(f"{'features':<13}{shape.size} x {shape.size}")
+        rows.append(("features", f"{shape.size} x {shape.size}"))
     if (planner := planner_of(config)) is not None:
         frames = int(config.clip.num_frames)
         plan = planner.plan(frames)
         shown = ", ".join(map(str, plan.indices[:12])) + (", ..." if len(plan.indices) > 12 else "")
-        lines.append(f"{'plan':<13}{len(plan.indices)} of {frames} frames: {shown}")
-        lines.append(f"{'tokens':<13}{planner.num_tokens(len(plan.indices))} a clip")
+        rows.append(("plan", f"{len(plan.indices)} of {frames} frames: {shown}"))
+        rows.append(("tokens", f"{planner.num_tokens(len(plan.indices))} a clip"))
     if (key := budgeted_key(config)) is not None:
-        lines.append(f"{'budget':<13}{config.tokeniser.budget}: tokeniser.{key}={config.tokeniser[key]}")
-    return lines
+        rows.append(("budget", f"{config.tokeniser.budget}: tokeniser.{key}={config.tokeniser[key]}"))
+    return rows

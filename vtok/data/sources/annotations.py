@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vtok.common.foreign_files import parse_json, parse_text, printable
+from vtok.common.paths import LONGEST_NAME
 from vtok.data.clip import Clip, Question, category_of
 from vtok.data.sources.base import Split
 
@@ -21,7 +22,7 @@ VIDEO = ("video", "file", "path")
 CHOICES = ("choices", "candidates", "options")
 KNOWN = {*VIDEO, "caption", "question", "questions", "answer", "answers", *CHOICES, "category", "start", "end", "split"}
 LONGEST = 1e9  # seconds, 30 years: what is later is no time in a video
-LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes
+LONGEST_PATH = 4095  # bytes
 LONGEST_SHOWN = 100  # characters of what is wrong
 
 

@@ -36,6 +36,8 @@ class DataSource(ABC):
     # Whether it is made of others, and whether its pixels are drawn by this project.
     holds_sources: ClassVar[bool] = False
     synthetic: ClassVar[bool] = False
+    # The name that model cards have for its clips; None: that of the class.
+    dataset: ClassVar[str | None] = None
 
     frames_fps: float = 24.0
 

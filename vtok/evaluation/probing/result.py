@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from vtok.common.statistics import student
+from vtok.common.tables import table
 from vtok.evaluation.accuracy import Tally, figures
-from vtok.runs.seeds import student
 
 LEGEND = """\
 guessing: always the commonest answer.
@@ -85,18 +86,15 @@ def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
     """A table with a column for each tokeniser, by its name, of its results with one seed or several."""
     firsts = {name: several[0] for name, several in results.items()}
     rows = dict.fromkeys(name for result in firsts.values() for name in (*result.tallies, *result.numbers))
-    width = max(24, *(len(name) + 2 for name in results))
-    lines = [f"{'':<34}{'guessing':>9}" + "".join(f"{name:>{width}}" for name in results)]
-    lines.append(f"{'tokens a clip':<34}{'':>9}" + "".join(f"{one.tokens:>{width}}" for one in firsts.values()))
+    lines = [["", "guessing", *results], ["tokens a clip", "", *(str(one.tokens) for one in firsts.values())]]
     for row in rows:
         guessed = next((one.tallies[row] for one in firsts.values() if row in one.tallies), None)
         chance = f"{guessed.chance:.0%}" if guessed is not None and guessed.chance is not None else ""
-        lines.append(f"{row:<34}{chance:>9}" + "".join(f"{cell(each, row):>{width}}" for each in results.values()))
+        lines.append([row, chance, *(cell(each, row) for each in results.values())])
     several = next(iter(results.values()))
     train, heldout = several[0].clips
     how = "accuracy with its 95 % interval" if len(several) == 1 else f"means of {len(several)} seeds, 95 % intervals"
-    lines.append(f"{heldout} held-out clips, probes of {train} training clips; {how}. {LEGEND}")
-    return "\n".join(lines)
+    return f"{table(lines)}\n{heldout} held-out clips, probes of {train} training clips; {how}. {LEGEND}"
 
 
 def cell(results: Sequence[ProbeResult], name: str) -> str:

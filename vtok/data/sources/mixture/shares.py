@@ -33,7 +33,8 @@ def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
             raise UserError(f"data.weights.{name}: there is no such source. {hint}Allowed: {', '.join(names)}.")
         if not (weight > 0 and isfinite(weight)):
             raise UserError(
-                f"data.weights.{name}={weight:g}: allowed are numbers above 0; to leave it out say {_leave(name)}."
+                f"data.weights.{name}={weight:g}: allowed are numbers above 0; to leave it out say "
+                f"~data.sources.{name} ~data.weights.{name}."
             )
     for name in names:
         if name not in weights:
@@ -41,10 +42,6 @@ def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
                 f"data.weights: the source {name} has none; say +data.weights.{name}=NUMBER, or data.weights=null for "
                 "weights by the numbers of clips."
             )
-
-
-def _leave(name: str) -> str:
-    return f"~data.sources.{name} ~data.weights.{name}"
 
 
 def drawn(shares: Sequence[Fraction], count: int) -> list[int]:

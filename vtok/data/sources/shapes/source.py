@@ -50,6 +50,7 @@ class ShapesData(DataSource):
 
     synthetic = True
     frames_fps = 15.0
+    dataset = "shapes"
 
     def __init__(
         self,

@@ -56,6 +56,10 @@ class Batch:
     prompts: tuple[str, ...] | None = None
     bad: tuple[tuple[str, str], ...] = ()
 
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.video.mask)
+
     def to(self, device: torch.device) -> "Batch":
         return Batch(
             video=self.video.to(device),

@@ -14,7 +14,7 @@ from vtok.cli.main import main
 from vtok.config import compose
 from vtok.evaluation.cost import clock
 from vtok.model.build import build, build_model
-from vtok.training.checkpoint import trained_weights
+from vtok.training.model_tensors import trained_weights
 
 
 def test_ratios_shares_and_a_json(

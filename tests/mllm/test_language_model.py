@@ -25,7 +25,7 @@ def test_embeddings_are_the_text_with_the_video_in_its_places(mllm: TinyLanguage
     torch.testing.assert_close(embeddings[1, 1], video[1, 0])
     plain = mllm.model.get_input_embeddings()(text.ids)
     torch.testing.assert_close(embeddings[1, 2:], plain[1, 2:])
-    with pytest.raises(ValueError, match="places"):
+    with pytest.raises(RuntimeError, match="places"):
         mllm.embed(text.ids, video, torch.ones_like(mask))
 
 

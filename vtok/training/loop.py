@@ -72,7 +72,7 @@ def fit(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt
     with progress_bar(run, step) as bar, profiler(settings.profile_steps, run.run_dir) as profile:
         while step < settings.max_steps:
             meter.begin_step()
-            micro, own = take_batches(batches, settings.accumulate, signal=interrupt.signal, model=model)
+            micro, own = take_batches(batches, settings.accumulate, model=model, interrupt=interrupt)
             watch.lap("data")
             report = agree(own, device=device)
             if (signal := report.signal) is not None:

@@ -10,6 +10,7 @@ from vtok.common.errors import UserError
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import Batch
 from vtok.model.objective import LOSSES
+from vtok.training.interrupt import Interrupt
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Report:
 
 
 def take_batches(
-    batches: Iterator[Batch], number: int, *, signal: int | None, model: VideoLanguageModel
+    batches: Iterator[Batch], number: int, *, model: VideoLanguageModel, interrupt: Interrupt
 ) -> tuple[list[Batch], Report]:
     """The next `number` micro-batches of this process, and its report; no batches once there is a signal."""
     try:
-        micro = [] if signal is not None else [next(batches) for _ in range(number)]
+        micro = [] if interrupt.signal is not None else [next(batches) for _ in range(number)]
     except UserError as error:
         return [], Report(counts=dict.fromkeys(LOSSES, 0), mistake=str(error))
     counts = [batch.counts() for batch in micro]
@@ -49,7 +50,8 @@ def take_batches(
         counts={name: sum(count[name] for count in counts) for name in LOSSES},
         unmeasured=any(model.is_unmeasured(batch) for batch in micro),
         bad=[bad for batch in micro for bad in batch.bad],
-        signal=signal,
+        # A signal that came while the process waited for data stops the run now, too.
+        signal=interrupt.signal,
     )
 
 

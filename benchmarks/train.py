@@ -33,10 +33,10 @@ from vtok.tracking import Tracker
 from vtok.tracking.sender import JOURNAL, read_lines
 from vtok.training import Trainer
 from vtok.training.batches import training_batches
-from vtok.training.best_checkpoint import Best
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.loop import Start
+from vtok.training.loop import Start, fit
+from vtok.training.run import TrainingRun
 
 MAX_BATCHES = 8
 
@@ -251,21 +251,24 @@ def trainer_loop(
         tracker: Tracker = build(tracking)
         tracker.start(folder / "run", {}, [], "benchmark", None, None)
         optimiser = build_optimiser(config, model)
-        trainer.fit(
+        run = TrainingRun(
+            run_dir=folder / "run",
+            seed=config.seed,
+            trainer=trainer,
             accelerator=trainer.accelerator(),
             model=model,
-            batches=batches,
             optimiser=optimiser,
             scheduler=build_scheduler(config, optimiser),
             ema=None if trainer.ema_decay is None else Ema(model, decay=trainer.ema_decay),
-            start=Start(step=0, samples=0),
+            source=build(config.data),
+            loader=build(config.loader),
+            clips={},
             tracker=tracker,
             bad_files=BadFiles(clips=1, max_fraction=1.0),
-            evaluate=lambda step: None,
-            best=Best(folder / "run", metric=None, mode="max"),
-            interrupt=Interrupt(),
-            run_dir=folder / "run",
+            alignment=build(config.evaluation),
+            generation=build(config.generation),
         )
+        fit(run, batches, start=Start(step=0, samples=0), interrupt=Interrupt())
         tracker.finish("FINISHED")
         return shares_of_time(folder / "run" / JOURNAL)
 

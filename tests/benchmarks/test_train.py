@@ -14,7 +14,7 @@ from vtok.cli.main import run_script
 from vtok.config import compose
 from vtok.evaluation.cost import timing
 from vtok.model.build import build, build_model
-from vtok.training.checkpoint import trained_weights
+from vtok.training.model_tensors import trained_weights
 
 
 def test_ratios_shares_and_a_json(

@@ -12,7 +12,7 @@ from vtok.common.errors import UserError
 from vtok.decoder import NoDecoder
 from vtok.mllm import IGNORED, CausalLanguageModel, LanguageModel
 from vtok.model import Objective, VideoLanguageModel
-from vtok.model.batch import Batch, stack_text
+from vtok.model.batch import Batch, Text, stack_text
 from vtok.tokeniser import KeyFrameTokeniser, PlannedFrames
 from vtok.visual_head import NoVisualHead
 
@@ -99,7 +99,7 @@ def test_each_loss_in_a_batch_is_its_loss_alone(save_lm: Save) -> None:
         together = model.text_logprobs(video, batch.text).sum(1)
         for row in range(3):
             here, size = slice(row, row + 1), int(batch.text.mask[row].sum())
-            text = type(batch.text)(*(part[here, :size] for part in vars(batch.text).values()))
+            text = Text.of(*(part[here, :size] for part in (batch.text.ids, batch.text.labels, batch.text.mask)))
             planned = PlannedFrames(*(part[here] for part in vars(batch.video).values() if part is not None))
             alone = -model(Batch(video=planned, text=text))["loss"] * (text.labels != IGNORED).sum()
             torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-5)

@@ -6,6 +6,7 @@ from transformers import GenerationConfig
 
 from vtok.common.errors import UserError
 from vtok.mllm import IGNORED, EncodedChat, LanguageModel, TinyLanguageModel, VisualProjector
+from vtok.mllm.base import find_predictors
 from vtok.model.batch import stack_text
 
 
@@ -25,7 +26,7 @@ def test_embeddings_are_the_text_with_the_video_in_its_places(mllm: TinyLanguage
     torch.testing.assert_close(embeddings[1, 1], video[1, 0])
     plain = mllm.model.get_input_embeddings()(text.ids)
     torch.testing.assert_close(embeddings[1, 2:], plain[1, 2:])
-    with pytest.raises(ValueError, match="places"):
+    with pytest.raises(RuntimeError, match="places"):
         mllm.embed(text.ids, video, torch.ones_like(mask))
 
 
@@ -39,6 +40,12 @@ def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguage
         logprobs = mllm.answer_logprobs(mllm.hidden_states(embeddings, mask), labels)
     torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), output.loss)
     assert (logprobs[labels[:, 1:] == IGNORED] == 0).all()
+
+
+def test_predictors_are_the_positions_before_labels() -> None:
+    """The first position of a row has none before it, and the last of a row is not before the next row's first."""
+    labels = torch.tensor([[7, IGNORED, 8, 9], [5, 6, IGNORED, IGNORED]])
+    assert find_predictors(labels).tolist() == [1, 2, 4]
 
 
 def test_a_layers_states_are_those_of_the_model_without_what_follows(mllm: TinyLanguageModel) -> None:

@@ -14,7 +14,8 @@ from vtok.common.errors import UserError
 from vtok.config import check, compose
 from vtok.mllm import CausalLanguageModel, Lora
 from vtok.model.build import build
-from vtok.training.checkpoint import latest_checkpoint, load_training, save_checkpoint, trained_weights
+from vtok.training.checkpoint import latest_checkpoint, load_training, save_checkpoint
+from vtok.training.model_tensors import trained_weights
 
 Save = Callable[..., Path]
 SETTINGS = {"rank": 4, "alpha": 8, "dropout": 0.25}

@@ -11,7 +11,7 @@ from vtok.backbone import TinyBackbone
 from vtok.decoder import Decoder, TinyDecoder
 from vtok.mllm import TinyLanguageModel
 from vtok.model import Objective
-from vtok.model.batch import Batch, stack_text
+from vtok.model.batch import Batch, Text, stack_text
 from vtok.model.video_language_model import Sampling, VideoLanguageModel
 from vtok.tokeniser import FrameSamplingTokeniser, PlannedFrames, Tokeniser, VTokTokeniser
 from vtok.visual_head import FlowHead, MixtureHead, RegressionHead
@@ -178,7 +178,7 @@ def test_padding_and_neighbours_change_nothing() -> None:
                     video.timestamps[here, :length],
                 ),
                 text=None,
-                captions=type(batch.captions)(
+                captions=Text.of(
                     batch.captions.ids[here, :size],
                     batch.captions.labels[here, :size],
                     batch.captions.mask[here, :size],

@@ -7,7 +7,7 @@ from vtok.backbone import TinyBackbone
 from vtok.decoder import NoDecoder
 from vtok.mllm import TinyLanguageModel
 from vtok.model import Objective, VideoLanguageModel
-from vtok.model.batch import Batch, stack_text
+from vtok.model.batch import Batch, Text, stack_text
 from vtok.tokeniser import FrameSamplingTokeniser, KeyFrameTokeniser, PlannedFrames, Tokeniser, VTokTokeniser
 from vtok.visual_head import NoVisualHead
 
@@ -48,7 +48,7 @@ def one(batch: Batch, row: int, length: int) -> Batch:
         video=PlannedFrames(
             video.frames[here, :length], video.key[here], video.mask[here, :length], video.timestamps[here, :length]
         ),
-        text=type(text)(text.ids[here, :size], text.labels[here, :size], text.mask[here, :size]),
+        text=Text.of(text.ids[here, :size], text.labels[here, :size], text.mask[here, :size]),
     )
 
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from vtok.common.errors import UserError
 from vtok.training.checkpoint import (
-    digest,
     latest_checkpoint,
     list_checkpoints,
     load_average,
@@ -17,8 +16,8 @@ from vtok.training.checkpoint import (
     load_weights,
     save_checkpoint,
     sweep_up,
-    trained_weights,
 )
+from vtok.training.model_tensors import digest, trained_weights
 from vtok.visual_head import TokenScale
 
 

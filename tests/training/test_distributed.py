@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from vtok.common.distributed import gathered, gathered_tensors
 from vtok.common.errors import UserError
 from vtok.config import compose
+from vtok.model.objective import LOSSES
 from vtok.runs.folder import read_status
 from vtok.training import train
-from vtok.training.distributed import Share, totals
+from vtok.training.step_batches import Report, agree
 
 # Without adaptive steps, so that a gradient shows in the weights as it is.
 PLAIN = ("optimiser=sgd", "optimiser.lr=0.1", "scheduler=constant", "scheduler.num_warmup_steps=0")
@@ -82,13 +83,13 @@ def test_one_process_that_fails_ends_all_with_its_error(
     script.write_text(
         "import os, sys\n"
         "from vtok.cli.main import main\n"
-        "from vtok.training.loop import Trainer\n"
-        "take = Trainer._take\n"
-        "def failing(self, *arguments):\n"
+        "from vtok.training import loop\n"
+        "take = loop.take_batches\n"
+        "def failing(*arguments, **named):\n"
         "    if os.environ['RANK'] == '1':\n"
         "        raise RuntimeError('the second process fails')\n"
-        "    return take(self, *arguments)\n"
-        "Trainer._take = failing\n"
+        "    return take(*arguments, **named)\n"
+        "loop.take_batches = failing\n"
         "sys.exit(main(['train', *sys.argv[1:]]))\n"
     )
     done = torchrun(script, *tiny_run, f"hydra.run.dir={tmp_path / 'run'}")
@@ -102,11 +103,18 @@ def test_another_number_of_processes_than_was_asked_for_is_refused(tiny_run: lis
     assert not (tmp_path / "run").exists()
 
 
-def test_a_mistake_of_one_process_is_told_by_all() -> None:
-    good = Share(counts=[{"under": 3}, {"under": 4}], bad=[], signal=None)
-    assert totals([good, Share(counts=[{"under": 5}, {"under": 0}], bad=[], signal=None)]) == {"under": 12}
+def test_two_processes_agree_on_a_step(torchrun: Torchrun, tmp_path: Path) -> None:
+    done = torchrun(Path(__file__).with_name("agree_script.py"), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_a_process_alone_agrees_with_itself() -> None:
+    own = Report(counts={"under": 7, "visLM": 0, "dec": 2}, unmeasured=True, bad=[("a.mp4", "it is empty")], signal=15)
+    assert agree(own, device=torch.device("cpu")) == own
+    mistaken = Report(counts=dict.fromkeys(LOSSES, 0), mistake="all clips are broken")
     with pytest.raises(UserError, match="all clips are broken"):
-        totals([good, Share(counts=[], bad=[], signal=None, mistake="all clips are broken")])
+        agree(mistaken, device=torch.device("cpu"))
 
 
 def test_one_process_alone_asks_nobody() -> None:

@@ -20,14 +20,12 @@ from vtok.config import compose
 from vtok.inference.load import load_run
 from vtok.training import train
 from vtok.training.checkpoint import (
-    digest,
     latest_checkpoint,
     load_average,
     load_weights,
-    persistent_buffers,
     read_state,
-    saved_tensors,
 )
+from vtok.training.model_tensors import digest, persistent_buffers, saved_tensors
 from vtok.training.sharded_tensors import read
 
 SCRIPT = Path(__file__).with_name("fsdp2_script.py")

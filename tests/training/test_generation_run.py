@@ -18,7 +18,8 @@ from vtok.data.clip_reader import scaled
 from vtok.evaluation import evaluate_generation_heldout
 from vtok.model.build import build, build_model
 from vtok.runs.folder import read_status
-from vtok.training.checkpoint import digest, load_weights
+from vtok.training.checkpoint import load_weights
+from vtok.training.model_tensors import digest
 
 DECAY = 0.75
 AVERAGED = f"trainer.ema_decay={DECAY}"

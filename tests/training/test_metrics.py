@@ -25,16 +25,26 @@ def test_shares_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch.shares() == {}
 
 
-def test_means_since_the_last_call() -> None:
+def test_means_since_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: now)
     running = Meter(Stopwatch(torch.device("cpu")), peak_tflops=2.0)
     running.flops = 3 * 10**12
-    running.add({"loss": 4.0, "under": 1.0}, tokens=100, clips=8, seconds=1.0)
-    running.add({"loss": 2.0, "under": 3.0}, tokens=300, clips=8, seconds=3.0)
+    running.begin_step()
+    now = 1.0
+    running.add({"loss": 4.0, "under": 1.0}, tokens=100, clips=8)
+    now = 5.0
+    # Time between steps is part of none.
+    running.begin_step()
+    now = 8.0
+    running.add({"loss": 2.0, "under": 3.0}, tokens=300, clips=8)
     figures = running.figures()
     assert (figures["train/loss"], figures["train/under"]) == (3.0, 2.0)
     assert (figures["train/tokens_per_second"], figures["train/samples_per_second"]) == (100.0, 4.0)
     assert (figures["train/tflops"], figures["train/mfu"]) == (1.5, 0.75)
-    running.add({"loss": 1.0}, tokens=10, clips=2, seconds=2.0)
+    running.begin_step()
+    now = 10.0
+    running.add({"loss": 1.0}, tokens=10, clips=2)
     assert running.figures()["train/tokens_per_second"] == 5.0
     assert running.seconds_per_step == 2.0
 

@@ -187,3 +187,19 @@ def test_tokens_of_bf16_are_counted_in_fp32() -> None:
     take_step(scale, tokens.bfloat16())
     torch.testing.assert_close(scale.mean, statistics(tokens.bfloat16().float())[0])
     assert scale.standardise(tokens.bfloat16(), KIND).dtype == torch.float32
+
+
+def test_a_kind_counts_as_seen_after_the_step_that_measured_it() -> None:
+    scale = TokenScale(4)
+    spatial, both = torch.tensor([0, 0]), torch.tensor([0, 0, 1])
+    scale.add(torch.randn(2, 2, 4), spatial, torch.ones(2, 2, dtype=torch.bool))
+    assert not scale.has_seen(spatial)
+    scale.update()
+    assert scale.has_seen(spatial)
+    assert not scale.has_seen(both)
+    scale.add(torch.randn(2, 3, 4), both, torch.ones(2, 3, dtype=torch.bool))
+    scale.update()
+    assert scale.has_seen(both)
+    loaded = TokenScale(4)
+    loaded.load_state_dict(scale.state_dict())
+    assert loaded.has_seen(both)

@@ -1,6 +1,6 @@
 """The processes of a run, and what they tell each other. torchrun or `accelerate launch` starts them; alone is one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -45,6 +45,25 @@ def led(action: Callable[[], object]) -> None:
     mistake = gathered(mistake)[0]
     if mistake is not None:
         raise OSError(mistake)
+
+
+def summed(numbers: Sequence[int], *, device: torch.device) -> list[int]:
+    """The sum of each of the numbers over all processes; all have to ask, with as many.
+
+    `device`: device that the processes exchange tensors on. Alone, a process does not touch it.
+    """
+    if world_size() == 1:
+        return [int(number) for number in numbers]
+    tensor = torch.tensor(numbers, dtype=torch.long, device=device)
+    dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def summed_tensor(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, in its memory; all have to ask. The device is not waited for."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
 
 
 def full(tensor: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ from vtok.model import VideoLanguageModel
 from vtok.model.build import build, build_model, building_from
 from vtok.runs.folder import load_config, read_summary, run_of
 from vtok.tokeniser import Tokeniser
-from vtok.training.checkpoint import digest, latest_checkpoint, load_weights, persistent_buffers, saved_tensors
+from vtok.training.checkpoint import latest_checkpoint, load_weights
+from vtok.training.model_tensors import digest, persistent_buffers, saved_tensors
 
 # Where a component lies, in the configuration as in the model, for those that may be frozen with published weights.
 PLACES = {"backbone": "tokeniser.backbone", "mllm": "mllm", "decoder": "decoder"}

@@ -101,17 +101,24 @@ class LanguageModel(nn.Module):
         Args:
             ids: text with as many video tokens in each row as `video_mask` has True in that row.
             video: (B, L, D), projected video tokens.
-            video_mask: (B, L).
+            video_mask: (B, L), False at padding, which comes last.
 
         Raises:
-            ValueError: a row's places and its video tokens differ in number.
+            RuntimeError: a row's places and its video tokens differ in number; on a GPU at a later operation.
         """
         places = ids == self.chat.video_id
-        if not torch.equal(places.sum(1), video_mask.sum(1)):
-            raise ValueError("the text has other numbers of places for video tokens than the video has tokens.")
+        # Neither this nor the rest waits for the device, as indexing by a mask would.
+        torch._assert_async(
+            (places.sum(1) == video_mask.sum(1)).all(),
+            "the text has other numbers of places for video tokens than the video has tokens.",
+        )
         # The video token's own row is not read: a vocabulary to which it was added needs no larger table.
         embeddings = self.model.get_input_embeddings()(ids.masked_fill(places, 0))
-        return embeddings.masked_scatter(places.unsqueeze(-1), video[video_mask].to(embeddings.dtype))
+        if video.shape[1] == 0:
+            return embeddings
+        # The tokens of a row come first in it, so that its n-th place is that of its n-th token.
+        numbers = (places.cumsum(1) - 1).clamp(min=0).unsqueeze(-1).expand_as(embeddings)
+        return torch.where(places.unsqueeze(-1), video.to(embeddings.dtype).gather(1, numbers), embeddings)
 
     def check_layer(self, layer: int, *, key: str) -> None:
         """Raise UserError if the model has no hidden states `layer`; `key` is its name in the configuration."""
@@ -205,7 +212,7 @@ class LanguageModel(nn.Module):
         bound = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if bound is None else bound * torch.tanh(logits / bound)
 
-    def answer_logprobs(self, hidden: Tensor, labels: Tensor) -> Tensor:
+    def answer_logprobs(self, hidden: Tensor, labels: Tensor, *, predictors: Tensor | None = None) -> Tensor:
         """Log-probability (B, N - 1) of each next token that is a label, 0 elsewhere.
 
         Logits are made only where needed.
@@ -213,13 +220,14 @@ class LanguageModel(nn.Module):
         Args:
             hidden: (B, N, D) last hidden states.
             labels: (B, N) ids, IGNORED where nothing is to be predicted.
+            predictors: what `find_predictors` finds in `labels`, where it is known: then the device is not waited for.
         """
-        targets = labels[:, 1:]
-        wanted = targets != IGNORED
-        logits = self.logits(hidden[:, :-1][wanted])
-        logprobs = hidden.new_zeros(targets.shape, dtype=torch.float32)
-        logprobs[wanted] = -nn.functional.cross_entropy(logits, targets[wanted], reduction="none")
-        return logprobs
+        where = find_predictors(labels) if predictors is None else predictors
+        logits = self.logits(hidden.flatten(0, 1).index_select(0, where))
+        targets = labels.flatten().index_select(0, where + 1)
+        logprobs = hidden.new_zeros(labels.numel(), dtype=torch.float32)
+        logprobs = logprobs.index_copy(0, where, -nn.functional.cross_entropy(logits, targets, reduction="none"))
+        return logprobs.view_as(labels)[:, :-1].contiguous()
 
     @torch.no_grad()
     def generate(self, embeddings: Tensor, attention_mask: Tensor, *, max_new_tokens: int) -> list[str]:
@@ -239,6 +247,13 @@ class LanguageModel(nn.Module):
             pad_token_id=self.chat.pad_id,
         )
         return [self.chat.decode(row) for row in ids.tolist()]
+
+
+def find_predictors(labels: Tensor) -> Tensor:
+    """Where the next token is a label: positions (n,) in labels (B, N) as one row of B * N."""
+    is_label = (labels != IGNORED).roll(-1, dims=1)
+    is_label[:, -1] = False
+    return is_label.flatten().nonzero().flatten()
 
 
 def selected(output: Any, layers: Sequence[int]) -> list[Tensor]:

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vtok.data import ClipSample
 from vtok.mllm import IGNORED, EncodedChat
+from vtok.mllm.base import find_predictors
 from vtok.tokeniser import PlannedFrames
 
 
@@ -20,17 +21,26 @@ class Text:
         ids: (B, N).
         labels: (B, N), the ids where an answer is to be predicted, IGNORED elsewhere.
         mask: (B, N), False at padding.
+        predictors: (n,), where the next token is one to be predicted: positions in `ids` as one row of B * N. They are
+            found on the CPU, where to count them does not wait for a device.
     """
 
     ids: Tensor
     labels: Tensor
     mask: Tensor
+    predictors: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor, labels: Tensor, mask: Tensor) -> "Text":
+        """With the predictors of the labels, which are on the CPU."""
+        return cls(ids=ids, labels=labels, mask=mask, predictors=find_predictors(labels))
 
     def to(self, device: torch.device) -> "Text":
         return Text(
             ids=self.ids.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
             mask=self.mask.to(device, non_blocking=True),
+            predictors=self.predictors.to(device, non_blocking=True),
         )
 
 
@@ -56,6 +66,10 @@ class Batch:
     prompts: tuple[str, ...] | None = None
     bad: tuple[tuple[str, str], ...] = ()
 
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.video.mask)
+
     def to(self, device: torch.device) -> "Batch":
         return Batch(
             video=self.video.to(device),
@@ -68,10 +82,9 @@ class Batch:
 
     def counts(self) -> dict[str, int]:
         """Over how many things each loss is a mean: answer tokens, video tokens, clips."""
-        text = self.text
         return {
-            "under": 0 if text is None else int((text.labels[:, 1:] != IGNORED).sum()),
-            "visLM": 0 if self.captions is None else int((self.captions.labels != IGNORED).sum()),
+            "under": 0 if self.text is None else len(self.text.predictors),
+            "visLM": 0 if self.captions is None else len(self.captions.predictors),
             "dec": 0 if self.target is None else len(self.target),
         }
 
@@ -129,7 +142,7 @@ def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right"
         ids[row, here] = torch.tensor(chat.ids)
         labels[row, here] = torch.tensor(chat.labels)
         mask[row, here] = True
-    return Text(ids=ids, labels=labels, mask=mask)
+    return Text.of(ids, labels, mask)
 
 
 def to_left(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

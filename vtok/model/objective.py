@@ -7,6 +7,9 @@ from torch import Tensor
 
 from vtok.common.setting_types import Fraction, NotNegative
 
+# The names of the losses.
+LOSSES = ("under", "visLM", "dec")
+
 
 @dataclass(frozen=True)
 class Objective:

@@ -12,7 +12,7 @@ from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.common.noise import seeded_noise
 from vtok.decoder import Decoder, NoDecoder, place
-from vtok.mllm import IGNORED, EncodedChat, LanguageModel, VisualProjector
+from vtok.mllm import EncodedChat, LanguageModel, VisualProjector
 from vtok.model.batch import Batch, Text, stack_text, to_left
 from vtok.model.freezing import freeze_unreached
 from vtok.model.objective import Objective
@@ -123,8 +123,7 @@ class VideoLanguageModel(nn.Module):
         losses = {}
         if self.objective.understands and batch.text is not None:
             logprobs = self.text_logprobs(video, batch.text)
-            answers = (batch.text.labels[:, 1:] != IGNORED).sum().clamp(min=1)
-            losses["under"] = -logprobs.sum() / answers
+            losses["under"] = -logprobs.sum() / max(1, len(batch.text.predictors))
         if self.objective.generates and batch.captions is not None:
             states = self.visual_states(video, batch.captions)
             if self.objective.lambda_visLM:
@@ -139,8 +138,7 @@ class VideoLanguageModel(nn.Module):
         """Whether the batch has tokens of a kind that is to be predicted and of which none was measured yet."""
         if not self.predicts_tokens:
             return False
-        kinds = self.tokeniser.kinds(batch.video.mask.shape[1])
-        return bool((self.visual_head.scale.seen.cpu()[kinds] == 0).any())
+        return not self.visual_head.scale.has_seen(self.tokeniser.kinds(batch.video.mask.shape[1]))
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> None:
@@ -159,7 +157,8 @@ class VideoLanguageModel(nn.Module):
     def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
         """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row by row one text to one video."""
         embeddings = self.mllm.embed(text.ids, self.projector(video.tokens), video.mask)
-        return self.mllm.answer_logprobs(self.mllm.hidden_states(embeddings, text.mask), text.labels)
+        hidden = self.mllm.hidden_states(embeddings, text.mask)
+        return self.mllm.answer_logprobs(hidden, text.labels, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
         """The hidden states that predict the video's tokens and that condition the decoder, all tokens given."""

@@ -45,9 +45,9 @@ class PlannedFrames:
         move = partial(Tensor.to, device=device, non_blocking=True)
         return PlannedFrames(
             frames=None if self.frames is None else move(self.frames),
-            key=self.key.to(device),
-            mask=self.mask.to(device),
-            timestamps=self.timestamps.to(device),
+            key=move(self.key),
+            mask=move(self.mask),
+            timestamps=move(self.timestamps),
             pooled=None if self.pooled is None else {name: move(tensor) for name, tensor in self.pooled.items()},
             vectors=None if self.vectors is None else move(self.vectors),
         )

@@ -101,7 +101,7 @@ class CodecMotionTokeniser(Tokeniser):
 
         return VideoTokens(
             tokens=torch.cat([spatial, motion], dim=1),
-            kind=self.kinds(1 + motion.shape[1]).to(spatial.device),
+            kind=self.kinds(1 + motion.shape[1]).to(spatial.device, non_blocking=True),
             timestamps=laid_out(planned.timestamps),
             mask=laid_out(planned.mask),
         )

@@ -120,7 +120,7 @@ class VTokTokeniser(Tokeniser):
         key_tokens = spatial.shape[1]
         return VideoTokens(
             tokens=torch.cat([spatial, motion], dim=1),
-            kind=self.kinds(1 + motion.shape[1]).to(spatial.device),
+            kind=self.kinds(1 + motion.shape[1]).to(spatial.device, non_blocking=True),
             timestamps=torch.cat([timestamps[:, :1].expand(-1, key_tokens), timestamps[:, 1:]], dim=1),
             mask=torch.cat([mask[:, :1].expand(-1, key_tokens), mask[:, 1:]], dim=1),
         )

@@ -12,8 +12,9 @@ from vtok.data.worker import outlive_stops, start_method
 from vtok.decoder import Decoder
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import Batch
-from vtok.training.loop import Start, Trainer
+from vtok.training.loop import Start
 from vtok.training.sequences import Guarded, collate_of
+from vtok.training.trainer import Trainer
 
 
 def training_batches(

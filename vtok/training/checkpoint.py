@@ -7,7 +7,6 @@ The settings of the optimiser and the schedule are the configuration's alone. Pr
 write parts: folders `model`, `ema` and `optimiser`, see `shards`.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,41 +19,16 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vtok.common.distributed import full, gathered, led
+from vtok.common.distributed import gathered, led
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.hashing import stable_hash
+from vtok.training.model_tensors import saved_tensors, trained_weights
 from vtok.training.optimiser_state import check_tensors, load_state, state_by_name, weight_of
 from vtok.training.random_state import CPU, is_random_state, random_states, set_random_states
 from vtok.training.sharded_tensors import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
 
 MODEL, AVERAGE, OPTIMISER = "model", "ema", "optimiser"
-
-
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that are trained, by name and in the order of their names."""
-    return {name: tensor for name, tensor in sorted(model.named_parameters()) if tensor.requires_grad}
-
-
-def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """What the model remembers beside its parameters, by name and in the order of the names."""
-    persistent = model.state_dict().keys()
-    return {name: tensor for name, tensor in sorted(model.named_buffers()) if name in persistent}
-
-
-def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint holds of a model: the trained weights and the persistent buffers, by name."""
-    return trained_weights(model) | persistent_buffers(model)
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes, in the order of the names; of sharded ones all processes must ask."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        # As JSON, in which no two lists of these are written alike.
-        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        total.update(full(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def save_checkpoint(

@@ -1,4 +1,4 @@
-"""What the processes of a run have to agree on: how many they are, and what a step is a mean over.
+"""The processes of a run: whether they are as many as they should be, and what each does differently.
 
 Each reads clips of its own; the first one writes the run folder and the store. How they share the model is said in
 `parallel`.
@@ -6,8 +6,6 @@ Each reads clips of its own; the first one writes the run folder and the store. 
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator, DistributedType
@@ -66,35 +64,3 @@ def settle(accelerator: Accelerator, *, seed: int, sharing: str) -> None:
     log.setLevel(logging.WARNING)
     # The first one goes on from the seed of the run, as it does alone.
     torch.manual_seed(stable_hash("process", seed, accelerator.process_index))
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a process has to say before a step.
-
-    Attributes:
-        counts: over how many things each loss is a mean, by the loss's name, for each of its micro-batches.
-        bad: (path, reason) of clips that were replaced.
-        signal: that told the process to stop, if any.
-        mistake: why it has no batch, if it has none.
-        unmeasured: whether its tokens are of a kind of which the scale is not known yet.
-    """
-
-    counts: Sequence[Mapping[str, int]]
-    bad: Sequence[tuple[str, str]]
-    signal: int | None
-    mistake: str | None = None
-    unmeasured: bool = False
-
-
-def totals(shares: Sequence[Share]) -> dict[str, int]:
-    """Over how many things each loss is a mean in the whole step.
-
-    Raises:
-        UserError: a process has no batch.
-    """
-    for share in shares:
-        if share.mistake is not None:
-            raise UserError(share.mistake)
-    counts = [count for share in shares for count in share.counts]
-    return {name: sum(count[name] for count in counts) for name in counts[0]}

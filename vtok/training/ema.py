@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vtok.common.distributed import local
-from vtok.training.checkpoint import trained_weights
+from vtok.training.model_tensors import trained_weights
 
 
 class Ema:

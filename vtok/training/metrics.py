@@ -85,8 +85,14 @@ class Meter:
         self._number = self._tokens = self._clips = 0
         self._seconds = 0.0
 
-    def add(self, losses: dict[str, float], *, tokens: int, clips: int, seconds: float) -> None:
-        """Take in a step: its losses by name, what it worked on, and how long it took."""
+    def begin_step(self) -> None:
+        """A step begins, or begins again: what was done until now is not part of its time."""
+        self._began = time.perf_counter()
+        self.watch.begin()
+
+    def add(self, losses: dict[str, float], *, tokens: int, clips: int) -> None:
+        """Take in a step that ends now: its losses by name, and what it worked on."""
+        seconds = time.perf_counter() - self._began
         self._steps.append(seconds)
         loss = losses["loss"]
         self.loss = loss if len(self._steps) == 1 else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * loss

@@ -29,7 +29,7 @@ from vtok.feature_cache.compatibility import decodes, latent_decoder, recipe_of
 from vtok.model.batch import stack_frames, stack_targets
 from vtok.model.build import build, build_tokeniser, device_of
 from vtok.tokeniser import Tokeniser
-from vtok.training.checkpoint import digest
+from vtok.training.model_tensors import digest
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
-"""Which run to go on with, and whether it may be gone on with."""
+"""Which run to resume, whether it may be resumed, and its state."""
 
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from vtok.common.distributed import rank, world_size
 from vtok.common.errors import UserError
@@ -24,8 +22,10 @@ from vtok.training.checkpoint import (
     read_state,
     sweep_up,
 )
-from vtok.training.ema import Ema
 from vtok.training.loop import Start
+
+if TYPE_CHECKING:
+    from vtok.training.run import TrainingRun
 
 log = logging.getLogger(__name__)
 
@@ -166,41 +166,32 @@ def is_named(key: str, names: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
-def restore(
-    run_dir: Path,
-    config: DictConfig,
-    *,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    scheduler: Any,
-    ema: Ema | None,
-    device: torch.device,
-) -> Start:
-    """Put a run's newest checkpoint into what was just made by `config`, whose settings stay; returns where it stands.
+def restore(run: "TrainingRun", *, allowed: Sequence[str]) -> Start:
+    """Load the newest checkpoint of a run into what was just built, whose settings stay; returns where it stands.
 
-    Of the run folder only what a killed process left half-written is changed. `device`: that the model is trained on.
+    Of the run folder only what a killed process left half-written is changed. `allowed`: keys of `resume.allow`.
 
     Raises:
         UserError: the checkpoint does not fit.
     """
-    if rank() == 0:
-        for left in sweep_up(run_dir / "checkpoints"):
+    if run.is_main:
+        for left in sweep_up(run.run_dir / "checkpoints"):
             log.warning("%s was not finished and is removed", shown(left))
-    checkpoint = latest_checkpoint(run_dir)
-    start = start_of(checkpoint, before=load_config(run_dir), processes=world_size())
+    checkpoint = latest_checkpoint(run.run_dir)
+    start = start_of(checkpoint, before=load_config(run.run_dir), processes=world_size())
     load_training(
         checkpoint,
-        model=model,
-        optimiser=optimiser,
-        scheduler=scheduler,
+        model=run.model,
+        optimiser=run.optimiser,
+        scheduler=run.scheduler,
         rank=rank(),
         processes=world_size(),
-        other_number=is_named("trainer.processes", config.resume.allow),
-        seed=config.seed,
-        device=device,
+        other_number=is_named("trainer.processes", allowed),
+        seed=run.seed,
+        device=run.accelerator.device,
     )
-    if ema:
-        ema.load(load_average(checkpoint, model))
+    if run.ema:
+        run.ema.load(load_average(checkpoint, run.model))
     log.info("resumed from %s", shown(checkpoint))
     return start
 

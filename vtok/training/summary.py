@@ -1,11 +1,12 @@
-"""What a run says about itself: sizes before the first step, figures and a contact sheet after the last."""
+"""The figures of a run: sizes before the first step, metrics after the last, and the files they are written to."""
 
 import logging
 import resource
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import vtok
 from vtok.backbone.absent import AbsentBackbone
@@ -14,9 +15,14 @@ from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
 from vtok.evaluation.results import Results
 from vtok.model import VideoLanguageModel
-from vtok.runs.folder import shown
+from vtok.runs.folder import shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.revision import revision
+from vtok.training.model_tensors import digest, persistent_buffers, saved_tensors
+
+if TYPE_CHECKING:
+    from vtok.training.loop import Progress
+    from vtok.training.run import TrainingRun
 
 log = logging.getLogger("vtok")
 
@@ -57,6 +63,54 @@ def code_version() -> dict[str, str]:
     if code.commit is None:
         return {}
     return {"commit": f"{code.commit} with uncommitted changes" if code.changes else code.commit}
+
+
+def training_figures(run: "TrainingRun", progress: "Progress") -> dict[str, Any]:
+    """What is known after the last step; all processes have to call it."""
+    figures = {
+        "steps": progress.steps,
+        "seconds_per_step": progress.seconds_per_step,
+        "data/bad_files": run.bad_files.count,
+        "digest/trained": digest(saved_tensors(run.model)),
+    }
+    if run.ema:
+        figures["digest/ema"] = digest(run.ema.state() | persistent_buffers(run.model))
+    return figures
+
+
+def final_figures(run: "TrainingRun", results: Results, *, began: float) -> dict[str, Any]:
+    """What is known after the last evaluation of a run that `began` at that time."""
+    return results.metrics() | {
+        "data/bad_files": run.bad_files.count,
+        "seconds": time.time() - began,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def write_stopped(run: "TrainingRun", figures: dict[str, Any]) -> None:
+    """Write the end of a run that was asked to stop."""
+    if run.is_main:
+        write_summary(run.run_dir, figures)
+        write_status(run.run_dir, "stopped", run.tracker.run_id, run.tracker.uri)
+
+
+def finish(run: "TrainingRun", results: Results, figures: dict[str, Any]) -> None:
+    """Write and log the end of a run."""
+    if not run.is_main:
+        return
+    run.best.consider(figures["steps"], results.metrics())
+    write_summary(run.run_dir, figures)
+    sheets = results.write_sheets(run.run_dir)
+    numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+    run.tracker.metrics(numbers, figures["steps"])
+    for file in (run.run_dir / "summary.json", *sheets, run.run_dir / "train.log"):
+        run.tracker.artifact(file, "")
+    if results.has_videos:
+        results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)
+        run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
+    write_status(run.run_dir, "finished", run.tracker.run_id, run.tracker.uri)
+    tell(results, sheets, figures, run.run_dir, run.tracker)
+    run.tracker.log_model(run.run_dir, figures["steps"])
 
 
 def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_dir: Path, tracker: Tracker) -> None:

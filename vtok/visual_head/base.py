@@ -69,8 +69,17 @@ class TokenScale(nn.Module):
         self.register_buffer("mean", torch.zeros(2, token_dim))
         self.register_buffer("spread", torch.ones(2, token_dim))
         self.register_buffer("seen", torch.zeros(2, dtype=torch.long))
+        # Kinds that are known to have been seen, so that the device is not asked at every step.
+        self._seen_kinds: set[int] = set()
         # Of the step that is under way. Checkpoints are saved between steps, when there is none.
         self._step: Moments | None = None
+
+    def has_seen(self, kinds: Tensor) -> bool:
+        """Whether tokens of each of the kinds (L,), on the CPU, were measured. What was seen once stays so."""
+        wanted = set(kinds.tolist())
+        if not wanted <= self._seen_kinds:
+            self._seen_kinds = set(self.seen.nonzero().flatten().tolist())
+        return wanted <= self._seen_kinds
 
     @torch.no_grad()
     def add(self, tokens: Tensor, kind: Tensor, mask: Tensor) -> None:

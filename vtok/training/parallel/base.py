@@ -48,8 +48,11 @@ class Parallel(ABC):
         """
 
     @abstractmethod
-    def clip(self, accelerator: Accelerator, parameters: Sequence[Tensor], norm: float) -> float:
-        """Scale the gradients so that together they are no longer than `norm`; returns how long they were."""
+    def clip(self, accelerator: Accelerator, parameters: Sequence[Tensor], norm: float) -> Tensor:
+        """Scale the gradients so that their norm is at most `norm`; returns the norm before, () on the device.
+
+        The device is not waited for.
+        """
 
     @abstractmethod
     def whole(self, model: VideoLanguageModel) -> AbstractContextManager[None]:

@@ -43,8 +43,8 @@ class Ddp(Parallel):
     def exchanging(self, accelerator: Accelerator, trained: nn.Module, *, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else accelerator.no_sync(trained)
 
-    def clip(self, accelerator: Accelerator, parameters: Sequence[Tensor], norm: float) -> float:
-        return float(accelerator.clip_grad_norm_(parameters, norm))
+    def clip(self, accelerator: Accelerator, parameters: Sequence[Tensor], norm: float) -> Tensor:
+        return accelerator.clip_grad_norm_(parameters, norm)
 
     def whole(self, model: VideoLanguageModel) -> AbstractContextManager[None]:
         return nullcontext()

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from vtok.common.distributed import full, gathered
 from vtok.common.errors import UserError
 from vtok.model import VideoLanguageModel
-from vtok.training.checkpoint import digest, trained_weights
+from vtok.training.model_tensors import digest, trained_weights
 from vtok.training.parallel.base import Parallel
 
 
@@ -87,8 +87,8 @@ class Fsdp2(Parallel):
         fsdp(trained).set_is_last_backward(last)
         return nullcontext()
 
-    def clip(self, accelerator: Accelerator, parameters: Sequence[Tensor], norm: float) -> float:
-        return float(full(nn.utils.clip_grad_norm_(parameters, norm)))
+    def clip(self, accelerator: Accelerator, parameters: Sequence[Tensor], norm: float) -> Tensor:
+        return full(nn.utils.clip_grad_norm_(parameters, norm))
 
     @contextmanager
     def whole(self, model: VideoLanguageModel) -> Iterator[None]:

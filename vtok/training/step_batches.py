@@ -1,0 +1,83 @@
+"""The micro-batches of an optimiser step, and what the processes agree on before they take it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from vtok.common.distributed import gathered, summed
+from vtok.common.errors import UserError
+from vtok.model import VideoLanguageModel
+from vtok.model.batch import Batch
+from vtok.model.objective import LOSSES
+from vtok.training.interrupt import Interrupt
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a process, or all processes together, report before a step.
+
+    Attributes:
+        counts: number of items that each loss is a mean over, by the loss's name, in all micro-batches.
+        unmeasured: whether there are tokens of a kind whose scale is not known yet.
+        bad: (path, reason) of clips that were replaced.
+        signal: number of the signal that asks the run to stop, if any.
+        mistake: message of the user's mistake for which there is no batch, if any.
+    """
+
+    counts: Mapping[str, int]
+    unmeasured: bool = False
+    bad: Sequence[tuple[str, str]] = ()
+    signal: int | None = None
+    mistake: str | None = None
+
+    @property
+    def has_details(self) -> bool:
+        """Whether it holds more than numbers."""
+        return bool(self.bad) or self.signal is not None or self.mistake is not None
+
+
+def take_batches(
+    batches: Iterator[Batch], number: int, *, model: VideoLanguageModel, interrupt: Interrupt
+) -> tuple[list[Batch], Report]:
+    """The next `number` micro-batches of this process, and its report; no batches once there is a signal."""
+    try:
+        micro = [] if interrupt.signal is not None else [next(batches) for _ in range(number)]
+    except UserError as error:
+        return [], Report(counts=dict.fromkeys(LOSSES, 0), mistake=str(error))
+    counts = [batch.counts() for batch in micro]
+    return micro, Report(
+        counts={name: sum(count[name] for count in counts) for name in LOSSES},
+        unmeasured=any(model.is_unmeasured(batch) for batch in micro),
+        bad=[bad for batch in micro for bad in batch.bad],
+        # A signal that came while the process waited for data stops the run now, too.
+        signal=interrupt.signal,
+    )
+
+
+def agree(own: Report, *, device: torch.device) -> Report:
+    """The reports of all processes as one; all of them have to call it.
+
+    A step costs one small sum over the processes. Texts and signals are sent only when some process has one.
+
+    Args:
+        own: report of this process.
+        device: device that the processes exchange tensors on.
+
+    Raises:
+        UserError: a process has no batch, and none was asked to stop; raised by all processes.
+    """
+    numbers = summed([own.has_details, own.unmeasured, *(own.counts[name] for name in LOSSES)], device=device)
+    details, unmeasured, *counts = numbers
+    reports = gathered(own) if details else [own]
+    signal = next((one.signal for one in reports if one.signal is not None), None)
+    mistake = next((one.mistake for one in reports if one.mistake is not None), None)
+    if mistake is not None and signal is None:
+        raise UserError(mistake)
+    return Report(
+        counts=dict(zip(LOSSES, counts, strict=True)),
+        unmeasured=unmeasured > 0,
+        bad=[bad for one in reports for bad in one.bad],
+        signal=signal,
+        mistake=mistake,
+    )

@@ -51,7 +51,7 @@ def test_the_command_line_trains_and_its_run_is_used(mixed_run: list[str], tmp_p
     run = tmp_path / "run"
     assert main(["train", *mixed_run, "trainer.max_steps=1", f"hydra.run.dir={run}"]) == 0
     saved = yaml.safe_load((run / "config.yaml").read_text())
-    assert {source["batch_size"] for source in saved["data"]["sources"].values()} == {4}
+    assert {source["clip"]["num_frames"] for source in saved["data"]["sources"].values()} == {12}
     video = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
     assert main(["describe", f"run={run}", f"video={video}", "max_new_tokens=2"]) == 0
     assert main(["evaluate", f"run={run}", "loader.batch_size=2", "evaluation.max_clips=2"]) == 0

@@ -49,7 +49,12 @@ def score_interval(share: float, number: float) -> tuple[float, float]:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
-def student(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of two values or more, by Student's t."""
+def student(values: Sequence[float], *, least: float = -math.inf, most: float = math.inf) -> tuple[float, float] | None:
+    """The 95 % interval of a mean by Student's t, within what the mean can be.
+
+    None where there are no two different values: the width would be 0, and the mean is not that sure.
+    """
+    if len(set(values)) < 2:
+        return None
     half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
-    return fmean(values) - half, fmean(values) + half
+    return max(least, fmean(values) - half), min(most, fmean(values) + half)

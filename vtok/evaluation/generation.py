@@ -129,11 +129,10 @@ class GenerationResult:
 
     def table(self) -> str:
         """The figures for a person."""
-        shown = accuracy_table(self._named())
-        if not self.errors:
-            return shown
-        errors = table([("", "error"), *((name, f"{error.value:.3f}") for name, error in self.errors.items())])
-        return f"{shown}\n{errors}\nerror: 1 is as good as always saying the mean."
+        shown, errors = accuracy_table(self._named()), [(name, f"{one.value:.3f}") for name, one in self.errors.items()]
+        if errors:
+            shown += f"\n{table([('', 'error'), *errors])}\nerror: 1 is as good as always saying the mean."
+        return shown
 
     def _named(self) -> dict[str, Tally]:
         order = sorted(self.tallies, key=lambda name: (KINDS.index(name[0]), "/" in name[1], name[1]))

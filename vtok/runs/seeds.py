@@ -66,12 +66,11 @@ def estimate(comparison: Comparison, setting: Setting, metric: str) -> Estimate 
     if len(values) == 1:
         low, high = (summaries[0].get(f"{metric}_{end}") for end in ("low", "high"))
         return Estimate(values[0], low if numeric(low) else None, high if numeric(high) else None, values)
-    if len(set(values)) == 1:
-        return Estimate(values[0], None, None, values)
     least = 0.0 if min(values) >= 0 else -math.inf
-    most = 1.0 if is_share(comparison, metric) else math.inf
-    lower, upper = student(values)
-    return Estimate(fmean(values), max(least, lower), min(most, upper), values)
+    interval = student(values, least=least, most=1.0 if is_share(comparison, metric) else math.inf)
+    if interval is None:
+        return Estimate(values[0], None, None, values)
+    return Estimate(fmean(values), *interval, values)
 
 
 def is_share(comparison: Comparison, metric: str) -> bool:

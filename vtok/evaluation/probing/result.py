@@ -71,15 +71,9 @@ def values_of(results: Sequence[ProbeResult], name: str) -> list[float]:
 
 
 def interval_of(results: Sequence[ProbeResult], name: str) -> tuple[float, float] | None:
-    """Student's 95 % interval of a figure's mean over seeds, within what a share and an error can be.
-
-    Seeds that agree to the last digit have none: its width would be 0, and they are not that sure.
-    """
-    values = values_of(results, name)
-    if len(set(values)) < 2:
-        return None
-    low, high = student(values)
-    return max(0.0, low), min(1.0 if name in results[0].tallies else math.inf, high)
+    """Student's 95 % interval of a figure's mean over seeds, within what a share and an error can be."""
+    most = 1.0 if name in results[0].tallies else math.inf
+    return student(values_of(results, name), least=0.0, most=most)
 
 
 def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:

@@ -62,8 +62,11 @@ class Shell:
             given = [item.replace("PATH", "clip") for item in given]
         if any(item.startswith(("backbone=", "tokeniser=codec", "backbone.frozen")) for item in given):
             small = [item for item in small if not item.startswith("backbone")]
-        if any("=folder" in item or "=shards" in item for item in given):
+        if "data.root=clips" in given:
+            self.have_synthetic_clips()
+        elif any("=folder" in item or "=shards" in item for item in given):
             given = [item.replace("PATH", str(self.clips())) for item in given]
+        if any("=folder" in item or "=shards" in item for item in given):
             small = [item for item in small if not item.startswith(("data.train", "data.held", "data.make"))]
         if "data=mixture" in given:
             small = [*small, "data.limit=4"]
@@ -80,11 +83,15 @@ class Shell:
     def verb(self, given: list[str]) -> int:
         self.write_inputs()
         given = [item.replace("FILE", str(self.folder / "CLIPS" / "a.mp4")) for item in given]
-        if "root=FOLDER" not in given:
+        if "data.root=clips" in given:
+            self.have_synthetic_clips()
+        elif "root=FOLDER" not in given:
             given = [item.replace("PATH", str(self.clips())) for item in given]
         name, overrides = given[0], [item for item in self.small if not item.startswith("clip.num_frames")]
         if any("latest" in item for item in given):
             self.have_run(sweep="sweep=latest" in given)
+        if "data=folder" in given:
+            overrides = [item for item in overrides if not item.startswith("data.")]
         if name == "probe":
             given += ["steps=2", "seeds=1", *overrides]
         if name == "cost":
@@ -92,6 +99,14 @@ class Shell:
         if name == "precompute":
             given += [item for item in self.small if item.startswith(("data.", "clip.", "loader.", "outputs="))]
         return exit_code(given)
+
+    def have_synthetic_clips(self) -> None:
+        """The folder that the tutorial begins with: synthetic clips with a manifest, linked as `clips`."""
+        link = self.folder / "clips"
+        if not link.is_symlink():
+            usual = [item for item in self.small if not item.startswith("clip.num_frames")]
+            assert exit_code(["train", *usual, "hydra.run.dir=outputs/runs/first"]) == 0
+            link.symlink_to(next(self.folder.glob("outputs/data/shapes/*")))
 
     def clips(self) -> Path:
         """A folder of clips with captions."""

@@ -35,7 +35,7 @@ def go_on():
 
 # More than a pipe holds: a process that hands it on can end only when it is taken, or when it need not be.
 clips = ["x" * 1_000_000] * 100_000
-batches = iter(DataLoader(clips, batch_size=1, num_workers=2, worker_init_fn=worker.outlive_stops))
+batches = iter(DataLoader(clips, batch_size=1, num_workers=2, worker_init_fn=worker.ignore_stop_signals))
 go_on()
 tell("ready")
 for line in sys.stdin:

@@ -33,7 +33,7 @@ def contents(cache: Path) -> Tensors:
     found = {}
     for path in cache.glob("blocks/*.safetensors"):
         block = Block(path)
-        found |= {name: block.stored(entry.row) for name, entry in block.entries.items()}
+        found |= {name: block.tensors(entry.row) for name, entry in block.entries.items()}
     return found
 
 

@@ -31,9 +31,9 @@ from vtok.data import (
 from vtok.data.plan import StridePlanner
 from vtok.data.sampler import WindowSampler
 from vtok.data.sources.base import DataSource, Split
-from vtok.data.sources.mixture.clips import MixtureClips, in_turns
+from vtok.data.sources.mixture.clips import MixtureClips, interleave
 from vtok.data.sources.mixture.sampler import BLOCK
-from vtok.data.sources.mixture.shares import drawn
+from vtok.data.sources.mixture.shares import samples_per_source
 from vtok.data.sources.shapes import ShapesData
 
 SETTINGS = {"clip": ClipSettings(size=32)}
@@ -92,7 +92,7 @@ def test_in_every_block_each_source_has_its_share_in_a_mixed_order() -> None:
     shares = [Fraction(str(weight)) for weight in WEIGHTS.values()]
     for end in range(BLOCK, 20 * BLOCK + 1, BLOCK):
         found, block = Counter(names[:end]), names[end - BLOCK : end]
-        assert [found[name] for name in WEIGHTS] == drawn(shares, end)
+        assert [found[name] for name in WEIGHTS] == samples_per_source(shares, end)
         for name, share in zip(WEIGHTS, shares, strict=True):
             assert abs(block.count(name) - BLOCK * share / sum(shares)) < 2
     assert names[:BLOCK] != names[BLOCK : 2 * BLOCK]
@@ -179,7 +179,7 @@ def test_millions_of_clips_are_not_listed() -> None:
     clips = MixtureClips({"few": [Clip("0", Path("b"))], "many": many})
     assert len(clips[10:][::2]) == 2_499_996
     assert (clips[4_000_000].id, clips[10:][::2][1].id) == ("many/3999999", "many/11")
-    assert in_turns({"few": [Clip("0", Path("b"))], "many": many})[:4][3].id == "many/2"
+    assert interleave({"few": [Clip("0", Path("b"))], "many": many})[:4][3].id == "many/2"
     assert many.asked == [3_999_999, 11, 2]
 
 
@@ -241,7 +241,7 @@ def test_each_clip_is_read_as_its_source_reads_it(tmp_path: Path) -> None:
     made = MixtureData(sources=sources, **settings)
     reader = made.reader(StridePlanner(3))
     for clip in made.clips("train"):
-        source = made.part_of(clip)
+        source = made.source_of(clip)
         own = next(one for one in source.clips("train") if f"{clip.source}/{one.id}" == clip.id)
         alone = source.reader(StridePlanner(3)).read(own, SampleKey(0, 0))
         here = reader.read(clip, SampleKey(0, 0))
@@ -270,7 +270,7 @@ def test_each_source_is_augmented_as_it_says(make_video, tmp_path: Path) -> None
     assert not torch.equal(bright.frames, plain.frames)
     assert torch.equal(still.read(made.clips("train")[1], SampleKey(0, 1)).frames, plain.frames)
     with pytest.raises(UserError, match=r"a flip makes a lie of the text of .*a\.mp4"):
-        made.check_texts(10)
+        made.check_augmentation(10)
 
 
 @pytest.mark.parametrize(

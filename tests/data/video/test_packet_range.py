@@ -16,7 +16,7 @@ from vtok.data.sampler import SampleKey
 from vtok.data.video import packet_range as part
 from vtok.data.video import video_file as videofile
 from vtok.data.video.common import BadVideoError
-from vtok.data.video.packet_range import Enough, Part
+from vtok.data.video.packet_range import Part, PartTracker
 
 CODECS = {
     "h264.mp4": ("libx264", {"g": "12", "bf": "3"}),
@@ -124,7 +124,7 @@ def test_a_clip_cut_off_at_the_end_of_its_file_is_told_as_before(make_video, tmp
 
 def test_enough_waits_for_frames_that_come_late():
     # Decoded in the order 0, 20, 1, 2, 3, ...: frame 20 is after the part, and frames of it are still to come.
-    enough = Enough(Part(0.0, 10.0))
+    enough = PartTracker(Part(0.0, 10.0))
     order = [0, 20, *range(1, 20), *range(21, 60)]
     seen = []
     for shown in order:

@@ -231,8 +231,8 @@ def test_a_group_is_not_decoded_unless_wanted(make_video, tmp_path, monkeypatch)
     sent = []
     with open_video(path) as video:
         monkeypatch.setattr(video, "_decode_all", lambda wanted: pytest.fail("everything was decoded"))
-        runs = videofile.stretches
-        monkeypatch.setattr(videofile, "stretches", lambda *given: sent.append(runs(*given)) or runs(*given))
+        runs = videofile.decode_ranges
+        monkeypatch.setattr(videofile, "decode_ranges", lambda *given: sent.append(runs(*given)) or runs(*given))
         video.read([12, 26])
     assert sent == [[(10, 12), (25, 26)]]
 

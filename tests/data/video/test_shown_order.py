@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from vtok.data.video.frame_order import PacketTimes, is_mpeg4_order, presentation
+from vtok.data.video.frame_order import PacketTimes, frame_numbers, is_mpeg4_order
 
 I, P, B = 0, 1, 2  # noqa: E741
 
 
 def test_presentation_order() -> None:
-    assert presentation([0, 3, 1, 2], [True, False, False, False], [True] * 4) == {0: 0, 1: 1, 2: 2, 3: 3}
-    assert presentation([0, 3, 1, 2], [True, False, False, False], [False, True, True, True]) == {1: 0, 2: 1, 3: 2}
-    assert presentation([0, None, 1], [True] * 3, [True] * 3) == {}
-    assert presentation([0, 1, 1], [True] * 3, [True] * 3) == {}
-    assert presentation([0, 1, 2], [False, True, False], [True] * 3) == {}
-    assert presentation([2, 0, 1], [True, False, False], [True] * 3) == {}
+    assert frame_numbers([0, 3, 1, 2], [True, False, False, False], [True] * 4) == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert frame_numbers([0, 3, 1, 2], [True, False, False, False], [False, True, True, True]) == {1: 0, 2: 1, 3: 2}
+    assert frame_numbers([0, None, 1], [True] * 3, [True] * 3) == {}
+    assert frame_numbers([0, 1, 1], [True] * 3, [True] * 3) == {}
+    assert frame_numbers([0, 1, 2], [False, True, False], [True] * 3) == {}
+    assert frame_numbers([2, 0, 1], [True, False, False], [True] * 3) == {}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from vtok.model import VideoLanguageModel
 
 WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
 PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."
-WAY_OUT = "set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
+WAY_OUT = "Set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
 KIND = "image-text-to-text model"
 
 

@@ -9,7 +9,7 @@ from vtok.common.errors import UserError
 from vtok.data import ClipSettings, FolderData, ShapesData, read_video
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import ZOOM, render
-from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, Thing, sample_scene
+from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, SceneObject, sample_scene
 from vtok.data.video.write import write_video
 
 
@@ -25,14 +25,14 @@ def centre_of_colour(frame: np.ndarray, colour: str) -> np.ndarray:
 
 @pytest.mark.parametrize("direction", list(DIRECTIONS))
 def test_what_is_said_to_move_moves_that_way(direction: str) -> None:
-    thing = Thing("circle", "red", 0.12, (0.5, 0.5), (direction,), "fast", 0.3)
+    thing = SceneObject("circle", "red", 0.12, (0.5, 0.5), (direction,), "fast", 0.3)
     frames = render(Scene("motion", (thing,), None, (90, 90, 90), 0.0, 1), num_frames=30, size=64)
     moved = (centre_of_colour(frames[-1], "red") - centre_of_colour(frames[0], "red")) / 64
     np.testing.assert_allclose(moved, 0.3 * np.array(DIRECTIONS[direction]), atol=0.01)
 
 
 def test_two_moves_come_one_after_the_other() -> None:
-    thing = Thing("square", "blue", 0.1, (0.5, 0.5), ("left", "up"), None, 0.25)
+    thing = SceneObject("square", "blue", 0.1, (0.5, 0.5), ("left", "up"), None, 0.25)
     frames = render(Scene("order", (thing,), None, (90, 90, 90), 0.0, 1), num_frames=31, size=64)
     places = [centre_of_colour(frames[index], "blue") / 64 for index in (0, 15, 30)]
     np.testing.assert_allclose(places[1] - places[0], (-0.25, 0), atol=0.01)
@@ -41,7 +41,7 @@ def test_two_moves_come_one_after_the_other() -> None:
 
 @pytest.mark.parametrize(("camera", "sign"), [("pans left", 1), ("pans right", -1)])
 def test_a_pan_moves_what_stands_still_the_other_way(camera: str, sign: int) -> None:
-    thing = Thing("circle", "white", 0.1, (0.5, 0.5))
+    thing = SceneObject("circle", "white", 0.1, (0.5, 0.5))
     frames = render(Scene("camera", (thing,), camera, (90, 90, 90), 0.0, 1), num_frames=20, size=64)
     moved = centre_of_colour(frames[-1], "white") - centre_of_colour(frames[0], "white")
     assert sign * moved[0] > 10
@@ -49,7 +49,7 @@ def test_a_pan_moves_what_stands_still_the_other_way(camera: str, sign: int) -> 
 
 
 def test_a_zoom_changes_the_size() -> None:
-    thing = Thing("circle", "white", 0.1, (0.5, 0.5))
+    thing = SceneObject("circle", "white", 0.1, (0.5, 0.5))
     frames = render(Scene("camera", (thing,), "zooms in", (90, 90, 90), 0.0, 1), num_frames=20, size=64)
     areas = [(frame.min(-1) > 200).sum() for frame in (frames[0], frames[-1])]
     assert areas[1] / areas[0] == pytest.approx(ZOOM**2, rel=0.15)
@@ -57,7 +57,7 @@ def test_a_zoom_changes_the_size() -> None:
 
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_every_camera_begins_with_the_same_view(camera: str) -> None:
-    thing = Thing("circle", "white", 0.1, (0.4, 0.6))
+    thing = SceneObject("circle", "white", 0.1, (0.4, 0.6))
     still = render(Scene("camera", (thing,), None, (90, 90, 90), 0.2, 1), num_frames=5, size=64)
     moved = render(Scene("camera", (thing,), camera, (90, 90, 90), 0.2, 1), num_frames=5, size=64)
     np.testing.assert_array_equal(moved[0], still[0])
@@ -78,7 +78,7 @@ def test_a_file_is_the_same_each_time_it_is_written(tmp_path: Path) -> None:
 def test_the_start_tells_nothing_of_the_direction() -> None:
     moving = [scene for scene in scenes(3000) if scene.family == "motion"]
     for direction in DIRECTIONS:
-        starts = np.array([scene.things[0].start for scene in moving if scene.things[0].moves == (direction,)])
+        starts = np.array([scene.objects[0].start for scene in moving if scene.objects[0].moves == (direction,)])
         standard_error = 0.28 / np.sqrt(12 * len(starts))
         assert np.abs(starts.mean(0) - 0.5).max() < 4 * standard_error
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files and folders are written atomically."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def test_an_incomplete_installation_says_so(tmp_path: Path, monkeypatch: pytest.
         paths.experiments_dir()
 
 
-def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reasons_why_a_folder_is_unwritable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     assert unwritable_reason(tmp_path / "new" / "one") is None
     assert unwritable_reason(tmp_path / "file" / "one") == f"{tmp_path / 'file'} is not a folder"
@@ -38,15 +38,15 @@ def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tempfile.mkdtemp", full)
-    assert unwritable_reason(tmp_path / "new") == f"no folder can be made in {tmp_path} (No space left on device)"
+    assert unwritable_reason(tmp_path / "new") == f"no folder can be created in {tmp_path} (No space left on device)"
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux has it")
-def test_what_takes_no_files_even_of_root_is_told() -> None:
-    assert str(unwritable_reason(Path("/proc/new"))).startswith("no folder can be made in /proc (")
+def test_proc_is_unwritable_even_for_root() -> None:
+    assert str(unwritable_reason(Path("/proc/new"))).startswith("no folder can be created in /proc (")
 
 
-def test_the_home_of_nobody_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_of_an_unknown_user_is_not_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert user_path("~/a") == Path("/home/me/a")
     assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")

@@ -23,15 +23,19 @@ def test_what_is_absent_is_told_and_what_is_there_is_not(tmp_path: Path) -> None
     with pytest.raises(UserError) as error:
         check_available([WeightsRef("backbone.weights", str(tmp_path)), WeightsRef("mllm.weights", ABSENT)])
     message = str(error.value)
-    assert message.startswith(f"mllm.weights={ABSENT}: neither a folder nor in the local cache, and the hub cannot be")
-    assert f"(hf download {ABSENT} --local-dir PATH) and set mllm.weights=PATH, or mllm.weights=null for" in message
+    assert message.startswith(
+        f"mllm.weights={ABSENT}: this is neither a folder nor in the local cache, and the hub cannot be"
+    )
+    assert f"(hf download {ABSENT} --local-dir PATH). Set mllm.weights=PATH, or mllm.weights=null for" in message
     assert "backbone.weights" not in message
-    with pytest.raises(UserError, match=r"set mllm\.weights=PATH\.$"):
+    with pytest.raises(UserError, match=r"Set mllm\.weights=PATH\.$"):
         check_available([WeightsRef("mllm.weights", ABSENT, can_be_random=False)])
 
 
 def test_what_is_neither_here_nor_a_hub_id_is_refused_without_asking() -> None:
-    with pytest.raises(UserError, match=r"^decoder\.weights=no/hub/id: no such file or folder, and it is not a hub id"):
+    with pytest.raises(
+        UserError, match=r"^decoder\.weights=no/hub/id: there is no such file or folder, and it is not a hub id"
+    ):
         check_available([WeightsRef("decoder.weights", "no/hub/id")])
     for odd in ("x" * 5000, "~nobody-of-this-name/x", "a\0b"):
         with pytest.raises(UserError, match="no such file or folder"):
@@ -74,7 +78,7 @@ def test_the_hub_is_asked_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None
         WeightsRef("mllm.weights", f"{ABSENT}-either"),
     )
     check_available([here, here])
-    with pytest.raises(UserError, match=r"^mllm\.weights=\S+: .*the hub does not give it .*Set mllm\.weights=PATH, or"):
+    with pytest.raises(UserError, match=r"^mllm\.weights=\S+: .*the hub refuses it .*Set mllm\.weights=PATH, or"):
         check_available([here, either])
     assert asked == [(ABSENT, "v1"), (ABSENT, "v1"), (either.weights, None)]
 
@@ -102,5 +106,5 @@ def test_the_last_that_is_absent_is_told_before_the_first_is_read(
 
     toys.make_toys(tmp_path / "toys")
     monkeypatch.setattr("vtok.backbone.clip.load", refuse)
-    with pytest.raises(UserError, match=rf"^decoder\.weights={ABSENT}: neither"):
+    with pytest.raises(UserError, match=rf"^decoder\.weights={ABSENT}: this is neither"):
         build_model(compose(["recipe=paper_tiny", f"outputs={tmp_path}", f"decoder.weights={ABSENT}"]))

@@ -159,9 +159,9 @@ def test_words_that_a_flip_would_change(text: str, word: str | None) -> None:
     assert (direction_word(Clip("a", Path("a"), questions=(asked,))) is None) == (word is None)
 
 
-def test_a_flip_of_left_and_right_is_refused_unless_told_otherwise() -> None:
+def test_a_flip_of_left_and_right_is_refused_by_default() -> None:
     rng, one = np.random.default_rng(0), clip(Path("a.mp4"), caption="it moves left")
-    sentence = r"^data\.augmentation\.horizontal_flip=0\.5: .* a\.mp4, which says 'left'; say .*left_right=keep"
+    sentence = r"^data\.augmentation\.horizontal_flip=0\.5: .* text of a\.mp4 says 'left'.* Set .*left_right=keep"
     with pytest.raises(UserError, match=sentence):
         Augmentation(horizontal_flip=0.5).view(one, rng)
     with pytest.raises(UserError, match=sentence):

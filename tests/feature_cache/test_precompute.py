@@ -229,5 +229,5 @@ def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
 )
 def test_a_damaged_cache_file_is_a_sentence(content, tmp_path):
     (tmp_path / "cache.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"data.cache=.*(there is no feature cache|is damaged)"):
+    with pytest.raises(UserError, match=r"data.cache=.*(is not a feature cache|is damaged)"):
         CachedReader(tmp_path, with_target=False)

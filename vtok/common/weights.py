@@ -55,10 +55,11 @@ def check_available(wanted: Iterable[WeightsRef]) -> None:
         except HfHubHTTPError:
             continue
         except (HTTPError, OSError) as error:
+            verb = "this is" if len(absent) == 1 else "these are"
             given = ", ".join(f"{one.key}={one.weights}" for one in absent)
             commands = ", ".join(command("hf", "download", one.weights, "--local-dir", "PATH") for one in absent)
             raise UserError(
-                f"{given}: this is neither a folder nor in the local cache, and the hub cannot be reached "
+                f"{given}: {verb} neither a folder nor in the local cache, and the hub cannot be reached "
                 f"({type(error).__name__}). Download it with a network connection ({commands}). Set {way_out(absent)}"
             ) from error
 

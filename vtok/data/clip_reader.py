@@ -180,7 +180,7 @@ def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int | None, f
     if first >= last:
         reach = f"{clip.start:g} s" if clip.end is None else f"{clip.start:g} to {clip.end:g} s"
         raise BadVideoError(
-            clip.path, f"no frame lies in the clip ({reach}); the last frame is at {timestamps[-1]:.2f} s"
+            clip.path, f"no frame lies in the clip ({reach}), the last frame is at {timestamps[-1]:.2f} s"
         )
     if fps is None:
         return np.arange(first, last)[:num_frames]

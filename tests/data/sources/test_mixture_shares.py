@@ -49,21 +49,21 @@ def test_every_source_has_its_share_of_ever_more_samples() -> None:
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        ({"web": 1.0}, r"data.weights: the source made has none; say \+data.weights.made=NUMBER"),
-        ({"web": 1.0, "made": 0.0}, "data.weights.made=0: allowed are numbers above 0"),
-        ({"web": -1.0, "made": 1.0}, "data.weights.web=-1: allowed are numbers above 0"),
-        ({"web": float("inf"), "made": 1.0}, "data.weights.web=inf: allowed are numbers above 0"),
-        ({"web": 1.0, "made": 1.0, "mad": 1.0}, "data.weights.mad: there is no such source. Did you mean made?"),
+        ({"web": 1.0}, r"data.weights: the source made has no weight. Set \+data.weights.made=NUMBER"),
+        ({"web": 1.0, "made": 0.0}, "data.weights.made=0: a weight is a number above 0"),
+        ({"web": -1.0, "made": 1.0}, "data.weights.web=-1: a weight is a number above 0"),
+        ({"web": float("inf"), "made": 1.0}, "data.weights.web=inf: a weight is a number above 0"),
+        ({"web": 1.0, "made": 1.0, "mad": 1.0}, "data.weights.mad: unknown source. Did you mean made?"),
     ],
 )
-def test_weights_that_do_not_fit_are_told(weights: dict[str, float], sentence: str) -> None:
+def test_invalid_weights_are_refused(weights: dict[str, float], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_weights(weights, ["web", "made"])
 
 
-def test_names_stand_before_those_of_clips() -> None:
+def test_names_of_sources_are_checked() -> None:
     check_names(["web", "made-2", "A_b"])
-    with pytest.raises(UserError, match=r"data.sources.a/b: allowed in a source's name are letters"):
+    with pytest.raises(UserError, match=r"data.sources.a/b: this name is invalid. Use letters"):
         check_names(["a/b"])
     with pytest.raises(UserError, match="a mixture needs one source or more"):
         check_names([])

@@ -1,4 +1,4 @@
-"""What packets say of the order of frames, on packets written out by hand."""
+"""The order of frames from handwritten packets."""
 
 import numpy as np
 import pytest
@@ -50,6 +50,6 @@ def test_timestamps_that_reorder_nothing_are_doubtful_where_frames_may_be_reorde
         ([5, 6, None, 6], [0.5, 1.0, 1.5, 2.0]),  # one more than packets: by the rate
     ],
 )
-def test_times_of_frames_whose_packets_do_not_say_them(frames, seconds) -> None:
+def test_times_of_frames_without_timestamps(frames, seconds) -> None:
     packets = PacketTimes("mpeg4", dts=[1, 3, 4])
     np.testing.assert_allclose(packets.times_of(frames, tick=0.1, rate=2.0), seconds)

@@ -145,7 +145,7 @@ class VideoFile:
         try:
             yield
         except FileNotFoundError:
-            raise BadVideoError(self.path, "no such file or folder") from None
+            raise BadVideoError(self.path, "there is no such file or folder") from None
         except av.error.ExitError:
             raise self._deadline.error() from None
         except (av.FFmpegError, OSError) as error:

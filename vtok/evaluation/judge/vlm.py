@@ -111,7 +111,7 @@ class VlmJudge(Judge):
         if not hasattr(processor, "image_processor") or not processor.chat_template:
             raise UserError(
                 f"generation.judge.weights={self.weights}: its processor takes no images or has no chat template, so "
-                f"that it cannot be asked about videos; {WAY_OUT}"
+                f"that it cannot be asked about videos. {WAY_OUT}"
             )
         # Its own may hold a penalty of repetitions or a temperature; only the end of an answer is the model's to say.
         own = vlm.generation_config

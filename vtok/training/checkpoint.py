@@ -214,7 +214,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def _begin(partial: Path) -> None:
-    # Not `whole_folder`: several processes write into it, and it is flushed to the disk before it gets its name.
+    # Not `atomic_folder`: several processes write into it, and it is flushed to the disk before it gets its name.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
 

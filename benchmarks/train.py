@@ -21,7 +21,7 @@ from vtok.cli.main import run_script
 from vtok.common.errors import UserError
 from vtok.common.files import check_writable, write_text
 from vtok.common.setting_types import Count
-from vtok.common.weights import refuse_absent
+from vtok.common.weights import check_available
 from vtok.config import check, compose
 from vtok.config.weights import weights_of_run
 from vtok.data import BadFiles, DataSource
@@ -58,7 +58,7 @@ def train(*, steps: Count = 200, out: str | None = None, overrides: Sequence[str
     if out is not None:
         check_writable(Path(out), suffix=".json")
     config = compose(overrides)
-    refuse_absent(weights_of_run(config))
+    check_available(weights_of_run(config))
     check(config)
     turn = config.trainer.log_every
     if steps < (least := min_steps(turn)):

@@ -88,7 +88,7 @@ def test_truncated_checkpoint(length: int, run: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(run, tmp_path / "broken")
     weights = next(broken.glob("checkpoints/step-*/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:length])
-    with pytest.raises(UserError, match=r"model\.safetensors: it is not a safetensors file that can be read"):
+    with pytest.raises(UserError, match=r"model\.safetensors: it is not a readable safetensors file"):
         load_run(str(broken), outputs="none")
 
 

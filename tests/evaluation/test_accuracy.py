@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from vtok.data import Clip
-from vtok.data.clip import BESIDE
+from vtok.data.clip import METRIC_SUFFIXES
 from vtok.evaluation.accuracy import Tally, accuracy_table, cluster_of, figures
 
 
@@ -101,7 +101,7 @@ def test_the_shares_by_each_way_of_scoring_stand_beside() -> None:
     assert [numbers[f"alignment/colour_by_{way}"] for way in ("token", "total", "prior")] == [0.5, 0.0, 1.0]
     heading = accuracy_table({"alignment/colour": scored, "caption/colour": tally(1, 2, 0.0)}).splitlines()[0]
     assert heading.split()[-6:] == ["by", "token", "by", "total", "by", "prior"]
-    assert all(any(name.endswith(end) for end in BESIDE) for name in numbers if name != "alignment/colour")
+    assert all(any(name.endswith(end) for end in METRIC_SUFFIXES) for name in numbers if name != "alignment/colour")
 
 
 def test_ranges_of_a_file_are_clips_and_its_captions_are_one() -> None:

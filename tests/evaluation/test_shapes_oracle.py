@@ -17,7 +17,7 @@ from vtok.data.clip_reader import scaled
 from vtok.data.plan import TargetPlan
 from vtok.data.sources.shapes.language import attributes
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import DIRECTIONS, OBJECTS, Scene, Thing, sample_scene
+from vtok.data.sources.shapes.scene import DIRECTIONS, OBJECTS, Scene, SceneObject, sample_scene
 from vtok.evaluation.shapes_oracle import (
     Reading,
     Spot,
@@ -142,7 +142,7 @@ def test_where_there_is_nothing_nothing_is_seen(size: int) -> None:
     noise = 10 * torch.randn(grey.shape, generator=torch.Generator().manual_seed(0))
     assert read_clip((grey + noise).round().to(torch.uint8)) == Reading()
     for seed in range(10):
-        empty = Scene(family="motion", things=(), camera=None, background=(100, 100, 100), texture=0.0, seed=seed)
+        empty = Scene(family="motion", objects=(), camera=None, background=(100, 100, 100), texture=0.0, seed=seed)
         assert read_clip(scaled(spread(empty), size)) == Reading()
 
 
@@ -158,7 +158,7 @@ def test_in_strong_noise_no_direction_is_preferred() -> None:
 
 def test_a_part_of_the_clip_is_enough_where_its_share_is_told() -> None:
     """A fast thing is slow in the first half of its clip, unless it is known that this is half of it."""
-    thing = Thing("circle", "red", radius=0.12, start=(0.5, 0.5), moves=("left",), speed="fast", distance=0.32)
+    thing = SceneObject("circle", "red", radius=0.12, start=(0.5, 0.5), moves=("left",), speed="fast", distance=0.32)
     scene = Scene("motion", (thing,), camera=None, background=(100, 100, 100), texture=0.0, seed=0)
     half = torch.from_numpy(render(scene, num_frames=15, size=64)).permute(0, 3, 1, 2)[:8]
     assert read_clip(half).speed == "slow"

@@ -163,7 +163,7 @@ def test_a_clip_that_is_new_is_told_before_training_and_added_by_the_same_comman
     with open(clips / "manifest.jsonl", "a") as manifest:
         manifest.write('\n{"file": "new.mp4", "caption": "new", "split": "train"}')
     config = compose([*folder, f"data.cache={cache}"])
-    with pytest.raises(UserError, match=rf"new.mp4 is not in it; add it by: vtok precompute out={cache}"):
+    with pytest.raises(UserError, match=rf"new.mp4 is not in the cache. Run: vtok precompute out={cache}"):
         train(config, run_dir=tmp_path / "run")
     precompute(out=str(cache), block=3, dtype="float32", overrides=folder)
     no_decoding()

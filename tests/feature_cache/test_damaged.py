@@ -85,7 +85,7 @@ def test_a_broken_cache_gives_a_sentence_or_features(cache: Path, clip: Clip, re
     ],
 )
 def test_what_is_not_of_a_cache_is_refused(changed: dict, cache: Path) -> None:
-    assert read_cache_file(cache, said="data.cache=x") == MADE
+    assert read_cache_file(cache, setting="data.cache=x") == MADE
     (cache / "cache.json").write_text(json.dumps({**MADE, **changed}))
     with pytest.raises(UserError, match=r"^data\.cache=x: its cache\.json is damaged\. .*vtok precompute"):
-        read_cache_file(cache, said="data.cache=x")
+        read_cache_file(cache, setting="data.cache=x")

@@ -33,7 +33,7 @@ def contents(cache: Path) -> Tensors:
     found = {}
     for path in cache.glob("blocks/*.safetensors"):
         block = Block(path)
-        found |= {name: block.stored(entry.row) for name, entry in block.entries.items()}
+        found |= {name: block.tensors(entry.row) for name, entry in block.entries.items()}
     return found
 
 
@@ -229,5 +229,5 @@ def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
 )
 def test_a_damaged_cache_file_is_a_sentence(content, tmp_path):
     (tmp_path / "cache.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"data.cache=.*(there is no feature cache|is damaged)"):
+    with pytest.raises(UserError, match=r"data.cache=.*(is not a feature cache|is damaged)"):
         CachedReader(tmp_path, with_target=False)

@@ -79,12 +79,12 @@ def test_a_model_that_allows_its_own_code_is_not_run_by_commands(
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("config.yaml", "a: [", r"config\.yaml: it is not a YAML file"),
+        ("config.yaml", "a: [", r"config\.yaml: it is not valid YAML"),
         ("config.yaml", "", r"config\.yaml: backbone is missing"),
-        ("config.yaml", "[1]", r"config\.yaml: it does not hold names with values"),
+        ("config.yaml", "[1]", r"config\.yaml: it is not a mapping"),
         ("config.yaml", "backbone: {}", r"config\.yaml: tokeniser is missing"),
         ("config.yaml", "{backbone: {}, tokeniser: {}}", r"backbone\._target_=None: this must be the name of a class"),
-        ("export.json", "[", r"export\.json: it is not JSON"),
+        ("export.json", "[", r"export\.json: it is not valid JSON"),
         ("export.json", "{}", r"export\.json: part=None"),
         ("export.json", '{"part": "soul"}', r"part=soul: known are tokeniser, model"),
     ],

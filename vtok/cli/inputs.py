@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_text
 from vtok.common.overrides import override
-from vtok.common.paths import is_here, user_path
-from vtok.common.weights import Wanted, refuse_absent
+from vtok.common.paths import path_exists, user_path
+from vtok.common.weights import WeightsRef, check_available
 from vtok.config import check, compose
 from vtok.config.check import check_folder
 from vtok.config.weights import WITH_WEIGHTS, wanted_weights, weights_of_run
@@ -36,7 +36,7 @@ def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) 
     """
     videos = given.get("video") or []
     for video in [videos] if isinstance(videos, str) else videos:
-        if not is_here(video):
+        if not path_exists(video):
             raise UserError(f"video={video}: there is no such file or folder.")
     if given.get("prompts") is not None:
         prompts = user_path(given["prompts"])
@@ -47,21 +47,21 @@ def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) 
     if verb == "data index":
         check_shard_folder(given["root"])
     if verb in USE_A_RUN and given.get("run") is not None and not given.get("tokenisers"):
-        refuse_absent(run_weights(verb, given["run"], given["outputs"], overrides))
+        check_available(run_weights(verb, given["run"], given["outputs"], overrides))
         if verb == "evaluate" and any(item.startswith("data=") for item in overrides):
             check_folder(compose([item for item in overrides if item.startswith(DATA_KEYS)]))
     else:
-        refuse_absent([one for config in configs(verb, given, overrides) for one in loaded_weights(verb, config)])
+        check_available([one for config in configs(verb, given, overrides) for one in loaded_weights(verb, config)])
 
 
 def check_shard_folder(root: str) -> None:
     """Refuse a local folder of shards that is not there."""
     folder = split_pattern(root)[0]
-    if "://" not in root and not is_here(folder):
+    if "://" not in root and not path_exists(folder):
         raise UserError(f"root={root}: there is no such folder ({user_path(folder).absolute()}).")
 
 
-def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[Wanted]:
+def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[WeightsRef]:
     """The weights that the model of a run is built with, but for those that overrides name otherwise."""
     run_dir = run_of(find_run(run, outputs))
     config = load_config(run_dir)
@@ -91,7 +91,7 @@ def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> It
             yield config
 
 
-def loaded_weights(verb: str, config: DictConfig) -> list[Wanted]:
+def loaded_weights(verb: str, config: DictConfig) -> list[WeightsRef]:
     """The weights that a verb without a run loads."""
     if verb == "cost":
         groups = list(WITH_WEIGHTS)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vtok.common.errors import UserError, refusal_of
+from vtok.common.errors import UserError, to_user_error
 
 USAGE = """\
 VTok: compare ways of turning a video into tokens for a multimodal language model.
@@ -54,7 +54,7 @@ def exit_code(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        refusal = refusal_of(error)
+        refusal = to_user_error(error)
         if refusal is None:
             raise
         print(f"error: {refusal}", file=sys.stderr)
@@ -105,7 +105,7 @@ def train(argv: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     from vtok.common.overrides import quoted
-    from vtok.common.paths import conf_dir, unwritable
+    from vtok.common.paths import conf_dir, unwritable_reason
     from vtok.config import register
     from vtok.config.compose import spelled_out
     from vtok.config.jobs import check_jobs
@@ -139,20 +139,26 @@ def train(argv: list[str]) -> int:
     another = arguments.config_name or arguments.config_path
     multirun = False
     if not any(looks) and not another:
-        from vtok.common.weights import refuse_absent
+        from vtok.common.weights import check_available
         from vtok.config.weights import weights_of_run
 
         multirun = check_jobs(
             arguments.overrides,
             multirun=arguments.multirun,
             config_dir=folder,
-            before_planning=lambda configs: refuse_absent(one for config in configs for one in weights_of_run(config)),
+            before_planning=lambda configs: check_available(
+                one for config in configs for one in weights_of_run(config)
+            ),
         )
     if multirun:
         argv = [*go_on(arguments.overrides), *argv]
     for item in arguments.overrides:
         key, _, value = item.partition("=")
-        if key in ("hydra.run.dir", "hydra.sweep.dir") and "${" not in value and (reason := unwritable(Path(value))):
+        if (
+            key in ("hydra.run.dir", "hydra.sweep.dir")
+            and "${" not in value
+            and (reason := unwritable_reason(Path(value)))
+        ):
             raise UserError(f"{key}={value}: nothing can be written there, as {reason}. Set another folder.")
     sys.argv = ["vtok train", *argv]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
@@ -230,7 +236,7 @@ def job(config) -> float | None:
         )
         return optimised(config, figures)
     except (UserError, OSError) as reason:
-        error = refusal_of(reason) if isinstance(reason, OSError) else reason
+        error = to_user_error(reason) if isinstance(reason, OSError) else reason
         if error is None:
             raise
         if not in_sweep:

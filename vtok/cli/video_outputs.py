@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vtok.common.contact_sheet import contact_sheet
 from vtok.common.errors import UserError
-from vtok.common.files import whole
+from vtok.common.files import atomic_file
 from vtok.data.video.write import check_scale
 from vtok.decoder import Decoder
 from vtok.model.video_language_model import Sampling, VideoLanguageModel
@@ -63,5 +63,5 @@ def write_sheet(path: Path, videos: Sequence[Tensor], lines: Sequence[str], *, c
     """
     side = videos[0].shape[-1]
     scale = SHEET_SIDE // side if side <= SHEET_SIDE else SHEET_SIDE / side
-    with whole(path) as partial:
+    with atomic_file(path) as partial:
         contact_sheet(videos, [[line] for line in lines], partial, columns=columns, scale=scale)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
-from vtok.common.paths import CACHE_FILE, toys_dir, unwritable, user_path
+from vtok.common.paths import CACHE_FILE, toys_dir, unwritable_reason, user_path
 from vtok.config.compose import check_all_values
 from vtok.config.cross_checks import (
     check_cache,
@@ -99,7 +99,7 @@ def check_weights(config: DictConfig) -> None:
 
 def check_outputs(config: DictConfig) -> None:
     """Hydra makes the folder of a run before the run begins."""
-    if reason := unwritable(Path(config.outputs)):
+    if reason := unwritable_reason(Path(config.outputs)):
         raise UserError(f"outputs={config.outputs}: nothing can be written there, as {reason}. Set another folder.")
 
 

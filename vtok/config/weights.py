@@ -5,13 +5,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.common.weights import Wanted
+from vtok.common.weights import WeightsRef
 from vtok.config.nodes import can_be_random
 
 WITH_WEIGHTS = ("backbone", "mllm", "decoder")
 
 
-def wanted_weights(config: dict[str, Any], groups: Sequence[str] = WITH_WEIGHTS) -> list[Wanted]:
+def wanted_weights(config: dict[str, Any], groups: Sequence[str] = WITH_WEIGHTS) -> list[WeightsRef]:
     """The weights that this project's components of a configuration name; a reference to elsewhere is not followed.
 
     Args:
@@ -28,11 +28,11 @@ def wanted_weights(config: dict[str, Any], groups: Sequence[str] = WITH_WEIGHTS)
         # What a component of somebody else's calls weights may be anything.
         target, weights = str(node.get("_target_")), node.get("weights")
         if target.startswith("vtok.") and isinstance(weights, str) and "${" not in weights:
-            found.append(Wanted(f"{group}.weights", weights, node.get("revision"), can_be_random(target)))
+            found.append(WeightsRef(f"{group}.weights", weights, node.get("revision"), can_be_random(target)))
     return found
 
 
-def weights_of_run(config: DictConfig, *, resolve: bool = True) -> list[Wanted]:
+def weights_of_run(config: DictConfig, *, resolve: bool = True) -> list[WeightsRef]:
     """The weights that a training run of a configuration loads; `resolve`: follow references in it."""
     groups = [group for group in WITH_WEIGHTS if group != "backbone" or config.data.get("cache") is None]
     if config.objective.get("lambda_dec"):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.common.finite import check_figures
+from vtok.common.finite import check_metrics
 from vtok.common.setting_types import Count
 from vtok.data import ClipSample
 from vtok.evaluation.accuracy import Score, Tally, accuracy_table, cluster_of, figures, join_findings, names_of
@@ -49,7 +49,7 @@ class Evaluation:
         What stands beside each is told by `figures`.
         """
         numbers = {"evaluation/clips": float(self.clips), **figures(self._named())}
-        check_figures(numbers)
+        check_metrics(numbers)
         return numbers
 
     def table(self) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vtok.data import BadVideoError, Clip, ClipDataset, ClipReader, ClipSample, SampleKey
-from vtok.data.worker import outlive_stops, start_method
+from vtok.data.worker import ignore_stop_signals, start_method
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> 
         batch_size=batch_size,
         num_workers=num_workers,
         collate_fn=sort_out,
-        worker_init_fn=outlive_stops,
+        worker_init_fn=ignore_stop_signals,
         multiprocessing_context=start_method(num_workers),
         # Its own, so that an evaluation draws nothing from the run's random numbers.
         generator=torch.Generator().manual_seed(0),

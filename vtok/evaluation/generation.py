@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.common.finite import check_figures
+from vtok.common.finite import check_metrics
 from vtok.common.hashing import stable_hash
 from vtok.common.setting_types import Count, NotNegative, Seed
 from vtok.common.tables import table
@@ -124,7 +124,7 @@ class GenerationResult:
         """
         errors = {name: error.value for name, error in self.errors.items()}
         numbers = {"generation/clips": float(self.clips), **figures(self._named()), **errors}
-        check_figures(numbers)
+        check_metrics(numbers)
         return numbers
 
     def table(self) -> str:

@@ -63,7 +63,7 @@ def evaluate_heldout(
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, None, own, shown=examples)
     fits = fits_of(model)
-    dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
+    dataset = ClipDataset(own, reader, seed=0, replace_bad=False, reject_reason=fits)
     batches = heldout_loader(dataset, batch_size=alignment.batch_size, num_workers=loader.num_workers)
     captions = captions_that_fit(clips, fits, num_frames=source.clip.num_frames)
     with precision:
@@ -127,7 +127,7 @@ def evaluate_generation_heldout(
     target = model.decoder.target if model.decodes else None
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, target, own, shown=examples)
-    dataset = ClipDataset(own, reader, seed=0, replace_bad=False, fits=fits)
+    dataset = ClipDataset(own, reader, seed=0, replace_bad=False, reject_reason=fits)
     batches = heldout_loader(dataset, batch_size=generation.batch_size, num_workers=loader.num_workers)
     try:
         with precision:

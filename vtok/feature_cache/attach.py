@@ -22,7 +22,7 @@ def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
     if folder is None:
         return None
     said = f"data.cache={folder}"
-    made = read_cache_file(user_path(folder), said=said)
+    made = read_cache_file(user_path(folder), setting=said)
     way_out = "say what it was made with, data.cache=null, or make another by: vtok precompute out=FOLDER"
     recipe_of(config).refuse(made, said=said, way_out=f"{way_out}, followed by the overrides of this run.")
     judged_by_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)

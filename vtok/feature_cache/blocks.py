@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from vtok.common.files import whole
+from vtok.common.files import atomic_file
 from vtok.data import Clip
 from vtok.data.cached_reader import BROKEN, Block, Entry, block_metadata, clip_name
 from vtok.data.file_identity import Identity, is_unchanged
@@ -52,7 +52,7 @@ def known_clips(path: Path) -> dict[str, Kept]:
     except (OSError, *BROKEN):
         return {}
     return {
-        name: Kept(entry.file, entry.bad, block.stored(entry.row) if entry.bad is None else {})
+        name: Kept(entry.file, entry.bad, block.tensors(entry.row) if entry.bad is None else {})
         for name, entry in block.entries.items()
     }
 
@@ -70,6 +70,6 @@ def write_block(path: Path, known: Mapping[str, Kept]) -> None:
     for row, (name, kept) in enumerate(known.items()):
         entries[name] = Entry(row, kept.file, kept.bad)
         tensors |= {f"{row}/{key}": tensor for key, tensor in kept.tensors.items()}
-    with whole(path) as partial:
+    with atomic_file(path) as partial:
         # Not the library's own writing, which lets nobody else read the file.
         partial.write_bytes(save(tensors, metadata=block_metadata(entries)))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import vtok
 from vtok.common.errors import UserError
-from vtok.common.files import is_free, whole_folder
+from vtok.common.files import atomic_folder, is_free
 from vtok.common.foreign_files import read_tensors
 from vtok.config import check
 from vtok.config.nodes import data_nodes
@@ -78,7 +78,7 @@ def save_pretrained(
     kept, figures = kept_config(config, part), figures_of(run_dir, model)
     exported = model.tokeniser if part == "tokeniser" else model
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(exported, kept, part).items()}
-    with whole_folder(folder.absolute()) as partial:
+    with atomic_folder(folder.absolute()) as partial:
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
         (partial / MARK).write_text(json.dumps({"part": part, "version": vtok.__version__}), encoding="utf-8")
         (partial / CONFIG).write_text(OmegaConf.to_yaml(kept, resolve=True), encoding="utf-8")

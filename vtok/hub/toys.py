@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from vtok.common.errors import UserError
-from vtok.common.files import is_free, whole_folder
+from vtok.common.files import atomic_folder, is_free
 from vtok.mllm.vocabulary import byte_level_bpe
 
 MARK = "toys.json"
@@ -67,7 +67,7 @@ def make_toys(out: Path, *, seed: int = 0) -> list[Path]:
             return folders
     elif not is_free(out):
         raise UserError(f"out={out}: something else is there, which is not replaced; say another folder.")
-    with whole_folder(out) as partial:
+    with atomic_folder(out) as partial:
         write_toys(partial, seed=seed)
         (partial / MARK).write_text(mark, encoding="utf-8")
         if out.is_dir():

@@ -38,7 +38,7 @@ def read_clip(
         raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
     clip = Clip(id=video, path=user_path(video), start=start)
     source: DataSource = build(config.data)
-    source = source.part_of(clip)
+    source = source.source_of(clip)
     if whole:
         source.clip = replace(source.clip, fps=rate_over(clip, source))
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))

@@ -8,7 +8,7 @@ from typing import Any
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
-from vtok.common.paths import natural
+from vtok.common.paths import natural_key
 from vtok.config.moved import with_one_clip
 from vtok.runs.folder import read_overrides, read_status, read_summary
 
@@ -52,7 +52,7 @@ def read_run(path: Path) -> Run:
 
 def find_runs(folder: Path) -> list[Path]:
     """The run folders at or below `folder`, in natural order (2 before 10)."""
-    return sorted(_walk(folder), key=lambda path: natural(str(path)))
+    return sorted(_walk(folder), key=lambda path: natural_key(str(path)))
 
 
 def is_run(path: Path) -> bool:

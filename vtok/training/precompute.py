@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from vtok import __version__
 from vtok.common.errors import UserError
-from vtok.common.files import whole
+from vtok.common.files import atomic_file
 from vtok.common.paths import CACHE_FILE
 from vtok.common.pretrained import dtype_of
 from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, LoaderSettings, SampleKey
 from vtok.data.cached_reader import LATENTS, POOLED, TARGET, TIMESTAMPS, Block, block_path, clip_name, read_cache_file
 from vtok.data.file_identity import Identity, identify
 from vtok.data.plan import TargetPlan
-from vtok.data.worker import outlive_stops, start_method
+from vtok.data.worker import ignore_stop_signals, start_method
 from vtok.feature_cache.blocks import Kept, is_kept, known_clips, unclaimed, write_block
 from vtok.feature_cache.compatibility import decodes, latent_decoder, recipe_of
 from vtok.model.batch import stack_frames, stack_targets
@@ -175,10 +175,10 @@ def begin(config: DictConfig, out: Path, made: dict[str, Any]) -> int:
     """
     with FileLock(out / "locks" / "cache.lock"):
         if not (out / CACHE_FILE).exists():
-            with whole(out / CACHE_FILE) as partial:
+            with atomic_file(out / CACHE_FILE) as partial:
                 partial.write_text(json.dumps(made, indent=2), encoding="utf-8")
             return made["blocks"]
-        there = read_cache_file(out, said=f"out={out}")
+        there = read_cache_file(out, setting=f"out={out}")
         recipe_of(config).refuse(there, said=f"out={out}", way_out="say another folder.")
         if there["dtype"] != made["dtype"]:
             raise UserError(f"out={out}: it was made with dtype={there['dtype']}, not {made['dtype']}; say that.")
@@ -212,7 +212,7 @@ def loader_of(clips: Sequence[Clip], reader: ClipReader, settings: LoaderSetting
         batch_size=settings.batch_size,
         num_workers=settings.num_workers,
         collate_fn=list,
-        worker_init_fn=outlive_stops,
+        worker_init_fn=ignore_stop_signals,
         multiprocessing_context=start_method(settings.num_workers),
     )
 

@@ -66,7 +66,7 @@ def test_a_short_clip_has_fewer_tokens(joint_run: Path, video: Path, tmp_path: P
         ([], "needs video=VALUE"),
         (["video=absent.mp4"], "absent.mp4: there is no such file"),
         (["video=true.mp4", "out=clip.pt"], "must end in .safetensors"),
-        (["video=true.mp4", "out=absent/clip.safetensors"], "there is no folder absent"),
+        (["video=true.mp4", "out=absent/clip.safetensors"], "the folder absent does not exist"),
         (["video=true.mp4", "start=x"], "start=x: must be a number of 0 or more"),
         (["video=true.mp4", "strat=1"], "Did you mean start?"),
     ],

@@ -12,7 +12,7 @@ from torch import Tensor
 from vtok.data import Clip, ClipSample
 from vtok.data.sources.shapes.language import attributes, caption
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import Scene, Thing, sample_scene
+from vtok.data.sources.shapes.scene import Scene, SceneObject, sample_scene
 from vtok.evaluation.clips import Loaded
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.judge import OracleJudge, Verdict
@@ -32,7 +32,7 @@ def clip_of(scene: Scene, name: str = "a") -> Clip:
 
 def scene_with(**changes: Any) -> Scene:
     look = {"kind": "circle", "colour": "red", "radius": 0.13, "start": (0.5, 0.5)}
-    thing = Thing(**{**look, "moves": ("left",), "speed": "fast", "distance": 0.3, **changes})  # type: ignore[arg-type]
+    thing = SceneObject(**{**look, "moves": ("left",), "speed": "fast", "distance": 0.3, **changes})  # type: ignore[arg-type]
     return Scene("motion", (thing,), camera=None, background=(90, 90, 90), texture=0.0, seed=0)
 
 

@@ -30,7 +30,7 @@ def refused(judge: VlmJudge) -> str:
         ask(judge)
     message = str(caught.value)
     assert message.startswith(f"generation.judge.weights={judge.weights}: ")
-    assert "set generation.judge.weights=PATH" in message
+    assert "Set generation.judge.weights=PATH" in message
     assert message.endswith("choose another generation/judge.")
     assert "\n" not in message
     return message
@@ -39,7 +39,7 @@ def refused(judge: VlmJudge) -> str:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"dtype": "float8"}, r"generation\.judge\.dtype=float8: allowed are .*bfloat16"),
+        ({"dtype": "float8"}, r"generation\.judge\.dtype=float8: unknown dtype. Use .*bfloat16"),
         ({"prompt": "{question}"}, r"generation\.judge\.prompt=.*\{question\} and \{choices\}"),
         ({"prompt": "{choices}"}, r"generation\.judge\.prompt=.*\{question\} and \{choices\}"),
     ],
@@ -55,7 +55,7 @@ def test_settings_that_cannot_be(settings: dict[str, str], sentence: str) -> Non
     [
         ("vtok-tests/a-model-that-no-cache-holds", "the hub cannot be reached"),
         ("/nowhere/vlm", "no such folder"),
-        ("a/b/c", "it is no hub id either"),
+        ("a/b/c", "it is not a hub id either"),
     ],
 )
 def test_no_network_and_no_weights(name: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:

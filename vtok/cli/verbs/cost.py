@@ -10,7 +10,7 @@ from annotated_types import MinLen
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
-from vtok.common.files import check_writable, whole, write_text
+from vtok.common.files import atomic_file, check_writable, write_text
 from vtok.common.setting_types import Count, CountOrZero
 from vtok.common.tables import table
 from vtok.config import check, compose
@@ -82,7 +82,7 @@ def cost(
         rows = {length: {name: one.row() for name, one in each.items()} for length, each in costs.items()}
         write_text(Path(out), json.dumps({"overrides": overrides, "runs": runs, "frames": rows}, indent=1))
     if plot is not None:
-        with whole(Path(plot)) as partial:
+        with atomic_file(Path(plot)) as partial:
             draw_costs(costs, partial)
     rows_shown = [row_of(length, name, one) for length, each in costs.items() for name, one in each.items()]
     return table([HEADINGS, *rows_shown])

@@ -49,7 +49,7 @@ def data_check(
     clips = [clip for found in splits.values() for clip in found]
     each = check_clips(
         clips,
-        [source.part_of(clip).frames_fps for clip in clips],
+        [source.source_of(clip).frames_fps for clip in clips],
         timeout=source.clip.decode_timeout,
         processes=min(processes or os.cpu_count() or 1, max(1, len(clips) // 8)),
     )

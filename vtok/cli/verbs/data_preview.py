@@ -6,7 +6,7 @@ from typing import Literal
 
 from vtok.common.contact_sheet import Text, contact_sheet
 from vtok.common.errors import UserError
-from vtok.common.files import check_writable, whole
+from vtok.common.files import atomic_file, check_writable
 from vtok.common.hashing import stable_hash
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
@@ -67,6 +67,6 @@ def data_preview(
         lines.append([Text(clip.id, "muted"), (clip.caption or "(no caption)")[:LONGEST], *asked])
     size = source.clip.size
     scale = max(1, SIDE // size) if size <= SIDE else SIDE / size
-    with whole(Path(out)) as partial:
+    with atomic_file(Path(out)) as partial:
         contact_sheet(frames, lines, partial, scale=scale)
     return out

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from vtok.cli.prompts import wanted_videos
 from vtok.cli.video_outputs import enlargement, sampling_of, trained_decoder, write_sheet
 from vtok.common.errors import UserError
-from vtok.common.files import check_writable, whole
+from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
 from vtok.common.setting_types import Count, NotNegative, Positive, VideoSeed
 from vtok.data import DataSource
@@ -163,7 +163,7 @@ def write_manifest(path: Path, videos: Sequence[Path], texts: Sequence[str], see
         json.dumps({"video": video.name, "caption": text, "seed": seed}, ensure_ascii=False)
         for video, text, seed in zip(videos, texts, seeds, strict=True)
     ]
-    with whole(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
 
 from vtok import __version__
-from vtok.common.files import check_writable, whole
+from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
 from vtok.common.setting_types import NotNegative
 from vtok.inference.clip import read_clip
@@ -61,7 +61,7 @@ def tokenise(
         "num_frames": str(len(seconds)),
         "version": __version__,
     }
-    with whole(target) as partial:
+    with atomic_file(target) as partial:
         partial.write_bytes(save(tensors, metadata=made))
     return target
 

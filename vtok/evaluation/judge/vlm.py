@@ -20,7 +20,7 @@ from vtok.model import VideoLanguageModel
 
 WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
 PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."
-WAY_OUT = "set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
+WAY_OUT = "Set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
 KIND = "image-text-to-text model"
 
 
@@ -111,7 +111,7 @@ class VlmJudge(Judge):
         if not hasattr(processor, "image_processor") or not processor.chat_template:
             raise UserError(
                 f"generation.judge.weights={self.weights}: its processor takes no images or has no chat template, so "
-                f"that it cannot be asked about videos; {WAY_OUT}"
+                f"that it cannot be asked about videos. {WAY_OUT}"
             )
         # Its own may hold a penalty of repetitions or a temperature; only the end of an answer is the model's to say.
         own = vlm.generation_config

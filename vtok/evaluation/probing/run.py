@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vtok.common.errors import UserError
-from vtok.common.finite import check_figures
+from vtok.common.finite import check_metrics
 from vtok.data import Clip, ClipDataset, ClipSample, DataSource, LoaderSettings
 from vtok.data.plan import TargetPlan
 from vtok.evaluation.accuracy import Tally, cluster_of
@@ -75,7 +75,7 @@ class Probing:
             result.numbers[f"order/distance/{order}"] = probes.distance(heldout.samples, heldout.orders[order])
             result.tallies[f"order/told/{order}"] = probes.told(train, heldout, order)
         result.seconds = time.monotonic() - began
-        check_figures(result.metrics())
+        check_metrics(result.metrics())
         return result
 
     def _read(

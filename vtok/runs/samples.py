@@ -56,7 +56,7 @@ def clip_videos(comparison: Comparison) -> list[ClipVideos]:
         if len(truths) > 1 and all(one == truths[0] for one in truths):
             shared = [("the clip", [one for one in cards[0][1] if one[0] == "truth"])]
             cards = shared + [(name, [one for one in videos if one[0] != "truth"]) for name, videos in cards]
-        found.append(ClipVideos(f"ClipVideos {number}: {caption}" if caption else f"ClipVideos {number}", cards))
+        found.append(ClipVideos(f"Clip {number}: {caption}" if caption else f"Clip {number}", cards))
     return found
 
 

@@ -84,7 +84,7 @@ def test_a_damaged_cache_is_refused_or_gives_features(cache: Path, clip: Clip, r
         {"digest": None},
     ],
 )
-def test_what_is_not_of_a_cache_is_refused(changed: dict, cache: Path) -> None:
+def test_invalid_cache_files_are_refused(changed: dict, cache: Path) -> None:
     assert read_cache_file(cache, said="data.cache=x") == MADE
     (cache / "cache.json").write_text(json.dumps({**MADE, **changed}))
     with pytest.raises(UserError, match=r"^data\.cache=x: its cache\.json is damaged\. .*vtok precompute"):

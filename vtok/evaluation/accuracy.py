@@ -179,10 +179,12 @@ def accuracy_table(accuracies: Mapping[str, Accuracy]) -> str:
     rows = [["", "accuracy", "95 % interval", "chance", "majority", "questions", *(f"by {score}" for score in ways)]]
     for name, accuracy in accuracies.items():
         low, high = accuracy.interval
-        beside = ("" if share is None else f"{share:.0%}" for share in (accuracy.chance, accuracy.majority))
+        baselines = ("" if share is None else f"{share:.0%}" for share in (accuracy.chance, accuracy.majority))
         shares = (
             f"{accuracy.right_by_score[score] / accuracy.total:.1%}" if score in accuracy.right_by_score else ""
             for score in ways
         )
-        rows.append([name, f"{accuracy.share:.1%}", f"{low:.0%} to {high:.0%}", *beside, str(accuracy.total), *shares])
+        rows.append(
+            [name, f"{accuracy.share:.1%}", f"{low:.0%} to {high:.0%}", *baselines, str(accuracy.total), *shares]
+        )
     return table(rows)

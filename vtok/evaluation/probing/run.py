@@ -233,12 +233,12 @@ def common_answers(clips: Sequence[Clip]) -> dict[str, list[str]]:
     for clip in clips:
         for category in {one.category for one in clip.questions if one.kind == "choice"}:
             counts.setdefault(category, Counter())[str(answer_of(clip, category))] += 1
-    kept = {
+    recurring = {
         category: sorted(counter)
         for category, counter in sorted(counts.items())
         if 2 <= len(counter) <= MOST_ANSWERS and counter.total() >= 2 * len(counter)
     }
-    return kept
+    return recurring
 
 
 def labels_of(samples: Sequence[ClipSample], categories: dict[str, list[str]]) -> Tensor:

@@ -22,7 +22,7 @@ from vtok.model.build import build_model, build_optimiser
 from vtok.runs.folder import open_run
 from vtok.training.checkpoint import save_checkpoint
 
-MISSING = r"none of the {} held-out clips can be read; the first: .*no0\.mp4: the file does not exist"
+MISSING = r"None of the {} held-out clips can be read \(the first is .*no0\.mp4: the file does not exist\)"
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,8 @@ def test_a_model_that_the_store_does_not_take_costs_the_run_nothing(
     monkeypatch.setattr(MlflowClient, "log_model_artifacts", full)
     with caplog.at_level(logging.ERROR, logger="vtok.tracking"):
         run_dir = tracked_run("tracking.register_model=mine")
-    assert f"(the disk is full); the run is whole: log it by vtok register 'run={run_dir}' name=mine" in caplog.text
+    advice = f"The run is complete. Log the model with: vtok register 'run={run_dir}' name=mine"
+    assert f"(the disk is full). {advice}" in caplog.text
     assert read_status(run_dir)["status"] == "finished"
     client, run_id = MlflowClient(store_uri), read_status(run_dir)["mlflow_run_id"]
     assert client.get_run(run_id).info.status == "FINISHED"

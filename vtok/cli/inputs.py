@@ -14,7 +14,7 @@ from vtok.config import check, compose
 from vtok.config.check import check_folder
 from vtok.config.weights import WITH_WEIGHTS, wanted_weights, weights_of_run
 from vtok.data.sources.shards.names import split_pattern
-from vtok.runs.folder import anchor, find_run, load_config, run_of
+from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_of
 
 # Verbs that build the model of a run.
 USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
@@ -65,7 +65,7 @@ def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> 
     """The weights that the model of a run is built with, but for those that overrides name otherwise."""
     run_dir = run_of(find_run(run, outputs))
     config = load_config(run_dir)
-    anchor(config, run_dir)
+    resolve_relative_paths(config, run_dir)
     # The folder may be a stranger's, and references in it reach as far as this machine's environment.
     if verb == "evaluate" and not any(item.startswith("generation/judge=") for item in overrides):
         wanted = weights_of_run(config, resolve=False)

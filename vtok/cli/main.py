@@ -184,12 +184,12 @@ def go_on(overrides: Sequence[str]) -> list[str]:
     """Where the same sweep was cut off, the override that has it go on there; else none."""
     from vtok.common.overrides import override
     from vtok.config import compose
-    from vtok.runs.sweep_folder import sweep_to_go_on_with
+    from vtok.runs.sweep_folder import unfinished_sweep
 
     if any(item.startswith("hydra.sweep.dir=") for item in overrides):
         return []
     outputs = compose([item for item in overrides if item.startswith("outputs=")]).outputs
-    found = sweep_to_go_on_with(overrides, outputs)
+    found = unfinished_sweep(overrides, outputs)
     if found is None:
         return []
     print(f"going on with the sweep in {found}, whose finished runs stay; for a new one say hydra.sweep.dir=FOLDER")

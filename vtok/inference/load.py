@@ -18,7 +18,7 @@ from vtok.hub.files import is_exported, part_of
 from vtok.hub.folder import read_weights
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build_model, building_from, device_of
-from vtok.runs.folder import anchor, find_run, load_config, run_of
+from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def load_run(
     checkpoint = latest_checkpoint(run_dir) if named == run_dir and not exported else named
     config = load_config(run_dir)
     config.allowed_targets = list(allowed_targets)
-    lost = anchor(config, run_dir)
+    lost = resolve_relative_paths(config, run_dir)
     if lost and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
         log.warning(
             "run=%s: its clips were in %s, where nothing is now. They are looked for, or made again, in %s.",

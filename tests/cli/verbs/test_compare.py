@@ -50,6 +50,6 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "mlflow_parent.json").write_text(
         json.dumps({"run_id": "a", "uri": f"sqlite:///{tmp_path}/gone.db", "experiment_id": "1"})
     )
-    with pytest.raises(UserError, match="is gone"):
+    with pytest.raises(UserError, match="no longer exists"):
         compare_runs(tmp_path)
     assert not (tmp_path / "gone.db").exists()

@@ -42,7 +42,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path: Path, capsys: pytest.Captur
         ([f"sweep={tmp_path / 'empty'}"], "holds no run folder"),
         ([f"runs=[{tmp_path / 'nowhere'}]"], "is not a run folder"),
         ([f"runs=[{without}]"], "summary.json to compare"),
-        ([f"runs=[{good}]", "metrics=[alignment/color]"], "there is alignment/colour"),
+        ([f"runs=[{good}]", "metrics=[alignment/color]"], "Use alignment/colour."),
         ([f"runs=[{good}]", "out=page.txt"], "a page is NAME.html"),
         ([f"runs=[{good}]", "embed_mb=-1"], "embed_mb=-1: must be a number of 0 or more"),
         ([f"runs=[{good}]", f"out={tmp_path / 'file' / 'x.html'}"], "cannot be written"),

@@ -5,7 +5,7 @@ from vtok.common.errors import UserError
 from vtok.runs.folder import find_run, load_config, run_of
 from vtok.tracking.sender import JOURNAL, Sender, read_lines, sent_lines
 
-PATIENCE = 600.0  # seconds
+TIMEOUT = 600.0  # seconds
 
 
 def sync(
@@ -30,7 +30,7 @@ def sync(
     before = len(read_lines(run_dir / JOURNAL)) - sent_lines(run_dir)
     if not before:
         return f"the store {uri} has all figures of {run_dir}"
-    left = Sender(open_tracked(run_dir, uri, run_id), run_id, run_dir).close(PATIENCE)
+    left = Sender(open_tracked(run_dir, uri, run_id), run_id, run_dir).close(TIMEOUT)
     if left:
         raise UserError(f"the store {uri} took {before - left} of {before} batches of figures; try again.")
     return f"sent {before} batches of figures of {run_dir} to {uri}"

@@ -15,7 +15,7 @@ from vtok.config import check, compose
 from vtok.config.compose import groups, options_of
 from vtok.config.declaration import declaration_of
 from vtok.config.nodes import feature_shape, planner_of
-from vtok.config.values import literals
+from vtok.config.values import literal_values
 from vtok.data.sources.shapes.scene import FAMILIES, LEVELS
 from vtok.model.build import build
 from vtok.training.schedule import Name
@@ -131,8 +131,8 @@ def test_an_objective_that_makes_videos_brings_a_head_and_a_decoder_that_can_be_
 
 def test_the_choices_of_synthetic_clips_are_those_of_the_scenes() -> None:
     settings = declaration_of("vtok.data.ShapesData").settings
-    assert literals(settings["level"].type) == list(LEVELS)
-    assert literals(settings["families"].type) == list(FAMILIES)
+    assert literal_values(settings["level"].type) == list(LEVELS)
+    assert literal_values(settings["families"].type) == list(FAMILIES)
 
 
 def test_the_schedules_are_those_that_transformers_makes_and_steps_by_name_alone() -> None:

@@ -217,9 +217,9 @@ def test_settings_that_are_handed_on_are_those_of_the_class_that_takes_them(pack
     )
     made = declaration_of("foreign_parts.pieces.Other")
     assert made.defaults() == {"size": 4, "width": 3}
-    assert not made.takes_others
+    assert not made.accepts_unknown
     assert trait("foreign_parts.pieces.Other", "trained") is True
-    assert declaration_of("foreign_parts.pieces.Open").takes_others
+    assert declaration_of("foreign_parts.pieces.Open").accepts_unknown
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from vtok.config import check, compose
-from vtok.config.compose import typed
+from vtok.config.compose import complete_saved
 from vtok.config.mixture import limit_sources
 from vtok.data import ClipSettings
 from vtok.model.build import build
@@ -43,10 +43,10 @@ def test_recipe_and_command_line_compose_the_same() -> None:
     assert made.weights == {"easy": 3, "hard": 1}
 
 
-def test_a_saved_configuration_is_typed_and_follows_again() -> None:
+def test_a_saved_configuration_is_checked_and_its_sources_follow_the_mixture() -> None:
     saved = OmegaConf.create(OmegaConf.to_container(compose([*RECIPE, "data.limit=4"]), resolve=True))
     saved.tokeniser.backbone = "${backbone}"
-    again = typed(saved)
+    again = complete_saved(saved)
     check(again)
     again.data.limit = 2
     limit_sources(again)
@@ -67,13 +67,13 @@ MISTAKES = [
         "data.cache=x: data.sources.hard.augmentation.min_area=0.5",
         "Use data/augmentation@data.sources.hard.augmentation=none",
     ),
-    ([*RECIPE, "data.sources.hard.augmentation.min_area=0"], "data.sources.hard.augmentation.min_area=0", "above 0"),
+    ([*RECIPE, "data.sources.hard.augmentation.min_area=0"], "data.sources.hard.augmentation.min_area=0", "> 0"),
     ([*RECIPE, "+data.weights.esy=1"], "data.weights.esy", "Did you mean easy?"),
     ([*RECIPE, "data.weights.easy=0"], "data.weights.easy=0", "~data.sources.easy ~data.weights.easy"),
-    ([*RECIPE, "data.weights.easy=-2"], "data.weights.easy=-2", "above 0"),
+    ([*RECIPE, "data.weights.easy=-2"], "data.weights.easy=-2", "> 0"),
     ([*RECIPE, "data.weights.easy=much"], "data.weights={easy:much,hard:1}", "a mapping {NAME: a number}"),
     ([*RECIPE, "~data.weights.easy"], "data.weights: the source easy has none", "+data.weights.easy=NUMBER"),
-    ([*RECIPE, "+data@data.sources.more=mixture"], "data.sources.more: a mixture holds no mixture", "beside"),
+    ([*RECIPE, "+data@data.sources.more=mixture"], "data.sources.more: a mixture cannot hold a mixture", "Add its sources"),
     ([*RECIPE, "data.train_clips=5"], "data.train_clips: unknown key", "weights"),
     ([*RECIPE, "data@data.sources.more=shapes"], "data@data.sources.more", "Use +data@data.sources.more=shapes"),
     ([*RECIPE, "objective=joint", "clip.fps=3"], "clip.fps=3", "clip.fps=null"),
@@ -90,6 +90,6 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("overrides", "key", "hint"), MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES])
 def test_a_mistake_names_the_key_and_what_is_allowed(
-    overrides: list[str], key: str, hint: str, is_told: Callable[[list[str], str, str], None]
+    overrides: list[str], key: str, hint: str, is_refused: Callable[[list[str], str, str], None]
 ) -> None:
-    is_told(overrides, key, hint)
+    is_refused(overrides, key, hint)

@@ -11,7 +11,7 @@ HUNYUAN = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "
 @pytest.mark.parametrize(
     ("overrides", "key", "instead"),
     [
-        (["mllm=causal_lm", "mllm.dtype=bfloat16"], "mllm.dtype=bfloat16", "'mllm.lora={rank:16}' for adapters"),
+        (["mllm=causal_lm", "mllm.dtype=bfloat16"], "mllm.dtype=bfloat16", "'mllm.lora={rank:16}', whose adapters"),
         (["mllm=llava_next", "backbone=clip", "mllm.dtype=float16"], "mllm.dtype=float16", "mllm.frozen=true"),
         (["backbone=clip", "backbone.frozen=false", "backbone.dtype=bfloat16"], "backbone.dtype=bfloat16", ""),
         (["backbone=vision", "backbone.frozen=false", "backbone.dtype=float16"], "backbone.dtype=float16", ""),

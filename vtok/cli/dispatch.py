@@ -26,7 +26,7 @@ from vtok.common.source_code import Module, find
 from vtok.config.declaration import Declaration, declaration_by, declaration_of
 from vtok.config.options import one_of
 from vtok.config.signature import REQUIRED, Setting
-from vtok.config.values import alternatives, as_typed, check_value, shown, words
+from vtok.config.values import alternatives, check_value, command_line_help, type_text, value_text
 
 OVERRIDES = "overrides"
 HELP = {"-h", "--help"}
@@ -179,7 +179,7 @@ def help_text(program: str, declared: Declaration, docstring: str) -> str:
     description = docstring.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0]
     lines = [f"{program} [KEY=VALUE ...]{takes}", "", description, ""]
     for one in arguments_of(declared).values():
-        default = "(needed)" if one.default is REQUIRED else shown(one.default)
-        lines.append(f"  {one.name}={default}    ({words(one.type)})")
-        lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
+        default = "(needed)" if one.default is REQUIRED else value_text(one.default)
+        lines.append(f"  {one.name}={default}    ({type_text(one.type)})")
+        lines += wrap(command_line_help(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)

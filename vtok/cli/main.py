@@ -107,7 +107,7 @@ def train(argv: list[str]) -> int:
     from vtok.common.overrides import quoted
     from vtok.common.paths import conf_dir, unwritable
     from vtok.config import register
-    from vtok.config.compose import spelled_out
+    from vtok.config.compose import hydra_overrides
     from vtok.config.jobs import check_jobs
     from vtok.config.source import SCHEME
 
@@ -126,7 +126,7 @@ def train(argv: list[str]) -> int:
         place = quoted(f"{SCHEME}://{folder}")
         arguments.overrides.append(f"hydra.searchpath=[{place}]")
         flags = without_option(flags, "--config-dir", "-cd")
-    arguments.overrides = spelled_out(arguments.overrides)
+    arguments.overrides = hydra_overrides(arguments.overrides)
     argv = [*arguments.overrides, *flags]
     if arguments.help:
         from vtok.config.help import help_text

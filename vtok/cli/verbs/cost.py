@@ -14,7 +14,7 @@ from vtok.common.files import check_writable, whole, write_text
 from vtok.common.setting_types import Count, CountOrZero
 from vtok.common.tables import table
 from vtok.config import check, compose
-from vtok.config.cross_checks import ROOM_FOR_TEXT
+from vtok.config.cross_checks import TEXT_TOKENS
 from vtok.config.nodes import planner_of
 from vtok.evaluation.cost.measure import Cost, measure
 from vtok.evaluation.cost.plot import draw_costs
@@ -101,7 +101,7 @@ def config_of(tokeniser: str, frames: int, overrides: Sequence[str]) -> DictConf
     is_given = any(item.startswith("mllm.context_length=") for item in overrides)
     if planner is not None and not is_given and isinstance(OmegaConf.select(config, "mllm.context_length"), int):
         tokens = planner.num_tokens(planner.max_frames(frames))
-        config.mllm.context_length = max(config.mllm.context_length, tokens + 4 * ROOM_FOR_TEXT)
+        config.mllm.context_length = max(config.mllm.context_length, tokens + 4 * TEXT_TOKENS)
     check(config)
     for key in ("objective.lambda_visLM", "objective.lambda_dec"):
         if weight := OmegaConf.select(config, key):

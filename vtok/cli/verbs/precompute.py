@@ -39,7 +39,7 @@ def precompute(
     if config.data.get("cache") is not None:
         raise UserError(f"data.cache={config.data.cache}: a cache is made of files; leave it out, and say out=FOLDER.")
     check(config)
-    check_cacheable(config, said=f"out={out}")
+    check_cacheable(config, override=f"out={out}")
     made = make_cache(config, user_path(out), block=block, dtype=dtype, progress=config.trainer.progress)
     each = made.bytes / max(1, made.clips - len(made.bad))
     lines = [

@@ -41,7 +41,7 @@ def register(
     tracked = tracked_as(run_dir, config)
     if tracked is None:
         raise UserError(f"run={run}: it was not tracked, so that there is no MLflow run that the model could be of.")
-    check_answers(config, said=f"run={run}")
+    check_answers(config, override=f"run={run}")
     step = read_state(latest_checkpoint(run_dir))["step"]
     uri, run_id = tracked
     client = open_tracked(run_dir, uri, run_id)

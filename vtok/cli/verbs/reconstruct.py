@@ -10,7 +10,7 @@ from vtok.common.paths import user_path
 from vtok.common.setting_types import Count, NotNegative, Positive, VideoSeed
 from vtok.data.video.write import check_rate, write_video
 from vtok.inference.answer import check_text
-from vtok.inference.clip import length, read_clip
+from vtok.inference.clip import duration, read_clip
 from vtok.inference.load import load_run
 from vtok.model.batch import stack_frames, stack_targets
 
@@ -74,7 +74,7 @@ def reconstruct(
         sampling=sampling_of(config, steps=steps, guidance=guidance, temperature=None),
     ).cpu()
     # A single frame is shown for a second.
-    write_video(target, made[0], fps=fps or decoder.num_frames / (length(seconds) or 1.0), scale=scale)
+    write_video(target, made[0], fps=fps or decoder.num_frames / (duration(seconds) or 1.0), scale=scale)
     truth = stack_targets([sample])
     assert truth is not None
     write_sheet(sheet, [truth[0], made[0]], [video, f"out of its tokens, by {run_dir}"], columns=1)

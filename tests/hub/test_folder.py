@@ -136,7 +136,7 @@ def test_published_weights_are_named_and_not_copied(make_run: Run, tmp_path: Pat
         from_pretrained(tmp_path / "out")
     loaded = from_pretrained(tmp_path / "out", weights={"backbone": str(tmp_path / "elsewhere")})
     assert loaded.backbone.feature_dim == 16
-    with pytest.raises(UserError, match=r"no mllm with published weights; Use one of backbone\."):
+    with pytest.raises(UserError, match=r"no mllm with published weights\. Use one of backbone\."):
         from_pretrained(tmp_path / "out", weights={"mllm": "x"})
 
 

@@ -59,7 +59,10 @@ def test_other_folders_and_names_are_not_uploaded(tmp_path: Path, hub: type[Hub]
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (HTTPError("no route"), r"push=me/mine: the hub cannot be reached \(no route\).*hf upload me/mine .*out"),
+        (
+            HTTPError("no route"),
+            r"push=me/mine: the folder was written, but the hub cannot be reached \(no route\).*hf upload me/mine .*out",
+        ),
         (refusal(HfHubHTTPError, "403 Forbidden"), r"the hub refused the upload \(403 Forbidden\).*hf auth login"),
     ],
     ids=["away", "refuses"],

@@ -128,7 +128,7 @@ def test_a_run_is_found_in_its_store_from_another_working_directory(
 
     # The status of an older version has no mlflow_uri: the configuration's uri counts from the working directory.
     (run_dir / "status.json").write_text(json.dumps({key: status[key] for key in ("status", "mlflow_run_id")}))
-    assert f"was tracked in sqlite:///{elsewhere}/mlflow.db, and there is no such file" in refused("register")
+    assert f"was tracked in sqlite:///{elsewhere}/mlflow.db, which no longer exists" in refused("register")
     monkeypatch.chdir(tmp_path)
     assert main(["register", f"run={run_dir}"]) == 0
     monkeypatch.chdir(elsewhere)
@@ -141,7 +141,7 @@ def test_a_run_is_found_in_its_store_from_another_working_directory(
     (run_dir / "status.json").write_text(json.dumps(status))
     (tmp_path / "mlflow.db").rename(tmp_path / "moved.db")
     for verb in ("sync", "register"):
-        assert f"was tracked in {store_uri}, and there is no such file: bring it back, or write" in refused(verb)
+        assert f"was tracked in {store_uri}, which no longer exists. Move it back, or write" in refused(verb)
     assert not (tmp_path / "mlflow.db").exists()
     (run_dir / "status.json").write_text(json.dumps(status | {"mlflow_uri": f"sqlite:///{tmp_path}/moved.db"}))
     assert main(["sync", f"run={run_dir}"]) == 0

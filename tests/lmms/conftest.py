@@ -1,4 +1,4 @@
-"""Fixtures with lmms-eval if it is installed, else stand-ins for the classes that a model uses (signatures of 0.7.3)."""
+"""Fixtures with lmms-eval if it is installed, else stand-ins for the classes that a model uses (signatures: 0.7.3)."""
 
 import abc
 import sys

@@ -56,9 +56,7 @@ def test_an_answer_ends_before_the_first_of_the_texts(run_dir: Path, videos: lis
         assert answer == whole[: min((end for end in ends if end >= 0), default=len(whole))]
 
 
-def test_frames_are_read_from_the_start_or_from_the_full_video(
-    run_dir: Path, videos: list[Path], make_model, ask
-) -> None:
+def test_frames_are_from_the_start_or_from_the_full_video(run_dir: Path, videos: list[Path], make_model, ask) -> None:
     _, config, model = load_run(str(run_dir), outputs="")
     planner = model.tokeniser.planner
     first, _ = read_clip(config, planner, str(videos[0]), start=0.0)

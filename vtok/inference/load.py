@@ -70,11 +70,11 @@ def load_run(
     checkpoint = latest_checkpoint(run_dir) if named == run_dir and not exported else named
     config = load_config(run_dir)
     config.allowed_targets = list(allowed_targets)
-    missing_folders = anchor(config, run_dir)
-    if missing_folders and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
+    lost = anchor(config, run_dir)
+    if lost and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
         log.warning(
             "run=%s: its folder of clips, %s, no longer exists. Clips are read from, or made again in, %s.",
-            run, missing_folders[0], Path(config.data.get("root", "")).absolute(),
+            run, lost[0], Path(config.data.get("root", "")).absolute(),
         )  # fmt: skip
     OmegaConf.set_struct(config, True)
     if any(item.startswith("data=") for item in overrides):

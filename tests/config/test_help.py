@@ -1,4 +1,4 @@
-"""`--help` shows what conf/ holds and what classes declare, without loading torch."""
+"""`--help` shows the options in conf/ and the settings of their classes, without loading torch."""
 
 import subprocess
 import sys

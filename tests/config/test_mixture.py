@@ -1,4 +1,4 @@
-"""Mixtures of data sets as they are said: what the sources follow, and what is refused."""
+"""Configurations of mixtures: what the sources take from the mixture, and mistakes."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A tokeniser in a package of one's own: class and YAML alone make it typed, bounded, planned and swept like ours."""
+"""A tokeniser in a user's own package is checked, planned, budgeted and swept like those of vtok."""
 
 import os
 import subprocess
@@ -86,7 +86,7 @@ def test_it_is_planned_and_budgeted(lab: list[str], capsys: pytest.CaptureFixtur
         ("tokeniser.budget=61", "tokeniser.budget=61: no tokeniser.grid_size makes this many tokens"),
     ],
 )
-def test_mistakes_are_refused_as_those_of_our_own(
+def test_mistakes_are_refused_as_for_the_options_of_vtok(
     lab: list[str], override: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["validate", *lab, override]) == 1

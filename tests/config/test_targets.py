@@ -1,4 +1,4 @@
-"""Components are built, each where its kind belongs, and nothing else that can be called."""
+"""Only components are built, each in its own group."""
 
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 @pytest.mark.parametrize("allowed", [(), ("vtok", "torch", "transformers", "diffusers")], ids=["", "list"])
-def test_what_is_not_a_component_is_refused(group: str, target: str, allowed: tuple[str, ...]) -> None:
-    """Nor does a list of the packages that this project builds on make it one."""
+def test_other_classes_than_components_are_refused(group: str, target: str, allowed: tuple[str, ...]) -> None:
+    """Even if the user allows the packages that this project builds on."""
     with pytest.raises(UserError, match=r"this is not a component|cannot be imported|its code was not run") as error:
         check_target(target, f"{group}._target_", group, allowed=allowed)
     assert "\n" not in str(error.value)
@@ -77,7 +77,7 @@ def test_what_is_not_a_component_is_refused(group: str, target: str, allowed: tu
         (NO_GROUP, "vtok.tokeniser.MeanPooling"),
     ],
 )
-def test_components_of_this_project_and_of_torch_need_no_leave(group: str, target: str) -> None:
+def test_components_of_this_project_and_of_torch_are_always_allowed(group: str, target: str) -> None:
     check_target(target, "x", group, allowed=())
 
 
@@ -97,7 +97,7 @@ def test_components_of_this_project_and_of_torch_need_no_leave(group: str, targe
         (NO_GROUP, "schedule", False),
     ],
 )
-def test_of_an_allowed_package_components_are_taken_alone(group: str, name: str, taken: bool, own: str) -> None:
+def test_only_components_of_an_allowed_package_are_accepted(group: str, name: str, taken: bool, own: str) -> None:
     with pytest.raises(UserError, match=r"the package own_lab is not trusted.*'allowed_targets=\[own_lab\]'"):
         check_target(f"{own}.{name}", "x", group, allowed=())
     if taken:

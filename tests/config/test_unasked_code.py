@@ -1,4 +1,4 @@
-"""Nothing of a package that is not allowed is imported, whichever way its name gets into a configuration."""
+"""A package that is not allowed is never imported, wherever a configuration names it."""
 
 import sys
 from pathlib import Path

@@ -15,7 +15,7 @@ from vtok.config.values import check_value, type_text
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "text"),
     [
         (int, "an integer"),
         (Count | None, "an integer >= 1 or null"),
@@ -33,8 +33,8 @@ from vtok.config.values import check_value, type_text
         (Literal["a", "b"] | int | None, "one of a, b, an integer, or null"),
     ],
 )
-def test_a_type_in_words(kind: Any, said: str) -> None:
-    assert type_text(kind) == said
+def test_a_type_in_words(kind: Any, text: str) -> None:
+    assert type_text(kind) == text
 
 
 FITTING: list[tuple[Any, Any, Any]] = [
@@ -52,7 +52,7 @@ FITTING: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "value", "expected"), FITTING)
-def test_what_fits_stays_or_is_converted(kind: Any, value: Any, expected: Any) -> None:
+def test_a_value_that_fits_stays_or_is_converted(kind: Any, value: Any, expected: Any) -> None:
     node = OmegaConf.create({"x": value})
     check_value("a", node, Setting("x", kind, 0))
     assert OmegaConf.to_container(node)["x"] == expected
@@ -79,7 +79,7 @@ WRONG: list[tuple[Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "value", "message"), WRONG)
-def test_what_does_not_fit_is_refused_with_what_does(kind: Any, value: Any, message: str) -> None:
+def test_a_value_that_does_not_fit_is_refused(kind: Any, value: Any, message: str) -> None:
     with pytest.raises(UserError) as error:
         check_value("a", OmegaConf.create({"x": value}), Setting("x", kind, 0))
     assert str(error.value).startswith(message)
@@ -96,7 +96,7 @@ def test_a_multiple_of_another_setting() -> None:
         check_value("a", node, setting)
 
 
-def test_a_value_that_follows_another_key_names_it() -> None:
+def test_the_message_about_a_reference_names_the_other_key() -> None:
     node = OmegaConf.create({"x": "${y}", "y": None})
     with pytest.raises(UserError, match=r"^a\.x=null: .* It takes its value from y\. Set a\.x=VALUE as well"):
         check_value("a", node, Setting("x", int, 0))

@@ -104,7 +104,7 @@ def test_a_mistaken_override_is_refused(run_dir: Path, override: str, start: str
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_the_clips_of_a_trained_run_may_be_gone(run_dir: Path, tmp_path: Path) -> None:
+def test_a_run_whose_clips_were_deleted_is_loaded(run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()
     write_run(tmp_path, compose(["data=folder", f"data.root={tmp_path / 'clips'}"]))

@@ -51,7 +51,7 @@ def test_a_run_that_generates_videos_is_evaluated_on_real_clips(
     assert "has a caption and can be judged by generation/judge=own" in shown.err
 
 
-def test_questions_without_choices_are_counted_and_alone_are_an_error(
+def test_questions_without_choices_are_counted_or_an_error_if_there_are_no_others(
     understanding_run: Path, make_video: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [

@@ -21,7 +21,7 @@ def test_a_part_becomes_a_folder_and_its_path_is_printed(
         assert isinstance(from_pretrained(out), kind)
 
 
-def test_it_is_uploaded_where_a_repository_is_named_and_private_if_nothing_else_is_said(
+def test_push_uploads_to_a_private_repository_by_default(
     understanding_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = []

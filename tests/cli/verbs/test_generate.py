@@ -112,7 +112,7 @@ def test_a_list_of_vbench_makes_videos_of_its_names(joint_run: Path, tmp_path: P
     assert len(whole) == 10
 
 
-def test_videos_made_at_once_differ_in_rounding_alone(joint_run: Path, tmp_path: Path) -> None:
+def test_the_batch_size_only_changes_rounding(joint_run: Path, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
     for size in (1, 2):
         where = [f"prompts={tmp_path / 'prompts.txt'}", f"out={tmp_path / str(size)}"]

@@ -63,7 +63,7 @@ def data_preview(
         try:
             sample = reader.read(clip, SampleKey(0, index))
         except BadVideoError as error:
-            raise UserError(f"{error} Remove or repair this clip, and list all broken clips with vtok data check.") from error
+            raise UserError(f"{error} Repair or remove it, or list all broken clips with vtok data check.") from error
         assert sample.frames is not None
         frames.append(sample.frames)
         asked = [f"{question.text} {question.answer}" for question in clip.questions[:3]]

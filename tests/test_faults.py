@@ -1,4 +1,4 @@
-"""Inputs that were found to go wrong, where no test of the part they concern reads them from beside the repository."""
+"""Inputs that caused bugs, for those that no other test reads from the folder of faulty inputs."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ MISSING = r"None of the {} held-out clips can be read \(the first is .*no0\.mp4:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
-    """A run folder with random weights in its checkpoint; it is not to be changed."""
+    """A run folder with random weights in its checkpoint; tests must not change it."""
     place = tmp_path_factory.mktemp("run")
     config = compose([*tiny_settings, f"outputs={place}", f"data.root={place / 'shapes'}"])
     open_run(place / "run", config, [])

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 
-from vtok.cli.main import go_on, main
+from vtok.cli.main import main, resume_sweep
 from vtok.common.overrides import quoted
 from vtok.config.compose import explain
 from vtok.runs.folder import read_status
@@ -83,7 +83,7 @@ def test_a_sweep_in_a_folder_of_any_name_is_continued(tmp_path: Path) -> None:
     sweeper = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
     kept = {"hydra": {"overrides": {"task": asked}, "sweeper": {"_target_": sweeper}}}
     (folder / "multirun.yaml").write_text(json.dumps(kept))
-    (there,) = OverridesParser.create().parse_overrides(go_on(asked))
+    (there,) = OverridesParser.create().parse_overrides(resume_sweep(asked))
     assert (there.key_or_group, there.value(), there.is_sweep_override()) == ("hydra.sweep.dir", str(folder), False)
 
 
@@ -103,8 +103,8 @@ def test_an_interrupted_sweep_runs_its_unfinished_jobs(tiny_run: list[str], tmp_
     before = (cut / "0" / "summary.json").stat().st_mtime_ns
     again = run(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "going on with the sweep in" in again.stdout
-    assert "0 has finished before" in again.stdout
+    assert "resuming the sweep in" in again.stdout
+    assert "0 has already finished" in again.stdout
     assert "resumed from" in (cut / "1" / "train.log").read_text()
     assert (cut / "0" / "summary.json").stat().st_mtime_ns == before
     ends = [json.loads((folder / "1" / "summary.json").read_text()) for folder in (cut, tmp_path / "whole")]
@@ -170,7 +170,7 @@ def test_a_search_continues_after_a_failed_job(tiny_run: list[str], tmp_path: Pa
     # The first of these draws is the one that fails.
     assert ends[0] == "failed"
     assert "finished" in ends
-    assert f"{ends.count('failed')} of 3 runs did not finish:" in swept.stdout
+    assert f"{ends.count('failed')} of 3 runs did not finish" in swept.stdout
     assert "Best parameters: {'optimiser.lr': 0.01}" in swept.stdout
 
 
@@ -179,11 +179,14 @@ def test_a_search_for_an_unknown_metric_ends_at_its_first_job(tiny_run: list[str
     where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
     swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, where, "optimise=alignment/color", cwd=tmp_path)
     assert swept.returncode == 1
-    assert "error: optimise=alignment/color: no figure has that name. Did you mean alignment/colour?" in swept.stderr
+    assert "error: optimise=alignment/color: unknown metric. Did you mean alignment/colour?" in swept.stderr
     assert "Traceback" not in swept.stderr
     assert not (tmp_path / "sweep" / "1").exists()
 
 
 def test_a_launcher_that_is_not_installed_says_what_to_install() -> None:
     error = ConfigCompositionException("Could not find 'hydra/launcher/submitit_slurm'")
-    assert explain(error, ()) == "hydra/launcher=submitit_slurm: it is not installed; pip install 'vtok[slurm]'."
+    assert (
+        explain(error, ())
+        == "hydra/launcher=submitit_slurm: this option is not installed. Install it with pip install 'vtok[slurm]'."
+    )

@@ -148,7 +148,7 @@ def test_sync_sends_unsent_metrics(store_uri: str, tmp_path: Path, tiny_run: lis
     where = [f"tracking.uri={store_uri}", "tracking.system_metrics=false"]
     train(compose([*settings, *where]), run_dir=tmp_path / "run")
     run_id = json.loads((tmp_path / "run" / "status.json").read_text())["mlflow_run_id"]
-    assert "has all figures" in sync(run=str(tmp_path / "run"), outputs="none")
+    assert "has all metrics" in sync(run=str(tmp_path / "run"), outputs="none")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps([["late", 0.5, 1234, 99]]) + "\n")
     assert "sent 1 batches" in sync(run=str(tmp_path / "run"), outputs="none")

@@ -1,4 +1,4 @@
-"""What a verb reads, looked up before the verb is: libraries take seconds to load, and a missing file none."""
+"""Checks that a verb's files, folders and weights exist, before the libraries that the verb needs are loaded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,20 +24,17 @@ DATA_KEYS = ("data=", "data.", "+data@data.sources.")
 
 
 def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Refuse a file, a folder or weights that the verb would not find.
+    """Raise UserError if a file, a folder or weights that the verb needs are missing.
 
     Args:
-        verb: such as "describe" or "data check".
-        given: the verb's own arguments.
-        overrides: of a configuration.
-
-    Raises:
-        UserError: something is missing.
+        verb: name of the verb, such as "describe" or "data check".
+        given: arguments of the verb.
+        overrides: overrides of a configuration.
     """
     videos = given.get("video") or []
     for video in [videos] if isinstance(videos, str) else videos:
         if not path_exists(video):
-            raise UserError(f"video={video}: there is no such file or folder.")
+            raise UserError(f"video={video}: there is no such file or folder. Use an existing video.")
     if given.get("prompts") is not None:
         prompts = user_path(given["prompts"])
         try:
@@ -55,37 +52,39 @@ def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) 
 
 
 def check_shard_folder(root: str) -> None:
-    """Refuse a local folder of shards that is not there."""
+    """Raise UserError if a local folder of shards does not exist."""
     folder = split_pattern(root)[0]
     if "://" not in root and not path_exists(folder):
-        raise UserError(f"root={root}: there is no such folder ({user_path(folder).absolute()}).")
+        raise UserError(
+            f"root={root}: there is no such folder ({user_path(folder).absolute()}). Use an existing folder of shards."
+        )
 
 
 def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[WeightsRef]:
-    """The weights that the model of a run is built with, but for those that overrides name otherwise."""
+    """The weights that the model of a run needs, except those that overrides replace."""
     run_dir = run_of(find_run(run, outputs))
     config = load_config(run_dir)
     resolve_relative_paths(config, run_dir)
-    # The folder may be a stranger's, and references in it reach as far as this machine's environment.
+    # References are not resolved: the folder may not be trustworthy, and a reference can read environment variables.
     if verb == "evaluate" and not any(item.startswith("generation/judge=") for item in overrides):
         wanted = weights_of_run(config, resolve=False)
     else:
         wanted = wanted_weights(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
-    said = {item.partition("=")[0] for item in overrides}
-    return [one for one in wanted if one.key not in said]
+    overridden = {item.partition("=")[0] for item in overrides}
+    return [one for one in wanted if one.key not in overridden]
 
 
 def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[DictConfig]:
-    """The configurations that a verb without a run composes, those with a data set checked."""
+    """The configurations that a verb without a run composes; those with a data set are checked."""
     if verb == "cost":
-        # Its clips are noise in memory.
+        # Cost measures noise in memory.
         yield compose([*overrides, "data.cache=null"])
     elif verb in USE_DATA:
         outputs = [override("outputs", given["outputs"])] if verb == "probe" else []
         for tokeniser in given.get("tokenisers") or [None]:
             chosen = [] if tokeniser is None else [override("tokeniser", tokeniser)]
             config = compose([*outputs, *overrides, *chosen])
-            # A probe leaves a cache out, and precompute says that it takes none.
+            # A probe ignores a cache, and precompute refuses one.
             if config.data.get("cache") is None:
                 check(config, plan=False)
             yield config

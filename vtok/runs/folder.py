@@ -22,7 +22,7 @@ from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves, nodes
 from vtok.common.paths import user_path
-from vtok.config.compose import explain, typed
+from vtok.config.compose import complete_saved, explain
 from vtok.config.moved import with_new_key, with_one_clip
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
@@ -166,7 +166,7 @@ def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> Dict
     if content["tokeniser"].get("backbone") == content["backbone"]:
         config.tokeniser.backbone = "${backbone}"
     try:
-        checked = typed(config)
+        checked = complete_saved(config)
         missing = sorted(key for key in OmegaConf.missing_keys(checked) if key.partition(".")[0] in wanted)
     except UserError as error:
         raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {error}") from error

@@ -16,7 +16,7 @@ def write_run(folder: Path, stride: int) -> Path:
     return folder
 
 
-def test_list_of_runs_is_printed_and_written_where_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_of_runs_is_printed_and_written_to_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [write_run(tmp_path / "a", 2), write_run(tmp_path / "b", 4)]
     before = set(tmp_path.rglob("*"))
     compare_runs(runs)

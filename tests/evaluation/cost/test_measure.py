@@ -96,6 +96,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(out.read_text())["frames"]["30"]["vtok"]["tokens"] == 20
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert main(["cost", "frames=[a]"]) == 1
-    assert "frames=[a]: must be a list in brackets, each a whole number of 1 or more" in capsys.readouterr().err
+    assert "frames=[a]: must be a list of integers >= 1 (at least 1 item)" in capsys.readouterr().err
     assert main(["cost", "frames=[12]", "objective=generation", "visual_head=flow"]) == 1
     assert "objective.lambda_visLM=1: vtok cost measures the understanding branch alone. Set" in capsys.readouterr().err

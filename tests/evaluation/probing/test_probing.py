@@ -251,6 +251,6 @@ def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.Ca
     [metrics] = json.loads(out.read_text()).values()
     assert metrics["seeds"] == 2
     assert main(["probe", "steps=1", *given[:-2]]) == 1
-    assert "steps=1: must be a whole number of 2 or more" in capsys.readouterr().err
+    assert "steps=1: must be an integer >= 2" in capsys.readouterr().err
     assert main(["probe", "run=latest", "tokenisers=[vtok]", *given[-3:-2]]) == 1
-    assert "say run or tokenisers" in capsys.readouterr().err
+    assert "Set either run or tokenisers" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from vtok.backbone.absent import AbsentBackbone
+from vtok.backbone.cached import CachedBackbone
 from vtok.common.paths import user_path
 from vtok.config.nodes import trait_of
 from vtok.data import CachedReader, DataSource
@@ -10,7 +10,7 @@ from vtok.data.cached_reader import read_cache_file
 from vtok.feature_cache.compatibility import decodes, recipe_of
 
 
-def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
+def backbone_of_cache(config: DictConfig) -> CachedBackbone | None:
     """What stands in the place of the backbone; None where a configuration needs the backbone itself.
 
     It does without `data.cache`, and where videos that the model has made are to be judged by the model.
@@ -26,7 +26,7 @@ def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
     way_out = "say what it was made with, data.cache=null, or make another by: vtok precompute out=FOLDER"
     recipe_of(config).refuse(made, said=said, way_out=f"{way_out}, followed by the overrides of this run.")
     judged_by_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
-    return None if judged_by_itself else AbsentBackbone(**made["backbone"])
+    return None if judged_by_itself else CachedBackbone(**made["backbone"])
 
 
 def without_cache(config: DictConfig) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vtok
-from vtok.backbone.absent import AbsentBackbone
+from vtok.backbone.cached import CachedBackbone
 from vtok.common.foreign_files import encodable
 from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
@@ -40,7 +40,7 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
     }
     # Of a cached run the backbone's parameters are elsewhere, and frozen all the same.
     backbone = model.tokeniser.backbone
-    elsewhere = backbone.num_parameters if isinstance(backbone, AbsentBackbone) else 0
+    elsewhere = backbone.num_parameters if isinstance(backbone, CachedBackbone) else 0
     counts = {f"parameters/{name}": sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     counts["parameters/backbone"] += elsewhere
     counts["parameters/tokeniser"] = (

@@ -27,7 +27,7 @@ from vtok.evaluation.clips import Loaded
 from vtok.evaluation.control import Controls
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.model.batch import stack_frames
-from vtok.model.video_language_model import Imagined, Sampling, VideoLanguageModel
+from vtok.model.video_language_model import GeneratedTokens, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
 KINDS = ("reconstruct", "generate", "control")
@@ -255,9 +255,9 @@ class Generation:
 
     def _imagine(
         self, model: VideoLanguageModel, clips: Sequence[Clip], captions: Sequence[str], num_frames: int
-    ) -> Imagined:
+    ) -> GeneratedTokens:
         """Tokens of captions, with the noise of clips."""
-        return model.imagine(
+        return model.generate_tokens(
             captions,
             num_planned=len(model.tokeniser.plan(num_frames).indices),
             seeds=self._seeds(clips),

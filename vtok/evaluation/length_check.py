@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vtok.data import Clip, ClipSample
 from vtok.data.plan import StridePlanner
-from vtok.mllm import Room
+from vtok.mllm import LengthCheck
 from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 
 
@@ -19,7 +19,7 @@ class Fits:
         made_frames: frames of the videos that are made of captions; None where none are.
     """
 
-    room: Room
+    room: LengthCheck
     planner: StridePlanner
     made_frames: int | None
 
@@ -46,17 +46,19 @@ class Fits:
         return self.planner.num_tokens(self.planner.max_frames(frames))
 
     def _lack_as_prompt(self, caption: str, tokens: int) -> str | None:
-        return self.room.lack(self.room.chat.encode_video(caption, num_video_tokens=tokens), num_video_tokens=tokens)
+        return self.room.too_long(
+            self.room.chat.encode_video(caption, num_video_tokens=tokens), num_video_tokens=tokens
+        )
 
     def _lack(self, turn: tuple[str, str], tokens: int) -> str | None:
-        if self.room.is_ample([turn], num_video_tokens=tokens):
+        if self.room.fits_for_sure([turn], num_video_tokens=tokens):
             return None
-        return self.room.lack(self.room.chat.encode([turn], num_video_tokens=tokens), num_video_tokens=tokens)
+        return self.room.too_long(self.room.chat.encode([turn], num_video_tokens=tokens), num_video_tokens=tokens)
 
 
 def fits_of(model: VideoLanguageModel, *, made_frames: int | None = None) -> Fits:
     """What fits a model."""
-    return Fits(Room(model.mllm.chat, model.mllm.context_length), model.tokeniser.planner, made_frames)
+    return Fits(LengthCheck(model.mllm.chat, model.mllm.context_length), model.tokeniser.planner, made_frames)
 
 
 def turns_of(clip: Clip) -> Iterator[tuple[str, str]]:

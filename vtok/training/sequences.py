@@ -10,7 +10,7 @@ from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.data import Clip, ClipDataset, ClipSample, SampleKey
 from vtok.data.plan import StridePlanner
-from vtok.mllm import ChatTokeniser, EncodedChat, Room
+from vtok.mllm import ChatTokeniser, EncodedChat, LengthCheck
 from vtok.mllm.chat import MAKE_VIDEO
 from vtok.model import Objective
 from vtok.model.batch import Batch, Text, stack_frames, stack_latents, stack_targets, stack_text
@@ -118,9 +118,9 @@ class Collate:
         """Why the text of a sample cannot be used, for `ClipDataset`; None where it can."""
         tokens = self.planner.num_tokens(sample.num_planned)
         try:
-            if self.objective.understands and not self.room.is_ample(self.turns(sample), num_video_tokens=tokens):
+            if self.objective.understands and not self.room.fits_for_sure(self.turns(sample), num_video_tokens=tokens):
                 self.conversation(sample)
-            if self.objective.generates and not self.room.is_ample(
+            if self.objective.generates and not self.room.fits_for_sure(
                 [(MAKE_VIDEO, self.prompt(sample))], num_video_tokens=tokens
             ):
                 self.caption(sample)
@@ -129,8 +129,8 @@ class Collate:
         return None
 
     @property
-    def room(self) -> Room:
-        return Room(self.chat, self.context_length)
+    def room(self) -> LengthCheck:
+        return LengthCheck(self.chat, self.context_length)
 
     def turns(self, sample: ClipSample) -> list[tuple[str, str]]:
         """Questions and answers about a clip, as many as are asked for."""
@@ -168,7 +168,7 @@ class Collate:
 
     def _short_enough(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
         tokens = self.planner.num_tokens(sample.num_planned)
-        if (lack := self.room.lack(chat, num_video_tokens=tokens)) is not None:
+        if (lack := self.room.too_long(chat, num_video_tokens=tokens)) is not None:
             raise UserError(f"{lack}.")
         return chat
 

@@ -122,7 +122,7 @@ def test_muon_is_given_the_matrices_of_linear_layers_alone(tiny_settings: list[s
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     hidden, others, vectors = ([names[id(one)] for one in group["params"]] for group in parameter_groups(model))
     assert {"tokeniser.place", "tokeniser.queries", "decoder.sketch.latents"} <= set(others)
-    tables = {names[id(one)] for table in model.mllm.tables() for one in table.parameters()}
+    tables = {names[id(one)] for table in model.mllm.vocabulary_layers() for one in table.parameters()}
     assert tables <= set(others)
     assert "tokeniser.layers.0.self_attn.in_proj_weight" in hidden
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}

@@ -18,7 +18,7 @@ from vtok.config.check import check_toys
 from vtok.decoder.latent import LatentDecoder
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build_model, parameter_groups
-from vtok.model.memory import Memory, gigabytes, memory, shares
+from vtok.model.memory import Memory, gigabytes, memory_per_gpu, parameter_memory
 
 # Of the configuration; the tokeniser comes with its backbone, phi_vis with the two that it lies between.
 COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
@@ -127,7 +127,7 @@ def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], li
             )
         else:
             part.frozen += number
-        part.memory += memory(number, size=parameter.element_size(), kept=kept, average=average)
+        part.memory += parameter_memory(number, size=parameter.element_size(), optimiser=kept, average=average)
     for name, buffer in model.named_buffers():
         parts[part_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
     decoder = model.decoder
@@ -170,7 +170,7 @@ def gpu_table(parts: list[Part]) -> str:
     """GB on each GPU by their number."""
     whole = sum((part.memory for part in parts), Memory())
     rows = [["GB on each GPU", "DDP", "FSDP2, frozen parts whole", "FSDP2, all sharded"]]
-    for share in shares(whole):
+    for share in memory_per_gpu(whole):
         sizes = (share.replicated, share.trained_sharded, share.sharded)
         rows.append([f"{share.gpus} GPU{'s' if share.gpus > 1 else ''}", *map(gigabytes, sizes)])
     return (

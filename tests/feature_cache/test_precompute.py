@@ -44,7 +44,7 @@ def same(one: Tensors, other: Tensors) -> bool:
 
 def test_what_is_kept_is_what_the_tokeniser_extracts(folder: list[str], cache: Path) -> None:
     config = compose(folder)
-    extractor, _ = making.frozen_parts(config, dtype="float32")
+    extractor, _ = making.build_extractor(config, dtype="float32")
     source = FolderData(root=config.data.root, clip=ClipSettings(size=64, num_frames=12))
     for split in ("train", "heldout"):
         clips = source.clips(split)

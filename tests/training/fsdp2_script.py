@@ -88,7 +88,7 @@ def check_gradients(precision: str, rtol: float) -> None:
     parallel, here, model = placed(precision)
     trained, _ = parallel.prepare(here, model, torch.optim.SGD(model.parameters()))
     for number, batch in enumerate(micro):
-        with parallel.exchanging(here, trained, last=number == 1):
+        with parallel.gradient_sync(here, trained, last=number == 1):
             here.backward(trained(batch, PROCESSES * len(batch) / len(rows)))
     alone = Toy()
     with here.autocast():
@@ -116,7 +116,7 @@ def check_whole() -> None:
     trained, _ = parallel.prepare(here, model, torch.optim.SGD(model.parameters()))
     values = torch.ones(2, 4)
     for _ in range(2):
-        with parallel.whole(model), torch.no_grad():
+        with parallel.unsharded(model), torch.no_grad():
             for _ in range(3 * rank()):
                 torch.testing.assert_close(model.states(values), Toy().states(values))
         trained(values, 1.0).backward()
@@ -161,7 +161,7 @@ def check_refusals() -> None:
     model.scale = nn.Parameter(torch.tensor(1.0))
     with pytest.raises(UserError, match="scale is a single number"):
         Fsdp2().place(model, accelerator())
-    with pytest.raises(UserError, match="do not begin with the same weights"):
+    with pytest.raises(UserError, match="do not start with the same weights"):
         Fsdp2().place(Toy(seed=rank()), accelerator())
 
 
@@ -191,7 +191,7 @@ def check_full_disk(folder: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     if rank() == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
-    with pytest.raises(UserError, match=r"step-00000002: the checkpoint cannot be written.*step-00000001 is still"):
+    with pytest.raises(UserError, match=r"step-00000002: the checkpoint cannot be written.*last one is .*00000001"):
         save(2)
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in folder.iterdir()] == ["step-00000001"]

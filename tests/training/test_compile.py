@@ -1,4 +1,4 @@
-"""torch.compile: the same losses, the same names, and one sentence where it cannot run."""
+"""torch.compile: the same losses, the same names, and a one-line error if it cannot run."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_within_an_evaluation_it_runs_as_written() -> None:
     assert seen == [True, False, True]
 
 
-def test_without_a_compiler_one_sentence_is_told_before_the_run(tiny_run: list[str], tmp_path: Path) -> None:
+def test_without_a_compiler_the_run_is_refused_before_it_starts(tiny_run: list[str], tmp_path: Path) -> None:
     torch._dynamo.reset()
     config = compose([*tiny_run, "trainer.compile=true"])
     sentence = r"^trainer\.compile=true: .*No working C\+\+ compiler.*trainer\.compile=false"

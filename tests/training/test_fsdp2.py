@@ -1,4 +1,4 @@
-"""A model that two processes share out: what they compute, save and go on from, against one process alone.
+"""A model sharded over two processes: what they compute, save and resume from, against a single process.
 
 One start of two processes does all of it (fsdp2_script.py), for a start takes longer than what is done.
 """
@@ -124,7 +124,7 @@ def test_a_checkpoint_is_of_parts_without_pickles_and_read_by_one_process(done: 
     broken = tmp_path / checkpoint.name
     shutil.copytree(checkpoint, broken)
     next((broken / "model").iterdir()).unlink()
-    with pytest.raises(UserError, match=r"is not whole: model/shard-0000\d-.* is missing"):
+    with pytest.raises(UserError, match=r"is incomplete: model/shard-0000\d-.* is missing"):
         load_weights(broken, model)
 
 
@@ -155,7 +155,7 @@ def test_one_process_that_fails_ends_both(done: Done) -> None:
     assert (done.folder / "grown.0.json").exists()
 
 
-def test_one_process_alone_is_told_how_to_start_more(tiny_run: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"fsdp2: one process has nobody .* torchrun --nproc_per_node 2 train.py"):
+def test_a_single_process_is_refused_with_the_command_for_two(tiny_run: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"fsdp2 needs at least two .* torchrun --nproc_per_node 2 train.py"):
         train(compose([*tiny_run, FSDP2]), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

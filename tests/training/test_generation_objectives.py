@@ -61,7 +61,7 @@ def test_a_run_of_l_vislm_alone_finds_the_errors_of_tokens(run_it: RunIt) -> Non
     assert not any(path.suffix in (".png", ".mp4") for path in run.folder.rglob("*"))
 
 
-def test_what_would_stop_an_evaluation_is_told_before_the_training(run_it: RunIt) -> None:
+def test_mistakes_in_the_evaluation_are_reported_before_training(run_it: RunIt) -> None:
     with pytest.raises(UserError, match=r"generation\.judge\.prompt=hello"):
         run_it("joint", "generation/judge=vlm", "generation.judge.prompt=hello")
     with pytest.raises(UserError, match=r"generation\.judge\.weights=a/b/c"):
@@ -70,5 +70,5 @@ def test_what_would_stop_an_evaluation_is_told_before_the_training(run_it: RunIt
 
 def test_clips_without_captions_train_no_generation(run_it: RunIt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vtok.data.sources.shapes.source.caption", lambda scene: None)
-    with pytest.raises(UserError, match="no training clip has a caption"):
+    with pytest.raises(UserError, match="No training clip has a caption"):
         run_it("joint")

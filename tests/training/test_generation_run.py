@@ -1,4 +1,4 @@
-"""Whole runs that learn to make videos, small ones: their figures, their files and their averages."""
+"""Small runs that learn to generate videos: their metrics, files and averages."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -238,7 +238,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], run_it:
     assert resumed.files("samples") == {"step-00000004", "last"}
 
 
-def test_an_average_that_is_not_there_is_not_gone_on_with(run_it: RunIt) -> None:
+def test_a_run_without_an_average_cannot_be_resumed_with_one(run_it: RunIt) -> None:
     cut = run_it("generation", AVERAGED)
     (cut.folder / "checkpoints" / "step-00000003" / "ema.safetensors").unlink()
     with pytest.raises(UserError, match=r"has no ema\.safetensors.*trainer\.ema_decay"):

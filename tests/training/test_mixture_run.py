@@ -34,7 +34,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(mixed_run: list[str], tmp_p
     assert (whole["steps"], whole["data/bad_files"], whole["evaluation/clips"]) == (5, 0, 4)
 
 
-def test_weights_decide_what_is_learnt_and_figures_are_told_by_source(mixed_run: list[str], tmp_path: Path) -> None:
+def test_weights_decide_what_is_learnt_and_metrics_are_reported_by_source(mixed_run: list[str], tmp_path: Path) -> None:
     given = [*mixed_run, "trainer.max_steps=2"]
     one = train(compose(given), run_dir=tmp_path / "one")
     other = train(compose([*given, "data.weights.hard=30"]), run_dir=tmp_path / "other")

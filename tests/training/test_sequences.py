@@ -121,9 +121,9 @@ def test_what_fits_for_certain_is_found_without_encoding(monkeypatch: pytest.Mon
     both = Objective(lambda_visLM=1.0)
     collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, both)
     long = replace(sample(5, "a"), clip=Clip("a", Path("a.mp4"), "zebra " * 400, ()))
-    assert "Shorten the text" in (collate.unfit(long) or "")
+    assert "Shorten the text" in (collate.text_error(long) or "")
     monkeypatch.setattr(chat, "encode", None)
     monkeypatch.setattr(chat, "encode_video", None)
-    assert collate.unfit(sample(5, "a")) is None
+    assert collate.text_error(sample(5, "a")) is None
     with pytest.raises(TypeError):
-        collate.unfit(long)
+        collate.text_error(long)

@@ -14,8 +14,8 @@ from vtok.common.tables import markdown
 from vtok.config.nodes import trait_of
 from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
 from vtok.runs.folder import load_config, read_overrides
-from vtok.training.best_checkpoint import names
-from vtok.training.summary import told
+from vtok.training.best_checkpoint import main_metrics
+from vtok.training.summary import main_overrides
 
 INTRODUCTION = {
     "tokeniser": "A tokeniser of video: clips to a few tokens for a multimodal language model.",
@@ -126,13 +126,13 @@ def write_card(
 def train_command(run_dir: Path) -> str:
     """The run's command line, for a shell; where the run and its clips were kept is nobody else's business."""
     place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(PLACES_OF_CLIPS)}))=.*"
-    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in told(read_overrides(run_dir))]
+    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in main_overrides(read_overrides(run_dir))]
     return command("python", "train.py", *shown)
 
 
 def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
     """The shares of right answers, as the hub lists them."""
-    shares = [name for name in names(figures) if f"{name}_low" in figures]
+    shares = [name for name in main_metrics(figures) if f"{name}_low" in figures]
     return [
         EvalResult(
             task_type=GENERATES if name.startswith(("reconstruct/", "generate/", "control/")) else UNDERSTANDS,
@@ -149,7 +149,7 @@ def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
 def table(figures: dict[str, Any]) -> str:
     """The figures with intervals, chance and what always giving the commonest answer gets, a row each."""
     rows = [["figure", "value", "95 % interval", "chance", "majority", "questions"]]
-    for name in sorted(names(figures)):
+    for name in sorted(main_metrics(figures)):
         value, low = figures[name], figures.get(f"{name}_low")
         if isinstance(value, str):
             continue

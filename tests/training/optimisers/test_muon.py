@@ -139,7 +139,7 @@ def test_a_checkpoint_that_gave_muon_other_matrices_is_refused() -> None:
     first["params"].append(*last["params"])
     other = MuonAdamW([first, biases], lr=LR, hidden_lr=HIDDEN_LR)
     state = optimiser.state_dict()["state"]
-    with pytest.raises(UserError, match="optimiser=muon: the checkpoint was saved by a version that gave Muon other"):
+    with pytest.raises(UserError, match="optimiser=muon: the checkpoint is from a version that used Muon for other"):
         other.load_state_dict({**other.state_dict(), "state": state})
 
 

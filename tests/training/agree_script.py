@@ -43,7 +43,7 @@ def check_numbers() -> None:
 
 
 def check_texts() -> None:
-    """Of broken clips, a signal and a mistake of one process both know."""
+    """Both processes get the broken clips, the signal and the mistake of either."""
     bad = [(f"{rank()}.mp4", "it is empty")]
     assert combine_reports(Report(NOTHING, bad=bad), device=CPU).bad == [
         ("0.mp4", "it is empty"),

@@ -1,4 +1,4 @@
-"""What two processes do for test_ddp.py, started once by torchrun: FOLDER, which all of them share.
+"""The checks of two processes for test_ddp.py, started once by torchrun: FOLDER, which all of them share.
 
 Every objective with every head and decoder takes two steps; the second is where DDP finds gradients missing.
 """

@@ -1,4 +1,4 @@
-"""What two processes do for test_fsdp2.py, started once by torchrun: FOLDER, in which runs.json names runs.
+"""The checks of two processes for test_fsdp2.py, started once by torchrun: FOLDER, in which runs.json names runs.
 
 Small models against a full computation first, then the runs, one after the other; at last one process fails.
 """
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class Toy(nn.Module):
-    """Blocks that run twice a step, and parts around them that are called by their own names."""
+    """A model with a block that runs twice a step, and other modules that are called directly."""
 
     _no_split_modules = ("Block",)
     offloaded = ()
@@ -82,7 +82,7 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 def check_gradients(precision: str, rtol: float) -> None:
-    """Against one process that has all rows: micro-batches of other sizes, blocks used twice, parts that are unused."""
+    """Equal to one process with all rows, for unequal micro-batches, blocks used twice, and unused modules."""
     rows = torch.randn(11, 4, generator=torch.Generator().manual_seed(1))
     micro = [[rows[:2], rows[2:5]], [rows[5:9], rows[9:]]][rank()]
     parallel, here, model = placed(precision)
@@ -110,7 +110,7 @@ def check_gradients(precision: str, rtol: float) -> None:
 
 
 def check_whole() -> None:
-    """Processes call parts of the model as often as they like; before the first step, and between steps."""
+    """Processes may call modules any number of times, before the first step and between steps."""
     parallel, here, model = placed()
     before = {name: full(weight) for name, weight in trained_weights(model).items()}
     trained, _ = parallel.prepare(here, model, torch.optim.SGD(model.parameters()))
@@ -166,7 +166,7 @@ def check_refusals() -> None:
 
 
 def check_full_disk(folder: Path) -> None:
-    """Of one process alone, whose mistake is told by both."""
+    """Both processes raise the error of one of them."""
     _, _, model = placed()
     optimiser = torch.optim.AdamW(list(trained_weights(model).values()), lr=0.1)
     scheduler = torch.optim.lr_scheduler.StepLR(optimiser, step_size=2)

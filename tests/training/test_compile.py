@@ -60,7 +60,7 @@ def test_without_a_compiler_the_run_is_refused_before_it_starts(tiny_run: list[s
 
 
 @pytest.mark.slow
-def test_a_compiled_run_has_the_losses_of_the_other_and_goes_on(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_compiled_run_has_the_same_losses_and_resumes(tiny_run: list[str], tmp_path: Path) -> None:
     settings = [*tiny_run[:-2], tiny_run[-1], "scheduler=constant", "trainer.log_every=1", "trainer.save_every=2"]
     settings += ["tracking=mlflow", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "tracking.system_metrics=false"]
     compiled = [*settings, "trainer.compile=true"]

@@ -51,7 +51,7 @@ def test_two_processes_take_the_steps_of_one_with_their_batches(
 
 
 @pytest.mark.slow
-def test_two_processes_resumed_end_where_the_whole_run_does(
+def test_two_resumed_processes_equal_an_uninterrupted_run(
     torchrun: Torchrun, tiny_run: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With dropout and noise, of which each process has its own."""

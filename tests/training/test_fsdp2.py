@@ -39,7 +39,7 @@ OTHER = "resume.allow=[trainer.processes,trainer.parallel]"
 
 @dataclass(frozen=True)
 class Done:
-    """What the processes did: their folder, and what they said and ended with."""
+    """The result of the processes: their folder, output and exit code."""
 
     folder: Path
     said: CompletedProcess[str]
@@ -74,7 +74,7 @@ def done(
 
 
 @pytest.mark.slow
-def test_parts_of_a_model_compute_what_the_whole_does(done: Done) -> None:
+def test_a_sharded_model_computes_what_a_full_one_does(done: Done) -> None:
     """Gradients, clipping, averages, Muon, refusals, a full disk: the script holds them against a full computation."""
     assert {path.name for path in done.folder.glob("checked.*")} == {"checked.0", "checked.1"}, done.said.stderr
 
@@ -101,7 +101,7 @@ def test_two_processes_take_the_steps_of_one_with_their_batches(done: Done) -> N
 
 
 @pytest.mark.slow
-def test_a_resumed_run_ends_where_the_whole_one_does_in_every_process(done: Done) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_in_every_process(done: Done) -> None:
     whole = done.figures("whole")
     for name in ("digest/trained", "digest/ema"):
         for process in (0, 1):
@@ -129,9 +129,7 @@ def test_a_checkpoint_is_of_parts_without_pickles_and_read_by_one_process(done: 
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_goes_on_where_it_is_allowed_to(
-    done: Done, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_number_of_processes_resumes_if_allowed(done: Done, caplog: pytest.LogCaptureFixture) -> None:
     assert done.figures("grown")["steps"] == 4
     assert done.figures("grown", 1)["digest/trained"] == done.figures("grown")["digest/trained"]
     # Two steps of 4 clips, then two of 8.

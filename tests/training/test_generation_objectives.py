@@ -16,7 +16,7 @@ def videos(kinds: set[str], clips: int) -> set[str]:
     return {f"{number}_{kind}.mp4" for number in range(clips) for kind in kinds}
 
 
-def test_generation_alone_understands_nothing(run_it: RunIt) -> None:
+def test_generation_alone_has_no_understanding_metrics(run_it: RunIt) -> None:
     run = run_it("generation", "trainer.evaluate_every=2")
     assert run.measures() == {"reconstruct", "generate", "control", "generation", "visual"}
     assert "generated.png" in run.files("samples/step-00000002")
@@ -27,7 +27,7 @@ def test_generation_alone_understands_nothing(run_it: RunIt) -> None:
     assert "vtok describe" not in log
 
 
-def test_without_l_dec_no_video_is_made(run_it: RunIt) -> None:
+def test_without_l_dec_no_video_is_generated(run_it: RunIt) -> None:
     run = run_it("joint", "objective.lambda_dec=0", "trainer.evaluate_every=2")
     assert run.measures() == {"alignment", "alignment_yes_no", "caption", "evaluation", "generation", "visual"}
     assert run.files("samples") == {"step-00000002"}

@@ -1,4 +1,4 @@
-"""What the loop says of its time."""
+"""The metrics of the training loop."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_means_since_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_operations_are_those_of_the_matrices_and_counting_changes_nothing() -> None:
-    """Of a stack of linear layers: 2 n a weight forward, 2 n for its gradient, 2 n for its input's but the first's."""
+    """For n rows, a linear layer has 2 n operations a weight in the forward pass and for each of its two gradients."""
 
     class Stack(torch.nn.Module):
         def __init__(self) -> None:

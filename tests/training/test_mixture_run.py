@@ -24,7 +24,7 @@ def mixed_run(tiny_run: list[str]) -> list[str]:
     return ["recipe=shapes_mixture", *(item for item in tiny_run if not item.startswith(made)), *sizes]
 
 
-def test_a_resumed_run_ends_where_the_whole_one_does(mixed_run: list[str], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(mixed_run: list[str], tmp_path: Path) -> None:
     settings = [*mixed_run, "scheduler=constant", "trainer.accumulate=2", AUGMENTED]
     whole = train(compose([*settings, "trainer.max_steps=5"]), run_dir=tmp_path / "whole")
     train(compose([*settings, "trainer.max_steps=2"]), run_dir=tmp_path / "cut")

@@ -62,7 +62,7 @@ def test_every_tiny_combination_takes_a_step(overrides: list[str], tiny_run: lis
     assert 0 <= figures["alignment/colour"] <= 1
 
 
-def test_the_run_folder_holds_what_is_promised(tiny_run: list[str], tmp_path: Path) -> None:
+def test_the_run_folder_has_the_documented_files(tiny_run: list[str], tmp_path: Path) -> None:
     run_dir = tmp_path / "elsewhere"
     figures = train(compose([*tiny_run, "trainer.save_every=2"]), run_dir=run_dir, overrides=["seed=0"])
     assert json.loads((run_dir / "summary.json").read_text()) == figures
@@ -91,7 +91,7 @@ def test_a_run_is_a_function_of_its_seed(tiny_run: list[str], tmp_path: Path) ->
     [[], ["trainer.accumulate=2", "loader.num_workers=1", "optimiser=sgd", "data/augmentation=standard"]],
     ids=str,
 )
-def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(changes: list[str], tiny_run: list[str], tmp_path: Path) -> None:
     settings = [*tiny_run, "scheduler=constant", *changes]
     whole = train(compose([*settings, "trainer.max_steps=5"]), run_dir=tmp_path / "whole")
     train(compose([*settings, "trainer.max_steps=2"]), run_dir=tmp_path / "cut")
@@ -101,7 +101,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], tiny_ru
     assert not (tmp_path / "outputs" / "runs").exists()
 
 
-def test_a_run_stopped_under_a_schedule_ends_where_the_whole_one_does(
+def test_a_run_stopped_under_a_schedule_equals_an_uninterrupted_one(
     tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = [*tiny_run, "trainer.max_steps=5", "scheduler.num_warmup_steps=2"]
@@ -282,7 +282,7 @@ def test_clips_are_not_listed_again_at_every_step(
     assert numbers[0] == numbers[1]
 
 
-def test_evaluation_on_the_way_changes_nothing_of_the_training(tiny_run: list[str], tmp_path: Path) -> None:
+def test_evaluation_during_training_does_not_change_it(tiny_run: list[str], tmp_path: Path) -> None:
     plain = train(compose(tiny_run), run_dir=tmp_path / "plain")
     watched = train(compose([*tiny_run, "trainer.evaluate_every=1"]), run_dir=tmp_path / "watched")
     assert watched["digest/trained"] == plain["digest/trained"]
@@ -299,7 +299,7 @@ def test_a_backbone_of_half_precision_trains(tiny_run: list[str], tmp_path: Path
 
 @pytest.mark.slow
 def test_the_defaults_learn_motion(tmp_path: Path) -> None:
-    """What issue and README promise of the defaults."""
+    """The README's result with the defaults."""
     figures = train(
         compose(["tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]), run_dir=tmp_path / "run"
     )
@@ -320,7 +320,7 @@ def test_a_single_frame_does_not_show_motion(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_videos_show_what_captions_say(tmp_path: Path) -> None:
-    """What issue and README promise of recipe=generate, with two thirds of its steps."""
+    """The README's result with recipe=generate, here with two thirds of its steps."""
     overrides = ["recipe=generate", "trainer.max_steps=600", "trainer.evaluate_every=0", "generation.max_clips=100"]
     figures = train(
         compose([*overrides, "tracking=none", "trainer.progress=false", f"outputs={tmp_path}"]),

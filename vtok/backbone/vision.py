@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 KIND = "vision transformer"
 WEIGHTS = "facebook/dinov2-large"
 WAY_OUT = (
-    "set backbone.weights=PATH to a local folder with a vision model of transformers (config.json and "
-    "model.safetensors as `save_pretrained` writes them, and preprocessor_config.json), or backbone.weights=null for "
-    "random weights."
+    "set backbone.weights=PATH to a local folder that holds a vision model of transformers (config.json and "
+    "model.safetensors as `save_pretrained` writes them, preprocessor_config.json beside them), or "
+    "backbone.weights=null for random weights."
 )
 # Tokens besides patches and registers: none, a CLS token, a CLS and a distillation token (DeiT).
 LEADING = (0, 1, 2)

@@ -60,7 +60,7 @@ class TrainingRun:
         source: source of the clips.
         loader: settings of the batches.
         clips: clips of each split, "train" and "heldout".
-        tracker: where metrics and files are logged; in the first process alone.
+        tracker: tracker of metrics and files; only the first process logs.
         bad_files: count of broken clips so far.
         alignment: benchmark of understanding.
         generation: benchmark of generation.

@@ -54,6 +54,7 @@ def model_and_batches(tiny_run: list[str]) -> tuple[Any, Iterator[Batch]]:
         trainer=build(config.trainer),
         model=model,
         source=source,
+        loader=build(config.loader),
         clips=source.clips("train"),
         seed=0,
         start=Start(step=0, samples=0),

@@ -43,7 +43,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Progress:
-    """The end of the loop.
+    """The progress at the end of the loop.
 
     Attributes:
         steps: number of optimiser steps done.

@@ -97,7 +97,7 @@ def test_adafactor_of_the_configuration_steps_as_torchs(tiny_run: list[str]) -> 
     truth = torch.optim.Adafactor(groups, lr=0.02, weight_decay=0.01)
     holder = nn.Module()
     holder.layer, holder.mllm = ours, nn.Module()
-    holder.mllm.tables = list
+    holder.mllm.vocabulary_layers = list
     optimiser = build_optimiser(config, holder)
     build_scheduler(config, optimiser)
     for group in optimiser.param_groups:

@@ -1,4 +1,4 @@
-"""Writes synthetic clips, for benchmarks without clips of the user's."""
+"""Synthetic clips to read where none are given."""
 
 from pathlib import Path
 

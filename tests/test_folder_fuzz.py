@@ -22,7 +22,7 @@ from vtok.runs.comparison import compare_runs
 from vtok.runs.curves import read_curves
 from vtok.runs.folder import find_run, open_run, write_status, write_summary
 from vtok.runs.report import read_parent
-from vtok.runs.samples import clip_videos
+from vtok.runs.samples import clips_of
 from vtok.runs.saved_run import read_run
 from vtok.tracking.sender import read_lines, sent_lines
 from vtok.training.best_checkpoint import Best
@@ -131,7 +131,7 @@ def compare(run: Path) -> None:
     comparison.text(), comparison.markdown()
     comparison.write_csv(run.parent / "comparison.csv")
     read_curves(comparison)
-    clip_videos(comparison)
+    clips_of(comparison)
 
 
 USES: tuple[tuple[str, Callable[[Path], object]], ...] = (

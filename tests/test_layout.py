@@ -1,4 +1,4 @@
-"""The folders of vtok/ follow the flow of data: none imports a later one."""
+"""The order of the folders of vtok/, in which the data flows: a folder imports none that comes after it."""
 
 import ast
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ ORDER = (
     *("config", "feature_cache", "model", "tracking", "runs", "evaluation", "training"),
     *("hub", "inference", "lmms", "cli"),
 )
-# Imports inside functions.
+# Both are imported within a function, when they are needed.
 EXCEPTIONS = {
-    # Checks that classes derive from the base class of their group.
+    # It knows the contract that the classes of each group derive from.
     "config/targets.py": {"model", "evaluation", "tracking", "training"},
-    # Logs the trained model as an MLflow model.
+    # The tracker logs the trained model as one that MLflow can serve.
     "tracking/mlflow.py": {"inference"},
 }
 

@@ -1,4 +1,4 @@
-"""Missing files, folders and weights are reported before torch is loaded."""
+"""Files, folders and weights that are missing: told before anything heavy is loaded."""
 
 import json
 import os
@@ -44,18 +44,18 @@ PROGRAM = """
 import contextlib, io, json, sys
 from vtok.cli.main import main
 
-results = []
+told = []
 for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(io.StringIO()) as shown:
         code = main(arguments)
-    results.append([code, shown.getvalue(), "torch" in sys.modules or "transformers" in sys.modules])
-print(json.dumps(results))
+    told.append([code, shown.getvalue(), "torch" in sys.modules or "transformers" in sys.modules])
+print(json.dumps(told))
 """
 
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    """A run folder without a checkpoint, whose language model does not exist."""
+    """A run folder as far as it is looked at before the model is built, whose language model is nowhere."""
     folder = tmp_path / "run"
     folder.mkdir()
     config = compose(["mllm=llava_next", "mllm.projector=false", f"mllm.weights={ABSENT}"])
@@ -64,7 +64,7 @@ def run_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def test_missing_inputs_are_reported_before_torch_is_loaded(run_dir: Path) -> None:
+def test_what_is_missing_is_told_before_torch_is_loaded(run_dir: Path) -> None:
     environment = {
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(run_dir.parent / "hub"),

@@ -184,7 +184,7 @@ def test_no_weights_is_one_quick_sentence(name: str, reason: str) -> None:
 
 def test_folders_that_lack_something(save_lm: Save, lm_sizes: dict[str, int]) -> None:
     folder = save_lm(LlamaConfig(**lm_sizes))
-    with pytest.raises(UserError, match=r"mllm\.dtype=float8: unknown dtype\. Use float32"):
+    with pytest.raises(UserError, match=r"mllm\.dtype=float8: allowed are float32"):
         CausalLanguageModel(folder, dtype="float8")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))

@@ -12,7 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
 from tests.model.test_freezing import combinations, make_batch, make_decoders, make_model
-from vtok.common.distributed import gathered, gathered_tensors, on_main_process, rank
+from vtok.common.distributed import gathered, gathered_tensors, led, rank
 from vtok.training.parallel import Ddp
 from vtok.visual_head import TokenScale
 
@@ -84,5 +84,5 @@ if __name__ == "__main__":
     measure()
     leave_what_is_offloaded(accelerator, folder)
     take_steps(accelerator, folder)
-    on_main_process(lambda: (folder / "done").touch())
+    led(lambda: (folder / "done").touch())
     torch.distributed.destroy_process_group()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.config.compose import hydra_overrides
+from vtok.config.compose import spelled_out
 from vtok.data import Clip, ShapesData
 from vtok.data.sources.base import Split
 from vtok.hub import toys
@@ -133,7 +133,7 @@ def test_what_is_told_to_be_typed_is_as_a_shell_takes_it(
     said = str(error.value).partition("go on with it by ")[2].removesuffix(", or name another folder.")
     for line in (said, str(Stopped(folder, 15)).partition("go on with ")[2]):
         (typed,) = shlex.split(line)
-        (parsed,) = OverridesParser.create().parse_overrides(hydra_overrides([typed]))
+        (parsed,) = OverridesParser.create().parse_overrides(spelled_out([typed]))
         assert (parsed.get_key_element(), parsed.value()) == ("resume.path", str(folder))
 
 

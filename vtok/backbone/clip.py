@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 RANDOM_PATCH = 14
 WEIGHTS = "openai/clip-vit-large-patch14-336"
 WAY_OUT = (
-    "Set backbone.weights=PATH to a local folder that holds a CLIP model (config.json and model.safetensors as "
+    "set backbone.weights=PATH to a local folder that holds a CLIP model (config.json and model.safetensors as "
     "`save_pretrained` writes them), or backbone.weights=null for random weights."
 )
 

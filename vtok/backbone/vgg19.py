@@ -30,7 +30,7 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 SUFFIXES = (".safetensors", ".pt", ".pth")
 REPOSITORY_FILE = "model.safetensors"
 WAY_OUT = (
-    "Set backbone.weights=PATH to a .safetensors, .pt or .pth file of torchvision's or timm's VGG19, or to a folder "
+    "set backbone.weights=PATH to a .safetensors, .pt or .pth file of torchvision's or timm's VGG19, or to a folder "
     f"that holds its {REPOSITORY_FILE}, or backbone.weights=null for random weights."
 )
 # Output channels and number of convolutions of each block; a pooling by 2 ends a block ("configuration E").

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 KIND = "vision transformer"
 WEIGHTS = "facebook/dinov2-large"
 WAY_OUT = (
-    "Set backbone.weights=PATH to a local folder that holds a vision model of transformers (config.json and "
+    "set backbone.weights=PATH to a local folder that holds a vision model of transformers (config.json and "
     "model.safetensors as `save_pretrained` writes them, preprocessor_config.json beside them), or "
     "backbone.weights=null for random weights."
 )

@@ -1,1 +1,1 @@
-"""Code that all packages share: errors, files, paths, random numbers, processes, statistics."""
+"""What all packages share: errors, files, paths, random numbers, processes, statistics."""

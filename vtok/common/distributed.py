@@ -1,4 +1,4 @@
-"""Communication between the processes of a run, which torchrun or `accelerate launch` starts."""
+"""The processes of a run, and what they tell each other. torchrun or `accelerate launch` starts them; alone is one."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """The number of processes; 1 without torch.distributed."""
+    """How many processes there are."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Which of them this one is, from 0 on."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def gathered(value: T) -> list[T]:
-    """The value of each process, in the order of ranks. A collective: every process calls it. Values are pickled."""
+    """What each process gives, by its rank; all of them have to ask. Values are pickled."""
     if world_size() == 1:
         return [value]
     values: list[T] = [value] * world_size()
@@ -30,11 +30,11 @@ def gathered(value: T) -> list[T]:
     return values
 
 
-def on_main_process(action: Callable[[], object]) -> None:
-    """Run an action on process 0 while the others wait. A collective: every process calls it.
+def led(action: Callable[[], object]) -> None:
+    """Have the first process do something and the others wait for it; all have to ask.
 
     Raises:
-        OSError: the action failed; every process raises it.
+        OSError: it could not do it; raised by all.
     """
     mistake = None
     if rank() == 0:
@@ -48,11 +48,9 @@ def on_main_process(action: Callable[[], object]) -> None:
 
 
 def summed(numbers: Sequence[int], *, device: torch.device) -> list[int]:
-    """The sum of each number over all processes. A collective: every process gives as many numbers.
+    """The sum of each of the numbers over all processes; all have to ask, with as many.
 
-    Args:
-        numbers: integers of this process.
-        device: device on which the processes exchange tensors; unused by a single process.
+    `device`: device that the processes exchange tensors on. Alone, a process does not touch it.
     """
     if world_size() == 1:
         return [int(number) for number in numbers]
@@ -62,24 +60,24 @@ def summed(numbers: Sequence[int], *, device: torch.device) -> list[int]:
 
 
 def summed_tensor(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, in place, without a device synchronisation. A collective."""
+    """The sum of a tensor over all processes, in its memory; all have to ask. The device is not waited for."""
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
 def full(tensor: Tensor) -> Tensor:
-    """The full tensor of one that may be sharded. A collective."""
+    """A tensor that may be cut, put together; all processes have to ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's shard of a tensor that may be sharded; it shares the tensor's memory."""
+    """This process's part of a tensor that may be cut, in the memory of that tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered_tensors(tensor: Tensor) -> list[Tensor]:
-    """The tensor of each process, in the order of ranks. A collective: all have the same shape and dtype."""
+    """The tensor of each process, by its rank; all have to ask, with tensors of one shape and dtype."""
     if world_size() == 1:
         return [tensor]
     tensors = [torch.empty_like(tensor) for _ in range(world_size())]

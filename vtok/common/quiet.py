@@ -1,4 +1,4 @@
-"""Silence loggers temporarily."""
+"""Silence loggers for a while."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Checks that weights are available, locally or on the hub, before a library that reads them is imported."""
+"""Whether weights can be had, here or on the hub, before a library that reads them is loaded."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError,
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
-from vtok.common.paths import path_exists
+from vtok.common.paths import is_here
 
 HUB_TIMEOUT = 5.0
-# A model in the local cache has one of these files.
+# One of them is in the local cache where a model is.
 CACHED = ("config.json", "model_index.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
-class WeightsRef:
+class Wanted:
     """Weights that a configuration names.
 
     Attributes:
-        key: key in the configuration: "backbone.weights".
+        key: of the configuration: "backbone.weights".
         weights: hub id, local folder or file.
         revision: branch, tag or commit on the hub.
         can_be_random: whether the key may be null.
@@ -35,13 +35,13 @@ class WeightsRef:
     can_be_random: bool = True
 
 
-def check_available(wanted: Iterable[WeightsRef]) -> None:
-    """Refuse weights that are not local if the hub does not have them or cannot be reached.
+def refuse_absent(wanted: Iterable[Wanted]) -> None:
+    """Refuse weights that are not here where the hub does not have them or cannot be reached, all of them at once.
 
-    Loading the weights reports any other problem with them.
+    Whatever else is wrong with weights, their loading says.
 
     Raises:
-        UserError: weights are not available; if the hub cannot be reached, the message names all of them.
+        UserError: some cannot be had.
     """
     absent = [one for one in dict.fromkeys(wanted) if is_absent(one)]
     for one in absent:
@@ -49,43 +49,42 @@ def check_available(wanted: Iterable[WeightsRef]) -> None:
             HfApi().model_info(one.weights, revision=one.revision, timeout=HUB_TIMEOUT)
         except RepositoryNotFoundError as error:
             raise UserError(
-                f"{one.key}={one.weights}: this is neither a folder nor in the local cache, and the hub refuses it "
-                f"({type(error).__name__}). Check the name, or your access (hf auth login). Set {way_out([one])}"
+                f"{one.key}={one.weights}: this is neither a folder nor in the local cache, and the hub does not give "
+                f"it ({type(error).__name__}). Check the name, or your access (hf auth login). Set {way_out([one])}"
             ) from error
         except HfHubHTTPError:
             continue
         except (HTTPError, OSError) as error:
-            verb = "this is" if len(absent) == 1 else "these are"
             given = ", ".join(f"{one.key}={one.weights}" for one in absent)
             commands = ", ".join(command("hf", "download", one.weights, "--local-dir", "PATH") for one in absent)
             raise UserError(
-                f"{given}: {verb} neither a folder nor in the local cache, and the hub cannot be reached "
-                f"({type(error).__name__}). Download it with a network connection ({commands}). Set {way_out(absent)}"
+                f"{given}: neither a folder nor in the local cache, and the hub cannot be reached "
+                f"({type(error).__name__}). Download where there is a network ({commands}) and set {way_out(absent)}"
             ) from error
 
 
-def is_absent(wanted: WeightsRef) -> bool:
-    """Whether weights are a hub id that the local cache does not have.
+def is_absent(wanted: Wanted) -> bool:
+    """Whether weights are a hub id of which the local cache has nothing.
 
     Raises:
-        UserError: they are neither a local path nor a valid hub id.
+        UserError: they are nothing that is here, nor can they be a hub id.
     """
-    if path_exists(wanted.weights):
+    if is_here(wanted.weights):
         return False
     try:
         return cached_folder(wanted.weights, wanted.revision) is None
     except HFValidationError as error:
         raise UserError(
-            f"{wanted.key}={wanted.weights}: there is no such file or folder, and it is not a hub id (ORG/NAME). Set "
+            f"{wanted.key}={wanted.weights}: no such file or folder, and it is not a hub id (ORG/NAME) either. Set "
             f"{way_out([wanted])}"
         ) from error
 
 
 def cached_folder(weights: str, revision: str | None, *, part: str = "") -> Path | None:
-    """The folder of a model, or of its subfolder `part`, in the hub's local cache; None if it is not there.
+    """Where the hub's local cache has a model, or a part of it, a subfolder; None where it has not.
 
     Raises:
-        HFValidationError: `weights` is not a valid hub id.
+        HFValidationError: it can be no hub id.
     """
     for name in CACHED:
         found = try_to_load_from_cache(weights, f"{part}/{name}" if part else name, revision=revision)
@@ -94,7 +93,7 @@ def cached_folder(weights: str, revision: str | None, *, part: str = "") -> Path
     return None
 
 
-def way_out(absent: Sequence[WeightsRef]) -> str:
+def way_out(absent: Sequence[Wanted]) -> str:
     """ "KEY=PATH, or KEY=null for random weights." """
     paths = " ".join(dict.fromkeys(f"{one.key}=PATH" for one in absent))
     nulls = " ".join(dict.fromkeys(f"{one.key}=null" for one in absent if one.can_be_random))

@@ -1,4 +1,4 @@
-"""Data sets, readers of video frames, and samplers."""
+"""Files to clips: data sets, frames of videos, the order of a run."""
 
 from typing import TYPE_CHECKING
 

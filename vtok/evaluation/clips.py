@@ -1,4 +1,4 @@
-"""Loading held-out clips in order, and reporting the broken ones."""
+"""Held-out clips, in their order, with the broken ones told apart."""
 
 import logging
 from collections.abc import Sequence
@@ -8,29 +8,29 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vtok.data import BadVideoError, Clip, ClipDataset, ClipReader, ClipSample, SampleKey
-from vtok.data.worker import ignore_stop_signals, start_method
+from vtok.data.worker import outlive_stops, start_method
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class HeldoutBatch:
-    """A batch of held-out clips, and (path, reason) of each clip that could not be read."""
+class Loaded:
+    """A batch of clips as they are, and the (path, reason) of those that could not be read."""
 
     samples: list[ClipSample]
     bad: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class ReaderWithFrames:
-    """Reads samples from a feature cache, and adds the frames of some of them for the contact sheet.
+class Shown:
+    """Samples out of a cache, some of them with their frames for people to look at.
 
-    On a machine that has the cache but not the videos, the samples have no frames.
+    A cache may have come without its videos: then there is nothing to look at.
 
     Attributes:
-        cached: reader of the cache.
-        files: reader that decodes the video files.
-        ids: ids of the clips whose frames are added.
+        cached: reads the cache.
+        files: decodes.
+        ids: of the clips that are to be looked at.
     """
 
     cached: ClipReader
@@ -42,18 +42,18 @@ class ReaderWithFrames:
         if clip.id not in self.ids:
             return sample
         try:
-            decoded = self.files.read(clip, key)
+            seen = self.files.read(clip, key)
         except BadVideoError as error:
             log.info("left out of the contact sheet: %s", error)
             return sample
-        return replace(sample, frames=decoded.frames, target=decoded.target)
+        return replace(sample, frames=seen.frames, target=seen.target)
 
 
-class HeldoutDataset(Dataset[ClipSample | BadVideoError]):
-    """Each clip once. A broken clip is returned as its error.
+class Heldout(Dataset[ClipSample | BadVideoError]):
+    """Each clip once; a broken one gives its error, for the reader to count or to raise.
 
     Args:
-        clips: the clips; broken ones must not be replaced by others.
+        clips: the clips; none is replaced by another.
     """
 
     def __init__(self, clips: ClipDataset) -> None:
@@ -69,23 +69,22 @@ class HeldoutDataset(Dataset[ClipSample | BadVideoError]):
             return error
 
 
-def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> DataLoader[HeldoutBatch]:
-    """A loader of `HeldoutBatch`, in the order of the clips."""
+def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> DataLoader[Loaded]:
+    """Batches of `Loaded` in the order of the clips."""
     return DataLoader(
-        HeldoutDataset(clips),  # type: ignore[arg-type]
+        Heldout(clips),  # type: ignore[arg-type]
         batch_size=batch_size,
         num_workers=num_workers,
-        collate_fn=collate_heldout,
-        worker_init_fn=ignore_stop_signals,
+        collate_fn=sort_out,
+        worker_init_fn=outlive_stops,
         multiprocessing_context=start_method(num_workers),
-        # A generator of its own, so that an evaluation does not change the run's random numbers.
+        # Its own, so that an evaluation draws nothing from the run's random numbers.
         generator=torch.Generator().manual_seed(0),
     )
 
 
-def collate_heldout(items: Sequence[ClipSample | BadVideoError]) -> HeldoutBatch:
-    """Separate the samples of a batch from the errors."""
-    return HeldoutBatch(
+def sort_out(items: Sequence[ClipSample | BadVideoError]) -> Loaded:
+    return Loaded(
         samples=[item for item in items if isinstance(item, ClipSample)],
         bad=[(str(item.path), item.reason) for item in items if isinstance(item, BadVideoError)],
     )

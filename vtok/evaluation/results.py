@@ -1,4 +1,4 @@
-"""Evaluating both branches of a model, and writing the results as metrics, tables, contact sheets and videos."""
+"""A model's evaluations, and what they found as figures, as text, as pictures and as videos."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,46 +23,41 @@ from vtok.model import VideoLanguageModel
 from vtok.runs.samples import CAPTIONS
 
 HELD_OUT, GENERATED = "held_out.png", "generated.png"
-NUM_SAMPLES = 4
-MIN_SIDE = 128
+SAMPLES = 4
+LEAST_SIDE = 128
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results of both branches.
-
-    Attributes:
-        alignment: result of the understanding branch; None if the model does not have it.
-        generation: result of the generation branch; None if the model does not have it.
-    """
+    """What was evaluated of the two branches; None of one that the objective leaves out."""
 
     alignment: Evaluation | None
     generation: GenerationResult | None
 
     @property
     def bad(self) -> list[tuple[str, str]]:
-        """(path, reason) of each clip that could not be read, without repetitions."""
-        return list(dict.fromkeys(bad for result in self._results() for bad in result.bad))
+        """(path, reason) of clips that could not be read, each once."""
+        return list(dict.fromkeys(bad for result in self._both() for bad in result.bad))
 
     @property
     def scores_nothing(self) -> bool:
-        """Whether there are no accuracies, because no clip has questions or attributes."""
-        return not any(result.accuracies for result in self._results())
+        """Whether no clip had anything to score, so that there are no figures."""
+        return not any(result.tallies for result in self._both())
 
     @property
     def has_videos(self) -> bool:
         return self.generation is not None and bool(self.generation.examples)
 
     def metrics(self) -> dict[str, float]:
-        """Metrics of both branches by name."""
-        return {name: value for result in self._results() for name, value in result.metrics().items()}
+        """Flat figures by name, of both branches."""
+        return {name: value for result in self._both() for name, value in result.metrics().items()}
 
     def table(self) -> str:
-        """The tables of both branches."""
-        return "\n\n".join(result.table() for result in self._results())
+        """The figures for a person."""
+        return "\n\n".join(result.table() for result in self._both())
 
     def write_sheets(self, folder: Path) -> list[Path]:
-        """Write the contact sheets of the branches that have examples; returns all contact sheets in the folder."""
+        """The contact sheets of what there is, under names that do not change; returns their files."""
         if self.alignment is not None and self.alignment.examples:
             write_alignment_sheet(self.alignment, folder / HELD_OUT)
         if self.generation is not None:
@@ -70,27 +65,27 @@ class Results:
         return [folder / name for name in (HELD_OUT, GENERATED) if (folder / name).is_file()]
 
     def write_samples(self, folder: Path, *, fps: float) -> None:
-        """Write the contact sheets, the videos of the first clips, and their captions as a list in captions.json.
+        """The contact sheets, and of the first clips the videos: 0_truth.mp4, 0_reconstructed.mp4, 0_generated.mp4, ...
 
-        The videos are 0_truth.mp4, 0_reconstructed.mp4, 0_generated.mp4, 1_truth.mp4, ...
+        Their captions are a list in captions.json.
 
         Args:
-            folder: folder of the files, created if it is missing; files of the same names are replaced.
-            fps: frames per second of the videos.
+            folder: made where it is missing; files of the same names are replaced.
+            fps: frames a second of the videos.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.write_sheets(folder)
-        examples = self.generation.examples[:NUM_SAMPLES] if self.generation else []
+        examples = self.generation.examples[:SAMPLES] if self.generation else []
         if examples:
             write_text(folder / CAPTIONS, json.dumps([made.caption for made in examples]))
         for number, made in enumerate(examples):
-            scale = -(-MIN_SIDE // made.truth.shape[-1])
+            scale = -(-LEAST_SIDE // made.truth.shape[-1])
             videos = {"truth": made.truth, "reconstructed": made.reconstructed, "generated": made.generated}
             for name, video in videos.items():
                 if video is not None:
                     write_video(folder / f"{number}_{name}.mp4", video, fps=fps, scale=scale)
 
-    def _results(self) -> list[Evaluation | GenerationResult]:
+    def _both(self) -> list[Evaluation | GenerationResult]:
         return [result for result in (self.alignment, self.generation) if result is not None]
 
 
@@ -106,21 +101,21 @@ def evaluate_model(
     whole: bool = True,
     examples: int = 0,
 ) -> Results:
-    """Evaluate the branches that the model has, on held-out clips.
+    """The benchmarks of the branches that the model has, on held-out clips.
 
     Args:
         alignment: the benchmark of understanding.
-        generation: the evaluation of generated videos.
-        model: the model, with averaged weights already in place if they are to be evaluated.
-        source: data source of the clips.
+        generation: the benchmark of generation.
+        model: as it is, so that averaged weights are to be in their places.
+        source: says how clips are read.
         clips: the held-out clips.
-        loader: settings of the data loader.
-        precision: factory of the context of the forward passes, as in training.
-        whole: generate videos for generation.max_clips clips; False: for generation.clips_while_training.
-        examples: number of clips whose frames, answers and videos are saved.
+        loader: says how many processes decode.
+        precision: makes the context that training runs its forward passes in.
+        whole: make videos of generation.max_clips, instead of generation.clips_while_training.
+        examples: of so many clips the frames, answers and videos are kept.
 
     Raises:
-        UserError: none of the clips can be read, or the judge cannot be used.
+        UserError: not one of the clips can be read, or the judge's own.
     """
     understood = generated = None
     if model.objective.understands:
@@ -141,7 +136,7 @@ def evaluate_model(
 
 
 def write_alignment_sheet(result: Evaluation, path: Path) -> None:
-    """Write a contact sheet of the sampled frames, with questions, answers and truths."""
+    """Held-out clips as the tokeniser saw them, with question, answer and truth."""
     lines = [
         [
             Text(f"{question} {answer}", "right")

@@ -1,4 +1,4 @@
-"""Training from a feature cache: whether the cache fits the configuration, and the placeholder for its backbone."""
+"""Training from a feature cache: whether it is the one that is wanted, and what stands in the backbone's place."""
 
 from omegaconf import DictConfig
 
@@ -11,40 +11,37 @@ from vtok.feature_cache.compatibility import decodes, recipe_of
 
 
 def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
-    """The placeholder for a backbone whose features are all in the cache; None if the backbone itself is needed.
+    """What stands in the place of the backbone; None where a configuration needs the backbone itself.
 
-    The backbone is needed without `data.cache`, and when the model evaluates its own generated videos.
+    It does without `data.cache`, and where videos that the model has made are to be judged by the model.
 
     Raises:
-        UserError: `data.cache` is not a feature cache, or it was computed with other settings or weights.
+        UserError: there is no such cache, or it was made otherwise.
     """
     folder = config.data.get("cache")
     if folder is None:
         return None
-    setting = f"data.cache={folder}"
-    cache = read_cache_file(user_path(folder), setting=setting)
-    advice = (
-        "Use the settings it was computed with, set data.cache=null, or compute another cache: "
-        "vtok precompute out=FOLDER, followed by the overrides of this run."
-    )
-    recipe_of(config).check_cache(cache, setting=setting, advice=advice)
-    evaluates_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
-    return None if evaluates_itself else AbsentBackbone(**cache["backbone"])
+    said = f"data.cache={folder}"
+    made = read_cache_file(user_path(folder), said=said)
+    way_out = "say what it was made with, data.cache=null, or make another by: vtok precompute out=FOLDER"
+    recipe_of(config).refuse(made, said=said, way_out=f"{way_out}, followed by the overrides of this run.")
+    judged_by_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
+    return None if judged_by_itself else AbsentBackbone(**made["backbone"])
 
 
 def without_cache(config: DictConfig) -> None:
-    """Unset `data.cache`, so that a model trained from a cache is built with its backbone and can read files."""
+    """Have the model of a run that was trained from a cache built with its backbone, to be used on files."""
     if config.data.get("cache") is not None:
         config.data.cache = None
 
 
 def check_clips(source: DataSource) -> None:
-    """Check that all clips of a data set are in its cache, if it has one, before the first clip is read.
+    """Whether all clips of a data set are in the cache that it is to be read from, if any, before the first is read.
 
-    Whether a clip's file has changed is checked when the clip is read.
+    Their files are looked at when they are.
 
     Raises:
-        UserError: a clip is not in the cache.
+        UserError: one is not.
     """
     if source.cache is not None:
         reader = CachedReader(source.cache, with_target=False)

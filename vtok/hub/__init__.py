@@ -1,4 +1,4 @@
-"""Exports trained tokenisers and models to folders that others load, on disk or on the Hugging Face hub."""
+"""Trained parts as folders that others load, on disk or on the Hugging Face hub."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The files of an exported folder."""
+"""What an exported folder consists of."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,10 +7,10 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 
 Part = Literal["tokeniser", "model"]
-MARKER, CONFIG, WEIGHTS, METRICS, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
-# Keys of a data set that say where its clips are, and their values in an exported folder.
-CLIP_LOCATIONS = {"root": ".", "manifest": None, "index": None, "index_cache": ".", "cache": None}
-# The groups of the configuration that each part is built from.
+MARK, CONFIG, WEIGHTS, FIGURES, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
+# Keys of a data set that say where it lies, and what an exported folder says of them.
+PLACES_OF_CLIPS = {"root": ".", "manifest": None, "index": None, "index_cache": ".", "cache": None}
+# The groups of the configuration that a part is built of.
 GROUPS: dict[Part, tuple[str, ...]] = {
     "tokeniser": ("backbone", "tokeniser"),
     "model": ("backbone", "tokeniser", "mllm", "visual_head", "decoder", "objective"),
@@ -19,20 +19,17 @@ GROUPS: dict[Part, tuple[str, ...]] = {
 
 def is_exported(folder: Path) -> bool:
     """Whether a folder was written by `save_pretrained`."""
-    return (folder / MARKER).exists()
+    return (folder / MARK).exists()
 
 
-def exported_part(folder: Path) -> Part:
-    """The part that an exported folder holds.
+def part_of(folder: Path) -> Part:
+    """What an exported folder holds.
 
     Raises:
-        UserError: if the folder names an unknown part.
+        UserError: it does not say so.
     """
-    part = read_mapping(folder / MARKER).get("part")
+    part = read_mapping(folder / MARK).get("part")
     for known in GROUPS:
         if part == known:
             return known
-    raise UserError(
-        f"{folder / MARKER}: part={part}: must be one of {', '.join(GROUPS)}. Use a newer version of vtok if one wrote "
-        "this folder."
-    )
+    raise UserError(f"{folder / MARK}: part={part}: known are {', '.join(GROUPS)}; a newer version may know more.")

@@ -1,4 +1,4 @@
-"""Loads the configuration of an exported folder, which may not be trustworthy."""
+"""The configuration of an exported folder, which may be a stranger's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from vtok.runs.folder import load_config
 
 
 def trusted_config(folder: Path, part: Part, *, trust: Sequence[str] = ()) -> DictConfig:
-    """The configuration of an exported folder, after a check that it only builds trusted components.
+    """The configuration, once it is seen to have components built alone.
 
     Args:
-        folder: exported folder.
-        part: part that it holds; other groups of the configuration are not loaded.
-        trust: packages of the user's own whose components may be built.
+        folder: as `save_pretrained` writes it.
+        part: what it holds; what else the configuration names is not looked at.
+        trust: packages of one's own, whose components are built too.
 
     Raises:
-        UserError: if it cannot be read, lacks a group of the part, holds references, or names code that is not trusted.
+        UserError: it cannot be read or is of no such part, refers to something, or names what is not trusted.
     """
     config = load_config(folder, groups=GROUPS[part])
     config.allowed_targets = list(trust)

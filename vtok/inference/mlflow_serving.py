@@ -1,7 +1,7 @@
-"""The code that MLflow runs to serve a trained model: videos in, answers out.
+"""A trained model as MLflow serves it: videos in, answers out.
 
-MLflow copies this file into the logged model and runs it to load the model ("models from code"), so nothing is pickled.
-It imports the installed VTok.
+MLflow copies this file into the model that it logs and runs it to load that ("models from code"), so that nothing is
+pickled; what it imports is the VTok that is installed there.
 """
 
 from typing import Any
@@ -16,26 +16,21 @@ from vtok.inference.mlflow_model import EXPORTED
 
 
 class Answers(PythonModel):
-    """Answers about videos, as `vtok describe` gives them."""
+    """What `vtok describe` says of each video."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the model of the exported folder, on the GPU if there is one."""
+        """Build the model of the exported folder, on the GPU where there is one."""
         _, self.config, self.model = load_run(context.artifacts[EXPORTED], outputs="")
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[str]:
-        """One answer for each row, whose first column is a video file or a folder of frames.
-
-        Args:
-            context: context of the model, not used here.
-            model_input: rows of videos.
-            params: parameters of `vtok.inference.mlflow_model.signature`.
+        """An answer a row, whose first column is a video file or a folder of frames; `params` as in `signature`.
 
         Raises:
-            UserError: if a video cannot be read.
+            UserError: a video cannot be read.
         """
-        assert params is not None, "MLflow fills in the signature's defaults"
+        assert params is not None, "MLflow fills in the signature's"
         return [answer(self.config, self.model, str(video), **params) for video in model_input.iloc[:, 0]]
 
 

@@ -12,7 +12,7 @@ from vtok.mllm.pretrained import KIND, add_video_token, check_logits, fit_paddin
 
 WEIGHTS = "HuggingFaceTB/SmolLM2-360M-Instruct"
 WAY_OUT = (
-    "Set mllm.weights=PATH to a local folder that holds a language model and its tokenizer (config.json, "
+    "set mllm.weights=PATH to a local folder that holds a language model and its tokenizer (config.json, "
     "model.safetensors and tokenizer.json as `save_pretrained` writes them), or mllm=tiny for one that needs no files."
 )
 

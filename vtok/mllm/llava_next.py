@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 WEIGHTS = "llava-hf/llama3-llava-next-8b-hf"
 KIND = "LLaVA-NeXT model"
 WAY_OUT = (
-    "Set mllm.weights=PATH to a local folder that holds one with its tokenizer (config.json, model.safetensors and "
+    "set mllm.weights=PATH to a local folder that holds one with its tokenizer (config.json, model.safetensors and "
     "tokenizer.json as `save_pretrained` writes them), or mllm.weights=null for random weights."
 )
 

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from vtok.backbone import Backbone
 from vtok.common.errors import UserError
-from vtok.common.weights import check_available
+from vtok.common.weights import refuse_absent
 from vtok.config.instantiate import build
 from vtok.config.targets import check_targets
 from vtok.config.weights import WITH_WEIGHTS, wanted_weights
@@ -61,7 +61,7 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     loaded = [group for group in WITH_WEIGHTS if absent is None or group != "backbone"]
-    check_available(wanted_weights(settings, loaded))  # type: ignore[arg-type]
+    refuse_absent(wanted_weights(settings, loaded))  # type: ignore[arg-type]
     return VideoLanguageModel(
         tokeniser=build_tokeniser(config, absent),
         mllm=build(config.mllm),

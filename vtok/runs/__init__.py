@@ -1,1 +1,1 @@
-"""Reading run folders after the runs: tables, plots and pages of one run or of several."""
+"""Run folders read after a run: tables, plots and pages of one run or of many."""

@@ -1,4 +1,4 @@
-"""No tracking: everything is in the run folder."""
+"""No tracking: the run folder is all there is."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from vtok.tracking.base import FinalStatus, Tracker
 
 
 class NoTracker(Tracker):
-    """Records nothing."""
+    """Records nothing and says so."""
 
     @property
     def run_id(self) -> str | None:
@@ -41,4 +41,4 @@ class NoTracker(Tracker):
         pass
 
     def describe(self) -> list[str]:
-        return ["not tracked (tracking=none): everything is in the run folder"]
+        return ["not tracked (tracking=none): the run folder is all there is"]

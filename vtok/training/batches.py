@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from vtok.common.distributed import rank, world_size
 from vtok.common.errors import UserError
 from vtok.data import Clip, ClipDataset, DataSource, LoaderSettings
-from vtok.data.worker import ignore_stop_signals, start_method
+from vtok.data.worker import outlive_stops, start_method
 from vtok.decoder import Decoder
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import Batch
@@ -36,12 +36,12 @@ def training_batches(
     reader = source.reader(model.tokeniser.planner, target, seed=seed)
     collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
     batches = DataLoader(
-        Guarded(ClipDataset(clips, reader, seed=seed, replace_bad=True, reject_reason=collate.unfit)),
+        Guarded(ClipDataset(clips, reader, seed=seed, replace_bad=True, fits=collate.unfit)),
         batch_size=loader.batch_size,
         sampler=source.sampler(seed=seed, start=start.samples // world_size(), rank=rank(), world_size=world_size()),
         num_workers=loader.num_workers,
         collate_fn=collate,
-        worker_init_fn=ignore_stop_signals,
+        worker_init_fn=outlive_stops,
         multiprocessing_context=start_method(loader.num_workers),
         # Its own, so that making a loader draws nothing from the run's random numbers.
         generator=torch.Generator().manual_seed(seed),

@@ -9,7 +9,7 @@ from vtok.common.errors import UserError
 from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping
 from vtok.config.compose import one_of
-from vtok.data.clip import METRIC_SUFFIXES
+from vtok.data.clip import BESIDE
 
 log = logging.getLogger("vtok")
 
@@ -66,4 +66,4 @@ class Best:
 
 def names(figures: dict[str, float]) -> list[str]:
     """The figures that a person would judge by: those without the ones that stand beside them."""
-    return [name for name in figures if not name.endswith(METRIC_SUFFIXES)]
+    return [name for name in figures if not name.endswith(BESIDE)]

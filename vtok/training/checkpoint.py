@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vtok.common.distributed import gathered, on_main_process
+from vtok.common.distributed import gathered, led
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.hashing import stable_hash
@@ -60,7 +60,7 @@ def save_checkpoint(
     states = [random_states(CPU)] if random is None else random
     tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
     state: dict[str, Any] = {"step": step, "processes": len(states), "samples": samples}
-    one_writes: Callable[[Callable[[], object]], object] = on_main_process if sharded else lambda action: action()
+    one_writes: Callable[[Callable[[], object]], object] = led if sharded else lambda action: action()
     save = save_cut if sharded else save_whole
     try:
         one_writes(lambda: _begin(partial))
@@ -214,7 +214,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def _begin(partial: Path) -> None:
-    # Not `atomic_folder`: several processes write into it, and it is flushed to the disk before it gets its name.
+    # Not `whole_folder`: several processes write into it, and it is flushed to the disk before it gets its name.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
 

@@ -28,7 +28,7 @@ def prepare_clips(
             )
     check_clips(source)
     # Of larger data sets the rest is looked at as it is read.
-    source.check_augmentation(CLIPS_LOOKED_AT)
+    source.check_texts(CLIPS_LOOKED_AT)
     judged = (alignment if objective.understands else generation).max_clips
     missing = check_files(source, clips["heldout"][:judged])
     if objective.generates and not any(clip.caption for clip in clips["train"]):

@@ -16,15 +16,15 @@ from tqdm import tqdm
 
 from vtok import __version__
 from vtok.common.errors import UserError
-from vtok.common.files import atomic_file
+from vtok.common.files import whole
 from vtok.common.paths import CACHE_FILE
 from vtok.common.pretrained import dtype_of
 from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, LoaderSettings, SampleKey
 from vtok.data.cached_reader import LATENTS, POOLED, TARGET, TIMESTAMPS, Block, block_path, clip_name, read_cache_file
 from vtok.data.file_identity import Identity, identify
 from vtok.data.plan import TargetPlan
-from vtok.data.worker import ignore_stop_signals, start_method
-from vtok.feature_cache.blocks import CachedClip, claim_blocks, is_cached, read_block, write_block
+from vtok.data.worker import outlive_stops, start_method
+from vtok.feature_cache.blocks import Kept, is_kept, known_clips, unclaimed, write_block
 from vtok.feature_cache.compatibility import decodes, latent_decoder, recipe_of
 from vtok.model.batch import stack_frames, stack_targets
 from vtok.model.build import build, build_tokeniser, device_of
@@ -116,9 +116,9 @@ def precompute(config: DictConfig, out: Path, *, block: int, dtype: str, progres
 
     bar = tqdm(total=len(clips), desc="computing features", unit="clip", disable=None if progress else True)
     with bar:
-        for path in claim_blocks(by_block, out / "locks"):
-            known = read_block(path)
-            missing = [clip for clip in by_block[path] if not is_cached(clip, known)]
+        for path in unclaimed(by_block, out / "locks"):
+            known = known_clips(path)
+            missing = [clip for clip in by_block[path] if not is_kept(clip, known)]
             bar.update(len(by_block[path]) - len(missing))
             if missing:
                 loader = loader_of(missing, reader, settings)
@@ -175,11 +175,11 @@ def begin(config: DictConfig, out: Path, made: dict[str, Any]) -> int:
     """
     with FileLock(out / "locks" / "cache.lock"):
         if not (out / CACHE_FILE).exists():
-            with atomic_file(out / CACHE_FILE) as partial:
+            with whole(out / CACHE_FILE) as partial:
                 partial.write_text(json.dumps(made, indent=2), encoding="utf-8")
             return made["blocks"]
-        there = read_cache_file(out, setting=f"out={out}")
-        recipe_of(config).check_cache(there, setting=f"out={out}", advice="Choose another folder.")
+        there = read_cache_file(out, said=f"out={out}")
+        recipe_of(config).refuse(there, said=f"out={out}", way_out="say another folder.")
         if there["dtype"] != made["dtype"]:
             raise UserError(f"out={out}: it was made with dtype={there['dtype']}, not {made['dtype']}; say that.")
         # Random weights may come out otherwise in another version of a library.
@@ -212,24 +212,24 @@ def loader_of(clips: Sequence[Clip], reader: ClipReader, settings: LoaderSetting
         batch_size=settings.batch_size,
         num_workers=settings.num_workers,
         collate_fn=list,
-        worker_init_fn=ignore_stop_signals,
+        worker_init_fn=outlive_stops,
         multiprocessing_context=start_method(settings.num_workers),
     )
 
 
-def computed(clips: Sequence[Clip], loader: DataLoader[Any], extractor: Extractor) -> Iterator[tuple[Clip, CachedClip]]:
+def computed(clips: Sequence[Clip], loader: DataLoader[Any], extractor: Extractor) -> Iterator[tuple[Clip, Kept]]:
     """What is to be kept of each clip. Clips of as many frames are encoded together, so that nothing is padded."""
     remaining = iter(clips)
     for batch in loader:
         alike: dict[int, list[tuple[Clip, Identity | None, ClipSample]]] = defaultdict(list)
         for (file, read), clip in zip(batch, remaining, strict=False):
             if isinstance(read, BadVideoError):
-                yield clip, CachedClip(file, read.reason, {})
+                yield clip, Kept(file, read.reason, {})
             else:
                 alike[read.num_planned].append((clip, file, read))
         for group in alike.values():
             for (clip, file, _), tensors in zip(group, extractor([read for *_, read in group]), strict=True):
-                yield clip, CachedClip(file, None, tensors)
+                yield clip, Kept(file, None, tensors)
 
 
 def summary(out: Path, by_block: Mapping[Path, Sequence[Clip]]) -> Precomputed:

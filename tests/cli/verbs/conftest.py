@@ -1,4 +1,4 @@
-"""Runs with random weights, whose outputs depend on all of their inputs."""
+"""Runs that hold random weights: what is made with them shows nothing, and depends on everything that it should."""
 
 from collections.abc import Callable
 from pathlib import Path

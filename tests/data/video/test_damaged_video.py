@@ -1,4 +1,4 @@
-"""Damaged frames, which a decoder can only conceal, make a clip a broken one; intact frames never do."""
+"""Frames that a decoder could only conceal make a clip a broken one; frames of intact files never do."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""The verbs except train, one module each."""
+"""The verbs beside train, one module each."""

@@ -1,4 +1,4 @@
-"""vtok export: exports a trained tokeniser or model to a folder, and to the hub."""
+"""vtok export: a trained tokeniser or model as a folder that others load, and onto the hub."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,22 +20,22 @@ def export(
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> list[str]:
-    """Export a run's tokeniser or model, with a model card, to a folder for from_pretrained and to the hub.
+    """A run's tokeniser or model as a folder for from_pretrained, with a model card; and onto the hub.
 
-    If the run averaged its weights, the averaged weights are exported. Commands accept the folder of a model as run=.
+    The weights are the averaged ones where the run kept them. A model's folder can be given where a run is.
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        part: part of the run to export.
+        part: part of the run that is exported.
         out: output folder, a new or an empty one.
         push: ORG/NAME on the Hugging Face hub; null: nothing is uploaded.
-        private: whether a new repository is private.
+        private: whether the repository, where it is new, is private.
         licence: licence for the model card, as a short name of the hub, such as apache-2.0.
         outputs: folder in which runs are looked for.
-        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
+        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
 
     Raises:
-        UserError: if there is no such run or part, the folder is not empty, or the hub refuses the upload.
+        UserError: there is no such run or part, the folder holds something, or the hub does not take it.
     """
     if push:
         check_repository(push)

@@ -1,1 +1,1 @@
-"""Data sets: the options of the config group `data`."""
+"""Where clips are: the options of the config group data."""

@@ -1,1 +1,1 @@
-"""Reads and writes frames of video files and image folders."""
+"""Frames of video files and image folders."""

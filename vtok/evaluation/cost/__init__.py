@@ -1,1 +1,1 @@
-"""The cost of tokenisers: tokens, FLOPs, seconds and memory."""
+"""What tokenisers cost: tokens, FLOPs, seconds, memory."""

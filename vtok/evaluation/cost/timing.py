@@ -1,4 +1,4 @@
-"""Timing work on a device, and statistics of repeated measurements."""
+"""Seconds of work on a device, and what repeated measurements come to."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ import torch
 
 
 def now(device: torch.device) -> float:
-    """A time in seconds, after the device has finished its queued work; only differences between calls have meaning."""
+    """Seconds, once the device has finished the work it was given; only differences between two calls mean anything."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""Judges: evaluators of generated videos."""
+"""Who says what is to be seen in a made video."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The model as its own judge: its understanding branch answers questions about its generated videos."""
+"""A judge that is the model itself: its understanding branch looks at what its generation branch made."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ from vtok.tokeniser import PlannedFrames, Tokeniser
 
 
 class OwnJudge(Judge):
-    """Sees the choice that the model itself finds most likely, for each choice question (by `evaluation.score=token`).
+    """The likeliest choice, to the model, of each of the clip's choice questions, as `evaluation.score=token` has it.
 
-    The judge is only as good as the model's understanding: compare its metrics with the model's answers on true clips.
+    It is as good as the model is at understanding: compare its figures with what it says of true clips.
 
     Args:
-        sequences_at_once: largest number of question-and-choice sequences in a forward pass of the language model.
+        sequences_at_once: question-and-choice sequences that go through the language model together.
     """
 
     uses_the_model = True
@@ -37,15 +37,11 @@ class OwnJudge(Judge):
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
     ) -> list[dict[str, Verdict]]:
-        """As in `Judge`.
-
-        Raises:
-            UserError: the model has no understanding branch.
-        """
+        """Raises UserError where the model has no understanding branch."""
         if not model.objective.understands:
             raise UserError(
-                "generation/judge=own: objective.lambda_under=0, so this model cannot answer questions. "
-                "Set generation/judge=oracle for data=shapes, or generation/judge=vlm."
+                "generation/judge=own: objective.lambda_under=0, so that this model understands no videos; "
+                "allowed are generation/judge=oracle for data=shapes and generation/judge=vlm."
             )
         planned = planned_frames(model.tokeniser, videos.to(next(model.parameters()).device), num_frames)
         video = model.tokeniser.encode_planned(planned)
@@ -58,7 +54,7 @@ class OwnJudge(Judge):
 
 
 def choice_questions(clip: Clip) -> dict[str, Question]:
-    """The first choice question of each category; yes-or-no questions are not among them."""
+    """The clip's questions that have choices other than yes and no, the first of each category."""
     asked: dict[str, Question] = {}
     for question in clip.questions:
         if question.kind == "choice":
@@ -67,9 +63,9 @@ def choice_questions(clip: Clip) -> dict[str, Question]:
 
 
 def planned_frames(tokeniser: Tokeniser, videos: Tensor, num_frames: int) -> PlannedFrames:
-    """The frames that the tokeniser samples from a clip of `num_frames`, taken from videos (B, F, 3, H, W).
+    """What the tokeniser plans of a clip of `num_frames`, each frame the nearest in time of videos (B, F, 3, H, W).
 
-    Each sampled frame is the video's nearest in time. Timestamps are frame indices of the clip.
+    Timestamps are frame numbers.
     """
     batch, made = videos.shape[:2]
     plan = tokeniser.plan(num_frames)

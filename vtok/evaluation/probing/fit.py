@@ -1,4 +1,4 @@
-"""Training a probe together with the trained half of a tokeniser."""
+"""Training a probe, and with it the half of a tokeniser that is trained."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -17,48 +17,44 @@ Loss = Callable[[list[Tensor], Tensor], Tensor]
 
 
 class Probe:
-    """A probe on a tokeniser: call `fit`, then `predict`.
+    """A probe on a tokeniser: fit it, then ask it.
 
     Args:
-        tokeniser: the tokeniser; the probe uses its backbone and a copy of the other modules.
-        head: the probe's module.
-        tuned: train the tokeniser's trained half with the probe, as training with a language model would; False: the
-            tokens stay as they are.
+        tokeniser: the backbone has done its part already; the probe works on a copy of the rest.
+        read: the probe's module.
+        tuned: whether the tokeniser's trained half is trained with the probe, as a language model would; else its
+            tokens are taken as they are.
     """
 
-    def __init__(self, tokeniser: Tokeniser, head: nn.Module, *, tuned: bool) -> None:
+    def __init__(self, tokeniser: Tokeniser, read: nn.Module, *, tuned: bool) -> None:
         device = next(tokeniser.parameters()).device
         self.tokeniser = copy.deepcopy(tokeniser, {id(tokeniser.backbone): tokeniser.backbone})
-        self.head = head.to(device)
+        self.read = read.to(device)
         self.tuned = tuned
         self.device = device
 
     def fit(self, samples: Sequence[ClipSample], loss: Loss, *, steps: int, seed: int) -> None:
-        """Minimise `loss`, a function of outputs and sample indices, in `steps` steps of AdamW."""
+        """Lower `loss` of outputs and places of the samples in so many steps of AdamW."""
         backbone = {id(one) for one in self.tokeniser.backbone.parameters()}
         tuned = [one for one in self.tokeniser.parameters() if one.requires_grad and id(one) not in backbone]
-        parameters = [*self.head.parameters(), *(tuned if self.tuned else [])]
+        parameters = [*self.read.parameters(), *(tuned if self.tuned else [])]
         optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-        self.head.train()
-        order = shuffled_indices(len(samples), seed=seed)
+        self.read.train()
+        places = endless(len(samples), seed=seed)
         for _ in range(steps):
-            indices = torch.tensor([next(order) for _ in range(min(BATCH, len(samples)))])
+            place = torch.tensor([next(places) for _ in range(min(BATCH, len(samples)))])
             optimiser.zero_grad()
-            loss(self.head(self._tokens([samples[index] for index in indices.tolist()])), indices).backward()
+            loss(self.read(self._tokens([samples[index] for index in place.tolist()])), place).backward()
             optimiser.step()
             schedule.step()
-        self.head.eval()
+        self.read.eval()
 
     @torch.no_grad()
-    def predict(self, samples: Sequence[ClipSample]) -> list[Tensor]:
-        """The outputs (N, n) for samples, on the CPU.
-
-        Raises:
-            UserError: an output is not finite.
-        """
+    def ask(self, samples: Sequence[ClipSample]) -> list[Tensor]:
+        """The outputs (N, n) for samples, on the CPU; raises UserError where they are not finite numbers."""
         parts = [
-            self.head(self._tokens(samples[start : start + BATCH], train=False))
+            self.read(self._tokens(samples[start : start + BATCH], train=False))
             for start in range(0, len(samples), BATCH)
         ]
         outputs = [torch.cat(each).cpu() for each in zip(*parts, strict=True)]
@@ -71,8 +67,8 @@ class Probe:
             return self.tokeniser.encode_planned(stack_frames(samples).to(self.device))
 
 
-def shuffled_indices(number: int, *, seed: int) -> Iterator[int]:
-    """An endless sequence of the indices below `number`, shuffled anew in each pass."""
+def endless(number: int, *, seed: int) -> Iterator[int]:
+    """Places below `number` in random order, again and again."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(number, generator=generator).tolist()

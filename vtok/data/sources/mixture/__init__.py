@@ -1,4 +1,4 @@
-"""A weighted mixture of several data sets."""
+"""Several data sets as one, in given shares."""
 
 from typing import TYPE_CHECKING
 

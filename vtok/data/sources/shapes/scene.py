@@ -1,4 +1,4 @@
-"""Random scenes of synthetic clips: objects, their moves, the camera. Lengths are fractions of the frame's side."""
+"""What happens in a made clip: things, their moves, the camera. Lengths are fractions of the frame's side."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,22 +20,16 @@ SPEEDS = {"slow": (0.12, 0.17), "fast": (0.28, 0.34)}
 COUNTS = ("one", "two", "three", "four")
 CAMERAS = ("pans left", "pans right", "zooms in", "zooms out")
 LEVELS = ("easy", "hard")
-# Skills and their shares of the clips.
+# Each with its share of all clips.
 FAMILIES = {"motion": 0.5, "order": 0.15, "count": 0.15, "camera": 0.2}
 
 
 @dataclass(frozen=True)
-class SceneObject:
-    """A coloured shape that moves.
+class Thing:
+    """A coloured shape.
 
-    Attributes:
-        kind: one of OBJECTS.
-        colour: one of COLOURS.
-        radius: radius of the shape.
-        start: (x, y) of the centre in the first frame.
-        moves: directions of the moves, one after the other, which take equal parts of the clip.
-        speed: one of SPEEDS; None if the object does not move, or changes direction.
-        distance: length of each move.
+    It starts at `start` and carries out `moves` (direction names) one after the other, each over `distance` and an
+    equal part of the clip.
     """
 
     kind: str
@@ -53,10 +47,10 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip before rendering. `family` is the skill that it tests, `texture` the contrast of the background."""
+    """A clip before it is drawn. `family` is the skill the clip is about; `texture` the contrast of the background."""
 
     family: str
-    objects: tuple[SceneObject, ...]
+    things: tuple[Thing, ...]
     camera: str | None
     background: tuple[int, int, int]
     texture: float
@@ -64,14 +58,14 @@ class Scene:
 
 
 def sample_scene(rng: np.random.Generator, level: str, families: Collection[str] = tuple(FAMILIES)) -> Scene:
-    """A random scene of a level ("easy" or "hard") and of one of `families`, in proportion to their shares.
+    """A scene of the given level ("easy" or "hard") and of one of `families`, which keep their shares of each other.
 
-    Easy: one skill a clip (an object that moves; one that changes direction; several that stand still; a camera that
-    moves past an object) on a plain background. Hard: textured and coloured backgrounds, smaller objects, a second
-    moving object, and objects that move while the camera moves.
+    Easy: one skill a clip (a thing that moves; one that turns; several that stand still; a camera that moves past one)
+    on a plain background. Hard: textured and coloured backgrounds, smaller things, a second thing that moves on its
+    own, and things that move while the camera does.
 
-    The first frame does not reveal the moves: positions and sizes come from the same ranges for all moves of objects
-    and camera.
+    The first frame tells nothing of the moves that follow: places and sizes come from the same ranges whatever the
+    direction and whatever the camera does.
     """
     seed = int(rng.integers(2**31))
     shares = {family: share for family, share in FAMILIES.items() if family in families}
@@ -81,16 +75,14 @@ def sample_scene(rng: np.random.Generator, level: str, families: Collection[str]
     red, green, blue = rng.integers(70, 130, size=3).tolist() if hard else (int(rng.integers(70, 130)),) * 3
     camera = str(rng.choice(CAMERAS)) if family == "camera" else None
     if family == "count":
-        objects = _standing_objects(rng, number=1 + int(rng.integers(len(COUNTS))))
+        things = _standing_things(rng, number=1 + int(rng.integers(len(COUNTS))))
     elif family == "camera":
-        objects = (_object(rng, hard=hard, moves=_moves(rng, number=1) if hard else ()),)
+        things = (_thing(rng, hard=hard, moves=_moves(rng, number=1) if hard else ()),)
     else:
-        objects = (_object(rng, hard=hard, moves=_moves(rng, number=2 if family == "order" else 1)),)
+        things = (_thing(rng, hard=hard, moves=_moves(rng, number=2 if family == "order" else 1)),)
         if hard:
-            objects = (*objects, _companion(rng, objects[0]))
-    return Scene(
-        family=family, objects=objects, camera=camera, background=(red, green, blue), texture=texture, seed=seed
-    )
+            things = (*things, _companion(rng, things[0]))
+    return Scene(family=family, things=things, camera=camera, background=(red, green, blue), texture=texture, seed=seed)
 
 
 def _moves(rng: np.random.Generator, *, number: int) -> tuple[str, ...]:
@@ -100,12 +92,12 @@ def _moves(rng: np.random.Generator, *, number: int) -> tuple[str, ...]:
             return moves
 
 
-def _object(rng: np.random.Generator, *, hard: bool, moves: tuple[str, ...]) -> SceneObject:
+def _thing(rng: np.random.Generator, *, hard: bool, moves: tuple[str, ...]) -> Thing:
     radius = float(rng.uniform(0.08, 0.11) if hard else rng.uniform(0.11, 0.14))
     start = (float(rng.uniform(0.36, 0.64)), float(rng.uniform(0.36, 0.64)))
     speed = str(rng.choice(list(SPEEDS))) if len(moves) == 1 else None
     distance = float(rng.uniform(*SPEEDS[speed])) if speed else (0.25 if moves else 0.0)
-    return SceneObject(
+    return Thing(
         kind=str(rng.choice(OBJECTS)),
         colour=str(rng.choice(list(COLOURS))),
         radius=radius,
@@ -116,23 +108,23 @@ def _object(rng: np.random.Generator, *, hard: bool, moves: tuple[str, ...]) -> 
     )
 
 
-def _companion(rng: np.random.Generator, first: SceneObject) -> SceneObject:
-    """A second moving object of another kind and colour, at a distance from the first."""
+def _companion(rng: np.random.Generator, first: Thing) -> Thing:
+    """A second thing of another kind and colour, apart from the first, that moves on its own."""
     while True:
-        second = _object(rng, hard=True, moves=_moves(rng, number=1))
+        second = _thing(rng, hard=True, moves=_moves(rng, number=1))
         start = (float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.2, 0.8)))
         apart = np.hypot(start[0] - first.start[0], start[1] - first.start[1]) > 0.3
         if apart and second.kind != first.kind and second.colour != first.colour:
-            return SceneObject(**{**second.__dict__, "start": start})
+            return Thing(**{**second.__dict__, "start": start})
 
 
-def _standing_objects(rng: np.random.Generator, *, number: int) -> tuple[SceneObject, ...]:
-    """Identical objects in distinct cells of a jittered 2 x 2 grid."""
+def _standing_things(rng: np.random.Generator, *, number: int) -> tuple[Thing, ...]:
+    """Like things on distinct, shaken cells of a 2 x 2 grid."""
     kind, colour = str(rng.choice(OBJECTS)), str(rng.choice(list(COLOURS)))
     cells = rng.permutation(4)[:number]
     radius = float(rng.uniform(0.09, 0.12))
     return tuple(
-        SceneObject(
+        Thing(
             kind=kind,
             colour=colour,
             radius=radius,

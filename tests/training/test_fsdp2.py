@@ -141,7 +141,7 @@ def test_another_number_of_processes_resumes_if_allowed(done: Done, caplog: pyte
         train(compose([*alone, "resume.allow=[trainer.parallel]"]))
     with caplog.at_level(logging.WARNING):
         assert train(compose([*alone, OTHER]))["steps"] == 6
-    assert "resumed by 1: the order of the clips continues after 32 of them" in caplog.text
+    assert "resumed by 1: the clips continue in order after the first 32" in caplog.text
     assert read_state(latest_checkpoint(done.folder / "cut"))["samples"] == 32 + 2 * 4
 
 

@@ -35,7 +35,7 @@ from vtok.training import Trainer
 from vtok.training.batches import training_batches
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.loop import Start, fit
+from vtok.training.loop import Start, run_loop
 from vtok.training.run import TrainingRun
 
 MAX_BATCHES = 8
@@ -268,7 +268,7 @@ def trainer_loop(
             alignment=build(config.evaluation),
             generation=build(config.generation),
         )
-        fit(run, batches, start=Start(step=0, samples=0), interrupt=Interrupt())
+        run_loop(run, batches, start=Start(step=0, samples=0), interrupt=Interrupt())
         tracker.finish("FINISHED")
         return shares_of_time(folder / "run" / JOURNAL)
 

@@ -16,7 +16,7 @@ from vtok.evaluation.control import Controls
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.generation_result import GenerationResult
 from vtok.evaluation.judge import Judge, Verdict
-from vtok.model.video_language_model import Imagined, Sampling, VideoLanguageModel
+from vtok.model.video_language_model import GeneratedTokens, Sampling, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
 
 MakeModel = Callable[..., VideoLanguageModel]
@@ -32,13 +32,13 @@ def make_perfect(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> 
     def painted(numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.uint8)[:, None, None, None, None].expand(-1, 4, 3, 16, 16)
 
-    truly_imagine = model.imagine
+    truly_imagine = model.generate_tokens
 
-    def imagine(captions: Sequence[str], **how: Any) -> Imagined:
+    def imagine(captions: Sequence[str], **how: Any) -> GeneratedTokens:
         asked["generate"].append({"captions": list(captions), **how})
         return truly_imagine(captions, **how)
 
-    def decode(made: Imagined, *, captions: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
+    def decode(made: GeneratedTokens, *, captions: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
         assert list(captions) == asked["generate"][-1]["captions"]
         assert len(made.tokens) == len(captions)
         assert list(seeds) == asked["generate"][-1]["seeds"]
@@ -48,7 +48,7 @@ def make_perfect(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> 
         asked["reconstruct"].append(how)
         return painted(video.frames[:, 0, 0, 0, 0].tolist())
 
-    monkeypatch.setattr(model, "imagine", imagine)
+    monkeypatch.setattr(model, "generate_tokens", imagine)
     monkeypatch.setattr(model, "decode", decode)
     monkeypatch.setattr(model, "reconstruct", reconstruct)
     return asked

@@ -64,7 +64,7 @@ def test_alignment_leaves_out_a_clip_whose_text_is_too_long(make_model: MakeMode
     result = evaluate_heldout(alignment, make_model(), source, clips, loader=HERE, precision=nullcontext(), examples=9)
     assert result.clips == 4
     assert [Path(path).name for path, _ in result.bad] == ["2.mp4", "5.mp4"]
-    assert all("shorten the text or raise the length" in reason for _, reason in result.bad)
+    assert all("Shorten the text, or raise mllm.context_length" in reason for _, reason in result.bad)
     assert result.metrics()["alignment/caption_questions"] == 4
     assert not any(LONG.strip() in text for example in result.examples for answer in example.answers for text in answer)
 

@@ -43,7 +43,7 @@ def same(one: Tensors, other: Tensors) -> bool:
 
 def test_the_cache_holds_what_the_tokeniser_extracts(folder: list[str], cache: Path) -> None:
     config = compose(folder)
-    extractor, _ = precomputing.frozen_parts(config, dtype="float32")
+    extractor, _ = precomputing.build_extractor(config, dtype="float32")
     source = FolderData(root=config.data.root, clip=ClipSettings(size=64, num_frames=12))
     for split in ("train", "heldout"):
         clips = source.clips(split)

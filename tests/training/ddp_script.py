@@ -1,4 +1,4 @@
-"""What two processes do for test_ddp.py, started once by torchrun: FOLDER, which all of them share.
+"""The checks of two processes for test_ddp.py, started once by torchrun: FOLDER, which all of them share.
 
 Every objective with every head and decoder takes two steps; the second is where DDP finds gradients missing.
 """
@@ -31,7 +31,7 @@ def take_steps(accelerator: Accelerator, folder: Path) -> None:
         for step in range(2):
             # Other clips, and other noise levels, in each process.
             torch.manual_seed(10 * step + rank())
-            with parallel.exchanging(accelerator, trained, last=True):
+            with parallel.gradient_sync(accelerator, trained, last=True):
                 accelerator.backward(trained(make_batch(model))["loss"])
             model.end_step()
             optimiser.step()

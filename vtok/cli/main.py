@@ -211,7 +211,7 @@ def job(config) -> float | None:
     from vtok.config.compose import complete
     from vtok.runs.folder import open_run, shown, status_of, write_status
     from vtok.training import train as train_run
-    from vtok.training.resume import figures_of_finished, goes_on
+    from vtok.training.resume import can_resume, metrics_of_finished
     from vtok.training.run_log import Stopped
 
     configure_process()
@@ -223,10 +223,10 @@ def job(config) -> float | None:
     os.chdir(settings.runtime.cwd)
     try:
         complete(config, overrides)
-        if in_sweep and (metrics := figures_of_finished(run_dir, config)) is not None:
+        if in_sweep and (metrics := metrics_of_finished(run_dir, config)) is not None:
             print(f"{shown(run_dir)} has already finished")
             return optimised_metric(config, metrics)
-        if in_sweep and goes_on(run_dir, config):
+        if in_sweep and can_resume(run_dir, config):
             config.resume.path = str(run_dir)
         metrics = train_run(
             config,

@@ -91,10 +91,10 @@ def planners(config: DictConfig) -> Callable[[Mapping[str, Any]], StridePlanner]
 @cache
 def backbone_of_shape(shape: "FeatureShape | None") -> Any:
     """A backbone without weights that has this feature map."""
-    from vtok.backbone.absent import AbsentBackbone
+    from vtok.backbone.cached import CachedBackbone
 
     channels, size = (UNKNOWN_CHANNELS, UNKNOWN_SIZE) if shape is None else (shape.channels, shape.size)
-    return AbsentBackbone(feature_dim=channels, image_size=size, stride=1, num_parameters=0)
+    return CachedBackbone(feature_dim=channels, image_size=size, stride=1, num_parameters=0)
 
 
 def token_dim(config: DictConfig) -> int | None:

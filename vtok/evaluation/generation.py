@@ -28,7 +28,7 @@ from vtok.evaluation.control import Controls
 from vtok.evaluation.generation_result import GeneratedClip, GenerationResult
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.model.batch import stack_frames
-from vtok.model.video_language_model import Imagined, Sampling, VideoLanguageModel
+from vtok.model.video_language_model import GeneratedTokens, Sampling, VideoLanguageModel
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
 PARTS = {"_spatial": SPATIAL, "_motion": MOTION}
@@ -151,9 +151,9 @@ class Generation:
 
     def _generate_tokens(
         self, model: VideoLanguageModel, clips: Sequence[Clip], captions: Sequence[str], num_frames: int
-    ) -> Imagined:
+    ) -> GeneratedTokens:
         """Generate tokens from captions, with the noise of the clips."""
-        return model.imagine(
+        return model.generate_tokens(
             captions,
             num_planned=len(model.tokeniser.plan(num_frames).indices),
             seeds=self._seeds(clips),

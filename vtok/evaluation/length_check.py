@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vtok.data import Clip, ClipSample
 from vtok.data.plan import StridePlanner
-from vtok.mllm import Room
+from vtok.mllm import LengthCheck
 from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 
 
@@ -19,7 +19,7 @@ class ClipTextCheck:
         generated_frames: number of frames of the videos generated from captions; None if none are generated.
     """
 
-    text_limit: Room
+    text_limit: LengthCheck
     planner: StridePlanner
     generated_frames: int | None
 
@@ -48,21 +48,23 @@ class ClipTextCheck:
         return self.planner.num_tokens(self.planner.max_frames(frames))
 
     def _prompt_problem(self, caption: str, tokens: int) -> str | None:
-        return self.text_limit.lack(
+        return self.text_limit.too_long(
             self.text_limit.chat.encode_video(caption, num_video_tokens=tokens), num_video_tokens=tokens
         )
 
     def _turn_problem(self, turn: tuple[str, str], tokens: int) -> str | None:
-        if self.text_limit.is_ample([turn], num_video_tokens=tokens):
+        if self.text_limit.fits_for_sure([turn], num_video_tokens=tokens):
             return None
-        return self.text_limit.lack(
+        return self.text_limit.too_long(
             self.text_limit.chat.encode([turn], num_video_tokens=tokens), num_video_tokens=tokens
         )
 
 
 def clip_text_check(model: VideoLanguageModel, *, generated_frames: int | None = None) -> ClipTextCheck:
     """The length check of a model, with `generated_frames` for videos generated from captions."""
-    return ClipTextCheck(Room(model.mllm.chat, model.mllm.context_length), model.tokeniser.planner, generated_frames)
+    return ClipTextCheck(
+        LengthCheck(model.mllm.chat, model.mllm.context_length), model.tokeniser.planner, generated_frames
+    )
 
 
 def turns_of(clip: Clip) -> Iterator[tuple[str, str]]:

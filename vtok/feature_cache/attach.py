@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from vtok.backbone.absent import AbsentBackbone
+from vtok.backbone.cached import CachedBackbone
 from vtok.common.paths import user_path
 from vtok.config.nodes import trait_of
 from vtok.data import CachedReader, DataSource
@@ -10,7 +10,7 @@ from vtok.data.cached_reader import read_cache_file
 from vtok.feature_cache.compatibility import decodes, recipe_of
 
 
-def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
+def backbone_of_cache(config: DictConfig) -> CachedBackbone | None:
     """The placeholder for a backbone whose features are all in the cache; None if the backbone itself is needed.
 
     The backbone is needed without `data.cache`, and when the model evaluates its own generated videos.
@@ -29,7 +29,7 @@ def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
     )
     recipe_of(config).check_cache(cache, setting=setting, advice=advice)
     evaluates_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
-    return None if evaluates_itself else AbsentBackbone(**cache["backbone"])
+    return None if evaluates_itself else CachedBackbone(**cache["backbone"])
 
 
 def without_cache(config: DictConfig) -> None:

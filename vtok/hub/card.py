@@ -14,8 +14,8 @@ from vtok.common.tables import markdown
 from vtok.config.nodes import trait_of
 from vtok.hub.files import CARD, CLIP_LOCATIONS, Part
 from vtok.runs.folder import load_config, read_overrides
-from vtok.training.best_checkpoint import names
-from vtok.training.summary import told
+from vtok.training.best_checkpoint import main_metrics
+from vtok.training.summary import main_overrides
 
 INTRODUCTION = {
     "tokeniser": "A video tokeniser: turns a clip into a few tokens for a multimodal language model.",
@@ -126,13 +126,13 @@ def write_card(
 def train_command(run_dir: Path) -> str:
     """The run's command line, for a shell; paths of clips are replaced by PATH, to keep them private."""
     place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(CLIP_LOCATIONS)}))=.*"
-    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in told(read_overrides(run_dir))]
+    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in main_overrides(read_overrides(run_dir))]
     return command("python", "train.py", *shown)
 
 
 def eval_results(metrics: dict[str, Any], dataset: str) -> list[EvalResult]:
     """The accuracies, in the hub's format."""
-    shares = [name for name in names(metrics) if f"{name}_low" in metrics]
+    shares = [name for name in main_metrics(metrics) if f"{name}_low" in metrics]
     return [
         EvalResult(
             task_type=GENERATES if name.startswith(("reconstruct/", "generate/", "control/")) else UNDERSTANDS,
@@ -149,7 +149,7 @@ def eval_results(metrics: dict[str, Any], dataset: str) -> list[EvalResult]:
 def table(metrics: dict[str, Any]) -> str:
     """A row for each metric: value, interval, accuracies of chance and of the most frequent answer, questions."""
     rows = [["metric", "value", "95 % interval", "chance", "majority", "questions"]]
-    for name in sorted(names(metrics)):
+    for name in sorted(main_metrics(metrics)):
         value, low = metrics[name], metrics.get(f"{name}_low")
         if isinstance(value, str):
             continue

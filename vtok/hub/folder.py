@@ -30,7 +30,7 @@ from vtok.hub.files import CLIP_LOCATIONS, CONFIG, GROUPS, MARKER, METRICS, WEIG
 from vtok.hub.remote import fetch
 from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
-from vtok.model.build import build, build_model, building_from
+from vtok.model.build import build, build_model, report_build_errors
 from vtok.runs.folder import load_config, read_summary, run_of
 from vtok.tokeniser import Tokeniser
 from vtok.training.checkpoint import latest_checkpoint, load_weights
@@ -71,7 +71,7 @@ def save_pretrained(
     config.allowed_targets = list(allowed_targets)
     without_cache(config)
     check(config, files=False)
-    with building_from(run_dir):
+    with report_build_errors(run_dir):
         model = build_model(config)
     load_weights(checkpoint, model, averaged=True)
     written, metrics = exported_config(config, part), metrics_of(run_dir, model)
@@ -119,7 +119,7 @@ def from_pretrained(
                 f"weights={{{group!r}: {path!r}}}: this {part} has no {group} with published weights. {way_out}"
             )
         OmegaConf.select(config, COMPONENT_PATHS[group]).weights = path
-    with building_from(folder):
+    with report_build_errors(folder):
         model = build(config.tokeniser) if part == "tokeniser" else build_model(config)
     read_weights(folder, model, config, part)
     return model.eval()

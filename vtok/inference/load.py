@@ -17,7 +17,7 @@ from vtok.feature_cache import without_cache
 from vtok.hub.files import exported_part, is_exported
 from vtok.hub.folder import read_weights
 from vtok.model import VideoLanguageModel
-from vtok.model.build import build_model, building_from, device_of
+from vtok.model.build import build_model, device_of, report_build_errors
 from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
 
@@ -100,7 +100,7 @@ def load_run(
         without_cache(config)
     # The full configuration: commands build more than the model, such as the data source.
     check(config, files=False)
-    with building_from(run_dir):
+    with report_build_errors(run_dir):
         model = build_model(config)
     if exported:
         read_weights(run_dir, model, config, "model")

@@ -65,7 +65,7 @@ def test_weights_of_16_bits_are_not_trained() -> None:
     config = compose([*SMALL])
     model, _ = model_without_weights(config)
     model.mllm.to(torch.bfloat16)
-    with pytest.raises(UserError, match=r"^mllm\..* is bfloat16 and trained, .*; make it float32, or freeze it\.$"):
+    with pytest.raises(UserError, match=r"^mllm\..* is trained in bfloat16, .* to float32, or freeze it\.$"):
         measure_components(config, model)
     model.mllm.requires_grad_(False)
     part = next(part for part in measure_components(config, model)[0] if part.name == "mllm")

@@ -16,7 +16,7 @@ from vtok.data.sources.shapes.scene import Scene, SceneObject, sample_scene
 from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.judge import OracleJudge, Verdict
-from vtok.model.video_language_model import Imagined, VideoLanguageModel
+from vtok.model.video_language_model import GeneratedTokens, VideoLanguageModel
 
 CHOICES = {"shape": 4, "colour": 6, "motion_direction": 4, "speed": 2, "count": 4}
 
@@ -111,16 +111,16 @@ def test_a_model_that_draws_its_captions_is_perfect(
     model = make_model()
     drawn: list[str] = []
 
-    truly_imagine = model.imagine
+    truly_imagine = model.generate_tokens
 
-    def imagine(captions: Sequence[str], **how: Any) -> Imagined:
+    def imagine(captions: Sequence[str], **how: Any) -> GeneratedTokens:
         drawn.extend(captions)
         return truly_imagine(captions, **how)
 
-    def decode(made: Imagined, **_: object) -> Tensor:
+    def decode(made: GeneratedTokens, **_: object) -> Tensor:
         return torch.stack([draw(by_caption[one]) for one in drawn[-len(made.tokens) :]])
 
-    monkeypatch.setattr(model, "imagine", imagine)
+    monkeypatch.setattr(model, "generate_tokens", imagine)
     monkeypatch.setattr(model, "decode", decode)
     monkeypatch.setattr(model, "reconstruct", lambda *_, **__: torch.stack([draw(scene) for scene in scenes]))
     pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)

@@ -18,7 +18,7 @@ from vtok.config.check import check_toys
 from vtok.decoder.latent import LatentDecoder
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build_model, parameter_groups
-from vtok.model.memory import Memory, gigabytes, memory, shares
+from vtok.model.memory import Memory, gigabytes, memory_per_gpu, parameter_memory
 
 # Groups of the configuration that hold parameters.
 COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
@@ -137,7 +137,7 @@ def measure_components(config: DictConfig, model: VideoLanguageModel) -> tuple[l
             )
         else:
             size.frozen += number
-        size.memory += memory(number, size=parameter.element_size(), kept=kept, average=average)
+        size.memory += parameter_memory(number, size=parameter.element_size(), optimiser=kept, average=average)
     for name, buffer in model.named_buffers():
         sizes[component_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
     decoder = model.decoder
@@ -180,7 +180,7 @@ def gpu_table(sizes: list[ComponentSize]) -> str:
     """A row of GB on each GPU for each number of GPUs."""
     total = sum((size.memory for size in sizes), Memory())
     rows = [["GB on each GPU", "DDP", "FSDP2, frozen not sharded", "FSDP2, all sharded"]]
-    for share in shares(total):
+    for share in memory_per_gpu(total):
         kinds = (share.replicated, share.trained_sharded, share.sharded)
         rows.append([f"{share.gpus} GPU{'s' if share.gpus > 1 else ''}", *map(gigabytes, kinds)])
     return (

@@ -17,6 +17,8 @@ from vtok.runs.saved_run import SavedRun
 DEFAULT_METRICS = (
     "alignment/motion_direction",
     "alignment/colour",
+    # The only accuracy of clips with captions alone.
+    "alignment/caption",
     "reconstruct/motion_direction",
     "generate/motion_direction",
     "generate/colour",

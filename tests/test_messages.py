@@ -8,63 +8,12 @@ from pathlib import Path
 import vtok
 
 ROOT = Path(vtok.__file__).parent
-VERBS = [
-    "Add",
-    "Allow",
-    "Ask",
-    "Check",
-    "Choose",
-    "Close",
-    "Compose",
-    "Convert",
-    "Copy",
-    "Create",
-    "Delete",
-    "Download",
-    "Drop",
-    "Export",
-    "Free",
-    "Give",
-    "Install",
-    "Keep",
-    "Leave",
-    "Log",
-    "Look",
-    "Lower",
-    "Make",
-    "Match",
-    "Move",
-    "Name",
-    "Pass",
-    "Pick",
-    "Point",
-    "Put",
-    "Quote",
-    "Raise",
-    "Read",
-    "Rebuild",
-    "Reinstall",
-    "Remove",
-    "Rename",
-    "Repair",
-    "Report",
-    "Resume",
-    "Run",
-    "Save",
-    "Send",
-    "Set",
-    "Start",
-    "Stop",
-    "Take",
-    "Train",
-    "Type",
-    "Update",
-    "Use",
-    "Wait",
-    "Wrap",
-    "Write",
-]
-INSTRUCTION = re.compile(rf"({'|'.join([*VERBS, 'Did you mean'])})\b")
+VERBS = """
+Add Allow Ask Check Choose Close Compose Convert Copy Create Delete Download Drop Export Free Give Install Keep Leave
+Log Look Lower Make Match Move Name Pass Pick Point Put Quote Raise Read Rebuild Reinstall Remove Rename Repair Report
+Resume Run Save Send Set Start Stop Take Train Type Update Use Wait Wrap Write
+"""
+INSTRUCTION = re.compile(rf"({'|'.join([*VERBS.split(), 'Did you mean'])})\b")
 # What stands in a message in braces may be sentences of its own, such as the nearest keys.
 ENDS_WITH_A_PLACEHOLDER = re.compile(r"\{[^}]*\}\.?$")
 

@@ -72,7 +72,7 @@ MISTAKES = [
     ([*RECIPE, "data.weights.easy=0"], "data.weights.easy=0", "~data.sources.easy ~data.weights.easy"),
     ([*RECIPE, "data.weights.easy=-2"], "data.weights.easy=-2", "above 0"),
     ([*RECIPE, "data.weights.easy=much"], "data.weights={easy:much,hard:1}", "a mapping {NAME: a number}"),
-    ([*RECIPE, "~data.weights.easy"], "data.weights: the source easy has none", "+data.weights.easy=NUMBER"),
+    ([*RECIPE, "~data.weights.easy"], "data.weights: the source easy has no weight", "+data.weights.easy=NUMBER"),
     ([*RECIPE, "+data@data.sources.more=mixture"], "data.sources.more: a mixture cannot hold", "Add its sources"),
     ([*RECIPE, "data.train_clips=5"], "data.train_clips: unknown key", "weights"),
     ([*RECIPE, "data@data.sources.more=shapes"], "data@data.sources.more", "Use +data@data.sources.more=shapes"),

@@ -117,7 +117,7 @@ def test_the_architecture_of_a_folder_is_counted(tmp_path: Path) -> None:
     settings = ["backbone=vision", "backbone.image_size=56", f"backbone.weights={tmp_path}"]
     model, notes = model_without_weights(compose([*settings, *SMALL[2:]]))
     assert model.tokeniser.backbone.feature_dim == 32
-    assert notes == [f"backbone.weights={tmp_path}: the architecture is that of the folder; no weights were read."]
+    assert notes == [f"backbone.weights={tmp_path}: no weights were read. The architecture is that of the folder."]
 
     # Where config.json is of something else, the component's own architecture is counted, and it is said.
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
@@ -138,7 +138,7 @@ def test_the_architectures_of_folders_match_the_loaded_models(decoder: str, tmp_
     overrides = ["recipe=paper_tiny", f"outputs={tmp_path}", *chosen, "mllm.lora={rank: 4}"]
     model, notes = model_without_weights(compose(overrides))
     assert [note.partition(": ")[2] for note in notes] == [
-        "the architecture is that of the folder; no weights were read."
+        "no weights were read. The architecture is that of the folder."
     ] * 3
     real = build_model(compose(overrides))
     shapes = {name: (one.shape, one.dtype, one.requires_grad) for name, one in real.named_parameters()}

@@ -39,7 +39,7 @@ def compare(
     out: str | None = None,
     outputs: str = "outputs",
 ) -> None:
-    """Runs side by side: a table, and a plot of the metrics against the settings that differ.
+    """Compare runs side by side: a table, and a plot of the metrics against the settings that differ.
 
     Either a sweep or a list of runs.
 

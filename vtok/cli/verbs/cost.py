@@ -49,7 +49,7 @@ def cost(
     plot: str | None = None,
     overrides: Sequence[str] = (),
 ) -> str:
-    """The cost of tokenisers by clip length: tokens, FLOPs, time and memory.
+    """Measure the cost of tokenisers by clip length: tokens, FLOPs, time and memory.
 
     Each clip is noise in memory, and is measured alone. The tokenisers take turns in each round. Takes train's
     overrides.

@@ -26,7 +26,7 @@ def data_preview(
     split: Literal["train", "heldout"] = "train",
     overrides: Sequence[str] = (),
 ) -> str:
-    """A contact sheet of clips with their captions, as the tokeniser sees them.
+    """Draw a contact sheet of clips with their captions, as the tokeniser sees them.
 
     Takes train's overrides.
 

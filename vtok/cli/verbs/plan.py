@@ -46,7 +46,7 @@ class ComponentSize:
 
 
 def plan(overrides: list[str]) -> None:
-    """Parameters and memory of a configuration, by component and by number of GPUs; nothing is loaded.
+    """Show parameters and memory of a configuration, by component and by number of GPUs; nothing is loaded.
 
     Takes train's overrides. Everything is computed from the architecture, built on the meta device.
 

@@ -157,11 +157,11 @@ def test_heldout_clips_that_cannot_be_read_stop_the_run(
         (tmp_path / f"{number}.mp4").write_bytes(b"")
     settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
     config = compose([*settings, "data=folder", f"data.root={tmp_path}", "loader.max_bad_fraction=0.5"])
-    with pytest.raises(UserError, match="none of the 2 held-out clips can be read"):
+    with pytest.raises(UserError, match="None of the 2 held-out clips can be read"):
         train(config, run_dir=tmp_path / "run")
     for number in (4, 5):
         (tmp_path / f"{number}.mp4").unlink()
-    with pytest.raises(UserError, match="none of the 2 held-out clips can be read"):
+    with pytest.raises(UserError, match="None of the 2 held-out clips can be read"):
         train(config, run_dir=tmp_path / "other")
     assert not (tmp_path / "other").exists(), "files that are missing are told before the first step"
 

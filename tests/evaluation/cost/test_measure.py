@@ -98,4 +98,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["cost", "frames=[a]"]) == 1
     assert "frames=[a]: must be a list of integers >= 1 (at least 1 item)" in capsys.readouterr().err
     assert main(["cost", "frames=[12]", "objective=generation", "visual_head=flow"]) == 1
-    assert "objective.lambda_visLM=1: vtok cost measures the understanding branch alone. Set" in capsys.readouterr().err
+    assert "objective.lambda_visLM=1: vtok cost only measures the understanding branch. Set" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""CPU time of reading frames from video files: vtok's reader, and naive PyAV, ffmpeg, torchcodec and decord.
+"""CPU time of reading frames from video files, by vtok's reader, naive PyAV, ffmpeg, torchcodec and decord.
 
     python benchmarks/decode.py 'video=[a.mp4,FOLDER]' runs=9
 
@@ -56,14 +56,14 @@ def decode(
         out: JSON file for the metrics.
 
     Raises:
-        UserError: a file that does not exist or cannot be read.
+        UserError: if a file does not exist or cannot be read.
     """
     if out is not None:
         check_writable(Path(out), suffix=".json")
     paths = video_files(video)
     readers, missing = installed_readers()
     for name, reason in missing.items():
-        log.info("%s is left out: %s", name, reason)
+        log.info("%s is not measured: %s", name, reason)
     with tempfile.TemporaryDirectory() as folder:
         results: dict[str, dict[str, Timing]] = {}
         for path in paths or write_clips(Path(folder)):
@@ -81,19 +81,21 @@ def video_files(video: Sequence[str]) -> list[Path]:
     """The files named by `video`, and the video files in the folders named by it.
 
     Raises:
-        UserError: one of them does not exist, or a folder holds no video.
+        UserError: if one of them does not exist, or a folder holds no video.
     """
     found: list[Path] = []
     for name in video:
         path = user_path(name)
         if not path.is_dir():
             if not path.exists():
-                raise UserError(f"video={name}: there is no such file or folder.")
+                raise UserError(f"video={name}: there is no such file or folder. Use an existing video.")
             found.append(path)
         elif inside := sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES):
             found += inside
         else:
-            raise UserError(f"video={name}: the folder holds no video file ({', '.join(VIDEO_SUFFIXES)}).")
+            raise UserError(
+                f"video={name}: the folder holds no video file. Use a folder with {', '.join(VIDEO_SUFFIXES)} files."
+            )
     return found
 
 
@@ -114,7 +116,7 @@ class Timing:
     error: str | None = None
 
     def row(self) -> dict[str, object]:
-        """For a JSON file."""
+        """The entry for a JSON file."""
         if self.error is not None:
             return {"error": self.error}
         return {
@@ -147,7 +149,7 @@ def measure(
     in which pixels are compared, is not timed. The first reader is the one that the others are compared with.
 
     Raises:
-        BadVideoError: the first reader cannot read the file.
+        BadVideoError: if the first reader cannot read the file.
     """
     with open_video(path) as video:
         indices = list(range(0, len(video.timestamps), stride))[:frames]
@@ -180,7 +182,7 @@ def difference(pixels: Tensor, expected: Tensor) -> float | None:
 
 
 def cpu_seconds(reader: Reader, path: Path, indices: Sequence[int], shape: tuple[int, int], size: int) -> float:
-    """CPU seconds of one reading: of this process with its threads, and of the processes that it waited for."""
+    """CPU seconds of one reading, of this process and its finished child processes."""
 
     def used() -> float:
         usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -1,4 +1,4 @@
-"""Readers of the same frames of a file, one thread each: vtok's, and those that it is compared with."""
+"""Readers that decode the same frames of a file with one thread: vtok's and those it is compared with."""
 
 import shutil
 import subprocess
@@ -23,13 +23,13 @@ Reader = Callable[[Path, Sequence[int], tuple[int, int], int], Tensor]
 
 
 def installed_readers() -> tuple[dict[str, Reader], dict[str, str]]:
-    """The readers by name, vtok's first, and why others are left out."""
+    """The installed readers by name, vtok's first, and the reason why others are missing."""
     found: dict[str, Reader] = {"vtok": read_vtok, "naive": read_naive}
     missing: dict[str, str] = {}
     if shutil.which("ffmpeg"):
         found["ffmpeg"] = read_ffmpeg
     else:
-        missing["ffmpeg"] = "there is no such command"
+        missing["ffmpeg"] = "the command was not found"
     for name, module, reader in (
         ("torchcodec", "torchcodec.decoders", read_torchcodec),
         ("decord", "decord", read_decord),

@@ -1,4 +1,4 @@
-"""Synthetic clips to read where none are given."""
+"""Writes synthetic clips, for benchmarks without clips of the user's."""
 
 from pathlib import Path
 

@@ -21,7 +21,7 @@ from vtok.cli.main import run_script
 from vtok.common.errors import UserError
 from vtok.common.files import check_writable, write_text
 from vtok.common.setting_types import Count
-from vtok.common.weights import refuse_absent
+from vtok.common.weights import check_available
 from vtok.config import check, compose
 from vtok.config.weights import weights_of_run
 from vtok.data import BadFiles, DataSource
@@ -35,30 +35,30 @@ from vtok.training import Trainer
 from vtok.training.batches import training_batches
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.loop import Start, fit
+from vtok.training.loop import Start, run_loop
 from vtok.training.run import TrainingRun
 
 MAX_BATCHES = 8
 
 
 def train(*, steps: Count = 200, out: str | None = None, overrides: Sequence[str] = ()) -> str:
-    """Seconds a step of the trainer, with its tracking, weight average and log, and of a bare loop.
+    """Seconds a step of the trainer, with tracking, weight averaging and log, and of a bare loop.
 
-    The two loops take turns of trainer.log_every steps. Takes train's overrides. The batches lie in memory, so that
+    The two loops take turns of trainer.log_every steps. Takes train's overrides. The batches are in memory, so
     decoding is not measured.
 
     Args:
         steps: optimiser steps of each loop.
         out: JSON file for the metrics.
-        overrides: of the configuration.
+        overrides: overrides of the configuration.
 
     Raises:
-        UserError: too few steps, or a configuration that cannot run.
+        UserError: if there are too few steps, or the configuration cannot run.
     """
     if out is not None:
         check_writable(Path(out), suffix=".json")
     config = compose(overrides)
-    refuse_absent(weights_of_run(config))
+    check_available(weights_of_run(config))
     check(config)
     turn = config.trainer.log_every
     if steps < (least := min_steps(turn)):
@@ -85,7 +85,7 @@ def train(*, steps: Count = 200, out: str | None = None, overrides: Sequence[str
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured.
+    """The measured times.
 
     Attributes:
         trainer: seconds a step in each of the trainer's turns, without the first, which warms up.
@@ -220,7 +220,7 @@ def shares_of_time(journal: Path) -> dict[str, float]:
     return {part: mean / total for part, mean in means.items()}
 
 
-# What follows depends on how vtok.training is put together.
+# The code below depends on the internals of vtok.training.
 
 
 def first_batches(config: DictConfig, trainer: Trainer, model: VideoLanguageModel, *, number: int) -> list[Batch]:
@@ -268,7 +268,7 @@ def trainer_loop(
             alignment=build(config.evaluation),
             generation=build(config.generation),
         )
-        fit(run, batches, start=Start(step=0, samples=0), interrupt=Interrupt())
+        run_loop(run, batches, start=Start(step=0, samples=0), interrupt=Interrupt())
         tracker.finish("FINISHED")
         return shares_of_time(folder / "run" / JOURNAL)
 

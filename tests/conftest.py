@@ -1,4 +1,4 @@
-"""Fixtures for tests of several folders: videos, real ones where they are and made ones, small runs, no network."""
+"""Fixtures for tests of several folders: real and synthetic videos, small runs, no network."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def clips_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def faults_dir() -> Path:
-    """Small inputs that once came out wrong, one folder a fault, beside the repository."""
+    """Small inputs that caused bugs, one folder for each, beside the repository."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "faults"
     if not folder.is_dir():
         pytest.skip(f"no faulty inputs in {folder}")
@@ -55,7 +55,7 @@ def faults_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def make_video() -> MakeVideo:
-    """Write a video of frames, uint8 (T, H, W, 3), or of so many moving ones; `times` (seconds) for variable rates.
+    """Write a video of given frames, uint8 (T, H, W, 3), or a number of moving ones; `times` (seconds): variable rate.
 
     `options` are the encoder's, `muxer` the container's; an encoder that FFmpeg was built without skips the test.
     """
@@ -125,19 +125,19 @@ TINY_RUN = (
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> list[str]:
-    """`tiny_run` without a place for its files."""
+    """The overrides of `tiny_run`, without outputs."""
     return list(TINY_RUN)
 
 
 @pytest.fixture
 def tiny_run(tmp_path: Path) -> list[str]:
-    """Overrides of a run that takes about a second, all of its files below the test's own folder."""
+    """Overrides of a run of about a second, which writes to the test's own folder."""
     return [*TINY_RUN, f"outputs={tmp_path / 'outputs'}"]
 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names are not resolved and nothing is connected to."""
+    """Every network connection fails."""
 
     def refuse(*_args: object, **_options: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
@@ -148,8 +148,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as `open_store` makes it, once for all tests that only need one to be there."""
-    # SQLAlchemy and MLflow are loaded for those tests alone.
+    """An empty MLflow database, made once for all tests that need one."""
+    # SQLAlchemy and MLflow are only loaded for these tests.
     from vtok.tracking.store import open_store
 
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -159,7 +159,7 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store_uri(new_database: Path, tmp_path: Path) -> str:
-    """A store of the test's own."""
+    """The address of an MLflow store for one test."""
     from vtok.tracking.store import database_file
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
@@ -171,7 +171,7 @@ def store_uri(new_database: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a run folder as the training leaves it; `summary=None` is a run that failed."""
+    """Writes a run folder like that of a finished run; with `summary=None`, of a failed run."""
 
     def make(
         name: str,

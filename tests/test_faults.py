@@ -1,4 +1,4 @@
-"""Inputs that were found to go wrong, where no test of the part they concern reads them from beside the repository."""
+"""Inputs that caused bugs, for those that no other test reads from the folder of faulty inputs."""
 
 import json
 import shutil
@@ -22,12 +22,12 @@ from vtok.model.build import build_model, build_optimiser
 from vtok.runs.folder import open_run
 from vtok.training.checkpoint import save_checkpoint
 
-MISSING = r"none of the {} held-out clips can be read; the first: .*no0\.mp4: the file does not exist"
+MISSING = r"None of the {} held-out clips can be read \(the first is .*no0\.mp4: the file does not exist\)"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
-    """A run folder with random weights in its checkpoint; it is not to be changed."""
+    """A run folder with random weights in its checkpoint; tests must not change it."""
     place = tmp_path_factory.mktemp("run")
     config = compose([*tiny_settings, f"outputs={place}", f"data.root={place / 'shapes'}"])
     open_run(place / "run", config, [])
@@ -88,7 +88,7 @@ def test_truncated_checkpoint(length: int, run: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(run, tmp_path / "broken")
     weights = next(broken.glob("checkpoints/step-*/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:length])
-    with pytest.raises(UserError, match=r"model\.safetensors: it is not a safetensors file that can be read"):
+    with pytest.raises(UserError, match=r"model\.safetensors: it is not a readable safetensors file"):
         load_run(str(broken), outputs="none")
 
 

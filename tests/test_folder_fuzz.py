@@ -22,12 +22,12 @@ from vtok.runs.comparison import compare_runs
 from vtok.runs.curves import read_curves
 from vtok.runs.folder import find_run, open_run, write_status, write_summary
 from vtok.runs.report import read_parent
-from vtok.runs.samples import clips_of
+from vtok.runs.samples import clip_videos
 from vtok.runs.saved_run import read_run
 from vtok.tracking.sender import read_lines, sent_lines
-from vtok.training.best_checkpoint import Best
+from vtok.training.best_checkpoint import BestCheckpoint
 from vtok.training.checkpoint import latest_checkpoint, load_training, save_checkpoint
-from vtok.training.resume import figures_of_finished, run_to_resume
+from vtok.training.resume import metrics_of_finished, run_to_resume
 
 SHARE = 0.15  # of --fuzz: a broken folder takes longer than a broken file
 SMALL = (
@@ -112,13 +112,13 @@ def resume(run: Path) -> None:
     config = compose([*SMALL, f"outputs={run.parent}", f"resume={run}"])
     assert run_to_resume(config) == run
     run_to_resume(compose([*SMALL, f"outputs={run.parent}", "resume=auto"]))
-    figures_of_finished(run, config)
+    metrics_of_finished(run, config)
     model = build_model(config)
     optimiser = build_optimiser(config, model)
     load_training(
         latest_checkpoint(run), model=model, optimiser=optimiser, scheduler=build_scheduler(config, optimiser)
     )
-    assert isinstance(Best(run / "checkpoints", metric="a", mode="max").step, int | None)
+    assert isinstance(BestCheckpoint(run / "checkpoints", metric="a", mode="max").step, int | None)
 
 
 def compare(run: Path) -> None:
@@ -131,7 +131,7 @@ def compare(run: Path) -> None:
     comparison.text(), comparison.markdown()
     comparison.write_csv(run.parent / "comparison.csv")
     read_curves(comparison)
-    clips_of(comparison)
+    clip_videos(comparison)
 
 
 USES: tuple[tuple[str, Callable[[Path], object]], ...] = (

@@ -1,4 +1,4 @@
-"""The order of the folders of vtok/, in which the data flows: a folder imports none that comes after it."""
+"""The folders of vtok/ follow the flow of data: none imports a later one."""
 
 import ast
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ ORDER = (
     *("config", "feature_cache", "model", "tracking", "runs", "evaluation", "training"),
     *("hub", "inference", "lmms", "cli"),
 )
-# Both are imported within a function, when they are needed.
+# Imports inside functions.
 EXCEPTIONS = {
-    # It knows the contract that the classes of each group derive from.
+    # Checks that classes derive from the base class of their group.
     "config/targets.py": {"model", "evaluation", "tracking", "training"},
-    # The tracker logs the trained model as one that MLflow can serve.
+    # Logs the trained model as an MLflow model.
     "tracking/mlflow.py": {"inference"},
 }
 

@@ -83,7 +83,7 @@ def test_the_papers_recipe_in_one_process_says_how_to_start_eight(tmp_path: Path
         train(compose(["recipe=paper", f"outputs={tmp_path}"]))
 
 
-def test_without_weights_all_that_is_to_be_downloaded_is_told_before_anything_is_done(tmp_path: Path) -> None:
+def test_all_missing_weights_are_reported_before_anything_is_written(tmp_path: Path) -> None:
     code = "import sys; from vtok.cli.main import main; sys.exit(main(['train', 'recipe=paper', *sys.argv[1:]]))"
     package = str(Path(__file__).resolve().parents[1])
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HOME": str(tmp_path), "PYTHONPATH": package}
@@ -106,13 +106,13 @@ def test_without_weights_all_that_is_to_be_downloaded_is_told_before_anything_is
     ):
         assert f"hf download {name} --local-dir PATH" in line
         assert f"{group}.weights=PATH" in line
-    # Neither a run folder nor made clips.
+    # Neither a run folder nor synthetic clips.
     assert not [path for path in (tmp_path / "here").rglob("*") if path.is_file()]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that is over: its folder, its model as it was built, and as it is now."""
+    """A finished run: its folder, its model, and the weights that the model was built with."""
 
     folder: Path
     model: VideoLanguageModel
@@ -201,7 +201,7 @@ def test_a_run_of_toys_is_used_like_any_other(
     assert video.stat().st_size > 0
 
 
-def test_adapters_alone_are_trained_at_toy_size(run_tiny: Callable[..., Ended]) -> None:
+def test_only_adapters_are_trained_at_toy_size(run_tiny: Callable[..., Ended]) -> None:
     pytest.importorskip("peft")
     ended = run_tiny("trainer.max_steps=2", "mllm.dtype=bfloat16", "mllm.lora={rank: 4, alpha: 8, dropout: 0.05}")
     changed = {name for name in ended.changed() if name.startswith("mllm.")}
@@ -211,7 +211,7 @@ def test_adapters_alone_are_trained_at_toy_size(run_tiny: Callable[..., Ended]) 
 
 
 @pytest.mark.slow
-def test_wan_in_the_place_of_hunyuan_video(run_tiny: Callable[..., Ended], outputs: Path) -> None:
+def test_wan_instead_of_hunyuan_video(run_tiny: Callable[..., Ended], outputs: Path) -> None:
     ended = run_tiny("trainer.max_steps=2", "decoder=wan", f"decoder.weights={outputs / 'toys' / 'wan'}")
     changed = {name for name in ended.changed() if name.startswith("decoder.")}
     assert changed
@@ -219,12 +219,12 @@ def test_wan_in_the_place_of_hunyuan_video(run_tiny: Callable[..., Ended], outpu
 
 
 @pytest.mark.slow
-def test_the_toy_recipe_as_it_is_learns_and_makes_videos(outputs: Path, tmp_path: Path) -> None:
+def test_the_unchanged_toy_recipe_learns_and_generates_videos(outputs: Path, tmp_path: Path) -> None:
     settings = ["recipe=paper_tiny", "tracking=none", "trainer.progress=false", f"outputs={outputs}"]
-    figures = train(compose(settings), run_dir=tmp_path / "run")
+    metrics = train(compose(settings), run_dir=tmp_path / "run")
     log = (tmp_path / "run" / "train.log").read_text()
     losses = [float(loss) for loss in re.findall(r"^.*step \d+:.*\bloss ([\d.]+)", log, flags=re.MULTILINE)]
     assert losses[-1] < 0.95 * losses[0]
-    assert figures["steps"] == 20
-    assert {"alignment/colour", "generate/colour", "visual/rollout", "digest/ema"} <= figures.keys()
+    assert metrics["steps"] == 20
+    assert {"alignment/colour", "generate/colour", "visual/rollout", "digest/ema"} <= metrics.keys()
     assert (tmp_path / "run" / "samples" / "step-00000010" / "0_generated.mp4").is_file()

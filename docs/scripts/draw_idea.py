@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import Scene, Thing
+from vtok.data.sources.shapes.scene import Scene, SceneObject
 
 WIDTH, HEIGHT = 900, 482
 NUM_FRAMES, STRIDE, SIDE = 30, 6, 4
@@ -26,7 +26,7 @@ FRAMES_TOP = 192
 CENTRES = [FIRST + FRAME / 2 + STEP * number for number in range(-(-NUM_FRAMES // STRIDE))]
 SCENE = Scene(
     family="motion",
-    things=(Thing("circle", "white", 0.14, (0.3, 0.62), ("right",), "fast", 0.34),),
+    objects=(SceneObject("circle", "white", 0.14, (0.3, 0.62), ("right",), "fast", 0.34),),
     camera=None,
     background=(92, 92, 92),
     texture=0.0,

@@ -20,7 +20,7 @@ from torch import Tensor
 from vtok.config import compose
 from vtok.config.compose import options_of
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import Scene, Thing
+from vtok.data.sources.shapes.scene import Scene, SceneObject
 from vtok.model.build import build_tokeniser
 from vtok.tokeniser import MOTION, PlannedFrames, Tokeniser
 
@@ -34,7 +34,7 @@ COLOURS = ("#0072b2", "#e69f00")
 INK, MUTED, FAINT = "#1b1f24", "#57606a", "#c9d1d9"
 SCENE = Scene(
     family="motion",
-    things=(Thing("square", "yellow", 0.15, (0.22, 0.7), ("right",), "fast", 0.5),),
+    objects=(SceneObject("square", "yellow", 0.15, (0.22, 0.7), ("right",), "fast", 0.5),),
     camera=None,
     background=(60, 84, 110),
     texture=0.5,

@@ -15,7 +15,7 @@ from vtok.common.source_values import ClassReference
 from vtok.config.compose import RUN_SETTINGS, groups, options_of
 from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
 from vtok.config.signature import REQUIRED, Setting
-from vtok.config.values import as_typed, shown, words
+from vtok.config.values import command_line_help, type_text, value_text
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -88,13 +88,13 @@ def rows(group: str, node: dict[str, Any], declared: Declaration) -> Iterator[st
         elif isinstance(one.type, ClassReference) and is_dataclass_of_settings(one.type.target):
             yield from rows(f"{group}.{one.name}" if group else one.name, {}, declaration_of(one.type.target))
         elif not one.is_given_by_code:
-            yield row(f"{prefix}{one.name}", default_of(one, node), words(one.type), one.help)
+            yield row(f"{prefix}{one.name}", default_of(one, node), type_text(one.type), one.help)
 
 
 def default_of(one: Setting, node: dict[str, Any]) -> str:
     if one.name in node:
-        return shown(node[one.name])
-    return "(needed)" if one.default is REQUIRED else shown(one.default) if one.is_plain else "???"
+        return value_text(node[one.name])
+    return "(needed)" if one.default is REQUIRED else value_text(one.default) if one.is_plain else "???"
 
 
 def commands_page() -> str:
@@ -104,7 +104,12 @@ def commands_page() -> str:
         about = find(declared.target).docstring.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0]
         lines += [f"## vtok {name}", "", escape(about), ""]
         arguments = [
-            row(one.name, "(needed)" if one.default is REQUIRED else shown(one.default), words(one.type), one.help)
+            row(
+                one.name,
+                "(needed)" if one.default is REQUIRED else value_text(one.default),
+                type_text(one.type),
+                one.help,
+            )
             for one in arguments_of(declared).values()
         ]
         lines += table(iter(arguments))
@@ -112,7 +117,7 @@ def commands_page() -> str:
 
 
 def row(key: str, default: str, allowed: str, meaning: str) -> str:
-    cells = [f"`{key}`", f"`{default}`" if default else "", escape(allowed), escape(as_typed(meaning))]
+    cells = [f"`{key}`", f"`{default}`" if default else "", escape(allowed), escape(command_line_help(meaning))]
     return f"| {' | '.join(cells)} |"
 
 

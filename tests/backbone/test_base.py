@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from vtok.backbone.base import Backbone, fit
+from vtok.backbone.base import Backbone, resize_and_crop
 
 
 class Identity(Backbone):
-    """Shows what a subclass is given: one parameter, a dropout that eval mode switches off."""
+    """Returns its normalised images. It has one parameter, and a dropout that eval mode switches off."""
 
     def __init__(self, *, frozen: bool = False) -> None:
         super().__init__(feature_dim=3, image_size=32, stride=1, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
@@ -37,17 +37,17 @@ def test_resize_is_within_two_grey_levels_of_clips_processor(height: int, width:
         size={"shortest_edge": size}, crop_size={"height": size, "width": size}, do_normalize=False
     )
     wanted = torch.as_tensor(np.asarray(processor(image)["pixel_values"][0]))
-    got = fit(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255, size)[0]
+    got = resize_and_crop(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255, size)[0]
     difference = (got - wanted).abs() * 255
     assert got.shape == (3, size, size)
-    # The processor gives whole levels: rounding alone makes a mean difference of 0.25.
+    # The processor rounds to 8 bits, which alone gives a mean difference of 0.25.
     assert difference.max() <= 2
     assert difference.mean() <= 0.31
 
 
 def test_resize_stays_in_the_range_at_hard_edges():
     stripes = (torch.arange(40) % 8 < 4).float().expand(1, 3, 40, 40)
-    got = fit(stripes, 100)
+    got = resize_and_crop(stripes, 100)
     assert got.min() == 0
     assert got.max() == 1
 
@@ -66,7 +66,7 @@ def test_uint8_and_float_agree(size: int):
     assert torch.equal(backbone(frames), backbone(frames.float() / 255))
 
 
-def test_frozen_means_frozen():
+def test_a_frozen_backbone_stays_in_eval_mode_and_gives_no_gradient():
     backbone = Identity(frozen=True)
     parent = nn.Sequential(backbone)
     parent.train()
@@ -81,7 +81,7 @@ def test_frozen_means_frozen():
     assert weight.grad is not None
 
 
-def test_thawed_trains():
+def test_an_unfrozen_backbone_is_trained():
     backbone = Identity(frozen=True)
     backbone.set_frozen(False)
     assert backbone.training
@@ -91,7 +91,7 @@ def test_thawed_trains():
     assert not backbone.eval().training
 
 
-def test_only_the_network_is_in_the_state_dict():
+def test_the_state_dict_has_the_parameters_only():
     assert list(Identity().state_dict()) == ["scale"]
 
 

@@ -36,7 +36,7 @@ def folder(model: CLIPVisionModel, tmp_path: Path) -> Path:
 
 
 def hidden_state(model: CLIPVisionModel, frames: torch.Tensor, layer: int) -> torch.Tensor:
-    """What transformers gives for the layer: without CLS, (N, C, h, w) with rows before columns."""
+    """transformers' hidden state of the layer without CLS, as a feature map (N, C, h, w)."""
     with torch.no_grad():
         state = model((frames - MEAN) / STD, output_hidden_states=True).hidden_states[layer][:, 1:]
     return state.reshape(len(frames), 6, 6, 32).permute(0, 3, 1, 2)
@@ -50,27 +50,27 @@ def test_equals_transformers_hidden_states(model: CLIPVisionModel, folder: Path,
     torch.testing.assert_close(backbone(frames), hidden_state(model, frames, layer))
 
 
-def test_layers_above_the_tapped_one_are_not_kept(folder: Path):
+def test_layers_above_the_chosen_one_are_dropped(folder: Path):
     backbone = ClipBackbone(str(folder), layer=-2)
     assert len(backbone.vision_model.encoder.layers) == 2
     assert not any("post_layernorm" in name for name in backbone.state_dict())
 
 
-def test_unfrozen_every_parameter_is_trained(folder: Path):
+def test_every_parameter_of_an_unfrozen_backbone_is_trained(folder: Path):
     backbone = ClipBackbone(folder, frozen=False)
     backbone(torch.rand(2, 3, 42, 42)).square().mean().backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())
 
 
-def test_loads_the_vision_half_of_a_whole_clip(tmp_path: Path):
+def test_loads_the_vision_half_of_a_full_clip(tmp_path: Path):
     text = CLIPTextConfig(
         vocab_size=60, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
     )
     config = CLIPConfig(text_config=text.to_dict(), vision_config=VISION, projection_dim=16)
-    whole = CLIPModel(config).eval()
-    whole.save_pretrained(tmp_path)
+    full = CLIPModel(config).eval()
+    full.save_pretrained(tmp_path)
     frames = torch.rand(1, 3, 42, 42)
-    torch.testing.assert_close(ClipBackbone(tmp_path)(frames), hidden_state(whole.vision_model, frames, -1))
+    torch.testing.assert_close(ClipBackbone(tmp_path)(frames), hidden_state(full.vision_model, frames, -1))
 
 
 def test_dtype(folder: Path):
@@ -82,23 +82,23 @@ def test_dtype(folder: Path):
         ClipBackbone(folder, dtype="float8")
 
 
-def test_random_weights_are_clip_l_and_said_out_loud(caplog: pytest.LogCaptureFixture):
+def test_random_weights_are_those_of_clip_l_and_a_warning_says_so(caplog: pytest.LogCaptureFixture):
     with torch.device("meta"), caplog.at_level(logging.WARNING):
         backbone = ClipBackbone(weights=None)
         assert backbone(torch.zeros(1, 3, 336, 336)).shape == (1, 1024, 24, 24)
     assert "RANDOM weights" in caplog.text
-    # openai/clip-vit-large-patch14-336 has 303.5 M vision parameters, 2,048 of them in the final norm, not kept here.
+    # openai/clip-vit-large-patch14-336 has 303.5 M vision parameters. 2,048 are in the final norm, which is dropped.
     assert sum(parameter.numel() for parameter in backbone.parameters()) == 303_507_456 - 2_048
     assert backbone.frozen
 
 
 @pytest.mark.parametrize("layer", [4, -5])
-def test_no_such_layer(folder: Path, layer: int):
-    with pytest.raises(UserError, match=rf"backbone\.layer={layer}: this CLIP has 3 layers, allowed are -4 to 3"):
+def test_a_layer_that_the_model_lacks_is_refused(folder: Path, layer: int):
+    with pytest.raises(UserError, match=rf"backbone\.layer={layer}: this CLIP has 3 layers\. Use -4 to 3"):
         ClipBackbone(folder, layer=layer)
 
 
-def test_no_network_and_no_weights_is_one_quick_sentence(monkeypatch: pytest.MonkeyPatch):
+def test_without_network_and_weights_the_error_is_quick_and_one_line(monkeypatch: pytest.MonkeyPatch):
     def refuse(*_args: object, **_options: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -141,7 +141,7 @@ def test_weights_of_another_size(folder: Path):
         ClipBackbone(folder)
 
 
-def test_missing_parameters_are_not_made_up(folder: Path):
+def test_missing_parameters_are_refused(folder: Path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 4}))
     with pytest.raises(UserError, match="16 of its parameters are missing"):

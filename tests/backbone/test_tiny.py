@@ -20,7 +20,7 @@ def test_every_parameter_is_trained():
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in backbone.parameters())
 
 
-def test_the_mean_feature_knows_where_a_shape_is():
+def test_the_mean_feature_depends_on_the_position_of_a_shape():
     frames = torch.zeros(2, 3, 64, 64)
     frames[0, :, 28:36, 12:20] = 1
     frames[1, :, 28:36, 44:52] = 1
@@ -36,6 +36,6 @@ def test_coordinates_reach_from_corner_to_corner():
 
 
 @pytest.mark.parametrize(("name", "value"), [("image_size", 60), ("image_size", 0), ("width", 12)])
-def test_sizes_that_do_not_divide(name: str, value: int):
+def test_sizes_that_are_not_multiples_of_8_are_refused(name: str, value: int):
     with pytest.raises(UserError, match=rf"backbone\.{name}={value}.*multiple of 8"):
         TinyBackbone(**{name: value})

@@ -37,7 +37,7 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 @pytest.fixture(scope="module")
 def torchvision_weights() -> dict[str, Tensor]:
-    """A state dict with torchvision's names and shapes; the classifier's are shrunk, nothing reads them."""
+    """A state dict with torchvision's names and shapes, with small tensors for the classifier, which is not read."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for number, (inputs, outputs) in CONVOLUTIONS.items():
@@ -58,7 +58,7 @@ def weights_file(torchvision_weights: dict[str, Tensor], tmp_path_factory: pytes
 
 
 def chain(weights: dict[str, Tensor], frames: Tensor, last: int) -> Tensor:
-    """The output of torchvision's `features[last]`, written out."""
+    """The output of torchvision's `features[last]`, by torch's functions."""
     x = (frames - MEAN) / STD
     for number in range(last + 1):
         if number in CONVOLUTIONS:
@@ -80,7 +80,7 @@ def chain(weights: dict[str, Tensor], frames: Tensor, last: int) -> Tensor:
         ("conv5_4", 34, (512, 2, 2)),
     ],
 )
-def test_equals_the_plain_chain(
+def test_equals_the_layers_of_torchvision(
     torchvision_weights: dict[str, Tensor], weights_file: Path, layer: str, last: int, shape: tuple[int, ...]
 ):
     frames = torch.rand(1, 3, 32, 32)
@@ -143,47 +143,47 @@ def test_a_folder_or_hub_repository_without_weights(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features.1.weight": torch.zeros(1)}, "1 keys are unexpected .*features.1.weight"),
-        ({"features.2.bias": None}, "1 keys are missing .*features.2.bias"),
+        ({"features.1.weight": torch.zeros(1)}, "1 keys are unexpected, such as features.1.weight"),
+        ({"features.2.bias": None}, "1 keys are missing, such as features.2.bias"),
         ({"features.0.weight": torch.zeros(64, 1, 3, 3)}, r"features.0.weight: .*\[64, 1, 3, 3\]"),
     ],
 )
-def test_weights_of_something_else(
+def test_weights_of_another_model_are_refused(
     torchvision_weights: dict[str, Tensor], tmp_path: Path, change: dict[str, Tensor | None], message: str
 ):
     small = {key: value for key, value in torchvision_weights.items() if key.split(".")[1] in ("0", "2")}
     tensors = {key: value for key, value in {**small, **change}.items() if value is not None}
     torch.save(tensors, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=rf"not torchvision's or timm's VGG19, .*{message}"):
+    with pytest.raises(UserError, match=rf"is not torchvision's or timm's VGG19: .*{message}.*Use the state dict"):
         Vgg19Backbone(tmp_path / "other.pt", layer="relu1_2")
 
 
 def test_pickled_objects_are_refused(tmp_path: Path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
-    with pytest.raises(UserError, match="save VGG19's state dict"):
+    with pytest.raises(UserError, match="Save the state dict of VGG19"):
         Vgg19Backbone(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("name", ["broken.safetensors", "broken.pt", "empty.pth"])
-def test_broken_file(tmp_path: Path, name: str):
+def test_a_broken_file_is_refused(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"" if name.startswith("empty") else b"not a tensor")
     with pytest.raises(UserError, match="not a file of tensors"):
         Vgg19Backbone(tmp_path / name)
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("absent.pt", "no such file"), ("vgg19.bin", r"\.safetensors, \.pt or \.pth")]
+    ("name", "message"), [("absent.pt", "does not exist"), ("vgg19.bin", r"\.safetensors, \.pt or \.pth")]
 )
-def test_no_file(tmp_path: Path, name: str, message: str):
+def test_a_missing_file_and_another_format_are_refused(tmp_path: Path, name: str, message: str):
     with pytest.raises(UserError, match=message):
         Vgg19Backbone(tmp_path / name)
 
 
-def test_no_such_layer():
-    with pytest.raises(UserError, match=r"backbone\.layer=conv4_5: must be one of conv1_1 to conv5_4"):
+def test_a_layer_that_vgg19_lacks_is_refused():
+    with pytest.raises(UserError, match=r"backbone\.layer=conv4_5 is not a layer .*Use conv1_1 to conv5_4"):
         Vgg19Backbone(layer="conv4_5")
 
 
-def test_images_smaller_than_the_stride():
-    with pytest.raises(UserError, match=r"backbone\.image_size=4: conv4_4 needs 8"):
+def test_images_smaller_than_the_stride_are_refused():
+    with pytest.raises(UserError, match=r"backbone\.image_size=4 is smaller .*conv4_4\. Use 8 or more"):
         Vgg19Backbone(image_size=4)

@@ -1,4 +1,4 @@
-"""The truth are the library's own hidden states, of the library's own classes."""
+"""The feature maps are checked against the hidden states of transformers' own classes."""
 
 import json
 import logging
@@ -63,13 +63,13 @@ def clip() -> Any:
     return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=WIDE, projection_dim=16))
 
 
-# The model, and its tokens before the patches: CLS and registers.
+# Each model with its number of tokens before the patches: CLS and registers.
 MODELS = {dinov2: 1, dinov2_registers: 4, dinov3: 3, vit: 1, siglip: 0, clip: 1}
 RESIZED = {siglip: True, clip: True, vit: True}
 
 
 def save(model: Any, folder: Path) -> Any:
-    """As a hub repository holds it; returns the vision half."""
+    """Save a model in the layout of a hub repository, and return its vision half."""
     torch.manual_seed(0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -79,7 +79,7 @@ def save(model: Any, folder: Path) -> Any:
 
 
 def expected(model: Any, frames: torch.Tensor, *, layer: int, leading: int, resized: bool = False) -> torch.Tensor:
-    """transformers' hidden state without its leading tokens, (N, C, h, w) with rows before columns."""
+    """transformers' hidden state without its leading tokens, as a feature map (N, C, h, w)."""
     normal = (frames - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     options = {"interpolate_pos_encoding": True} if resized else {}
     with torch.no_grad():
@@ -108,19 +108,19 @@ def test_another_image_size(make: Any, tmp_path: Path) -> None:
     torch.testing.assert_close(backbone(frames), wanted)
 
 
-def test_only_the_vision_half_is_kept(tmp_path: Path) -> None:
+def test_only_the_vision_half_is_loaded(tmp_path: Path) -> None:
     save(siglip(), tmp_path)
     assert not any("text" in name for name in VisionBackbone(tmp_path, image_size=None).state_dict())
 
 
-def test_layers_above_the_tapped_one_are_not_kept_but_for_one(tmp_path: Path) -> None:
+def test_layers_above_the_chosen_one_are_dropped_except_one(tmp_path: Path) -> None:
     save(dinov2(), tmp_path)
     assert len(VisionBackbone(tmp_path, layer=1, image_size=None).model.encoder.layer) == 2
     assert len(VisionBackbone(tmp_path, layer=2, image_size=None).model.encoder.layer) == 3
 
 
 @pytest.mark.parametrize("make", [siglip, dinov2_registers], ids=lambda make: make.__name__)
-def test_frozen_means_frozen(make: Any, tmp_path: Path) -> None:
+def test_a_frozen_backbone_stays_in_eval_mode_and_gives_no_gradient(make: Any, tmp_path: Path) -> None:
     save(make(), tmp_path)
     backbone = VisionBackbone(tmp_path, image_size=None)
     backbone.train()
@@ -133,7 +133,7 @@ def test_frozen_means_frozen(make: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [siglip, dinov3, vit], ids=lambda make: make.__name__)
-def test_unfrozen_every_trained_parameter_is_reached(make: Any, tmp_path: Path) -> None:
+def test_every_trained_parameter_of_an_unfrozen_backbone_gets_a_gradient(make: Any, tmp_path: Path) -> None:
     save(make(), tmp_path)
     backbone = VisionBackbone(tmp_path, frozen=False, layer=2, image_size=None)
     assert backbone.training
@@ -165,7 +165,7 @@ def test_dtype(tmp_path: Path) -> None:
         VisionBackbone(tmp_path, dtype="float8")
 
 
-def test_random_weights_are_dinov2_l_and_said_out_loud(caplog: pytest.LogCaptureFixture) -> None:
+def test_random_weights_are_those_of_dinov2_l_and_a_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with torch.device("meta"), caplog.at_level(logging.WARNING):
         backbone = VisionBackbone(weights=None, image_size=224)
         assert backbone(torch.zeros(1, 3, 224, 224)).shape == (1, 1024, 16, 16)
@@ -175,28 +175,26 @@ def test_random_weights_are_dinov2_l_and_said_out_loud(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("layer", [4, -5])
-def test_no_such_layer(tmp_path: Path, layer: int) -> None:
+def test_a_layer_that_the_model_lacks_is_refused(tmp_path: Path, layer: int) -> None:
     save(dinov2(), tmp_path)
-    with pytest.raises(
-        UserError, match=rf"backbone\.layer={layer}: this Dinov2Model has 3 layers, allowed are -4 to 3"
-    ):
+    with pytest.raises(UserError, match=rf"backbone\.layer={layer}: this Dinov2Model has 3 layers\. Use -4 to 3"):
         VisionBackbone(tmp_path, layer=layer, image_size=None)
 
 
-def test_images_smaller_than_a_patch(tmp_path: Path) -> None:
+def test_images_smaller_than_a_patch_are_refused(tmp_path: Path) -> None:
     save(dinov2(), tmp_path)
-    with pytest.raises(UserError, match=r"backbone\.image_size=5: this model takes 6 pixels or more"):
+    with pytest.raises(UserError, match=r"backbone\.image_size=5 is smaller than a patch .*Use 6 or more"):
         VisionBackbone(tmp_path, image_size=5)
 
 
-def test_no_image_processor_to_take_the_mean_from(tmp_path: Path) -> None:
+def test_a_folder_without_the_image_processors_file_is_refused(tmp_path: Path) -> None:
     save(dinov2(), tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match=r"backbone\.weights=.*preprocessor_config\.json with image_mean and image_std"):
         VisionBackbone(tmp_path, image_size=None)
 
 
-def test_a_model_that_takes_no_images_or_shrinks_them(tmp_path: Path) -> None:
+def test_a_model_without_a_square_feature_map_of_patches_is_refused(tmp_path: Path) -> None:
     save(Siglip2VisionModel(Siglip2VisionConfig(**{**WIDE, "num_patches": 16})), tmp_path / "naflex")
     save(
         SwinModel(SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[1, 2], image_size=24, patch_size=6, window_size=2)),
@@ -216,11 +214,11 @@ def test_neither_folder_nor_hub_id(tmp_path: Path) -> None:
 
 def test_on_the_meta_device_only_the_shapes_of_a_folder_are_read(tmp_path: Path) -> None:
     save(siglip(), tmp_path)
-    whole = VisionBackbone(tmp_path, image_size=None)
+    full = VisionBackbone(tmp_path, image_size=None)
     (tmp_path / "model.safetensors").unlink()
     with torch.device("meta"):
         shapes = VisionBackbone(tmp_path, image_size=None)
     assert {name: one.shape for name, one in shapes.state_dict().items()} == {
-        name: one.shape for name, one in whole.state_dict().items()
+        name: one.shape for name, one in full.state_dict().items()
     }
     assert all(one.is_meta for one in shapes.parameters())

@@ -72,8 +72,8 @@ def test_a_reader_that_fails_is_reported(decode: ModuleType, make_video, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["runs=0"], "runs=0: must be a whole number of 1 or more."),
-        (["size=big"], "size=big: must be a whole number of 1 or more."),
+        (["runs=0"], "runs=0: must be an integer >= 1."),
+        (["size=big"], "size=big: must be an integer >= 1."),
         (["video=no.mp4"], "video=no.mp4: there is no such file or folder."),
         (["video=[.]"], "video=.: the folder holds no video file"),
         (["strid=3"], "strid: unknown key of python benchmarks/decode.py. Did you mean stride?"),
@@ -96,4 +96,4 @@ def test_the_script_starts_from_any_folder(decode: ModuleType, tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("python benchmarks/decode.py [KEY=VALUE ...]\n")
-    assert "size=336    (a whole number of 1 or more)\n      side of the frames in pixels." in done.stdout
+    assert "size=336    (an integer >= 1)\n      side of the frames in pixels." in done.stdout

@@ -91,10 +91,10 @@ def test_a_ratio_is_to_the_turns_before_and_after(train: ModuleType) -> None:
     ("arguments", "error"),
     [
         (["steps=25"], "steps=25: too few to compare turns of trainer.log_every=10 steps. Use 26 or more, or set"),
-        (["steps=0"], "steps=0: must be a whole number of 1 or more."),
+        (["steps=0"], "steps=0: must be an integer >= 1."),
         (["tokeniser.stride=99"], "tokeniser.stride=99"),
         (["tokeniser.strid=3"], "tokeniser.strid"),
-        (["mllm=causal_lm", "mllm.weights=no/such/model"], "mllm.weights=no/such/model: no such file or folder"),
+        (["mllm=causal_lm", "mllm.weights=no/such/model"], "mllm.weights=no/such/model: there is no such file"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -1,4 +1,4 @@
-"""Files, folders and weights that are missing: told before anything heavy is loaded."""
+"""Missing files, folders and weights are reported before torch is loaded."""
 
 import json
 import os
@@ -14,24 +14,24 @@ from vtok.runs.folder import write_status
 
 ABSENT = "vtok-tests/a-model-that-no-cache-holds"
 CASES = [
-    (["train", "backbone=clip"], "backbone.weights=openai/clip-vit-large-patch14-336: neither"),
-    (["train", "backbone=vision", f"backbone.weights={ABSENT}"], f"backbone.weights={ABSENT}: neither"),
+    (["train", "backbone=clip"], "backbone.weights=openai/clip-vit-large-patch14-336: this is neither"),
+    (["train", "backbone=vision", f"backbone.weights={ABSENT}"], f"backbone.weights={ABSENT}: this is neither"),
     (["train", "mllm=causal_lm"], "mllm.weights="),
     (["train", "recipe=generate", "decoder=wan"], "decoder.weights="),
     (["train", "recipe=generate", "generation/judge=vlm"], "generation.judge.weights="),
-    (["train", "-m", "backbone=tiny,vision"], "backbone.weights=facebook/dinov2-large: neither"),
-    (["train", "backbone=clip", "backbone.weights=a/b/c"], "backbone.weights=a/b/c: no such file or folder"),
+    (["train", "-m", "backbone=tiny,vision"], "backbone.weights=facebook/dinov2-large: this is neither"),
+    (["train", "backbone=clip", "backbone.weights=a/b/c"], "backbone.weights=a/b/c: there is no such file or folder"),
     (["train", "data=folder", "data.root=.", "data.manifest=no.jsonl"], "data.manifest=no.jsonl"),
     (["describe", "run=run", "video=no.mp4"], "video=no.mp4: there is no such file or folder"),
     (["describe", "run=no", "video=."], "run=no: there is no such folder"),
-    (["describe", "run=run", "video=."], f"mllm.weights={ABSENT}: neither"),
+    (["describe", "run=run", "video=."], f"mllm.weights={ABSENT}: this is neither"),
     (["tokenise", "run=run", "video=no.mp4"], "video=no.mp4"),
     (["reconstruct", "run=run", "video=no.mp4"], "video=no.mp4"),
     (["generate", "run=run", "prompts=no.txt"], "prompts=no.txt: 'no.txt' cannot be read"),
-    (["generate", "run=run", "prompt=a"], f"mllm.weights={ABSENT}: neither"),
-    (["evaluate", "run=run"], f"mllm.weights={ABSENT}: neither"),
+    (["generate", "run=run", "prompt=a"], f"mllm.weights={ABSENT}: this is neither"),
+    (["evaluate", "run=run"], f"mllm.weights={ABSENT}: this is neither"),
     (["evaluate", "run=run", "mllm.weights=null", "data=folder", "data.root=no"], "data.root=no: there is no such"),
-    (["export", "run=run", "out=there"], f"mllm.weights={ABSENT}: neither"),
+    (["export", "run=run", "out=there"], f"mllm.weights={ABSENT}: this is neither"),
     (["probe", "run=no"], "run=no: there is no such folder"),
     (["probe", "tokenisers=[vtok]", "backbone=clip"], "backbone.weights="),
     (["compare", "runs=[no,run]"], "no is not a run folder"),
@@ -44,18 +44,18 @@ PROGRAM = """
 import contextlib, io, json, sys
 from vtok.cli.main import main
 
-told = []
+results = []
 for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(io.StringIO()) as shown:
         code = main(arguments)
-    told.append([code, shown.getvalue(), "torch" in sys.modules or "transformers" in sys.modules])
-print(json.dumps(told))
+    results.append([code, shown.getvalue(), "torch" in sys.modules or "transformers" in sys.modules])
+print(json.dumps(results))
 """
 
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    """A run folder as far as it is looked at before the model is built, whose language model is nowhere."""
+    """A run folder without a checkpoint, whose language model does not exist."""
     folder = tmp_path / "run"
     folder.mkdir()
     config = compose(["mllm=llava_next", "mllm.projector=false", f"mllm.weights={ABSENT}"])
@@ -64,7 +64,7 @@ def run_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_missing_is_told_before_torch_is_loaded(run_dir: Path) -> None:
+def test_missing_inputs_are_reported_before_torch_is_loaded(run_dir: Path) -> None:
     environment = {
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(run_dir.parent / "hub"),

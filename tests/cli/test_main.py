@@ -1,4 +1,4 @@
-"""The command line, as a user meets it: what it prints, how it exits, how long a mistake takes."""
+"""The command line: its output, exit codes, and what is loaded for a mistake."""
 
 import json
 import subprocess
@@ -47,13 +47,13 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["trian"], "trian: unknown verb. Use train, compare, cost"),
-        (["describe"], "needs video=VALUE"),
+        (["describe"], "Set video=VALUE"),
         (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
         (["describe", "x.mp4"], "arguments are KEY=VALUE"),
-        (["describe", "video=x.mp4", "max_new_tokens=0"], "max_new_tokens=0: must be a whole number of 1 or more."),
+        (["describe", "video=x.mp4", "max_new_tokens=0"], "max_new_tokens=0: must be an integer >= 1."),
         (["evaluate", "run=nowhere"], "run=nowhere: there is no such folder"),
         (["evaluate", f"run={'a' * 300}"], "aaa: there is no such folder"),
         (["evaluate", "run=~nobody-of-that-name/a"], "there is no such folder"),
@@ -67,16 +67,16 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["compare", "runs=[a"], "runs=[a: this is not a list"),
         (
             ["train", "outputs=/dev/null/x"],
-            "nothing can be written there, as /dev/null is not a folder",
+            "the folder cannot be written (/dev/null is not a folder)",
         ),
-        (["train", "hydra.run.dir=/dev/null/x"], "hydra.run.dir=/dev/null/x: nothing can be written there"),
-        (["train", f"backbone.weights=/{'a' * 300}", "backbone=clip"], "aaa: nothing is there"),
+        (["train", "hydra.run.dir=/dev/null/x"], "hydra.run.dir=/dev/null/x: the folder cannot be written"),
+        (["train", f"backbone.weights=/{'a' * 300}", "backbone=clip"], "aaa: this path does not exist"),
         (["evaluate", "outputs=nowhere"], "no run has finished in nowhere"),
         (["benchmark", "cost", "runs=3"], "vtok benchmark cost: this command has moved. Use vtok cost."),
         (["benchmark", "decode"], "Use python benchmarks/decode.py in a checkout."),
         (["benchmark", "train", "--help"], "Use python benchmarks/train.py in a checkout."),
         (["benchmark", "encode"], "Use vtok cost, or python benchmarks/decode.py in a checkout, or python benchmarks/"),
-        (["cost", "runs=0"], "runs=0: must be a whole number of 1 or more."),
+        (["cost", "runs=0"], "runs=0: must be an integer >= 1."),
         (["compare"], "one of sweep=latest, sweep=DIR and runs=[A,B]"),
         (["compare", "runs=[a]"], "takes two"),
         (["validate", "tokeniser.stride=99"], "tokeniser.stride=99"),
@@ -85,48 +85,52 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "-m", "tokeniser.stride=3,99"], "tokeniser.stride=99"),
         (["train", "just a word"], "KEY=VALUE"),
         (["data", "pakc"], "vtok data pakc: unknown verb. Use vtok data check | index | pack | preview."),
-        (["data", "pack"], "vtok data pack needs out=VALUE"),
+        (["data", "pack"], "vtok data pack: the argument out is missing. Set out=VALUE"),
         (["data", "pack", "out=x", "data=folder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
-        (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: must be a whole number of 1 or more."),
+        (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: must be an integer >= 1."),
         (["data", "index", "root=nowhere"], "root=nowhere"),
         (["data", "index", "root=x", "data.limit=1"], "data.limit: unknown key of vtok data index"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_a_bad_exit(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_mistake_is_reported_and_exits_with_1(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 1
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ")
-    assert told in shown.err
+    assert message in shown.err
     assert "Traceback" not in shown.err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (PermissionError(13, "Permission denied", "runs/a"), "error: runs/a: Permission denied."),
         (OSError(28, "No space left on device", "b"), "error: b: No space left on device."),
         (FileNotFoundError(2, "No such file or directory", "c"), None),
     ],
 )
-def test_what_the_disk_refuses_is_one_sentence(
-    error: OSError, told: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_error_of_the_disk_is_reported_in_one_line(
+    error: OSError, message: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that is missing may be a bug of ours."""
+    """A missing file may be a bug of vtok."""
 
     def refuse(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr("vtok.cli.main.carry_out", refuse)
-    if told is None:
+    monkeypatch.setattr("vtok.cli.main.run_verb", refuse)
+    if message is None:
         with pytest.raises(FileNotFoundError):
             main(["compare"])
         return
     assert main(["compare"]) == 1
-    assert capsys.readouterr().err.startswith(told)
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_validate_shows_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +140,7 @@ def test_validate_shows_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert "46 a clip" in shown
 
 
-def test_a_mistake_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_before_torch_is_loaded(tmp_path: Path) -> None:
     code = (
         "import sys; from vtok.cli.main import main; "
         "code = main(['train', '+tokeniser.typo=1']); sys.exit(10 * ('torch' in sys.modules) + code)"
@@ -160,10 +164,10 @@ def test_help_and_config_load_nothing_heavy(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_libraries_draw_no_bars_into_a_log(tmp_path: Path) -> None:
+def test_libraries_write_no_progress_bars_to_a_log(tmp_path: Path) -> None:
     """transformers' "Loading weights" and huggingface_hub's downloads, where stderr is no terminal."""
     code = (
-        "from vtok.cli.main import settle_process; settle_process()\n"
+        "from vtok.cli.main import configure_process; configure_process()\n"
         "from huggingface_hub.utils import are_progress_bars_disabled\n"
         "from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as mlflow\n"
         "from transformers.utils.logging import is_progress_bar_enabled\n"
@@ -204,7 +208,7 @@ def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
     assert (tmp_path / "table" / "comparison.png").stat().st_size > 1000
 
 
-def test_paths_count_from_where_the_command_was_given_wherever_hydra_goes(
+def test_paths_count_from_the_working_directory_of_the_command(
     tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -244,7 +248,7 @@ def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips
     assert summary["data/bad_files"] == 0
 
 
-def test_sigterm_saves_and_says_how_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
+def test_sigterm_saves_and_says_how_to_resume(tiny_run: list[str], tmp_path: Path) -> None:
     import signal
     import time
 
@@ -299,7 +303,7 @@ def test_offline_clip_names_the_key(tiny_run: list[str], tmp_path: Path, monkeyp
     assert not (tmp_path / "run").exists()
 
 
-def test_output_that_is_cut_off_by_its_reader_is_no_error() -> None:
+def test_a_closed_output_pipe_is_not_an_error() -> None:
     command = [sys.executable, "-m", "vtok", "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -86,7 +86,7 @@ def test_sweep_has_a_parent_with_the_comparison(program: Path, store_uri: str) -
 def test_failed_job_is_listed_and_the_sweep_fails(program: Path, store_uri: str) -> None:
     done = sweep(program, "stride=2,9", "+name=x")
     assert done.returncode == 1
-    assert "no figures: sweep/1 (stride=9 +name=x)" in done.stdout
+    assert "no metrics: sweep/1 (stride=9 +name=x)" in done.stdout
     assert "0.500" in done.stdout
     written = json.loads((program.parent / "sweep" / "mlflow_parent.json").read_text())
     assert MlflowClient(store_uri).get_run(written["run_id"]).info.status == "FAILED"

@@ -1,18 +1,18 @@
-"""Files that are there whole or not at all."""
+"""Files and folders are written atomically."""
 
 from pathlib import Path
 
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.common.files import is_free, whole, whole_folder
+from vtok.common.files import atomic_file, atomic_folder, is_free
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
 
     def write() -> None:
-        with whole(tmp_path / "a.txt") as partial:
+        with atomic_file(tmp_path / "a.txt") as partial:
             partial.write_text("half")
             raise OSError(28, "No space left on device")
 
@@ -23,7 +23,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_a_file_that_is_written_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
-    with whole(tmp_path / "a.txt") as partial:
+    with atomic_file(tmp_path / "a.txt") as partial:
         partial.write_text("new")
         assert (tmp_path / "a.txt").read_text() == "old"
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "new")]
@@ -48,7 +48,7 @@ def test_a_folder_takes_the_place_of_an_empty_one_alone(tmp_path: Path) -> None:
 
 
 def write_into(folder: Path, *, fails: bool = False) -> None:
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "a.txt").write_text("new")
         if fails:
             raise OSError(28, "No space left on device")

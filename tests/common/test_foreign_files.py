@@ -1,4 +1,4 @@
-"""Files of others that are damaged in every way: each is a sentence that names the file."""
+"""Messages for damaged files of every kind name the file."""
 
 import json
 
@@ -52,7 +52,7 @@ def test_files_that_cannot_be_read(read, tmp_path):
 
 @pytest.mark.parametrize("name", DAMAGED)
 @pytest.mark.parametrize("read", [read_text, read_json, read_yaml])
-def test_bytes_that_are_no_text(read, name, tmp_path):
+def test_bytes_that_are_not_text_are_refused(read, name, tmp_path):
     (tmp_path / name).write_bytes(DAMAGED[name])
     with pytest.raises(UserError, match=rf"{name}: .*(UTF-8|UTF-16|UTF-32)"):
         read(tmp_path / name)
@@ -61,26 +61,26 @@ def test_bytes_that_are_no_text(read, name, tmp_path):
 @pytest.mark.parametrize(
     ("read", "content"), [(read_json, one) for one in NO_JSON.values()] + [(read_yaml, one) for one in NO_YAML.values()]
 )
-def test_texts_that_are_none(read, content, tmp_path):
+def test_invalid_texts_are_refused(read, content, tmp_path):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(UserError, match=r"/file: it is not (JSON|a YAML file) that can be read") as caught:
+    with pytest.raises(UserError, match=r"/file: it is not valid (JSON|YAML)") as caught:
         read(tmp_path / "file")
     assert "\n" not in str(caught.value)
     assert "AssertionError" not in str(caught.value)
     assert len(str(caught.value)) < 1000 + len(str(tmp_path))
 
 
-def test_a_good_json_is_what_the_standard_library_says(tmp_path):
+def test_valid_json_equals_the_standard_library(tmp_path):
     value = {"deep": [[[{"a": None}]]], "numbers": [1, 1.5, -1e300], "text": "\n\u2028"}
     (tmp_path / "file").write_text(json.dumps(value))
     assert read_json(tmp_path / "file") == value
 
 
 @pytest.mark.parametrize("content", ["null", "3", "[1]"])
-def test_names_with_values_are_asked_for(content, tmp_path):
+def test_files_without_a_mapping_are_refused(content, tmp_path):
     for name in ("a.json", "a.yaml"):
         (tmp_path / name).write_text(content if name == "a.json" else content.replace("null", "[null]"))
-        with pytest.raises(UserError, match=f"{name}: it (does not hold names|is not a YAML file)"):
+        with pytest.raises(UserError, match=f"{name}: it is not (a mapping|valid YAML)"):
             read_mapping(tmp_path / name)
     (tmp_path / "b.yaml").write_text("")
     assert read_mapping(tmp_path / "b.yaml") == {}
@@ -93,8 +93,8 @@ def test_tensors(tmp_path):
     assert torch.equal(read_tensors(file)["a"], torch.arange(3000.0))
     for content in (b"", whole[:4], whole[:50], whole[:-1], whole.replace(b"F32", b"F99"), bytes(range(256))):
         file.write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.safetensors: it is not a safetensors file that can be read \(."):
+        with pytest.raises(UserError, match=r"a\.safetensors: it is not a readable safetensors file \(."):
             read_tensors(file)
     for path in (tmp_path / "missing", tmp_path, tmp_path / "a\0b", tmp_path / ("a" * 300)):
-        with pytest.raises(UserError, match="it is not a safetensors file"):
+        with pytest.raises(UserError, match="it is not a readable safetensors file"):
             read_tensors(path)

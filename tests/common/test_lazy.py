@@ -19,8 +19,8 @@ LAZY = [
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_a_name_that_is_exported_is_not_a_modules(name: str) -> None:
-    """Whichever is imported first would stand for both."""
+def test_no_exported_name_is_also_a_module(name: str) -> None:
+    """The name would mean whichever is imported first."""
     source, package = module(name), importlib.import_module(name)
     assert source is not None
     folder = Path(str(package.__file__)).parent

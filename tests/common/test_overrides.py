@@ -1,4 +1,4 @@
-"""Overrides in commands and raw ones: held to Hydra's parser, OmegaConf and shlex."""
+"""Quoting of overrides, checked against Hydra's parser, OmegaConf and shlex."""
 
 import random
 import shlex
@@ -28,7 +28,7 @@ def odd_texts() -> list[str]:
 
 
 def read(item: str) -> object:
-    """What a configuration holds after an override, by Hydra's parser and OmegaConf."""
+    """The value in a configuration after an override, by Hydra's parser and OmegaConf."""
     (parsed,) = OverridesParser.create().parse_overrides([item])
     assert not parsed.is_sweep_override()
     return OmegaConf.create({"k": parsed.value()}).k
@@ -42,7 +42,7 @@ def test_a_printed_override_is_read_back_as_it_is(write) -> None:
         assert read(item) == text, (text, item)
 
 
-def test_what_needs_no_quotes_has_none() -> None:
+def test_plain_values_are_not_quoted() -> None:
     assert command("vtok", "describe", override("run", "outputs/runs/2026-01-01_10-00")) == (
         "vtok describe run=outputs/runs/2026-01-01_10-00"
     )
@@ -66,7 +66,7 @@ def test_a_raw_text_is_read_as_it_is(value: str) -> None:
         "data@data.sources.x=folder", "a=interval(0,1)",
     ],
 )  # fmt: skip
-def test_what_hydra_reads_stays(item: str) -> None:
+def test_valid_overrides_are_unchanged(item: str) -> None:
     assert readable(item) == item
 
 
@@ -76,7 +76,7 @@ def test_references_in_raw_texts_are_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "told"),
+    ("item", "expected"),
     [
         ("data.root=ünï,b", """'data.root="ünï,b"'"""),
         ("data.families=[motion,örder", "Check its brackets and quotes"),
@@ -88,11 +88,11 @@ def test_references_in_raw_texts_are_followed() -> None:
         ("data/=x", "Use KEY=VALUE"),
     ],
 )
-def test_what_is_not_plain_is_refused_with_what_to_type(item: str, told: str) -> None:
+def test_ambiguous_overrides_are_refused_with_a_suggestion(item: str, expected: str) -> None:
     with pytest.raises(UserError) as error:
         readable(item)
     assert str(error.value).startswith(f"{item}: ")
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 def test_raw_paths_reach_the_configuration(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-def test_of_nothing() -> None:
+def test_no_observations_are_refused() -> None:
     with pytest.raises(ValueError):
         clustered([])
 
@@ -30,13 +30,13 @@ def test_questions_asked_twice_are_worth_as_much_as_once(right: int) -> None:
     assert clustered(counts) == pytest.approx(wilson(right, 20), abs=5e-3 if right == 7 else 1e-6)
 
 
-def test_it_is_never_narrower_than_of_independent_questions() -> None:
-    """Always saying "forwards" of a clip and its reverse is right once a clip, and no surer for it."""
+def test_the_interval_is_never_narrower_than_for_independent_questions() -> None:
+    """Answering "forwards" for a clip and its reverse is right once per clip, which is no evidence."""
     assert clustered([(1, 2)] * 20) == pytest.approx(wilson(20, 40), abs=1e-6)
 
 
 def test_it_covers_the_share_of_all_clips() -> None:
-    """95 % of the intervals of samples hold the truth, where the answers about a clip go together; Wilson's do not."""
+    """95 % of the intervals contain the true share if answers about a clip are correlated; Wilson's do not."""
     rng = random.Random(0)
     held = {"clustered": [], "wilson": []}
     for _ in range(1000):

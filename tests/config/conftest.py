@@ -1,4 +1,4 @@
-"""How a mistake of the user's is told."""
+"""How a mistake of the user is reported."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ from vtok.config import check, compose
 
 
 @pytest.fixture
-def is_told() -> Callable[[list[str], str, str], None]:
-    """Asserts that overrides are refused by one sentence, which begins with a key and holds a hint."""
+def is_refused() -> Callable[[list[str], str, str], None]:
+    """Asserts that overrides are refused with a message of one line that begins with a key and holds a hint."""
 
     def check_sentence(overrides: list[str], key: str, hint: str) -> None:
         with pytest.raises(UserError) as error:

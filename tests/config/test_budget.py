@@ -1,4 +1,4 @@
-"""A budget is met to the token, or the nearest ones that can be are named."""
+"""A budget is met exactly, or refused with the nearest budgets that can be met."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from vtok.model.build import build
 BUDGETS = (1, 16, 17, 20, 45, 46, 49, 64, 137, 10_000)
 
 
-# Tokens of a clip at the other settings' defaults, by the frames of the clip and the key that is found.
+# Tokens of a clip by its number of frames and the value of the budgeted setting; other settings have their defaults.
 COUNTS: dict[str, Callable[[int, int], int]] = {
     "vtok": lambda frames, stride: 16 + ceil(frames / stride) - 1,
     "codec_motion": lambda frames, stride: 16 + ceil(frames / stride) - 1,
@@ -32,7 +32,7 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
 
 @pytest.mark.parametrize("option", COUNTS)
 @pytest.mark.parametrize("num_frames", [30, 121])
-def test_a_budget_is_met_to_the_token_or_the_nearest_are_named(option: str, num_frames: int) -> None:
+def test_a_budget_is_met_exactly_or_the_nearest_are_named(option: str, num_frames: int) -> None:
     whole = compose([f"tokeniser={option}", f"clip.num_frames={num_frames}", "backbone.width=8"])
     key = trait_of(whole.tokeniser, "budgeted")
     most = {"stride": max(1, num_frames - 1), "grid_size": 8}.get(key, max(BUDGETS))
@@ -71,7 +71,7 @@ def test_the_papers_46_tokens_are_stride_4_of_121_frames(capsys: pytest.CaptureF
     assert re.search(r"^budget +46: tokeniser.stride=4$", shown, re.MULTILINE)
 
 
-def test_a_setting_that_meets_the_budget_stays_and_else_the_widest_stride_is_taken() -> None:
+def test_a_setting_that_meets_the_budget_stays_else_the_widest_stride_is_chosen() -> None:
     assert compose(["tokeniser.budget=20"]).tokeniser.stride == 6
     config = compose(["clip.num_frames=37"])
     config.tokeniser.budget = 22
@@ -83,13 +83,13 @@ def test_a_setting_that_meets_the_budget_stays_and_else_the_widest_stride_is_tak
     assert compose(["tokeniser.budget=20", "tokeniser.stride=7"]).tokeniser.stride == 7
 
 
-def test_a_setting_that_is_said_and_does_not_meet_the_budget_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_override_that_does_not_meet_the_budget_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for given in (["tokeniser.stride=3"], ["tokeniser=key_frame", "tokeniser.budget=16", "tokeniser.grid_size=2"]):
         assert main(["validate", "tokeniser.budget=20", *given]) == 1
-    told = capsys.readouterr().err
-    assert "tokeniser.stride=3: clip.num_frames=30 frames then do not make the tokeniser.budget=20 tokens" in told
-    assert "Leave it out, or use tokeniser.stride=7." in told
-    assert "use tokeniser.grid_size=4." in told
+    message = capsys.readouterr().err
+    assert "tokeniser.stride=3: this does not meet tokeniser.budget=20 with clip.num_frames=30." in message
+    assert "Remove it, or use tokeniser.stride=7." in message
+    assert "use tokeniser.grid_size=4." in message
 
 
 def test_a_longer_clip_than_the_budget_allows_is_refused_and_a_shorter_one_has_fewer_tokens() -> None:
@@ -102,4 +102,4 @@ def test_a_longer_clip_than_the_budget_allows_is_refused_and_a_shorter_one_has_f
 @pytest.mark.parametrize("given", ["0", "abc"])
 def test_a_budget_is_a_number_of_tokens(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", f"tokeniser.budget={given}"]) == 1
-    assert f"tokeniser.budget={given}: must be a whole number of 1 or more, or null." in capsys.readouterr().err
+    assert f"tokeniser.budget={given}: must be an integer >= 1 or null." in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every option composes, knows its shapes before weights are loaded, and what does not fit is refused."""
+"""Every option composes, and its shapes are known before weights are loaded."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from vtok.config import check, compose
 from vtok.config.compose import groups, options_of
 from vtok.config.declaration import declaration_of
 from vtok.config.nodes import feature_shape, planner_of
-from vtok.config.values import literals
+from vtok.config.values import literal_values
 from vtok.data.sources.shapes.scene import FAMILIES, LEVELS
 from vtok.model.build import build
 from vtok.training.schedule import Name
@@ -64,7 +64,7 @@ def test_every_recipe_composes(recipe: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sweep", options_of("sweep"))
-def test_every_sweep_composes_and_says_what_it_is_for(sweep: str) -> None:
+def test_every_sweep_composes_and_states_its_hypothesis(sweep: str) -> None:
     check(compose([f"sweep={sweep}"]))
     header = (experiments_dir() / "sweep" / f"{sweep}.yaml").read_text()
     words = ("Hypothesis", "Cost", "Expected direction", f"python train.py sweep={sweep}")
@@ -131,11 +131,11 @@ def test_an_objective_that_makes_videos_brings_a_head_and_a_decoder_that_can_be_
 
 def test_the_choices_of_synthetic_clips_are_those_of_the_scenes() -> None:
     settings = declaration_of("vtok.data.ShapesData").settings
-    assert literals(settings["level"].type) == list(LEVELS)
-    assert literals(settings["families"].type) == list(FAMILIES)
+    assert literal_values(settings["level"].type) == list(LEVELS)
+    assert literal_values(settings["families"].type) == list(FAMILIES)
 
 
-def test_the_schedules_are_those_that_transformers_makes_and_steps_by_name_alone() -> None:
+def test_schedule_names_are_those_of_transformers() -> None:
     alone = []
     for name in SchedulerType:
         optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -154,7 +154,7 @@ def test_composition_works_from_any_directory(tmp_path: Path, monkeypatch: pytes
     check(compose(["recipe=clip_frozen"]))
 
 
-def test_a_users_own_component_is_held_to_its_signature() -> None:
+def test_a_users_own_component_is_checked_against_its_signature() -> None:
     own = ["~scheduler.name", "scheduler._target_=torch.optim.lr_scheduler.ConstantLR"]
     with pytest.raises(UserError):
         check(compose(own))

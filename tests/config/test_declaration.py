@@ -1,4 +1,4 @@
-"""What is read from source is what Python itself says of the classes, and every setting is explained."""
+"""Settings read from source are those of Python's own signatures, and every setting is explained."""
 
 import inspect
 import re
@@ -60,7 +60,7 @@ VERBS = [declared.target for declared in verbs().values()]
 
 
 @pytest.mark.parametrize("target", [*TARGETS, *VERBS, RUN_SETTINGS])
-def test_a_settings_sentence_stands_alone(target: str) -> None:
+def test_the_help_of_a_setting_stands_alone(target: str) -> None:
     """--help prints it without the name of the class, and without the sentence before it."""
     settings = [one for one in declaration_of(target).settings.values() if not one.is_given_by_code]
     begins = {one.name: one.help for one in settings if re.match(r"(of|in|to|for|see|that|where) ", one.help)}
@@ -124,7 +124,7 @@ def test_source_is_read_and_nothing_is_imported(package: Path) -> None:
                 """Base.
 
                 Args:
-                    size: pixels, told
+                    size: pixels, written
                         over two lines.
                     mode: one of two.
                 """
@@ -141,13 +141,13 @@ def test_source_is_read_and_nothing_is_imported(package: Path) -> None:
     made = declaration_of("foreign_parts.Renamed")
     assert made.summary == "A made one."
     assert made.settings["thing"].type is Any or isinstance(made.settings["thing"].type, ClassReference)
-    assert (made.settings["size"].default, made.settings["size"].help) == (8, "pixels, told over two lines.")
+    assert (made.settings["size"].default, made.settings["size"].help) == (8, "pixels, written over two lines.")
     assert made.defaults() == {"size": 8, "mode": "a"}
     assert trait("foreign_parts.Renamed", "flag") == 6
     assert "foreign_parts" not in sys.modules
 
 
-def test_a_docstrings_arguments_may_share_a_sentence_and_other_sections_have_none() -> None:
+def test_help_of_arguments_that_share_a_sentence() -> None:
     text = (
         "Sum.\n\nArgs:\n    a, b: sides (of it).\n    c (int): more\n        of c.\n\nRaises:\n    UserError: never.\n"
     )
@@ -200,7 +200,7 @@ def test_annotations_in_every_spelling_are_read_as_python_reads_them(package: Pa
     del sys.modules["foreign_parts.pieces"], sys.modules["foreign_parts"]
 
 
-def test_settings_that_are_handed_on_are_those_of_the_class_that_takes_them(package: Path) -> None:
+def test_settings_passed_to_a_base_class_are_read(package: Path) -> None:
     write(
         package,
         """
@@ -217,9 +217,9 @@ def test_settings_that_are_handed_on_are_those_of_the_class_that_takes_them(pack
     )
     made = declaration_of("foreign_parts.pieces.Other")
     assert made.defaults() == {"size": 4, "width": 3}
-    assert not made.takes_others
+    assert not made.accepts_unknown
     assert trait("foreign_parts.pieces.Other", "trained") is True
-    assert declaration_of("foreign_parts.pieces.Open").takes_others
+    assert declaration_of("foreign_parts.pieces.Open").accepts_unknown
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,14 @@ def test_settings_that_are_handed_on_are_those_of_the_class_that_takes_them(pack
     ],
     ids=["of the same name", "beside what cannot be read"],
 )
-def test_a_class_is_followed_to_what_it_is_derived_from(text: str, package: Path) -> None:
+def test_settings_of_base_classes_are_read(text: str, package: Path) -> None:
     (package / "base.py").write_text("class Made:\n    def __init__(self, *, size: int = 2): ...\n")
     write(package, text)
     assert declaration_of("foreign_parts.Renamed").defaults() == {"size": 2}
 
 
 @pytest.mark.parametrize("text", ["Made = Other\nOther = Made", "Made = 3", "class Made(", "Made = Made", "\0"])
-def test_what_cannot_be_followed_is_refused_and_not_imported(text: str, package: Path) -> None:
+def test_a_class_without_readable_source_is_refused_and_not_imported(text: str, package: Path) -> None:
     write(package, text)
     with pytest.raises(NotImported, match=r"^_target_=foreign_parts\.Renamed: there is no Python source of this name"):
         declaration_of("foreign_parts.Renamed")
@@ -270,7 +270,7 @@ def test_reading_a_class_runs_no_code(package: Path, tmp_path: Path) -> None:
     assert "antigravity" not in sys.modules
 
 
-def test_a_class_that_has_been_imported_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_an_imported_class_without_source_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     class Made:
         trained = True
 

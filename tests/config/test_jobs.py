@@ -1,4 +1,4 @@
-"""The jobs that a sweep comes to are known, and checked, before the first one runs."""
+"""All jobs of a sweep are checked before the first one runs."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def test_every_job_of_every_sweep_is_valid(sweep: str) -> None:
     check_jobs([f"sweep={sweep}"], multirun=False)
 
 
-def test_what_is_said_takes_the_place_of_a_sweep_files_values_in_the_check() -> None:
+def test_the_command_line_overrides_a_sweep_file_in_the_check() -> None:
     assert check_jobs(["sweep=stride", "tokeniser.stride=2,4"], multirun=False)
     for said in ("99", "2,99"):
         with pytest.raises(UserError, match=r"tokeniser\.stride=99: a clip has clip\.num_frames=30"):
@@ -29,7 +29,7 @@ def test_the_options_that_a_pattern_takes_are_checked() -> None:
 
 @pytest.mark.parametrize("empty", ["tokeniser=glob(x*)", "seed=range(3,3)", "seed=glob(*)"])
 def test_a_sweep_without_a_job_is_refused(empty: str) -> None:
-    with pytest.raises(UserError, match="so that no job would run") as error:
+    with pytest.raises(UserError, match="and no job would run") as error:
         check_jobs([empty], multirun=True)
     assert str(error.value).startswith(f"{empty}: ")
 

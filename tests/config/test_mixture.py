@@ -1,4 +1,4 @@
-"""Mixtures of data sets as they are said: what the sources follow, and what is refused."""
+"""Configurations of mixtures: what the sources take from the mixture, and mistakes."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from vtok.config import check, compose
-from vtok.config.compose import typed
+from vtok.config.compose import complete_saved
 from vtok.config.mixture import limit_sources
 from vtok.data import ClipSettings
 from vtok.model.build import build
@@ -43,10 +43,10 @@ def test_recipe_and_command_line_compose_the_same() -> None:
     assert made.weights == {"easy": 3, "hard": 1}
 
 
-def test_a_saved_configuration_is_typed_and_follows_again() -> None:
+def test_a_saved_configuration_is_checked_and_its_sources_follow_the_mixture() -> None:
     saved = OmegaConf.create(OmegaConf.to_container(compose([*RECIPE, "data.limit=4"]), resolve=True))
     saved.tokeniser.backbone = "${backbone}"
-    again = typed(saved)
+    again = complete_saved(saved)
     check(again)
     again.data.limit = 2
     limit_sources(again)
@@ -59,7 +59,7 @@ MISTAKES = [
     ([*RECIPE, "data.sources.easy.clip={size:3}"], "data.sources.easy.clip={size:3}", "Set clip.KEY=VALUE"),
     ([*RECIPE, "+data.sources.easy.levl=hard"], "data.sources.easy.levl", "Did you mean data.sources.easy.level?"),
     ([*RECIPE, "data.sources.easy.level=mid"], "data.sources.easy.level=mid", "easy, hard"),
-    ([*RECIPE, "data.sources.easy.train_clips=0"], "data.sources.easy.train_clips=0", "1 or more"),
+    ([*RECIPE, "data.sources.easy.train_clips=0"], "data.sources.easy.train_clips=0", ">= 1"),
     ([*RECIPE, "data.sources.easy._target_=os.system"], "data.sources.easy._target_=os.system: this", "of data"),
     ([*RECIPE, "data.sources.easy.cache=x"], "data.sources.easy.cache=x", "vtok precompute"),
     (
@@ -67,29 +67,29 @@ MISTAKES = [
         "data.cache=x: data.sources.hard.augmentation.min_area=0.5",
         "Use data/augmentation@data.sources.hard.augmentation=none",
     ),
-    ([*RECIPE, "data.sources.hard.augmentation.min_area=0"], "data.sources.hard.augmentation.min_area=0", "above 0"),
+    ([*RECIPE, "data.sources.hard.augmentation.min_area=0"], "data.sources.hard.augmentation.min_area=0", "> 0"),
     ([*RECIPE, "+data.weights.esy=1"], "data.weights.esy", "Did you mean easy?"),
     ([*RECIPE, "data.weights.easy=0"], "data.weights.easy=0", "~data.sources.easy ~data.weights.easy"),
     ([*RECIPE, "data.weights.easy=-2"], "data.weights.easy=-2", "above 0"),
     ([*RECIPE, "data.weights.easy=much"], "data.weights={easy:much,hard:1}", "a mapping {NAME: a number}"),
-    ([*RECIPE, "~data.weights.easy"], "data.weights: the source easy has none", "+data.weights.easy=NUMBER"),
-    ([*RECIPE, "+data@data.sources.more=mixture"], "data.sources.more: a mixture holds no mixture", "beside"),
+    ([*RECIPE, "~data.weights.easy"], "data.weights: the source easy has no weight", "+data.weights.easy=NUMBER"),
+    ([*RECIPE, "+data@data.sources.more=mixture"], "data.sources.more: a mixture cannot hold", "Add its sources"),
     ([*RECIPE, "data.train_clips=5"], "data.train_clips: unknown key", "weights"),
     ([*RECIPE, "data@data.sources.more=shapes"], "data@data.sources.more", "Use +data@data.sources.more=shapes"),
     ([*RECIPE, "objective=joint", "clip.fps=3"], "clip.fps=3", "clip.fps=null"),
     (OWN, "data.sources.own.root=/nowhere", "no such folder"),
     ([*OWN, "objective=joint"], "generation/judge=oracle", "generation/judge=own"),
     ([*OWN, "data.weights.own=3"], "data.weights.own: data.weights is null", "{ONE:3,OTHER:1}"),
-    ([*OWN, "data.weights=3"], "data.weights=3", "a mapping {NAME: a number}, or null"),
+    ([*OWN, "data.weights=3"], "data.weights=3", "a mapping {NAME: a number} or null"),
     (["data=mixture", "+data.sources.own.root=a"], "data.sources.own: it is not a data set", "+data@data"),
     (["data=mixture", "+backbone@data.sources.own=clip"], "data.sources.own._target_=vtok", "of data"),
-    (["+data@data.sources.own=folder"], "data.sources: unknown key.", "data takes"),
+    (["+data@data.sources.own=folder"], "data.sources: unknown key.", "Use a key of data: root"),
     (["data=mixture", "+data@data.sources.own=folder"], "data.sources.own.root has no value", "root=VALUE"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("overrides", "key", "hint"), MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES])
 def test_a_mistake_names_the_key_and_what_is_allowed(
-    overrides: list[str], key: str, hint: str, is_told: Callable[[list[str], str, str], None]
+    overrides: list[str], key: str, hint: str, is_refused: Callable[[list[str], str, str], None]
 ) -> None:
-    is_told(overrides, key, hint)
+    is_refused(overrides, key, hint)

@@ -1,4 +1,4 @@
-"""Keys of earlier versions: answered with their new name, and read in what those versions saved."""
+"""Keys of earlier versions: messages name the new key, and saved configurations are still read."""
 
 import json
 from pathlib import Path
@@ -36,13 +36,13 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("overrides", "answer"), ANSWERS, ids=[" ".join(case[0]) for case in ANSWERS])
-def test_a_key_that_has_moved_is_answered_with_its_new_name(overrides: list[str], answer: str) -> None:
+def test_the_message_about_a_moved_key_has_its_new_name(overrides: list[str], answer: str) -> None:
     with pytest.raises(UserError) as error:
         compose(overrides)
     assert str(error.value) == answer
 
 
-def test_so_is_one_in_a_recipe_of_the_users_own(tmp_path: Path) -> None:
+def test_a_moved_key_in_a_recipe_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "recipe").mkdir()
     (tmp_path / "recipe" / "mine.yaml").write_text("# @package _global_\ndata: {batch_size: 8}\n")
     with pytest.raises(UserError, match=r"^data\.batch_size=8: this key has moved\. Use loader\.batch_size=8\.$"):
@@ -85,14 +85,14 @@ def test_a_run_folder_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 
 def mixture(**rates: float | None) -> dict[str, Any]:
-    """A mixture of an earlier version, its sources at these frames a second."""
+    """A mixture of an earlier version, with the frame rate of each source."""
     folder = {"_target_": "vtok.data.FolderData", **OLD}
     sources = {name: {**folder, "root": name, "frames_fps": 9.0, "fps": rate} for name, rate in rates.items()}
     return {"_target_": "vtok.data.MixtureData", "sources": sources, **OLD}
 
 
 @pytest.mark.parametrize("rate", [None, 12.0])
-def test_so_is_one_of_a_mixture(rate: float | None, tmp_path: Path) -> None:
+def test_a_run_folder_of_an_earlier_version_with_a_mixture_is_read(rate: float | None, tmp_path: Path) -> None:
     config = load_config(save(tmp_path, mixture(one=rate, two=rate)), groups=LOADED)
     made = build(config.data)
     for source in (made, *made.sources.values()):
@@ -107,7 +107,7 @@ def test_a_mixture_at_two_rates_is_refused(tmp_path: Path) -> None:
 
 
 def test_old_and_new_configurations_come_out_alike() -> None:
-    """As `vtok compare` reads them, which then finds no difference."""
+    """`vtok compare` finds no difference between them."""
     clip = {"_target_": "vtok.data.ClipSettings", "size": 48, "num_frames": 12, "fps": None, "decode_timeout": None}
     loader = {"_target_": "vtok.data.LoaderSettings", "batch_size": 4, "num_workers": 0, "max_bad_fraction": 0.2}
     old: dict[str, Any] = {"data": mixture(one=None)}

@@ -1,4 +1,4 @@
-"""A tokeniser in a package of one's own: class and YAML alone make it typed, bounded, planned and swept like ours."""
+"""A tokeniser in a user's own package is checked, planned, budgeted and swept like those of vtok."""
 
 import os
 import subprocess
@@ -79,14 +79,14 @@ def test_it_is_planned_and_budgeted(lab: list[str], capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("tokeniser.offset=4", "tokeniser.offset=4: must be a whole number from 0 to 3."),
-        ("tokeniser.offset=abc", "tokeniser.offset=abc: must be a whole number from 0 to 3."),
-        ("tokeniser.offest=1", "tokeniser.offest: unknown key. Did you mean tokeniser.offset?"),
+        ("tokeniser.offset=4", "tokeniser.offset=4: must be an integer from 0 to 3."),
+        ("tokeniser.offset=abc", "tokeniser.offset=abc: must be an integer from 0 to 3."),
+        ("tokeniser.offest=1", "Did you mean tokeniser.offset?"),
         ("tokeniser.grid_size=9", "tokeniser.grid_size=9"),
-        ("tokeniser.budget=61", "tokeniser.budget=61: no tokeniser.grid_size makes so many tokens"),
+        ("tokeniser.budget=61", "tokeniser.budget=61: no tokeniser.grid_size makes this many tokens"),
     ],
 )
-def test_mistakes_are_refused_as_those_of_our_own(
+def test_mistakes_are_refused_as_for_the_options_of_vtok(
     lab: list[str], override: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["validate", *lab, override]) == 1

@@ -1,4 +1,4 @@
-"""What is trained is float32: said before any weight is read."""
+"""Trained weights must be float32, which is checked before any weight is read."""
 
 import pytest
 
@@ -11,7 +11,7 @@ HUNYUAN = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "
 @pytest.mark.parametrize(
     ("overrides", "key", "instead"),
     [
-        (["mllm=causal_lm", "mllm.dtype=bfloat16"], "mllm.dtype=bfloat16", "'mllm.lora={rank:16}' for adapters"),
+        (["mllm=causal_lm", "mllm.dtype=bfloat16"], "mllm.dtype=bfloat16", "'mllm.lora={rank:16}', whose adapters"),
         (["mllm=llava_next", "backbone=clip", "mllm.dtype=float16"], "mllm.dtype=float16", "mllm.frozen=true"),
         (["backbone=clip", "backbone.frozen=false", "backbone.dtype=bfloat16"], "backbone.dtype=bfloat16", ""),
         (["backbone=vision", "backbone.frozen=false", "backbone.dtype=float16"], "backbone.dtype=float16", ""),
@@ -19,7 +19,7 @@ HUNYUAN = ["objective=joint", "decoder=hunyuan_video", "generation/judge=own", "
         (["objective=joint", "decoder=wan", "decoder.frozen=false"], "decoder.dtype=bfloat16", "decoder.frozen=true"),
     ],
 )
-def test_16_bits_are_refused_where_they_would_be_trained(overrides: list[str], key: str, instead: str) -> None:
+def test_trained_weights_of_16_bits_are_refused(overrides: list[str], key: str, instead: str) -> None:
     with pytest.raises(UserError) as error:
         check(compose(overrides))
     message, group = str(error.value), key.partition(".")[0]
@@ -44,11 +44,11 @@ def test_16_bits_are_refused_where_they_would_be_trained(overrides: list[str], k
     ],
     ids=" ".join,
 )
-def test_what_is_frozen_or_float32_is_taken(overrides: list[str]) -> None:
+def test_frozen_or_float32_weights_are_accepted(overrides: list[str]) -> None:
     check(compose(overrides))
 
 
-def test_what_is_trained_is_not_offloaded() -> None:
+def test_a_trained_decoder_cannot_be_offloaded() -> None:
     offload = [*HUNYUAN, "decoder.offload=true"]
     check(compose([*offload, "decoder.pooled=clip_text"]))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Components are built, each where its kind belongs, and nothing else that can be called."""
+"""Only components are built, each in its own group."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.config.targets import PART, check_target, check_targets, group_of
+from vtok.config.targets import NO_GROUP, check_target, check_targets, group_of
 
 OWN = """\
 import subprocess
@@ -52,16 +52,16 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("optimiser", "torch.optim.swa_utils.update_bn"),
         ("scheduler", "transformers.pipeline"),
         ("scheduler", "vtok.cli.main.main"),
-        (PART, "torch.load"),
-        (PART, "torch.nn.utils.clip_grad_norm_"),
-        (PART, "vtok.cli.main.main"),
-        (PART, "vtok.hub.remote.os.system"),
+        (NO_GROUP, "torch.load"),
+        (NO_GROUP, "torch.nn.utils.clip_grad_norm_"),
+        (NO_GROUP, "vtok.cli.main.main"),
+        (NO_GROUP, "vtok.hub.remote.os.system"),
     ],
 )
 @pytest.mark.parametrize("allowed", [(), ("vtok", "torch", "transformers", "diffusers")], ids=["", "list"])
-def test_what_is_not_a_component_is_refused(group: str, target: str, allowed: tuple[str, ...]) -> None:
-    """Nor does a list of the packages that this project builds on make it one."""
-    with pytest.raises(UserError, match=r"this is not a component|cannot be imported|is not run unasked") as error:
+def test_other_classes_than_components_are_refused(group: str, target: str, allowed: tuple[str, ...]) -> None:
+    """Even if the user allows the packages that this project builds on."""
+    with pytest.raises(UserError, match=r"this is not a component|cannot be imported|its code was not run") as error:
         check_target(target, f"{group}._target_", group, allowed=allowed)
     assert "\n" not in str(error.value)
 
@@ -73,11 +73,11 @@ def test_what_is_not_a_component_is_refused(group: str, target: str, allowed: tu
         ("backbone", "vtok.backbone.tiny.TinyBackbone"),
         ("optimiser", "torch.optim.RMSprop"),
         ("scheduler", "vtok.training.schedule.schedule"),
-        (PART, "torch.nn.GELU"),
-        (PART, "vtok.tokeniser.MeanPooling"),
+        (NO_GROUP, "torch.nn.GELU"),
+        (NO_GROUP, "vtok.tokeniser.MeanPooling"),
     ],
 )
-def test_components_of_this_project_and_of_torch_need_no_leave(group: str, target: str) -> None:
+def test_components_of_this_project_and_of_torch_are_always_allowed(group: str, target: str) -> None:
     check_target(target, "x", group, allowed=())
 
 
@@ -91,14 +91,14 @@ def test_components_of_this_project_and_of_torch_need_no_leave(group: str, targe
         ("backbone", "Popen", False),
         ("scheduler", "schedule", True),
         ("scheduler", "Popen", False),
-        (PART, "Part", True),
-        (PART, "Popen", False),
-        (PART, "subprocess.Popen", False),
-        (PART, "schedule", False),
+        (NO_GROUP, "Part", True),
+        (NO_GROUP, "Popen", False),
+        (NO_GROUP, "subprocess.Popen", False),
+        (NO_GROUP, "schedule", False),
     ],
 )
-def test_of_an_allowed_package_components_are_taken_alone(group: str, name: str, taken: bool, own: str) -> None:
-    with pytest.raises(UserError, match=r"the package own_lab is not run unasked.*'allowed_targets=\[own_lab\]'"):
+def test_only_components_of_an_allowed_package_are_accepted(group: str, name: str, taken: bool, own: str) -> None:
+    with pytest.raises(UserError, match=r"the package own_lab is not trusted.*'allowed_targets=\[own_lab\]'"):
         check_target(f"{own}.{name}", "x", group, allowed=())
     if taken:
         check_target(f"{own}.{name}", "x", group, allowed=[own])
@@ -132,7 +132,7 @@ def test_groups_of_places() -> None:
     assert group_of(("tokeniser", "backbone")) == "backbone"
     assert group_of(("tokeniser", "motion_pooling")) == "tokeniser/motion_pooling"
     assert group_of(("data", "sources", "a")) == "data"
-    assert group_of(("data", "sources")) == PART
+    assert group_of(("data", "sources")) == NO_GROUP
     assert group_of(("data", "sources", "a", "augmentation")) == "data/augmentation"
     assert group_of(("data", "clip")) == group_of(("data", "sources", "a", "clip")) == "clip"
-    assert group_of(("tokeniser", "mine")) == PART
+    assert group_of(("tokeniser", "mine")) == NO_GROUP

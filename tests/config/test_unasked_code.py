@@ -1,4 +1,4 @@
-"""Nothing of a package that is not allowed is imported, whichever way its name gets into a configuration."""
+"""A package that is not allowed is never imported, wherever a configuration names it."""
 
 import sys
 from pathlib import Path
@@ -63,5 +63,5 @@ def test_of_a_folder_of_options(verb: list[str], name: str, stranger: Path, caps
         (stranger / "conf" / group / "theirs.yaml").write_text(f"_target_: stranger_lab.{name}\n")
         choice = f"{group}=theirs,theirs" if "-m" in verb else f"{group}=theirs"
         assert main([*verb, f"hydra.searchpath=[file://{stranger / 'conf'}]", choice]) == 1
-        assert "the package stranger_lab is not run unasked" in capsys.readouterr().err
+        assert "the package stranger_lab is not trusted" in capsys.readouterr().err
         assert not was_run(stranger)

@@ -1,4 +1,4 @@
-"""Values against declared types and bounds, and the words for these."""
+"""Values against declared types and bounds, and the text for these."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,26 +11,30 @@ from omegaconf import OmegaConf
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Betas, Count, MultipleOfSetting, OneMoreThanMultipleOf
 from vtok.config.signature import Setting
-from vtok.config.values import check_value, words
+from vtok.config.values import check_value, type_text
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "text"),
     [
-        (int, "a whole number"),
-        (Count | None, "a whole number of 1 or more, or null"),
-        (Annotated[float, Gt(0), Lt(1)], "a number above 0 and below 1"),
+        (int, "an integer"),
+        (Count | None, "an integer >= 1 or null"),
+        (Annotated[float, Gt(0), Lt(1)], "a number > 0 and < 1"),
         (Annotated[float, Ge(0), Le(1)], "a number from 0 to 1"),
-        (Annotated[int, Ge(8), MultipleOf(8)], "a whole number of 8 or more that is a multiple of 8"),
+        (Annotated[int, Ge(8), MultipleOf(8)], "an integer >= 8 that is a multiple of 8"),
         (Literal["a", "b"], "one of a, b"),
-        (str | Path | None, "a text, or a path, or null"),
-        (Betas, "[a number from 0 to below 1, a number from 0 to below 1]"),
+        (str | Path | None, "a string, a path or null"),
+        (Betas, "[a number >= 0 and < 1, a number >= 0 and < 1]"),
         (dict[str, float], "a mapping {NAME: a number}"),
         (bool, "true or false"),
+        (Sequence[str] | None, "a list of strings or null"),
+        (Annotated[Sequence[Count], MinLen(1)], "a list of integers >= 1 (at least 1 item)"),
+        (list[Literal["a", "b"]], "a list, each item one of a, b"),
+        (Literal["a", "b"] | int | None, "one of a, b, an integer, or null"),
     ],
 )
-def test_a_type_in_words(kind: Any, said: str) -> None:
-    assert words(kind) == said
+def test_a_type_in_words(kind: Any, text: str) -> None:
+    assert type_text(kind) == text
 
 
 FITTING: list[tuple[Any, Any, Any]] = [
@@ -48,7 +52,7 @@ FITTING: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "value", "expected"), FITTING)
-def test_what_fits_stays_or_is_converted(kind: Any, value: Any, expected: Any) -> None:
+def test_a_value_that_fits_stays_or_is_converted(kind: Any, value: Any, expected: Any) -> None:
     node = OmegaConf.create({"x": value})
     check_value("a", node, Setting("x", kind, 0))
     assert OmegaConf.to_container(node)["x"] == expected
@@ -56,10 +60,10 @@ def test_what_fits_stays_or_is_converted(kind: Any, value: Any, expected: Any) -
 
 
 WRONG: list[tuple[Any, Any, str]] = [
-    (int, True, "a.x=true: must be a whole number."),
-    (int, 1.5, "a.x=1.5: must be a whole number."),
-    (int, None, "a.x=null: must be a whole number."),
-    (Count, 0, "a.x=0: must be a whole number of 1 or more."),
+    (int, True, "a.x=true: must be an integer."),
+    (int, 1.5, "a.x=1.5: must be an integer."),
+    (int, None, "a.x=null: must be an integer."),
+    (Count, 0, "a.x=0: must be an integer >= 1."),
     (float, float("nan"), "a.x=nan: must be a number."),
     (float, float("inf"), "a.x=inf: must be a number."),
     (float, {"y": 1}, "a.x={y:1}: must be a number."),
@@ -67,15 +71,15 @@ WRONG: list[tuple[Any, Any, str]] = [
     (
         Annotated[Sequence[Literal["a", "b"]], MinLen(1)],
         [],
-        "a.x=[]: must be a list in brackets, each one of a, b",
+        "a.x=[]: must be a list, each item one of a, b (at least 1 item).",
     ),
     (Annotated[int, OneMoreThanMultipleOf(4)], 16, "a.x=16: must be a multiple of 4 plus 1. Use 17 or 21."),
-    (Betas, [0.9], "a.x=[0.9]: must be [a number from 0"),
+    (Betas, [0.9], "a.x=[0.9]: must be [a number >= 0"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "value", "message"), WRONG)
-def test_what_does_not_fit_is_refused_with_what_does(kind: Any, value: Any, message: str) -> None:
+def test_a_value_that_does_not_fit_is_refused(kind: Any, value: Any, message: str) -> None:
     with pytest.raises(UserError) as error:
         check_value("a", OmegaConf.create({"x": value}), Setting("x", kind, 0))
     assert str(error.value).startswith(message)
@@ -92,7 +96,7 @@ def test_a_multiple_of_another_setting() -> None:
         check_value("a", node, setting)
 
 
-def test_a_value_that_follows_another_key_names_it() -> None:
+def test_the_message_about_a_reference_names_the_other_key() -> None:
     node = OmegaConf.create({"x": "${y}", "y": None})
-    with pytest.raises(UserError, match=r"^a\.x=null: .* It follows y: set a\.x=VALUE beside it"):
+    with pytest.raises(UserError, match=r"^a\.x=null: .* It takes its value from y\. Set a\.x=VALUE as well"):
         check_value("a", node, Setting("x", int, 0))

@@ -9,7 +9,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from vtok.common import weights as weights_lookup
 from vtok.common.errors import UserError
-from vtok.common.weights import Wanted, refuse_absent
+from vtok.common.weights import WeightsRef, check_available
 from vtok.config import compose
 from vtok.config.weights import wanted_weights, weights_of_run
 from vtok.hub import toys
@@ -21,21 +21,25 @@ ABSENT = "vtok-tests/a-model-that-no-cache-holds"
 @pytest.mark.usefixtures("no_network")
 def test_what_is_absent_is_told_and_what_is_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        refuse_absent([Wanted("backbone.weights", str(tmp_path)), Wanted("mllm.weights", ABSENT)])
+        check_available([WeightsRef("backbone.weights", str(tmp_path)), WeightsRef("mllm.weights", ABSENT)])
     message = str(error.value)
-    assert message.startswith(f"mllm.weights={ABSENT}: neither a folder nor in the local cache, and the hub cannot be")
-    assert f"(hf download {ABSENT} --local-dir PATH) and set mllm.weights=PATH, or mllm.weights=null for" in message
+    assert message.startswith(
+        f"mllm.weights={ABSENT}: this is neither a folder nor in the local cache, and the hub cannot be"
+    )
+    assert f"(hf download {ABSENT} --local-dir PATH). Set mllm.weights=PATH, or mllm.weights=null for" in message
     assert "backbone.weights" not in message
-    with pytest.raises(UserError, match=r"set mllm\.weights=PATH\.$"):
-        refuse_absent([Wanted("mllm.weights", ABSENT, can_be_random=False)])
+    with pytest.raises(UserError, match=r"Set mllm\.weights=PATH\.$"):
+        check_available([WeightsRef("mllm.weights", ABSENT, can_be_random=False)])
 
 
 def test_what_is_neither_here_nor_a_hub_id_is_refused_without_asking() -> None:
-    with pytest.raises(UserError, match=r"^decoder\.weights=no/hub/id: no such file or folder, and it is not a hub id"):
-        refuse_absent([Wanted("decoder.weights", "no/hub/id")])
+    with pytest.raises(
+        UserError, match=r"^decoder\.weights=no/hub/id: there is no such file or folder, and it is not a hub id"
+    ):
+        check_available([WeightsRef("decoder.weights", "no/hub/id")])
     for odd in ("x" * 5000, "~nobody-of-this-name/x", "a\0b"):
         with pytest.raises(UserError, match="no such file or folder"):
-            refuse_absent([Wanted("decoder.weights", odd)])
+            check_available([WeightsRef("decoder.weights", odd)])
 
 
 @pytest.mark.usefixtures("no_network")
@@ -51,10 +55,13 @@ def test_what_the_cache_holds_is_there(tmp_path: Path, monkeypatch: pytest.Monke
         "try_to_load_from_cache",
         lambda name, file, revision: found(name, file, cache_dir=tmp_path, revision=revision),
     )
-    refuse_absent([Wanted("decoder.weights", ABSENT), Wanted("decoder.weights", ABSENT, "abc")])
-    for wanted in (Wanted("decoder.weights", f"{ABSENT}-either"), Wanted("decoder.weights", ABSENT, "v2")):
+    check_available([WeightsRef("decoder.weights", ABSENT), WeightsRef("decoder.weights", ABSENT, "abc")])
+    for wanted in (
+        WeightsRef("decoder.weights", f"{ABSENT}-either"),
+        WeightsRef("decoder.weights", ABSENT, "v2"),
+    ):
         with pytest.raises(UserError, match="neither a folder nor in the local cache"):
-            refuse_absent([wanted])
+            check_available([wanted])
 
 
 def test_the_hub_is_asked_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +73,13 @@ def test_the_hub_is_asked_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None
             raise RepositoryNotFoundError("no such model", response=Mock(headers={}))
 
     monkeypatch.setattr(HfApi, "model_info", answer)
-    here, either = Wanted("backbone.weights", ABSENT, "v1"), Wanted("mllm.weights", f"{ABSENT}-either")
-    refuse_absent([here, here])
-    with pytest.raises(UserError, match=r"^mllm\.weights=\S+: .*the hub does not give it .*Set mllm\.weights=PATH, or"):
-        refuse_absent([here, either])
+    here, either = (
+        WeightsRef("backbone.weights", ABSENT, "v1"),
+        WeightsRef("mllm.weights", f"{ABSENT}-either"),
+    )
+    check_available([here, here])
+    with pytest.raises(UserError, match=r"^mllm\.weights=\S+: .*the hub refuses it .*Set mllm\.weights=PATH, or"):
+        check_available([here, either])
     assert asked == [(ABSENT, "v1"), (ABSENT, "v1"), (either.weights, None)]
 
 
@@ -96,5 +106,5 @@ def test_the_last_that_is_absent_is_told_before_the_first_is_read(
 
     toys.make_toys(tmp_path / "toys")
     monkeypatch.setattr("vtok.backbone.clip.load", refuse)
-    with pytest.raises(UserError, match=rf"^decoder\.weights={ABSENT}: neither"):
+    with pytest.raises(UserError, match=rf"^decoder\.weights={ABSENT}: this is neither"):
         build_model(compose(["recipe=paper_tiny", f"outputs={tmp_path}", f"decoder.weights={ABSENT}"]))

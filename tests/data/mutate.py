@@ -49,7 +49,7 @@ def mutate(content: bytes, others: list[bytes], chooser: random.Random) -> bytes
 
 
 def alone(path: Path) -> str | None:
-    """Why the file is bad, None where its planned frames come."""
+    """Why the file is bad; None if its planned frames can be read."""
     try:
         sample = READER.read(Clip(path.name, path), SampleKey(0, 0))
     except BadVideoError as error:

@@ -13,7 +13,7 @@ from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.config import compose
 from vtok.data import Augmentation, Clip, ClipDataset, ClipSettings, EpochSampler, FrameReader, Question, SampleKey
-from vtok.data.augmentation import View, side_of
+from vtok.data.augmentation import View, direction_word
 from vtok.data.plan import StridePlanner, TargetPlan
 from vtok.data.video.read import read_video
 from vtok.training import train
@@ -48,15 +48,15 @@ def test_colours_are_pillows(frames: torch.Tensor, view: View, enhance: type) ->
     frame = frames[:1]
     factor = max(view.brightness, view.contrast, view.saturation, key=lambda one: abs(one - 1))
     truth = enhance(Image.fromarray(frame[0].permute(1, 2, 0).numpy())).enhance(factor)
-    apart = view.of(frame)[0].permute(1, 2, 0).int() - torch.from_numpy(np.array(truth)).int()
+    apart = view.apply(frame)[0].permute(1, 2, 0).int() - torch.from_numpy(np.array(truth)).int()
     assert apart.abs().max() <= 2
     assert apart.float().abs().mean() < 0.6
 
 
 def test_a_part_and_a_flip(frames: torch.Tensor) -> None:
-    assert torch.equal(View().of(frames), frames)
-    assert torch.equal(View(flipped=True).of(frames), frames.flip(-1))
-    part = View(top=0.25, left=0.5, height=0.5, width=0.25, flipped=True).of(frames)
+    assert torch.equal(View().apply(frames), frames)
+    assert torch.equal(View(flipped=True).apply(frames), frames.flip(-1))
+    part = View(top=0.25, left=0.5, height=0.5, width=0.25, flipped=True).apply(frames)
     assert torch.equal(part, frames[..., 10:30, 20:30].flip(-1))
 
 
@@ -154,14 +154,14 @@ def test_a_random_start_takes_any_frames_in_a_row(make_video, tmp_path: Path) ->
     ],
 )
 def test_words_that_a_flip_would_change(text: str, word: str | None) -> None:
-    assert side_of(clip(Path("a"), caption=text)) == word
+    assert direction_word(clip(Path("a"), caption=text)) == word
     asked = Question("motion", "choice", "which way?", "up", ("up", text))
-    assert (side_of(Clip("a", Path("a"), questions=(asked,))) is None) == (word is None)
+    assert (direction_word(Clip("a", Path("a"), questions=(asked,))) is None) == (word is None)
 
 
-def test_a_flip_of_left_and_right_is_refused_unless_told_otherwise() -> None:
+def test_a_flip_of_left_and_right_is_refused_by_default() -> None:
     rng, one = np.random.default_rng(0), clip(Path("a.mp4"), caption="it moves left")
-    sentence = r"^data\.augmentation\.horizontal_flip=0\.5: .* a\.mp4, which says 'left'; say .*left_right=keep"
+    sentence = r"^data\.augmentation\.horizontal_flip=0\.5: .* text of a\.mp4 says 'left'.* Set .*left_right=keep"
     with pytest.raises(UserError, match=sentence):
         Augmentation(horizontal_flip=0.5).view(one, rng)
     with pytest.raises(UserError, match=sentence):

@@ -1,4 +1,4 @@
-"""Broken clips are told once, counted, and stop a run when they are many."""
+"""Broken clips are logged once and counted, and stop a run if there are too many."""
 
 import logging
 
@@ -8,7 +8,7 @@ from vtok.common.errors import UserError
 from vtok.data.broken_clips import BadFiles
 
 
-def test_each_file_is_told_once(caplog):
+def test_each_broken_file_is_logged_once(caplog):
     bad = BadFiles(clips=10, max_fraction=0.1)
     with caplog.at_level(logging.WARNING):
         bad.add([("a.mp4", "empty"), ("b.mp4", "text")])
@@ -26,7 +26,7 @@ def test_too_many_stop_the_run_with_the_list():
     for bad in (just, over):
         bad.add((f"{number}.mp4", "empty") for number in range(25))
     just.check()
-    with pytest.raises(UserError, match=r"25 of 249 clips .* loader.max_bad_fraction=0.1") as caught:
+    with pytest.raises(UserError, match=r"loader.max_bad_fraction=0.1: 25 of 249 clips are broken") as caught:
         over.check()
     assert str(caught.value).count("empty") == 20
     assert str(caught.value).endswith("and 5 more")

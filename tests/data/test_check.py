@@ -32,8 +32,8 @@ def test_a_report_of_what_there_is_and_what_is_broken(
     out = tmp_path / "report.json"
     given = ["data=folder", f"data.root={folder}", f"out={out}", "processes=1"]
     assert main(["data", "check", *given]) == 1
-    told = capsys.readouterr().err
-    assert "3 of 12 clips are broken, more than loader.max_bad_fraction=0.1" in told
+    expected = capsys.readouterr().err
+    assert "3 of 12 clips are broken, more than loader.max_bad_fraction=0.1" in expected
     assert main(["data", "check", *given, "loader.max_bad_fraction=0.5"]) == 0
     shown = capsys.readouterr().out
     assert "64x48 9" in shown
@@ -54,7 +54,7 @@ def test_several_processes_find_the_same(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
 
 
-def test_real_clips_are_whole(clips_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_clips_are_complete(clips_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "data=folder", f"data.root={clips_dir}", "data.limit=2", "processes=1"]) == 0
     assert "broken   0" in capsys.readouterr().out
 
@@ -75,7 +75,7 @@ def test_a_contact_sheet(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path: Path, make_video) -> None:
-    """A caption of 100 KB in training is skipped, counted and told, the same whatever the number of workers."""
+    """A caption of 100 KB in training is skipped, counted and logged, for any number of workers."""
     root = tmp_path / "clips"
     root.mkdir()
     lines = []
@@ -100,7 +100,7 @@ def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path:
         train(compose([*settings[:-1], "loader.max_bad_fraction=0"]), run_dir=tmp_path / "strict")
 
 
-def test_a_clip_that_ends_before_its_file_was_cut_off_is_whole(tmp_path: Path, make_video) -> None:
+def test_a_clip_before_the_truncation_of_its_file_is_complete(tmp_path: Path, make_video) -> None:
     """As in training: two clips of one truncated file, of which the cut is in the second."""
     whole = make_video(tmp_path / "whole.mkv", 60)
     (tmp_path / "clips").mkdir()

@@ -123,13 +123,13 @@ def test_without_replacement_a_broken_clip_is_an_error(make_video, tmp_path):
 
 def test_all_clips_broken_is_an_error_with_the_first_twenty(tmp_path):
     clips = [clip(tmp_path / f"{n}.mp4") for n in range(25)]
-    with pytest.raises(UserError, match=r"all 25 clips are broken") as caught:
+    with pytest.raises(UserError, match=r"All 25 clips are broken") as caught:
         dataset(clips)[SampleKey(0, 0)]
     assert str(caught.value).count("no such file") == 20
     assert "and 5 more" in str(caught.value)
 
 
-def test_a_cut_file_is_broken_where_the_clip_needs_what_is_gone(make_video, tmp_path):
+def test_a_truncated_file_is_broken_if_the_clip_needs_the_missing_part(make_video, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), dtype=np.uint8)
     path = make_video(tmp_path / "cut.mkv", noise, options={"g": "6"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

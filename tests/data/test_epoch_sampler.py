@@ -54,7 +54,7 @@ SHARDS = np.repeat([0, 1, 2, 5, 7, 8, 9, 11], [5, 1, 7, 3, 6, 2, 9, 4])
 
 @pytest.mark.parametrize("window", [1, 6, 100])
 def test_windows_are_of_shards_that_follow_each_other(window):
-    """What a buffer behind a stream of shuffled shards does: all clips once, shards whole within a window's reach."""
+    """As with a shuffle buffer: all clips once, and a shard's clips within the length of a window."""
     keys = take(WindowSampler(SHARDS, window=window, seed=3), 3 * len(SHARDS))
     firsts = []
     for epoch in range(3):

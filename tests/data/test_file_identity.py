@@ -27,7 +27,7 @@ def of_shard(folder: Path) -> tuple[Clip, Path]:
 
 
 @pytest.mark.parametrize("make", [of_file, of_frames, of_shard])
-def test_other_bytes_are_a_change_another_date_and_no_file_are_none(make, tmp_path: Path) -> None:
+def test_only_other_bytes_count_as_a_change(make, tmp_path: Path) -> None:
     clip, file = make(tmp_path)
     before = identify(clip)
     assert before is not None
@@ -56,7 +56,7 @@ def test_other_clips_of_the_shard_are_no_change(tmp_path: Path) -> None:
     assert is_unchanged(clip, before)
 
 
-def test_on_a_server_the_place_is_what_is_known() -> None:
+def test_a_remote_clip_is_identified_by_its_byte_range() -> None:
     clip = Clip(id="a", path=Path("s.tar/a.mp4"), span=Span("s3://bucket/s.tar", 2, 5))
     before = identify(clip)
     assert is_unchanged(clip, before)

@@ -1,4 +1,4 @@
-"""Signals to a whole process group, as Ctrl-C and schedulers send them: a loader's processes outlive the stop."""
+"""A loader's processes ignore signals to the process group, as Ctrl-C and schedulers send them."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def go_on():
 
 # More than a pipe holds: a process that hands it on can end only when it is taken, or when it need not be.
 clips = ["x" * 1_000_000] * 100_000
-batches = iter(DataLoader(clips, batch_size=1, num_workers=2, worker_init_fn=worker.outlive_stops))
+batches = iter(DataLoader(clips, batch_size=1, num_workers=2, worker_init_fn=worker.ignore_stop_signals))
 go_on()
 tell("ready")
 for line in sys.stdin:
@@ -83,16 +83,16 @@ def end(main: subprocess.Popen[str]) -> tuple[str, str]:
     return main.communicate(timeout=LIMIT)
 
 
-def test_batches_come_after_everything_was_told_to_stop() -> None:
+def test_batches_arrive_after_all_processes_received_a_stop_signal() -> None:
     with running(MAIN + CLOSES) as main:
-        told = []
+        expected = []
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             os.killpg(main.pid, number)
-            told.append(int(number))
+            expected.append(int(number))
             main.stdin.write("go on\n")
             main.stdin.flush()
             answer = main.stdout.readline().split()
-            assert answer == ["noted", *map(str, told)], main.communicate(timeout=LIMIT)
+            assert answer == ["noted", *map(str, expected)], main.communicate(timeout=LIMIT)
         out, err = end(main)
     assert (out, err, main.returncode) == ("closed 0 0\n", "", 0)
 

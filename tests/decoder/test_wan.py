@@ -242,7 +242,7 @@ def test_random_weights_are_wan_2_2_5b_and_said_out_loud(caplog: pytest.LogCaptu
         ({"mode": "prepend"}, r"^decoder\.mode=prepend: it must be replace or append"),
         ({"stock_text": "a"}, r"^decoder\.stock_text=a: .*decoder\.mode=append"),
         ({"stock_text": "/nowhere/a", "mode": "append"}, r"^decoder\.stock_text=/nowhere/a: .*\(n, 12\)"),
-        ({"weights": "/nowhere/wan"}, r"^decoder\.weights=/nowhere/wan: no such folder.*decoder\.weights=null"),
+        ({"weights": "/nowhere/wan"}, r"^decoder\.weights=/nowhere/wan: there is no such.*decoder\.weights=null"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(folder: Path, settings: dict, sentence: str) -> None:

@@ -29,7 +29,7 @@ def test_a_setting_stands_with_default_bounds_and_meaning(reference: dict) -> No
     declared = declaration_of("vtok.tokeniser.VTokTokeniser").settings["stride"]
     row = next(line for line in page.split("### tokeniser=vtok\n")[1].splitlines() if "`tokeniser.stride`" in line)
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
-        "`tokeniser.stride`", "`6`", "a whole number of 1 or more", declared.help,
+        "`tokeniser.stride`", "`6`", "an integer >= 1", declared.help,
     ]  # fmt: skip
     # What the YAML sets instead of the class.
     assert "| `objective.caption_dropout` | `0.3` |" in page.split("### objective=joint\n")[1]

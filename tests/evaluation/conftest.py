@@ -1,4 +1,4 @@
-"""A small model that understands and generates, clips that are numbers, and a judge that reads them."""
+"""A small model with both branches, clips whose pixels are a number, and a judge that reads the number."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from vtok.visual_head import FlowHead, RegressionHead
 
 
 class PixelJudge(Judge):
-    """Sees the number that a video's first pixel is; keeps what it was given."""
+    """Sees the value of a video's first pixel, and records its inputs."""
 
     def __init__(self) -> None:
         self.given: list[tuple[Tensor, list[str]]] = []
@@ -53,7 +53,7 @@ def judge() -> PixelJudge:
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., VideoLanguageModel]:
-    """A model with a stride of 6 that makes 4 frames of 16 x 16 pixels, with every weight at random."""
+    """A model with random weights and a stride of 6 that generates 4 frames of 16 x 16 pixels."""
     return _make_model
 
 
@@ -71,7 +71,7 @@ def _make_model(*, flow: bool = False, lambdas: tuple[float, float, float] = (1.
         objective=Objective(*lambdas),
     )
     with torch.no_grad():
-        # A decoder begins with zeros in many places, so that nothing would depend on the tokens.
+        # Many weights of a new decoder are zero; its videos would not depend on the tokens.
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         model.visual_head.scale.mean.normal_()
@@ -81,7 +81,7 @@ def _make_model(*, flow: bool = False, lambdas: tuple[float, float, float] = (1.
 
 @pytest.fixture(scope="session")
 def make_sample() -> Callable[..., ClipSample]:
-    """A clip whose every pixel is its number, as is its one attribute where none is given, and named in its caption."""
+    """A clip whose pixels, attribute (if none is given) and caption are its number."""
     return _make_sample
 
 
@@ -99,7 +99,7 @@ def _make_sample(number: int, *, frames: int = 4, caption: str | None = "video {
 
 @pytest.fixture(scope="session")
 def make_generation() -> Callable[..., Generation]:
-    """The evaluation with few steps and batches of 2 clips, with further settings."""
+    """The evaluation with few steps and batches of 2 clips; settings can be changed."""
     return _make_generation
 
 

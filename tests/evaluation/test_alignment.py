@@ -11,7 +11,7 @@ from vtok.data import BadVideoError, Clip, ClipSample, Question
 from vtok.decoder import NoDecoder
 from vtok.evaluation.alignment import Alignment
 from vtok.evaluation.choice import questions_of
-from vtok.evaluation.clips import Loaded, sort_out
+from vtok.evaluation.clips import HeldoutBatch, collate_heldout
 from vtok.mllm import TinyLanguageModel
 from vtok.model import Objective, VideoLanguageModel
 from vtok.tokeniser import VTokTokeniser
@@ -54,17 +54,17 @@ def alignment() -> Alignment:
 
 def test_counts_chances_and_broken_clips(model: VideoLanguageModel, alignment: Alignment) -> None:
     batches = [
-        Loaded([sample(COLOUR, MOVES, colour="red")], [("x.mp4", "it is empty")]),
-        Loaded([], [("y.mp4", "it is empty")]),
-        Loaded([sample(COLOUR, name="b", colour="blue")], []),
+        HeldoutBatch([sample(COLOUR, MOVES, colour="red")], [("x.mp4", "it is empty")]),
+        HeldoutBatch([], [("y.mp4", "it is empty")]),
+        HeldoutBatch([sample(COLOUR, name="b", colour="blue")], []),
     ]
     result = alignment(model, batches, examples=1, progress=False)  # type: ignore[arg-type]
-    figures = result.metrics()
-    assert figures["alignment/colour_questions"] == 2
-    assert figures["alignment/colour_chance"] == pytest.approx(1 / 3)
-    assert figures["alignment_yes_no/motion_direction_chance"] == 0.5
-    assert figures["alignment/colour_low"] <= figures["alignment/colour"] <= figures["alignment/colour_high"]
-    assert figures["caption/colour_questions"] == 2
+    metrics = result.metrics()
+    assert metrics["alignment/colour_questions"] == 2
+    assert metrics["alignment/colour_chance"] == pytest.approx(1 / 3)
+    assert metrics["alignment_yes_no/motion_direction_chance"] == 0.5
+    assert metrics["alignment/colour_low"] <= metrics["alignment/colour"] <= metrics["alignment/colour_high"]
+    assert metrics["caption/colour_questions"] == 2
     assert result.clips == 2
     assert [path for path, _ in result.bad] == ["x.mp4", "y.mp4"]
     assert len(result.examples) == 1
@@ -72,7 +72,7 @@ def test_counts_chances_and_broken_clips(model: VideoLanguageModel, alignment: A
     assert "alignment/colour" in result.table()
 
 
-def test_clips_with_captions_alone_are_told_apart_by_them() -> None:
+def test_clips_with_only_captions_get_a_question_about_them() -> None:
     captions = ("a dog", "a cat", "a dog", "a house", "a tree", "a car")
     clip = sample(caption="a dog").clip
     question = questions_of(clip, captions)[0]
@@ -83,10 +83,10 @@ def test_clips_with_captions_alone_are_told_apart_by_them() -> None:
     assert questions_of(sample(COLOUR, caption="a dog").clip, captions) == [COLOUR]
 
 
-def test_a_written_caption_is_right_where_it_says_the_truth_and_nothing_else(
+def test_a_generated_caption_is_right_if_it_names_only_the_truth(
     model: VideoLanguageModel, alignment: Alignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a clip's own caption says is true of it, too."""
+    """Values in the clip's own caption are true as well."""
     ways = frozenset({"left", "right", "up", "left then up"})
     clips = {
         "it moves left": ("left", 1.0),
@@ -99,22 +99,22 @@ def test_a_written_caption_is_right_where_it_says_the_truth_and_nothing_else(
         one = sample(caption="it moves left while a dog moves right", way=truth)
         if "dog" not in written:
             one = sample(caption="it moves left", way=truth)
-        result = alignment(model, [Loaded([one], [])], values={"": {"way": ways}}, progress=False)
+        result = alignment(model, [HeldoutBatch([one], [])], values={"": {"way": ways}}, progress=False)
         assert result.metrics()["caption/way"] == right, written
 
 
-def test_a_model_of_nan_has_no_figures(model: VideoLanguageModel, alignment: Alignment) -> None:
-    """As after a last step that overflowed: of NaN the first choice is the likeliest."""
+def test_nan_weights_are_refused(model: VideoLanguageModel, alignment: Alignment) -> None:
+    """As after an overflow in the last step. With NaN the first choice would always win."""
     broken = copy.deepcopy(model)
     with torch.no_grad():
         broken.mllm.model.lm_head.weight.fill_(float("nan"))
     for one in (sample(COLOUR), sample(colour="red")):
         with pytest.raises(UserError, match="not finite numbers"):
-            alignment(broken, [Loaded([one], [])], progress=False)
+            alignment(broken, [HeldoutBatch([one], [])], progress=False)
 
 
 def test_an_untrained_model_is_at_chance_whatever_the_lengths_of_answers(alignment: Alignment) -> None:
-    """Of 29 questions it chose a shortest answer in 29; how often the wanted one is shortest must tell it nothing."""
+    """All right answers are the shortest ones, which an untrained model must not prefer except by the score total."""
     words = ["red", "blue", "green", "left", "right", "dog", "cat", "house", "tree", "road", "water", "fast", "old"]
     rng = random.Random(0)
     questions = []
@@ -122,7 +122,7 @@ def test_an_untrained_model_is_at_chance_whatever_the_lengths_of_answers(alignme
         answers = tuple(" ".join(rng.choices(words, k=length)) for length in rng.sample(range(1, 9), 3))
         questions.append(Question("text", "choice", "what is it?", min(answers, key=len), answers))
     torch.manual_seed(0)
-    result = alignment(make_model(), [Loaded([sample(*questions)], [])], progress=False).metrics()
+    result = alignment(make_model(), [HeldoutBatch([sample(*questions)], [])], progress=False).metrics()
     # Chance is 9.7, with a spread of 2.5.
     for figure in ("alignment/text", "alignment/text_by_token", "alignment/text_by_prior"):
         assert result[figure] * 29 <= 15, figure
@@ -130,8 +130,8 @@ def test_an_untrained_model_is_at_chance_whatever_the_lengths_of_answers(alignme
     assert result["alignment/text"] == result["alignment/text_by_token"]
 
 
-def test_broken_clips_are_sorted_out() -> None:
+def test_broken_clips_are_separated_from_samples() -> None:
     good = sample(COLOUR)
-    loaded = sort_out([good, BadVideoError("z.mp4", "it is empty")])
+    loaded = collate_heldout([good, BadVideoError("z.mp4", "it is empty")])
     assert loaded.samples == [good]
     assert loaded.bad == [("z.mp4", "it is empty")]

@@ -6,7 +6,7 @@ import torch
 from vtok.backbone import TinyBackbone
 from vtok.data import Clip, Question
 from vtok.decoder import NoDecoder
-from vtok.evaluation.choice import SCORES, Chooser, choose, chunks, mention, questions_of, says
+from vtok.evaluation.choice import SCORES, Chooser, choose, chunks, mention, names_only, questions_of
 from vtok.mllm import TinyLanguageModel
 from vtok.model import Objective, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames, VideoTokens, VTokTokeniser
@@ -44,7 +44,7 @@ def video(model: VideoLanguageModel) -> VideoTokens:
 def answer_logprobs(
     model: VideoLanguageModel, video: VideoTokens, row: int, question: Question, choice: str
 ) -> list[float]:
-    """Of each token of the answer, by transformers' own logits of this one sequence."""
+    """The log-probability of each token of the answer, from transformers' logits for this sequence alone."""
     real = video.mask[row : row + 1]
     chat = model.mllm.chat.encode([(question.text, choice)], num_video_tokens=int(real.sum()))
     projected = model.projector(video.tokens[row : row + 1])
@@ -54,7 +54,7 @@ def answer_logprobs(
 
 
 def by_hand(model: VideoLanguageModel, video: VideoTokens, row: int, question: Question, score: str) -> str:
-    """The best choice, of one sequence at a time."""
+    """The best choice, with one sequence at a time."""
     none = VideoTokens(video.tokens[:, :0], video.kind[:0], video.timestamps[:, :0], video.mask[:, :0])
 
     def worth(choice: str) -> float:
@@ -67,10 +67,8 @@ def by_hand(model: VideoLanguageModel, video: VideoTokens, row: int, question: Q
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 512])
-def test_the_choice_is_the_likeliest_answer_by_each_score(
-    model: VideoLanguageModel, video: VideoTokens, at_once: int
-) -> None:
-    """Choices that win: whatever a clip's number of tokens, and however many sequences go together."""
+def test_the_most_likely_choice_by_each_score(model: VideoLanguageModel, video: VideoTokens, at_once: int) -> None:
+    """For clips with different numbers of tokens, and for any number of sequences at once."""
     words = ["red", "yellow", "green", "blue", "purple", "white", "grey", "one", "two", "three", "a very dark green"]
     asked = [
         (row, Question("thing", "choice", text, "", tuple(words[start::2])))
@@ -89,7 +87,7 @@ def test_the_choice_is_the_likeliest_answer_by_each_score(
     assert len(chooser.priors) == sum(len(question.choices) for _, question in asked[::4]), "each is found once"
 
 
-def test_where_answers_are_as_long_the_mean_of_a_token_chooses_as_the_total_does(
+def test_scores_token_and_total_agree_for_answers_of_equal_length(
     model: VideoLanguageModel, video: VideoTokens
 ) -> None:
     words = ("red", "blue", "green", "white", "dog", "cat", "left", "right")
@@ -112,9 +110,9 @@ def test_where_answers_are_as_long_the_mean_of_a_token_chooses_as_the_total_does
         ("nothing", "left", False),
     ],
 )
-def test_a_text_says_the_truth_where_it_names_nothing_else(text: str, truth: str, right: bool) -> None:
+def test_a_text_is_right_if_it_names_only_the_truth(text: str, truth: str, right: bool) -> None:
     others = ("left", "right", "up", "down", "left then up", "up then left", "green", "dark green")
-    assert says(text, truth, others=others) is right
+    assert names_only(text, truth, others=others) is right
 
 
 def test_a_clips_own_questions_are_those_with_choices() -> None:
@@ -122,7 +120,7 @@ def test_a_clips_own_questions_are_those_with_choices() -> None:
     assert questions_of(own, CAPTIONS) == [COLOUR, MOVES]
 
 
-def test_clips_without_questions_are_told_apart_by_their_captions() -> None:
+def test_clips_without_questions_get_a_question_about_their_captions() -> None:
     for questions in ((), (OPEN,)):
         clip = Clip(id="a", path=Path("a"), caption="a dog", questions=questions)
         (question,) = questions_of(clip, CAPTIONS)
@@ -133,7 +131,7 @@ def test_clips_without_questions_are_told_apart_by_their_captions() -> None:
         assert questions_of(clip, CAPTIONS[::-1]) == [question]
 
 
-def test_the_wrong_captions_and_the_place_of_the_right_one_differ_between_clips() -> None:
+def test_wrong_captions_and_the_position_of_the_right_one_vary() -> None:
     captions = [f"caption {number:02d}" for number in range(20)]
     asked = [
         questions_of(Clip(id=str(number), path=Path("a"), caption=captions[number]), captions)[0]
@@ -173,7 +171,7 @@ def test_words_are_found_in_a_text(text: str, words: str, place: int | None) -> 
 
 
 @pytest.mark.parametrize(("total", "size"), [(0, 3), (1, 3), (3, 3), (7, 3), (5, 1)])
-def test_chunks_are_everything_once_and_in_order(total: int, size: int) -> None:
+def test_chunks_cover_everything_once_and_in_order(total: int, size: int) -> None:
     parts = [list(range(total))[part] for part in chunks(total, size)]
     assert [number for part in parts for number in part] == list(range(total))
     assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)

@@ -1,4 +1,4 @@
-"""The evaluation of made videos, with a judge that only looks at a pixel: what is made, judged and counted."""
+"""The evaluation of generated videos, with a judge that only reads a pixel."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from vtok.common.errors import UserError
 from vtok.data import Clip, ClipSample, Question
-from vtok.evaluation.clips import Loaded
+from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.control import Controls
-from vtok.evaluation.generation import Generation, GenerationResult
+from vtok.evaluation.generation import Generation
+from vtok.evaluation.generation_result import GenerationResult
 from vtok.evaluation.judge import Judge, Verdict
-from vtok.model.video_language_model import Imagined, Sampling, VideoLanguageModel
+from vtok.model.video_language_model import GeneratedTokens, Sampling, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
 
 MakeModel = Callable[..., VideoLanguageModel]
@@ -25,19 +26,19 @@ NUM_FRAMES, PLANNED = 19, 4  # with a stride of 6
 
 
 def make_perfect(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:
-    """Its videos show the number of the caption, or that of the clip; returns what it is asked for."""
+    """Make a model's videos show the number of the caption or of the clip; returns the recorded calls."""
     asked: dict[str, list[dict[str, Any]]] = {"generate": [], "reconstruct": []}
 
     def painted(numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.uint8)[:, None, None, None, None].expand(-1, 4, 3, 16, 16)
 
-    truly_imagine = model.imagine
+    truly_imagine = model.generate_tokens
 
-    def imagine(captions: Sequence[str], **how: Any) -> Imagined:
+    def imagine(captions: Sequence[str], **how: Any) -> GeneratedTokens:
         asked["generate"].append({"captions": list(captions), **how})
         return truly_imagine(captions, **how)
 
-    def decode(made: Imagined, *, captions: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
+    def decode(made: GeneratedTokens, *, captions: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
         assert list(captions) == asked["generate"][-1]["captions"]
         assert len(made.tokens) == len(captions)
         assert list(seeds) == asked["generate"][-1]["seeds"]
@@ -47,25 +48,25 @@ def make_perfect(model: VideoLanguageModel, monkeypatch: pytest.MonkeyPatch) -> 
         asked["reconstruct"].append(how)
         return painted(video.frames[:, 0, 0, 0, 0].tolist())
 
-    monkeypatch.setattr(model, "imagine", imagine)
+    monkeypatch.setattr(model, "generate_tokens", imagine)
     monkeypatch.setattr(model, "decode", decode)
     monkeypatch.setattr(model, "reconstruct", reconstruct)
     return asked
 
 
 def run(
-    generation: Generation, model: VideoLanguageModel, batches: list[Loaded], *, examples: int = 0
+    generation: Generation, model: VideoLanguageModel, batches: list[HeldoutBatch], *, examples: int = 0
 ) -> GenerationResult:
-    everyone = [sample.clip for loaded in batches for sample in loaded.samples if sample.clip.caption]
-    return generation(model, batches, num_frames=NUM_FRAMES, everyone=everyone, examples=examples, progress=False)
+    all_clips = [sample.clip for loaded in batches for sample in loaded.samples if sample.clip.caption]
+    return generation(model, batches, num_frames=NUM_FRAMES, all_clips=all_clips, examples=examples, progress=False)
 
 
-def controls_of(everyone: Sequence[Clip]) -> dict[str, str]:
-    controls = Controls(everyone, lambda clip: clip.attributes)
-    return {clip.id: controls.caption(clip) for clip in everyone}
+def controls_of(all_clips: Sequence[Clip]) -> dict[str, str]:
+    controls = Controls(all_clips, lambda clip: clip.attributes)
+    return {clip.id: controls.caption(clip) for clip in all_clips}
 
 
-def test_a_perfect_model_is_always_right_and_its_controls_where_they_are_of_the_clip(
+def test_a_perfect_model_is_always_right_and_its_controls_by_coincidence(
     make_model: MakeModel,
     make_sample: MakeSample,
     make_generation: MakeGeneration,
@@ -75,22 +76,22 @@ def test_a_perfect_model_is_always_right_and_its_controls_where_they_are_of_the_
     model = make_model()
     asked = make_perfect(model, monkeypatch)
     batches = [
-        Loaded([make_sample(1), make_sample(2), make_sample(3)], [("x.mp4", "it is empty")]),
-        Loaded([], [("y.mp4", "it is empty")]),
-        Loaded([make_sample(4), make_sample(5, caption=None)], []),
-        Loaded([make_sample(6, caption=None)], []),
+        HeldoutBatch([make_sample(1), make_sample(2), make_sample(3)], [("x.mp4", "it is empty")]),
+        HeldoutBatch([], [("y.mp4", "it is empty")]),
+        HeldoutBatch([make_sample(4), make_sample(5, caption=None)], []),
+        HeldoutBatch([make_sample(6, caption=None)], []),
     ]
     result = run(make_generation(judge), model, batches, examples=2)
-    figures = result.metrics()
+    metrics = result.metrics()
     drawn = controls_of([sample.clip for loaded in batches for sample in loaded.samples if sample.clip.caption])
     own = sum(caption.replace("video", "clip") == name for name, caption in drawn.items()) / 4
     for kind, share in (("reconstruct", 1.0), ("generate", 1.0), ("control", own)):
-        assert figures[f"{kind}/number"] == share
-        assert figures[f"{kind}/number_questions"] == 4, "clips without a caption are left out"
-        assert figures[f"{kind}/number_chance"] == 0.25
+        assert metrics[f"{kind}/number"] == share
+        assert metrics[f"{kind}/number_questions"] == 4, "clips without a caption are left out"
+        assert metrics[f"{kind}/number_chance"] == 0.25
         assert f"{kind}/number" in result.table()
-    assert {"visual/teacher_forced", "visual/rollout"} <= figures.keys()
-    assert figures["generation/clips"] == result.clips == 4
+    assert {"visual/teacher_forced", "visual/rollout"} <= metrics.keys()
+    assert metrics["generation/clips"] == result.clips == 4
     assert [path for path, _ in result.bad] == ["x.mp4", "y.mp4"]
     ids = [one for _, clips in judge.given for one in clips]
     assert sorted(ids) == sorted(3 * ["clip 1", "clip 2", "clip 3", "clip 4"])
@@ -110,16 +111,16 @@ def test_categories_are_counted_by_their_names(
     judge: Judge,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each over the clips that have it; a control is of a clip of the same categories, here the clip itself."""
+    """A category counts the clips that have it. Controls have the same categories: here they are the clip itself."""
     model = make_model()
     make_perfect(model, monkeypatch)
     samples = [make_sample(1, colour="1", motion_direction="1"), make_sample(2, colour="1", speed="1")]
-    figures = run(make_generation(judge), model, [Loaded(samples, [])]).metrics()
+    metrics = run(make_generation(judge), model, [HeldoutBatch(samples, [])]).metrics()
     for kind, moves, speed in (("reconstruct", 1, 0), ("generate", 1, 0), ("control", 1, 0)):
-        assert figures[f"{kind}/colour"] == 0.5
-        assert figures[f"{kind}/motion_direction"] == moves
-        assert figures[f"{kind}/speed"] == speed
-        questions = [figures[f"{kind}/{name}_questions"] for name in ("colour", "motion_direction", "speed")]
+        assert metrics[f"{kind}/colour"] == 0.5
+        assert metrics[f"{kind}/motion_direction"] == moves
+        assert metrics[f"{kind}/speed"] == speed
+        questions = [metrics[f"{kind}/{name}_questions"] for name in ("colour", "motion_direction", "speed")]
         assert questions == [2, 1, 1]
 
 
@@ -130,13 +131,13 @@ def test_controls_have_the_clips_own_noise(
     judge: Judge,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So that a control differs from the clip's own video by its caption alone."""
+    """A control differs from the clip's generated video only in the caption."""
     seeds = []
     captions = [f"video {number}" for number in range(1, 6)]
     for seed in (0, 1):
         model = make_model()
         asked = make_perfect(model, monkeypatch)
-        batches = [Loaded([make_sample(number) for number in range(1, 6)], [])]
+        batches = [HeldoutBatch([make_sample(number) for number in range(1, 6)], [])]
         run(make_generation(judge, seed=seed), model, batches)
         own, *controls = asked["generate"]
         assert own["captions"] == captions
@@ -150,7 +151,7 @@ def test_controls_have_the_clips_own_noise(
     assert len(set(seeds)) == 10, "every clip has its own, and another one with another seed"
 
 
-def test_a_model_that_imagines_nothing_is_only_reconstructed(
+def test_a_model_without_visual_head_is_only_reconstructed(
     make_model: MakeModel,
     make_sample: MakeSample,
     make_generation: MakeGeneration,
@@ -159,7 +160,7 @@ def test_a_model_that_imagines_nothing_is_only_reconstructed(
 ) -> None:
     model = make_model(lambdas=(1.0, 0.0, 1.0))
     asked = make_perfect(model, monkeypatch)
-    batches = [Loaded([make_sample(1), make_sample(2)], [])]
+    batches = [HeldoutBatch([make_sample(1), make_sample(2)], [])]
     result = run(make_generation(judge), model, batches, examples=5)
     assert asked["generate"] == []
     assert {name.partition("/")[0] for name in result.metrics()} == {"generation", "reconstruct"}
@@ -169,20 +170,22 @@ def test_a_model_that_imagines_nothing_is_only_reconstructed(
     assert "visual" not in result.table()
 
 
-def test_of_no_clips_there_are_no_figures(make_model: MakeModel, make_generation: MakeGeneration, judge: Judge) -> None:
-    result = run(make_generation(judge), make_model(), [Loaded([], [("x.mp4", "gone")])])
+def test_without_clips_there_are_no_accuracies(
+    make_model: MakeModel, make_generation: MakeGeneration, judge: Judge
+) -> None:
+    result = run(make_generation(judge), make_model(), [HeldoutBatch([], [("x.mp4", "gone")])])
     assert result.metrics() == {"generation/clips": 0.0}
     assert result.bad == [("x.mp4", "gone")]
 
 
-def test_only_what_has_a_caption_and_can_be_judged_is_taken(
+def test_only_clips_with_a_caption_that_can_be_judged_are_evaluated(
     make_sample: MakeSample, make_generation: MakeGeneration, judge: Judge
 ) -> None:
     generation = make_generation(judge, max_clips=7)
     question = Question("colour", "choice", "which?", "red", ("red", "blue"))
-    assert generation.takes(make_sample(1).clip)
-    assert not generation.takes(make_sample(1, caption=None).clip)
-    assert not generation.takes(Clip(id="a", path=Path("a"), caption="a dog", questions=(question,)))
+    assert generation.evaluates(make_sample(1).clip)
+    assert not generation.evaluates(make_sample(1, caption=None).clip)
+    assert not generation.evaluates(Clip(id="a", path=Path("a"), caption="a dog", questions=(question,)))
     assert (generation.max_clips, generation.while_training().max_clips) == (7, 2)
     assert generation.while_training().judge is judge
 
@@ -191,7 +194,7 @@ def moving(number: int, **attributes: str) -> Clip:
     return Clip(id=f"{number}", path=Path(f"{number}.mp4"), caption=f"it moves {number}", attributes=attributes)
 
 
-def test_controls_are_of_clips_that_show_the_same_categories() -> None:
+def test_controls_are_drawn_from_clips_with_the_same_categories() -> None:
     moves = [moving(number, colour="red", way="left") for number in range(8)]
     stands = [moving(number, colour="red", count="two") for number in range(8, 11)]
     drawn = controls_of(moves + stands)
@@ -200,17 +203,17 @@ def test_controls_are_of_clips_that_show_the_same_categories() -> None:
     assert len({drawn[clip.id] for clip in moves}) > 2
 
 
-def test_a_perfect_control_is_right_as_often_as_is_said() -> None:
-    """Over many clips: its chance is the agreement of two clips drawn evenly, 0.4**2 + 0.6**2 here."""
+def test_a_perfect_control_is_right_as_often_as_its_chance() -> None:
+    """Over many clips its chance is the probability that two random clips agree, 0.4**2 + 0.6**2 here."""
     clips = [moving(number, way="left" if number % 5 < 2 else "right") for number in range(2000)]
     controls = Controls(clips, lambda clip: clip.attributes)
     truths = {clip.caption: clip.attributes["way"] for clip in clips}
     agreed = sum(truths[controls.caption(clip)] == clip.attributes["way"] for clip in clips) / len(clips)
     verdicts = [{"way": Verdict("up", clip.attributes["way"], ("left", "right", "up"))} for clip in clips]
-    said = sum(controls.chances(*one)["way"] for one in zip(clips, verdicts, strict=True)) / len(clips)
-    assert said == pytest.approx(0.52)
-    assert agreed == pytest.approx(said, abs=3 * (0.52 * 0.48 / 2000) ** 0.5)
-    # Of what the judge cannot say it says any of its choices.
+    chance = sum(controls.chances(*one)["way"] for one in zip(clips, verdicts, strict=True)) / len(clips)
+    assert chance == pytest.approx(0.52)
+    assert agreed == pytest.approx(chance, abs=3 * (0.52 * 0.48 / 2000) ** 0.5)
+    # For a value that is not among its choices, the judge guesses.
     assert controls.chances(clips[0], {"way": Verdict("up", "left", ("left", "up"))})["way"] == pytest.approx(0.7)
 
 
@@ -219,39 +222,43 @@ def test_controls_do_not_depend_on_the_number_of_processes(
 ) -> None:
     model, samples = make_model(), [make_sample(number % 2, caption=f"video {number}") for number in range(4)]
     samples = [replace(one, clip=replace(one.clip, id=f"{place}")) for place, one in enumerate(samples)]
-    everyone = [sample.clip for sample in samples]
-    figures = []
+    all_clips = [sample.clip for sample in samples]
+    metrics = []
     for processes in (1, 2):
         parts = [
             make_generation(judge)(
-                model, [Loaded(samples[rank::processes], [])], num_frames=NUM_FRAMES, everyone=everyone, progress=False
+                model,
+                [HeldoutBatch(samples[rank::processes], [])],
+                num_frames=NUM_FRAMES,
+                all_clips=all_clips,
+                progress=False,
             )
             for rank in range(processes)
         ]
-        figures.append(GenerationResult.joined(parts, examples=0).metrics())
-    assert figures[0] == pytest.approx(figures[1])
+        metrics.append(GenerationResult.merged(parts, examples=0).metrics())
+    assert metrics[0] == pytest.approx(metrics[1])
 
 
-def test_a_decoder_of_nan_has_no_figures(
+def test_a_decoder_with_nan_weights_is_refused(
     make_model: MakeModel, make_sample: MakeSample, make_generation: MakeGeneration, judge: Judge
 ) -> None:
     model = make_model()
     with torch.no_grad():
         next(model.decoder.transformer.parameters()).fill_(float("nan"))
     with pytest.raises(UserError, match="decoder's frames are not finite"):
-        run(make_generation(judge), model, [Loaded([make_sample(1)], [])])
+        run(make_generation(judge), model, [HeldoutBatch([make_sample(1)], [])])
 
 
-def test_token_errors_are_found_without_a_decoder(
+def test_token_errors_are_measured_without_a_decoder(
     make_model: MakeModel, make_sample: MakeSample, make_generation: MakeGeneration, judge: Any
 ) -> None:
-    """Of all clips with a caption: what the judge could say does not matter where no video is made."""
+    """For all clips with a caption: the judge does not matter if no video is generated."""
     model = make_model(lambdas=(1.0, 1.0, 0.0))
     unjudged = replace(make_sample(1), target=None)
     unjudged = replace(unjudged, clip=replace(unjudged.clip, attributes={}, questions=()))
-    result = run(make_generation(judge), model, [Loaded([unjudged], [])], examples=1)
+    result = run(make_generation(judge), model, [HeldoutBatch([unjudged], [])], examples=1)
     assert {"visual/teacher_forced", "visual/rollout"} <= result.metrics().keys()
     assert result.clips == 1
-    assert not result.tallies
+    assert not result.accuracies
     assert not result.examples
     assert not judge.given

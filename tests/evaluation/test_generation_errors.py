@@ -1,4 +1,4 @@
-"""The visual head's errors on held-out clips, each token computed on its own, and what the figures depend on."""
+"""The visual head's errors on held-out clips, compared with a token-by-token computation, and their dependences."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vtok.data import ClipSample
-from vtok.evaluation.clips import Loaded
+from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.generation import Generation
 from vtok.model import VideoLanguageModel
 from vtok.tokeniser import PlannedFrames
@@ -21,13 +21,13 @@ Run = Callable[..., tuple[dict[str, float], Tensor]]
 
 @pytest.fixture
 def run(make_generation: Callable[..., Generation], judge: Any) -> Run:
-    """Evaluates clips; the figures, and all videos in the order in which they were judged."""
+    """Evaluates clips; returns the metrics, and all videos in the order in which they were judged."""
 
     def run(model: VideoLanguageModel, samples: Sequence[ClipSample], **changes: float) -> Any:
         judge.given.clear()
-        everyone, batches = [sample.clip for sample in samples], [Loaded(list(samples), [])]
+        all_clips, batches = [sample.clip for sample in samples], [HeldoutBatch(list(samples), [])]
         generation = make_generation(judge, **changes)
-        result = generation(model, batches, num_frames=19, everyone=everyone, progress=False)
+        result = generation(model, batches, num_frames=19, all_clips=all_clips, progress=False)
         return result.metrics(), torch.cat([videos for videos, _ in judge.given])
 
     return run
@@ -49,7 +49,7 @@ def samples(make_sample: MakeSample) -> list[ClipSample]:
 def token_errors(model: VideoLanguageModel, sample: ClipSample, *, own: bool) -> Tensor:
     """Squared errors (L, d) of one clip's standardised tokens, each by a forward pass over all tokens before it.
 
-    These are the true ones, or the head's `own`.
+    The tokens before it are the true ones, or with `own` those that the head generated.
     """
     frames = sample.frames.unsqueeze(0)
     mask = torch.ones(1, len(sample.frames), dtype=torch.bool)
@@ -63,9 +63,9 @@ def token_errors(model: VideoLanguageModel, sample: ClipSample, *, own: bool) ->
         kind = int(number >= SPATIAL_TOKENS)
         embeddings = torch.cat([start, model.projector(before)]).unsqueeze(0)
         hidden = model.mllm.model.model(inputs_embeds=embeddings).last_hidden_state[0, -1]
-        said = model.visual_head.layers(hidden)
-        errors.append((said - (token - scale.mean[kind]) / scale.spread[kind]).square())
-        following = said * scale.spread[kind] + scale.mean[kind] if own else token
+        predicted = model.visual_head.layers(hidden)
+        errors.append((predicted - (token - scale.mean[kind]) / scale.spread[kind]).square())
+        following = predicted * scale.spread[kind] + scale.mean[kind] if own else token
         before = torch.cat([before, following.unsqueeze(0)])
     return torch.stack(errors)
 
@@ -74,58 +74,58 @@ def token_errors(model: VideoLanguageModel, sample: ClipSample, *, own: bool) ->
 def test_errors_are_means_over_tokens(
     make_model: MakeModel, samples: list[ClipSample], run: Run, name: str, own: bool
 ) -> None:
-    """Also where the longest clip is shorter than those that are made; spatial and motion tokens have their own."""
+    """Also if the longest clip is shorter than the generated ones; spatial and motion tokens have their own means."""
     model = make_model()
     errors = [token_errors(model, sample, own=own) for sample in samples]
     other = [token_errors(model, sample, own=not own) for sample in samples]
     assert torch.cat(errors).mean().item() != pytest.approx(torch.cat(other).mean().item(), rel=0.01)
     for first in (0, 1):
-        figures, _ = run(model, samples[first:])
+        metrics, _ = run(model, samples[first:])
         for part, tokens in (
             ("", slice(None)),
             ("_spatial", slice(SPATIAL_TOKENS)),
             ("_motion", slice(SPATIAL_TOKENS, None)),
         ):
             expected = torch.cat([one[tokens] for one in errors[first:]]).mean().item()
-            assert figures[f"visual/{name}{part}"] == pytest.approx(expected, rel=1e-4)
+            assert metrics[f"visual/{name}{part}"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_clips_of_one_frame_have_no_motion_tokens(make_model: MakeModel, samples: list[ClipSample], run: Run) -> None:
-    figures, _ = run(make_model(), samples[2:3])
-    assert "visual/rollout_motion" not in figures
-    assert figures["visual/rollout_spatial"] == figures["visual/rollout"]
+    metrics, _ = run(make_model(), samples[2:3])
+    assert "visual/rollout_motion" not in metrics
+    assert metrics["visual/rollout_spatial"] == metrics["visual/rollout"]
 
 
-def test_the_same_seed_gives_the_same_bit_for_bit(make_model: MakeModel, samples: list[ClipSample], run: Run) -> None:
+def test_the_same_seed_gives_identical_results(make_model: MakeModel, samples: list[ClipSample], run: Run) -> None:
     model = make_model(flow=True)
     torch.manual_seed(5)
-    figures, videos = run(model, samples)
+    metrics, videos = run(model, samples)
     torch.manual_seed(6)
     state = torch.get_rng_state()
-    # Training mode, as an evaluation in the middle of training begins with, changes nothing either.
+    # Training mode, in which an evaluation during training begins, changes nothing either.
     again, same = run(model.train(), samples)
     assert torch.equal(torch.get_rng_state(), state), "torch's random numbers were used"
     assert torch.equal(videos, same)
-    assert figures == again
+    assert metrics == again
     other_figures, other = run(model, samples, seed=1)
     assert not torch.equal(videos, other)
-    assert figures["visual/rollout"] != other_figures["visual/rollout"]
-    assert figures["visual/teacher_forced"] == other_figures["visual/teacher_forced"]
+    assert metrics["visual/rollout"] != other_figures["visual/rollout"]
+    assert metrics["visual/teacher_forced"] == other_figures["visual/teacher_forced"]
 
 
-def test_what_is_made_of_a_clip_does_not_depend_on_those_beside_it(
+def test_a_generated_video_does_not_depend_on_its_batch(
     make_model: MakeModel, samples: list[ClipSample], run: Run
 ) -> None:
     model = make_model(flow=True)
     _, together = run(model, samples)
     _, alone = run(model, samples[1:2])
     assert len(together) == 3 * len(samples)
-    # One of each kind; the control is its own caption's where there is no other clip.
+    # Reconstructed and generated videos; with only one clip, the control has the clip's own caption.
     for kind in (0, 1):
         assert (together[kind * len(samples) + 1].int() - alone[kind].int()).abs().max() <= 1
 
 
-def test_settings_reach_what_makes_the_videos(make_model: MakeModel, samples: list[ClipSample], run: Run) -> None:
+def test_sampling_settings_change_the_videos(make_model: MakeModel, samples: list[ClipSample], run: Run) -> None:
     model = make_model(flow=True)
     _, videos = run(model, samples[:1])
     for changes in ({"steps": 5}, {"guidance": 4.0}):

@@ -1,4 +1,4 @@
-"""The evaluation of made videos on the held-out clips of a data set: which clips, and what is told of the others."""
+"""The evaluation of generated videos on held-out clips: which clips are evaluated, and which are reported as broken."""
 
 import logging
 from collections.abc import Callable
@@ -13,7 +13,8 @@ import torch
 from vtok.common.errors import UserError
 from vtok.data import Clip, ClipSettings, LoaderSettings, Question, ShapesData
 from vtok.data.clip import Span
-from vtok.evaluation.generation import Generation, GenerationResult
+from vtok.evaluation.generation import Generation
+from vtok.evaluation.generation_result import GenerationResult
 from vtok.evaluation.held_out import check_files, evaluate_generation_heldout, missing_files, with_choices
 from vtok.evaluation.judge import OracleJudge, OwnJudge
 from vtok.model import VideoLanguageModel
@@ -27,7 +28,7 @@ CAPTIONS = [f"caption {number}" for number in range(9)]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
-    """6 held-out clips of one moving thing each, 19 frames of 32 x 32 pixels."""
+    """6 held-out clips of one moving object each, 19 frames of 32 x 32 pixels."""
     made = ShapesData(
         root=str(tmp_path_factory.mktemp("shapes")),
         clip=ClipSettings(size=32, num_frames=19),
@@ -53,7 +54,7 @@ def evaluate(
 def test_at_most_max_clips_of_those_that_can_be_judged(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
 ) -> None:
-    """A clip without a caption does not count, and of a broken one there is a report."""
+    """A clip without a caption does not count, and a broken one is reported."""
     clips = source.clips("heldout")
     clips[0] = replace(clips[0], caption=None)
     clips[2] = replace(clips[2], path=Path("missing.mp4"))
@@ -69,30 +70,30 @@ def test_at_most_max_clips_of_those_that_can_be_judged(
     assert result.examples[0].truth.shape == result.examples[0].reconstructed.shape == (4, 3, 16, 16)
 
 
-def test_a_model_that_makes_the_clips_themselves_is_perfect(
+def test_a_model_that_reproduces_the_clips_is_perfect(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The frames that a decoder is to make, read off the files, show what the data set says: here 8 of 32 x 32."""
+    """The decoder's target frames (8 of 32 x 32) show the attributes of the data set."""
     model = make_model(lambdas=(1.0, 0.0, 1.0))
     monkeypatch.setattr(model.decoder, "num_frames", 8)
     monkeypatch.setattr(model.decoder, "size", 32)
-    whole = replace(make_generation(OracleJudge()), batch_size=6)
+    generation = replace(make_generation(OracleJudge()), batch_size=6)
     first = {}
 
     def reconstruct(*_: object, **__: object) -> torch.Tensor:
         return first.get("truth", torch.zeros(6, 8, 3, 32, 32, dtype=torch.uint8))
 
     monkeypatch.setattr(model, "reconstruct", reconstruct)
-    nothing = evaluate(whole, model, source, source.clips("heldout"), examples=6)
+    nothing = evaluate(generation, model, source, source.clips("heldout"), examples=6)
     first["truth"] = torch.stack([made.truth for made in nothing.examples])
-    right = evaluate(whole, model, source, source.clips("heldout")).metrics()
+    right = evaluate(generation, model, source, source.clips("heldout")).metrics()
     for category in ("shape", "colour", "motion_direction", "speed"):
         assert nothing.metrics()[f"reconstruct/{category}"] == 0
         assert right[f"reconstruct/{category}"] == 1
         assert right[f"reconstruct/{category}_questions"] == 6
 
 
-def test_where_no_clip_can_be_judged_a_warning_tells(
+def test_a_warning_is_logged_if_no_clip_can_be_judged(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, caplog: pytest.LogCaptureFixture
 ) -> None:
     clips = [replace(clip, attributes={}) for clip in source.clips("heldout")]
@@ -103,36 +104,36 @@ def test_where_no_clip_can_be_judged_a_warning_tells(
     assert "generation/judge=oracle" in caplog.text
 
 
-def test_where_no_clip_can_be_read_the_first_is_named(
+def test_the_first_clip_is_named_if_none_can_be_read(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
 ) -> None:
     clips = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(source.clips("heldout"))]
-    with pytest.raises(UserError, match=r"none of the 3 held-out clips can be read; the first: missing-0\.mp4: "):
+    with pytest.raises(UserError, match=r"None of the 3 held-out clips can be read \(the first is missing-0\.mp4: "):
         evaluate(make_generation(judge, max_clips=3), make_model(), source, clips)
 
 
-def test_a_model_that_only_understands_makes_nothing(
+def test_a_model_without_generation_is_refused(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
 ) -> None:
     model = make_model(lambdas=(1.0, 0.0, 0.0))
-    with pytest.raises(ValueError, match="makes neither videos nor their tokens"):
+    with pytest.raises(ValueError, match="generates neither videos nor video tokens"):
         evaluate(make_generation(judge), model, source, source.clips("heldout"))
 
 
-def test_clips_with_captions_alone_are_judged_by_the_model_itself(
+def test_clips_with_only_captions_can_be_judged_by_the_model_itself(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData
 ) -> None:
-    """Which of four captions is the clip's own; the captions of all clips are there to choose from."""
+    """The question is which of four captions belongs to the clip; wrong ones are drawn from all clips."""
     clips = [
         replace(clip, questions=(MOVES,), attributes={}, caption=CAPTIONS[number])
         for number, clip in enumerate(source.clips("heldout"))
     ]
-    figures = evaluate(make_generation(OwnJudge(), max_clips=2), make_model(), source, clips).metrics()
-    assert figures["generation/clips"] == 2
+    metrics = evaluate(make_generation(OwnJudge(), max_clips=2), make_model(), source, clips).metrics()
+    assert metrics["generation/clips"] == 2
     for kind in ("reconstruct", "generate", "control"):
-        assert figures[f"{kind}/caption_questions"] == 2
-    assert figures["reconstruct/caption_chance"] == figures["generate/caption_chance"] == 0.25
-    assert not [name for name in figures if "motion_direction" in name]
+        assert metrics[f"{kind}/caption_questions"] == 2
+    assert metrics["reconstruct/caption_chance"] == metrics["generate/caption_chance"] == 0.25
+    assert not [name for name in metrics if "motion_direction" in name]
 
 
 def test_a_clip_that_has_a_choice_keeps_its_questions() -> None:
@@ -141,7 +142,7 @@ def test_a_clip_that_has_a_choice_keeps_its_questions() -> None:
 
 
 @pytest.mark.parametrize("questions", [(), (MOVES,), (Question("other", "open", "what is it?", "a dog"),)])
-def test_one_without_is_asked_for_its_caption(questions: tuple[Question, ...]) -> None:
+def test_a_clip_without_a_choice_gets_a_question_about_its_caption(questions: tuple[Question, ...]) -> None:
     own = Clip(id="a", path=Path("a"), caption=CAPTIONS[0], questions=questions, attributes={"colour": "red"})
     asked = with_choices(own, CAPTIONS)
     (question,) = asked.questions
@@ -154,9 +155,7 @@ def test_one_without_is_asked_for_its_caption(questions: tuple[Question, ...]) -
     assert with_choices(own, [CAPTIONS[0]]).questions == ()
 
 
-def test_files_that_are_not_there_are_found_without_reading_any(
-    source: ShapesData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_files_are_found_without_reading_any(source: ShapesData, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = source.clips("heldout")
     monkeypatch.setattr(source, "reader", None)
     assert missing_files(source, clips) == check_files(source, clips) == []
@@ -164,5 +163,5 @@ def test_files_that_are_not_there_are_found_without_reading_any(
     assert missing_files(source, [*clips, gone[0]]) == [("missing-0.mp4", "the file does not exist")]
     for kind in ({"span": Span("s3://bucket/a.tar", 0, 1)}, {"path": Path("https://example.org/a.mp4")}):
         assert missing_files(source, [replace(gone[0], **kind)]) == []
-    with pytest.raises(UserError, match=r"none of the 6 held-out clips can be read; the first: missing-0\.mp4: "):
+    with pytest.raises(UserError, match=r"None of the 6 held-out clips can be read \(the first is missing-0\.mp4: "):
         check_files(source, gone)

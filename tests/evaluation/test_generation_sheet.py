@@ -1,4 +1,4 @@
-"""The contact sheet of made videos: it holds every frame that there is, and says what was seen."""
+"""The contact sheet of generated videos: all frames, captions and verdicts."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from PIL import Image
 from torch import Tensor
 
 from vtok.common.contact_sheet import TONES, Text
-from vtok.evaluation.generation import GenerationResult, Made
-from vtok.evaluation.generation_sheet import SIDE, lines, write_generation_sheet
+from vtok.evaluation.generation_result import GeneratedClip, GenerationResult
+from vtok.evaluation.generation_sheet import SIDE, text_lines, write_generation_sheet
 from vtok.evaluation.judge import Verdict
 
 RIGHT, WRONG = Verdict("red", "red", ("red", "blue")), Verdict("left", "up", ("left", "up"))
 
 
 def video(number: int, *, side: int, frames: int = 4) -> Tensor:
-    """Frames of one colour each, none of which is anywhere else in a sheet."""
+    """Frames of one colour each; no two frames of a sheet have the same colour."""
     colours = torch.tensor([[10 + number, 100, 20 + frame] for frame in range(frames)], dtype=torch.uint8)
     return colours[:, :, None, None].expand(-1, -1, side, side)
 
@@ -29,11 +29,13 @@ def pixels(path: Path) -> dict[tuple[int, ...], int]:
 
 
 @pytest.mark.parametrize(("side", "shown"), [(16, 64), (24, 72), (32, 64), (144, SIDE)])
-def test_every_frame_is_there_and_of_about_one_size(side: int, shown: int, tmp_path: Path) -> None:
+def test_every_frame_is_in_the_sheet_at_about_the_same_size(side: int, shown: int, tmp_path: Path) -> None:
     """Small frames are enlarged by whole numbers, to about SIDE pixels; large ones are reduced to SIDE."""
     made = [
-        Made("a caption", video(0, side=side), video(1, side=side), video(2, side=side), {"colour": RIGHT}),
-        Made("another", video(3, side=side), video(4, side=side), video(5, side=side), {"motion_direction": WRONG}),
+        GeneratedClip("a caption", video(0, side=side), video(1, side=side), video(2, side=side), {"colour": RIGHT}),
+        GeneratedClip(
+            "another", video(3, side=side), video(4, side=side), video(5, side=side), {"motion_direction": WRONG}
+        ),
     ]
     path = tmp_path / "new" / "sheet.png"
     write_generation_sheet(GenerationResult(examples=made), path)
@@ -46,7 +48,7 @@ def test_every_frame_is_there_and_of_about_one_size(side: int, shown: int, tmp_p
 def test_a_model_that_only_reconstructs_has_no_third_strip(tmp_path: Path) -> None:
     heights = []
     for generated in (video(2, side=24), None):
-        made = Made("a caption", video(0, side=24), video(1, side=24), generated, {"colour": RIGHT})
+        made = GeneratedClip("a caption", video(0, side=24), video(1, side=24), generated, {"colour": RIGHT})
         write_generation_sheet(GenerationResult(examples=[made]), tmp_path / "sheet.png")
         counted = pixels(tmp_path / "sheet.png")
         assert ((12, 100, 20) in counted) == (generated is not None)
@@ -56,15 +58,15 @@ def test_a_model_that_only_reconstructs_has_no_third_strip(tmp_path: Path) -> No
     assert heights[0] >= heights[1] + SIDE
 
 
-def test_right_and_wrong_are_told(tmp_path: Path) -> None:
+def test_right_and_wrong_verdicts_are_shown(tmp_path: Path) -> None:
     unseen = Verdict(None, "fast", ("slow", "fast"))
     verdicts = {"colour": RIGHT, "motion_direction": WRONG, "speed": unseen}
-    made = Made("a caption", video(0, side=24), video(1, side=24), None, verdicts)
-    assert lines(made) == [
+    made = GeneratedClip("a caption", video(0, side=24), video(1, side=24), None, verdicts)
+    assert text_lines(made) == [
         "a caption",
         Text("colour: red", "right"),
         Text("motion direction: left (truth: up)", "wrong"),
-        Text("speed: not to be seen (truth: fast)", "wrong"),
+        Text("speed: not visible (truth: fast)", "wrong"),
     ]
     write_generation_sheet(GenerationResult(examples=[made]), tmp_path / "sheet.png")
     counted = pixels(tmp_path / "sheet.png")

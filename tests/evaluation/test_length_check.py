@@ -1,4 +1,4 @@
-"""Texts that are longer than the language model takes: told with their clip, and no other clip's fault."""
+"""Texts that are too long for the language model: only their own clips are left out, and they are reported."""
 
 import pickle
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 
 from vtok.data import ClipSample, ClipSettings, FolderData, LoaderSettings, Question
 from vtok.evaluation import Alignment, evaluate_generation_heldout, evaluate_heldout
-from vtok.evaluation.length_check import fits_of
+from vtok.evaluation.length_check import clip_text_check
 from vtok.model import VideoLanguageModel
 
 MakeModel = Callable[..., VideoLanguageModel]
@@ -20,7 +20,7 @@ LONG = "a very long story " * 400
 
 @pytest.fixture
 def source(make_video: Callable[..., Path], tmp_path: Path) -> FolderData:
-    """Six held-out clips, the caption of one of which is too long, and the question of another."""
+    """Six held-out clips; the caption of one is too long, and the question of another."""
     for number in range(6):
         make_video(tmp_path / f"{number}.mp4", 12)
     rows = ["video,caption,question,answer,choices,split"]
@@ -30,26 +30,28 @@ def source(make_video: Callable[..., Path], tmp_path: Path) -> FolderData:
     return FolderData(root=tmp_path, clip=ClipSettings(size=32, num_frames=12))
 
 
-def test_it_is_the_length_of_the_encoded_text(make_model: MakeModel, make_sample: Callable[..., ClipSample]) -> None:
-    fits = fits_of(make_model())
-    assert pickle.loads(pickle.dumps(fits)).room.context_length == fits.room.context_length == 1024
+def test_texts_are_refused_by_their_encoded_length(
+    make_model: MakeModel, make_sample: Callable[..., ClipSample]
+) -> None:
+    fits = clip_text_check(make_model())
+    assert pickle.loads(pickle.dumps(fits)).text_limit.context_length == fits.text_limit.context_length == 1024
     tokens = fits.planner.num_tokens(4)
-    told = set()
+    fitting = set()
     for words in range(150, 1100, 7):
         caption = "zebra " * words
         sample = make_sample(1, caption=caption)
         for asked in (sample, replace(sample, clip=replace(sample.clip, questions=(choice(caption),)))):
             turns = [("q", caption), ("q", "no")] if asked.clip.questions else [("describe the video.", caption)]
-            longest = max(len(fits.room.chat.encode([turn], num_video_tokens=tokens).ids) for turn in turns)
+            longest = max(len(fits.text_limit.chat.encode([turn], num_video_tokens=tokens).ids) for turn in turns)
             reason = fits(asked)
             assert (reason is None) == (longest <= 1024)
-            told.add(reason is None)
+            fitting.add(reason is None)
             if reason is not None:
                 assert f"make {longest} tokens, more than mllm.context_length=1024" in reason
-        assert fits.caption(caption, 19) == (
-            len(fits.room.chat.encode([("describe the video.", caption)], num_video_tokens=tokens).ids) <= 1024
+        assert fits.caption_fits(caption, 19) == (
+            len(fits.text_limit.chat.encode([("describe the video.", caption)], num_video_tokens=tokens).ids) <= 1024
         )
-    assert told == {True, False}
+    assert fitting == {True, False}
 
 
 def choice(text: str) -> Question:
@@ -62,12 +64,12 @@ def test_alignment_leaves_out_a_clip_whose_text_is_too_long(make_model: MakeMode
     result = evaluate_heldout(alignment, make_model(), source, clips, loader=HERE, precision=nullcontext(), examples=9)
     assert result.clips == 4
     assert [Path(path).name for path, _ in result.bad] == ["2.mp4", "5.mp4"]
-    assert all("shorten the text or raise the length" in reason for _, reason in result.bad)
+    assert all("Shorten the text, or raise mllm.context_length" in reason for _, reason in result.bad)
     assert result.metrics()["alignment/caption_questions"] == 4
     assert not any(LONG.strip() in text for example in result.examples for answer in example.answers for text in answer)
 
 
-def test_so_does_the_evaluation_of_made_videos(
+def test_generation_leaves_out_a_clip_whose_caption_is_too_long(
     make_model: MakeModel, make_generation: Callable, judge: object, source: FolderData
 ) -> None:
     model = make_model(lambdas=(1.0, 1.0, 0.0))

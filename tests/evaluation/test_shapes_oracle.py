@@ -1,4 +1,4 @@
-"""The oracle against scenes whose truth is known, drawn as the data set draws them and seen as a decoder makes them."""
+"""The oracle on scenes whose attributes are known, drawn like the data set and damaged like a decoder's frames."""
 
 import math
 from collections import Counter
@@ -17,26 +17,26 @@ from vtok.data.clip_reader import scaled
 from vtok.data.plan import TargetPlan
 from vtok.data.sources.shapes.language import attributes
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import DIRECTIONS, OBJECTS, Scene, Thing, sample_scene
+from vtok.data.sources.shapes.scene import DIRECTIONS, OBJECTS, Scene, SceneObject, sample_scene
 from vtok.evaluation.shapes_oracle import (
     Reading,
     Spot,
     find_spots,
-    follow,
+    follow_object,
     read_clip,
-    read_move,
+    read_motion,
     read_shape,
     truth_of,
 )
 
 FAMILIES = ("motion", "count")
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
-SOME = 32  # clips of each family, for a look that takes a second
+SOME = 32  # clips of each family, so that a test takes a second
 
 
 @cache
 def clip(family: str, number: int) -> tuple[Clip, Tensor]:
-    """What is known of an easy clip, and 8 of its 30 frames, uint8 (8, 3, 64, 64)."""
+    """An easy clip with its true attributes, and 8 of its 30 frames, uint8 (8, 3, 64, 64)."""
     scene = sample_scene(np.random.default_rng([11, number]), "easy", [family])
     known = Clip(id=f"{family}-{number}", path=Path("none"), attributes=attributes(scene))
     return known, spread(scene)
@@ -77,23 +77,23 @@ def noisy(frames: Tensor) -> Tensor:
 
 
 def blurred(frames: Tensor) -> Tensor:
-    """By a 5 x 5 mean, on frames of 32 x 32."""
+    """Frames of 32 x 32, blurred by a 5 x 5 mean."""
     padded = F.pad(small(frames).float(), (2, 2, 2, 2), mode="replicate")
     return F.avg_pool2d(padded, 5, 1).round().to(torch.uint8)
 
 
 def faded(frames: Tensor) -> Tensor:
-    """With half of the contrast."""
+    """Frames with half of the contrast."""
     return (small(frames).float() / 2 + 50).round().to(torch.uint8)
 
 
 def squashed(frames: Tensor) -> Tensor:
-    """Through 16 x 16 pixels: as soft as what a decoder makes early on."""
+    """Frames scaled to 16 x 16 and back: as soft as those of a decoder early in training."""
     tiny = F.interpolate(frames.float(), (16, 16), mode="area")
     return F.interpolate(tiny, (32, 32), mode="bilinear").round().to(torch.uint8)
 
 
-def test_true_clips_are_read_right_as_a_decoder_makes_them() -> None:
+def test_true_clips_in_a_decoders_format_are_read_correctly() -> None:
     right = shares(clips(SOME, change=small))
     assert right.keys() == {"shape", "colour", "motion_direction", "speed", "count"}
     assert min(right.values()) >= 0.95, right
@@ -101,7 +101,7 @@ def test_true_clips_are_read_right_as_a_decoder_makes_them() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 64])
-def test_many_true_clips_are_read_right(size: int) -> None:
+def test_many_true_clips_are_read_correctly(size: int) -> None:
     right = shares(clips(150, change=lambda frames: scaled(frames, size)))
     assert min(right.values()) >= 0.95, right
 
@@ -119,13 +119,13 @@ def test_large_frames_are_read_like_small_ones() -> None:
 
 
 def test_a_reversed_clip_moves_the_other_way() -> None:
-    told = [(read_clip(small(frames).flip(0)), truth_of(known)) for known, frames in clips(SOME, ("motion",))]
-    opposite = [reading.motion_direction == OPPOSITE[truth["motion_direction"]] for reading, truth in told]
-    as_fast = [reading.speed == truth["speed"] for reading, truth in told]
+    pairs = [(read_clip(small(frames).flip(0)), truth_of(known)) for known, frames in clips(SOME, ("motion",))]
+    opposite = [reading.motion_direction == OPPOSITE[truth["motion_direction"]] for reading, truth in pairs]
+    as_fast = [reading.speed == truth["speed"] for reading, truth in pairs]
     assert min(np.mean(opposite), np.mean(as_fast)) >= 0.95
 
 
-def test_what_stands_still_has_no_direction() -> None:
+def test_still_objects_have_no_direction() -> None:
     readings = [read_clip(small(frames)) for _, frames in clips(SOME, ("count",))]
     assert np.mean([(one.motion_direction, one.speed) == (None, None) for one in readings]) >= 0.95
     _, frames = clip("motion", 0)
@@ -135,19 +135,19 @@ def test_what_stands_still_has_no_direction() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_where_there_is_nothing_nothing_is_seen(size: int) -> None:
-    """A plain grey, with twice the data set's noise, and the data set's own background with no thing before it."""
+def test_empty_clips_have_no_attributes(size: int) -> None:
+    """Plain grey, grey with twice the data set's noise, and the data set's background without objects."""
     grey = torch.full((8, 3, size, size), 110, dtype=torch.uint8)
     assert read_clip(grey) == Reading()
     noise = 10 * torch.randn(grey.shape, generator=torch.Generator().manual_seed(0))
     assert read_clip((grey + noise).round().to(torch.uint8)) == Reading()
     for seed in range(10):
-        empty = Scene(family="motion", things=(), camera=None, background=(100, 100, 100), texture=0.0, seed=seed)
+        empty = Scene(family="motion", objects=(), camera=None, background=(100, 100, 100), texture=0.0, seed=seed)
         assert read_clip(scaled(spread(empty), size)) == Reading()
 
 
 def test_in_strong_noise_no_direction_is_preferred() -> None:
-    """Whatever is seen in it must not be right more often than a guess: 4 standard deviations of 60 guesses at 1/4."""
+    """No direction may be read more often than by guessing: within 4 standard deviations of 60 guesses at 1/4."""
     generator = torch.Generator().manual_seed(0)
     seen = Counter(
         read_clip(torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=generator)).motion_direction
@@ -156,9 +156,9 @@ def test_in_strong_noise_no_direction_is_preferred() -> None:
     assert max(seen[direction] for direction in DIRECTIONS) <= 15 + 4 * math.sqrt(60 * 3 / 16)
 
 
-def test_a_part_of_the_clip_is_enough_where_its_share_is_told() -> None:
-    """A fast thing is slow in the first half of its clip, unless it is known that this is half of it."""
-    thing = Thing("circle", "red", radius=0.12, start=(0.5, 0.5), moves=("left",), speed="fast", distance=0.32)
+def test_a_part_of_the_clip_is_enough_if_its_share_is_given() -> None:
+    """In half a clip a fast object looks slow, unless the share of the clip is given."""
+    thing = SceneObject("circle", "red", radius=0.12, start=(0.5, 0.5), moves=("left",), speed="fast", distance=0.32)
     scene = Scene("motion", (thing,), camera=None, background=(100, 100, 100), texture=0.0, seed=0)
     half = torch.from_numpy(render(scene, num_frames=15, size=64)).permute(0, 3, 1, 2)[:8]
     assert read_clip(half).speed == "slow"
@@ -182,85 +182,85 @@ def test_other_types_and_shapes_are_refused(frames: Tensor) -> None:
         read_clip(frames)
 
 
-def test_the_truth_has_the_readings_names() -> None:
-    told = {"object": "cross", "colour": "red", "count": "two", "order": "left then up", "camera": "zooms in"}
-    known = Clip(id="a", path=Path("a"), attributes=told)
+def test_true_attributes_have_the_names_of_a_reading() -> None:
+    given = {"object": "cross", "colour": "red", "count": "two", "order": "left then up", "camera": "zooms in"}
+    known = Clip(id="a", path=Path("a"), attributes=given)
     assert truth_of(known) == {"shape": "cross", "colour": "red", "count": "two"}
     moving = Clip(id="b", path=Path("b"), attributes={"motion_direction": "up", "speed": "slow"})
     assert truth_of(moving) == moving.attributes
     assert truth_of(Clip(id="c", path=Path("c"))) == {}
 
 
-def spot(frame: int, x: float, y: float, *, area: float = 0.04, cut: bool = False) -> Spot:
-    return Spot(frame=frame, place=(x, y), area=area, cut=cut, cover=np.zeros((1, 1)))
+def spot(frame: int, x: float, y: float, *, area: float = 0.04, at_border: bool = False) -> Spot:
+    return Spot(frame=frame, place=(x, y), area=area, at_border=at_border, coverage=np.zeros((1, 1)))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("distance", "speed"), [(0.12, "slow"), (0.17, "slow"), (0.28, "fast"), (0.34, "fast")])
 def test_a_straight_move(direction: str, distance: float, speed: str) -> None:
-    """Also where a frame is missing, one place is wrong, and the thing drifts a little to the side."""
+    """Also if a frame is missing, one position is wrong, and the object drifts a little to the side."""
     step_x, step_y = (distance / 7 * part for part in DIRECTIONS[direction])
     path = [spot(n, 0.5 + (step_x + 0.003) * n, 0.5 + (step_y + 0.003) * n) for n in (0, 1, 2, 4, 5, 6, 7)]
-    assert read_move(path, steps=7, span=1.0) == (direction, speed)
+    assert read_motion(path, steps=7, span=1.0) == (direction, speed)
     path[2] = spot(2, 0.05, 0.95)
-    assert read_move(path, steps=7, span=1.0) == (direction, speed)
+    assert read_motion(path, steps=7, span=1.0) == (direction, speed)
 
 
-def test_things_that_leave_the_frame_are_told_by_the_places_before() -> None:
-    leaving = [spot(n, min(0.85, 0.7 + 0.3 * n / 7), 0.5, cut=n > 3) for n in range(8)]
-    assert read_move(leaving, steps=7, span=1.0) == ("right", "fast")
+def test_motion_of_objects_that_leave_the_frame() -> None:
+    leaving = [spot(n, min(0.85, 0.7 + 0.3 * n / 7), 0.5, at_border=n > 3) for n in range(8)]
+    assert read_motion(leaving, steps=7, span=1.0) == ("right", "fast")
 
 
-def test_too_little_to_tell_a_move_from() -> None:
-    assert read_move([spot(3, 0.5, 0.5)], steps=7, span=1.0) == (None, None)
+def test_too_little_motion_has_no_direction() -> None:
+    assert read_motion([spot(3, 0.5, 0.5)], steps=7, span=1.0) == (None, None)
     standing = [spot(n, 0.5 + 0.05 * n / 7, 0.5 - 0.05 * n / 7) for n in range(8)]
-    assert read_move(standing, steps=7, span=1.0) == (None, None)
-    # Over a quarter of the move, the same is a fifth of the frame.
-    assert read_move(standing[1:], steps=7, span=0.25)[1] == "slow"
+    assert read_motion(standing, steps=7, span=1.0) == (None, None)
+    # In a quarter of the motion, the same distance means a fifth of the frame for all of it.
+    assert read_motion(standing[1:], steps=7, span=0.25)[1] == "slow"
 
 
-def test_one_thing_is_followed_among_others() -> None:
+def test_one_object_is_followed_among_others() -> None:
     near = [spot(n, 0.2 + 0.03 * n, 0.5, area=0.04 + 0.001 * (n == 2)) for n in range(5)]
     far = [spot(n, 0.8 - 0.03 * n, 0.5) for n in range(5)]
     by_frame = [[far[n], near[n]] if n % 2 else [near[n], far[n]] for n in range(5)]
     by_frame[3] = []
-    assert sorted(follow(by_frame), key=lambda one: one.frame) == [near[0], near[1], near[2], near[4]]
+    assert sorted(follow_object(by_frame), key=lambda one: one.frame) == [near[0], near[1], near[2], near[4]]
 
 
 def test_places_and_areas_of_discs() -> None:
-    """Two discs in the first frame, one of them at the border, one in the second, and a speck that is no thing."""
+    """Two discs in the first frame, one of them at the border, one in the second, and a speck that is not an object."""
     discs = {0: [(0.3, 0.4, 0.13), (0.8, 0.04, 0.13)], 1: [(0.55, 0.7, 0.12)], 2: [(0.5, 0.5, 0.04)]}
     axis = (np.arange(64) + 0.5) / 64
-    cover = np.zeros((3, 64, 64))
+    coverage = np.zeros((3, 64, 64))
     for frame, drawn in discs.items():
         for x, y, radius in drawn:
             distance = np.hypot(axis - x, axis[:, None] - y) - radius
-            cover[frame] += (0.5 - 64 * distance).clip(0, 1)
-    spots = sorted(find_spots(cover), key=lambda one: (one.frame, one.place[0]))
-    assert [(one.frame, one.cut) for one in spots] == [(0, False), (0, True), (1, False)]
+            coverage[frame] += (0.5 - 64 * distance).clip(0, 1)
+    spots = sorted(find_spots(coverage), key=lambda one: (one.frame, one.place[0]))
+    assert [(one.frame, one.at_border) for one in spots] == [(0, False), (0, True), (1, False)]
     for one, (x, y, radius) in ((spots[0], discs[0][0]), (spots[2], discs[1][0])):
         assert one.place == pytest.approx((x, y), abs=0.003)
         assert one.area == pytest.approx(math.pi * radius**2, rel=0.03)
-    assert spots[0].cover.sum() + spots[1].cover.sum() == pytest.approx(float(cover[0].sum()), rel=0.01)
-    assert not (spots[0].cover * spots[1].cover).any()
+    assert spots[0].coverage.sum() + spots[1].coverage.sum() == pytest.approx(float(coverage[0].sum()), rel=0.01)
+    assert not (spots[0].coverage * spots[1].coverage).any()
 
 
 @pytest.mark.parametrize("corner", [False, True])
 def test_squares_that_touch_only_at_a_corner_are_two_objects(corner: bool) -> None:
     """Squares of 20 pixels, which is more than the blur: they touch along a side, or only at a corner."""
-    cover = np.zeros((1, 64, 64))
-    cover[0, 10:30, 10:30] = 1.0
-    cover[0, 30:50, 30 if corner else 10 : 50 if corner else 30] = 1.0
-    cover[0, 28:32, 28:32] *= not corner
-    assert len(find_spots(cover)) == (2 if corner else 1)
+    coverage = np.zeros((1, 64, 64))
+    coverage[0, 10:30, 10:30] = 1.0
+    coverage[0, 30:50, 30 if corner else 10 : 50 if corner else 30] = 1.0
+    coverage[0, 28:32, 28:32] *= not corner
+    assert len(find_spots(coverage)) == (2 if corner else 1)
 
 
-def test_a_thing_in_a_ditch_has_a_size() -> None:
-    """In noise what lies around a thing can be less than the ground by more than the thing is above it."""
-    cover = np.zeros((2, 32, 32))
-    cover[:, 10:21, 10:21] = -5.0
-    cover[:, 13:18, 13:18] = 0.9
-    spots = find_spots(cover)
+def test_an_object_in_dark_surroundings_has_a_positive_area() -> None:
+    """In noise the surroundings may be darker than the background by more than the object is brighter."""
+    coverage = np.zeros((2, 32, 32))
+    coverage[:, 10:21, 10:21] = -5.0
+    coverage[:, 13:18, 13:18] = 0.9
+    spots = find_spots(coverage)
     assert [spot.frame for spot in spots] == [0, 1]
     assert all(spot.area > 0 for spot in spots)
     assert read_shape(spots) in OBJECTS

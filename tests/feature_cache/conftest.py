@@ -1,4 +1,4 @@
-"""Clips of different lengths, and runs whose losses are known."""
+"""Clips of different lengths, and runs that return the loss of each step."""
 
 import json
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def folder(clips: Path, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def joint(tmp_path: Path) -> Callable[[str], list[str]]:
-    """Overrides of a small run on made clips that trains a decoder: "tiny" or a toy "hunyuan_video"."""
+    """Overrides of a small run on synthetic clips that trains a decoder: "tiny" or a toy "hunyuan_video"."""
 
     def overrides(decoder: str) -> list[str]:
         sizes = ("num_frames=4", "size=32", "heads=2", "head_dim=12", "double_layers=1", "single_layers=0")
@@ -93,7 +93,7 @@ def cache(folder: list[str], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def losses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[float], dict[str, Any]]]:
-    """Trains with overrides in a folder; returns the loss of each step, and the figures."""
+    """Trains with overrides in a folder; returns the loss of each step, and the metrics."""
     read = loop.finite_numbers
 
     def run(overrides: list[str], run_dir: Path) -> tuple[list[float], dict[str, Any]]:

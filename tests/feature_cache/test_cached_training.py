@@ -1,4 +1,4 @@
-"""Training out of a cache against training from the files."""
+"""Training from a cache, compared with training from the files."""
 
 import math
 import os
@@ -44,39 +44,39 @@ def no_backbone(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("tokeniser", TOKENISERS, ids=" ".join)
-def test_the_losses_are_those_of_the_files_without_decoding_and_backbone(
+def test_losses_equal_those_from_files_without_decoding_or_backbone(
     tokeniser: list[str], folder: list[str], losses: Losses, no_decoding, no_backbone, tmp_path: Path
 ) -> None:
     overrides, cache = [*folder, *tokeniser], tmp_path / "cache"
     precompute(out=str(cache), block=3, dtype="float32", overrides=overrides)
-    truth, figures = losses(overrides, tmp_path / "files")
+    truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
     no_backbone()
     found, cached = losses([*overrides, f"data.cache={cache}"], tmp_path / "cached")
     assert len(truth) == 4
     assert found == pytest.approx(truth, abs=1e-5)
-    measures = [name for name in figures if name.startswith(("alignment", "parameters", "tokens", "data"))]
-    assert {name: cached[name] for name in measures} == {name: figures[name] for name in measures}
-    # What people look at is decoded, and left out where it cannot be.
+    measures = [name for name in metrics if name.startswith(("alignment", "parameters", "tokens", "data"))]
+    assert {name: cached[name] for name in measures} == {name: metrics[name] for name in measures}
+    # Contact sheets need decoded frames, and are left out where no file can be decoded.
     assert (tmp_path / "files" / "held_out.png").is_file()
     assert not (tmp_path / "cached" / "held_out.png").exists()
 
 
 @pytest.mark.parametrize("decoder", ["tiny", "hunyuan_video"])
-def test_so_are_those_of_a_decoder(
+def test_decoder_losses_equal_those_from_files(
     decoder: str, joint: Joint, losses: Losses, no_decoding, no_backbone, tmp_path: Path
 ) -> None:
     overrides = joint(decoder)
     precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=overrides)
     kept = {name.split("/", 1)[1] for name in load_file(next((tmp_path / "cache" / "blocks").iterdir()))}
     assert ("latents" in kept, "target" in kept) == (decoder == "hunyuan_video", decoder == "tiny")
-    truth, figures = losses(overrides, tmp_path / "files")
+    truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
     no_backbone()
     found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
     assert len(truth) == 4
     assert found == pytest.approx(truth, abs=1e-5)
-    assert cached["reconstruct/colour"] == figures["reconstruct/colour"]
+    assert cached["reconstruct/colour"] == metrics["reconstruct/colour"]
     # The frames of a decoder without a VAE are in the cache.
     assert (tmp_path / "cached" / "generated.png").exists() == (decoder == "tiny")
 
@@ -87,18 +87,18 @@ def test_a_model_that_judges_its_own_videos_has_its_backbone(
     others = (item for item in joint("tiny") if not item.startswith("data"))
     overrides = [*others, *(item for item in folder if item.startswith("data")), "generation/judge=own"]
     precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=overrides)
-    truth, figures = losses(overrides, tmp_path / "files")
+    truth, metrics = losses(overrides, tmp_path / "files")
     found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
     assert found == pytest.approx(truth, abs=1e-5)
-    assert cached["generate/caption"] == figures["generate/caption"]
+    assert cached["generate/caption"] == metrics["generate/caption"]
 
 
-def test_the_run_is_used_on_files_with_the_backbone(
+def test_a_run_from_a_cache_is_used_on_files_with_its_backbone(
     folder: list[str], clips: Path, cache: Path, tmp_path: Path
 ) -> None:
-    figures = []
+    metrics = []
     for name, more in (("files", []), ("cached", [f"data.cache={cache}"])):
-        figures.append(train(compose([*folder, *more]), run_dir=tmp_path / name))
+        metrics.append(train(compose([*folder, *more]), run_dir=tmp_path / name))
         tokenise(video=str(clips / "9.mp4"), run=str(tmp_path / name), out=str(tmp_path / f"{name}.safetensors"))
     assert (tmp_path / "cached" / "held_out.png").is_file()
     exported = [
@@ -109,7 +109,7 @@ def test_the_run_is_used_on_files_with_the_backbone(
     truth, found = (load_file(tmp_path / f"{name}.safetensors") for name in ("files", "cached"))
     torch.testing.assert_close(found, truth, atol=1e-4, rtol=1e-4)
     again = evaluate(run=str(tmp_path / "cached"), outputs=str(tmp_path))
-    assert again["alignment/caption"] == figures[1]["alignment/caption"] == figures[0]["alignment/caption"]
+    assert again["alignment/caption"] == metrics[1]["alignment/caption"] == metrics[0]["alignment/caption"]
 
 
 def test_a_broken_clip_is_replaced_by_the_same_one(
@@ -118,14 +118,14 @@ def test_a_broken_clip_is_replaced_by_the_same_one(
     (clips / "4.mp4").write_bytes(b"no video")
     (clips / "5.mp4").unlink()
     overrides = [*folder, "loader.max_bad_fraction=0.5"]
-    told = precompute(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=overrides)
-    assert "2 of them are broken" in told
-    assert "4.mp4: " in told
-    truth, figures = losses(overrides, tmp_path / "files")
+    report = precompute(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=overrides)
+    assert "2 of them are broken" in report
+    assert "4.mp4: " in report
+    truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
     found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
     assert found == pytest.approx(truth, abs=1e-5)
-    assert cached["data/bad_files"] == figures["data/bad_files"] == 2
+    assert cached["data/bad_files"] == metrics["data/bad_files"] == 2
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -146,24 +146,26 @@ def test_a_heldout_file_that_has_changed_is_refused(
         train(compose([*folder, f"data.cache={cache}", "loader.num_workers=1"]), run_dir=tmp_path / "run")
 
 
-def test_a_copy_and_no_file_at_all_are_no_change(folder: list[str], clips: Path, cache: Path, tmp_path: Path) -> None:
+def test_copied_and_missing_files_count_as_unchanged(
+    folder: list[str], clips: Path, cache: Path, tmp_path: Path
+) -> None:
     for number in range(10):
         if number % 2:
             (clips / f"{number}.mp4").unlink()
         else:
             os.utime(clips / f"{number}.mp4", (1, 1))
-    figures = train(compose([*folder, f"data.cache={cache}"]), run_dir=tmp_path / "run")
-    assert figures["data/bad_files"] == 0
+    metrics = train(compose([*folder, f"data.cache={cache}"]), run_dir=tmp_path / "run")
+    assert metrics["data/bad_files"] == 0
 
 
-def test_a_clip_that_is_new_is_told_before_training_and_added_by_the_same_command(
+def test_a_new_clip_is_reported_before_training_and_added_by_the_same_command(
     folder: list[str], clips: Path, cache: Path, no_decoding, tmp_path: Path
 ) -> None:
     shutil.copy(clips / "9.mp4", clips / "new.mp4")
     with open(clips / "manifest.jsonl", "a") as manifest:
         manifest.write('\n{"file": "new.mp4", "caption": "new", "split": "train"}')
     config = compose([*folder, f"data.cache={cache}"])
-    with pytest.raises(UserError, match=rf"new.mp4 is not in it; add it by: vtok precompute out={cache}"):
+    with pytest.raises(UserError, match=rf"new.mp4 is not in the cache. Run: vtok precompute out={cache}"):
         train(config, run_dir=tmp_path / "run")
     precompute(out=str(cache), block=3, dtype="float32", overrides=folder)
     no_decoding()

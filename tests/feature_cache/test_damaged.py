@@ -1,4 +1,4 @@
-"""Caches that are broken at random give a sentence or features."""
+"""Randomly damaged caches: each is refused with a UserError or gives features."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from vtok.common.errors import UserError
 from vtok.data import CachedReader, Clip, SampleKey
 from vtok.data.cached_reader import TIMESTAMPS, block_path, read_cache_file
 from vtok.data.file_identity import identify
-from vtok.feature_cache.blocks import Kept, write_block
+from vtok.feature_cache.blocks import CachedClip, write_block
 
 MADE = {
     "settings": {"seed": 0},
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, clip: Clip) -> Path:
     (tmp_path / "cache" / "blocks").mkdir(parents=True)
     (tmp_path / "cache" / "cache.json").write_text(json.dumps(MADE))
     tensors = {TIMESTAMPS: torch.arange(3.0), "pooled/mean": torch.ones(3, 8)}
-    write_block(block_path(tmp_path / "cache", clip, 1), {"a\n0.0 None": Kept(identify(clip), None, tensors)})
+    write_block(block_path(tmp_path / "cache", clip, 1), {"a\n0.0 None": CachedClip(identify(clip), None, tensors)})
     return tmp_path / "cache"
 
 
@@ -45,7 +45,7 @@ def read(cache: Path, clip: Clip) -> torch.Tensor:
     return reader.read(clip, SampleKey(0, 0)).pooled["mean"]
 
 
-def test_a_broken_cache_gives_a_sentence_or_features(cache: Path, clip: Clip, request: pytest.FixtureRequest) -> None:
+def test_a_damaged_cache_is_refused_or_gives_features(cache: Path, clip: Clip, request: pytest.FixtureRequest) -> None:
     assert torch.equal(read(cache, clip), torch.ones(3, 8))
     files = [cache / "cache.json", block_path(cache, clip, 1)]
     whole = [file.read_bytes() for file in files]
@@ -84,8 +84,8 @@ def test_a_broken_cache_gives_a_sentence_or_features(cache: Path, clip: Clip, re
         {"digest": None},
     ],
 )
-def test_what_is_not_of_a_cache_is_refused(changed: dict, cache: Path) -> None:
-    assert read_cache_file(cache, said="data.cache=x") == MADE
+def test_invalid_cache_files_are_refused(changed: dict, cache: Path) -> None:
+    assert read_cache_file(cache, setting="data.cache=x") == MADE
     (cache / "cache.json").write_text(json.dumps({**MADE, **changed}))
     with pytest.raises(UserError, match=r"^data\.cache=x: its cache\.json is damaged\. .*vtok precompute"):
-        read_cache_file(cache, said="data.cache=x")
+        read_cache_file(cache, setting="data.cache=x")

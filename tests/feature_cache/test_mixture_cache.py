@@ -37,24 +37,24 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
 ) -> None:
     cache = tmp_path / "cache"
     given = [*mixed, "name=two words"]
-    told = precompute(out=str(cache), block=30, dtype="float32", overrides=given)
-    assert told.startswith("20 clips in 1 blocks")
-    # For a shell, which would make several words of some of them.
-    assert shlex.split(told.splitlines()[-1]) == ["python", "train.py", *given, f"data.cache={cache}"]
+    report = precompute(out=str(cache), block=30, dtype="float32", overrides=given)
+    assert report.startswith("20 clips in 1 blocks")
+    # Quoted for a shell, which would split some of the overrides into several words.
+    assert shlex.split(report.splitlines()[-1]) == ["python", "train.py", *given, f"data.cache={cache}"]
     names = Block(next((cache / "blocks").iterdir())).entries
     assert {name.split("\n")[0] for name in names} == {
         f"{source}/{number}.mp4" for source in ("whole", "half") for number in range(10)
     }
-    files, figures = losses(mixed, tmp_path / "files")
+    files, metrics = losses(mixed, tmp_path / "files")
     no_decoding()
     cached, again = losses([*mixed, f"data.cache={cache}", "evaluation.captions=false"], tmp_path / "cached")
     assert cached == pytest.approx(files, abs=1e-5)
-    assert again["alignment/half/caption"] == figures["alignment/half/caption"]
+    assert again["alignment/half/caption"] == metrics["alignment/half/caption"]
 
 
-def test_a_cache_made_at_another_rate_of_a_sources_frames_is_refused(mixed: list[str], tmp_path: Path) -> None:
+def test_a_cache_with_another_frame_rate_of_a_source_is_refused(mixed: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     precompute(out=str(cache), block=30, dtype="float32", overrides=mixed)
     other = [item.replace("half.frames_fps=12", "half.frames_fps=8") for item in mixed]
-    with pytest.raises(UserError, match=r"it was made with data.sources.half.frames_fps=12.0, not 8.0"):
+    with pytest.raises(UserError, match=r"was computed with data\.sources\.half\.frames_fps=12\.0, not 8\.0"):
         train(compose([*other, f"data.cache={cache}"]), run_dir=tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Making a cache: going on, several processes, and other settings than it was made with."""
+"""Computing a cache: interrupted runs, several processes, and settings that differ from those of the cache."""
 
 import json
 import os
@@ -20,10 +20,9 @@ from vtok.common.errors import UserError
 from vtok.config import check, compose
 from vtok.data import ClipDataset, ClipSettings, FolderData
 from vtok.data.cached_reader import Block, CachedReader
-from vtok.feature_cache import attach as opening
-from vtok.feature_cache import blocks
+from vtok.feature_cache import attach, blocks
 from vtok.hub.toys import make_toys
-from vtok.training import precompute as making
+from vtok.training import precompute as precomputing
 
 Tensors = dict[str, dict[str, torch.Tensor]]
 
@@ -33,7 +32,7 @@ def contents(cache: Path) -> Tensors:
     found = {}
     for path in cache.glob("blocks/*.safetensors"):
         block = Block(path)
-        found |= {name: block.stored(entry.row) for name, entry in block.entries.items()}
+        found |= {name: block.tensors(entry.row) for name, entry in block.entries.items()}
     return found
 
 
@@ -42,15 +41,15 @@ def same(one: Tensors, other: Tensors) -> bool:
     return flat.keys() == rest.keys() and all(torch.equal(flat[name], rest[name]) for name in flat)
 
 
-def test_what_is_kept_is_what_the_tokeniser_extracts(folder: list[str], cache: Path) -> None:
+def test_the_cache_holds_what_the_tokeniser_extracts(folder: list[str], cache: Path) -> None:
     config = compose(folder)
-    extractor, _ = making.frozen_parts(config, dtype="float32")
+    extractor, _ = precomputing.build_extractor(config, dtype="float32")
     source = FolderData(root=config.data.root, clip=ClipSettings(size=64, num_frames=12))
     for split in ("train", "heldout"):
         clips = source.clips(split)
         dataset = ClipDataset(clips, source.frame_reader(extractor.tokeniser.planner), seed=0, replace_bad=False)
         for number, clip in enumerate(clips):
-            sample = dataset[making.SampleKey(0, number)]
+            sample = dataset[precomputing.SampleKey(0, number)]
             assert sample.frames is not None
             kept = contents(cache)[f"{clip.id}\n0.0 None"]
             with torch.no_grad():
@@ -61,10 +60,10 @@ def test_what_is_kept_is_what_the_tokeniser_extracts(folder: list[str], cache: P
             assert kept["pooled/order"].tolist() == list(range(len(sample.frames)))
 
 
-def test_a_stopped_one_goes_on_where_it_was(
+def test_an_interrupted_precompute_continues_where_it_stopped(
     folder: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, other = making.write_block, tmp_path / "other"
+    write, other = precomputing.write_block, tmp_path / "other"
     written: list[Path] = []
 
     def stop(path, known):
@@ -74,21 +73,21 @@ def test_a_stopped_one_goes_on_where_it_was(
         write(path, known)
         written.append(path)
 
-    monkeypatch.setattr(making, "write_block", stop)
+    monkeypatch.setattr(precomputing, "write_block", stop)
     with pytest.raises(KeyboardInterrupt):
         precompute(out=str(other), block=3, dtype="float32", overrides=folder)
     done = {path.name: path.stat().st_mtime_ns for path in other.glob("blocks/0*")}
     assert len(done) == 2
-    # As a machine that loses its power leaves it.
+    # A truncated block, as after a power failure.
     written[0].write_bytes(written[0].read_bytes()[:100])
-    monkeypatch.setattr(making, "write_block", write)
+    monkeypatch.setattr(precomputing, "write_block", write)
     precompute(out=str(other), block=3, dtype="float32", overrides=folder)
     assert same(contents(cache), contents(other))
     assert written[1].stat().st_mtime_ns == done[written[1].name]
     assert not list(other.glob("blocks/.partial*"))
 
 
-def test_blocks_of_others_come_last_and_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_locked_by_another_process_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / f"{name}.safetensors" for name in "abc"]
     held = FileLock(tmp_path / "a.lock")
     held.acquire()
@@ -100,11 +99,11 @@ def test_blocks_of_others_come_last_and_are_waited_for(tmp_path: Path, monkeypat
             held.release()
 
     monkeypatch.setattr(blocks.time, "sleep", sleep)
-    assert [path.stem for path in blocks.unclaimed(paths, tmp_path)] == ["b", "c", "a"]
+    assert [path.stem for path in blocks.claim_blocks(paths, tmp_path)] == ["b", "c", "a"]
     assert len(waits) == 2
 
 
-OTHERS = [
+CHANGES = [
     (["tokeniser.stride=3"], "tokeniser.stride=6, not 3"),
     (["tokeniser.grid_size=2"], "tokeniser.grid_size=4, not 2"),
     (["tokeniser=frame_sampling"], "tokeniser._target_=vtok.tokeniser.VTokTokeniser, not"),
@@ -116,37 +115,37 @@ OTHERS = [
     (["seed=1"], "seed=0, not 1"),
     (
         ["objective.lambda_dec=1", "decoder=tiny", "generation/judge=own"],
-        "it was made without decoder.num_frames=8",
+        "was computed without decoder.num_frames=8",
     ),
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), OTHERS, ids=[change[0] for change, _ in OTHERS])
-def test_other_settings_are_refused_by_name(change: list[str], told: str, folder: list[str], cache: Path) -> None:
+@pytest.mark.parametrize(("change", "expected"), CHANGES, ids=[change[0] for change, _ in CHANGES])
+def test_other_settings_are_refused_by_name(change: list[str], expected: str, folder: list[str], cache: Path) -> None:
     with pytest.raises(UserError) as refused:
-        opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", *change]))
+        attach.backbone_of_cache(compose([*folder, f"data.cache={cache}", *change]))
     message = str(refused.value)
-    assert message.startswith(f"data.cache={cache}: it was made with")
-    assert told in message
+    assert message.startswith(f"data.cache={cache} was computed with")
+    assert expected in message
     assert len(message.splitlines()) == 1
-    with pytest.raises(UserError, match=rf"^out={cache}: it was made with.*say another folder\.$"):
+    with pytest.raises(UserError, match=rf"^out={cache} was computed with.*Choose another folder\.$"):
         precompute(out=str(cache), block=3, dtype="float32", overrides=[*folder, *change])
 
 
-def test_a_cache_of_an_earlier_version_is_known_by_its_clips(folder: list[str], cache: Path) -> None:
-    """It has the clip's settings at the data set."""
+def test_a_cache_of_an_earlier_version_is_accepted(folder: list[str], cache: Path) -> None:
+    """Its clip settings are keys of the data set."""
     made = json.loads((cache / "cache.json").read_text())
     made["settings"] = {key.replace("clip.", "data."): value for key, value in made["settings"].items()}
     assert {"data.size", "data.num_frames", "data.fps"} <= made["settings"].keys()
     (cache / "cache.json").write_text(json.dumps(made))
-    assert opening.backbone_of_cache(compose([*folder, f"data.cache={cache}"])) is not None
-    with pytest.raises(UserError, match=r"it was made with clip\.num_frames=12, not 10"):
-        opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", "clip.num_frames=10"]))
+    assert attach.backbone_of_cache(compose([*folder, f"data.cache={cache}"])) is not None
+    with pytest.raises(UserError, match=r"was computed with clip\.num_frames=12, not 10"):
+        attach.backbone_of_cache(compose([*folder, f"data.cache={cache}", "clip.num_frames=10"]))
 
 
-def test_what_only_the_trained_half_depends_on_is_free(folder: list[str], cache: Path) -> None:
+def test_settings_of_the_trained_half_do_not_matter(folder: list[str], cache: Path) -> None:
     free = ["tokeniser.token_dim=24", "tokeniser.residual_scale=3", "loader.batch_size=2", "data.limit=1"]
-    assert opening.backbone_of_cache(compose([*folder, f"data.cache={cache}", *free])) is not None
+    assert attach.backbone_of_cache(compose([*folder, f"data.cache={cache}", *free])) is not None
 
 
 def test_other_weights_are_refused_and_a_copy_of_them_is_not(folder: list[str], tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_other_weights_are_refused_and_a_copy_of_them_is_not(folder: list[str], 
         return [*settings, "backbone=clip", f"backbone.weights={place}", "backbone.image_size=64"]
 
     def opened(place: Path, *more: str) -> object:
-        return opening.backbone_of_cache(compose([*overrides(place), f"data.cache={cache}", *more]))
+        return attach.backbone_of_cache(compose([*overrides(place), f"data.cache={cache}", *more]))
 
     precompute(out=str(cache), block=8, dtype="float32", overrides=overrides(weights))
     # Pretrained weights do not depend on the seed.
@@ -169,30 +168,30 @@ def test_other_weights_are_refused_and_a_copy_of_them_is_not(folder: list[str], 
     changed = bytearray((tmp_path / "copy" / "model.safetensors").read_bytes())
     changed[-1] ^= 1
     (tmp_path / "copy" / "model.safetensors").write_bytes(changed)
-    with pytest.raises(UserError, match=r"made with other backbone.weights, as model.safetensors of .*copy is another"):
+    with pytest.raises(UserError, match=r"with other backbone\.weights: model\.safetensors of .*copy has changed"):
         opened(tmp_path / "copy")
-    # A machine that has the cache alone.
+    # A machine that has the cache but not the weights.
     shutil.rmtree(weights)
     assert opened(weights) is not None
     check(compose([*overrides(weights), f"data.cache={cache}"]))
-    with pytest.raises(UserError, match=rf"as those were {weights}"):
+    with pytest.raises(UserError, match=rf"with other backbone\.weights: they were {weights}"):
         opened(tmp_path / "elsewhere")
 
 
-def test_what_is_trained_is_not_kept(folder: list[str], tmp_path: Path) -> None:
-    for change, told in (
+def test_features_of_trained_modules_are_not_cached(folder: list[str], tmp_path: Path) -> None:
+    for change, expected in (
         ("backbone.frozen=false", "backbone.frozen=false trains the backbone"),
         (
             "tokeniser/motion_pooling=attention",
             "vtok.tokeniser.AttentionPooling of tokeniser/motion_pooling",
         ),
     ):
-        with pytest.raises(UserError, match=rf"^out={tmp_path / 'cache'}: {told}"):
+        with pytest.raises(UserError, match=rf"^out={tmp_path / 'cache'}: {expected}"):
             precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=[*folder, change])
     assert not (tmp_path / "cache").exists()
 
 
-def test_others_may_read_a_cache(cache: Path) -> None:
+def test_other_users_can_read_a_cache(cache: Path) -> None:
     (file, *_) = cache.glob("blocks/*.safetensors")
     usual = (cache / "cache.json").stat().st_mode
     assert file.stat().st_mode == usual
@@ -201,7 +200,7 @@ def test_others_may_read_a_cache(cache: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
+def test_two_processes_complete_one_cache_although_one_is_killed(
     folder: list[str], clips: Path, tmp_path: Path
 ) -> None:
     with open(clips / "manifest.jsonl", "a") as manifest:
@@ -215,10 +214,10 @@ def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
     while not list(cache.glob("blocks/0*")):
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
-    told, _ = second.communicate(timeout=120)
+    output, _ = second.communicate(timeout=120)
     first.wait()
     assert second.returncode == 0
-    assert told.startswith("150 clips in ")
+    assert output.startswith("150 clips in ")
     precompute(out=str(whole), block=2, dtype="float32", overrides=folder)
     assert same(contents(cache), contents(whole))
     assert len(load_file(next(cache.glob("blocks/0*")))) > 0
@@ -227,7 +226,7 @@ def test_two_processes_one_of_which_is_killed_make_one_whole_cache(
 @pytest.mark.parametrize(
     "content", [b"", b"[" * 20_000, b"[]", b'{"blocks": 1}', b'{"settings": {}, "weights": [], "blocks": 1}']
 )
-def test_a_damaged_cache_file_is_a_sentence(content, tmp_path):
+def test_a_damaged_cache_file_is_refused(content, tmp_path):
     (tmp_path / "cache.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"data.cache=.*(there is no feature cache|is damaged)"):
+    with pytest.raises(UserError, match=r"data.cache=.*(is not a feature cache|is damaged)"):
         CachedReader(tmp_path, with_target=False)

@@ -15,7 +15,7 @@ Run = Callable[..., Path]
 
 @pytest.fixture
 def make_run(tiny_run: list[str], tmp_path: Path) -> Run:
-    """A run of a few steps; keys of a component that is not the tiny one are left out."""
+    """Trains a run of a few steps; settings of the tiny components that the overrides replace are left out."""
 
     def make(*overrides: str) -> Path:
         others = [f"{item.partition('=')[0]}." for item in overrides if item.startswith(("backbone=", "mllm="))]
@@ -28,7 +28,7 @@ def make_run(tiny_run: list[str], tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def usual_run(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run at the defaults; it is not to be changed."""
+    """A run with the default settings; tests must not change it."""
     folder = tmp_path_factory.mktemp("usual")
     train(compose([*tiny_settings, f"outputs={folder}"]), run_dir=folder / "run", overrides=["seed=0"])
     return folder / "run"
@@ -36,7 +36,7 @@ def usual_run(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def usual_parts(usual_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both parts of it."""
+    """Both exported parts of that run; tests must not change them."""
     folder = tmp_path_factory.mktemp("parts")
     save_pretrained(usual_run, folder / "tokeniser", part="tokeniser")
     save_pretrained(usual_run, folder / "model", part="model")
@@ -45,11 +45,11 @@ def usual_parts(usual_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def exported(usual_parts: Path, tmp_path: Path) -> Path:
-    """A tokeniser, to be changed at will."""
+    """An exported tokeniser that a test may change."""
     return shutil.copytree(usual_parts / "tokeniser", tmp_path / "out")
 
 
 @pytest.fixture
 def exported_model(usual_parts: Path, tmp_path: Path) -> Path:
-    """A whole model, to be changed at will."""
+    """An exported model that a test may change."""
     return shutil.copytree(usual_parts / "model", tmp_path / "out")

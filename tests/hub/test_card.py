@@ -1,4 +1,4 @@
-"""The model card says what the run's files say."""
+"""The model card against the run's files."""
 
 import json
 import re
@@ -22,26 +22,26 @@ GENERATES = (
 )  # fmt: skip
 
 
-def test_the_figures_are_those_of_the_run(make_run: Run, tmp_path: Path) -> None:
+def test_the_metrics_are_those_of_the_run(make_run: Run, tmp_path: Path) -> None:
     run = make_run("tokeniser.stride=3")
     save_pretrained(run, tmp_path / "out", part="tokeniser", licence="apache-2.0")
     card = ModelCard.load(tmp_path / "out" / "README.md")
-    figures = json.loads((run / "summary.json").read_text())
+    metrics = json.loads((run / "summary.json").read_text())
     listed = {result.metric_name: result.metric_value for result in card.data.eval_results}
-    assert listed == {name: figures[name] for name in figures if f"{name}_low" in figures}
+    assert listed == {name: metrics[name] for name in metrics if f"{name}_low" in metrics}
     assert "alignment/colour" in listed
     assert (card.data.license, card.data.library_name) == ("apache-2.0", "vtok")
     row = next(line for line in card.text.splitlines() if line.startswith("| alignment/colour |"))
     value, interval, chance, majority, questions = (cell.strip() for cell in row.strip("| ").split("|")[1:])
-    assert float(value) == pytest.approx(figures["alignment/colour"], abs=1e-3)
-    bounds = [figures["alignment/colour_low"], figures["alignment/colour_high"]]
+    assert float(value) == pytest.approx(metrics["alignment/colour"], abs=1e-3)
+    bounds = [metrics["alignment/colour_low"], metrics["alignment/colour_high"]]
     assert [float(bound) for bound in interval.split(" to ")] == pytest.approx(bounds, abs=1e-3)
-    assert float(chance) == pytest.approx(figures["alignment/colour_chance"], abs=1e-3)
+    assert float(chance) == pytest.approx(metrics["alignment/colour_chance"], abs=1e-3)
     assert majority == "", "not all questions about a colour have the same choices"
     row = next(line for line in card.text.splitlines() if line.startswith("| alignment_yes_no/colour |"))
-    assert float(row.split("|")[-3]) == pytest.approx(figures["alignment_yes_no/colour_majority"], abs=1e-3)
-    assert float(questions) == figures["alignment/colour_questions"]
-    assert figures.get("commit", "") in card.text
+    assert float(row.split("|")[-3]) == pytest.approx(metrics["alignment_yes_no/colour_majority"], abs=1e-3)
+    assert float(questions) == metrics["alignment/colour_questions"]
+    assert metrics.get("commit", "") in card.text
     code = re.search(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
     assert code is not None
     exec(code[1].replace("FOLDER or ORG/NAME", str(tmp_path / "out")), names := {})
@@ -49,20 +49,25 @@ def test_the_figures_are_those_of_the_run(make_run: Run, tmp_path: Path) -> None
 
 
 def test_the_command_is_for_a_shell_and_says_nothing_of_the_machine(make_run: Run, tmp_path: Path) -> None:
-    told = ["tokeniser.stride=3", "data.families=[motion, order]"]
-    run = make_run(*told, f"data.root={tmp_path / 'mine'}")
+    shown = ["tokeniser.stride=3", "data.families=[motion, order]"]
+    run = make_run(*shown, f"data.root={tmp_path / 'mine'}")
     # As a run that was tracked by a server has it.
-    overrides = [*told, f"data.root={tmp_path / 'mine'}", "+tracking.uri=http://me:password@host", "outputs=/home/me"]
+    overrides = [
+        *shown,
+        f"data.root={tmp_path / 'mine'}",
+        "+tracking.uri=http://me:password@host",
+        "outputs=/home/me",
+    ]
     (run / "overrides.yaml").write_text(json.dumps(overrides))
     text = (save_pretrained(run, tmp_path / "out", part="model") / "README.md").read_text()
     assert shlex.split(next(line for line in text.splitlines() if line.startswith("python train.py"))) == [
-        "python", "train.py", *told, "data.root=PATH",
+        "python", "train.py", *shown, "data.root=PATH",
     ]  # fmt: skip
     written = "".join(file.read_text() for file in (tmp_path / "out").iterdir() if file.suffix != ".safetensors")
     assert not [secret for secret in ("password", "/home/me", str(tmp_path)) if secret in written]
 
 
-def test_the_code_of_a_tokeniser_of_files_runs_on_one(make_run: Run, tmp_path: Path) -> None:
+def test_the_example_code_of_a_tokeniser_of_files_runs(make_run: Run, tmp_path: Path) -> None:
     run = make_run("tokeniser=codec_motion", "tokeniser.stride=3")
     text = (save_pretrained(run, tmp_path / "out", part="tokeniser") / "README.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
@@ -72,7 +77,7 @@ def test_the_code_of_a_tokeniser_of_files_runs_on_one(make_run: Run, tmp_path: P
     assert names["tokens"].shape == (1, 16 + 3, 16)
 
 
-def test_where_a_list_of_clips_and_their_features_lie_is_not_said(make_run: Run, tmp_path: Path) -> None:
+def test_paths_of_the_manifest_and_the_feature_cache_are_hidden(make_run: Run, tmp_path: Path) -> None:
     run = make_run()
     clips = next((tmp_path / "outputs" / "data").rglob("manifest.jsonl"))
     config = OmegaConf.load(run / "config.yaml")
@@ -93,7 +98,7 @@ def test_a_model_is_listed_under_what_it_does(exported_model: Path) -> None:
     assert "vtok generate" not in card.text
 
 
-def test_a_model_that_only_makes_videos_is_listed_as_one(make_run: Run, tmp_path: Path) -> None:
+def test_a_model_that_only_generates_is_listed_as_text_to_video(make_run: Run, tmp_path: Path) -> None:
     card = ModelCard.load(save_pretrained(make_run(*GENERATES), tmp_path / "a", part="model") / "README.md")
     assert card.data.pipeline_tag == "text-to-video"
     assert "vtok generate run=FOLDER" in card.text

@@ -1,4 +1,4 @@
-"""What is exported comes back bit for bit, and nothing else comes with it."""
+"""An exported part is loaded bit for bit, and the folder holds nothing else."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def clip() -> torch.Tensor:
 
 
 def losses(model: VideoLanguageModel) -> dict[str, float]:
-    """Of two clips of made-up frames, each with a question and a caption."""
+    """The losses of two clips of random frames, each with a question and a caption."""
     seen = model.tokeniser.planner.max_frames(12)
     frames = torch.randint(0, 256, (2, seen, 3, 64, 64), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
     whole = torch.ones(2, seen, dtype=torch.bool)
@@ -66,7 +66,7 @@ def losses(model: VideoLanguageModel) -> dict[str, float]:
     ids=str,
 )
 def test_a_tokeniser_comes_back_bit_for_bit(overrides: list[str], make_run: Run, tmp_path: Path) -> None:
-    """With a trained backbone, and with a frozen one of random weights."""
+    """With a trained backbone, and with a frozen one with random weights."""
     run = make_run(*overrides)
     _, _, model = load_run(str(run), outputs="none")
     save_pretrained(run, tmp_path / "out", part="tokeniser")
@@ -100,7 +100,7 @@ def test_a_model_comes_back_and_can_be_used_as_a_run(make_run: Run, tmp_path: Pa
     assert said[0] == said[1]
 
 
-def test_of_a_model_with_adapters_the_adapters_alone_are_written(make_run: Run, tmp_path: Path) -> None:
+def test_only_the_adapters_of_a_model_with_adapters_are_exported(make_run: Run, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     words = toys.tokenizer()
     torch.manual_seed(7)
@@ -136,12 +136,12 @@ def test_published_weights_are_named_and_not_copied(make_run: Run, tmp_path: Pat
         from_pretrained(tmp_path / "out")
     loaded = from_pretrained(tmp_path / "out", weights={"backbone": str(tmp_path / "elsewhere")})
     assert loaded.backbone.feature_dim == 16
-    with pytest.raises(UserError, match=r"no mllm with published weights; those that have them: backbone\."):
+    with pytest.raises(UserError, match=r"no mllm with published weights\. Use one of backbone\."):
         from_pretrained(tmp_path / "out", weights={"mllm": "x"})
 
 
-def test_weights_for_a_part_that_lies_in_the_folder_are_refused(exported: Path) -> None:
-    with pytest.raises(UserError, match=r"no backbone with published weights; all of its weights are in the folder\."):
+def test_weights_for_a_component_that_the_folder_holds_are_refused(exported: Path) -> None:
+    with pytest.raises(UserError, match=r"no backbone with published weights\. Leave it out: all"):
         from_pretrained(exported, weights={"backbone": "x"})
 
 
@@ -165,7 +165,7 @@ def test_a_frozen_random_part_of_ones_own_comes_back(
             refused()
     save_pretrained(run, tmp_path / "out", part="tokeniser", allowed_targets=own)
     _, _, model = load_run(str(run), outputs="none", allowed_targets=own)
-    with pytest.raises(UserError, match=r"code of the package own_tokeniser is not run unasked.*trust"):
+    with pytest.raises(UserError, match=r"the package own_tokeniser is not trusted.*argument allowed_targets or trust"):
         from_pretrained(tmp_path / "out")
     torch.manual_seed(99)
     loaded = from_pretrained(tmp_path / "out", trust=["own_tokeniser"])
@@ -177,24 +177,24 @@ def test_weights_that_do_not_fit_are_refused(exported: Path) -> None:
     whole = load_file(file)
     name = next(iter(whole))
     save_file({key: tensor for key, tensor in whole.items() if key != name}, file)
-    with pytest.raises(UserError, match=f"1 weights are missing or of another shape, {name}"):
+    with pytest.raises(UserError, match=f"1 weights are missing, unknown or of another shape, such as {name}"):
         from_pretrained(exported)
     save_file(whole | {name: torch.zeros(1)}, file)
     with pytest.raises(UserError, match="of another shape"):
         from_pretrained(exported)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"model\.safetensors: it is not a safetensors file"):
+    with pytest.raises(UserError, match=r"model\.safetensors: it is not a readable safetensors file"):
         from_pretrained(exported)
 
 
-def test_what_is_there_is_not_written_over(usual_run: Path, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(usual_run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     save_pretrained(usual_run, tmp_path / "out", part="tokeniser")
-    with pytest.raises(UserError, match="there is something already"):
+    with pytest.raises(UserError, match="this folder is not empty"):
         save_pretrained(usual_run, tmp_path / "out", part="tokeniser")
-    with pytest.raises(UserError, match="was not written by vtok export"):
+    with pytest.raises(UserError, match="vtok export did not write this folder"):
         from_pretrained(usual_run)
-    with pytest.raises(UserError, match="this was exported from a run"):
+    with pytest.raises(UserError, match="this folder is itself an export"):
         save_pretrained(tmp_path / "out", tmp_path / "again", part="tokeniser")
 
 
@@ -211,7 +211,7 @@ def test_nothing_is_left_of_a_folder_that_cannot_be_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_is_not_evaluated_on_what_lies_where_one_is(
+def test_a_model_is_not_evaluated_on_clips_in_the_working_directory(
     exported_model: Path,
     usual_run: Path,
     tmp_path: Path,
@@ -222,22 +222,22 @@ def test_a_model_is_not_evaluated_on_what_lies_where_one_is(
     monkeypatch.chdir(tmp_path / "empty")
     for verb in ("evaluate", "probe"):
         assert main([verb, f"run={exported_model}", "loader.num_workers=0"]) == 1
-        assert "names no clips; say which, by data=folder data.root=PATH" in capsys.readouterr().err
+        assert "names no clips. Set data=folder data.root=PATH, or data=shapes." in capsys.readouterr().err
     assert list(Path().iterdir()) == []
     clips = f"data.root={usual_run.parent / 'data' / 'shapes'}"
-    own, figures = (
+    own, metrics = (
         evaluate(run=str(place), outputs="none", overrides=[clips]) for place in (usual_run, exported_model)
     )
-    assert figures == own
+    assert metrics == own
 
 
-def test_a_tokeniser_alone_is_no_run(exported: Path) -> None:
-    with pytest.raises(UserError, match=r"a tokeniser alone was exported there.*part=model"):
+def test_an_exported_tokeniser_is_not_a_run(exported: Path) -> None:
+    with pytest.raises(UserError, match=r"this folder holds only a tokeniser.*part=model"):
         load_run(str(exported), outputs="none")
 
 
 @pytest.mark.parametrize("average", [[], ["trainer.ema_decay=0.5"]], ids=str)
-def test_figures_go_with_the_weights_that_they_are_of(average: list[str], make_run: Run, tmp_path: Path) -> None:
+def test_metrics_are_exported_with_their_weights_only(average: list[str], make_run: Run, tmp_path: Path) -> None:
     run = make_run("trainer.save_every=1", *average)
     early, last = sorted((run / "checkpoints").iterdir())[-2:]
     found = [

@@ -1,4 +1,4 @@
-"""Up to the hub and down again, with a recorder in the place of its client."""
+"""Upload to the hub and download, with a recorder instead of its client."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ FILES = ["README.md", "config.yaml", "export.json", "model.safetensors", "summar
 
 
 class Hub:
-    """What was asked of it."""
+    """Records the requests."""
 
     asked: list[tuple[str, Any]]
 
@@ -35,7 +35,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
 
 
 def refusal(kind: type[HfHubHTTPError], message: str) -> HfHubHTTPError:
-    """An answer of the hub, without the response that its constructor asks for."""
+    """An error of the hub's client, without the response that its constructor takes."""
     error = kind.__new__(kind)
     Exception.__init__(error, message)
     return error
@@ -48,10 +48,10 @@ def test_upload(exported: Path, hub: type[Hub]) -> None:
     assert hub.asked[2:] == [("mine", (False, True)), ("me/mine", FILES)]
 
 
-def test_what_is_not_uploaded(tmp_path: Path, hub: type[Hub]) -> None:
-    with pytest.raises(UserError, match="not written by vtok export, and is not uploaded"):
+def test_other_folders_and_names_are_not_uploaded(tmp_path: Path, hub: type[Hub]) -> None:
+    with pytest.raises(UserError, match="vtok export did not write this folder, and it is not uploaded"):
         push_to_hub(tmp_path, "me/mine", private=True)
-    with pytest.raises(UserError, match=r"push=a/b/c: this is no name of a repository; say ORG/NAME\."):
+    with pytest.raises(UserError, match=r"push=a/b/c: this is not the name of a repository\. Use ORG/NAME\."):
         push_to_hub(tmp_path, "a/b/c", private=True)
     assert hub.asked == []
 
@@ -59,8 +59,11 @@ def test_what_is_not_uploaded(tmp_path: Path, hub: type[Hub]) -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (HTTPError("no route"), r"push=me/mine: the hub cannot be reached \(no route\).*hf upload me/mine .*out"),
-        (refusal(HfHubHTTPError, "403 Forbidden"), r"the hub refuses it \(403 Forbidden\).*hf auth login"),
+        (
+            HTTPError("no route"),
+            r"push=me/mine: .* but the hub cannot be reached \(no route\).*hf upload me/mine .*out",
+        ),
+        (refusal(HfHubHTTPError, "403 Forbidden"), r"the hub refused the upload \(403 Forbidden\).*hf auth login"),
     ],
     ids=["away", "refuses"],
 )
@@ -92,7 +95,7 @@ def test_download(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (LocalEntryNotFoundError("no"), r"not in the local cache, and the hub cannot be reached .*hf download me/mine"),
         (HTTPError("no"), r"the hub cannot be reached \(HTTPError\)"),
-        (refusal(RevisionNotFoundError, "no"), r"does not give it at revision=v1 \(RevisionNotFoundError\)"),
+        (refusal(RevisionNotFoundError, "no"), r"does not provide it at revision=v1 \(RevisionNotFoundError\)"),
     ],
     ids=["cache", "away", "revision"],
 )
@@ -105,6 +108,6 @@ def test_a_download_that_fails(error: Exception, sentence: str, monkeypatch: pyt
         from_pretrained("me/mine", revision="v1")
 
 
-def test_no_such_place() -> None:
-    with pytest.raises(UserError, match="there is no such folder, and it is no id on the hub either"):
+def test_neither_a_folder_nor_a_hub_id() -> None:
+    with pytest.raises(UserError, match="there is no such folder, and this is not a hub id"):
         from_pretrained("no such/place at all")

@@ -1,4 +1,4 @@
-"""Toys are there whole, the same for a seed, and in the place of nothing else."""
+"""Toy models are written completely or not at all, are the same for a seed, and replace no other files."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_the_libraries_themselves_load_them(made: Path) -> None:
     assert asked == f"<|begin_of_text|>{header}\n\nwhich way?<|eot_id|>"
 
 
-def test_the_same_seed_makes_the_same_files_and_another_one_others(made: Path, tmp_path: Path) -> None:
+def test_files_depend_on_the_seed_alone(made: Path, tmp_path: Path) -> None:
     make_toys(tmp_path / "toys")
     assert files(tmp_path / "toys") == files(made)
     make_toys(tmp_path / "toys", seed=1)
@@ -64,7 +64,7 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_what_is_there_stays(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_toys_are_left_as_they_are(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_options: object) -> None:
         raise AssertionError("they were written again")
 
@@ -76,12 +76,12 @@ def test_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     for taken in (tmp_path, tmp_path / "file"):
         (tmp_path / "file").touch()
-        with pytest.raises(UserError, match=rf"^out={taken}: something else is there"):
+        with pytest.raises(UserError, match=rf"^out={taken}: this folder holds other files"):
             make_toys(taken)
     assert {path.name for path in tmp_path.iterdir()} == {"clip", "file"}
 
 
-def test_half_of_them_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_options: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -97,11 +97,11 @@ def test_the_command_writes_where_the_recipe_looks(
     monkeypatch.chdir(tmp_path)
     assert main(["train", "recipe=paper_tiny", "outputs=there"]) == 1
     assert capsys.readouterr().err == (
-        "error: backbone.weights=there/toys/clip: nothing is there yet; "
-        "make the toy models by: vtok toys outputs=there\n"
+        "error: backbone.weights=there/toys/clip: the toy models do not exist yet. "
+        "Make them with: vtok toys outputs=there\n"
     )
     assert main(["plan", "recipe=paper_tiny"]) == 1
-    assert capsys.readouterr().err.endswith("make the toy models by: vtok toys\n")
+    assert capsys.readouterr().err.endswith("Make them with: vtok toys\n")
     assert not list(tmp_path.iterdir())
     assert main(["toys", "outputs=there"]) == 0
     assert capsys.readouterr().out.split() == [
@@ -109,4 +109,4 @@ def test_the_command_writes_where_the_recipe_looks(
     ]
     assert main(["validate", "recipe=paper_tiny", "outputs=there"]) == 0
     assert main(["toys", "seed=-1"]) == 1
-    assert "seed=-1: must be a whole number from 0" in capsys.readouterr().err
+    assert "seed=-1: must be an integer >= 0" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A stranger's folder runs no code, and one that is broken is told of in a sentence."""
+"""A folder that is not trusted runs no code, and a broken one is reported in one line."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def test_only_components_are_built(target: str, exported: Path) -> None:
         from_pretrained(exported)
 
 
-def test_a_target_in_the_place_of_a_number_or_in_a_list_is_seen(exported: Path) -> None:
+def test_a_target_instead_of_a_number_or_in_a_list_is_found(exported: Path) -> None:
     for value in ({"_target_": "os.getcwd"}, [{"_target_": "os.getcwd"}]):
         edit(exported, "tokeniser.key_frame", value)
         with pytest.raises(UserError, match=r"tokeniser\.key_frame=.*_target_:os\.getcwd.*: must be one of first"):
@@ -62,7 +62,7 @@ def test_references_are_not_followed(value: str, exported: Path) -> None:
 def test_a_model_that_allows_its_own_code_is_not_run_by_commands(
     place: str, marked: bool, exported_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor where the folder is made to pass for a run."""
+    """Even if the folder is disguised as a run."""
     if not marked:
         (exported_model / "export.json").unlink()
         (exported_model / "checkpoints" / "step-00000001").mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_a_model_that_allows_its_own_code_is_not_run_by_commands(
     monkeypatch.syspath_prepend(tmp_path)
     edit(exported_model, "allowed_targets", ["vtok", "torch", "transformers", "stranger"])
     edit(exported_model, place, {"_target_": "stranger.Part"})
-    with pytest.raises(UserError, match=rf"^{re.escape(place)}\._target_=stranger\.Part: code of the package stranger"):
+    with pytest.raises(UserError, match=rf"^{re.escape(place)}\._target_=stranger\.Part: the package stranger"):
         load_run(str(exported_model), outputs="none")
     assert not (tmp_path / "it-was-run").exists()
 
@@ -79,17 +79,17 @@ def test_a_model_that_allows_its_own_code_is_not_run_by_commands(
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("config.yaml", "a: [", r"config\.yaml: it is not a YAML file"),
+        ("config.yaml", "a: [", r"config\.yaml: it is not valid YAML"),
         ("config.yaml", "", r"config\.yaml: backbone is missing"),
-        ("config.yaml", "[1]", r"config\.yaml: it does not hold names with values"),
+        ("config.yaml", "[1]", r"config\.yaml: it is not a mapping"),
         ("config.yaml", "backbone: {}", r"config\.yaml: tokeniser is missing"),
-        ("config.yaml", "{backbone: {}, tokeniser: {}}", r"backbone\._target_=None: this must be the name of a class"),
-        ("export.json", "[", r"export\.json: it is not JSON"),
+        ("config.yaml", "{backbone: {}, tokeniser: {}}", r"backbone\._target_=None: must be the full name of a class"),
+        ("export.json", "[", r"export\.json: it is not valid JSON"),
         ("export.json", "{}", r"export\.json: part=None"),
-        ("export.json", '{"part": "soul"}', r"part=soul: known are tokeniser, model"),
+        ("export.json", '{"part": "soul"}', r"part=soul: must be one of tokeniser, model"),
     ],
 )
-def test_a_broken_folder_is_told_of(name: str, text: str, sentence: str, exported: Path) -> None:
+def test_a_broken_folder_is_reported(name: str, text: str, sentence: str, exported: Path) -> None:
     (exported / name).write_text(text)
     with pytest.raises(UserError, match=sentence):
         from_pretrained(exported)

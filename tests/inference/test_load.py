@@ -27,7 +27,7 @@ class NoModel:
 
 @pytest.fixture
 def run_dir(tmp_path: Path, tiny_run: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run whose weights are left out."""
+    """A run without weights; loading them is replaced."""
     monkeypatch.setattr(prepare, "latest_checkpoint", lambda run_dir: SimpleNamespace())
     monkeypatch.setattr(prepare, "build_model", lambda config: NoModel())
     monkeypatch.setattr(prepare, "load_weights", lambda checkpoint, model, averaged: None)
@@ -44,7 +44,7 @@ def load(run_dir: Path, *overrides: str) -> DictConfig:
 
 
 def edit(run_dir: Path, group: str, **keys: object) -> None:
-    """Write keys into a group of config.yaml; None takes one away."""
+    """Set keys of a group in config.yaml; None removes a key."""
     file = run_dir / "config.yaml"
     config = yaml.safe_load(file.read_text())
     for key, value in keys.items():
@@ -59,7 +59,7 @@ def test_overrides_are_set(run_dir: Path) -> None:
     assert (config.loader.batch_size, config.evaluation.max_clips, config.optimiser.lr) == (2, None, 1e-4)
 
 
-def test_another_data_set_has_clips_cut_as_the_own_ones(run_dir: Path, tmp_path: Path) -> None:
+def test_another_data_set_is_read_with_the_clip_settings_of_the_run(run_dir: Path, tmp_path: Path) -> None:
     config = load(run_dir, "data=folder", f"data.root={tmp_path}", "loader.batch_size=3")
     assert config.data._target_ == "vtok.data.FolderData"
     assert (config.data.root, config.loader.batch_size, config.clip.num_frames) == (str(tmp_path), 3, 12)
@@ -82,21 +82,21 @@ def test_another_data_set_may_be_a_mixture(run_dir: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("override", "start", "hint"),
     [
-        ("loader.batch_size=abc", "loader.batch_size=abc", "a whole number"),
-        ("loader.batch_size=0", "loader.batch_size=0", "1 or more"),
+        ("loader.batch_size=abc", "loader.batch_size=abc", "an integer"),
+        ("loader.batch_size=0", "loader.batch_size=0", ">= 1"),
         ("loader.batch_sise=2", "loader.batch_sise", "Did you mean loader.batch_size?"),
         ("sed=2", "sed", "Did you mean seed?"),
-        ("seed=abc", "seed=abc", "a whole number"),
+        ("seed=abc", "seed=abc", "an integer"),
         ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "unknown key"),
-        ("backbone=clip", "backbone=clip", "a trained run keeps its components, but for the data set (data=folder"),
+        ("backbone=clip", "backbone=clip", "cannot be replaced, except data and generation/judge. Set data=folder"),
         ("data=folder", "data.root has no value yet", "Set data.root=VALUE"),
         ("data=floder", "data=floder: unknown option", "Did you mean folder?"),
-        ("tokeniser/motion_pooling=grid", "tokeniser/motion_pooling=grid", "keeps its components"),
-        ("tokeniser.motion_pooling=grid", "tokeniser.motion_pooling=grid", "keeps its components"),
+        ("tokeniser/motion_pooling=grid", "tokeniser/motion_pooling=grid", "cannot be replaced"),
+        ("tokeniser.motion_pooling=grid", "tokeniser.motion_pooling=grid", "cannot be replaced"),
         ("data.root=[", "data.root=[", "in quotes"),
     ],
 )
-def test_a_mistaken_override_is_told(run_dir: Path, override: str, start: str, hint: str) -> None:
+def test_a_mistaken_override_is_refused(run_dir: Path, override: str, start: str, hint: str) -> None:
     with pytest.raises(UserError) as error:
         load(run_dir, override)
     assert str(error.value).startswith(start)
@@ -104,7 +104,7 @@ def test_a_mistaken_override_is_told(run_dir: Path, override: str, start: str, h
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_the_clips_of_a_trained_run_may_be_gone(run_dir: Path, tmp_path: Path) -> None:
+def test_a_run_whose_clips_were_deleted_is_loaded(run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()
     write_run(tmp_path, compose(["data=folder", f"data.root={tmp_path / 'clips'}"]))
@@ -120,7 +120,7 @@ def test_a_key_that_a_run_does_not_know_yet_has_its_default(run_dir: Path) -> No
     )
 
 
-def test_a_key_that_exists_no_longer_is_told_with_its_run(run_dir: Path) -> None:
+def test_the_message_about_a_removed_key_names_the_run(run_dir: Path) -> None:
     edit(run_dir, "data", colour="red")
     with pytest.raises(UserError, match=rf"^run={run_dir}: .* data\.colour: unknown key"):
         load_config(run_dir)

@@ -1,4 +1,4 @@
-"""A run's model in MLflow, read back as MLflow's users do."""
+"""A run's model in MLflow, loaded with MLflow's own functions."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ print("answers", model.predict(videos, params={"max_new_tokens": 4}))
 
 @pytest.fixture
 def tracked_run(tiny_run: list[str], store_uri: str, tmp_path: Path):
-    """Trains a run in a store of its own with further overrides; returns its folder."""
+    """Trains a run with further overrides, tracked in the test's own store; returns its folder."""
 
     def run(*overrides: str) -> Path:
         mlflow_to = ["tracking=mlflow", f"tracking.uri={store_uri}", "tracking.system_metrics=false"]
@@ -42,10 +42,10 @@ def tracked_run(tiny_run: list[str], store_uri: str, tmp_path: Path):
     return run
 
 
-def test_a_registered_model_answers_as_the_run_does(
+def test_a_registered_model_gives_the_answers_of_the_run(
     tracked_run, store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Where MLflow would make a store of its own, were another asked than the run's.
+    # If another store than the run's were used, MLflow would create it here.
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     run_dir = tracked_run("tracking.register_model=captioner", "data.limit=4", "seed=3")
@@ -62,8 +62,8 @@ def test_a_registered_model_answers_as_the_run_does(
     model = mlflow.pyfunc.load_model(str(folder))
     asked = {"prompt": "what color is the object?", "max_new_tokens": 4}
     assert model.predict(videos[:1], params=asked) == [describe(video=videos[0], run=str(run_dir), **asked)]
-    told = model.predict(pd.DataFrame({"video": videos}), params=asked)
-    assert told == [describe(video=video, run=str(run_dir), **asked) for video in videos]
+    answers = model.predict(pd.DataFrame({"video": videos}), params=asked)
+    assert answers == [describe(video=video, run=str(run_dir), **asked) for video in videos]
     files = {path for path in folder.rglob("*") if path.is_file()}
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
     for path in files - {path for path in files if path.suffix == ".safetensors"}:
@@ -103,7 +103,7 @@ def test_a_model_is_logged_without_a_name_and_registered_later(
 def test_a_run_is_found_in_its_store_from_another_working_directory(
     tracked_run, store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def add_figure(step: int) -> None:
+    def add_metric(step: int) -> None:
         with (run_dir / "metrics.jsonl").open("a") as file:
             file.write(json.dumps([["late", 0.5, 1234, step]]) + "\n")
 
@@ -118,22 +118,22 @@ def test_a_run_is_found_in_its_store_from_another_working_directory(
     run_dir = tracked_run("tracking.uri=sqlite:///mlflow.db")
     monkeypatch.chdir(elsewhere)
     status = read_status(run_dir)
-    add_figure(98)
+    add_metric(98)
     assert main(["sync", f"run={run_dir}"]) == 0
     assert main(["register", f"run={run_dir}", "name=found"]) == 0
     client = MlflowClient(store_uri)
     assert [point.step for point in client.get_metric_history(status["mlflow_run_id"], "late")] == [98]
     assert client.get_model_version("found", "1").run_id == status["mlflow_run_id"]
-    add_figure(99)
+    add_metric(99)
 
-    # One from before, which goes by its configuration: from where it was started, and from nowhere else.
+    # The status of an older version has no mlflow_uri: the configuration's uri counts from the working directory.
     (run_dir / "status.json").write_text(json.dumps({key: status[key] for key in ("status", "mlflow_run_id")}))
-    assert f"was tracked in sqlite:///{elsewhere}/mlflow.db, and there is no such file" in refused("register")
+    assert f"was tracked in sqlite:///{elsewhere}/mlflow.db, which no longer exists" in refused("register")
     monkeypatch.chdir(tmp_path)
     assert main(["register", f"run={run_dir}"]) == 0
     monkeypatch.chdir(elsewhere)
 
-    # A store that does not hold the run is not waited for, and no figure is taken for sent.
+    # If the store does not hold the run, nothing is sent or retried.
     (run_dir / "status.json").write_text(json.dumps(status | {"mlflow_run_id": "another"}))
     assert "was tracked as another, and the MLflow store" in refused("sync")
 
@@ -141,7 +141,7 @@ def test_a_run_is_found_in_its_store_from_another_working_directory(
     (run_dir / "status.json").write_text(json.dumps(status))
     (tmp_path / "mlflow.db").rename(tmp_path / "moved.db")
     for verb in ("sync", "register"):
-        assert f"was tracked in {store_uri}, and there is no such file: bring it back, or write" in refused(verb)
+        assert f"was tracked in {store_uri}, which no longer exists. Move it back, or write" in refused(verb)
     assert not (tmp_path / "mlflow.db").exists()
     (run_dir / "status.json").write_text(json.dumps(status | {"mlflow_uri": f"sqlite:///{tmp_path}/moved.db"}))
     assert main(["sync", f"run={run_dir}"]) == 0
@@ -149,7 +149,7 @@ def test_a_run_is_found_in_its_store_from_another_working_directory(
     assert [point.step for point in client.get_metric_history(status["mlflow_run_id"], "late")] == [98, 99]
 
 
-def test_a_model_that_the_store_does_not_take_costs_the_run_nothing(
+def test_a_run_finishes_if_the_store_refuses_its_model(
     tracked_run, store_uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -158,7 +158,8 @@ def test_a_model_that_the_store_does_not_take_costs_the_run_nothing(
     monkeypatch.setattr(MlflowClient, "log_model_artifacts", full)
     with caplog.at_level(logging.ERROR, logger="vtok.tracking"):
         run_dir = tracked_run("tracking.register_model=mine")
-    assert f"(the disk is full); the run is whole: log it by vtok register 'run={run_dir}' name=mine" in caplog.text
+    advice = f"The run is complete. Log the model with: vtok register 'run={run_dir}' name=mine"
+    assert f"(the disk is full). {advice}" in caplog.text
     assert read_status(run_dir)["status"] == "finished"
     client, run_id = MlflowClient(store_uri), read_status(run_dir)["mlflow_run_id"]
     assert client.get_run(run_id).info.status == "FINISHED"
@@ -168,7 +169,7 @@ def test_a_model_that_the_store_does_not_take_costs_the_run_nothing(
     assert main(["register", f"run={run_dir}"]) == 0
 
 
-def test_a_run_without_a_store_or_without_answers_has_no_such_model(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_run_without_a_store_or_without_answers_cannot_be_registered(tiny_run: list[str], tmp_path: Path) -> None:
     untracked = tmp_path / "run"
     train(compose(tiny_run), run_dir=untracked)
     assert main(["register", f"run={untracked}"]) == 1

@@ -1,4 +1,4 @@
-"""lmms-eval where it is installed; else the part of it that a model meets, with its signatures (0.7.3)."""
+"""Fixtures with lmms-eval if it is installed, else stand-ins for the classes that a model uses (signatures: 0.7.3)."""
 
 import abc
 import sys
@@ -85,7 +85,7 @@ STAND_INS = {
     "lmms_eval.models": {},
     "lmms_eval.models.registry_v2": {"ModelManifest": StandInManifest},
 }
-# Asked before a stand-in is put in its place.
+# Checked before stand-ins replace it.
 INSTALLED = find_spec("lmms_eval") is not None
 
 
@@ -103,13 +103,13 @@ def lmms_eval(monkeypatch: pytest.MonkeyPatch) -> None:
         module = ModuleType(name)
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
-    # What is imported with the stand-in goes with it.
+    # The module imported with stand-ins must not be used by other tests.
     monkeypatch.delitem(sys.modules, "vtok.lmms.model", raising=False)
 
 
 @pytest.fixture(scope="session")
 def run_dir(tiny_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of random weights, whose answers differ with what is asked and shown."""
+    """A run with random weights, whose answers depend on the question and the video."""
     folder = tmp_path_factory.mktemp("outputs") / "run"
     config = compose([*tiny_settings, "tokeniser.stride=3", f"outputs={folder.parent}"])
     torch.manual_seed(0)

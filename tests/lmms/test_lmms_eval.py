@@ -1,4 +1,4 @@
-"""A made task through lmms-eval's own command line, where it is installed."""
+"""A small task through lmms-eval's own command line, where it is installed."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_a_task_of_lmms_eval_has_the_answers_of_describe(run_dir: Path, videos: 
     rows = [
         {"video": video, "question": text, "answer": answer} for (video, text), answer in zip(asked, truth, strict=True)
     ]
-    # One of them is counted as wrong.
+    # One answer is wrong.
     rows[0]["answer"] = "something else"
     (tasks / "made.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (tasks / "made.py").write_text(VISUAL)
@@ -51,8 +51,8 @@ def test_a_task_of_lmms_eval_has_the_answers_of_describe(run_dir: Path, videos: 
     results = lmms_eval(run_dir, tasks, "vtok_written", tmp_path)
     assert results["results"]["vtok_written"]["exact_match,none"] == pytest.approx(5 / 6)
     (samples,) = tmp_path.rglob("*samples_vtok_written.jsonl")
-    told = [json.loads(line)["filtered_resps"] for line in samples.read_text(encoding="utf-8").splitlines()]
-    assert told == truth
+    answers = [json.loads(line)["filtered_resps"] for line in samples.read_text(encoding="utf-8").splitlines()]
+    assert answers == truth
 
 
 def lmms_eval(run_dir: Path, tasks: Path, task: str, folder: Path) -> dict:

@@ -56,7 +56,7 @@ def test_an_answer_ends_before_the_first_of_the_texts(run_dir: Path, videos: lis
         assert answer == whole[: min((end for end in ends if end >= 0), default=len(whole))]
 
 
-def test_frames_are_of_the_beginning_or_of_the_whole_video(run_dir: Path, videos: list[Path], make_model, ask) -> None:
+def test_frames_are_from_the_start_or_from_the_full_video(run_dir: Path, videos: list[Path], make_model, ask) -> None:
     _, config, model = load_run(str(run_dir), outputs="")
     planner = model.tokeniser.planner
     first, _ = read_clip(config, planner, str(videos[0]), start=0.0)
@@ -67,14 +67,14 @@ def test_frames_are_of_the_beginning_or_of_the_whole_video(run_dir: Path, videos
     assert seconds[0] == 0
     assert first.frames.float().std(0).max() < 5 < spread.frames.float().std(0).max()
 
-    told = [model.describe(stack_frames([sample]), [TEXTS[0]], max_new_tokens=12)[0] for sample in (first, spread)]
-    assert told[0] != told[1]
-    for whole, truth in zip((False, True), told, strict=True):
+    answers = [model.describe(stack_frames([sample]), [TEXTS[0]], max_new_tokens=12)[0] for sample in (first, spread)]
+    assert answers[0] != answers[1]
+    for whole, truth in zip((False, True), answers, strict=True):
         adapter = make_model(run_dir, whole=whole)
         assert adapter.generate_until(ask(adapter, "generate_until", (TEXTS[0], GREEDY, [str(videos[0])]))) == [truth]
 
 
-def test_a_run_on_a_mixture_is_asked_about_the_whole_video_too(run_dir: Path, videos: list[Path]) -> None:
+def test_a_run_on_a_mixture_can_read_the_full_video(run_dir: Path, videos: list[Path]) -> None:
     _, config, model = load_run(str(run_dir), outputs="")
     source = ["+data@data.sources.own=folder", f"data.sources.own.root={videos[0].parent}"]
     config.data, config.clip.fps = compose(["data=mixture", *source]).data, 24
@@ -89,7 +89,7 @@ def test_a_short_video_is_read_as_it_is(run_dir: Path, make_video, tmp_path: Pat
     assert torch.equal(samples[0].timestamps, samples[1].timestamps)
 
 
-def test_the_least_loss_is_the_choice_of_the_benchmark(run_dir: Path, videos: list[Path], make_model, ask) -> None:
+def test_the_lowest_loss_is_the_choice_of_the_benchmark(run_dir: Path, videos: list[Path], make_model, ask) -> None:
     _, config, model = load_run(str(run_dir), outputs="")
     choices = ("red", "two", "up", "left")
     samples = [read_clip(config, model.tokeniser.planner, str(video), start=0.0)[0] for video in videos]
@@ -127,34 +127,34 @@ def test_an_answer_is_greedy_where_each_of_its_tokens_is_the_likeliest(
 
 
 @pytest.mark.parametrize(
-    ("visuals", "settings", "told"),
+    ("visuals", "settings", "message"),
     [
         (
             ["a.mp4", "b.mp4"],
             GREEDY,
-            "made 0: the question is about 2 visuals (str, str); vtok answers",
+            "made 0: the question is about 2 visuals (str, str), and vtok answers",
         ),
         ([Image.new("RGB", (8, 8))], GREEDY, "about 1 visuals (Image)"),
-        ([], GREEDY, "about 0 visuals; vtok"),
-        (None, GREEDY, "about 0 visuals; vtok"),
+        ([], GREEDY, "about 0 visuals, and vtok"),
+        (None, GREEDY, "about 0 visuals, and vtok"),
         (["absent.mp4"], GREEDY, "absent.mp4"),
-        (["a.mp4"], {"do_sample": True}, "say --gen_kwargs do_sample=False,num_beams=1"),
-        (["a.mp4"], {"temperature": 0.7}, "say --gen_kwargs"),
-        (["a.mp4"], {"num_beams": 4}, "say --gen_kwargs"),
-        (["a.mp4"], {"max_new_tokens": 0}, "max_new_tokens=0: allowed are whole numbers from 1 on"),
+        (["a.mp4"], {"do_sample": True}, "Use --gen_kwargs do_sample=False,num_beams=1"),
+        (["a.mp4"], {"temperature": 0.7}, "Use --gen_kwargs"),
+        (["a.mp4"], {"num_beams": 4}, "Use --gen_kwargs"),
+        (["a.mp4"], {"max_new_tokens": 0}, "max_new_tokens=0: must be an integer >= 1"),
     ],
 )
-def test_what_it_cannot_be_asked_is_one_sentence(
-    run_dir: Path, make_model, ask, visuals: object, settings: dict, told: str
+def test_a_question_that_cannot_be_answered_is_refused_in_one_line(
+    run_dir: Path, make_model, ask, visuals: object, settings: dict, message: str
 ) -> None:
     model = make_model(run_dir)
     with pytest.raises(UserError) as error:
         model.generate_until(ask(model, "generate_until", ("what?", settings, visuals)))
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_too_long_a_question_is_told_with_its_task(run_dir: Path, videos: list[Path], make_model, ask) -> None:
+def test_the_message_about_a_long_question_names_its_task(run_dir: Path, videos: list[Path], make_model, ask) -> None:
     model = make_model(run_dir)
     shown = [str(videos[0])]
     for kind, given in (("generate_until", GREEDY), ("loglikelihood", "red")):
@@ -163,7 +163,7 @@ def test_too_long_a_question_is_told_with_its_task(run_dir: Path, videos: list[P
             getattr(model, kind)(requests)
 
 
-def test_a_run_that_did_not_learn_to_answer_is_not_asked(
+def test_a_run_that_was_not_trained_to_answer_is_refused(
     run_dir: Path, make_model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*given: Any, **settings: Any) -> Any:
@@ -176,13 +176,13 @@ def test_a_run_that_did_not_learn_to_answer_is_not_asked(
         make_model(run_dir)
 
 
-def test_mistaken_settings_are_told(run_dir: Path, make_model) -> None:
+def test_mistaken_settings_are_refused(run_dir: Path, make_model) -> None:
     for batch_size in ("auto", 0):
-        with pytest.raises(UserError, match=f"--batch_size {batch_size}: allowed are whole numbers"):
+        with pytest.raises(UserError, match=f"--batch_size {batch_size}: must be an integer >= 1"):
             make_model(run_dir, batch_size=batch_size)
     with pytest.raises(UserError, match=r"run=nowhere: there is no such folder"):
         make_model(Path("nowhere"))
-    with pytest.raises(UserError, match="a single round"):
+    with pytest.raises(UserError, match="tasks with a single round"):
         make_model(run_dir).generate_until_multi_round([])
 
 

@@ -23,7 +23,7 @@ LLAMA_2 = (
     "{{ bos_token + '[INST] ' + message['content'].strip() + ' [/INST]' }}"
     "{% else %}{{ ' ' + message['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
-# Qwen3's: the last answer alone has room for a thought, which is empty where the prompt says that there is none.
+# Qwen3's: only the last answer has a thought, which is empty if the prompt switches thinking off.
 THINKING = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['role'] == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
@@ -31,8 +31,8 @@ THINKING = (
     "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
     "{% endif %}"
 )
-# As processors of vision-language models have them.
-IN_PARTS = (
+# As in processors of vision-language models: a message's content is a list.
+CONTENT_LIST = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] }}{% endfor %}"
     "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -42,12 +42,12 @@ TEMPLATES = {
     "chatml": (CHATML, "<|endoftext|>"),
     "llama_2": (LLAMA_2, "</s>"),
     "thinking": (THINKING, "<|im_end|>"),
-    "in_parts": (IN_PARTS, "<|im_end|>"),
+    "content_list": (CONTENT_LIST, "<|im_end|>"),
 }
 
 
 def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
-    """Common words and the special tokens of the large models, with no padding token and none for video."""
+    """A tokenizer with common words and the special tokens of the large models, without padding and video tokens."""
     text, end = TEMPLATES.get(template, (template, "<|im_end|>"))
     begin = "<s>" if template == "llama_2" else "<|begin|>"
     return toys.tokenizer(text, begin=begin, end=end, specials=SPECIALS)
@@ -55,13 +55,13 @@ def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
 
 @pytest.fixture
 def make_tokenizer() -> Callable[[str], PreTrainedTokenizerFast]:
-    """By the name of a template above, or by a template."""
+    """Builds a tokenizer from the name of a template above, or from a template."""
     return build_tokenizer
 
 
 @pytest.fixture
 def save_lm(tmp_path: Path) -> Callable[..., Path]:
-    """Saves a tiny causal language model of a configuration, Qwen2's where none is given, with a tokenizer."""
+    """Saves a tiny causal language model (a Qwen2 unless a config is given) with a tokenizer."""
 
     def save(config: PreTrainedConfig | None = None, *, template: str = "chatml") -> Path:
         torch.manual_seed(0)
@@ -90,5 +90,5 @@ def sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 @pytest.fixture
 def lm_sizes(make_tokenizer: Callable[[str], PreTrainedTokenizerFast]) -> dict[str, int]:
-    """Of a model for the tokenizers of `make_tokenizer`."""
+    """Config values of a tiny model for the tokenizers of `make_tokenizer`."""
     return sizes(make_tokenizer("chatml"))

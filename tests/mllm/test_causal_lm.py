@@ -52,7 +52,7 @@ def gradients(mllm: LanguageModel) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama", "gemma2"])
 def test_loss_is_that_of_transformers(save_lm: Save, lm_sizes: dict[str, int], architecture: str) -> None:
-    """Gemma bounds its logits, here so closely that it shows."""
+    """Gemma 2 caps its logits; the cap is low here to have an effect."""
     config = {
         "qwen2": None,
         "qwen3": Qwen3Config(head_dim=8, **lm_sizes),
@@ -75,11 +75,11 @@ def test_loss_is_that_of_transformers(save_lm: Save, lm_sizes: dict[str, int], a
 
 def test_an_architecture_that_scales_its_logits_is_refused(save_lm: Save, lm_sizes: dict[str, int]) -> None:
     folder = save_lm(CohereConfig(logit_scale=0.25, **lm_sizes))
-    with pytest.raises(UserError, match=r"^mllm\.weights=.*CohereForCausalLM does more between"):
+    with pytest.raises(UserError, match=r"^mllm\.weights=.*CohereForCausalLM changes hidden states before"):
         CausalLanguageModel(folder)
 
 
-def test_the_video_token_is_added_without_a_row(save_lm: Save) -> None:
+def test_the_video_token_is_added_without_an_embedding(save_lm: Save) -> None:
     folder = save_lm()
     mllm = CausalLanguageModel(folder, video_token="<clip>")
     rows = json.loads((folder / "config.json").read_text())["vocab_size"]
@@ -106,8 +106,10 @@ def test_each_loss_in_a_batch_is_its_loss_alone(save_lm: Save) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_frozen_means_frozen(save_lm: Save, lm_sizes: dict[str, int], checkpointing: bool) -> None:
-    """OPT's layers themselves drop out; neither weights nor random numbers may be touched by training steps."""
+def test_training_steps_leave_a_frozen_model_and_random_numbers_alone(
+    save_lm: Save, lm_sizes: dict[str, int], checkpointing: bool
+) -> None:
+    """OPT has dropout inside its layers."""
     config = OPTConfig(
         vocab_size=lm_sizes["vocab_size"], hidden_size=16, ffn_dim=24, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=256, word_embed_proj_dim=16, dropout=0.5,
@@ -162,7 +164,7 @@ def test_context_length(save_lm: Save) -> None:
     folder = save_lm()
     assert CausalLanguageModel(folder).context_length == 256
     assert CausalLanguageModel(folder, context_length=100).context_length == 100
-    with pytest.raises(UserError, match=r"mllm\.context_length=257: this model takes 256"):
+    with pytest.raises(UserError, match=r"mllm\.context_length=257: this model takes 256 tokens\. Use 256 or fewer"):
         CausalLanguageModel(folder, context_length=257)
 
 
@@ -174,7 +176,7 @@ def test_context_length(save_lm: Save) -> None:
         ("/nowhere/lm", "no such folder"),
     ],
 )
-def test_no_weights_is_one_quick_sentence(name: str, reason: str) -> None:
+def test_without_weights_the_error_is_quick_and_one_line(name: str, reason: str) -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match=rf"^mllm\.weights=.*{reason}.*mllm\.weights=PATH.*mllm=tiny") as error:
         CausalLanguageModel(name)
@@ -182,9 +184,9 @@ def test_no_weights_is_one_quick_sentence(name: str, reason: str) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_folders_that_lack_something(save_lm: Save, lm_sizes: dict[str, int]) -> None:
+def test_incomplete_folders_are_refused(save_lm: Save, lm_sizes: dict[str, int]) -> None:
     folder = save_lm(LlamaConfig(**lm_sizes))
-    with pytest.raises(UserError, match=r"mllm\.dtype=float8: allowed are float32"):
+    with pytest.raises(UserError, match=r"mllm\.dtype=float8: unknown dtype\. Use float32"):
         CausalLanguageModel(folder, dtype="float8")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))

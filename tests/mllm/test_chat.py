@@ -39,7 +39,7 @@ def test_any_text_comes_back(chat: ChatTokeniser, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["<video>", "a <video> tag", "<|end|><|end|>", "<<video>", "<vid<video>eo>"])
-def test_what_looks_like_a_special_token_stays_as_words(chat: ChatTokeniser, text: str) -> None:
+def test_special_tokens_in_answers_become_plain_words(chat: ChatTokeniser, text: str) -> None:
     encoded = chat.encode([("q", text)], num_video_tokens=2)
     assert encoded.ids.count(chat.video_id) == 2
     assert encoded.ids.count(chat.end_id) == 1
@@ -47,7 +47,7 @@ def test_what_looks_like_a_special_token_stays_as_words(chat: ChatTokeniser, tex
     assert said.replace("< ", "<") == text
 
 
-def test_special_tokens_in_strangers_text_are_words(chat: ChatTokeniser) -> None:
+def test_special_tokens_in_questions_become_plain_words(chat: ChatTokeniser) -> None:
     encoded = chat.encode([("<video><|assistant|>yes", "<video> a <|end|> b")], num_video_tokens=2)
     assert encoded.ids.count(chat.video_id) == 2
     assert encoded.ids.count(chat.end_id) == 1
@@ -57,7 +57,7 @@ def test_the_vocabulary_is_the_same_each_time() -> None:
     assert byte_level_tokenizer().get_vocab() == byte_level_tokenizer().get_vocab()
 
 
-def test_a_tokenizer_without_a_conversation_is_refused() -> None:
+def test_a_tokenizer_without_a_chat_template_or_video_token_is_refused() -> None:
     tokenizer = byte_level_tokenizer()
     tokenizer.chat_template = "{{ messages }}"
     with pytest.raises(UserError, match="its answer once each"):

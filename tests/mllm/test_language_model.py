@@ -16,7 +16,7 @@ def mllm() -> TinyLanguageModel:
     return TinyLanguageModel(width=32, layers=2, heads=2).eval()
 
 
-def test_embeddings_are_the_text_with_the_video_in_its_places(mllm: TinyLanguageModel) -> None:
+def test_video_tokens_are_embedded_at_the_places_of_the_video_token(mllm: TinyLanguageModel) -> None:
     chats = [mllm.chat.encode([("what?", "this")], num_video_tokens=number) for number in (3, 1)]
     text = stack_text(chats, pad_id=mllm.chat.pad_id)
     video = torch.randn(2, 3, 32)
@@ -43,13 +43,13 @@ def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguage
 
 
 def test_predictors_are_the_positions_before_labels() -> None:
-    """The first position of a row has none before it, and the last of a row is not before the next row's first."""
+    """Rows are separate: the last position of a row does not predict the first token of the next row."""
     labels = torch.tensor([[7, IGNORED, 8, 9], [5, 6, IGNORED, IGNORED]])
     assert find_predictors(labels).tolist() == [1, 2, 4]
 
 
-def test_a_layers_states_are_those_of_the_model_without_what_follows(mllm: TinyLanguageModel) -> None:
-    """transformers counts them so: `hidden_states[-2]` has passed neither the last layer nor the final norm."""
+def test_the_states_of_a_layer_are_those_of_a_model_without_later_layers(mllm: TinyLanguageModel) -> None:
+    """In transformers, `hidden_states[-2]` comes before the last layer and the final norm."""
     ids = torch.randint(300, 900, (2, 7))
     mask = torch.ones_like(ids, dtype=torch.bool)
     below = deepcopy(mllm.model.base_model)
@@ -95,7 +95,7 @@ def test_generation_is_greedy_and_the_same_alone_and_in_a_batch(mllm: TinyLangua
 
 @torch.no_grad()
 def greedy(mllm: LanguageModel, prompt: list[int]) -> str:
-    """The likeliest six tokens, each by a forward pass over everything before it."""
+    """Six greedy tokens, each by a full forward pass."""
     ids = list(prompt)
     for _ in range(6):
         ids.append(int(mllm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
@@ -104,11 +104,11 @@ def greedy(mllm: LanguageModel, prompt: list[int]) -> str:
     return mllm.chat.decode(ids[len(prompt) :])
 
 
-def test_what_a_model_says_of_generation_does_not_reach_greedy_answers() -> None:
-    """Published models bring penalties of repetitions and temperatures."""
+def test_the_generation_config_of_a_model_does_not_change_greedy_answers() -> None:
+    """Published models have repetition penalties and temperatures."""
     torch.manual_seed(0)
     tiny = TinyLanguageModel(width=32, layers=1, heads=2)
-    # The same word again and again is the likeliest text, and what a penalty would prevent.
+    # The greedy answer repeats one word, which a penalty would prevent.
     with torch.no_grad():
         tiny.model.lm_head.weight[600:602] *= 20
     tiny.model.generation_config = GenerationConfig(repetition_penalty=9.0, no_repeat_ngram_size=1, min_new_tokens=3)
@@ -119,7 +119,7 @@ def test_what_a_model_says_of_generation_does_not_reach_greedy_answers() -> None
     assert written == [greedy(mllm, ids)]
 
 
-def test_of_logits_that_are_nan_nothing_is_written() -> None:
+def test_nan_logits_are_refused() -> None:
     mllm = TinyLanguageModel(width=32, layers=1, heads=2).eval()
     with torch.no_grad():
         mllm.model.lm_head.weight[0, 0] = float("nan")

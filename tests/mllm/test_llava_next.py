@@ -64,7 +64,7 @@ def model_with(mllm: LanguageModel, backbone: ClipBackbone | TinyBackbone) -> Vi
 def test_logits_are_those_of_transformers_llava_next(
     llava: LlavaNextForConditionalGeneration, folder: Path, tmp_path: Path
 ) -> None:
-    """CLIP's patch features through the projector, scattered among the text: once by transformers, once by us."""
+    """CLIP's patch features go through the projector into the text, once in transformers and once in VTok."""
     vision = CLIPVisionModel(CLIPVisionConfig(**VISION)).eval()
     vision.save_pretrained(tmp_path / "clip")
     backbone = ClipBackbone(tmp_path / "clip", layer=-2)
@@ -110,7 +110,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
     assert found[0]["given"].abs().max() > 0
 
 
-def test_what_sees_is_not_kept(llava: LlavaNextForConditionalGeneration, folder: Path) -> None:
+def test_the_vision_tower_is_dropped(llava: LlavaNextForConditionalGeneration, folder: Path) -> None:
     mllm = LlavaNextLanguageModel(folder)
     count = sum(one.numel() for one in mllm.parameters())
     text = [*llava.model.language_model.parameters(), *llava.lm_head.parameters()]
@@ -119,7 +119,7 @@ def test_what_sees_is_not_kept(llava: LlavaNextForConditionalGeneration, folder:
     assert mllm.chat.video_id == llava.config.image_token_index
 
 
-def test_phi_vis_begins_as_the_projector_or_as_a_random_one(
+def test_phi_vis_starts_from_the_projector_or_from_random_weights(
     llava: LlavaNextForConditionalGeneration, folder: Path
 ) -> None:
     projector = VisualProjector(token_dim=12, width=16)
@@ -133,24 +133,24 @@ def test_phi_vis_begins_as_the_projector_or_as_a_random_one(
     )
 
 
-def test_a_projector_of_another_layer_is_told(
+def test_a_projector_for_another_layer_is_refused(
     llava: LlavaNextForConditionalGeneration, folder: Path, tmp_path: Path
 ) -> None:
-    """LLaVA reads the second last layer of its vision tower, here of three; which it is, its own config says."""
+    """By its config, this LLaVA uses the second last of three layers of its vision tower."""
     CLIPVisionModel(CLIPVisionConfig(**VISION)).save_pretrained(tmp_path / "clip")
     last = ClipBackbone(tmp_path / "clip")
     with pytest.raises(UserError, match=r"hidden states 2 .* hidden state 3\. Set backbone\.layer=2"):
         model_with(LlavaNextLanguageModel(folder), last)
-    begun = model_with(LlavaNextLanguageModel(folder), ClipBackbone(tmp_path / "clip", layer=2))
-    assert torch.equal(begun.projector[0].weight, llava.model.multi_modal_projector.linear_1.weight)
+    model = model_with(LlavaNextLanguageModel(folder), ClipBackbone(tmp_path / "clip", layer=2))
+    assert torch.equal(model.projector[0].weight, llava.model.multi_modal_projector.linear_1.weight)
     llava.config.vision_feature_layer = -1
     llava.save_pretrained(folder)
     model_with(LlavaNextLanguageModel(folder), last)
 
 
-def test_a_projector_of_another_width_is_told(folder: Path) -> None:
+def test_a_projector_for_another_width_is_refused(folder: Path) -> None:
     with pytest.raises(
-        UserError, match=r"mllm\.projector=true: .* 12 numbers .* 8; .*backbone.*tokeniser\.token_dim=12"
+        UserError, match=r"mllm\.projector=true: .* width 12, .* width 8\. Use a backbone.*tokeniser\.token_dim=12"
     ):
         model_with(LlavaNextLanguageModel(folder), TinyBackbone(feature_dim=8, width=8))
 
@@ -176,7 +176,7 @@ def test_another_model_is_refused(save_lm: Callable[..., Path]) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_no_weights_is_one_quick_sentence() -> None:
+def test_without_weights_the_error_is_quick_and_one_line() -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match=r"^mllm\.weights=.*the hub cannot be reached.*mllm\.weights=PATH") as error:
         LlavaNextLanguageModel("vtok-tests/a-model-that-no-cache-holds")

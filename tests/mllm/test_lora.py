@@ -1,4 +1,4 @@
-"""Adapters alone are trained, saved and resumed."""
+"""Only the adapters are trained, saved and resumed."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -21,7 +21,10 @@ Save = Callable[..., Path]
 SETTINGS = {"rank": 4, "alpha": 8, "dropout": 0.25}
 
 
-def made(folder: Path, lora: Lora | Mapping[str, Any], *, gradient_checkpointing: bool = False) -> tuple[Any, ...]:
+def make_training(
+    folder: Path, lora: Lora | Mapping[str, Any], *, gradient_checkpointing: bool = False
+) -> tuple[Any, ...]:
+    """A language model with adapters, its optimiser and its scheduler."""
     torch.manual_seed(3)
     mllm = CausalLanguageModel(folder, lora=lora, gradient_checkpointing=gradient_checkpointing)
     optimiser = torch.optim.AdamW(trained_weights(mllm).values(), lr=1e-2)
@@ -49,8 +52,8 @@ def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
-def test_adapters_alone_are_trained(save_lm: Save) -> None:
-    mllm, optimiser, scheduler = made(save_lm(), SETTINGS)
+def test_only_adapters_are_trained(save_lm: Save) -> None:
+    mllm, optimiser, scheduler = make_training(save_lm(), SETTINGS)
     before = copies(dict(mllm.named_parameters()))
     steps(mllm, optimiser, scheduler, 2)
     changed = {name for name, one in mllm.named_parameters() if not torch.equal(one, before[name])}
@@ -76,14 +79,14 @@ def test_it_resumes_exactly_from_a_checkpoint_of_the_adapters(
     save_lm: Save, tmp_path: Path, gradient_checkpointing: bool
 ) -> None:
     folder = save_lm()
-    mllm, optimiser, scheduler = made(folder, SETTINGS, gradient_checkpointing=gradient_checkpointing)
+    mllm, optimiser, scheduler = make_training(folder, SETTINGS, gradient_checkpointing=gradient_checkpointing)
     steps(mllm, optimiser, scheduler, 2)
     checkpoints = tmp_path / "checkpoints"
     save_checkpoint(checkpoints, model=mllm, optimiser=optimiser, samples=0, step=2, keep=1)
     losses = steps(mllm, optimiser, scheduler, 2)
     saved = latest_checkpoint(tmp_path)
     assert load_file(saved / "model.safetensors").keys() == trained_weights(mllm).keys()
-    again, optimiser, scheduler = made(folder, SETTINGS, gradient_checkpointing=gradient_checkpointing)
+    again, optimiser, scheduler = make_training(folder, SETTINGS, gradient_checkpointing=gradient_checkpointing)
     steps(again, optimiser, scheduler, 1)
     assert load_training(saved, model=again, optimiser=optimiser, scheduler=scheduler) == 2
     assert steps(again, optimiser, scheduler, 2) == losses
@@ -91,8 +94,8 @@ def test_it_resumes_exactly_from_a_checkpoint_of_the_adapters(
     assert all(torch.equal(one, theirs[name]) for name, one in trained_weights(again).items())
 
 
-def test_dropout_is_the_adapters_alone_and_off_in_evaluation(save_lm: Save) -> None:
-    mllm, *_ = made(save_lm(), SETTINGS)
+def test_only_adapters_have_dropout_and_only_in_training(save_lm: Save) -> None:
+    mllm, *_ = make_training(save_lm(), SETTINGS)
     training = {name for name, one in mllm.model.named_modules() if one.training}
     assert training
     assert all(".lora_dropout." in name for name in training)
@@ -108,18 +111,18 @@ def test_adapters_of_a_16_bit_model_are_float32(save_lm: Save) -> None:
     steps(mllm, optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser), 1)
 
 
-def test_settings_that_cannot_be(save_lm: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_refused(save_lm: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_lm()
     with pytest.raises(UserError, match=r"mllm\.frozen=true: mllm\.lora trains adapters"):
         CausalLanguageModel(folder, frozen=True, lora=Lora())
-    with pytest.raises(UserError, match=r"mllm\.lora\.target_modules=\['query'\]: .*down_proj, gate_proj, k_proj"):
+    with pytest.raises(UserError, match=r"mllm\.lora\.target_modules=\['query'\] .*Use down_proj, gate_proj, k_proj"):
         CausalLanguageModel(folder, lora={"target_modules": ["query"]})
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(UserError, match=r"mllm\.lora: .*pip install 'vtok\[lora\]'"):
+    with pytest.raises(UserError, match=r"mllm\.lora needs peft.*pip install 'vtok\[lora\]'"):
         CausalLanguageModel(folder, lora=Lora())
 
 
-def test_a_configuration_has_settings_in_the_place_of_null(save_lm: Save) -> None:
+def test_a_configuration_can_set_the_adapters(save_lm: Save) -> None:
     given = ["mllm=causal_lm", f"mllm.weights={save_lm()}", "mllm.lora={rank:2,target_modules:[q_proj]}"]
     config = compose(given)
     check(config)

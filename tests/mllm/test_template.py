@@ -11,7 +11,7 @@ from vtok.mllm.pretrained import add_video_token
 
 Make = Callable[[str], PreTrainedTokenizerFast]
 TURNS = [("what is it?", "a red ball"), ("which way?", "to the left 🙂")]
-# The whole conversation in pieces: (text, whether it is an answer).
+# The full conversation in pieces: (text, whether it is an answer).
 TRUTH = {
     "llama_3": [
         ("<|begin|><|start_header_id|>user<|end_header_id|>\n\n<video><video>what is it?<|eot_id|>", False),
@@ -42,7 +42,7 @@ TRUTH = {
         ("to the left 🙂<|im_end|>", True),
         ("\n", False),
     ],
-    "in_parts": [
+    "content_list": [
         ("<|im_start|>user\n<video><video>what is it?<|im_end|>\n<|im_start|>assistant\n", False),
         ("a red ball<|im_end|>", True),
         ("\n<|im_start|>user\nwhich way?<|im_end|>\n<|im_start|>assistant\n", False),
@@ -59,7 +59,7 @@ def chat_of(tokenizer: PreTrainedTokenizerFast) -> ChatTokeniser:
 
 
 @pytest.mark.parametrize("template", TRUTH)
-def test_answers_are_where_they_are(make_tokenizer: Make, template: str) -> None:
+def test_labels_are_the_answers(make_tokenizer: Make, template: str) -> None:
     chat = chat_of(make_tokenizer(template))
     encoded = chat.encode(TURNS, num_video_tokens=2)
     ids: list[int] = []
@@ -85,7 +85,7 @@ def test_a_prompt_is_the_beginning_and_the_end_token_the_last_of_an_answer(make_
     assert chat.stop_ids == list(dict.fromkeys([chat.end_id, chat.tokenizer.eos_token_id]))
 
 
-def test_marks_have_the_first_word(make_tokenizer: Make) -> None:
+def test_generation_marks_define_the_answers(make_tokenizer: Make) -> None:
     marked = (
         "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}{% if message['role'] == 'user' %}"
         "{{ message['content'] + '<|im_end|>\n' }}{% else %}{%- generation -%}{{ message['content'] + '<|im_end|>\n' }}"
@@ -99,7 +99,7 @@ def test_marks_have_the_first_word(make_tokenizer: Make) -> None:
 
 
 @pytest.mark.parametrize("answer", ["", "  red ", "two\nlines\n", "<|im_end|>"])
-def test_answers_that_are_odd(make_tokenizer: Make, answer: str) -> None:
+def test_unusual_answers_are_labelled(make_tokenizer: Make, answer: str) -> None:
     chat = chat_of(make_tokenizer("chatml"))
     encoded = chat.encode([("q", answer), ("q", "b")], num_video_tokens=0)
     labels = [label for label in encoded.labels if label != IGNORED]
@@ -107,8 +107,8 @@ def test_answers_that_are_odd(make_tokenizer: Make, answer: str) -> None:
     assert chat.tokenizer.decode(labels) == f"{said}<|im_end|>b<|im_end|>"
 
 
-def test_what_a_template_looks_for_in_answers_is_a_word_in_them(make_tokenizer: Make) -> None:
-    """As Qwen3's does, which takes what stands before </think> for a thought and leaves it out."""
+def test_tags_of_the_template_become_plain_words_in_answers(make_tokenizer: Make) -> None:
+    """Qwen3's template takes all text before </think> for a thought and leaves it out."""
     chat = chat_of(
         make_tokenizer(
             "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -121,7 +121,7 @@ def test_what_a_template_looks_for_in_answers_is_a_word_in_them(make_tokenizer: 
     assert text == "no < /think> yes<|im_end|>b<|im_end|>"
 
 
-def test_roles_in_strangers_text_are_words(make_tokenizer: Make) -> None:
+def test_role_headers_in_messages_become_plain_words(make_tokenizer: Make) -> None:
     """Llama-3's headers are special tokens without a role in the tokenizer."""
     chat = chat_of(make_tokenizer("llama_3"))
     encoded = chat.encode([("<|start_header_id|>assistant<video>", "yes <|eot_id|>")], num_video_tokens=1)
@@ -135,7 +135,7 @@ def test_roles_in_strangers_text_are_words(make_tokenizer: Make) -> None:
     [
         ("{% for message in messages %}{{ message['content'] }}\n{% endfor %}", "without a special token"),
         ("{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}", "once each"),
-        ("{% for message in messages %}{{ message['content'] | upper }}<|im_end|>{% endfor %}", "something else"),
+        ("{% for message in messages %}{{ message['content'] | upper }}<|im_end|>{% endfor %}", "changes the text"),
         (
             "{% for message in messages %}{{ message['content'] }}<|im_end|>{% endfor %}"
             "{% if add_generation_prompt %}answer:{% endif %}",
@@ -144,10 +144,12 @@ def test_roles_in_strangers_text_are_words(make_tokenizer: Make) -> None:
         ("", "no chat template"),
     ],
 )
-def test_templates_that_do_not_tell_their_answers_are_refused(make_tokenizer: Make, template: str, reason: str) -> None:
+def test_templates_with_answers_that_cannot_be_found_are_refused(
+    make_tokenizer: Make, template: str, reason: str
+) -> None:
     tokenizer = make_tokenizer(template)
     if not template:
         tokenizer.chat_template = None
-    with pytest.raises(UserError, match=rf"^mllm\.weights: .*{reason}.*choose other mllm\.weights") as error:
+    with pytest.raises(UserError, match=rf"^mllm\.weights: .*{reason}.*Choose other mllm\.weights") as error:
         chat_of(tokenizer)
     assert len(str(error.value).splitlines()) == 1

@@ -1,15 +1,15 @@
-"""What is said to fit without encoding does fit, with templates of several kinds."""
+"""The fast length check never accepts a text that is too long."""
 
 import random
 
 import pytest
 
-from vtok.mllm import ChatTokeniser, Room
+from vtok.mllm import ChatTokeniser, LengthCheck
 from vtok.mllm.tiny import byte_level_tokenizer
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_bound_is_never_below_what_is_encoded(seed: int) -> None:
+def test_the_bound_is_never_below_the_encoded_length(seed: int) -> None:
     draw = random.Random(seed)
     chat = ChatTokeniser(byte_level_tokenizer())
     words = ["zebra", "é", "视频", "🎬", " ", "<video>", "a"]
@@ -18,9 +18,11 @@ def test_the_bound_is_never_below_what_is_encoded(seed: int) -> None:
         for _ in range(draw.randint(1, 5))
     ]
     length = len(chat.encode(turns, num_video_tokens=9).ids)
-    assert not Room(chat, length - 1).is_ample(turns, num_video_tokens=9)
-    ample = next(most for most in range(length, 4000) if Room(chat, most).is_ample(turns, num_video_tokens=9))
-    assert Room(chat, ample).lack(chat.encode(turns, num_video_tokens=9), num_video_tokens=9) is None
-    reason = Room(chat, length - 1).lack(chat.encode(turns, num_video_tokens=9), num_video_tokens=9)
+    assert not LengthCheck(chat, length - 1).fits_for_sure(turns, num_video_tokens=9)
+    ample = next(
+        most for most in range(length, 4000) if LengthCheck(chat, most).fits_for_sure(turns, num_video_tokens=9)
+    )
+    assert LengthCheck(chat, ample).too_long(chat.encode(turns, num_video_tokens=9), num_video_tokens=9) is None
+    reason = LengthCheck(chat, length - 1).too_long(chat.encode(turns, num_video_tokens=9), num_video_tokens=9)
     assert reason is not None
     assert f"make {length} tokens, more than mllm.context_length={length - 1}" in reason

@@ -1,4 +1,4 @@
-"""The words of captions on their way to a decoder that reads them."""
+"""The text of captions reaches a decoder that reads it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,15 +23,15 @@ from vtok.visual_head import RegressionHead
 CAPTIONS = ["a red circle moves left.", "a blue square moves up."]
 
 
-class Listening(TinyDecoder):
-    """Writes down what it is told."""
+class RecordingDecoder(TinyDecoder):
+    """Records the captions that it is given."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, num_frames=4, size=16, heads=2, head_dim=12, double_layers=1, single_layers=1)
-        self.heard: list[Sequence[str] | None] = []
+        self.captions: list[Sequence[str] | None] = []
 
     def loss(self, video: Tensor, condition: Tensor, mask: Tensor, *, captions: Sequence[str] | None = None) -> Tensor:
-        self.heard.append(captions)
+        self.captions.append(captions)
         return super().loss(video, condition, mask, captions=captions)
 
     def sample(
@@ -44,7 +44,7 @@ class Listening(TinyDecoder):
         steps: int,
         guidance: float,
     ) -> Tensor:
-        self.heard.append(captions)
+        self.captions.append(captions)
         return torch.zeros(len(condition), 4, 3, 16, 16, dtype=torch.uint8)
 
 
@@ -54,7 +54,7 @@ def model() -> VideoLanguageModel:
         tokeniser=VTokTokeniser(TinyBackbone(feature_dim=16, width=8), grid_size=2, stride=1),
         mllm=TinyLanguageModel(width=32, layers=1, heads=2),
         visual_head=RegressionHead,
-        decoder=Listening,
+        decoder=RecordingDecoder,
         objective=Objective(),
     )
 
@@ -73,7 +73,7 @@ def collated(chat: ChatTokeniser, **settings: float) -> Collate:
 
 
 @pytest.mark.parametrize("caption_dropout", [0.0, 0.5, 1.0])
-def test_a_batch_has_the_words_that_the_language_model_reads(caption_dropout: float) -> None:
+def test_the_prompts_of_a_batch_are_the_captions_that_the_language_model_reads(caption_dropout: float) -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
     collate = collated(chat, caption_dropout=caption_dropout)
     found = set()
@@ -93,9 +93,9 @@ def test_a_batch_has_the_words_that_the_language_model_reads(caption_dropout: fl
     assert without.prompts is None
 
 
-def test_a_decoder_is_told_them_in_training_and_in_sampling(model: VideoLanguageModel) -> None:
+def test_a_decoder_gets_the_captions_in_training_and_in_sampling(model: VideoLanguageModel) -> None:
     decoder = model.decoder
-    assert isinstance(decoder, Listening)
+    assert isinstance(decoder, RecordingDecoder)
     batch = Collate(model.mllm.chat, model.tokeniser.planner, 1024, None, 1.0, 0, Objective())(samples())
     assert not isinstance(batch, UserError)
     model(batch)
@@ -104,4 +104,4 @@ def test_a_decoder_is_told_them_in_training_and_in_sampling(model: VideoLanguage
     model.generate(CAPTIONS, num_planned=3, seeds=[1, 2], sampling=sampling)
     model.reconstruct(batch.video, captions=CAPTIONS, seeds=[1, 2], sampling=sampling)
     model.reconstruct(batch.video, seeds=[1, 2], sampling=sampling)
-    assert [None if one is None else list(one) for one in decoder.heard] == [CAPTIONS, CAPTIONS, CAPTIONS, None]
+    assert [None if one is None else list(one) for one in decoder.captions] == [CAPTIONS, CAPTIONS, CAPTIONS, None]

@@ -1,4 +1,4 @@
-"""What is trained is what a loss reaches: for every objective, with every head and decoder."""
+"""The trained weights are those that get a gradient, for every objective, visual head and decoder."""
 
 from collections.abc import Callable
 from itertools import product
@@ -67,11 +67,11 @@ def make_model(
 
 
 def make_batch(model: VideoLanguageModel) -> Batch:
-    """One clip of three planned frames: with so little, every noise level is drawn for one expert alone."""
+    """One clip of three planned frames. With a single clip, all noise levels belong to one expert of Wan."""
     chat, tokens = model.mllm.chat, model.tokeniser.planner.num_tokens(3)
     frames = torch.randint(0, 256, (1, 3, 3, 64, 64), dtype=torch.uint8)
-    talk = chat.encode([("which way?", "left")], num_video_tokens=tokens)
-    wish = chat.encode_video("a red ball.", num_video_tokens=tokens)
+    conversation = chat.encode([("which way?", "left")], num_video_tokens=tokens)
+    request = chat.encode_video("a red ball.", num_video_tokens=tokens)
     target = None
     if model.decodes:
         plan = model.decoder.target
@@ -80,14 +80,14 @@ def make_batch(model: VideoLanguageModel) -> Batch:
         video=PlannedFrames(
             frames, torch.zeros(1, dtype=torch.long), torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 3)
         ),
-        text=stack_text([talk], pad_id=chat.pad_id),
-        captions=stack_text([wish], pad_id=chat.pad_id),
+        text=stack_text([conversation], pad_id=chat.pad_id),
+        captions=stack_text([request], pad_id=chat.pad_id),
         target=target,
     )
 
 
 def combinations() -> list[tuple[tuple[float, float, float], str, str]]:
-    """Every set of losses with every head and every decoder that it can have, each of these once."""
+    """Every set of losses, and every head and decoder at least once."""
     found = [(lambdas, "flow" if lambdas[1] else "none", "tiny" if lambdas[2] else "none") for lambdas in WEIGHTS]
     found += [((0.0, 1.0, 0.0), head, "none") for head in ("mixture", "regression")]
     found += [((1.0, 0.0, 0.0), "flow", "tiny")]
@@ -98,7 +98,7 @@ def combinations() -> list[tuple[tuple[float, float, float], str, str]]:
 
 
 @pytest.mark.parametrize(("lambdas", "head", "decoder"), combinations())
-def test_every_trained_weight_gets_a_gradient_and_no_frozen_one(
+def test_exactly_the_trained_weights_get_a_gradient(
     lambdas: tuple[float, float, float],
     head: str,
     decoder: str,
@@ -109,11 +109,11 @@ def test_every_trained_weight_gets_a_gradient_and_no_frozen_one(
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
     assert any(name.startswith("tokeniser.") for name in trained)
-    # An answer is written by the output layer, and by it alone.
+    # Only answers need the output layer.
     assert ("mllm.model.lm_head.weight" in trained) == bool(lambdas[0])
 
 
-def test_layers_above_the_one_that_is_read_are_trained_where_another_loss_reads_them(
+def test_layers_above_the_condition_layer_are_trained_only_if_another_loss_uses_them(
     decoders: dict[str, Callable[[int], nn.Module]],
 ) -> None:
     above = {"mllm.model.model.norm.weight", "mllm.model.model.layers.1.mlp.up_proj.weight"}
@@ -124,8 +124,8 @@ def test_layers_above_the_one_that_is_read_are_trained_where_another_loss_reads_
         assert "mllm.model.model.layers.0.mlp.up_proj.weight" in trained
 
 
-def test_a_model_of_shapes_alone_is_frozen_alike(decoders: dict[str, Callable[[int], nn.Module]]) -> None:
-    """`vtok plan` counts it."""
+def test_the_same_weights_are_frozen_on_the_meta_device(decoders: dict[str, Callable[[int], nn.Module]]) -> None:
+    """`vtok plan` counts the parameters of such a model."""
     counted = []
     for device in ("cpu", "meta"):
         with torch.device(device):

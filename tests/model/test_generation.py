@@ -1,4 +1,4 @@
-"""The generation branch of the model, on made batches: captions to tokens to videos, and what the losses train."""
+"""The generation branch on synthetic batches: captions to tokens to videos, and the gradients of the losses."""
 
 from collections.abc import Callable
 from statistics import median
@@ -65,19 +65,19 @@ def make_batch(model: VideoLanguageModel, lengths: list[int]) -> Batch:
         chat.encode([("which way?", "left"), ("describe the video.", caption)], num_video_tokens=number)
         for caption, number in zip(CAPTIONS, tokens, strict=False)
     ]
-    wishes = [
+    requests = [
         chat.encode_video(caption, num_video_tokens=number) for caption, number in zip(CAPTIONS, tokens, strict=False)
     ]
     return Batch(
         video=make_video(lengths),
         text=stack_text(conversations, pad_id=chat.pad_id),
-        captions=stack_text(wishes, pad_id=chat.pad_id),
+        captions=stack_text(requests, pad_id=chat.pad_id),
         target=torch.randint(0, 256, (len(lengths), 4, 3, 16, 16), dtype=torch.uint8),
     )
 
 
 def refuse(*_: object, **__: object) -> None:
-    raise AssertionError("this work has no weight and was to be skipped")
+    raise AssertionError("a loss of weight 0 was computed")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def refuse(*_: object, **__: object) -> None:
         ((1.0, 1.0, 0.0), {"under", "visLM"}),
     ],
 )
-def test_a_weight_of_zero_skips_the_work(
+def test_a_loss_of_weight_0_is_not_computed(
     lambdas: tuple[float, float, float], computed: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(lambdas=lambdas)
@@ -133,7 +133,7 @@ def test_the_gradient_of_l_dec_passes_a_frozen_decoder() -> None:
 
 
 def test_the_targets_of_l_vislm_are_constants() -> None:
-    """phi_vis and g_phi learn from the tokens that are read, not by moving the one that is to be predicted."""
+    """phi_vis and g_phi get gradients through the input tokens, not through the targets."""
     model = make_model(head="mse", lambdas=(0.0, 1.0, 0.0))
     batch = make_batch(model, [1])
     video = model.tokeniser.encode_planned(batch.video)
@@ -142,7 +142,7 @@ def test_the_targets_of_l_vislm_are_constants() -> None:
     model.visual_loss(model.visual_states(watched, batch.captions), watched).backward()
     assert tokens.grad is not None
     assert tokens.grad[:, :-1].abs().amax(-1).min() > 0
-    # The last token is predicted, and nothing is predicted from it.
+    # The last token is only a target.
     assert tokens.grad[:, -1].abs().max() == 0
 
 
@@ -191,24 +191,24 @@ def test_padding_and_neighbours_change_nothing() -> None:
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("condition_on_caption", [False, True])
-def test_the_rollout_with_a_cache_is_the_one_without(head: str, temperature: float, condition_on_caption: bool) -> None:
-    """Every token again by a forward pass over the whole sequence so far, as in training."""
+def test_generation_with_a_cache_equals_one_without(head: str, temperature: float, condition_on_caption: bool) -> None:
+    """The generated tokens go through the model at once, as in training."""
     model = make_model(head=head, condition_on_caption=condition_on_caption).eval()
     model.decoder.condition_layer = -2 if condition_on_caption else -1
     seeds, planned = [3, 4, 5], 4
-    made = model.imagine(CAPTIONS, num_planned=planned, seeds=seeds, temperature=temperature)
-    tokens = made.tokens
+    generated = model.generate_tokens(CAPTIONS, num_planned=planned, seeds=seeds, temperature=temperature)
+    tokens = generated.tokens
     video = model.tokeniser.encode_planned(make_video([planned] * 3))
     given = type(video)(tokens=tokens, kind=video.kind, timestamps=video.timestamps, mask=video.mask)
     with torch.no_grad():
-        whole = model.visual_states(given, model.caption_text(CAPTIONS, given))
-    assert torch.equal(made.mask, whole.mask)
-    torch.testing.assert_close(made.condition, whole.condition, atol=1e-5, rtol=1e-4)
+        full = model.visual_states(given, model.caption_text(CAPTIONS, given))
+    assert torch.equal(generated.mask, full.mask)
+    torch.testing.assert_close(generated.condition, full.condition, atol=1e-5, rtol=1e-4)
     if temperature == 0:
         again = torch.stack(
             [
                 model.visual_head.sample(
-                    whole.before[:, number],
+                    full.before[:, number],
                     noise=torch.zeros(3, model.visual_head.noise_dim),
                     temperature=0.0,
                 )
@@ -216,10 +216,12 @@ def test_the_rollout_with_a_cache_is_the_one_without(head: str, temperature: flo
             ],
             dim=1,
         )
-        torch.testing.assert_close(model.visual_head.scale.restore(again, given.kind), tokens, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            model.visual_head.scale.unstandardise(again, given.kind), tokens, atol=1e-4, rtol=1e-3
+        )
 
 
-def test_the_decoder_is_given_its_layers_states_at_the_tokens_and_those_at_the_caption_where_asked() -> None:
+def test_the_condition_has_the_states_at_the_tokens_and_optionally_at_the_caption() -> None:
     video = make_video([3, 2])
     for condition_on_caption, layer in ((False, -1), (True, -1), (False, -2)):
         model = make_model(condition_on_caption=condition_on_caption).eval()
@@ -233,7 +235,7 @@ def test_the_decoder_is_given_its_layers_states_at_the_tokens_and_those_at_the_c
         for row in range(2):
             wanted = hidden[row][text.mask[row] if condition_on_caption else places[row]]
             assert int(states.mask[row].sum()) == len(wanted)
-            # Right-padded: HunyuanVideo's transformer reads the mask's sum alone.
+            # Padding is on the right, because HunyuanVideo's transformer uses only the sum of the mask.
             torch.testing.assert_close(states.condition[row, : len(wanted)], wanted)
             assert not states.condition[row, len(wanted) :].any()
 
@@ -251,14 +253,14 @@ def test_videos_are_a_function_of_caption_and_seed() -> None:
     assert not torch.equal(first, other)
 
 
-def test_what_is_made_does_not_depend_on_the_rest_of_the_batch() -> None:
+def test_a_video_does_not_depend_on_the_rest_of_the_batch() -> None:
     model = make_model().eval()
     together = model.generate(CAPTIONS, num_planned=3, seeds=[7, 8, 9], sampling=SAMPLING)
     alone = model.generate(CAPTIONS[1:2], num_planned=3, seeds=[8], sampling=SAMPLING)
     assert (together[1].int() - alone[0].int()).abs().max() <= 1
 
 
-def test_a_reconstruction_shows_its_own_clip() -> None:
+def test_a_reconstruction_depends_on_its_clip_and_its_caption() -> None:
     model = make_model().eval()
     clips = make_video([3, 2])
     videos = model.reconstruct(clips, seeds=[1, 1], sampling=SAMPLING)
@@ -268,18 +270,18 @@ def test_a_reconstruction_shows_its_own_clip() -> None:
     assert not torch.equal(videos, with_captions)
 
 
-def test_frames_alone_have_one_kind() -> None:
+def test_a_frame_sampling_tokeniser_generates_tokens_of_one_kind() -> None:
     model = make_model(tokeniser=lambda: FrameSamplingTokeniser(TinyBackbone(feature_dim=16, width=8), grid_size=2))
     batch = make_batch(model, [3, 2])
     losses = model(batch)
     assert torch.isfinite(losses["loss"])
-    made = model.eval().imagine(CAPTIONS[:1], num_planned=3, seeds=[0], temperature=1.0)
-    assert made.tokens.shape[1] == model.tokeniser.planner.num_tokens(3)
+    generated = model.eval().generate_tokens(CAPTIONS[:1], num_planned=3, seeds=[0], temperature=1.0)
+    assert generated.tokens.shape[1] == model.tokeniser.planner.num_tokens(3)
 
 
-def test_a_small_model_learns_to_make_two_videos() -> None:
-    """Teacher-forced error and reconstruction both far below their level at the start."""
-    # The mean of a plain video shows through all noise but the strongest.
+def test_a_small_model_learns_to_generate_two_videos() -> None:
+    """The loss falls far below its value at the start, and the reconstructions differ as their clips do."""
+    # Only strong noise hides the mean of a video of one colour.
     model = make_model(head="mse", lambdas=(0.0, 1.0, 1.0), shift=20.0).train()
     batch = make_batch(model, [3, 3])
     dark_and_bright = torch.tensor([40, 200], dtype=torch.uint8).view(2, 1, 1, 1, 1).expand(2, 4, 3, 16, 16)
@@ -296,7 +298,7 @@ def test_a_small_model_learns_to_make_two_videos() -> None:
         optimiser.step()
         model.end_step()
         losses.append(float(now["dec"].detach()))
-    # Of several steps: now and then the condition is left out of one.
+    # The median over several steps, because some steps drop the condition.
     assert median(losses[-20:]) < 0.3 * median(losses[:5])
     videos = model.eval().reconstruct(
         batch.video, captions=CAPTIONS[:2], seeds=[0, 1], sampling=Sampling(steps=10, guidance=1.0, temperature=1.0)

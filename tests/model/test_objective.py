@@ -17,11 +17,11 @@ def test_each_loss_counts_by_its_own_share_of_the_step() -> None:
     assert objective.total(LOSSES, {"under": 0.25}).item() == 0.5 + 1.5 + 50
 
 
-def test_only_losses_that_are_there_are_added() -> None:
+def test_missing_losses_are_not_added() -> None:
     assert Objective(lambda_dec=7.0).total({"dec": torch.tensor(2.0)}, {"under": 0.5}).item() == 14
 
 
-def test_the_gradient_reaches_each_loss_by_its_weight() -> None:
+def test_the_gradient_of_each_loss_has_its_weight() -> None:
     losses = {name: loss.clone().requires_grad_() for name, loss in LOSSES.items()}
     Objective(lambda_under=1.0, lambda_visLM=0.5, lambda_dec=0.0).total(losses, {"under": 0.25}).backward()
     assert [loss.grad.item() for loss in losses.values()] == [0.25, 0.5, 0]
@@ -38,7 +38,7 @@ def test_the_gradient_reaches_each_loss_by_its_weight() -> None:
         (0, 0, 0, False, False),
     ],
 )
-def test_a_weight_of_0_leaves_a_branch_out(
+def test_a_weight_of_0_switches_a_branch_off(
     under: float, vis_lm: float, dec: float, understands: bool, generates: bool
 ) -> None:
     objective = Objective(lambda_under=under, lambda_visLM=vis_lm, lambda_dec=dec)

@@ -1,4 +1,4 @@
-"""experiments/questions: what is asked about the developer clips."""
+"""experiments/questions: the questions about the developer clips."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from vtok.data import ClipSettings, FolderData
 
 FILE = experiments_dir() / "questions" / "real_clips.jsonl"
 ROWS = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-# With clip.fps=4 the usual 30 frames see every range whole.
+# With clip.fps=4 the default 30 frames cover every range.
 SECONDS = 30 / 4
 
 
@@ -24,8 +24,8 @@ def test_each_answer_is_among_its_choices(row: dict) -> None:
         assert 2 <= len(set(question["choices"])) == len(question["choices"])
 
 
-def test_the_position_of_a_choice_says_nothing() -> None:
-    """A model that likes all choices alike takes the first."""
+def test_the_first_choice_is_mostly_wrong() -> None:
+    """A model that finds all choices equally likely chooses the first."""
     first = [one["choices"][0] == one["answer"] for row in ROWS for one in row["questions"]]
     assert sum(first) < len(first) / 2
 

@@ -1,4 +1,4 @@
-"""The model as a whole, on made batches."""
+"""The full model on synthetic batches."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from vtok.visual_head import NoVisualHead
 
 
 def make_model(tokeniser: Tokeniser, *, lambda_under: float = 1.0) -> VideoLanguageModel:
-    """A model that only understands; tests/model/test_generation.py has those that make videos."""
+    """A model that only understands; tests/model/test_generation.py has those that generate videos."""
     torch.manual_seed(1)
     return VideoLanguageModel(
         tokeniser=tokeniser,
@@ -25,7 +25,7 @@ def make_model(tokeniser: Tokeniser, *, lambda_under: float = 1.0) -> VideoLangu
 
 
 def make_batch(model: VideoLanguageModel, lengths: list[int]) -> Batch:
-    """Clips of so many planned frames, each with a question of another length."""
+    """Clips of these numbers of planned frames, with questions of different lengths."""
     longest = max(lengths)
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
     frames = torch.randint(0, 256, (len(lengths), longest, 3, 64, 64), dtype=torch.uint8)
@@ -60,7 +60,7 @@ def one(batch: Batch, row: int, length: int) -> Batch:
         lambda: KeyFrameTokeniser(TinyBackbone(feature_dim=16, width=8)),
     ],
 )
-def test_each_clips_loss_is_its_loss_alone(tokeniser) -> None:
+def test_the_loss_of_a_clip_does_not_depend_on_the_batch(tokeniser) -> None:
     model = make_model(tokeniser())
     lengths = [1, 1, 1] if isinstance(model.tokeniser, KeyFrameTokeniser) else [5, 3, 1]
     batch = make_batch(model, lengths)
@@ -73,7 +73,7 @@ def test_each_clips_loss_is_its_loss_alone(tokeniser) -> None:
         assert float(model(batch)["under"]) == pytest.approx(total / answers, abs=1e-5)
 
 
-def test_gradient_reaches_every_part() -> None:
+def test_every_parameter_gets_a_gradient() -> None:
     model = make_model(VTokTokeniser(TinyBackbone(feature_dim=16, width=8)))
     model(make_batch(model, [5, 3]))["loss"].backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
@@ -94,7 +94,7 @@ def test_describe_answers_each_clip_with_its_own_prompt() -> None:
     assert answers[1] == model.describe(first.video, ["which way does it move?"], max_new_tokens=4)[0]
 
 
-def test_a_frozen_backbone_stays_as_it_is_through_training() -> None:
+def test_training_does_not_change_a_frozen_backbone() -> None:
     model = make_model(VTokTokeniser(TinyBackbone(feature_dim=16, width=8, frozen=True)))
     before = {name: value.clone() for name, value in model.tokeniser.backbone.state_dict().items()}
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)

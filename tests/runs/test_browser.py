@@ -1,4 +1,4 @@
-"""What is seen of our pages, and of MLflow's, in a real browser."""
+"""The pages of a comparison, and MLflow's, in a real browser."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from vtok.tracking.store import compare_url
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "<script>document.body.dataset.broken = 'in'</script><img src=x onerror=\"document.body.dataset.broken = 'in'\">"
-# Runs once the page's own programs have: the mouse goes to the first mark of each chart, then the arrow key is pressed.
+# Runs after the page's own scripts: moves the mouse to the first mark of each chart, then presses the arrow key.
 POINT = """
 const seen = [];
 for (const chart of document.querySelectorAll(".chart")) {
@@ -33,14 +33,14 @@ for (const chart of document.querySelectorAll(".chart")) {
   const svg = chart.querySelector(".picture svg"), tip = chart.querySelector(".tip");
   const at = new DOMPoint(marks[0][0], marks[0][1]).matrixTransform(svg.getScreenCTM());
   const rings = () => svg.querySelectorAll(".ring").length;
-  const told = () => [tip.hidden, [...tip.children].map((line) => line.textContent), rings()];
-  const before = told();
+  const state = () => [tip.hidden, [...tip.children].map((line) => line.textContent), rings()];
+  const before = state();
   svg.dispatchEvent(new PointerEvent("pointermove", { clientX: at.x + 3, clientY: at.y + 2, bubbles: true }));
-  const over = told(), box = tip.getBoundingClientRect();
+  const over = state(), box = tip.getBoundingClientRect();
   chart.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
-  const next = told();
+  const next = state();
   svg.dispatchEvent(new PointerEvent("pointerleave"));
-  seen.push({ before, over, next, after: told(), fits: box.left >= 0 && box.right <= innerWidth });
+  seen.push({ before, over, next, after: state(), fits: box.left >= 0 && box.right <= innerWidth });
 }
 document.body.dataset.seen = JSON.stringify(seen);
 """
@@ -73,8 +73,8 @@ def comparison(make_run, make_video) -> Comparison:
     return compare_runs([read_run(folder) for folder in folders], [])
 
 
-def watched(page: Path, program: str) -> str:
-    """The address of a copy of a page that ends with a program of the test's."""
+def copy_with_script(page: Path, program: str) -> str:
+    """The address of a copy of a page with a script of the test at its end."""
     copy = page.with_name(f"watched-{page.name}")
     copy.write_text(page.read_text(encoding="utf-8") + f"<script>{program}</script>", encoding="utf-8")
     return copy.as_uri()
@@ -86,17 +86,17 @@ def noted(dom: str, name: str):
     return json.loads(unescape(found[1]))
 
 
-def test_plot_tells_of_the_mark_under_the_mouse(comparison: Comparison, look, tmp_path: Path) -> None:
+def test_plot_shows_a_tooltip_for_the_mark_under_the_mouse(comparison: Comparison, look, tmp_path: Path) -> None:
     write_plot_page(comparison, tmp_path / "plot.html", title=EVIL)
-    sight = look(watched(tmp_path / "plot.html", POINT))
+    sight = look(copy_with_script(tmp_path / "plot.html", POINT))
     assert sight.console == []
     assert "data-broken" not in sight.dom
     (chart,) = noted(sight.dom, "seen")
     assert chart["before"] == [True, [], 0]
     first = ["note=plain, stride=3", "run 3", "stride=3 note=plain"]
-    figures = ["alignment/colour  0.500", "tokens_per_clip  10", "seconds_per_step  0.250"]
+    metrics = ["alignment/colour  0.500", "tokens_per_clip  10", "seconds_per_step  0.250"]
     # A ring in each of the three panels.
-    assert chart["over"] == [False, [*first, *figures], 3]
+    assert chart["over"] == [False, [*first, *metrics], 3]
     assert chart["next"][1][0] == f"note={EVIL}, stride=6"
     assert chart["after"][0] is True
     assert chart["after"][2] == 0
@@ -106,11 +106,11 @@ def test_plot_tells_of_the_mark_under_the_mouse(comparison: Comparison, look, tm
 @pytest.mark.parametrize("embed_mb", [32, 0])
 def test_report_plays_its_videos(comparison: Comparison, look, tmp_path: Path, embed_mb: float) -> None:
     write_report_page(comparison, tmp_path / "report.html", title=EVIL, embed_mb=embed_mb)
-    sight = look(watched(tmp_path / "report.html", POINT + VIDEOS), milliseconds=6000)
+    sight = look(copy_with_script(tmp_path / "report.html", POINT + VIDEOS), milliseconds=6000)
     assert sight.console == []
     assert "data-broken" not in sight.dom
     media = noted(sight.dom, "media")
-    # The truth is shared. 2 and more: a frame is there to be seen.
+    # The true video is shared. readyState 2 and more: a frame is shown.
     assert [state >= 2 and width == 64 for state, width in media["videos"]] == [True] * 3
     assert media["pictures"] == [40, 40]
     curves = noted(sight.dom, "seen")[1]
@@ -158,7 +158,7 @@ def test_mlflow_compares_the_runs_of_a_sweep(tiny_settings: list[str], look, tmp
     runs = [str(read_run(folder).mlflow_run_id) for folder in find_runs(sweep)]
     with served(tmp_path / "outputs" / "mlflow.db") as url:
         dom = look(compare_url(url, [parent.experiment_id], runs), milliseconds=30_000).dom
-        # Values of metrics come into the page when they are scrolled to; a parameter's are there, one a run.
+        # MLflow renders values of metrics when they are scrolled to, and those of parameters at once, one for each run.
         text = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", dom)))
         assert "Comparing 2 Runs" in text
         assert "tokeniser.stride 3 6 " in text

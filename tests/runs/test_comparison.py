@@ -11,7 +11,7 @@ VTOK = {"_target_": "vtok.tokeniser.VTokTokeniser", "stride": 6, "motion": "mean
 KEY_FRAME = {"_target_": "vtok.tokeniser.KeyFrameTokeniser", "grid_size": 4}
 
 
-def test_one_swept_key_shown_once_although_others_follow_it(make_run, tmp_path: Path) -> None:
+def test_a_swept_key_is_shown_once_although_others_equal_it(make_run, tmp_path: Path) -> None:
     runs = [
         read_run(
             make_run(
@@ -42,7 +42,7 @@ def test_a_chosen_component_is_one_setting(make_run) -> None:
     }
 
 
-def test_the_default_component_named_or_not_is_the_same(make_run) -> None:
+def test_the_default_component_is_the_same_with_and_without_an_override(make_run) -> None:
     runs = [
         read_run(make_run("a", {"tokeniser": VTOK}, [], {"steps": 1})),
         read_run(make_run("b", {"tokeniser": VTOK}, ["tokeniser=vtok"], {"steps": 1})),
@@ -52,7 +52,13 @@ def test_the_default_component_named_or_not_is_the_same(make_run) -> None:
     assert differing_settings(runs) == {"tokeniser": ["vtok", "vtok", "key_frame"]}
 
 
-def test_a_key_that_no_override_names(make_run) -> None:
+def test_runs_on_clips_with_captions_alone_are_compared_by_them(make_run) -> None:
+    summaries = [{"alignment/caption": share, "alignment/caption_chance": 0.25, "steps": 1} for share in (0.5, 0.75)]
+    runs = [read_run(make_run(str(n), {"seed": n}, [f"seed={n}"], one)) for n, one in enumerate(summaries)]
+    assert compare_runs(runs, []).metrics == ["alignment/caption"]
+
+
+def test_a_differing_key_without_an_override(make_run) -> None:
     runs = [read_run(make_run(str(n), {"model": {"width": n}}, [], {"steps": 1})) for n in (64, 96)]
     assert differing_settings(runs) == {"model.width": [64, 96]}
 
@@ -69,11 +75,11 @@ def test_table(make_run, tmp_path: Path) -> None:
         "run     lr      alignment/colour  parameters/trained",
         "0    0.001  0.800 [0.750, 0.846]           1,234,567",
         "1    1e-05                 0.333                   -",
-        f"failed, no figures: {tmp_path}/2 (lr=1)",
+        f"failed, no metrics: {tmp_path}/2 (lr=1)",
     ]
     assert comparison.label(1) == "lr=1e-05"
     assert "| 0 | 0.001 | 0.800 [0.750, 0.846] | 1,234,567 |" in comparison.markdown()
-    assert f"- failed, no figures: {tmp_path}/2 (lr=1)" in comparison.markdown()
+    assert f"- failed, no metrics: {tmp_path}/2 (lr=1)" in comparison.markdown()
 
     comparison.write_csv(tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
@@ -84,13 +90,13 @@ def test_table(make_run, tmp_path: Path) -> None:
     assert rows[1]["parameters/trained"] == ""
 
 
-def test_unknown_metric_names_the_nearest(make_run) -> None:
+def test_an_unknown_metric_is_refused_with_similar_ones(make_run) -> None:
     runs = [read_run(make_run("0", {"seed": 0}, [], {"alignment/colour": 0.8, "steps": 3}))]
-    with pytest.raises(UserError, match=r"alignment/color; there is alignment/colour"):
+    with pytest.raises(UserError, match=r"^metrics=alignment/color: no run has this metric\. Use alignment/colour\.$"):
         compare_runs(runs, ["alignment/color"])
 
 
-def test_no_run_has_ended(make_run) -> None:
+def test_runs_without_metrics_are_refused(make_run) -> None:
     with pytest.raises(UserError, match=r"None of the 1 runs has a summary\.json"):
         compare_runs([read_run(make_run("0", {"seed": 0}, [], None))], [])
 

@@ -13,7 +13,7 @@ from vtok.runs.saved_run import read_run
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved, to look at what is in them."""
+    """The matplotlib figures that are saved."""
     figures: list[Figure] = []
     save = Figure.savefig
 
@@ -41,7 +41,7 @@ def visible(figure: Figure) -> list[Axes]:
     return [axes for axes in figure.axes if axes.get_visible()]
 
 
-def test_number_swept_is_the_x_axis(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+def test_a_swept_number_is_the_x_axis(make_run, drawn: list[Figure], tmp_path: Path) -> None:
     draw(comparison(make_run, "stride", [10, 3]), tmp_path / "plot.png")
     colour, loss = visible(drawn[0])
     assert colour.get_title() == "alignment/colour"
@@ -54,7 +54,7 @@ def test_number_swept_is_the_x_axis(make_run, drawn: list[Figure], tmp_path: Pat
     assert Image.open(tmp_path / "plot.png").width > 1000
 
 
-def test_names_swept_are_bars(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+def test_swept_names_are_bars(make_run, drawn: list[Figure], tmp_path: Path) -> None:
     draw(comparison(make_run, "motion", ["mean", "grid", "attention"]), tmp_path / "plot.png")
     colour = visible(drawn[0])[0]
     assert [label.get_text() for label in colour.get_yticklabels()] == [
@@ -71,7 +71,7 @@ def test_nothing_to_draw(make_run, tmp_path: Path) -> None:
         draw(compare_runs(runs, []), tmp_path / "plot.png")
 
 
-def test_seeds_are_one_point_with_the_runs_behind_it(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+def test_seeds_are_one_point_in_front_of_their_runs(make_run, drawn: list[Figure], tmp_path: Path) -> None:
     folders = [
         make_run(f"{stride}-{seed}", {"stride": stride, "seed": seed}, [], {"loss": stride + seed})
         for stride in (3, 6)
@@ -85,16 +85,16 @@ def test_seeds_are_one_point_with_the_runs_behind_it(make_run, drawn: list[Figur
     assert behind == [[[3.0, 3.0], [3.0, 4.0]], [[6.0, 6.0], [6.0, 7.0]]]
 
 
-def test_chance_is_drawn_where_all_runs_state_the_same(make_run, drawn: list[Figure], tmp_path: Path) -> None:
-    figures = {"colour": 0.5, "colour_chance": 0.25, "camera": 0.7, "camera_chance": 0.5, "camera_majority": 0.64}
-    folders = [make_run(str(n), {"stride": n}, [], figures) for n in (1, 2)]
+def test_chance_is_drawn_if_all_runs_have_the_same(make_run, drawn: list[Figure], tmp_path: Path) -> None:
+    metrics = {"colour": 0.5, "colour_chance": 0.25, "camera": 0.7, "camera_chance": 0.5, "camera_majority": 0.64}
+    folders = [make_run(str(n), {"stride": n}, [], metrics) for n in (1, 2)]
     draw(compare_runs([read_run(folder) for folder in folders], ["colour", "camera"]), tmp_path / "plot.png")
-    for axes, without_looking in zip(visible(drawn[0]), (0.25, 0.64), strict=True):
+    for axes, chance in zip(visible(drawn[0]), (0.25, 0.64), strict=True):
         lines = [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--"]
-        assert lines == [[without_looking, without_looking]]
+        assert lines == [[chance, chance]]
         assert "chance" in axes.get_ylabel()
 
 
-def test_dollars_in_a_name_are_no_formula(make_run, tmp_path: Path) -> None:
+def test_dollar_signs_in_a_name_are_not_a_formula(make_run, tmp_path: Path) -> None:
     folders = [make_run(name, {"name": name}, [f"name={name}"], {"loss": 1.0}) for name in ("$\\x$", "$y$")]
     draw(compare_runs([read_run(folder) for folder in folders], ["loss"]), tmp_path / "plot.png")

@@ -23,7 +23,7 @@ def test_run_folder_as_written(make_run) -> None:
     assert (run.status, run.mlflow_run_id) == ("finished", "abc")
 
 
-def test_a_run_of_an_earlier_version_has_the_keys_of_today(make_run) -> None:
+def test_a_run_of_an_earlier_version_gets_the_current_keys(make_run) -> None:
     run = read_run(
         make_run("0", {"data": {"num_frames": 12, "batch_size": 4, "root": "x"}}, ["+data.fps=4", "seed=1"], None)
     )
@@ -32,7 +32,7 @@ def test_a_run_of_an_earlier_version_has_the_keys_of_today(make_run) -> None:
     assert run.config["data"] == {"root": "x"}
 
 
-def test_run_that_died_before_it_had_figures(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_before_it_had_metrics(tmp_path: Path) -> None:
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "config.yaml").write_text("seed: 1\n")
     (tmp_path / "3" / "overrides.yaml").write_text("- seed=1\n")

@@ -4,9 +4,9 @@ from scipy import stats
 from vtok.common.statistics import student
 from vtok.runs.comparison import Comparison, compare_runs
 from vtok.runs.saved_run import read_run
-from vtok.runs.seeds import estimate, seed_table, settings_of
+from vtok.runs.seeds import estimate, seed_groups, seed_table
 
-FIGURES = {(3, 0): 0.90, (3, 1): 0.94, (3, 2): 0.95, (6, 0): 0.5, (6, 1): 0.5, (10, 0): 0.25}
+SHARES = {(3, 0): 0.90, (3, 1): 0.94, (3, 2): 0.95, (6, 0): 0.5, (6, 1): 0.5, (10, 0): 0.25}
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def swept(make_run) -> Comparison:
             [f"seed={seed}", f"stride={stride}"],
             {"colour": share, "colour_low": share - 0.05, "colour_high": share + 0.04, "loss": -10 * share, "steps": 7},
         )
-        for (stride, seed), share in FIGURES.items()
+        for (stride, seed), share in SHARES.items()
     ]
     return compare_runs([read_run(folder) for folder in folders], ["colour", "loss", "steps"])
 
 
-def test_runs_that_differ_by_their_seed_alone_are_one_setting(swept: Comparison) -> None:
+def test_runs_that_differ_only_in_the_seed_are_one_group(swept: Comparison) -> None:
     assert list(swept.settings) == ["stride", "seed"]
-    assert [(one.label, one.values, one.runs) for one in settings_of(swept)] == [
+    assert [(one.label, one.values, one.runs) for one in seed_groups(swept)] == [
         ("stride=3", [3], [0, 1, 2]),
         ("stride=6", [6], [3, 4]),
         ("stride=10", [10], [5]),
@@ -33,7 +33,7 @@ def test_runs_that_differ_by_their_seed_alone_are_one_setting(swept: Comparison)
 
 
 def test_mean_and_interval_are_those_of_scipy(swept: Comparison) -> None:
-    three = settings_of(swept)[0]
+    three = seed_groups(swept)[0]
     loss = estimate(swept, three, "loss")
     values = [-9.0, -9.4, -9.5]
     expected = stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
@@ -49,8 +49,8 @@ def test_a_share_stays_within_its_range(make_run) -> None:
         for seed, share in shares.items()
     ]
     comparison = compare_runs([read_run(folder) for folder in folders], ["colour", "time"])
-    (setting,) = settings_of(comparison)
-    colour, time = (estimate(comparison, setting, name) for name in ("colour", "time"))
+    (group,) = seed_groups(comparison)
+    colour, time = (estimate(comparison, group, name) for name in ("colour", "time"))
     # Student's interval of the two is 0.95 ± 0.64.
     assert colour is not None
     assert (colour.low, colour.high) == (pytest.approx(0.95 - 12.7062 * 0.05, abs=1e-5), 1.0)
@@ -58,8 +58,8 @@ def test_a_share_stays_within_its_range(make_run) -> None:
     assert time.high == pytest.approx(0.95 + 12.7062 * 0.05, abs=1e-5)
 
 
-def test_equal_figures_claim_no_interval_and_one_run_keeps_its_own(swept: Comparison) -> None:
-    _, six, ten = settings_of(swept)
+def test_equal_values_have_no_interval_and_one_run_keeps_its_own(swept: Comparison) -> None:
+    _, six, ten = seed_groups(swept)
     equal, single = estimate(swept, six, "colour"), estimate(swept, ten, "colour")
     assert equal is not None
     assert (equal.value, equal.low, equal.high) == (0.5, None, None)
@@ -76,14 +76,14 @@ def test_table(swept: Comparison) -> None:
     assert ten == ["1", "10", "0.250 [0.200, 0.290]", "-2.50", "7"]
 
 
-def test_without_seeds_each_run_is_a_setting_and_there_is_no_table(make_run) -> None:
+def test_without_seeds_each_run_is_a_group_and_there_is_no_table(make_run) -> None:
     folders = [make_run(name, {"stride": 3}, [], {"steps": 7}) for name in ("a", "b")]
     comparison = compare_runs([read_run(folder) for folder in folders], [])
-    assert [(one.label, one.runs) for one in settings_of(comparison)] == [("a", [0]), ("b", [1])]
+    assert [(one.label, one.runs) for one in seed_groups(comparison)] == [("a", [0]), ("b", [1])]
     assert seed_table(comparison) == []
 
 
-def test_a_run_that_was_gone_on_with_is_of_its_setting(make_run, tmp_path) -> None:
+def test_a_resumed_run_is_in_the_group_of_its_settings(make_run, tmp_path) -> None:
     folders = [
         make_run(
             str(seed),
@@ -95,10 +95,10 @@ def test_a_run_that_was_gone_on_with_is_of_its_setting(make_run, tmp_path) -> No
     ]
     comparison = compare_runs([read_run(folder) for folder in folders], [])
     assert list(comparison.settings) == ["seed"]
-    assert [one.runs for one in settings_of(comparison)] == [[0, 1, 2]]
+    assert [one.runs for one in seed_groups(comparison)] == [[0, 1, 2]]
 
 
 def test_seeds_alone(make_run) -> None:
     folders = [make_run(str(seed), {"seed": seed}, [f"seed={seed}"], {"loss": seed}) for seed in (1, 2)]
     comparison = compare_runs([read_run(folder) for folder in folders], [])
-    assert [(one.label, one.runs) for one in settings_of(comparison)] == [("2 seeds", [0, 1])]
+    assert [(one.label, one.runs) for one in seed_groups(comparison)] == [("2 seeds", [0, 1])]

@@ -1,4 +1,4 @@
-"""Sweeps: their runs and their parent, those that are cut off, that run side by side, and that search."""
+"""Sweeps: their runs and their parent run, interrupted sweeps, parallel jobs, and searches."""
 
 import json
 import shutil
@@ -10,11 +10,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 
-from vtok.cli.main import go_on, main
+from vtok.cli.main import main, resume_sweep
 from vtok.common.overrides import quoted
 from vtok.config.compose import explain
 from vtok.runs.folder import read_status
-from vtok.runs.sweep_folder import sweep_to_go_on_with
+from vtok.runs.sweep_folder import unfinished_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +45,7 @@ def test_a_sweep_is_a_parent_with_its_runs(tiny_run: list[str], tmp_path: Path) 
     assert (tmp_path / "sweep" / "comparison" / "comparison.png").exists()
 
 
-def test_a_failed_job_leaves_the_others_to_go_on(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_failed_job_does_not_stop_the_others(tiny_run: list[str], tmp_path: Path) -> None:
     swept = run(
         str(ROOT / "train.py"), "-m", *tiny_run, "optimiser=sgd", "scheduler.num_warmup_steps=0",
         "optimiser.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
@@ -57,7 +57,7 @@ def test_a_failed_job_leaves_the_others_to_go_on(tiny_run: list[str], tmp_path: 
     assert "Traceback" not in swept.stderr
 
 
-def test_a_job_that_fails_before_it_begins_is_on_record(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_job_that_fails_before_training_has_a_status(tiny_run: list[str], tmp_path: Path) -> None:
     sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
     swept = run(str(ROOT / "train.py"), "-m", *tiny_run, "seed=0,1", "resume=nowhere", sweep, cwd=tmp_path)
     assert swept.returncode == 1
@@ -75,7 +75,7 @@ def test_several_processes_are_refused(
     assert "torchrun" in capsys.readouterr().err
 
 
-def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_sweep_in_a_folder_of_any_name_is_continued(tmp_path: Path) -> None:
     outputs = tmp_path / 'a, b="c" (1)'
     folder = outputs / "sweeps" / "first"
     folder.mkdir(parents=True)
@@ -83,17 +83,17 @@ def test_a_sweep_below_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> N
     sweeper = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
     kept = {"hydra": {"overrides": {"task": asked}, "sweeper": {"_target_": sweeper}}}
     (folder / "multirun.yaml").write_text(json.dumps(kept))
-    (there,) = OverridesParser.create().parse_overrides(go_on(asked))
+    (there,) = OverridesParser.create().parse_overrides(resume_sweep(asked))
     assert (there.key_or_group, there.value(), there.is_sweep_override()) == ("hydra.sweep.dir", str(folder), False)
 
 
-def test_a_sweep_that_was_cut_off_runs_what_has_not_finished(tiny_run: list[str], tmp_path: Path) -> None:
-    """One job fails for a reason that goes away; its checkpoint is gone on with, the finished one stays as it is."""
+def test_an_interrupted_sweep_runs_its_unfinished_jobs(tiny_run: list[str], tmp_path: Path) -> None:
+    """The unfinished job is resumed from its checkpoint, and the finished one is left alone."""
     command = [str(ROOT / "train.py"), "-m", *tiny_run, "loader.max_bad_fraction=0", "seed=0,1", "trainer.save_every=1"]
     whole = run(*command, f"hydra.sweep.dir={tmp_path / 'whole'}", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     assert (tmp_path / "whole" / "finished").exists()
-    # As a kill leaves it: no word of the end, and the checkpoints up to the second step.
+    # As a killed process leaves it: status "running", and the checkpoints up to the second step.
     cut = tmp_path / "outputs" / "sweeps" / "cut"
     shutil.copytree(tmp_path / "whole", cut)
     (cut / "finished").unlink()
@@ -103,8 +103,8 @@ def test_a_sweep_that_was_cut_off_runs_what_has_not_finished(tiny_run: list[str]
     before = (cut / "0" / "summary.json").stat().st_mtime_ns
     again = run(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "going on with the sweep in" in again.stdout
-    assert "0 has finished before" in again.stdout
+    assert "resuming the sweep in" in again.stdout
+    assert "0 has already finished" in again.stdout
     assert "resumed from" in (cut / "1" / "train.log").read_text()
     assert (cut / "0" / "summary.json").stat().st_mtime_ns == before
     ends = [json.loads((folder / "1" / "summary.json").read_text()) for folder in (cut, tmp_path / "whole")]
@@ -112,7 +112,7 @@ def test_a_sweep_that_was_cut_off_runs_what_has_not_finished(tiny_run: list[str]
     assert (cut / "finished").exists()
 
 
-def test_only_an_unfinished_sweep_of_the_same_command_is_gone_on_with(tmp_path: Path) -> None:
+def test_only_an_unfinished_sweep_of_the_same_command_is_continued(tmp_path: Path) -> None:
     def sweep(name: str, *task: str, sweeper: str = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper") -> Path:
         folder = tmp_path / "sweeps" / name
         folder.mkdir(parents=True)
@@ -121,18 +121,18 @@ def test_only_an_unfinished_sweep_of_the_same_command_is_gone_on_with(tmp_path: 
         return folder
 
     asked = ["seed=0,1", "hydra/launcher=joblib"]
-    assert sweep_to_go_on_with(asked, str(tmp_path)) is None
+    assert unfinished_sweep(asked, str(tmp_path)) is None
     unfinished = sweep("a", "seed=0,1")
     sweep("b", "seed=0,1,2")
     sweep("c", "seed=0,1", sweeper="hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper")
-    assert sweep_to_go_on_with(asked, str(tmp_path)) == unfinished
+    assert unfinished_sweep(asked, str(tmp_path)) == unfinished
     (unfinished / "finished").touch()
-    assert sweep_to_go_on_with(asked, str(tmp_path)) is None
+    assert unfinished_sweep(asked, str(tmp_path)) is None
 
 
 @pytest.mark.slow
 def test_jobs_of_a_sweep_run_side_by_side(tiny_run: list[str], tmp_path: Path) -> None:
-    """Four processes at once, each of which starts others, on a store that is not there yet."""
+    """Four processes at once, each with workers of its own, on a store that does not exist yet."""
     from mlflow import MlflowClient
 
     settings = [
@@ -151,16 +151,16 @@ def test_jobs_of_a_sweep_run_side_by_side(tiny_run: list[str], tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_search_goes_by_the_figure_that_it_is_told(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_search_optimises_the_given_metric(tiny_run: list[str], tmp_path: Path) -> None:
     small = ["hydra.sweeper.n_trials=2", f"hydra.sweep.dir={tmp_path / 'sweep'}", "optimise=alignment/colour"]
     swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, *small, cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
     found = [json.loads((tmp_path / "sweep" / name / "summary.json").read_text()) for name in ("0", "1")]
-    assert f"Best value: {max(figures['alignment/colour'] for figures in found)}" in swept.stdout
+    assert f"Best value: {max(metrics['alignment/colour'] for metrics in found)}" in swept.stdout
 
 
 @pytest.mark.slow
-def test_a_search_goes_on_past_a_job_that_fails(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_search_continues_after_a_failed_job(tiny_run: list[str], tmp_path: Path) -> None:
     fails = ["optimiser=sgd", "scheduler.num_warmup_steps=0", "tokeniser.stride=3", "optimiser.lr=choice(1e30,0.01)"]
     small = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=10", "optimise=alignment/colour"]
     where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
@@ -170,20 +170,23 @@ def test_a_search_goes_on_past_a_job_that_fails(tiny_run: list[str], tmp_path: P
     # The first of these draws is the one that fails.
     assert ends[0] == "failed"
     assert "finished" in ends
-    assert f"{ends.count('failed')} of 3 runs did not finish:" in swept.stdout
+    assert f"{ends.count('failed')} of 3 runs did not finish" in swept.stdout
     assert "Best parameters: {'optimiser.lr': 0.01}" in swept.stdout
 
 
 @pytest.mark.slow
-def test_a_search_for_a_figure_that_is_none_ends_at_its_first_job(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_search_for_an_unknown_metric_ends_at_its_first_job(tiny_run: list[str], tmp_path: Path) -> None:
     where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
     swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, where, "optimise=alignment/color", cwd=tmp_path)
     assert swept.returncode == 1
-    assert "error: optimise=alignment/color: no figure has that name. Did you mean alignment/colour?" in swept.stderr
+    assert "error: optimise=alignment/color: unknown metric. Did you mean alignment/colour?" in swept.stderr
     assert "Traceback" not in swept.stderr
     assert not (tmp_path / "sweep" / "1").exists()
 
 
 def test_a_launcher_that_is_not_installed_says_what_to_install() -> None:
     error = ConfigCompositionException("Could not find 'hydra/launcher/submitit_slurm'")
-    assert explain(error, ()) == "hydra/launcher=submitit_slurm: it is not installed; pip install 'vtok[slurm]'."
+    assert (
+        explain(error, ())
+        == "hydra/launcher=submitit_slurm: this option is not installed. Install it with pip install 'vtok[slurm]'."
+    )

@@ -50,7 +50,9 @@ def test_key_frame_outside_the_clip(key: int) -> None:
 
 @pytest.mark.parametrize("key", [None, [0, 7], 1.5, True, "frist"])
 def test_a_key_frame_is_a_name_or_a_frame_index(key: object) -> None:
-    with pytest.raises(UserError, match=r"key_frame=.*: it must be first, middle, medoid, sharpest or a frame index\."):
+    with pytest.raises(
+        UserError, match=r"key_frame=.*: unknown key frame\. Use first, middle, medoid, sharpest or a frame index\."
+    ):
         StridePlanner(6, key)  # type: ignore[arg-type]
 
 

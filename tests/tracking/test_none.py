@@ -3,7 +3,7 @@ from pathlib import Path
 from vtok.tracking.none import NoTracker
 
 
-def test_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+def test_no_tracker_writes_nothing(tmp_path: Path) -> None:
     tracker = NoTracker()
     tracker.start(tmp_path, {"a": 1}, [], "name", None, None)
     tracker.metrics({"loss": 1.0}, step=0)

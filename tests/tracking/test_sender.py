@@ -1,4 +1,4 @@
-"""A store that is away for a while, in the middle of a run and at its end."""
+"""Sending metrics to a store that cannot be reached for a while, during a run and at its end."""
 
 import json
 import os
@@ -20,17 +20,17 @@ from vtok.tracking.sender import Sender, read_lines, sent_lines
 
 
 class Store:
-    """Takes batches but while it is away."""
+    """Refuses the first `failures` batches."""
 
-    def __init__(self, *, away: int = 0, code: int = INTERNAL_ERROR) -> None:
-        self.away, self.code = away, code
-        self.taken: list[tuple[int, float]] = []
+    def __init__(self, *, failures: int = 0, code: int = INTERNAL_ERROR) -> None:
+        self.failures, self.code = failures, code
+        self.received: list[tuple[int, float]] = []
 
     def log_batch(self, run_id: str, metrics: Sequence[Metric]) -> None:
-        if self.away:
-            self.away -= 1
+        if self.failures:
+            self.failures -= 1
             raise MlflowException("connection refused", self.code)
-        self.taken += [(metric.step, metric.value) for metric in metrics]
+        self.received += [(metric.step, metric.value) for metric in metrics]
 
 
 def batch(step: int) -> list[Metric]:
@@ -38,43 +38,43 @@ def batch(step: int) -> list[Metric]:
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "RETRY_SECONDS", 0.01)
 
 
-def test_figures_arrive_in_order_when_the_store_is_back(tmp_path: Path) -> None:
-    store = Store(away=3)
+def test_metrics_arrive_in_order_when_the_store_is_back(tmp_path: Path) -> None:
+    store = Store(failures=3)
     sending = Sender(store, "run", tmp_path)
     for step in range(5):
         sending.put(batch(step))
-    assert sending.close(patience=30) == 0
-    assert store.taken == [(step, step / 2) for step in range(5)]
+    assert sending.close(timeout=30) == 0
+    assert store.received == [(step, step / 2) for step in range(5)]
     assert sent_lines(tmp_path) == 5
 
 
-def test_what_a_run_could_not_send_the_next_process_does(tmp_path: Path) -> None:
-    gone = Sender(Store(away=10**9), "run", tmp_path)
+def test_unsent_metrics_are_sent_by_the_next_process(tmp_path: Path) -> None:
+    gone = Sender(Store(failures=10**9), "run", tmp_path)
     for step in range(3):
         gone.put(batch(step))
-    assert gone.close(patience=0.1) == 3
-    # A kill in the middle of a line leaves a part of it.
+    assert gone.close(timeout=0.1) == 3
+    # An incomplete line, as a killed process leaves it.
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('[["loss", 1')
     store = Store()
     again = Sender(store, "run", tmp_path)
-    assert again.close(patience=30) == 0
-    assert store.taken == [(step, step / 2) for step in range(3)]
+    assert again.close(timeout=30) == 0
+    assert store.received == [(step, step / 2) for step in range(3)]
     assert len(read_lines(tmp_path / "metrics.jsonl")) == 3
 
 
-def test_what_is_refused_for_good_does_not_hold_up_the_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store = Store(away=1, code=INVALID_PARAMETER_VALUE)
+def test_metrics_that_are_refused_do_not_block_later_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(failures=1, code=INVALID_PARAMETER_VALUE)
     sending = Sender(store, "run", tmp_path)
     sending.put(batch(1))
     sending.put(batch(2))
-    assert sending.close(patience=30) == 0
-    assert store.taken == [(2, 1.0)]
-    assert "did not take figures, and will not" in caplog.text
+    assert sending.close(timeout=30) == 0
+    assert store.received == [(2, 1.0)]
+    assert "refused metrics, and they are not sent again" in caplog.text
 
 
 def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -107,7 +107,7 @@ def wait_for(port: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_and_comes_back(tmp_path: Path, unused_port: int) -> None:
+def test_a_server_that_stops_and_starts_again(tmp_path: Path, unused_port: int) -> None:
     server = serve(tmp_path, unused_port)
     try:
         wait_for(unused_port)
@@ -139,7 +139,7 @@ def unused_port() -> int:
         return int(one.getsockname()[1])
 
 
-def test_sync_sends_what_is_left(store_uri: str, tmp_path: Path, tiny_run: list[str]) -> None:
+def test_sync_sends_unsent_metrics(store_uri: str, tmp_path: Path, tiny_run: list[str]) -> None:
     from vtok.cli.verbs.sync import sync
     from vtok.config import compose
     from vtok.training import train
@@ -148,7 +148,7 @@ def test_sync_sends_what_is_left(store_uri: str, tmp_path: Path, tiny_run: list[
     where = [f"tracking.uri={store_uri}", "tracking.system_metrics=false"]
     train(compose([*settings, *where]), run_dir=tmp_path / "run")
     run_id = json.loads((tmp_path / "run" / "status.json").read_text())["mlflow_run_id"]
-    assert "has all figures" in sync(run=str(tmp_path / "run"), outputs="none")
+    assert "has all metrics" in sync(run=str(tmp_path / "run"), outputs="none")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps([["late", 0.5, 1234, 99]]) + "\n")
     assert "sent 1 batches" in sync(run=str(tmp_path / "run"), outputs="none")

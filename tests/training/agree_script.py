@@ -1,4 +1,4 @@
-"""What two processes do for test_distributed.py, started by torchrun: FOLDER, in which each leaves a file."""
+"""The checks of two processes for test_distributed.py, started by torchrun: FOLDER, in which each leaves a file."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from vtok.common.errors import UserError
 from vtok.model.objective import LOSSES
 from vtok.training import step_batches
 from vtok.training.loop import finite_numbers
-from vtok.training.step_batches import Report, agree
+from vtok.training.step_batches import Report, combine_reports
 
 CPU = torch.device("cpu")
 NOTHING = dict.fromkeys(LOSSES, 0)
@@ -27,7 +27,7 @@ def check_sums() -> None:
 
 
 def check_numbers() -> None:
-    """Counts are added and flags are those of any process; nothing is pickled."""
+    """Counts are summed, and a flag is set if any process sets it. Nothing is pickled."""
     own = [
         Report(counts={"under": 3, "visLM": 4, "dec": 0}),
         Report(counts={"under": 5, "visLM": 0, "dec": 2}, unmeasured=True),
@@ -36,26 +36,31 @@ def check_numbers() -> None:
         for module in (distributed.dist, step_batches):
             name = "gathered" if module is step_batches else "all_gather_object"
             patch.setattr(module, name, lambda *_: pytest.fail("objects were sent"))
-        assert agree(own[rank()], device=CPU) == Report({"under": 8, "visLM": 4, "dec": 2}, unmeasured=True, bad=[])
-        assert not agree(own[0], device=CPU).unmeasured
+        assert combine_reports(own[rank()], device=CPU) == Report(
+            {"under": 8, "visLM": 4, "dec": 2}, unmeasured=True, bad=[]
+        )
+        assert not combine_reports(own[0], device=CPU).unmeasured
 
 
 def check_texts() -> None:
-    """Of broken clips, a signal and a mistake of one process both know."""
+    """Both processes get the broken clips, the signal and the mistake of either."""
     bad = [(f"{rank()}.mp4", "it is empty")]
-    assert agree(Report(NOTHING, bad=bad), device=CPU).bad == [("0.mp4", "it is empty"), ("1.mp4", "it is empty")]
-    assert agree(Report(NOTHING, bad=bad[: rank()]), device=CPU).bad == [("1.mp4", "it is empty")]
-    assert agree(Report(NOTHING, signal=15 if rank() else None), device=CPU).signal == 15
+    assert combine_reports(Report(NOTHING, bad=bad), device=CPU).bad == [
+        ("0.mp4", "it is empty"),
+        ("1.mp4", "it is empty"),
+    ]
+    assert combine_reports(Report(NOTHING, bad=bad[: rank()]), device=CPU).bad == [("1.mp4", "it is empty")]
+    assert combine_reports(Report(NOTHING, signal=15 if rank() else None), device=CPU).signal == 15
     mistake = Report(NOTHING, mistake="all clips are broken" if rank() else None)
     with pytest.raises(UserError, match="all clips are broken"):
-        agree(mistake, device=CPU)
-    # To stop comes first: it is no failure.
+        combine_reports(mistake, device=CPU)
+    # A signal has priority, because it is not a failure.
     stopping = Report(NOTHING, signal=2) if rank() else Report(NOTHING, mistake="all clips are broken")
-    assert agree(stopping, device=CPU).signal == 2
+    assert combine_reports(stopping, device=CPU).signal == 2
 
 
 def check_finite() -> None:
-    """Losses are added up; one that is not finite in one process is refused by both."""
+    """Losses are summed. If one is not finite in one process, both raise."""
     losses = {"under": torch.tensor(1.5 + rank()).double(), "loss": torch.tensor(2.0).double()}
     assert finite_numbers(losses, torch.tensor(0.25), step=1) == {"under": 4.0, "loss": 4.0, "grad_norm": 0.25}
     losses = {"loss": torch.tensor(float("nan") if rank() else 2.0).double()}

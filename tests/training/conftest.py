@@ -1,4 +1,4 @@
-"""Small runs that learn to make videos."""
+"""Small runs that learn to generate videos."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ SMALL = (
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that is over."""
+    """A finished run."""
 
     config: DictConfig
     folder: Path
@@ -67,12 +67,12 @@ class Ended:
         return {path.name for path in (self.folder / folder).iterdir()}
 
     def measures(self) -> set[str]:
-        """What comes before the first slash of the figures of evaluations."""
+        """The first parts of the names of the evaluations' metrics."""
         others = {"parameters", "digest", "data"}
         return {name.split("/")[0] for name in self.figures if "/" in name} - others
 
     def history(self, name: str) -> dict[int, float]:
-        """What the store has of a figure, by step."""
+        """The values of a metric in the store, by step."""
         run_id = read_status(self.folder)["mlflow_run_id"]
         tracking = self.config.tracking
         points = MlflowClient(resolve_uri(tracking.uri, tracking.folder)).get_metric_history(run_id, name)

@@ -1,4 +1,4 @@
-"""What two processes do for test_ddp.py, started once by torchrun: FOLDER, which all of them share.
+"""The checks of two processes for test_ddp.py, started once by torchrun: FOLDER, which all of them share.
 
 Every objective with every head and decoder takes two steps; the second is where DDP finds gradients missing.
 """
@@ -12,7 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
 from tests.model.test_freezing import combinations, make_batch, make_decoders, make_model
-from vtok.common.distributed import gathered, gathered_tensors, led, rank
+from vtok.common.distributed import gathered, gathered_tensors, on_main_process, rank
 from vtok.training.parallel import Ddp
 from vtok.visual_head import TokenScale
 
@@ -31,7 +31,7 @@ def take_steps(accelerator: Accelerator, folder: Path) -> None:
         for step in range(2):
             # Other clips, and other noise levels, in each process.
             torch.manual_seed(10 * step + rank())
-            with parallel.exchanging(accelerator, trained, last=True):
+            with parallel.gradient_sync(accelerator, trained, last=True):
                 accelerator.backward(trained(make_batch(model))["loss"])
             model.end_step()
             optimiser.step()
@@ -84,5 +84,5 @@ if __name__ == "__main__":
     measure()
     leave_what_is_offloaded(accelerator, folder)
     take_steps(accelerator, folder)
-    led(lambda: (folder / "done").touch())
+    on_main_process(lambda: (folder / "done").touch())
     torch.distributed.destroy_process_group()

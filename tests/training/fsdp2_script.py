@@ -1,4 +1,4 @@
-"""What two processes do for test_fsdp2.py, started once by torchrun: FOLDER, in which runs.json names runs.
+"""The checks of two processes for test_fsdp2.py, started once by torchrun: FOLDER, in which runs.json names runs.
 
 Small models against a full computation first, then the runs, one after the other; at last one process fails.
 """
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class Toy(nn.Module):
-    """Blocks that run twice a step, and parts around them that are called by their own names."""
+    """A model with a block that runs twice a step, and other modules that are called directly."""
 
     _no_split_modules = ("Block",)
     offloaded = ()
@@ -82,13 +82,13 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 def check_gradients(precision: str, rtol: float) -> None:
-    """Against one process that has all rows: micro-batches of other sizes, blocks used twice, parts that are unused."""
+    """Equal to one process with all rows, for unequal micro-batches, blocks used twice, and unused modules."""
     rows = torch.randn(11, 4, generator=torch.Generator().manual_seed(1))
     micro = [[rows[:2], rows[2:5]], [rows[5:9], rows[9:]]][rank()]
     parallel, here, model = placed(precision)
     trained, _ = parallel.prepare(here, model, torch.optim.SGD(model.parameters()))
     for number, batch in enumerate(micro):
-        with parallel.exchanging(here, trained, last=number == 1):
+        with parallel.gradient_sync(here, trained, last=number == 1):
             here.backward(trained(batch, PROCESSES * len(batch) / len(rows)))
     alone = Toy()
     with here.autocast():
@@ -110,13 +110,13 @@ def check_gradients(precision: str, rtol: float) -> None:
 
 
 def check_whole() -> None:
-    """Processes call parts of the model as often as they like; before the first step, and between steps."""
+    """Processes may call modules any number of times, before the first step and between steps."""
     parallel, here, model = placed()
     before = {name: full(weight) for name, weight in trained_weights(model).items()}
     trained, _ = parallel.prepare(here, model, torch.optim.SGD(model.parameters()))
     values = torch.ones(2, 4)
     for _ in range(2):
-        with parallel.whole(model), torch.no_grad():
+        with parallel.unsharded(model), torch.no_grad():
             for _ in range(3 * rank()):
                 torch.testing.assert_close(model.states(values), Toy().states(values))
         trained(values, 1.0).backward()
@@ -161,12 +161,12 @@ def check_refusals() -> None:
     model.scale = nn.Parameter(torch.tensor(1.0))
     with pytest.raises(UserError, match="scale is a single number"):
         Fsdp2().place(model, accelerator())
-    with pytest.raises(UserError, match="do not begin with the same weights"):
+    with pytest.raises(UserError, match="do not start with the same weights"):
         Fsdp2().place(Toy(seed=rank()), accelerator())
 
 
 def check_full_disk(folder: Path) -> None:
-    """Of one process alone, whose mistake is told by both."""
+    """Both processes raise the error of one of them."""
     _, _, model = placed()
     optimiser = torch.optim.AdamW(list(trained_weights(model).values()), lr=0.1)
     scheduler = torch.optim.lr_scheduler.StepLR(optimiser, step_size=2)
@@ -191,7 +191,7 @@ def check_full_disk(folder: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     if rank() == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
-    with pytest.raises(UserError, match=r"step-00000002: the checkpoint cannot be written.*step-00000001 is still"):
+    with pytest.raises(UserError, match=r"step-00000002: the checkpoint cannot be written.*last one is .*00000001"):
         save(2)
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in folder.iterdir()] == ["step-00000001"]

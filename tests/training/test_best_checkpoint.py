@@ -1,4 +1,4 @@
-"""The best checkpoint, by a figure of the evaluations."""
+"""The best checkpoint, by a metric of the evaluations."""
 
 import json
 from pathlib import Path
@@ -8,28 +8,28 @@ import pytest
 from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.training import train
-from vtok.training.best_checkpoint import Best
+from vtok.training.best_checkpoint import BestCheckpoint
 from vtok.training.checkpoint import list_checkpoints
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("max", [1, 2, 2, 2]), ("min", [1, 1, 1, 4])])
 def test_the_first_of_the_best_is_noted(mode: str, expected: list[int], tmp_path: Path) -> None:
-    best = Best(tmp_path, metric="alignment/colour", mode=mode)
+    best = BestCheckpoint(tmp_path, metric="alignment/colour", mode=mode)
     assert best.step is None
     seen = []
     for step, value in enumerate((0.5, 0.75, 0.75, 0.25), start=1):
-        best.consider(step, {"alignment/colour": value})
+        best.update(step, {"alignment/colour": value})
         # Another object reads the note, as a resumed run does.
-        seen.append(Best(tmp_path, metric="alignment/colour", mode=mode).step)
+        seen.append(BestCheckpoint(tmp_path, metric="alignment/colour", mode=mode).step)
     assert seen == expected
-    assert Best(tmp_path, metric="alignment/count", mode=mode).step is None
+    assert BestCheckpoint(tmp_path, metric="alignment/count", mode=mode).step is None
 
 
-def test_a_metric_that_there_is_not_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+def test_an_unknown_metric_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     figures = {"alignment/colour": 0.5, "alignment/colour_low": 0.4}
-    with pytest.raises(UserError, match=r"trainer.best_by=alignment/color: .*Did you mean alignment/colour\?"):
-        Best(tmp_path, metric="alignment/color", mode="max").consider(1, figures)
-    Best(tmp_path, metric=None, mode="max").consider(1, figures)
+    with pytest.raises(UserError, match=r"trainer.best_by=alignment/color is not .*Did you mean alignment/colour\?"):
+        BestCheckpoint(tmp_path, metric="alignment/color", mode="max").update(1, figures)
+    BestCheckpoint(tmp_path, metric=None, mode="max").update(1, figures)
     assert not list(tmp_path.iterdir())
 
 

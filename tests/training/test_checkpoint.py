@@ -14,8 +14,8 @@ from vtok.training.checkpoint import (
     load_average,
     load_training,
     load_weights,
+    remove_unfinished,
     save_checkpoint,
-    sweep_up,
 )
 from vtok.training.model_tensors import digest, trained_weights
 from vtok.visual_head import TokenScale
@@ -55,7 +55,7 @@ def save(folder: Path, model: nn.Module, *, average: dict[str, torch.Tensor] | N
     return save_checkpoint(folder, model=model, optimiser=optimiser, samples=0, step=1, keep=1, average=average)
 
 
-def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = make()
     steps(*whole, 3)
     saved = save_checkpoint(tmp_path, model=whole[0], optimiser=whole[1], samples=0, step=3, keep=1)
@@ -79,7 +79,7 @@ def test_only_what_is_trained_is_saved_and_nothing_is_pickled(tmp_path: Path) ->
     assert digest(trained_weights(model)) == digest(weights)
 
 
-def test_what_a_model_remembers_beside_its_weights_comes_back(tmp_path: Path) -> None:
+def test_persistent_buffers_are_saved_and_loaded(tmp_path: Path) -> None:
     scale, again = Remembering(), Remembering()
     scale.scale.add(torch.randn(2, 6, 5), torch.tensor([0, 0, 0, 1, 1, 1]), torch.ones(2, 6, dtype=torch.bool))
     scale.scale.update()
@@ -92,7 +92,7 @@ def test_what_a_model_remembers_beside_its_weights_comes_back(tmp_path: Path) ->
     assert again.passing.item() == 1, "a buffer that is not persistent is of the model, not of the checkpoint"
 
 
-def test_the_average_is_saved_beside_the_weights_and_used_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_average_is_saved_and_loaded_on_request(tmp_path: Path) -> None:
     model, again = Remembering(), Remembering()
     model.passing.fill_(2)
     model.scale.mean.fill_(3)
@@ -109,12 +109,12 @@ def test_the_average_is_saved_beside_the_weights_and_used_where_it_is_asked_for(
     assert torch.equal(again.layer.weight, model.layer.weight)
 
 
-def test_a_checkpoint_without_an_average_gives_its_weights_and_says_so(tmp_path: Path) -> None:
+def test_without_an_average_the_weights_are_loaded_and_resuming_the_average_is_refused(tmp_path: Path) -> None:
     model, again = Remembering(), Remembering()
     saved = save(tmp_path, model)
     load_weights(saved, again, averaged=True)
     assert torch.equal(again.layer.weight, model.layer.weight)
-    with pytest.raises(UserError, match=r"has no ema.safetensors, which trainer.ema_decay is to go on with"):
+    with pytest.raises(UserError, match=r"has no ema.safetensors, which is needed to resume with trainer.ema_decay"):
         load_average(saved, model)
 
 
@@ -129,7 +129,7 @@ def test_the_average_is_rounded_to_the_precision_of_the_weights(tmp_path: Path) 
 def test_an_average_of_another_model_is_refused(tmp_path: Path) -> None:
     model = Remembering()
     odd = save(tmp_path, model, average={"layer.weight": torch.zeros(2, 2)})
-    with pytest.raises(UserError, match=r"1 weights have no counterpart, layer\.bias among them"):
+    with pytest.raises(UserError, match=r"1 weights have no counterpart, such as layer\.bias"):
         load_weights(odd, model, averaged=True)
     wide = save(tmp_path, model, average={"layer.weight": torch.zeros(2, 3), "layer.bias": torch.zeros(2)})
     before = model.layer.weight.detach().clone()
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         load_weights(saved, nn.Linear(4, 3))
 
 
-def test_the_digest_knows_every_weight() -> None:
+def test_the_digest_depends_on_every_weight() -> None:
     weights = {"a": torch.zeros(2), "b": torch.ones(3, 4).bfloat16(), "scalar": torch.tensor(3.0)}
     same = {"scalar": weights["scalar"], "b": weights["b"].t().contiguous().t(), "a": weights["a"]}
     assert digest(weights) == digest(same)
@@ -180,10 +180,10 @@ def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
     keep = partial(save_checkpoint, tmp_path, model=model, optimiser=optimiser, samples=0, keep=1)
     keep(step=1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # What the system says of a file that is to grow too large is what it says of a full disk, by another number.
+    # A limit on the file size gives the same error as a full disk, with another number.
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
-        with pytest.raises(UserError, match=r"step-00000002: the checkpoint cannot be written.*step-00000001 is still"):
+        with pytest.raises(UserError, match=r"step-00000002: the checkpoint cannot be written.*last one is .*00000001"):
             keep(step=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -191,20 +191,20 @@ def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
     load_weights(tmp_path / "step-00000001", model)
 
 
-def test_what_a_killed_process_left_is_told_and_removed(tmp_path: Path) -> None:
+def test_unfinished_checkpoints_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     model = Remembering()
     whole = save(tmp_path, model)
     (tmp_path / ".partial-step-00000002").mkdir()
     (tmp_path / "step-00000003").mkdir()
     (tmp_path / "step-00000003" / "model.safetensors").write_bytes(b"half")
     assert list_checkpoints(tmp_path) == [whole]
-    assert [path.name for path in sweep_up(tmp_path)] == [".partial-step-00000002", "step-00000003"]
+    assert [path.name for path in remove_unfinished(tmp_path)] == [".partial-step-00000002", "step-00000003"]
     assert list(tmp_path.iterdir()) == [whole]
 
 
-def test_a_spared_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
+def test_the_checkpoint_of_keep_step_is_kept_beside_the_newest(tmp_path: Path) -> None:
     model, optimiser, scheduler = make()
     steps(model, optimiser, scheduler, 1)
     for step in range(1, 6):
-        save_checkpoint(tmp_path, model=model, optimiser=optimiser, samples=0, step=step, keep=2, spare=2)
+        save_checkpoint(tmp_path, model=model, optimiser=optimiser, samples=0, step=step, keep=2, keep_step=2)
     assert [path.name[-1] for path in list_checkpoints(tmp_path)] == ["2", "4", "5"]

@@ -1,4 +1,4 @@
-"""torch.compile: the same losses, the same names, and one sentence where it cannot run."""
+"""torch.compile: the same losses, the same names, and a one-line error if it cannot run."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_within_an_evaluation_it_runs_as_written() -> None:
     assert seen == [True, False, True]
 
 
-def test_without_a_compiler_one_sentence_is_told_before_the_run(tiny_run: list[str], tmp_path: Path) -> None:
+def test_without_a_compiler_the_run_is_refused_before_it_starts(tiny_run: list[str], tmp_path: Path) -> None:
     torch._dynamo.reset()
     config = compose([*tiny_run, "trainer.compile=true"])
     sentence = r"^trainer\.compile=true: .*No working C\+\+ compiler.*trainer\.compile=false"
@@ -60,7 +60,7 @@ def test_without_a_compiler_one_sentence_is_told_before_the_run(tiny_run: list[s
 
 
 @pytest.mark.slow
-def test_a_compiled_run_has_the_losses_of_the_other_and_goes_on(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_compiled_run_has_the_same_losses_and_resumes(tiny_run: list[str], tmp_path: Path) -> None:
     settings = [*tiny_run[:-2], tiny_run[-1], "scheduler=constant", "trainer.log_every=1", "trainer.save_every=2"]
     settings += ["tracking=mlflow", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "tracking.system_metrics=false"]
     compiled = [*settings, "trainer.compile=true"]

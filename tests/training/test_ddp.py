@@ -1,4 +1,4 @@
-"""A model that every process holds whole: each objective, head and decoder, in one start of two processes."""
+"""DDP on two processes, with every objective, visual head and decoder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_two_processes_take_steps_with_every_objective_head_and_decoder(
     assert (tmp_path / "done").is_file()
 
 
-def test_what_is_offloaded_stays_on_the_cpu(tmp_path: Path) -> None:
+def test_offloaded_modules_stay_on_the_cpu(tmp_path: Path) -> None:
     model = make_model((0.0, 0.0, 1.0), "none", make_decoders(tmp_path)["hunyuan_video, offloaded"])
     accelerator: Any = SimpleNamespace(device="meta")
     Ddp().place(model, accelerator)

@@ -16,7 +16,7 @@ from vtok.config import compose
 from vtok.model.objective import LOSSES
 from vtok.runs.folder import read_status
 from vtok.training import train
-from vtok.training.step_batches import Report, agree
+from vtok.training.step_batches import Report, combine_reports
 
 # Without adaptive steps, so that a gradient shows in the weights as it is.
 PLAIN = ("optimiser=sgd", "optimiser.lr=0.1", "scheduler=constant", "scheduler.num_warmup_steps=0")
@@ -51,7 +51,7 @@ def test_two_processes_take_the_steps_of_one_with_their_batches(
 
 
 @pytest.mark.slow
-def test_two_processes_resumed_end_where_the_whole_run_does(
+def test_two_resumed_processes_equal_an_uninterrupted_run(
     torchrun: Torchrun, tiny_run: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With dropout and noise, of which each process has its own."""
@@ -73,7 +73,7 @@ def test_two_processes_resumed_end_where_the_whole_run_does(
         train(compose(alone))
     with caplog.at_level(logging.WARNING):
         assert train(compose([*alone, "resume.allow=[trainer.processes]"]))["steps"] == 6
-    assert "resumed by 1: the order of the clips continues after 32 of them" in caplog.text
+    assert "resumed by 1: the clips continue in order after the first 32" in caplog.text
 
 
 def test_one_process_that_fails_ends_all_with_its_error(
@@ -98,7 +98,7 @@ def test_one_process_that_fails_ends_all_with_its_error(
 
 
 def test_another_number_of_processes_than_was_asked_for_is_refused(tiny_run: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"trainer.processes=2, but 1 runs; start them by torchrun --nproc_per_node 2"):
+    with pytest.raises(UserError, match=r"trainer.processes=2: 1 process was started\. .*torchrun --nproc_per_node 2"):
         train(compose([*tiny_run, "trainer.processes=2"]), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -111,13 +111,13 @@ def test_two_processes_agree_on_a_step(torchrun: Torchrun, tmp_path: Path) -> No
 
 def test_a_process_alone_agrees_with_itself() -> None:
     own = Report(counts={"under": 7, "visLM": 0, "dec": 2}, unmeasured=True, bad=[("a.mp4", "it is empty")], signal=15)
-    assert agree(own, device=torch.device("cpu")) == own
+    assert combine_reports(own, device=torch.device("cpu")) == own
     mistaken = Report(counts=dict.fromkeys(LOSSES, 0), mistake="all clips are broken")
     with pytest.raises(UserError, match="all clips are broken"):
-        agree(mistaken, device=torch.device("cpu"))
+        combine_reports(mistaken, device=torch.device("cpu"))
 
 
-def test_one_process_alone_asks_nobody() -> None:
+def test_a_single_process_does_not_communicate() -> None:
     values = torch.randn(5, 3)
     assert gathered("mine") == ["mine"]
     (only,) = gathered_tensors(values)

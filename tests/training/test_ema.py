@@ -17,7 +17,7 @@ def trained(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def change(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Other weights, frozen ones and buffers as well; returns a copy of the trained ones."""
+    """Change all weights and buffers, and return a copy of the trained weights."""
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.copy_(torch.randn(tensor.shape))
@@ -42,7 +42,7 @@ def test_the_average_is_the_closed_form_in_fp32(dtype: torch.dtype) -> None:
         torch.testing.assert_close(average.double(), expected, rtol=0, atol=1e-6)
 
 
-def test_what_bf16_would_lose_adds_up() -> None:
+def test_small_updates_of_bf16_weights_add_up() -> None:
     model = nn.Linear(1, 1, bias=False).bfloat16()
     nn.init.ones_(model.weight)
     ema = Ema(model, decay=0.999)
@@ -52,7 +52,7 @@ def test_what_bf16_would_lose_adds_up() -> None:
     assert ema.state()["weight"].item() == pytest.approx(2 - 0.999**100, abs=1e-5)
 
 
-def test_the_average_does_not_follow_the_weights_by_itself() -> None:
+def test_the_average_changes_only_in_updates() -> None:
     model = make()
     begun, ema = trained(model), Ema(model, decay=0.5)
     change(model)
@@ -61,7 +61,7 @@ def test_the_average_does_not_follow_the_weights_by_itself() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_swapped_shows_the_average_and_gives_the_weights_back_bit_for_bit(dtype: torch.dtype) -> None:
+def test_swapped_sets_the_average_and_then_the_same_weights(dtype: torch.dtype) -> None:
     model = make(dtype)
     ema = Ema(model, decay=0.9)
     change(model)
@@ -92,7 +92,7 @@ def test_the_weights_are_back_after_an_exception() -> None:
         assert torch.equal(tensor, before[name])
 
 
-def test_an_average_that_was_loaded_goes_on_as_the_one_that_was_saved() -> None:
+def test_a_loaded_average_continues_like_the_saved_one() -> None:
     model = make()
     ema = Ema(model, decay=0.9)
     change(model)

@@ -1,4 +1,4 @@
-"""A model that two processes share out: what they compute, save and go on from, against one process alone.
+"""A model sharded over two processes: what they compute, save and resume from, against a single process.
 
 One start of two processes does all of it (fsdp2_script.py), for a start takes longer than what is done.
 """
@@ -39,7 +39,7 @@ OTHER = "resume.allow=[trainer.processes,trainer.parallel]"
 
 @dataclass(frozen=True)
 class Done:
-    """What the processes did: their folder, and what they said and ended with."""
+    """The result of the processes: their folder, output and exit code."""
 
     folder: Path
     said: CompletedProcess[str]
@@ -74,7 +74,7 @@ def done(
 
 
 @pytest.mark.slow
-def test_parts_of_a_model_compute_what_the_whole_does(done: Done) -> None:
+def test_a_sharded_model_computes_what_a_full_one_does(done: Done) -> None:
     """Gradients, clipping, averages, Muon, refusals, a full disk: the script holds them against a full computation."""
     assert {path.name for path in done.folder.glob("checked.*")} == {"checked.0", "checked.1"}, done.said.stderr
 
@@ -101,7 +101,7 @@ def test_two_processes_take_the_steps_of_one_with_their_batches(done: Done) -> N
 
 
 @pytest.mark.slow
-def test_a_resumed_run_ends_where_the_whole_one_does_in_every_process(done: Done) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_in_every_process(done: Done) -> None:
     whole = done.figures("whole")
     for name in ("digest/trained", "digest/ema"):
         for process in (0, 1):
@@ -124,14 +124,12 @@ def test_a_checkpoint_is_of_parts_without_pickles_and_read_by_one_process(done: 
     broken = tmp_path / checkpoint.name
     shutil.copytree(checkpoint, broken)
     next((broken / "model").iterdir()).unlink()
-    with pytest.raises(UserError, match=r"is not whole: model/shard-0000\d-.* is missing"):
+    with pytest.raises(UserError, match=r"is incomplete: model/shard-0000\d-.* is missing"):
         load_weights(broken, model)
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_goes_on_where_it_is_allowed_to(
-    done: Done, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_number_of_processes_resumes_if_allowed(done: Done, caplog: pytest.LogCaptureFixture) -> None:
     assert done.figures("grown")["steps"] == 4
     assert done.figures("grown", 1)["digest/trained"] == done.figures("grown")["digest/trained"]
     # Two steps of 4 clips, then two of 8.
@@ -143,7 +141,7 @@ def test_another_number_of_processes_goes_on_where_it_is_allowed_to(
         train(compose([*alone, "resume.allow=[trainer.parallel]"]))
     with caplog.at_level(logging.WARNING):
         assert train(compose([*alone, OTHER]))["steps"] == 6
-    assert "resumed by 1: the order of the clips continues after 32 of them" in caplog.text
+    assert "resumed by 1: the clips continue in order after the first 32" in caplog.text
     assert read_state(latest_checkpoint(done.folder / "cut"))["samples"] == 32 + 2 * 4
 
 
@@ -155,7 +153,7 @@ def test_one_process_that_fails_ends_both(done: Done) -> None:
     assert (done.folder / "grown.0.json").exists()
 
 
-def test_one_process_alone_is_told_how_to_start_more(tiny_run: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"fsdp2: one process has nobody .* torchrun --nproc_per_node 2 train.py"):
+def test_a_single_process_is_refused_with_the_command_for_two(tiny_run: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"fsdp2 needs at least two .* torchrun --nproc_per_node 2 train.py"):
         train(compose([*tiny_run, FSDP2]), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

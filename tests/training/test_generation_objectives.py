@@ -16,7 +16,7 @@ def videos(kinds: set[str], clips: int) -> set[str]:
     return {f"{number}_{kind}.mp4" for number in range(clips) for kind in kinds}
 
 
-def test_generation_alone_understands_nothing(run_it: RunIt) -> None:
+def test_generation_alone_has_no_understanding_metrics(run_it: RunIt) -> None:
     run = run_it("generation", "trainer.evaluate_every=2")
     assert run.measures() == {"reconstruct", "generate", "control", "generation", "visual"}
     assert "generated.png" in run.files("samples/step-00000002")
@@ -27,7 +27,7 @@ def test_generation_alone_understands_nothing(run_it: RunIt) -> None:
     assert "vtok describe" not in log
 
 
-def test_without_l_dec_no_video_is_made(run_it: RunIt) -> None:
+def test_without_l_dec_no_video_is_generated(run_it: RunIt) -> None:
     run = run_it("joint", "objective.lambda_dec=0", "trainer.evaluate_every=2")
     assert run.measures() == {"alignment", "alignment_yes_no", "caption", "evaluation", "generation", "visual"}
     assert run.files("samples") == {"step-00000002"}
@@ -61,7 +61,7 @@ def test_a_run_of_l_vislm_alone_finds_the_errors_of_tokens(run_it: RunIt) -> Non
     assert not any(path.suffix in (".png", ".mp4") for path in run.folder.rglob("*"))
 
 
-def test_what_would_stop_an_evaluation_is_told_before_the_training(run_it: RunIt) -> None:
+def test_mistakes_in_the_evaluation_are_reported_before_training(run_it: RunIt) -> None:
     with pytest.raises(UserError, match=r"generation\.judge\.prompt=hello"):
         run_it("joint", "generation/judge=vlm", "generation.judge.prompt=hello")
     with pytest.raises(UserError, match=r"generation\.judge\.weights=a/b/c"):
@@ -70,5 +70,5 @@ def test_what_would_stop_an_evaluation_is_told_before_the_training(run_it: RunIt
 
 def test_clips_without_captions_train_no_generation(run_it: RunIt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vtok.data.sources.shapes.source.caption", lambda scene: None)
-    with pytest.raises(UserError, match="no training clip has a caption"):
+    with pytest.raises(UserError, match="No training clip has a caption"):
         run_it("joint")

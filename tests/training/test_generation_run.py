@@ -1,4 +1,4 @@
-"""Whole runs that learn to make videos, small ones: their figures, their files and their averages."""
+"""Small runs that learn to generate videos: their metrics, files and averages."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -58,7 +58,7 @@ def assert_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
         assert torch.equal(tensor, other[name]), name
 
 
-def test_the_summary_has_a_figure_for_all_that_can_be_seen(watched: Any) -> None:
+def test_the_summary_has_all_metrics(watched: Any) -> None:
     figures = json.loads((watched.folder / "summary.json").read_text())
     assert figures == watched.figures
     clips = families(watched.config)
@@ -110,7 +110,7 @@ def test_the_digests_are_of_what_was_saved(watched: Any) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_the_average_is_the_closed_form_of_the_weights_that_there_were(watched: Any, step: int) -> None:
+def test_the_average_is_the_closed_form_of_the_past_weights(watched: Any, step: int) -> None:
     begun = build_model(watched.config).state_dict()
     saved = [watched.saved(number) for number in range(1, step + 1)]
     for name, average in watched.saved(step, "ema").items():
@@ -122,7 +122,7 @@ def test_the_average_is_the_closed_form_of_the_weights_that_there_were(watched: 
 
 @pytest.mark.parametrize(("step", "clips"), [(1, 3), (3, 8)])
 def test_the_averaged_weights_are_evaluated(watched: Any, step: int, clips: int) -> None:
-    """The figures of a model that the checkpoint's average is put into, and not those of the trained weights."""
+    """The metrics are those of a model with the checkpoint's average, not with the trained weights."""
     source, loader, settings = (build(watched.config[group]) for group in ("data", "loader", "generation"))
     errors = []
     for averaged in (True, False):
@@ -138,7 +138,7 @@ def test_the_averaged_weights_are_evaluated(watched: Any, step: int, clips: int)
     assert watched.history("generation/clips")[step] == clips
 
 
-def test_evaluations_while_training_leave_samples_under_names_that_do_not_change(watched: Any) -> None:
+def test_evaluations_during_training_write_samples_under_fixed_names(watched: Any) -> None:
     kinds = {"truth", "reconstructed", "generated"}
     assert watched.files("samples") == {"step-00000001", "step-00000002", "last"}
     beside = {"captions.json", "generated.png", "held_out.png"}
@@ -172,7 +172,7 @@ def test_a_sample_shows_its_clip_and_takes_as_long(watched: Any) -> None:
             assert (made.float() - shown.float()).abs().mean() > 10
 
 
-def test_the_store_keeps_samples_and_figures_of_every_evaluation(watched: Any) -> None:
+def test_the_store_has_samples_and_metrics_of_every_evaluation(watched: Any) -> None:
     run_id = read_status(watched.folder)["mlflow_run_id"]
     kept = Path(watched.config.outputs).absolute() / "mlartifacts" / run_id / "artifacts"
     for folder in ("step-00000001", "step-00000002", "last"):
@@ -187,7 +187,7 @@ def test_the_store_keeps_samples_and_figures_of_every_evaluation(watched: Any) -
             assert figures[3] == watched.figures[f"{kind}/{category}"]
 
 
-def test_evaluation_on_the_way_changes_nothing_of_the_training(watched: Any, run_it: RunIt) -> None:
+def test_evaluation_during_training_does_not_change_it(watched: Any, run_it: RunIt) -> None:
     """Nor of what is evaluated at the end: the trained weights are back, and no random number was used up."""
     plain = run_it("joint", "objective.lambda_visLM=0.5", AVERAGED)
     assert plain.files("samples") == {"last"}
@@ -223,7 +223,7 @@ def test_without_an_average_the_trained_weights_are_evaluated(run_it: RunIt) -> 
     ],
     ids=str,
 )
-def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], run_it: RunIt) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(changes: list[str], run_it: RunIt) -> None:
     given = [AVERAGED, "generation.max_clips=1", "evaluation.max_clips=1", *changes]
     whole = run_it("joint", *given, "trainer.max_steps=6")
     cut = run_it("joint", *given)
@@ -238,7 +238,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(changes: list[str], run_it:
     assert resumed.files("samples") == {"step-00000004", "last"}
 
 
-def test_an_average_that_is_not_there_is_not_gone_on_with(run_it: RunIt) -> None:
+def test_a_run_without_an_average_cannot_be_resumed_with_one(run_it: RunIt) -> None:
     cut = run_it("generation", AVERAGED)
     (cut.folder / "checkpoints" / "step-00000003" / "ema.safetensors").unlink()
     with pytest.raises(UserError, match=r"has no ema\.safetensors.*trainer\.ema_decay"):

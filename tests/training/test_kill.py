@@ -18,8 +18,8 @@ KILLS = 10
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_where_the_whole_one_does(tiny_run: list[str], tmp_path: Path) -> None:
-    """Between, and now and then in the middle of, the checkpoints that it writes after every step."""
+def test_a_run_killed_at_random_moments_equals_an_uninterrupted_one(tiny_run: list[str], tmp_path: Path) -> None:
+    """The run is killed between checkpoints, and sometimes while it writes one; it writes one after every step."""
     settings = [*tiny_run, "trainer.max_steps=40", "trainer.save_every=1", "trainer.ema_decay=0.9"]
     whole = train(compose(settings), run_dir=tmp_path / "whole")
     # A short run is over too soon to be killed ten times; every start may take one more step at least.

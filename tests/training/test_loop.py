@@ -1,4 +1,4 @@
-"""The loop's own parts: what it takes, and what it waits for."""
+"""The training loop: its batches, its losses, and when it waits for a device."""
 
 import traceback
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ INDEXING = {ATEN.index.Tensor, ATEN.index_put.default, ATEN.index_put_.default, 
 
 
 class Waits(TorchDispatchMode):
-    """Notes the operations of VTok's own that would wait for a GPU, by the line that asks for them."""
+    """Records the lines of VTok whose operations would wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def test_a_signal_while_waiting_for_data_stops_before_the_step(
 
 
 def test_the_parts_of_a_step_add_up_to_its_losses() -> None:
-    """Two processes would add theirs; of one, the weighted micro-batches are all there is."""
+    """The losses of a step are the sum of the weighted losses of its micro-batches."""
     losses: dict[str, torch.Tensor] = {}
     for under, weight in ((4.0, 0.25), (8.0, 0.75)):
         parts = {"under": torch.tensor(under), "loss": torch.tensor(weight * under)}
@@ -103,5 +103,5 @@ def test_the_parts_of_a_step_add_up_to_its_losses() -> None:
 
 
 @pytest.mark.parametrize(("every", "steps"), [(0, []), (1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3])])
-def test_when_something_is_due(every: int, steps: list[int]) -> None:
+def test_is_due(every: int, steps: list[int]) -> None:
     assert [step for step in range(1, 5) if is_due(every, step)] == steps

@@ -1,4 +1,4 @@
-"""What the loop says of its time."""
+"""The metrics of the training loop."""
 
 from pathlib import Path
 
@@ -38,19 +38,19 @@ def test_means_since_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
     running.begin_step()
     now = 8.0
     running.add({"loss": 2.0, "under": 3.0}, tokens=300, clips=8)
-    figures = running.figures()
+    figures = running.metrics()
     assert (figures["train/loss"], figures["train/under"]) == (3.0, 2.0)
     assert (figures["train/tokens_per_second"], figures["train/samples_per_second"]) == (100.0, 4.0)
     assert (figures["train/tflops"], figures["train/mfu"]) == (1.5, 0.75)
     running.begin_step()
     now = 10.0
     running.add({"loss": 1.0}, tokens=10, clips=2)
-    assert running.figures()["train/tokens_per_second"] == 5.0
+    assert running.metrics()["train/tokens_per_second"] == 5.0
     assert running.seconds_per_step == 2.0
 
 
 def test_operations_are_those_of_the_matrices_and_counting_changes_nothing() -> None:
-    """Of a stack of linear layers: 2 n a weight forward, 2 n for its gradient, 2 n for its input's but the first's."""
+    """For n rows, a linear layer has 2 n operations a weight in the forward pass and for each of its two gradients."""
 
     class Stack(torch.nn.Module):
         def __init__(self) -> None:

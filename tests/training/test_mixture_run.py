@@ -24,7 +24,7 @@ def mixed_run(tiny_run: list[str]) -> list[str]:
     return ["recipe=shapes_mixture", *(item for item in tiny_run if not item.startswith(made)), *sizes]
 
 
-def test_a_resumed_run_ends_where_the_whole_one_does(mixed_run: list[str], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(mixed_run: list[str], tmp_path: Path) -> None:
     settings = [*mixed_run, "scheduler=constant", "trainer.accumulate=2", AUGMENTED]
     whole = train(compose([*settings, "trainer.max_steps=5"]), run_dir=tmp_path / "whole")
     train(compose([*settings, "trainer.max_steps=2"]), run_dir=tmp_path / "cut")
@@ -34,7 +34,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(mixed_run: list[str], tmp_p
     assert (whole["steps"], whole["data/bad_files"], whole["evaluation/clips"]) == (5, 0, 4)
 
 
-def test_weights_decide_what_is_learnt_and_figures_are_told_by_source(mixed_run: list[str], tmp_path: Path) -> None:
+def test_weights_decide_what_is_learnt_and_metrics_are_reported_by_source(mixed_run: list[str], tmp_path: Path) -> None:
     given = [*mixed_run, "trainer.max_steps=2"]
     one = train(compose(given), run_dir=tmp_path / "one")
     other = train(compose([*given, "data.weights.hard=30"]), run_dir=tmp_path / "other")

@@ -1,4 +1,4 @@
-"""trainer.precision=bf16: computed in 16 bits, kept in 32."""
+"""trainer.precision=bf16: operations in 16 bits, weights in 32."""
 
 import re
 from pathlib import Path

@@ -24,7 +24,7 @@ from vtok.training.checkpoint import latest_checkpoint, load_training, load_weig
 from vtok.training.loop import Start
 from vtok.training.optimisers import AdamW8bit, MuonAdamW
 from vtok.training.random_state import CPU, random_states, set_random_states
-from vtok.training.resume import differences, run_to_resume, start_of
+from vtok.training.resume import differences, resume_point, run_to_resume
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 Make = Callable[..., torch.optim.Optimizer]
@@ -196,7 +196,7 @@ def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
             "optimiser",
             r"optimiser._target_=.*\.AdamW: .* was trained by .*\.Sgd",
         ),
-        (["mllm.width=64"], "mllm", "is of another model"),
+        (["mllm.width=64"], "mllm", "belongs to another model"),
     ],
 )
 def test_a_run_that_cannot_be_resumed_stays_as_it_was(
@@ -228,10 +228,10 @@ def test_where_a_run_stands_is_counted_in_clips(tmp_path: Path) -> None:
     before = OmegaConf.create({"trainer": {"accumulate": 2}, "loader": {"batch_size": 3}})
     (tmp_path / "state.json").write_text('{"step": 5, "processes": 2, "samples": 40}')
     for processes in (1, 2, 3):
-        assert start_of(tmp_path, before=before, processes=processes) == Start(step=5, samples=40)
+        assert resume_point(tmp_path, before=before, processes=processes) == Start(step=5, samples=40)
     # Earlier versions left it out.
     (tmp_path / "state.json").write_text('{"step": 5, "processes": 2, "scheduler": {}, "groups": []}')
-    assert start_of(tmp_path, before=before, processes=3).samples == 5 * 2 * 2 * 3
+    assert resume_point(tmp_path, before=before, processes=3).samples == 5 * 2 * 2 * 3
 
 
 def test_a_run_of_a_cpu_stays_on_one_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

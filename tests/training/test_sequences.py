@@ -35,7 +35,7 @@ def test_the_caption_is_last_and_sometimes_alone() -> None:
     assert abs(alone - CAPTION_ALONE) < 0.06
 
 
-def test_questions_come_in_every_order_and_as_many_as_asked_for() -> None:
+def test_questions_have_a_random_order_and_a_limited_number() -> None:
     longer = [turn for turn in many(CLIP, questions=2) if len(turn) > 1]
     assert {len(turn) for turn in longer} == {3}
     asked = {turn[0][0] for share in (0.0, 1.0) for turn in many(CLIP, questions=2, yes_no_share=share)}
@@ -86,7 +86,7 @@ def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:
     assert len({tuple(ids(seed, epoch, "b")) for seed in range(6) for epoch in range(6)}) > 9
 
 
-def test_an_error_is_handed_on() -> None:
+def test_collate_returns_the_error_of_a_sample() -> None:
     error = UserError("all clips are broken")
     collate = Collate(ChatTokeniser(byte_level_tokenizer()), StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING)
     assert collate([sample(2, "a"), error]) is error
@@ -116,14 +116,14 @@ def test_a_conversation_fits_the_context_or_is_refused() -> None:
     assert "mllm.context_length=22" in str(refused)
 
 
-def test_what_fits_for_certain_is_found_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_texts_are_accepted_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
     both = Objective(lambda_visLM=1.0)
     collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, both)
     long = replace(sample(5, "a"), clip=Clip("a", Path("a.mp4"), "zebra " * 400, ()))
-    assert "shorten the text" in (collate.unfit(long) or "")
+    assert "Shorten the text" in (collate.text_error(long) or "")
     monkeypatch.setattr(chat, "encode", None)
     monkeypatch.setattr(chat, "encode_video", None)
-    assert collate.unfit(sample(5, "a")) is None
+    assert collate.text_error(sample(5, "a")) is None
     with pytest.raises(TypeError):
-        collate.unfit(long)
+        collate.text_error(long)

@@ -1,4 +1,4 @@
-"""Runs on packed clips."""
+"""Runs on packed clips (shards)."""
 
 import shlex
 from pathlib import Path
@@ -24,7 +24,7 @@ def packed_run(tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("changes", [[], ["data.shuffle_buffer=5", "loader.num_workers=2"]], ids=str)
-def test_a_resumed_run_on_shards_ends_where_the_whole_one_does(
+def test_a_resumed_run_on_shards_equals_an_uninterrupted_one(
     changes: list[str], packed_run: list[str], tmp_path: Path
 ) -> None:
     settings = [*packed_run, *changes]

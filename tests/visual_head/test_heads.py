@@ -1,4 +1,4 @@
-"""What each head says of what follows, against torch's losses and distributions, and on a target with two modes."""
+"""Each visual head against torch's losses and distributions, and on a target with two modes."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def distribution(head: MixtureHead, hidden: Tensor) -> MixtureSameFamily:
 
 
 def train_on_two_modes(name: str, steps: int) -> VisualHead:
-    """On tokens that are all +1 or all -1, at random after one and the same hidden state."""
+    """Train a head on tokens that are all +1 or all -1 at random, after the same hidden state."""
     head = make(name, token_dim=4)
     generator = torch.Generator().manual_seed(2)
     optimiser = torch.optim.AdamW(head.parameters(), lr=5e-3)
@@ -52,7 +52,7 @@ def test_the_squared_error_is_torchs() -> None:
     torch.testing.assert_close(head.loss(hidden, target), F.mse_loss(head.mean(hidden), target))
 
 
-def test_the_angular_error_is_torchs_and_the_length_counts_beside_it() -> None:
+def test_the_cosine_error_is_torchs_plus_an_error_of_the_length() -> None:
     head, hidden, target = make("cosine"), rows(7, 8), rows(7, 3, seed=2)
     predicted = head.mean(hidden).detach()
     same_length = target * (predicted.norm(dim=-1) / target.norm(dim=-1)).unsqueeze(-1)
@@ -62,12 +62,12 @@ def test_the_angular_error_is_torchs_and_the_length_counts_beside_it() -> None:
     torch.testing.assert_close(head.loss(hidden, target), angle + length)
 
 
-def test_a_loss_that_there_is_not_is_told() -> None:
-    with pytest.raises(UserError, match=r"visual_head\.loss=l1: allowed are mse, cosine"):
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(UserError, match=r"visual_head\.loss=l1 is unknown\. Use mse or cosine"):
         RegressionHead(8, 3, loss="l1")
 
 
-def test_the_mixtures_loss_is_the_negative_log_likelihood_a_dimension() -> None:
+def test_the_mixtures_loss_is_the_negative_log_likelihood_per_dimension() -> None:
     head, hidden, target = make("mixture"), rows(7, 8), rows(7, 3, seed=2)
     expected = -distribution(head, hidden).log_prob(target).mean() / 3
     torch.testing.assert_close(head.loss(hidden, target), expected)
@@ -86,7 +86,7 @@ def test_the_mixtures_samples_are_of_its_distribution() -> None:
     torch.testing.assert_close(head.mean(hidden), truth.mean)
 
 
-def test_without_temperature_the_mixture_says_the_centre_of_its_heaviest_component() -> None:
+def test_at_temperature_0_the_mixture_gives_the_centre_of_its_heaviest_component() -> None:
     head, hidden = make("mixture"), rows(5, 8)
     truth = distribution(head, hidden)
     heaviest = truth.mixture_distribution.probs.argmax(-1)
@@ -95,7 +95,7 @@ def test_without_temperature_the_mixture_says_the_centre_of_its_heaviest_compone
 
 
 @pytest.mark.parametrize(("name", "steps"), [("mixture", 150), ("flow", 300)])
-def test_a_head_of_a_distribution_draws_both_modes_and_not_their_mean(name: str, steps: int) -> None:
+def test_heads_with_a_distribution_draw_both_modes_and_not_their_mean(name: str, steps: int) -> None:
     head = train_on_two_modes(name, steps)
     with torch.no_grad():
         drawn = head.sample(torch.ones(1000, 8), noise=rows(1000, head.noise_dim), temperature=1.0)
@@ -106,14 +106,14 @@ def test_a_head_of_a_distribution_draws_both_modes_and_not_their_mean(name: str,
     assert mean.abs().max() < 0.3
 
 
-def test_regression_says_the_mean_of_both_modes() -> None:
+def test_regression_predicts_the_mean_of_both_modes() -> None:
     head = train_on_two_modes("mse", 150)
     drawn = head.sample(torch.ones(3, 8), noise=rows(3, head.noise_dim), temperature=1.0)
     assert drawn.abs().max() < 0.2
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_what_is_drawn_follows_from_the_noise_alone(name: str) -> None:
+def test_samples_depend_on_the_given_noise_only(name: str) -> None:
     head, hidden = make(name), rows(6, 8)
     noise = rows(6, head.noise_dim, seed=3)
     torch.manual_seed(5)
@@ -130,14 +130,14 @@ def test_what_is_drawn_follows_from_the_noise_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_without_temperature_noise_changes_nothing(name: str) -> None:
+def test_at_temperature_0_the_noise_has_no_effect(name: str) -> None:
     head, hidden = make(name), rows(6, 8)
     one, other = (head.sample(hidden, noise=rows(6, head.noise_dim, seed), temperature=0.0) for seed in (1, 2))
     assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_the_loss_is_a_mean_over_tokens_and_0_of_none(name: str) -> None:
+def test_the_loss_is_a_mean_over_tokens_and_0_without_tokens(name: str) -> None:
     head, hidden, target = make(name), rows(4, 8), rows(4, 3, seed=2)
     torch.manual_seed(0)
     errors = head.errors(hidden, target)
@@ -170,8 +170,8 @@ def test_it_works_within_bf16_autocast(name: str) -> None:
     assert drawn.isfinite().all()
 
 
-def test_the_flows_error_is_that_of_the_velocity_at_its_own_noise() -> None:
-    """The velocity of the straight path from token to noise is their difference, whatever the point on it."""
+def test_the_error_of_the_flow_head_is_that_of_its_velocity() -> None:
+    """The velocity on the straight path from token to noise is constant: their difference."""
     head, hidden, target = make("flow"), rows(6, 8), rows(6, 3, seed=2)
     asked: list[tuple[Tensor, Tensor]] = []
 
@@ -190,8 +190,8 @@ def test_the_flows_error_is_that_of_the_velocity_at_its_own_noise() -> None:
     torch.testing.assert_close(drawn, target.repeat(head.repeats, 1), atol=1e-4, rtol=1e-4)
 
 
-def test_the_flow_expects_what_its_gaussian_tokens_are_about() -> None:
-    """The closed form of the velocity of tokens about a mean, known where there was noise in training alone."""
+def test_the_flow_head_finds_the_mean_of_gaussian_tokens() -> None:
+    """Against the closed form of the velocity, which is given only near the length of the noise in training."""
     head, hidden, mean = make("flow", token_dim=64), rows(5, 8), rows(5, 64, seed=2)
 
     def velocity(point: Tensor, sigma: Tensor, states: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def test_the_flow_expects_what_its_gaussian_tokens_are_about() -> None:
 
 
 def test_the_expected_tokens_of_heads_can_be_compared() -> None:
-    """Of tokens that are half noise: the flow's are about as near to the truth as those of a regression."""
+    """On tokens that are half noise, the flow head's errors are about those of a regression."""
     generator = torch.Generator().manual_seed(0)
     mix = torch.randn(8, 32, generator=generator) / 4
     errors = {}

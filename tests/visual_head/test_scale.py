@@ -1,4 +1,4 @@
-"""The running mean and spread of tokens."""
+"""The running mean and standard deviation of tokens."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ ALL = torch.ones(4, 5, dtype=torch.bool)
 
 
 def batches(number: int) -> list[Tensor]:
-    """Spatial tokens about 2 with a spread of 3, motion tokens about -1 with a spread of 0.1; (4, 5, 6) each."""
+    """Batches (4, 5, 6) of spatial tokens N(2, 3^2) and motion tokens N(-1, 0.1^2)."""
     generator = torch.Generator().manual_seed(0)
     centre, spread = torch.tensor([2.0, 2, 2, -1, -1]), torch.tensor([3.0, 3, 3, 0.1, 0.1])
     noise = torch.randn(number, 4, 5, 6, generator=generator)
@@ -19,7 +19,7 @@ def batches(number: int) -> list[Tensor]:
 
 
 def statistics(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of tokens (B, 5, 6) by kind, (2, 6) each."""
+    """Mean and standard deviation of tokens (B, 5, 6) by kind, (2, 6) each."""
     parts = [tokens[:, :3].reshape(-1, 6), tokens[:, 3:].reshape(-1, 6)]
     return torch.stack([part.mean(0) for part in parts]), torch.stack([part.std(0, correction=0) for part in parts])
 
@@ -30,7 +30,7 @@ def take_step(scale: TokenScale, *micro: Tensor) -> None:
     scale.update()
 
 
-def test_early_steps_count_the_same() -> None:
+def test_early_steps_have_equal_weights() -> None:
     scale = TokenScale(6, momentum=0.98)
     seen = batches(5)
     for tokens in seen:
@@ -45,7 +45,7 @@ def test_later_steps_are_averaged_by_the_momentum() -> None:
     seen = batches(6)
     for tokens in seen:
         take_step(scale, tokens)
-    # The first is all there is, and from then on each is a half.
+    # The first step starts the average, and each later one has half of the weight.
     weights = torch.tensor([0.5**5, *(0.5 ** (6 - number) for number in range(1, 6))]).view(-1, 1, 1)
     assert float(weights.sum()) == 1
     means, spreads = (torch.stack(ones) for ones in zip(*map(statistics, seen), strict=True))
@@ -66,8 +66,8 @@ def test_a_step_in_micro_batches_is_the_same_step() -> None:
 
 
 @pytest.mark.parametrize("micro", [1, 16])
-def test_what_lies_between_clips_is_part_of_the_spread(micro: int) -> None:
-    """Clips one at a time, each about a centre of its own, whether they are of one step or of as many."""
+def test_the_standard_deviation_includes_differences_between_clips(micro: int) -> None:
+    """Each clip has its own mean; clips are added in one step or in many."""
     generator = torch.Generator().manual_seed(0)
     clips = 5 * torch.randn(48, 1, 6, generator=generator) + torch.randn(48, 5, 6, generator=generator)
     scale = TokenScale(6)
@@ -89,17 +89,17 @@ def test_the_scale_is_constant_within_a_step() -> None:
     assert all(torch.equal(one, before[name]) for name, one in scale.state_dict().items())
 
 
-def test_a_dimension_that_was_constant_gives_no_targets_without_bound() -> None:
+def test_targets_of_a_dimension_that_was_constant_are_bounded() -> None:
     scale = TokenScale(6)
     tokens, later = batches(2)
     tokens[..., 0] = 0.0
     take_step(scale, tokens)
     standardised = scale.standardise(later, KIND)
     assert standardised.abs().max() < 2000
-    torch.testing.assert_close(scale.restore(standardised, KIND), later)
+    torch.testing.assert_close(scale.unstandardise(standardised, KIND), later)
 
 
-def test_standardised_tokens_have_mean_0_and_spread_1_and_come_back() -> None:
+def test_standardised_tokens_have_mean_0_and_deviation_1_and_can_be_unstandardised() -> None:
     scale = TokenScale(6)
     (tokens,) = batches(1)
     take_step(scale, tokens)
@@ -107,16 +107,16 @@ def test_standardised_tokens_have_mean_0_and_spread_1_and_come_back() -> None:
     mean, spread = statistics(standardised)
     torch.testing.assert_close(mean, torch.zeros(2, 6), atol=1e-5, rtol=0)
     torch.testing.assert_close(spread, torch.ones(2, 6))
-    torch.testing.assert_close(scale.restore(standardised, KIND), tokens)
+    torch.testing.assert_close(scale.unstandardise(standardised, KIND), tokens)
 
 
-def test_one_token_comes_back_by_its_kind_alone() -> None:
+def test_a_single_token_is_unstandardised_by_its_kind() -> None:
     scale = TokenScale(6)
     (tokens,) = batches(1)
     take_step(scale, tokens)
     standardised = scale.standardise(tokens, KIND)
     for place, kind in enumerate(KIND):
-        torch.testing.assert_close(scale.restore(standardised[:, place], kind), tokens[:, place])
+        torch.testing.assert_close(scale.unstandardise(standardised[:, place], kind), tokens[:, place])
 
 
 def test_padding_is_left_out() -> None:
@@ -134,7 +134,7 @@ def test_padding_is_left_out() -> None:
 
 
 def test_targets_cannot_collapse() -> None:
-    """A tokeniser that makes all tokens small, or all alike but for a trace, makes them no easier to predict."""
+    """Small or nearly equal tokens are no easier to predict."""
     (tokens,) = batches(1)
     targets = []
     for shrunk in (tokens, tokens / 1000, 5 + tokens / 1000):
@@ -142,18 +142,18 @@ def test_targets_cannot_collapse() -> None:
         take_step(scale, shrunk)
         targets.append(scale.standardise(shrunk, KIND))
     torch.testing.assert_close(targets[1], targets[0])
-    # Beside 5, a token of 1e-4 has three digits left in float32.
+    # In float32, 5 + 1e-4 leaves three digits of the small term.
     torch.testing.assert_close(targets[2], targets[0], atol=1e-2, rtol=0)
 
 
-def test_tokens_that_are_all_the_same_are_no_division_by_0() -> None:
+def test_equal_tokens_do_not_divide_by_0() -> None:
     scale = TokenScale(6)
     tokens = torch.full((4, 5, 6), 2.5)
     take_step(scale, tokens)
     assert torch.equal(scale.standardise(tokens, KIND), torch.zeros(4, 5, 6))
 
 
-def test_a_kind_that_was_not_seen_keeps_what_it_had() -> None:
+def test_a_kind_that_was_not_seen_keeps_its_scale() -> None:
     scale = TokenScale(6)
     first, second = batches(2)
     mask = ALL.clone()
@@ -162,14 +162,14 @@ def test_a_kind_that_was_not_seen_keeps_what_it_had() -> None:
     scale.update()
     assert torch.equal(scale.mean[1], torch.zeros(6))
     assert torch.equal(scale.spread[1], torch.ones(6))
-    # Its own first step is then all that it knows: nothing is left of the 0 and 1 that it began with.
+    # The first step of the kind replaces the initial 0 and 1.
     take_step(scale, second)
     torch.testing.assert_close(scale.mean[1], statistics(second)[0][1])
     torch.testing.assert_close(scale.spread[1], statistics(second)[1][1])
     assert scale.seen.tolist() == [2, 1]
 
 
-def test_of_one_token_a_step_the_spread_is_that_between_steps() -> None:
+def test_with_one_token_a_step_the_deviation_is_that_between_steps() -> None:
     scale = TokenScale(6)
     tokens = batches(100)
     for one in tokens:
@@ -181,7 +181,7 @@ def test_of_one_token_a_step_the_spread_is_that_between_steps() -> None:
     assert (scale.spread[0] / first.std(0)).sub(1).abs().max() < 0.3
 
 
-def test_tokens_of_bf16_are_counted_in_fp32() -> None:
+def test_bf16_tokens_are_averaged_in_fp32() -> None:
     scale = TokenScale(6)
     (tokens,) = batches(1)
     take_step(scale, tokens.bfloat16())
@@ -189,7 +189,7 @@ def test_tokens_of_bf16_are_counted_in_fp32() -> None:
     assert scale.standardise(tokens.bfloat16(), KIND).dtype == torch.float32
 
 
-def test_a_kind_counts_as_seen_after_the_step_that_measured_it() -> None:
+def test_a_kind_is_seen_after_its_first_step() -> None:
     scale = TokenScale(4)
     spatial, both = torch.tensor([0, 0]), torch.tensor([0, 0, 1])
     scale.add(torch.randn(2, 2, 4), spatial, torch.ones(2, 2, dtype=torch.bool))

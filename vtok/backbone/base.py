@@ -1,4 +1,4 @@
-"""What every backbone has in common: frames in, a square feature map out."""
+"""The contract of all backbones: frames in, a square feature map out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class FeatureShape:
-    """A feature map: its channels C, its side h = w, and where it is known `Backbone.depth`."""
+    """The shape of a feature map.
+
+    Attributes:
+        channels: number of channels C.
+        size: side h = w.
+        depth: see `Backbone.depth`; None: not known.
+    """
 
     channels: int
     size: int
@@ -20,20 +26,21 @@ class FeatureShape:
 
 
 class Backbone(nn.Module, ABC):
-    """Frames to feature maps, with the normalisation of its own and one flag that freezes it.
+    """Turns frames into feature maps, with its own normalisation and one flag that freezes it.
 
     A subclass builds its layers, ends its constructor with `self.set_frozen(frozen)` and implements `feature_map`.
 
     Args:
-        feature_dim: channels C of the feature map.
+        feature_dim: number of channels C of the feature map.
         image_size: side in pixels of the square images that the network takes.
-        stride: pixels of an image between two neighbours of the feature map.
-        mean: of the red, green and blue values in [0, 1] that the network was trained on.
-        std: the same for the standard deviation.
+        stride: distance between two neighbours of the feature map, in pixels of the image.
+        mean: mean of the red, green and blue values in [0, 1] of the network's training images.
+        std: their standard deviation.
 
     Attributes:
-        depth: layers of a vision transformer below the feature map, which is its `hidden_states[depth]`; None where
-            that is not known, or the network is of another kind.
+        frozen: whether no weight is trained.
+        depth: number of transformer layers below the feature map, which is `hidden_states[depth]`; None: not known, or
+            not a vision transformer.
     """
 
     frozen: bool
@@ -48,13 +55,13 @@ class Backbone(nn.Module, ABC):
         self.feature_dim = feature_dim
         self.image_size = image_size
         self.stride = stride
-        # Not persistent, so that the state dict holds the network's own keys and no others.
+        # Not persistent: the state dict holds only the network's own keys.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @classmethod
     def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
-        """The feature map that a backbone of these settings makes; None where only its weights tell.
+        """The shape of the feature map of a backbone with these settings; None: it depends on the weights.
 
         Args:
             settings: arguments of the constructor, by name.
@@ -71,7 +78,7 @@ class Backbone(nn.Module, ABC):
         """Normalised float32 images (N, 3, image_size, image_size) -> (N, feature_dim, feature_size, feature_size)."""
 
     def set_frozen(self, frozen: bool) -> None:
-        """Freeze (no gradient, eval mode for good) or train all parameters."""
+        """Freeze all parameters (no gradient, always in eval mode), or train them."""
         self.frozen = frozen
         self.requires_grad_(not frozen)
         self.train(not frozen)
@@ -84,13 +91,13 @@ class Backbone(nn.Module, ABC):
     def forward(self, frames: Tensor) -> Tensor:
         """Encode frames of any size.
 
-        Frames of another size than `image_size` are scaled until the short side fits and cropped in the centre.
+        Frames of other sizes are resized until the short side is `image_size`, then cropped in the centre.
 
         Args:
             frames: (N, 3, H, W), uint8 in 0..255 or floating point in 0..1.
 
         Returns:
-            (N, feature_dim, feature_size, feature_size); without gradient from a frozen backbone.
+            (N, feature_dim, feature_size, feature_size); a frozen backbone gives no gradient.
 
         Raises:
             ValueError: the shape is not (N, 3, H, W).
@@ -98,9 +105,9 @@ class Backbone(nn.Module, ABC):
         """
         if frames.ndim != 4 or frames.shape[1] != 3:
             raise ValueError(f"a backbone takes frames of shape (N, 3, H, W), not {tuple(frames.shape)}")
-        # no_grad and not inference_mode: the features enter the graph of the trained parts that follow.
+        # no_grad, not inference_mode: the trained layers that follow need the features in their graph.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            images = fit(to_unit_range(frames), self.image_size)
+            images = resize_and_crop(to_unit_range(frames), self.image_size)
             return self.feature_map((images - self.mean) / self.std)
 
 
@@ -110,15 +117,15 @@ def to_unit_range(frames: Tensor) -> Tensor:
         return frames.float() / 255
     if frames.is_floating_point():
         return frames.float()
-    raise TypeError(f"frames are uint8 in 0..255 or floating point in 0..1, not {frames.dtype}")
+    raise TypeError(f"frames must be uint8 in 0..255 or floating point in 0..1, not {frames.dtype}")
 
 
-def fit(images: Tensor, size: int) -> Tensor:
-    """Scale images (N, 3, H, W) in 0..1 until the short side is `size`, then crop the centre to (N, 3, size, size).
+def resize_and_crop(images: Tensor, size: int) -> Tensor:
+    """Resize images (N, 3, H, W) in 0..1 until the short side is `size`, then crop the centre to (N, 3, size, size).
 
-    Bicubic with antialiasing, columns before rows and clamped after each, as PIL does it in CLIP's image processor. PIL
-    also rounds to whole grey levels after each: the two differ by at most 2 levels of 255. Images of that size already
-    are returned as they are.
+    The resampling is PIL's in CLIP's image processor: bicubic with antialiasing, first the columns, then the rows,
+    clamped after each. PIL also rounds to 8 bits after each, so the results differ by up to 2 levels of 255. Images
+    that already have the size are returned unchanged.
     """
     height, width = images.shape[-2:]
     if (height, width) == (size, size):
@@ -132,5 +139,5 @@ def fit(images: Tensor, size: int) -> Tensor:
 
 
 def resample(images: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Bicubic with antialiasing; clamped, for the kernel overshoots at sharp edges."""
+    """Bicubic with antialiasing, clamped because the kernel overshoots at sharp edges."""
     return F.interpolate(images, shape, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 RANDOM_PATCH = 14
 WEIGHTS = "openai/clip-vit-large-patch14-336"
 WAY_OUT = (
-    "set backbone.weights=PATH to a local folder that holds a CLIP model (config.json and model.safetensors as "
+    "Set backbone.weights=PATH to a local folder that holds a CLIP model (config.json and model.safetensors as "
     "`save_pretrained` writes them), or backbone.weights=null for random weights."
 )
 
@@ -30,21 +30,21 @@ WAY_OUT = (
 class ClipBackbone(Backbone):
     """The patch tokens of one layer of a CLIP vision transformer, as a feature map.
 
-    `VisionBackbone` reads CLIP as well, but runs one layer above the chosen one and needs preprocessor_config.json.
+    `VisionBackbone` also loads CLIP, but it runs one layer above the chosen one and needs preprocessor_config.json.
 
     Args:
-        weights: hub id or local folder of a CLIP model, whole (`CLIPModel`) or its vision half (`CLIPVisionModel`). A
-            hub id is looked up in the local cache first. None: the architecture of CLIP-L/14 at 336 pixels with random
+        weights: hub id or local folder of a CLIP model (`CLIPModel`) or of its vision half (`CLIPVisionModel`). A hub
+            id is looked up in the local cache first. None: the architecture of CLIP-L/14 at 336 pixels with random
             weights.
         layer: index into transformers' `hidden_states`: 0 is the embedded image, n the output of layer n, -1 that of
-            the last layer, before the final layer norm. Layers above it are neither kept nor run.
+            the last layer before the final layer norm. Layers above it are dropped.
         frozen: whether no weight is trained.
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights and of the feature map.
-        image_size: side of the images in pixels where `weights` is None; a model's own size is read from its config.
+        image_size: side of the images in pixels if `weights` is None; otherwise the model's config has it.
 
     Raises:
-        UserError: the weights cannot be had or are not CLIP's, or an argument lies outside of what is allowed.
+        UserError: the weights cannot be loaded or are not CLIP's, or an argument is out of range.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ClipBackbone(Backbone):
         dtype: Dtype = "float32",
         image_size: Count = 336,
     ) -> None:
-        # It takes seconds to import, and settings are checked without it.
+        # Imported late: it takes seconds, and settings are checked without it.
         from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
         precision = dtype_of(dtype, key="backbone.dtype")
@@ -66,7 +66,7 @@ class ClipBackbone(Backbone):
         else:
             model = load(
                 str(weights),
-                partial(pretrained, dtype=precision),
+                partial(read_pretrained, dtype=precision),
                 key="backbone.weights",
                 kind="CLIP model",
                 way_out=WAY_OUT,
@@ -80,16 +80,16 @@ class ClipBackbone(Backbone):
             mean=OPENAI_CLIP_MEAN,
             std=OPENAI_CLIP_STD,
         )
-        self.depth = cut(model, layer)
+        self.depth = drop_layers_above(model, layer)
         self.vision_model = model
         self.set_frozen(frozen)
 
     @classmethod
     def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
-        """Known of the default weights and of random ones, which are CLIP-L's."""
+        """Known for the default weights and for random ones, which have the architecture of CLIP-L."""
         if settings["weights"] not in (None, WEIGHTS):
             return None
-        # 24 layers, and the embedded image before them.
+        # 25 hidden states: the embedded image and the outputs of 24 layers.
         return FeatureShape(channels=1024, size=settings["image_size"] // RANDOM_PATCH, depth=settings["layer"] % 25)
 
     def feature_map(self, images: Tensor) -> Tensor:
@@ -99,26 +99,32 @@ class ClipBackbone(Backbone):
         return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
 
 
-def cut(model: "CLIPVisionModel", layer: int) -> int:
-    """Make `hidden_states[layer]` the model's last hidden state: drop what comes after it. Returns the layers left."""
+def drop_layers_above(model: "CLIPVisionModel", layer: int) -> int:
+    """Make `hidden_states[layer]` the model's last hidden state, and return the number of layers left.
+
+    Raises:
+        UserError: the model has no hidden state `layer`.
+    """
     count = len(model.encoder.layers)
     if not -count - 1 <= layer <= count:
         raise UserError(
-            f"backbone.layer={layer}: this CLIP has {count} layers, allowed are {-count - 1} to {count} "
-            "(-1 is the output of the last)."
+            f"backbone.layer={layer}: this CLIP has {count} layers. "
+            f"Use {-count - 1} to {count} (-1 is the output of the last layer)."
         )
-    kept = layer if layer >= 0 else layer + count + 1
-    del model.encoder.layers[kept:]
-    model.config.num_hidden_layers = kept
-    # It norms the CLS token alone; its parameters would never receive a gradient.
+    depth = layer if layer >= 0 else layer + count + 1
+    del model.encoder.layers[depth:]
+    model.config.num_hidden_layers = depth
+    # The final norm applies to the CLS token only, so its parameters would never get a gradient.
     model.add_module("post_layernorm", nn.Identity())
-    return kept
+    return depth
 
 
 def build_random(image_size: int, *, dtype: torch.dtype) -> "CLIPVisionModel":
-    """The architecture of openai/clip-vit-large-patch14-336, untrained."""
+    """The architecture of openai/clip-vit-large-patch14-336 with random weights."""
     if image_size < RANDOM_PATCH:
-        raise UserError(f"backbone.image_size={image_size}: CLIP-L/14 takes {RANDOM_PATCH} pixels or more.")
+        raise UserError(
+            f"backbone.image_size={image_size} is smaller than a patch of CLIP-L/14. Use {RANDOM_PATCH} or more."
+        )
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     config = CLIPVisionConfig(
@@ -135,8 +141,8 @@ def build_random(image_size: int, *, dtype: torch.dtype) -> "CLIPVisionModel":
     return model.to(dtype)
 
 
-def pretrained(place: Place, *, dtype: torch.dtype) -> "CLIPVisionModel":
-    """transformers' own loading."""
+def read_pretrained(place: Place, *, dtype: torch.dtype) -> "CLIPVisionModel":
+    """The model as transformers loads it."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     if only_shapes():

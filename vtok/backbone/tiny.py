@@ -18,14 +18,15 @@ NORM_GROUPS = 8
 class TinyBackbone(Backbone):
     """Four convolutions with a total stride of 8, on the colours and the coordinates of each pixel.
 
-    Convolutions give a shape the same feature wherever it is, so in a residual pooled by its mean the feature that left
-    and the one that came cancel. With x and y in the input, features hold their position and the residual its motion.
+    A convolution gives a shape the same feature everywhere. In a mean-pooled residual the feature at the old position
+    and the one at the new position would cancel. With x and y as input channels, features depend on their position,
+    and the residual shows the motion.
 
     Args:
-        feature_dim: channels of the feature map.
+        feature_dim: number of channels of the feature map.
         image_size: side of the images in pixels, a multiple of 8.
-        width: channels after the first convolution, twice as many after the next two; a multiple of 8.
-        frozen: keep the (random) weights as they are.
+        width: number of channels after the first convolution; the next two have twice as many. A multiple of 8.
+        frozen: whether the random weights are not trained.
 
     Raises:
         UserError: `image_size` or `width` is not a positive multiple of 8.
@@ -43,7 +44,9 @@ class TinyBackbone(Backbone):
     ) -> None:
         for name, value, step in (("image_size", image_size, STRIDE), ("width", width, NORM_GROUPS)):
             if value < step or value % step:
-                raise UserError(f"backbone.{name}={value}: the tiny backbone takes a positive multiple of {step}.")
+                raise UserError(
+                    f"backbone.{name}={value} does not suit the tiny backbone. Use a positive multiple of {step}."
+                )
         super().__init__(
             feature_dim=feature_dim, image_size=image_size, stride=STRIDE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
         )

@@ -23,37 +23,37 @@ log = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# Above the convolutions, which have the same names in both: torchvision's, and timm's two.
+# Names of the layers after the convolutions: torchvision's one and timm's two. The convolutions have the same names.
 CLASSIFIERS = ("classifier.", "pre_logits.", "head.")
 KINDS = ("weight", "bias")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 SUFFIXES = (".safetensors", ".pt", ".pth")
 REPOSITORY_FILE = "model.safetensors"
 WAY_OUT = (
-    "set backbone.weights=PATH to a .safetensors, .pt or .pth file of torchvision's or timm's VGG19, or to a folder "
+    "Set backbone.weights=PATH to a .safetensors, .pt or .pth file of torchvision's or timm's VGG19, or to a folder "
     f"that holds its {REPOSITORY_FILE}, or backbone.weights=null for random weights."
 )
-# Output channels and number of convolutions of each block; a pooling by 2 ends a block ("configuration E").
+# Output channels and number of convolutions of each block, which ends with a pooling by 2 ("configuration E").
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 
 
 class Vgg19Backbone(Backbone):
-    """VGG19 up to one named layer, that layer's output being the feature map.
+    """VGG19 up to a named layer, whose output is the feature map.
 
-    Layers are `conv{block}_{i}`, the convolution's output BEFORE its ReLU, `relu{block}_{i}`, the same after it, and
+    Layers are `conv{block}_{i}` (the output of a convolution BEFORE its ReLU), `relu{block}_{i}` (after it) and
     `pool{block}`. Blocks 1 and 2 have 2 convolutions, blocks 3 to 5 have 4. Layers above the named one are not built.
 
     Args:
-        weights: a `.safetensors`, `.pt` or `.pth` file with torchvision's or timm's keys (`features.0.weight`, ...),
-            from the whole VGG19 (the classifier is ignored) or up to the named layer; or a folder or hub id with such
-            a `model.safetensors` ("timm/vgg19.tv_in1k"). None: random weights.
+        weights: a `.safetensors`, `.pt` or `.pth` file with torchvision's or timm's keys (`features.0.weight`, ...) for
+            the full VGG19 (the classifier is ignored) or up to the named layer; or a folder or hub id with such a
+            `model.safetensors` ("timm/vgg19.tv_in1k"). None: random weights.
         revision: branch, tag or commit on the hub.
-        layer: name of the layer whose features are taken, such as conv4_4 (512 channels, stride 8).
+        layer: name of the layer whose output is the feature map, such as conv4_4 (512 channels, stride 8).
         image_size: side of the images in pixels.
         frozen: whether no weight is trained.
 
     Raises:
-        UserError: no such layer, images smaller than its stride, or a file that does not fit.
+        UserError: the layer does not exist, images are smaller than its stride, or the file is not a VGG19.
     """
 
     def __init__(
@@ -65,9 +65,11 @@ class Vgg19Backbone(Backbone):
         image_size: Count = 224,
         frozen: bool = True,
     ) -> None:
-        modules, channels, stride = build(layers_up_to(layer))
+        modules, channels, stride = build_layers(layers_up_to(layer))
         if image_size < stride:
-            raise UserError(f"backbone.image_size={image_size}: {layer} needs {stride} pixels or more.")
+            raise UserError(
+                f"backbone.image_size={image_size} is smaller than the stride of {layer}. Use {stride} or more."
+            )
         super().__init__(
             feature_dim=channels, image_size=image_size, stride=stride, mean=IMAGENET_MEAN, std=IMAGENET_STD
         )
@@ -75,14 +77,14 @@ class Vgg19Backbone(Backbone):
         if weights is None:
             log.warning("backbone.weights=null: VGG19 has RANDOM weights, nothing is pretrained.")
         else:
-            tensors = read(find_file(weights, revision), weights)
+            tensors = read_tensors(find_file(weights, revision), weights)
             load_state(self, tensors, weights)
         self.set_frozen(frozen)
 
     @classmethod
     def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
         with torch.device("meta"):
-            _, channels, stride = build(layers_up_to(settings["layer"]))
+            _, channels, stride = build_layers(layers_up_to(settings["layer"]))
         return FeatureShape(channels=channels, size=settings["image_size"] // stride)
 
     def feature_map(self, images: Tensor) -> Tensor:
@@ -94,19 +96,19 @@ def layers_up_to(layer: str) -> list[str]:
     """The names of the layers from the first one to `layer`.
 
     Raises:
-        UserError: there is no such layer.
+        UserError: VGG19 has no such layer.
     """
     names = layer_names()
     if layer not in names:
         raise UserError(
-            f"backbone.layer={layer}: must be one of conv1_1 to conv5_4, relu1_1 to relu5_4 and pool1 to pool5 "
-            "(blocks 1 and 2 have 2 convolutions, the others 4)."
+            f"backbone.layer={layer} is not a layer of VGG19. Blocks 1 and 2 have 2 convolutions, blocks 3 to 5 have "
+            "4. Use conv1_1 to conv5_4, relu1_1 to relu5_4 or pool1 to pool5."
         )
     return names[: names.index(layer) + 1]
 
 
 def layer_names() -> list[str]:
-    """Every layer in order; a layer's place in the list is its number in torchvision's `features`."""
+    """All layers in order; the index of a layer is its index in torchvision's `features`."""
     names = []
     for block, (_, convolutions) in enumerate(BLOCKS, start=1):
         for i in range(1, convolutions + 1):
@@ -115,15 +117,15 @@ def layer_names() -> list[str]:
     return names
 
 
-def build(names: list[str]) -> tuple[list[nn.Module], int, int]:
-    """The named layers from the bottom up, the channels of the last one and its stride in pixels."""
+def build_layers(names: list[str]) -> tuple[list[nn.Module], int, int]:
+    """The named layers from the bottom up, and the channels and the stride in pixels of the last one."""
     modules: list[nn.Module] = []
     channels, stride = 3, 1
     for name in names:
         if name.startswith("conv"):
             width = BLOCKS[int(name[4]) - 1][0]
             convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1)
-            # As torchvision does: with torch's own initialisation the signal dies on its way up.
+            # torchvision's initialisation: with torch's default, activations vanish in the upper layers.
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
             modules.append(convolution)
             channels = width
@@ -136,10 +138,10 @@ def build(names: list[str]) -> tuple[list[nn.Module], int, int]:
 
 
 def find_file(weights: str | Path, revision: str | None) -> Path:
-    """The weights file: itself, or that of a folder or of a repository on the hub.
+    """The weights file that a path, a folder or a hub id stands for.
 
     Raises:
-        UserError: there is none.
+        UserError: the folder or repository has no weights file.
     """
     path = user_path(weights)
     if path.is_dir() or (HUB_ID.fullmatch(str(weights)) and path.suffix not in SUFFIXES):
@@ -156,53 +158,63 @@ def find_file(weights: str | Path, revision: str | None) -> Path:
 
 
 def in_repository(place: Place) -> Path:
-    """The weights file of a folder, or of a repository of the hub or its cache.
+    """The weights file in a folder, in a repository on the hub, or in the local cache.
 
     Raises:
-        OSError: it holds none.
+        OSError: there is none.
     """
     if Path(place.name).is_dir():
         file = Path(place.name) / REPOSITORY_FILE
         if not file.is_file():
-            raise FileNotFoundError(f"{REPOSITORY_FILE} is not there")
+            raise FileNotFoundError(f"it has no {REPOSITORY_FILE}")
         return file
     return Path(hf_hub_download(place.name, REPOSITORY_FILE, revision=place.revision, local_files_only=place.offline))
 
 
-def read(path: Path, file: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name; nothing is unpickled but tensors. `file`: what the user says of it."""
+def read_tensors(path: Path, given: str | Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name; only tensors are unpickled. `given`: the path as the user wrote it."""
     if path.suffix not in SUFFIXES:
         raise UserError(
-            f"backbone.weights={file}: VGG19 takes a .safetensors, .pt or .pth file, or null for random weights."
+            f"backbone.weights={given} is not a file of weights. "
+            "Use a .safetensors, .pt or .pth file, or null for random weights."
         )
     if not path.is_file():
-        raise UserError(f"backbone.weights={file}: no such file; give a local file, or null for random weights.")
+        raise UserError(f"backbone.weights={given} does not exist. Give a local file, or null for random weights.")
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(
-            f"backbone.weights={file}: not a file of tensors ({type(error).__name__}); "
-            "save VGG19's state dict, not the model itself."
+            f"backbone.weights={given} is not a file of tensors ({type(error).__name__}). "
+            "Save the state dict of VGG19, not the model itself."
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise UserError(f"backbone.weights={file}: holds no state dict, that is a dictionary of names and tensors.")
+        raise UserError(
+            f"backbone.weights={given} has no state dict (a dictionary of tensors by name). "
+            "Save the state dict of VGG19."
+        )
     return tensors
 
 
-def load_state(model: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> None:
-    """Give a model those of a VGG19's tensors that it has; what is above its last layer, and the classifier, is left.
+def load_state(model: nn.Module, tensors: dict[str, Tensor], given: str | Path) -> None:
+    """Load the tensors of a VGG19 that the model has; the classifier and the layers above its last one are ignored.
 
     Raises:
-        UserError: a tensor is missing, of another shape, or of no VGG19.
+        UserError: a tensor is missing, has another shape, or does not belong to a VGG19.
     """
-    fault = f"backbone.weights={file}: not torchvision's or timm's VGG19"
     try:
         found = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        # Its first line names the class alone, and each of the next a tensor of another shape.
-        raise UserError(f"{fault}, {str(error).splitlines()[1].strip().rstrip('.')}.") from error
+        # The first line names the class only. Each further line names a tensor of another shape.
+        raise other_model(given, str(error).splitlines()[1].strip().rstrip(".")) from error
     known = {f"features.{i}.{kind}" for i, n in enumerate(layer_names()) if n[:4] == "conv" for kind in KINDS}
     unexpected = [key for key in found.unexpected_keys if key not in known and not key.startswith(CLASSIFIERS)]
     for problem, keys in (("unexpected", unexpected), ("missing", found.missing_keys)):
         if keys:
-            raise UserError(f"{fault}, {len(keys)} keys are {problem} (first {min(keys)}).")
+            raise other_model(given, f"{len(keys)} keys are {problem}, such as {min(keys)}")
+
+
+def other_model(given: str | Path, reason: str) -> UserError:
+    return UserError(
+        f"backbone.weights={given} is not torchvision's or timm's VGG19: {reason}. "
+        "Use the state dict of one of the two, or null for random weights."
+    )

@@ -1,4 +1,4 @@
-"""Any vision transformer that transformers has (DINOv2, DINOv3, SigLIP, SigLIP 2, ViT, CLIP, ...) as a backbone."""
+"""Any vision transformer of transformers (DINOv2, DINOv3, SigLIP, SigLIP 2, ViT, CLIP, ...) as a backbone."""
 
 import inspect
 import logging
@@ -31,21 +31,22 @@ log = logging.getLogger(__name__)
 KIND = "vision transformer"
 WEIGHTS = "facebook/dinov2-large"
 WAY_OUT = (
-    "set backbone.weights=PATH to a local folder that holds a vision model of transformers (config.json and "
+    "Set backbone.weights=PATH to a local folder that holds a vision model of transformers (config.json and "
     "model.safetensors as `save_pretrained` writes them, preprocessor_config.json beside them), or "
     "backbone.weights=null for random weights."
 )
-# Tokens before the patches and the registers: none, a CLS, a CLS and a distillation token (DeiT).
+# Tokens besides patches and registers: none, a CLS token, a CLS and a distillation token (DeiT).
 LEADING = (0, 1, 2)
 
 
 @dataclass(frozen=True)
-class Vision:
-    """A vision model with what its files say of it.
+class VisionModel:
+    """A vision transformer and its normalisation.
 
     Attributes:
-        model: of transformers, `hidden_states` among its outputs.
-        mean, std: of the red, green and blue values in 0..1 that it was trained on.
+        model: transformers model that returns `hidden_states`.
+        mean: mean of the red, green and blue values in 0..1 of its training images.
+        std: their standard deviation.
     """
 
     model: Any
@@ -54,43 +55,43 @@ class Vision:
 
 
 @dataclass(frozen=True)
-class Tap:
-    """A hidden state of a model.
+class HiddenState:
+    """One of the hidden states of a model.
 
     Attributes:
-        index: in `hidden_states`, 0 or more.
-        image_size: side in pixels of the images.
-        leading: tokens before those of the patches.
-        reached: names of the parameters that the hidden state depends on.
+        index: index into `hidden_states`, 0 or more.
+        image_size: side of the images in pixels.
+        leading: number of tokens before those of the patches.
+        parameters: names of the parameters that the hidden state depends on.
     """
 
     index: int
     image_size: int
     leading: int
-    reached: frozenset[str]
+    parameters: frozenset[str]
 
 
 class VisionBackbone(Backbone):
     """The patch tokens of one hidden state of a vision transformer, as a feature map.
 
-    Of a model of images and texts (CLIP, SigLIP) only the vision half is loaded. Tokens that stand for no patch (CLS,
-    registers) are dropped. Images are scaled bicubically until the short side fits and cropped in the centre, whatever
-    the model's own processor does; its mean and standard deviation are taken from `preprocessor_config.json`.
+    A model of images and texts (CLIP, SigLIP) is loaded without its text half. Tokens that are not patches (CLS,
+    registers) are dropped. Images are resized bicubically until the short side fits and cropped in the centre, whatever
+    the model's own processor does. The mean and standard deviation are those of `preprocessor_config.json`.
 
     Args:
         weights: hub id or local folder of a transformers model. A hub id is looked up in the local cache first. None:
             the architecture of facebook/dinov2-large with random weights.
         revision: branch, tag or commit on the hub.
-        layer: index into transformers' `hidden_states` of that model: 0 is the embedded image, n the output of layer n,
-            -1 the last. Layers above are not kept but for one.
-        image_size: side of the images in pixels; None: the model's own. The model has to interpolate its position
-            encodings for another one.
+        layer: index into transformers' `hidden_states`: 0 is the embedded image, n the output of layer n, -1 the last.
+            Layers above it are dropped, except one.
+        image_size: side of the images in pixels; None: the model's own size. For any other size the model must
+            interpolate its position encodings.
         dtype: number format of the weights and of the feature map.
-        frozen: train nothing. Where False, what the hidden state does not depend on (pooling, last norm) stays frozen.
+        frozen: whether no weight is trained. If False, weights that the hidden state does not depend on (pooling, last
+            norm) stay frozen.
 
     Raises:
-        UserError: the weights cannot be had or are of no vision transformer, or an argument lies outside of what is
-            allowed.
+        UserError: the weights cannot be loaded or are not a vision transformer, or an argument is out of range.
     """
 
     def __init__(
@@ -106,11 +107,11 @@ class VisionBackbone(Backbone):
         precision = dtype_of(dtype, key="backbone.dtype")
         if weights is None:
             vision = build_random(precision)
-            tap = find_tap(vision.model, layer, image_size)
+            state = find_hidden_state(vision.model, layer, image_size)
         else:
-            vision, tap = load(
+            vision, state = load(
                 str(weights),
-                partial(pretrained, dtype=precision, layer=layer, image_size=image_size),
+                partial(read_pretrained, dtype=precision, layer=layer, image_size=image_size),
                 key="backbone.weights",
                 kind=KIND,
                 way_out=WAY_OUT,
@@ -119,13 +120,13 @@ class VisionBackbone(Backbone):
         config = vision.model.config
         super().__init__(
             feature_dim=config.hidden_size,
-            image_size=tap.image_size,
-            stride=side(config.patch_size),
+            image_size=state.image_size,
+            stride=square_side(config.patch_size),
             mean=vision.mean,
             std=vision.std,
         )
-        cut(vision.model, tap.index)
-        self.tap, self.depth = tap, tap.index
+        drop_layers_above(vision.model, state.index)
+        self.hidden_state, self.depth = state, state.index
         self.model = vision.model
         self.set_frozen(frozen)
 
@@ -133,11 +134,11 @@ class VisionBackbone(Backbone):
         """Freeze all parameters, or train those that the feature map depends on."""
         super().set_frozen(frozen)
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(not frozen and name in self.tap.reached)
+            parameter.requires_grad_(not frozen and name in self.hidden_state.parameters)
 
     @classmethod
     def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
-        """Known of the default weights and of random ones, which are DINOv2-L's."""
+        """Known for the default weights and for random ones, which have the architecture of DINOv2-L."""
         if settings["weights"] not in (None, WEIGHTS):
             return None
         return FeatureShape(channels=1024, size=(settings["image_size"] or 518) // 14)
@@ -145,38 +146,40 @@ class VisionBackbone(Backbone):
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / patch, S / patch)."""
         images = images.to(next(self.model.parameters()).dtype)
-        state = hidden_states(self.model, images)[self.tap.index]
-        patches = state[:, self.tap.leading :]
+        state = hidden_states(self.model, images)[self.hidden_state.index]
+        patches = state[:, self.hidden_state.leading :]
         return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
 
 
-def pretrained(place: Place, *, dtype: torch.dtype, layer: int, image_size: int | None) -> tuple[Vision, Tap]:
-    """transformers' own loading, and the hidden state that is asked for.
+def read_pretrained(
+    place: Place, *, dtype: torch.dtype, layer: int, image_size: int | None
+) -> tuple[VisionModel, HiddenState]:
+    """The model as transformers loads it, and its hidden state `layer`.
 
     Raises:
-        UserError: there is no such hidden state.
-        ValueError, OSError: a file is missing, or is of no vision transformer.
+        UserError: the model has no such hidden state.
+        ValueError, OSError: a file is missing, or the model is not a vision transformer.
     """
     from transformers import AutoModel
 
     config = read_config(place)
-    # A half by itself: the text half is neither read nor kept.
+    # The vision half alone: the text half is not read.
     config = getattr(config, "vision_config", config)
     mean, std = normalisation(place)
     if only_shapes():
-        vision = Vision(AutoModel.from_config(config, dtype=dtype, trust_remote_code=False), mean, std)
-        return vision, find_tap(vision.model, layer, image_size)
+        vision = VisionModel(AutoModel.from_config(config, dtype=dtype, trust_remote_code=False), mean, std)
+        return vision, find_hidden_state(vision.model, layer, image_size)
     model, missing = read_model(AutoModel, place, dtype=dtype, config=config)
-    tap = find_tap(model, layer, image_size)
-    refuse_missing([name for name in missing if name in tap.reached], KIND)
-    return Vision(model, mean, std), tap
+    state = find_hidden_state(model, layer, image_size)
+    refuse_missing([name for name in missing if name in state.parameters], KIND)
+    return VisionModel(model, mean, std), state
 
 
 def normalisation(place: Place) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation as the image processor's file says; read as JSON, for processors need torchvision.
+    """Mean and standard deviation from the image processor's file, read as JSON because processors need torchvision.
 
     Raises:
-        OSError: there is no such file, or it does not say.
+        OSError: the file is missing or does not have them.
     """
     from transformers.models.auto.image_processing_auto import get_image_processor_config
 
@@ -186,35 +189,35 @@ def normalisation(place: Place) -> tuple[list[float], list[float]]:
     try:
         return list(settings["image_mean"]), list(settings["image_std"])
     except (KeyError, TypeError) as error:
-        raise OSError("preprocessor_config.json with image_mean and image_std is not there") from error
+        raise OSError("it has no preprocessor_config.json with image_mean and image_std") from error
 
 
-def build_random(dtype: torch.dtype) -> Vision:
-    """The architecture of facebook/dinov2-large, untrained."""
+def build_random(dtype: torch.dtype) -> VisionModel:
+    """The architecture of facebook/dinov2-large with random weights."""
     log.warning("backbone.weights=null: DINOv2-L/14 has RANDOM weights, nothing is pretrained.")
     from transformers import AutoModel, Dinov2Config
     from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
     config = Dinov2Config(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, image_size=518, patch_size=14)
     model = AutoModel.from_config(config, dtype=dtype)
-    return Vision(model, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    return VisionModel(model, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 
 
-def find_tap(model: Any, layer: int, image_size: int | None) -> Tap:
-    """What a hidden state consists of, found by running the model without data.
+def find_hidden_state(model: Any, layer: int, image_size: int | None) -> HiddenState:
+    """The hidden state `layer`, its tokens and its parameters, found by running the model on the meta device.
 
     Raises:
-        UserError: no such layer, or images of a size that the model does not take.
-        ValueError: not a vision transformer over square images.
+        UserError: the model has no such layer, or does not take images of this size.
+        ValueError: the model is not a vision transformer for square images.
     """
     try:
-        own, patch = side(model.config.image_size), side(model.config.patch_size)
+        own, patch = square_side(model.config.image_size), square_side(model.config.patch_size)
         registers = getattr(model.config, "num_register_tokens", 0) or 0
     except AttributeError as error:
-        raise ValueError(f"{type(model).__name__} is no {KIND}: {error}") from error
+        raise ValueError(f"{type(model).__name__} is not a {KIND}: {error}") from error
     size = own if image_size is None else image_size
     if size < patch:
-        raise UserError(f"backbone.image_size={size}: this model takes {patch} pixels or more.")
+        raise UserError(f"backbone.image_size={size} is smaller than a patch of this model. Use {patch} or more.")
     parameters = {
         name: torch.empty_like(one, device="meta", requires_grad=True) for name, one in model.named_parameters()
     }
@@ -228,17 +231,17 @@ def find_tap(model: Any, layer: int, image_size: int | None) -> Tap:
         reason = first_line(error)
         if size != own:
             raise UserError(
-                f"backbone.image_size={size}: {type(model).__name__} takes images of its own size alone; "
-                f"say backbone.image_size={own} or null ({reason})."
+                f"backbone.image_size={size}: {type(model).__name__} only takes images of its own size ({reason}). "
+                f"Set backbone.image_size={own} or null."
             ) from error
         raise ValueError(f"{type(model).__name__} does not run on images of {size} pixels: {reason}") from error
     if not states:
-        raise ValueError(f"{type(model).__name__} shows no hidden states")
+        raise ValueError(f"{type(model).__name__} returns no hidden states")
     count = len(states) - 1
     if not -count - 1 <= layer <= count:
         raise UserError(
-            f"backbone.layer={layer}: this {type(model).__name__} has {count} layers, "
-            f"allowed are {-count - 1} to {count} (-1 is the output of the last)."
+            f"backbone.layer={layer}: this {type(model).__name__} has {count} layers. "
+            f"Use {-count - 1} to {count} (-1 is the output of the last layer)."
         )
     index = layer if layer >= 0 else layer + count + 1
     state, patches = states[index], (size // patch) ** 2
@@ -248,26 +251,26 @@ def find_tap(model: Any, layer: int, image_size: int | None) -> Tap:
             f"for {patches} patches and {registers} registers"
         )
     gradients = torch.autograd.grad(state.sum(), list(parameters.values()), allow_unused=True)
-    reached = frozenset(name for name, one in zip(parameters, gradients, strict=True) if one is not None)
-    return Tap(index=index, image_size=size, leading=state.shape[1] - patches, reached=reached)
+    used = frozenset(name for name, one in zip(parameters, gradients, strict=True) if one is not None)
+    return HiddenState(index=index, image_size=size, leading=state.shape[1] - patches, parameters=used)
 
 
 def hidden_states(model: Any, images: Tensor) -> tuple[Tensor, ...]:
-    """All of them, of images (N, 3, S, S)."""
+    """The hidden states of all layers for images (N, 3, S, S)."""
     return model(images, **options_of(model, images)).hidden_states
 
 
 def options_of(model: Any, images: Tensor) -> dict[str, bool]:
-    """How the model is called: models that do not interpolate unasked are asked where the size is not their own."""
+    """Keyword arguments of the model's forward pass; some models interpolate position encodings only on request."""
     options = {"output_hidden_states": True}
-    resized = images.shape[-1] != side(model.config.image_size)
+    resized = images.shape[-1] != square_side(model.config.image_size)
     if resized and "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
         options["interpolate_pos_encoding"] = True
     return options
 
 
-def cut(model: Any, index: int) -> None:
-    """Drop the layers above a hidden state but for one: transformers norms the last hidden state of some models."""
+def drop_layers_above(model: Any, index: int) -> None:
+    """Drop the layers above a hidden state except one: transformers norms the last hidden state of some models."""
     count = model.config.num_hidden_layers
     lists = [one for one in model.modules() if isinstance(one, nn.ModuleList) and len(one) == count]
     if len(lists) == 1 and index + 1 < count:
@@ -275,14 +278,14 @@ def cut(model: Any, index: int) -> None:
         model.config.num_hidden_layers = index + 1
 
 
-def side(size: int | list[int] | tuple[int, ...]) -> int:
-    """Of a square.
+def square_side(size: int | list[int] | tuple[int, ...]) -> int:
+    """The side of a square, which configs give as one number or as (height, width).
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a square.
     """
     if isinstance(size, int):
         return size
     if len(set(size)) != 1:
-        raise ValueError(f"{tuple(size)} is no square, and backbones take squares alone")
+        raise ValueError(f"{tuple(size)} is not square")
     return size[0]

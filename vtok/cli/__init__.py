@@ -1,1 +1,1 @@
-"""The command line: finding a verb, reading its arguments, and the verbs in `verbs/`."""
+"""The command line: finds a verb, reads its arguments, and runs it; the verbs are in `verbs/`."""

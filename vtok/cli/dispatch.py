@@ -1,9 +1,9 @@
-"""The verbs beside train, a module each: `vtok VERB` calls the function VERB of `vtok/cli/verbs/VERB.py`.
+"""Runs the verbs except train: `vtok VERB` calls the function VERB of `vtok/cli/verbs/VERB.py`.
 
-Its signature declares the verb's arguments, their types, bounds and defaults, and its docstring explains them, as a
-component's does (`vtok.config.declaration`). A verb of two words has an underscore in its name. One that takes a
-parameter `overrides` is given the KEY=VALUE that are none of its own. A script's function is declared alike, and is run
-by `run_function`.
+The function's signature declares the verb's arguments with types, bounds and defaults, and its docstring explains them,
+as for a component (`vtok.config.declaration`). A verb of two words has an underscore in its name. A parameter
+`overrides` receives every KEY=VALUE that is not an argument of the verb. `run_function` runs a script's function in the
+same way.
 """
 
 import importlib
@@ -26,7 +26,7 @@ from vtok.common.source_code import Module, find
 from vtok.config.declaration import Declaration, declaration_by, declaration_of
 from vtok.config.options import one_of
 from vtok.config.signature import REQUIRED, Setting
-from vtok.config.values import alternatives, as_typed, check_value, shown, words
+from vtok.config.values import alternatives, check_value, command_line_help, type_text, value_text
 
 OVERRIDES = "overrides"
 HELP = {"-h", "--help"}
@@ -35,7 +35,7 @@ WIDTH = 118
 
 @cache
 def verbs() -> dict[str, Declaration]:
-    """The declarations of all verbs by name, those of two words as `data pack`."""
+    """The declarations of all verbs by name, such as "data pack"."""
     found = {}
     for file in sorted(Path(verb_modules.__file__).parent.glob("[!_]*.py")):
         found[file.stem.replace("_", " ")] = declaration_of(f"{verb_modules.__name__}.{file.stem}.{file.stem}")
@@ -43,7 +43,7 @@ def verbs() -> dict[str, Declaration]:
 
 
 def verb_in(argv: Sequence[str]) -> tuple[str, Sequence[str]] | None:
-    """The verb that a command line begins with, and the rest of it."""
+    """The verb at the start of a command line, and the remaining arguments; None if there is no such verb."""
     for length in (2, 1):
         name = " ".join(argv[:length])
         if len(argv) >= length and name in verbs():
@@ -52,10 +52,10 @@ def verb_in(argv: Sequence[str]) -> tuple[str, Sequence[str]] | None:
 
 
 def run_command(verb: str, argv: Sequence[str]) -> int:
-    """Carry out a verb; returns the exit code.
+    """Run a verb; returns the exit code.
 
     Raises:
-        UserError: a mistake in the arguments, or the verb's own.
+        UserError: if an argument is not valid, or the verb raises it.
     """
     declared, program = verbs()[verb], f"vtok {verb}"
     if HELP & set(argv):
@@ -74,7 +74,7 @@ def run_function(function: Callable[..., Any], argv: Sequence[str]) -> int:
     """Run a script's function with the arguments that it declares; returns the exit code.
 
     Raises:
-        UserError: a mistake in the arguments, or the function's own.
+        UserError: if an argument is not valid, or the function raises it.
     """
     file = Path(inspect.getfile(function))
     definition = Module(function.__module__, file).definition(function.__name__)
@@ -90,7 +90,7 @@ def call(function: Callable[..., Any], declared: Declaration, given: dict[str, A
     """Call a function with its arguments, and print the text or the paths that it returns."""
     console_log()
     result = function(**given, **({OVERRIDES: overrides} if OVERRIDES in declared.settings else {}))
-    # Numbers are for callers in Python; the function has printed its table.
+    # Metrics are for callers in Python: the function has printed its table.
     match result:
         case str() | Path():
             print(result)
@@ -99,7 +99,7 @@ def call(function: Callable[..., Any], declared: Declaration, given: dict[str, A
 
 
 def console_log() -> None:
-    """The package's messages as plain lines on stderr; stdout is for results."""
+    """Send the package's log to stderr as plain lines; stdout is for results."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("vtok")
@@ -113,10 +113,15 @@ def arguments_of(declared: Declaration) -> dict[str, Setting]:
 
 
 def parse(program: str, declared: Declaration, argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The arguments of `program` ("vtok data pack") with their defaults, and the KEY=VALUE that are none of them.
+    """The values of a program's arguments, and the remaining KEY=VALUE.
+
+    Args:
+        program: name of the program for messages, such as "vtok data pack".
+        declared: declaration of its arguments.
+        argv: command line after the program's name.
 
     Raises:
-        UserError: not KEY=VALUE, an unknown key, a value of the wrong type, or one that is missing.
+        UserError: if an item is not KEY=VALUE, a key is unknown, a value does not fit, or a required one is missing.
     """
     settings = arguments_of(declared)
     given = {name: one.default for name, one in settings.items()}
@@ -133,20 +138,20 @@ def parse(program: str, declared: Declaration, argv: Sequence[str]) -> tuple[dic
             raise UserError(f"{name}: unknown key of {program}. {one_of(name, list(settings))}")
     missing = [name for name, value in given.items() if value is REQUIRED]
     if missing:
-        raise UserError(f"{program} needs {missing[0]}=VALUE.")
+        raise UserError(f"{program}: the argument {missing[0]} is missing. Set {missing[0]}=VALUE.")
     return given, others
 
 
 def read_value(setting: Setting, text: str) -> Any:
-    """What `text` says for an argument.
+    """The value of an argument from its text.
 
     Raises:
-        UserError: it is of another type, or out of bounds.
+        UserError: if it has another type, or is out of bounds.
     """
     kinds = alternatives(setting.type)
     if text == "null" and type(None) in kinds:
         return None
-    # A text is what was typed; OmegaConf would look for ${references} in it.
+    # A string stays as it was typed: OmegaConf would resolve ${references} in it.
     if str in kinds:
         return text
     value: Any = bare_list(setting.name, text) if isinstance(setting.default, tuple) else text
@@ -157,29 +162,31 @@ def read_value(setting: Setting, text: str) -> Any:
 
 
 def bare_list(name: str, text: str) -> list[str]:
-    """[a,b] or a,b -> ["a", "b"]; every item is the text that was typed, "no" and "007" too.
+    """[a,b] or a,b -> ["a", "b"]; every item stays as it was typed, "no" and "007" too.
 
     Raises:
-        UserError: this is not a list of texts.
+        UserError: if the text is not a list of strings.
     """
     try:
-        # The loader that takes no text for a number, a truth value or a date.
+        # BaseLoader leaves all items as strings.
         parsed = yaml.load(text if text.startswith("[") else f"[{text}]", Loader=yaml.BaseLoader)
     except yaml.YAMLError:
         parsed = None
     if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
         quoted = command(f'{name}=["ONE","OTHER"]')
-        raise UserError(f"{name}={text}: this is not a list. Use {name}=[ONE,OTHER]; quote odd names: {quoted}.")
+        raise UserError(
+            f"{name}={text}: this is not a list. Use {name}=[ONE,OTHER]. Quote names with special characters: {quoted}."
+        )
     return parsed
 
 
 def help_text(program: str, declared: Declaration, docstring: str) -> str:
-    """What `PROGRAM --help` prints."""
-    takes = " [GROUP=OPTION ...]" if OVERRIDES in declared.settings else ""
+    """The text of `PROGRAM --help`."""
+    options = " [GROUP=OPTION ...]" if OVERRIDES in declared.settings else ""
     description = docstring.partition("\n\nArgs:")[0].partition("\n\nRaises:")[0]
-    lines = [f"{program} [KEY=VALUE ...]{takes}", "", description, ""]
+    lines = [f"{program} [KEY=VALUE ...]{options}", "", description, ""]
     for one in arguments_of(declared).values():
-        default = "(needed)" if one.default is REQUIRED else shown(one.default)
-        lines.append(f"  {one.name}={default}    ({words(one.type)})")
-        lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
+        default = "(needed)" if one.default is REQUIRED else value_text(one.default)
+        lines.append(f"  {one.name}={default}    ({type_text(one.type)})")
+        lines += wrap(command_line_help(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a verb reads, looked up before the verb is: libraries take seconds to load, and a missing file none."""
+"""Checks that a verb's files, folders and weights exist, before the libraries that the verb needs are loaded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,13 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_text
 from vtok.common.overrides import override
-from vtok.common.paths import is_here, user_path
-from vtok.common.weights import Wanted, refuse_absent
+from vtok.common.paths import path_exists, user_path
+from vtok.common.weights import WeightsRef, check_available
 from vtok.config import check, compose
 from vtok.config.check import check_folder
 from vtok.config.weights import WITH_WEIGHTS, wanted_weights, weights_of_run
 from vtok.data.sources.shards.names import split_pattern
-from vtok.runs.folder import anchor, find_run, load_config, run_of
+from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_of
 
 # Verbs that build the model of a run.
 USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
@@ -24,20 +24,17 @@ DATA_KEYS = ("data=", "data.", "+data@data.sources.")
 
 
 def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Refuse a file, a folder or weights that the verb would not find.
+    """Raise UserError if a file, a folder or weights that the verb needs are missing.
 
     Args:
-        verb: such as "describe" or "data check".
-        given: the verb's own arguments.
-        overrides: of a configuration.
-
-    Raises:
-        UserError: something is missing.
+        verb: name of the verb, such as "describe" or "data check".
+        given: arguments of the verb.
+        overrides: overrides of a configuration.
     """
     videos = given.get("video") or []
     for video in [videos] if isinstance(videos, str) else videos:
-        if not is_here(video):
-            raise UserError(f"video={video}: there is no such file or folder.")
+        if not path_exists(video):
+            raise UserError(f"video={video}: there is no such file or folder. Use an existing video.")
     if given.get("prompts") is not None:
         prompts = user_path(given["prompts"])
         try:
@@ -47,51 +44,53 @@ def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) 
     if verb == "data index":
         check_shard_folder(given["root"])
     if verb in USE_A_RUN and given.get("run") is not None and not given.get("tokenisers"):
-        refuse_absent(run_weights(verb, given["run"], given["outputs"], overrides))
+        check_available(run_weights(verb, given["run"], given["outputs"], overrides))
         if verb == "evaluate" and any(item.startswith("data=") for item in overrides):
             check_folder(compose([item for item in overrides if item.startswith(DATA_KEYS)]))
     else:
-        refuse_absent([one for config in configs(verb, given, overrides) for one in loaded_weights(verb, config)])
+        check_available([one for config in configs(verb, given, overrides) for one in loaded_weights(verb, config)])
 
 
 def check_shard_folder(root: str) -> None:
-    """Refuse a local folder of shards that is not there."""
+    """Raise UserError if a local folder of shards does not exist."""
     folder = split_pattern(root)[0]
-    if "://" not in root and not is_here(folder):
-        raise UserError(f"root={root}: there is no such folder ({user_path(folder).absolute()}).")
+    if "://" not in root and not path_exists(folder):
+        raise UserError(
+            f"root={root}: there is no such folder ({user_path(folder).absolute()}). Use an existing folder of shards."
+        )
 
 
-def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[Wanted]:
-    """The weights that the model of a run is built with, but for those that overrides name otherwise."""
+def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[WeightsRef]:
+    """The weights that the model of a run needs, except those that overrides replace."""
     run_dir = run_of(find_run(run, outputs))
     config = load_config(run_dir)
-    anchor(config, run_dir)
-    # The folder may be a stranger's, and references in it reach as far as this machine's environment.
+    resolve_relative_paths(config, run_dir)
+    # References are not resolved: the folder may not be trustworthy, and a reference can read environment variables.
     if verb == "evaluate" and not any(item.startswith("generation/judge=") for item in overrides):
         wanted = weights_of_run(config, resolve=False)
     else:
         wanted = wanted_weights(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
-    said = {item.partition("=")[0] for item in overrides}
-    return [one for one in wanted if one.key not in said]
+    overridden = {item.partition("=")[0] for item in overrides}
+    return [one for one in wanted if one.key not in overridden]
 
 
 def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[DictConfig]:
-    """The configurations that a verb without a run composes, those with a data set checked."""
+    """The configurations that a verb without a run composes; those with a data set are checked."""
     if verb == "cost":
-        # Its clips are noise in memory.
+        # Cost measures noise in memory.
         yield compose([*overrides, "data.cache=null"])
     elif verb in USE_DATA:
         outputs = [override("outputs", given["outputs"])] if verb == "probe" else []
         for tokeniser in given.get("tokenisers") or [None]:
             chosen = [] if tokeniser is None else [override("tokeniser", tokeniser)]
             config = compose([*outputs, *overrides, *chosen])
-            # A probe leaves a cache out, and precompute says that it takes none.
+            # A probe ignores a cache, and precompute refuses one.
             if config.data.get("cache") is None:
                 check(config, plan=False)
             yield config
 
 
-def loaded_weights(verb: str, config: DictConfig) -> list[Wanted]:
+def loaded_weights(verb: str, config: DictConfig) -> list[WeightsRef]:
     """The weights that a verb without a run loads."""
     if verb == "cost":
         groups = list(WITH_WEIGHTS)

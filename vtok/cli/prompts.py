@@ -1,4 +1,4 @@
-"""The files of prompts that vtok generate reads, and the names of the videos that it makes of them."""
+"""Reads the prompts of vtok generate from a file, and names their videos."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,22 +7,23 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import parse_json, read_text
 from vtok.common.paths import LONGEST_NAME
 
-SAMPLES = 5
-# Bytes, less what a file that is not whole yet has before its name.
-LONGEST = LONGEST_NAME - len(".partial-")
+VBENCH_SAMPLES = 5
+# Largest length of a file name in bytes; a file that is being written has a prefix.
+MAX_NAME_BYTES = LONGEST_NAME - len(".partial-")
 
 
-def wanted_videos(path: Path, samples: int | None) -> list[tuple[str, str]]:
+def requested_videos(path: Path, samples: int | None) -> list[tuple[str, str]]:
     """(file name, prompt) of each video that a file of prompts asks for.
 
-    - a text file: 000.mp4, 001.mp4, ... one a line; blank lines and those that begin with # are none.
-    - a .json file, a list of objects with `prompt_en`, as `VBench_full_info.json` is: PROMPT-0.mp4, PROMPT-1.mp4, ...,
-      `samples` of each prompt (5 where None), under which VBench looks for them (Huang et al. 2024, `prompts/README.md`
-      of Vchitect/VBench). A prompt that is listed under several dimensions is one prompt.
+    - A text file: one prompt on each line, for 000.mp4, 001.mp4, ...; blank lines and lines that start with # are
+      skipped.
+    - A .json file, a list of objects with `prompt_en` such as `VBench_full_info.json`: `samples` videos of each prompt
+      (None: 5), PROMPT-0.mp4, PROMPT-1.mp4, ... These are the names that VBench expects (Huang et al. 2024,
+      `prompts/README.md` of Vchitect/VBench). A prompt that is listed under several dimensions counts once.
 
     Raises:
-        UserError: the file cannot be read, holds no prompt, or one of which no file name can be made; or `samples` were
-            said of a text file.
+        UserError: if the file cannot be read or holds no prompt, a prompt cannot be a file name, or `samples` is set
+            for a text file.
     """
     try:
         text = read_text(path)
@@ -30,40 +31,46 @@ def wanted_videos(path: Path, samples: int | None) -> list[tuple[str, str]]:
         raise UserError(f"prompts={path}: {error}") from error
     if path.suffix.lower() == ".json":
         prompts = parse_vbench(text, path)
-        return [(name_of(prompt, index, path), prompt) for prompt in prompts for index in range(samples or SAMPLES)]
+        return [
+            (vbench_name(prompt, index, path), prompt)
+            for prompt in prompts
+            for index in range(samples or VBENCH_SAMPLES)
+        ]
     if samples is not None:
-        raise UserError(f"samples={samples}: of a text file each line is one video; samples are of prompts=FILE.json.")
+        raise UserError(
+            f"samples={samples}: each line of a text file makes one video. Use samples only with prompts=FILE.json."
+        )
     lines = [line.strip() for line in text.splitlines()]
     prompts = [line for line in lines if line and not line.startswith("#")]
     if not prompts:
-        raise UserError(f"prompts={path}: the file holds no prompt; write one a line.")
+        raise UserError(f"prompts={path}: the file holds no prompt. Write one prompt on each line.")
     digits = max(3, len(str(len(prompts) - 1)))
     return [(f"{number:0{digits}}.mp4", prompt) for number, prompt in enumerate(prompts)]
 
 
 def parse_vbench(text: str, path: Path) -> Sequence[str]:
-    """The prompts of VBench's list, each once, in its order; raises UserError where it is no such list."""
+    """The prompts of VBench's list, in its order and without repetition; raises UserError if it is not such a list."""
     try:
         rows = parse_json(text)
     except ValueError as error:
-        raise UserError(f"prompts={path}: {error}.") from error
+        raise UserError(f"prompts={path}: {error}. Use a valid JSON file.") from error
     listed = rows if isinstance(rows, list) else []
     given = [row.get("prompt_en") if isinstance(row, dict) else None for row in listed]
     prompts = [prompt for prompt in given if isinstance(prompt, str) and prompt.strip()]
     if not prompts or len(prompts) < len(given):
         raise UserError(
-            f'prompts={path}: a .json file is a list of objects with "prompt_en", as VBench_full_info.json is; write '
-            "other prompts into a text file, one a line."
+            f'prompts={path}: a .json file must be a list of objects with "prompt_en", such as VBench_full_info.json. '
+            "Write other prompts into a text file, one on each line."
         )
     return list(dict.fromkeys(prompts))
 
 
-def name_of(prompt: str, index: int, path: Path) -> str:
-    """The name that VBench looks for; raises UserError where there can be no file of that name."""
+def vbench_name(prompt: str, index: int, path: Path) -> str:
+    """The file name that VBench expects; raises UserError if no file can have it."""
     name = f"{prompt}-{index}.mp4"
-    if "/" in prompt or not prompt.isprintable() or len(name.encode()) > LONGEST:
+    if "/" in prompt or not prompt.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
         raise UserError(
-            f"prompts={path}: VBench names videos by their prompt, and {prompt!r} makes no file name (a line, at most "
-            f"{LONGEST} bytes with -{index}.mp4, without a /); shorten it, or write prompts into a text file."
+            f"prompts={path}: VBench names videos by their prompt, and {prompt!r} cannot be a file name (one line, at "
+            f"most {MAX_NAME_BYTES} bytes with -{index}.mp4, without /). Use a shorter prompt, or a text file."
         )
     return name

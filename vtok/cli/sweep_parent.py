@@ -1,6 +1,6 @@
-"""The parent run of a sweep, made and finished by a Hydra callback.
+"""A Hydra callback that starts and finishes the parent run of a sweep.
 
-Hydra instantiates its callbacks for every run, sweep or not, so MLflow and matplotlib are imported where they are used.
+Hydra instantiates callbacks for every run, sweep or not, so MLflow and matplotlib are imported where they are used.
 """
 
 import atexit
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class SweepParent(Callback):
-    """Puts the runs of a sweep under one parent run, and compares them at the end.
+    """Puts the runs of a sweep under one MLflow parent run, and compares them at the end.
 
-    Set as `hydra.callbacks.NAME._target_`. The parent lies in the MLflow store of `tracking`, where that has one, and
-    the sweep folder's `mlflow_parent.json` names it to the jobs. A sweep folder that is used again keeps its parent.
+    Set as `hydra.callbacks.NAME._target_`. The parent run is in the MLflow store of `tracking`, if it has one; the jobs
+    find it in the sweep folder's `mlflow_parent.json`. A sweep folder that is used again keeps its parent run.
     """
 
     def __init__(self) -> None:
@@ -42,10 +42,10 @@ class SweepParent(Callback):
             try:
                 _start_parent(config, tracking, sweep_dir)
             except UserError as error:
-                # Hydra makes a mere warning of an exception in a callback, and every job would fail on its own.
+                # Hydra only warns about an exception in a callback, and then every job would fail.
                 sys.exit(str(error))
         self._sweep_dir, self._grid = sweep_dir, is_grid(config)
-        # Hydra leaves out on_multirun_end when a job fails, and a failed sweep is to be finished and compared too.
+        # Hydra does not call on_multirun_end when a job fails, but a failed sweep is finished and compared too.
         atexit.register(self._finish, "FAILED")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -65,7 +65,7 @@ class SweepParent(Callback):
                 return
             print(f"\nsweep {sweep_dir}")
             report_sweep(sweep_dir, metrics=(), out=sweep_dir / ARTIFACT_FOLDER)
-            tell_unfinished(sweep_dir, again=self._grid)
+            print_unfinished(sweep_dir, again=self._grid)
         except UserError as error:
             logger.error("%s", error)
         finally:
@@ -73,17 +73,17 @@ class SweepParent(Callback):
                 _finish_parent(parent, sweep_dir, status)
 
 
-def tell_unfinished(sweep_dir: Path, *, again: bool) -> None:
-    """The runs of a sweep that did not finish, and what has them run where the same command does (`again`)."""
+def print_unfinished(sweep_dir: Path, *, again: bool) -> None:
+    """Print the runs of a sweep that did not finish; `again`: whether the same command resumes them."""
     runs = [read_run(path) for path in find_runs(sweep_dir)]
-    remedy = "; the same command again runs these alone" if again else ""
-    if left := [run for run in runs if run.status != "finished"]:
-        print(f"\n{len(left)} of {len(runs)} runs did not finish{remedy}:")
-        print(*(f"  {run.path}: {run.status}, {' '.join(run.overrides)}" for run in left), sep="\n")
+    hint = ". Run the same command again to resume only these" if again else ""
+    if unfinished := [run for run in runs if run.status != "finished"]:
+        print(f"\n{len(unfinished)} of {len(runs)} runs did not finish{hint}:")
+        print(*(f"  {run.path}: {run.status}, {' '.join(run.overrides)}" for run in unfinished), sep="\n")
 
 
 def sweep_name(config: DictConfig) -> str:
-    """The option of the `sweep` group, or else what is swept: "tokeniser.stride=3,6,10"."""
+    """The option of the group `sweep`, or else the swept overrides: "tokeniser.stride=3,6,10"."""
     chosen = config.hydra.runtime.choices.get("sweep")
     return chosen or " ".join(swept_overrides(config)) or "sweep"
 
@@ -110,7 +110,7 @@ def _start_parent(config: DictConfig, tracking: dict[Any, Any], sweep_dir: Path)
             client.update_run(known.run_id, status="RUNNING")
             return
         except MlflowException:
-            logger.warning("The sweep's parent run %s is no longer in %s: it gets a new one.", known.run_id, uri)
+            logger.warning("The sweep's parent run %s is no longer in %s. A new one is created.", known.run_id, uri)
     experiment = experiment_id(client, tracking["experiment"], artifact_location(uri, tracking["artifact_root"]))
     tags = {"vtok.sweep": " ".join(swept_overrides(config)), "vtok.run_dir": str(sweep_dir.absolute())}
     run = client.create_run(experiment, run_name=sweep_name(config), tags=tags)

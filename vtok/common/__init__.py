@@ -1,1 +1,1 @@
-"""What all packages share: errors, files, paths, random numbers, processes, statistics."""
+"""Code that all packages share: errors, files, paths, random numbers, processes, statistics."""

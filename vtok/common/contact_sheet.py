@@ -1,4 +1,4 @@
-"""Contact sheets: clips as strips of frames with what was asked, answered and true below them, in one picture."""
+"""Contact sheets: one picture of several clips, each a strip of frames above its prompt, answer and truth."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,7 +11,7 @@ from torch import Tensor
 
 Tone = Literal["plain", "muted", "right", "wrong"]
 
-# Right and wrong differ by their mark too, for readers who do not tell green from red.
+# The marks distinguish right from wrong for readers who cannot distinguish green from red.
 TONES: dict[Tone, tuple[str, str]] = {
     "plain": ("#1b1f24", ""),
     "muted": ("#6a737d", ""),
@@ -29,7 +29,7 @@ PAD = 14
 
 
 class Text(NamedTuple):
-    """A line of text with its colour; a plain str is a line in the "plain" tone."""
+    """A line of text with its colour; a plain str has the tone "plain"."""
 
     text: str
     tone: Tone = "plain"
@@ -51,12 +51,18 @@ def contact_sheet(
 ) -> None:
     """Write a PNG of clips, `columns` side by side.
 
-    frames: per clip uint8 (K, 3, H, W) in 0..255, or several of one clip by their names, to stand one below the other;
-    K, H and W may differ between clips. lines: per clip the lines below its frames, wrapped to the width. scale: factor
-    on the frames (enlarged with hard pixels, reduced smoothly). Long strips go on in a new line of frames.
+    A long strip continues in a new row of frames.
+
+    Args:
+        frames: for each clip uint8 (K, 3, H, W), or several such tensors by name, one strip below the other. K, H and W
+            may differ between clips.
+        lines: for each clip the lines of text below its frames, wrapped to the width.
+        path: the PNG file; its folder is created.
+        columns: number of clips side by side.
+        scale: scale factor of the frames; nearest neighbour from 1 up, Lanczos below.
     """
     if len(frames) != len(lines) or not frames:
-        raise ValueError(f"one list of lines a clip, and a clip at least: {len(frames)} clips, {len(lines)} lists")
+        raise ValueError(f"every clip needs one list of lines: {len(frames)} clips, {len(lines)} lists")
     strips = [_named(clip, scale) if isinstance(clip, Mapping) else _strip(clip, scale) for clip in frames]
     width = max(LEAST_WIDTH, *(strip.width for strip in strips))
     cards = [_card(strip, texts, width) for strip, texts in zip(strips, lines, strict=True)]
@@ -75,7 +81,7 @@ def contact_sheet(
 
 
 def _named(clips: Mapping[str, Tensor], scale: float) -> Image.Image:
-    """Strips one below the other, each after its name."""
+    """Strips one below the other, each with its name on the left."""
     strips = {name: _strip(clip, scale) for name, clip in clips.items()}
     left = PAD + round(max(_font().getlength(name) for name in strips))
     width, height = max(strip.width for strip in strips.values()), sum(strip.height + GAP for strip in strips.values())
@@ -120,7 +126,7 @@ def _place(sheet: Image.Image, card: _Card, *, left: int, top: int, width: int, 
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` pixels, broken at spaces, and within a word that is wider than a line."""
+    """`text` in lines of at most `width` pixels, broken at spaces; a word that is wider than a line is broken too."""
     lines: list[str] = []
     for paragraph in text.splitlines() or [""]:
         line = ""
@@ -142,5 +148,5 @@ def wrap(text: str, width: int) -> list[str]:
 
 @cache
 def _font() -> ImageFont.FreeTypeFont:
-    # matplotlib carries it, so text looks the same on machines without fonts, and it has the marks.
+    # matplotlib ships this font: text looks the same on machines without fonts, and the font has both marks.
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), FONT_SIZE)

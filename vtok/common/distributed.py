@@ -1,4 +1,4 @@
-"""The processes of a run, and what they tell each other. torchrun or `accelerate launch` starts them; alone is one."""
+"""Communication between the processes of a run, which torchrun or `accelerate launch` starts."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes; 1 without torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this one is, from 0 on."""
+    """The number of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def gathered(value: T) -> list[T]:
-    """What each process gives, by its rank; all of them have to ask. Values are pickled."""
+    """The value of each process, in the order of ranks. A collective: every process calls it. Values are pickled."""
     if world_size() == 1:
         return [value]
     values: list[T] = [value] * world_size()
@@ -30,11 +30,11 @@ def gathered(value: T) -> list[T]:
     return values
 
 
-def led(action: Callable[[], object]) -> None:
-    """Have the first process do something and the others wait for it; all have to ask.
+def on_main_process(action: Callable[[], object]) -> None:
+    """Run an action on process 0 while the others wait. A collective: every process calls it.
 
     Raises:
-        OSError: it could not do it; raised by all.
+        OSError: the action failed; every process raises it.
     """
     mistake = None
     if rank() == 0:
@@ -48,9 +48,11 @@ def led(action: Callable[[], object]) -> None:
 
 
 def summed(numbers: Sequence[int], *, device: torch.device) -> list[int]:
-    """The sum of each of the numbers over all processes; all have to ask, with as many.
+    """The sum of each number over all processes. A collective: every process gives as many numbers.
 
-    `device`: device that the processes exchange tensors on. Alone, a process does not touch it.
+    Args:
+        numbers: integers of this process.
+        device: device on which the processes exchange tensors; unused by a single process.
     """
     if world_size() == 1:
         return [int(number) for number in numbers]
@@ -60,24 +62,24 @@ def summed(numbers: Sequence[int], *, device: torch.device) -> list[int]:
 
 
 def summed_tensor(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, in its memory; all have to ask. The device is not waited for."""
+    """The sum of a tensor over all processes, in place, without a device synchronisation. A collective."""
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
 def full(tensor: Tensor) -> Tensor:
-    """A tensor that may be cut, put together; all processes have to ask."""
+    """The full tensor of one that may be sharded. A collective."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor that may be cut, in the memory of that tensor."""
+    """This process's shard of a tensor that may be sharded; it shares the tensor's memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered_tensors(tensor: Tensor) -> list[Tensor]:
-    """The tensor of each process, by its rank; all have to ask, with tensors of one shape and dtype."""
+    """The tensor of each process, in the order of ranks. A collective: all have the same shape and dtype."""
     if world_size() == 1:
         return [tensor]
     tensors = [torch.empty_like(tensor) for _ in range(world_size())]

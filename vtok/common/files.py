@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Files and folders that are written atomically: complete, or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -10,64 +10,66 @@ from safetensors import SafetensorError
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import reason_of
-from vtok.common.paths import unwritable
+from vtok.common.paths import unwritable_reason
+
+REMEDY = "Check the permissions and the free disk space, or use another path."
 
 
 def check_writable(path: Path, *, suffix: str) -> None:
-    """Raise UserError where `path` cannot become a file of this suffix, before there is anything to write."""
+    """Raise UserError if no file of this suffix can be written at `path`. Call it before the work that is saved."""
     if path.suffix.lower() != suffix:
-        raise UserError(f"{path}: the file's name must end in {suffix}.")
+        raise UserError(f"{path}: the file's name must end in {suffix}. Use {path.stem}{suffix}.")
     try:
         if path.is_dir():
-            raise UserError(f"{path}: this is a folder, and a file is to be written; say another name.")
+            raise UserError(f"{path}: this is a folder. Give the name of a file.")
         if not path.parent.is_dir():
-            raise UserError(f"{path}: there is no folder {path.parent} to write it in; make it first.")
+            raise UserError(f"{path}: the folder {path.parent} does not exist. Create it first.")
     except OSError as error:
-        raise UserError(f"{path}: it cannot be written ({error.strerror}).") from error
-    if reason := unwritable(path.parent):
-        raise UserError(f"{path}: it cannot be written, as {reason}.")
+        raise UserError(f"{path}: it cannot be written ({error.strerror}). {REMEDY}") from error
+    if reason := unwritable_reason(path.parent):
+        raise UserError(f"{path}: it cannot be written, because {reason}. {REMEDY}")
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """The name of a file to write, which takes the place of `path` at the end of the block; a failed one is removed.
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary file to write. It replaces `path` at the end of the block, and is removed if the block fails.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     partial = path.with_name(f".partial-{path.name}")
     try:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: it cannot be written ({reason_of(error)}).") from error
+        raise UserError(f"{path}: it cannot be written ({reason_of(error)}). {REMEDY}") from error
     finally:
-        # Where nothing can be written, nothing can be removed either.
+        # In a folder without write permission it cannot be removed either.
         with suppress(OSError):
             partial.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """The file is there whole or not at all.
+    """Write a text file atomically.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
-    with whole(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def is_free(folder: Path) -> bool:
-    """Whether nothing is there yet, or an empty folder."""
+    """Whether the folder does not exist or is empty."""
     return not os.path.exists(folder) or (os.path.isdir(folder) and not os.listdir(folder))
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `folder`, empty or none, at the end of the block.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to write into. It replaces `folder`, which is empty or absent, at the end of the block.
 
     Raises:
-        UserError: it cannot be written; nothing is left of it. The user has named the folder by out=.
+        UserError: the folder cannot be written; nothing is left of it. The message names it `out=`.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -79,4 +81,4 @@ def whole_folder(folder: Path) -> Iterator[Path]:
                 folder.rmdir()
             partial.replace(folder)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"out={folder}: it cannot be written ({reason_of(error)}).") from error
+        raise UserError(f"out={folder}: it cannot be written ({reason_of(error)}). {REMEDY}") from error

@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used."""
+"""Packages that import their names on first use."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ from vtok.common.source_code import module
 def lazy_exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package whose `__init__` imports its names under `if TYPE_CHECKING:` (PEP 562).
 
-    So the package's face costs nothing until a name of it is asked for, and then that name's module alone.
+    Importing the package then costs nothing; using one of its names imports that name's module alone.
     """
 
     def get(name: str) -> Any:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
-    """{"a": {"b": [1, 2]}} -> {"a.b": [1, 2]}; lists and empty mappings stay whole."""
+    """{"a": {"b": [1, 2]}} -> {"a.b": [1, 2]}; lists and empty mappings are values."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict) and value:
@@ -18,7 +18,7 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Every value below a node that is neither a mapping nor a list, with its place: ("mllm._target_", "...")."""
+    """Every value below a node that is neither a mapping nor a list, with its full key: ("mllm._target_", "...")."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from leaves(value, f"{place}.{key}".lstrip("."))
@@ -30,7 +30,7 @@ def leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def nodes(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every mapping below a configuration with its full key; references to other nodes are left out."""
+    """Every mapping below a configuration with its full key, except references to other nodes."""
     for key in map(str, config):
         if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
             continue

@@ -1,7 +1,7 @@
-"""Overrides as text: values written so that Hydra and the shell read them as they are, and raw ones mended.
+"""Quoting of overrides, so that Hydra and the shell read a value as it is.
 
-Hydra reads the value of KEY=VALUE by a grammar of its own, in which many letters and signs of file names have no place
-(`=`, `#`, `~`, quotes, everything beyond ASCII), and some mean something else (`,` is a sweep).
+Hydra parses the value of KEY=VALUE with its own grammar. Many characters of file names are errors in it (`=`, `#`, `~`,
+quotes, everything beyond ASCII), and some have another meaning (`,` is a sweep).
 """
 
 import re
@@ -13,38 +13,38 @@ from hydra.errors import HydraException
 
 from vtok.common.errors import UserError
 
-# An override that Hydra can read: no need to run its parser, which takes a millisecond.
+# Overrides that need no quotes; Hydra's parser takes a millisecond for each.
 PLAIN = re.compile(r"[A-Za-z_]\w*(?:(?:\.[A-Za-z_]\w*)*|(?:/[A-Za-z_]\w*)*)=[\w./-]+", re.ASCII)
-# What a value begins with that is more than a text: a list, a dictionary, a quoted text, a function.
+# The beginning of a value that is not plain text: a list, a dictionary, a quoted string or a function.
 STRUCTURED = re.compile(rf"\s*(?:[\[{{'\"]|(?:{'|'.join(create_functions().functions)})\s*\()")
-# OmegaConf's way of writing a reference; the backslashes before it are escapes.
+# An interpolation of OmegaConf, with the backslashes that escape it.
 REFERENCE = re.compile(r"(\\*)\$\{")
 
 
 def command(*words: str) -> str:
-    """A command line to print, quoted for the shell; overrides in it come from `override`."""
+    """A command line to print, quoted for the shell. Write its overrides with `override`."""
     return shlex.join(words)
 
 
 def override(key: str, text: str) -> str:
-    """KEY=VALUE of which Hydra reads exactly `text`, quoted where it has to be."""
+    """KEY=VALUE that Hydra reads as exactly `text`, quoted if necessary."""
     raw = f"{key}={text}"
     parsed = None if "${" in text else parse(raw)
     return raw if parsed is not None and parsed.value() == text else f"{key}={quoted(text)}"
 
 
 def quoted(text: str) -> str:
-    """A text as a value of an override, whatever it holds."""
+    """Any text as the quoted value of an override."""
     return _in_quotes(REFERENCE.sub(r"\1\1\\${", text))
 
 
 def readable(item: str) -> str:
-    """An override as Hydra can read it: as it is, or with its value in quotes where that plainly is a text or a path.
+    """An override that Hydra can parse: unchanged, or with quotes around a value that is plain text or a path.
 
-    Sweeps, lists, dictionaries, functions and quoted texts keep their meaning, and so do references to other keys.
+    Sweeps, lists, dictionaries, functions, quoted strings and references to other keys keep their meaning.
 
     Raises:
-        UserError: Hydra cannot read it, and what is meant is not plain.
+        UserError: Hydra cannot parse it, and its meaning is ambiguous.
     """
     key, equals, value = item.partition("=")
     if PLAIN.fullmatch(item) or parse(item) is not None:
@@ -54,14 +54,14 @@ def readable(item: str) -> str:
     in_quotes = f"{key}={_in_quotes(value)}"
     if STRUCTURED.match(value) or "," in value:
         raise UserError(
-            f"{item}: Hydra cannot read the value. Check its brackets and quotes; if it is one text or path, put it in "
-            f"quotes, for the shell too: {command(in_quotes)}"
+            f"{item}: Hydra cannot read the value. Check its brackets and quotes. Quote a text or a path, for "
+            f"the shell too: {command(in_quotes)}"
         )
     return in_quotes
 
 
 def parse(item: str) -> Override | None:
-    """An override as Hydra reads it; None where it cannot."""
+    """An override as Hydra parses it; None if it cannot."""
     try:
         (parsed,) = OverridesParser.create().parse_overrides([item])
     except HydraException:

@@ -1,4 +1,4 @@
-"""Weights by a library's own `from_pretrained`: from a local folder, else the hub's local cache, else the hub."""
+"""Loads weights with a library's `from_pretrained`: from a local folder, else the hub's local cache, else the hub."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from vtok.common.paths import user_path
 from vtok.common.weights import HUB_TIMEOUT
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# What the libraries raise for files that are missing, broken, or of a model that they cannot make here.
+# Errors that libraries raise for files that are missing, broken, or of a model that they cannot build.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -33,24 +33,28 @@ T = TypeVar("T")
 
 
 def dtype_of(name: str, *, key: str) -> torch.dtype:
-    """The precision of that name.
+    """The dtype of a name.
+
+    Args:
+        name: one of `DTYPES`.
+        key: key in the configuration, for the message.
 
     Raises:
-        UserError: there is none; `key` is the configuration's, for the message.
+        UserError: the name is unknown.
     """
     if name not in DTYPES:
-        raise UserError(f"{key}={name}: allowed are {', '.join(DTYPES)}.")
+        raise UserError(f"{key}={name}: unknown dtype. Use {', '.join(DTYPES)}.")
     return DTYPES[name]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a library is to look.
+    """Where a library looks for weights.
 
     Attributes:
         name: hub id or local folder.
         revision: branch, tag or commit on the hub.
-        offline: look into the folder or the local cache alone.
+        offline: use the folder or the local cache only.
     """
 
     name: str
@@ -68,19 +72,19 @@ def load(
     revision: str | None = None,
     probe: str = "config.json",
 ) -> T:
-    """What `read` makes of the first place that has it.
+    """The result of `read` for the first place that has the weights.
 
     Args:
         weights: hub id or local folder.
-        read: calls the library; what a file lacks it is to tell by an error.
-        key: of the configuration, for messages: "backbone.weights".
-        kind: what is looked for: "CLIP model".
-        way_out: what to type instead: "set backbone.weights=PATH to ...".
+        read: function that calls the library; it raises an error if the files lack something.
+        key: key in the configuration, for messages: "backbone.weights".
+        kind: kind of model, for messages: "CLIP model".
+        way_out: what to set instead: "Set backbone.weights=PATH to ...".
         revision: branch, tag or commit on the hub.
-        probe: a file that the hub has where it has the model.
+        probe: a file that every model of this kind has on the hub.
 
     Raises:
-        UserError: it is in no place, or cannot be read.
+        UserError: the weights are nowhere, or cannot be read.
     """
     folder = user_path(weights)
     version = revision or "main"
@@ -95,41 +99,41 @@ def load(
     except UNREADABLE as error:
         where = "the folder holds" if os.path.isdir(folder) else "there is"
         raise UserError(
-            f"{key}={weights}: {where} no {kind} that can be read ({first_line(error)}); {way_out}"
+            f"{key}={weights}: {where} no {kind} that can be read ({first_line(error)}). {way_out}"
         ) from error
 
 
 def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: str | None) -> None:
-    """Ask the hub once for a file: its client would retry for more than 20 seconds without a network.
+    """Ask the hub once for a file; without a network its client would retry for more than 20 seconds.
 
     Raises:
-        UserError: no such file, or no answer within HUB_TIMEOUT seconds.
+        UserError: the hub does not have the file, or does not answer within HUB_TIMEOUT seconds.
     """
     try:
         get_hf_file_metadata(hf_hub_url(weights, probe, revision=revision), timeout=HUB_TIMEOUT)
     except HfHubHTTPError as error:
         reason = f"the hub refuses it ({type(error).__name__})"
     except HFValidationError:
-        reason = "it is no hub id either"
+        reason = "it is not a hub id either"
     except (HTTPError, OSError) as error:
         reason = f"it is not in the local cache and the hub cannot be reached ({type(error).__name__})"
     else:
         return
-    raise UserError(f"{key}={weights}: no such folder, and {reason}; {way_out}")
+    raise UserError(f"{key}={weights}: there is no such folder, and {reason}. {way_out}")
 
 
 def read_config(place: Place) -> Any:
-    """The configuration of a model of transformers."""
+    """The configuration of a transformers model."""
     from transformers import AutoConfig
 
-    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
+    # By default transformers asks on a terminal whether to run a model's own code.
     return AutoConfig.from_pretrained(
         place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
     )
 
 
 def read_model(model: Any, place: Place, *, dtype: torch.dtype, config: Any = None) -> tuple[Any, list[str]]:
-    """A model by the `from_pretrained` of its class in transformers, and the parameters that its files lack."""
+    """A transformers model, and the names of parameters that its files lack."""
     read, report = model.from_pretrained(
         place.name,
         config=config,
@@ -143,20 +147,20 @@ def read_model(model: Any, place: Place, *, dtype: torch.dtype, config: Any = No
 
 
 def only_shapes() -> bool:
-    """Whether a model is built on the meta device, for its shapes alone: files of weights are not to be read then."""
+    """Whether a model is being built on the meta device, for its shapes alone; do not read weights then."""
     return torch.get_default_device().type == "meta"
 
 
 def refuse_missing(missing: list[str], kind: str) -> None:
-    """Parameters that files do not hold, which libraries fill with random numbers, are an error.
+    """Refuse files that lack parameters, which libraries would fill with random numbers.
 
     Raises:
-        ValueError: there are some.
+        ValueError: a parameter is missing.
     """
     if missing:
         raise ValueError(f"not a {kind}: {len(missing)} of its parameters are missing, the first: {sorted(missing)[0]}")
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, without the advice that libraries add on further lines."""
+    """The first line of an error, without the advice that libraries add below it."""
     return str(error).strip().partition("\n")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Silence loggers for a while."""
+"""Silence loggers temporarily."""
 
 import logging
 from collections.abc import Iterator

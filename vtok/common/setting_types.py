@@ -1,4 +1,4 @@
-"""Types that settings of several components share; cheap to import."""
+"""Types of settings that several components share; cheap to import."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,17 +12,17 @@ NotNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 FractionBelowOne = Annotated[float, Ge(0), Lt(1)]
 Betas = tuple[FractionBelowOne, FractionBelowOne]
-# Of an optimiser, which computes in float32.
+# Learning rates; optimisers compute in float32.
 Rate = Annotated[float, Ge(0), Le(3.4e38)]
 Seed = Annotated[int, Ge(0), Lt(2**64)]
-# Video i of a file of prompts has seed + i.
+# Video i of a prompts file has seed + i, which must fit 64 bits.
 VideoSeed = Annotated[int, Ge(0), Lt(2**63)]
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class MultipleOfSetting:
-    """A whole number that is a multiple of `times` x another setting of the same component."""
+    """An integer that is a multiple of `times` x another setting of the same component."""
 
     setting: str
     times: int = 1
@@ -30,6 +30,6 @@ class MultipleOfSetting:
 
 @dataclass(frozen=True)
 class OneMoreThanMultipleOf:
-    """A whole number k * `step` + 1."""
+    """An integer k * `step` + 1."""
 
     step: int

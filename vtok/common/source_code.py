@@ -1,4 +1,4 @@
-"""Python source read without running it: modules, and the classes and functions in them."""
+"""Finds classes and functions in Python source without running it."""
 
 import ast
 import builtins
@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 class NotReadable(Exception):
-    """The text alone does not say it."""
+    """The source cannot be read, or its text alone does not define the name."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A class or function, and the module in which it is defined."""
+    """A class or function with the module that defines it."""
 
     module: "Module"
     node: ast.ClassDef | ast.FunctionDef
@@ -30,7 +30,7 @@ class Definition:
         return ast.get_docstring(self.node) or ""
 
     def bases(self) -> list["Definition"]:
-        """The classes that it is derived from, as far as their source can be read, nearest first."""
+        """The base classes whose source can be read, nearest first."""
         return [one for parent in self._parents() for one in (parent, *parent.bases())]
 
     def _parents(self) -> list["Definition"]:
@@ -40,12 +40,12 @@ class Definition:
         for base in self.node.bases:
             name = base.value if isinstance(base, ast.Subscript) else base
             with suppress(NotReadable):
-                found.append(self.module.definition(ast.unparse(name), beside=self.node))
+                found.append(self.module.definition(ast.unparse(name), exclude=self.node))
         return found
 
     @property
     def is_followed(self) -> bool:
-        """Whether the source of all that it is derived from, but for Python's own classes, can be read."""
+        """Whether the source of all base classes, except those of the standard library, can be read."""
         if not isinstance(self.node, ast.ClassDef):
             return True
         others = [one for one in self.node.bases if not self.module.is_pythons_own(one)]
@@ -58,10 +58,10 @@ class Module:
 
     Args:
         name: full name of the module.
-        path: its file.
+        path: source file of the module.
 
     Raises:
-        NotReadable: it is not Python source.
+        NotReadable: the file is not Python source.
     """
 
     def __init__(self, name: str, path: Path) -> None:
@@ -71,7 +71,7 @@ class Module:
         self.imports: dict[str, tuple[str, str | None]] = {}
         try:
             self._read(ast.parse(path.read_bytes()).body)
-        # Null bytes, another encoding, or no Python at all.
+        # NUL bytes, another encoding, or a syntax error.
         except (SyntaxError, ValueError) as error:
             raise NotReadable(f"{path}: {error}") from error
 
@@ -91,7 +91,7 @@ class Module:
                 case ast.ImportFrom():
                     for alias in node.names:
                         self.imports[alias.asname or alias.name] = (self._absolute(node), alias.name)
-                # Imports for type checkers alone, and for libraries that may be absent.
+                # `if TYPE_CHECKING:` and `try: import` of optional libraries.
                 case ast.If() | ast.Try():
                     self._read(node.body)
 
@@ -103,27 +103,27 @@ class Module:
         return ".".join([*parents, *([node.module] if node.module else [])])
 
     def is_pythons_own(self, base: ast.expr) -> bool:
-        """Whether a class that others are derived from, such as `ABC` or `Generic[T]`, comes with Python."""
+        """Whether a base class, such as `ABC` or `Generic[T]`, is of the standard library."""
         first = ast.unparse(base).partition("[")[0].partition(".")[0]
         origin = self.imports[first][0] if first in self.imports else ""
         return origin.partition(".")[0] in sys.stdlib_module_names or (not origin and hasattr(builtins, first))
 
-    def definition(self, name: str, beside: ast.AST | None = None) -> Definition:
-        """The class or function that `name`, which may be dotted, stands for in this module.
+    def definition(self, name: str, exclude: ast.AST | None = None) -> Definition:
+        """The class or function with this name, which may be dotted, in this module.
 
         Args:
-            name: as it is written in this module.
-            beside: a class that is not meant, which may have the name of the imported one that it is derived from.
+            name: name as written in this module.
+            exclude: class to ignore; it may have the same name as the imported class that it derives from.
 
         Raises:
-            NotReadable: it is defined elsewhere than in Python source, or is neither.
+            NotReadable: the name is not defined in Python source, or is neither a class nor a function.
         """
         first, _, rest = name.partition(".")
         node = self.names.get(first)
-        if node is not None and node is not beside and not rest:
+        if node is not None and node is not exclude and not rest:
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 return Definition(self, node)
-            # Another name for it.
+            # An alias.
             if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) != name:
                 return self.definition(ast.unparse(node))
         elif first in self.imports:
@@ -134,8 +134,10 @@ class Module:
 
 @cache
 def module(name: str) -> Module | None:
-    """The source of a module; None where there is none. Only its first package is looked up by Python's own finder,
-    which would import all packages above it."""
+    """The source of a module; None if there is none.
+
+    Python's own finder looks up the top-level package only: for a submodule it would import all packages above it.
+    """
     top, *rest = name.split(".")
     try:
         spec = find_spec(top)
@@ -143,7 +145,7 @@ def module(name: str) -> Module | None:
         return None
     if spec is None:
         return None
-    # A folder without an __init__.py is a package too, which may have several places.
+    # A namespace package has no __init__.py and may have several folders.
     path = Path(spec.origin) if spec.origin is not None else None
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
     for part in rest:
@@ -157,7 +159,7 @@ def module(name: str) -> Module | None:
 
 
 def split(target: str) -> tuple[Module, str]:
-    """The longest prefix of a full name that is a module, and the rest.
+    """Split a full name into its longest prefix that is a module, and the rest.
 
     Raises:
         NotReadable: no prefix is a module with source.
@@ -170,7 +172,7 @@ def split(target: str) -> tuple[Module, str]:
 
 
 def find(target: str) -> Definition:
-    """The class or function of a full name, wherever it is re-exported from.
+    """The class or function with a full name; re-exports are followed.
 
     Raises:
         NotReadable: its source cannot be followed.

@@ -1,4 +1,4 @@
-"""Values and types that Python source says, read from its text without running it."""
+"""Evaluates constants and type annotations in Python source without running it."""
 
 import ast
 import builtins
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 from vtok.common.source_code import Module, NotReadable, split
 
-# What annotations use of these is looked up in them: cheap to import, and harmless.
+# Names in annotations are looked up in these modules, which are cheap to import and have no side effects.
 IMPORTED = (
     "annotated_types",
     "collections",
@@ -24,7 +24,7 @@ IMPORTED = (
     "typing_extensions",
 )
 SETTING_TYPES = "vtok.common.setting_types"
-# What may be called. Source that is read may be a stranger's, and must not be run by reading it.
+# Types that may be called. The source may be untrusted, and reading it must not run it.
 PLAIN = (bool, int, float, str, list, tuple, dict)
 BOUNDS = ("annotated_types", SETTING_TYPES)
 OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -39,7 +39,7 @@ OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class ClassReference:
-    """A class that an annotation names, by its full name; `optional` where it may be None as well."""
+    """The full name of a class in an annotation; `optional` if None is allowed too."""
 
     target: str
     optional: bool = False
@@ -51,10 +51,10 @@ class ClassReference:
 
 
 def value(module: Module, node: ast.AST) -> Any:
-    """The value of an expression: literals, types, constants of this and other modules, sums of them.
+    """The value of an expression of literals, types, and constants of this and other modules.
 
     Raises:
-        NotReadable: another kind of expression.
+        NotReadable: the expression is of another kind.
     """
     match node:
         case ast.Constant():
@@ -83,11 +83,11 @@ def value(module: Module, node: ast.AST) -> Any:
 
 
 def _subscripted(module: Module, outer: Any, inside: ast.expr) -> Any:
-    """A type with its arguments, in which a text stands for the type that it spells."""
+    """A type with its arguments; a string argument is the type that it names."""
     if outer is Literal:
         return outer[value(module, inside)]
     items = inside.elts if isinstance(inside, ast.Tuple) else [inside]
-    # The metadata of Annotated are no types.
+    # The metadata of Annotated are not types.
     types = [
         value(module, item) if outer is Annotated and place else annotation(module, item)
         for place, item in enumerate(items)
@@ -100,10 +100,10 @@ def _subscripted(module: Module, outer: Any, inside: ast.expr) -> Any:
 
 
 def annotation(module: Module, node: ast.expr) -> Any:
-    """The type that an annotation means, which may be a text.
+    """The type of an annotation, which may be a string.
 
     Raises:
-        NotReadable: it cannot be told from the text.
+        NotReadable: the type does not follow from the source alone.
     """
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         node = ast.parse(node.value, mode="eval").body
@@ -113,7 +113,7 @@ def annotation(module: Module, node: ast.expr) -> Any:
 
 
 def _class(module: Module, target: str) -> Any:
-    """The bounds of settings are objects; any other class is named alone."""
+    """The class itself if it is a bound of a setting, else a reference to it."""
     if module.name == SETTING_TYPES:
         return getattr(importlib.import_module(module.name), target.rpartition(".")[2])
     return ClassReference(target)
@@ -142,7 +142,7 @@ def _may_be_called(found: Any) -> bool:
 
 
 def value_of(target: str) -> Any:
-    """The constant, type or class of a full name.
+    """The constant, type or class with a full name.
 
     Raises:
         NotReadable: its source cannot be followed.

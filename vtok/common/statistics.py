@@ -1,4 +1,4 @@
-"""Confidence intervals of shares and means."""
+"""Confidence intervals of proportions and means."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -10,24 +10,24 @@ NORMAL_95 = 1.959964
 
 
 def clustered(counts: Collection[tuple[int, int]]) -> tuple[float, float]:
-    """The 95 % interval of a share whose observations come in clusters: the questions about one clip are no strangers.
+    """95 % confidence interval of a proportion whose observations come in clusters, such as the questions of a clip.
 
-    Wilson's interval of as many independent observations as the clusters are worth (Kish 1965; Dean and Pagano 2015),
-    by the cluster-robust variance of the share (Liang and Zeger 1986). It is never narrower than if all observations
-    were independent, and is Wilson's where each cluster is one observation. Where all are right or none is, nothing
-    says how alike a cluster's observations are, and they are taken to be one and the same.
+    It is Wilson's interval with the effective sample size (Kish 1965; Dean and Pagano 2015), which follows from the
+    cluster-robust variance of the proportion (Liang and Zeger 1986). It is never narrower than the interval of
+    independent observations, and equals it if each cluster has one observation. If all observations are right, or none,
+    their correlation is unknown; each cluster then counts as one observation.
 
     Args:
-        counts: (right, observations) of each cluster.
+        counts: (number right, number of observations) of each cluster.
 
     Raises:
-        ValueError: nothing was counted.
+        ValueError: there is no observation.
     """
     total = sum(size for _, size in counts)
     if total < 1:
-        raise ValueError("an interval of no observations.")
+        raise ValueError("no observations: an interval needs one or more.")
     share = sum(right for right, _ in counts) / total
-    # Clusters that agree with themselves in everything: what n observations are then worth.
+    # Effective sample size if all observations of a cluster agree.
     least = total**2 / sum(size**2 for _, size in counts)
     clusters = sum(size > 0 for _, size in counts)
     if clusters == total or share in (0.0, 1.0) or clusters == 1:
@@ -38,21 +38,21 @@ def clustered(counts: Collection[tuple[int, int]]) -> tuple[float, float]:
 
 
 def score_interval(share: float, number: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `number` independent observations.
+    """Wilson's 95 % confidence interval of a proportion `share` of `number` independent observations.
 
-    `number` need not be an integer, as scipy.stats.binomtest wants it.
+    `number` need not be an integer, unlike in scipy.stats.binomtest.
     """
     z2 = NORMAL_95**2
     centre = (share + z2 / (2 * number)) / (1 + z2 / number)
     half = NORMAL_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
-    # The share lies within; rounding would put it outside where all or none are right.
+    # The interval contains the share; rounding would exclude it if all or none are right.
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def student(values: Sequence[float], *, least: float = -math.inf, most: float = math.inf) -> tuple[float, float] | None:
-    """The 95 % interval of a mean by Student's t, within what the mean can be.
+    """95 % confidence interval of a mean by Student's t, clipped to the range of the mean.
 
-    None where there are no two different values: the width would be 0, and the mean is not that sure.
+    None if no two values differ: the width would be 0, and the mean is not that certain.
     """
     if len(set(values)) < 2:
         return None

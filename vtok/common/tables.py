@@ -1,10 +1,10 @@
-"""Tables for the terminal and for Markdown. The header is the first row."""
+"""Tables for the terminal and for Markdown. The first row is the header."""
 
 from collections.abc import Sequence
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first one left-aligned, the others, which mostly hold numbers, right-aligned."""
+    """Aligned columns: the first is left-aligned; the others, mostly numbers, are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
     return "\n".join("  ".join(line) for line in lines)

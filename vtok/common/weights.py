@@ -1,4 +1,4 @@
-"""Whether weights can be had, here or on the hub, before a library that reads them is loaded."""
+"""Checks that weights are available, locally or on the hub, before a library that reads them is imported."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError,
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
-from vtok.common.paths import is_here
+from vtok.common.paths import path_exists
 
 HUB_TIMEOUT = 5.0
-# One of them is in the local cache where a model is.
+# A model in the local cache has one of these files.
 CACHED = ("config.json", "model_index.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WeightsRef:
     """Weights that a configuration names.
 
     Attributes:
-        key: of the configuration: "backbone.weights".
+        key: key in the configuration: "backbone.weights".
         weights: hub id, local folder or file.
         revision: branch, tag or commit on the hub.
         can_be_random: whether the key may be null.
@@ -35,13 +35,13 @@ class Wanted:
     can_be_random: bool = True
 
 
-def refuse_absent(wanted: Iterable[Wanted]) -> None:
-    """Refuse weights that are not here where the hub does not have them or cannot be reached, all of them at once.
+def check_available(wanted: Iterable[WeightsRef]) -> None:
+    """Refuse weights that are not local if the hub does not have them or cannot be reached.
 
-    Whatever else is wrong with weights, their loading says.
+    Loading the weights reports any other problem with them.
 
     Raises:
-        UserError: some cannot be had.
+        UserError: weights are not available; if the hub cannot be reached, the message names all of them.
     """
     absent = [one for one in dict.fromkeys(wanted) if is_absent(one)]
     for one in absent:
@@ -49,42 +49,43 @@ def refuse_absent(wanted: Iterable[Wanted]) -> None:
             HfApi().model_info(one.weights, revision=one.revision, timeout=HUB_TIMEOUT)
         except RepositoryNotFoundError as error:
             raise UserError(
-                f"{one.key}={one.weights}: this is neither a folder nor in the local cache, and the hub does not give "
-                f"it ({type(error).__name__}). Check the name, or your access (hf auth login). Set {way_out([one])}"
+                f"{one.key}={one.weights}: this is neither a folder nor in the local cache, and the hub refuses it "
+                f"({type(error).__name__}). Check the name, or your access (hf auth login). Set {way_out([one])}"
             ) from error
         except HfHubHTTPError:
             continue
         except (HTTPError, OSError) as error:
+            verb = "this is" if len(absent) == 1 else "these are"
             given = ", ".join(f"{one.key}={one.weights}" for one in absent)
             commands = ", ".join(command("hf", "download", one.weights, "--local-dir", "PATH") for one in absent)
             raise UserError(
-                f"{given}: neither a folder nor in the local cache, and the hub cannot be reached "
-                f"({type(error).__name__}). Download where there is a network ({commands}) and set {way_out(absent)}"
+                f"{given}: {verb} neither a folder nor in the local cache, and the hub cannot be reached "
+                f"({type(error).__name__}). Download it with a network connection ({commands}). Set {way_out(absent)}"
             ) from error
 
 
-def is_absent(wanted: Wanted) -> bool:
-    """Whether weights are a hub id of which the local cache has nothing.
+def is_absent(wanted: WeightsRef) -> bool:
+    """Whether weights are a hub id that the local cache does not have.
 
     Raises:
-        UserError: they are nothing that is here, nor can they be a hub id.
+        UserError: they are neither a local path nor a valid hub id.
     """
-    if is_here(wanted.weights):
+    if path_exists(wanted.weights):
         return False
     try:
         return cached_folder(wanted.weights, wanted.revision) is None
     except HFValidationError as error:
         raise UserError(
-            f"{wanted.key}={wanted.weights}: no such file or folder, and it is not a hub id (ORG/NAME) either. Set "
+            f"{wanted.key}={wanted.weights}: there is no such file or folder, and it is not a hub id (ORG/NAME). Set "
             f"{way_out([wanted])}"
         ) from error
 
 
 def cached_folder(weights: str, revision: str | None, *, part: str = "") -> Path | None:
-    """Where the hub's local cache has a model, or a part of it, a subfolder; None where it has not.
+    """The folder of a model, or of its subfolder `part`, in the hub's local cache; None if it is not there.
 
     Raises:
-        HFValidationError: it can be no hub id.
+        HFValidationError: `weights` is not a valid hub id.
     """
     for name in CACHED:
         found = try_to_load_from_cache(weights, f"{part}/{name}" if part else name, revision=revision)
@@ -93,7 +94,7 @@ def cached_folder(weights: str, revision: str | None, *, part: str = "") -> Path
     return None
 
 
-def way_out(absent: Sequence[Wanted]) -> str:
+def way_out(absent: Sequence[WeightsRef]) -> str:
     """ "KEY=PATH, or KEY=null for random weights." """
     paths = " ".join(dict.fromkeys(f"{one.key}=PATH" for one in absent))
     nulls = " ".join(dict.fromkeys(f"{one.key}=null" for one in absent if one.can_be_random))

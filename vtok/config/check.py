@@ -1,7 +1,7 @@
-"""What Hydra and the schemas cannot see: extra keys, foreign targets, missing files, and values that do not fit.
+"""Checks a composed configuration: unknown keys, foreign classes, missing files, and values that do not fit.
 
-Runs in milliseconds, before torch is loaded. Every rule reads the composed configuration and raises a UserError that
-names the key, the value and what is allowed. Those on single values are in `values.py`, those on several in `pairs.py`.
+All but the frame plan is checked in milliseconds, before torch is loaded. Checks of single values are in `values.py`,
+checks of several values together in `cross_checks.py`.
 """
 
 import os
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
-from vtok.common.paths import CACHE_FILE, toys_dir, unwritable, user_path
+from vtok.common.paths import CACHE_FILE, toys_dir, unwritable_reason, user_path
 from vtok.config.compose import check_all_values
 from vtok.config.cross_checks import (
     check_cache,
@@ -38,12 +38,12 @@ def check(config: DictConfig, files: bool = True, plan: bool = True) -> None:
     """Refuse a configuration that cannot run.
 
     Args:
-        config: as composed, or as loaded from a run.
-        files: whether what only training needs must be there, the user's clips above all.
-        plan: whether the tokeniser's plan is checked, for which torch is loaded.
+        config: the configuration, composed or loaded from a run.
+        files: whether to check what only training needs, such as the user's clips and installed packages.
+        plan: whether to check the tokeniser's frame plan, which loads torch.
 
     Raises:
-        UserError: the first mistake found.
+        UserError: if the configuration cannot run; names the first mistake.
     """
     check_targets(config)
     check_all_values(config)
@@ -67,10 +67,10 @@ def check(config: DictConfig, files: bool = True, plan: bool = True) -> None:
 
 
 def check_planned(config: DictConfig) -> None:
-    """What the tokeniser's plan and the backbone's feature map must fit; loads torch.
+    """Check settings against the tokeniser's plan and the backbone's feature map; loads torch.
 
     Raises:
-        UserError: the first mistake found.
+        UserError: if they do not fit; names the first mistake.
     """
     check_plan(config)
     check_decoder(config)
@@ -78,80 +78,82 @@ def check_planned(config: DictConfig) -> None:
 
 
 def check_toys(config: DictConfig) -> None:
-    """What recipe=paper_tiny loads is made by a command of its own."""
+    """Toy models, which recipe=paper_tiny loads, must exist; `vtok toys` writes them."""
     for one in weights_of_run(config):
         if Path(one.weights).is_relative_to(toys_dir(config.outputs)) and not os.path.isdir(one.weights):
             where = [] if config.outputs == "outputs" else [f"outputs={config.outputs}"]
-            making = command("vtok", "toys", *where)
-            raise UserError(f"{one.key}={one.weights}: nothing is there yet; make the toy models by: {making}")
+            toys = command("vtok", "toys", *where)
+            raise UserError(f"{one.key}={one.weights}: the toy models do not exist yet. Make them with: {toys}")
 
 
 def check_weights(config: DictConfig) -> None:
-    """Weights given as a path must be there; a hub id is looked up when it is loaded."""
+    """Weights given as a path must exist; a hub id is looked up when it is loaded."""
     for one in weights_of_run(config):
         is_path = one.weights.startswith(("/", ".", "~")) or one.weights.endswith((".pth", ".pt", ".safetensors"))
         if is_path and not os.path.exists(user_path(one.weights)):
             allowed = "a local path, a hub id, or null for random weights"
             if not one.can_be_random:
                 allowed = "a local path or a hub id"
-            raise UserError(f"{one.key}={one.weights}: nothing is there. Use {allowed}.")
+            raise UserError(f"{one.key}={one.weights}: this path does not exist. Use {allowed}.")
 
 
 def check_outputs(config: DictConfig) -> None:
-    """Hydra makes the folder of a run before the run begins."""
-    if reason := unwritable(Path(config.outputs)):
-        raise UserError(f"outputs={config.outputs}: nothing can be written there, as {reason}. Set another folder.")
+    """The folder of outputs must be writable: Hydra creates the run's folder before the run begins."""
+    if reason := unwritable_reason(Path(config.outputs)):
+        raise UserError(f"outputs={config.outputs}: the folder cannot be written ({reason}). Use another folder.")
 
 
 def check_folder(config: DictConfig) -> None:
-    """The user's folder of clips; a data set that makes its files makes its folder too, and servers are asked later."""
+    """The user's clips and feature cache must exist; synthetic clips are made later, and servers contacted later."""
     cache = config.data.get("cache")
     if cache is not None and not os.path.isfile(user_path(cache) / CACHE_FILE):
-        making = command("vtok", "precompute", f"out={cache}")
+        precompute = command("vtok", "precompute", f"out={cache}")
         raise UserError(
-            f"data.cache={cache}: there is no feature cache; make it by: {making}, followed "
-            "by the overrides of this run."
+            f"data.cache={cache}: this folder holds no feature cache. Make one with {precompute}, followed by the "
+            "overrides of this run."
         )
     for path, node in data_nodes(config):
         check_root(path, node)
 
 
 def check_root(path: str, node: DictConfig) -> None:
-    """The folder of a data set, whose full key is `path`."""
+    """Check the folder of a data set, whose full key is `path`."""
     if trait_of(node, "is_indexed", False) and "://" not in node.root:
         index = node.index or f"{split_pattern(node.root)[0]}/{INDEX}"
         if "://" not in index and not os.path.isfile(user_path(index)):
-            making = command("vtok", "data", "index", f"root={node.root}")
+            indexing = command("vtok", "data", "index", f"root={node.root}")
             raise UserError(
-                f"{path}.root={node.root}: there is no index {index}; for shards that are there, say: {making}; "
-                "vtok data pack makes shards and index out of another data set."
+                f"{path}.root={node.root}: there is no index {index}. Make the index of existing shards with "
+                f"{indexing}. Make shards of another data set with vtok data pack."
             )
     if "manifest" not in node:
         return
     root = user_path(node.root)
     if not os.path.exists(root):
-        raise UserError(f"{path}.root={node.root}: there is no such folder (looked for {root.absolute()}).")
+        raise UserError(
+            f"{path}.root={node.root}: there is no such folder ({root.absolute()}). Use an existing folder of clips."
+        )
     if not root.is_dir():
-        raise UserError(f"{path}.root={node.root}: this is a file; allowed is a folder of clips.")
+        raise UserError(f"{path}.root={node.root}: this is a file. Use a folder of clips.")
     if next(root.rglob("*"), None) is None:
         raise UserError(
-            f"{path}.root={node.root}: the folder is empty; allowed are video files with a .txt or .json "
-            "beside them, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
+            f"{path}.root={node.root}: the folder is empty. Use a folder that holds video files with a .txt or .json "
+            "beside each, sample/frames/*.jpg with sample/caption.txt, or a manifest.jsonl, .csv or .parquet."
         )
     if node.manifest is not None:
         manifest = user_path(node.manifest)
         if not (root / manifest).is_file() and not manifest.is_file():
             raise UserError(
-                f"{path}.manifest={node.manifest}: there is no such file, neither in {path}.root={node.root} nor "
-                f"{manifest.absolute()}."
+                f"{path}.manifest={node.manifest}: there is no such file, neither in {path}.root={node.root} nor at "
+                f"{manifest.absolute()}. Use an existing file."
             )
 
 
 def check_installed(config: DictConfig) -> None:
-    """Packages that an option needs and the project does not."""
+    """The package that an optimiser needs, and the project does not, must be installed."""
     needed = trait_of(config.optimiser, "requires")
     if needed is not None and find_spec(needed) is None:
         raise UserError(
-            f"optimiser: {config.optimiser._target_} needs {needed}, which is not installed. Install it by "
-            f"pip install 'vtok[{trait_of(config.optimiser, 'extra')}]', or use optimiser=adamw or optimiser=adafactor."
+            f"optimiser: {config.optimiser._target_} needs {needed}, which is not installed. Install it with pip "
+            f"install 'vtok[{trait_of(config.optimiser, 'extra')}]', or use optimiser=adamw or optimiser=adafactor."
         )

@@ -1,8 +1,8 @@
 """The settings of a component, as its class declares them.
 
-They are read from its source (`vtok.config.signature`), so that a mistake is answered before torch is loaded, and so
-that nothing of a stranger's is run. A class whose source cannot be followed (compiled, or defined in a notebook) is
-asked itself, once it has been imported; that is left to `vtok.config.targets`, which asks first whether it may be.
+They are read from the class's source (`vtok.config.signature`). Mistakes are found before torch is loaded, and no
+untrusted code is run. If a class has no readable source (compiled, or defined in a notebook), its settings are read
+from the imported class. `vtok.config.targets` imports it, after it has checked that the user allows it.
 """
 
 import ast
@@ -34,28 +34,28 @@ OWN_PACKAGE = __name__.partition(".")[0]
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a component takes.
+    """The settings of a component.
 
     Attributes:
         target: full name of the class or function.
         summary: first line of its docstring.
-        settings: by name, in the order of the signature.
-        takes_others: whether there may be settings that are not known, as `**kwargs` are handed on to what cannot be
-            read.
+        settings: settings by name, in the order of the signature.
+        accepts_unknown: whether it accepts settings that are not listed, because it passes `**kwargs` to code that
+            cannot be read.
     """
 
     target: str
     summary: str
     settings: dict[str, Setting]
-    takes_others: bool = False
+    accepts_unknown: bool = False
 
     def defaults(self) -> dict[str, Any]:
-        """The value of each setting that a YAML file need not give; `???` where it has to be given."""
+        """The default of each setting; `???` if a YAML file or an override must set it."""
         found: dict[str, Any] = {}
         for name, one in self.settings.items():
             nested = one.type.target if isinstance(one.type, ClassReference) else None
             if nested is not None and not is_dataclass_of_settings(nested):
-                # Another component, which a group of its own brings.
+                # Another component, which has a group of its own.
                 continue
             if one.is_plain:
                 found[name] = list(one.default) if isinstance(one.default, tuple) else one.default
@@ -68,15 +68,15 @@ class Declaration:
 
 
 class NotImported(UserError):
-    """A class whose source cannot be followed, and which has not been imported."""
+    """The source of a class cannot be read, and the class has not been imported."""
 
 
 def declaration_of(target: str) -> Declaration:
     """The settings of the class or function of this full name.
 
     Raises:
-        NotImported: only the class itself could say.
-        UserError: there is nothing of this name.
+        NotImported: if its source cannot be read and it has not been imported.
+        UserError: if it does not exist.
     """
     try:
         return declaration_in_source(target)
@@ -86,27 +86,27 @@ def declaration_of(target: str) -> Declaration:
 
 @cache
 def declaration_in_source(target: str) -> Declaration:
-    """Raises NotReadable where the source cannot be followed."""
+    """The settings from the source; raises NotReadable if it cannot be read."""
     return replace(declaration_by(find(target)), target=target)
 
 
 def declaration_by(definition: Definition) -> Declaration:
-    """The settings of a class or function, from its source; raises NotReadable where that cannot be followed."""
+    """The settings of a class or function, from its source; raises NotReadable if it cannot be read."""
     summary = definition.docstring.partition("\n")[0]
     helps: dict[str, str] = {}
     for one in reversed([definition, *definition.bases()]):
         helps |= argument_help(one.docstring)
-    settings, takes_others = settings_of(definition)
+    settings, accepts_unknown = settings_of(definition)
     found = [replace(one, help=helps.get(one.name, "")) for one in settings]
-    return Declaration(definition.target, summary, {one.name: one for one in found}, takes_others)
+    return Declaration(definition.target, summary, {one.name: one for one in found}, accepts_unknown)
 
 
 def trait(target: str, name: str, default: Any = None) -> Any:
-    """A constant of a class, its own or inherited, such as `shardable = False`, without importing it.
+    """A constant of a class, its own or inherited, such as `shardable = False`, without importing the class.
 
     Raises:
-        NotImported: only the class itself could say.
-        UserError: there is nothing of this name.
+        NotImported: if its source cannot be read and it has not been imported.
+        UserError: if it does not exist.
     """
     try:
         return trait_in_source(target, name, default)
@@ -116,7 +116,7 @@ def trait(target: str, name: str, default: Any = None) -> Any:
 
 @cache
 def trait_in_source(target: str, name: str, default: Any) -> Any:
-    """Raises NotReadable where the source cannot be followed."""
+    """The constant from the source; raises NotReadable if it cannot be read."""
     definition = find(target)
     for one in (definition, *definition.bases()):
         for node in one.node.body:
@@ -129,7 +129,7 @@ def trait_in_source(target: str, name: str, default: Any) -> Any:
 
 
 def is_dataclass_of_settings(target: str) -> bool:
-    """Whether a class that an annotation names is a dataclass, whose fields may stand in a YAML as a mapping."""
+    """Whether a class is a dataclass, whose fields can be written in YAML as a mapping."""
     try:
         return is_dataclass(find(target))
     except NotReadable:
@@ -137,25 +137,30 @@ def is_dataclass_of_settings(target: str) -> bool:
 
 
 def _object(target: str) -> Any:
-    """The class or function itself, of this project or of a module that has been imported."""
+    """The class or function itself, if it is in this project or has been imported."""
     if target.partition(".")[0] != OWN_PACKAGE and not _is_loaded(target):
-        raise NotImported(f"_target_={target}: there is no Python source of this name to read its settings from.")
+        raise NotImported(
+            f"_target_={target}: there is no Python source of this name. Check the name, and that its package is "
+            "installed."
+        )
     try:
         return get_object(target)
     except (ImportError, AttributeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"_target_={target}: it cannot be imported ({reason}).") from error
+        raise UserError(
+            f"_target_={target}: it cannot be imported ({reason}). Check the name, and that its package is installed."
+        ) from error
 
 
 def _is_loaded(target: str) -> bool:
-    """Whether the module that holds a class has been imported; of `lab.tools.Mine.Inner` that is `lab.tools`."""
+    """Whether the module of a class has been imported: `lab.tools` for `lab.tools.Mine.Inner`."""
     parts = target.split(".")
     known = next(
         (".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1) if ".".join(parts[:n]) in sys.modules), None
     )
     found: Any = sys.modules.get(known) if known else None
     for part in target.removeprefix(f"{known}.").split("."):
-        # Not getattr, of which a package may make an import.
+        # getattr may import something: a module can define __getattr__.
         found = vars(found).get(part) if hasattr(found, "__dict__") else None
     return found is not None
 
@@ -167,13 +172,15 @@ def _imported(target: str) -> Declaration:
     try:
         parameters = inspect.signature(found).parameters.values()
     except (TypeError, ValueError) as error:
-        raise UserError(f"_target_={target}: its arguments cannot be read ({error}).") from error
-    takes_others = False
+        raise UserError(
+            f"_target_={target}: its arguments cannot be read ({error}). Use a class with a Python constructor."
+        ) from error
+    accepts_unknown = False
     for one in parameters:
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-            takes_others = takes_others or one.kind is one.VAR_KEYWORD
+            accepts_unknown = accepts_unknown or one.kind is one.VAR_KEYWORD
             continue
         plain = REQUIRED if one.default is one.empty else one.default if is_plain_value(one.default) else COMPUTED
         kind = one.annotation if get_origin(one.annotation) is Annotated else Any
         settings[one.name] = Setting(one.name, kind, plain, helps.get(one.name, ""), one.kind is one.KEYWORD_ONLY)
-    return Declaration(target, (inspect.getdoc(found) or "").partition("\n")[0], settings, takes_others)
+    return Declaration(target, (inspect.getdoc(found) or "").partition("\n")[0], settings, accepts_unknown)

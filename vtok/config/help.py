@@ -1,4 +1,4 @@
-"""What `--help` prints: the groups and options that conf/ holds, and the settings that their classes declare."""
+"""The text of `--help`: groups and options in conf/, and the settings that their classes declare."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from vtok.common.source_values import ClassReference
 from vtok.config.compose import RUN_SETTINGS, groups, one_of, options_of
 from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
 from vtok.config.signature import Setting
-from vtok.config.values import as_typed, shown, words
+from vtok.config.values import command_line_help, type_text, value_text
 
 WIDTH = 118
 # A line of the defaults list in config.yaml with its comment: "  - backbone: tiny   # frames -> feature maps".
@@ -39,7 +39,7 @@ Other verbs: vtok --help. Hydra's own flags: python train.py --hydra-help"""
 
 
 def help_text(overrides: Sequence[str] = ()) -> str:
-    """The overview, or the settings of the options that the overrides choose."""
+    """The settings of the options that the overrides choose; an overview if they choose none."""
     chosen = [item.partition("=")[::2] for item in overrides]
     for group, option in chosen:
         own = any(item.startswith("hydra.searchpath=") for item in overrides)
@@ -50,7 +50,7 @@ def help_text(overrides: Sequence[str] = ()) -> str:
 
 
 def overview() -> str:
-    """All groups with their options, the default one starred."""
+    """All groups with their options; a star marks the default."""
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     described = {group: (default, what) for group, default, what in DEFAULT.findall(text)}
     lines = ["Groups (GROUP=OPTION; * is the default)"]
@@ -63,7 +63,7 @@ def overview() -> str:
 
 
 def option_help(group: str, option: str) -> str:
-    """What an option is, and its settings: default, allowed values, meaning."""
+    """The comment of an option's YAML file, and its settings with default, allowed values and meaning."""
     text = (conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8")
     written = yaml.safe_load(text)
     node: dict[str, Any] = written.get(group, written)
@@ -74,7 +74,7 @@ def option_help(group: str, option: str) -> str:
 
 
 def setting_lines(group: str, node: dict[str, Any], declared: Declaration) -> list[str]:
-    """A setting a paragraph: its full key and default, what it must be, and its sentence."""
+    """One paragraph for each setting: full key and default, type, and help."""
     lines: list[str] = []
     for one in declared.settings.values():
         inner = f"{group}/{one.name}"
@@ -87,8 +87,8 @@ def setting_lines(group: str, node: dict[str, Any], declared: Declaration) -> li
             lines.append(f"  {key}={node[one.name]}    (the settings {one.name}.*)")
             continue
         else:
-            lines.append(f"  {key}={_default(one, node)}    ({words(one.type)})")
-        lines += wrap(as_typed(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
+            lines.append(f"  {key}={_default(one, node)}    ({type_text(one.type)})")
+        lines += wrap(command_line_help(one.help), WIDTH, initial_indent="      ", subsequent_indent="      ")
         if isinstance(one.type, ClassReference) and is_dataclass_of_settings(one.type.target):
             inside = setting_lines(one.name, {}, declaration_of(one.type.target))
             lines += [f"      {line.replace(f'{one.name}.', '', 1)}" for line in inside]
@@ -97,8 +97,8 @@ def setting_lines(group: str, node: dict[str, Any], declared: Declaration) -> li
 
 def _default(one: Setting, node: dict[str, Any]) -> str:
     if one.name in node:
-        return shown(node[one.name])
-    return shown(one.default) if one.is_plain else "???"
+        return value_text(node[one.name])
+    return value_text(one.default) if one.is_plain else "???"
 
 
 def _row(group: str, options: Sequence[str], default: str, what: str) -> list[str]:
@@ -109,7 +109,7 @@ def _row(group: str, options: Sequence[str], default: str, what: str) -> list[st
 
 
 def chosen_inside(node: dict[str, Any], name: str) -> str:
-    """The option that an option's file chooses of the group `name` inside of its own, or ""."""
+    """The option of the nested group `name` that an option's file chooses by default, or ""."""
     return next((item[name] for item in node.get("defaults", []) if isinstance(item, dict) and name in item), "")
 
 

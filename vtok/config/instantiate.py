@@ -1,4 +1,4 @@
-"""Configuration nodes to objects."""
+"""Builds objects from configuration nodes."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ def build(node: DictConfig, *args: Any, plain: bool = False) -> Any:
     """Instantiate a component.
 
     Args:
-        node: its configuration.
-        args: what the code gives it before its settings.
-        plain: hand lists on as Python's own.
+        node: configuration of the component.
+        args: positional arguments, which go before the settings.
+        plain: whether lists and mappings are converted to Python's own.
 
     Raises:
-        UserError: the component's own, without Hydra's wrapping.
+        UserError: if the component raises it; Hydra's wrapping is removed.
     """
     try:
         return instantiate(node, *args, _convert_="all" if plain else "none")

@@ -1,4 +1,4 @@
-"""The runs that a command line asks for, one or those of a sweep, checked before the first begins."""
+"""Checks the run of a command line, or all runs of its sweep, before the first begins."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
 from vtok.config.check import check, check_planned
-from vtok.config.compose import compose, spelled_out, sweep_params
+from vtok.config.compose import compose, hydra_overrides, sweep_params
 from vtok.config.options import one_of, options_of
 
-SWEEP_CHECKS = 256
+MAX_CHECKED_JOBS = 256
 
 
 def check_jobs(
@@ -28,38 +28,42 @@ def check_jobs(
     """Check the run, or every run of the sweep, before the first begins; returns whether it is a sweep.
 
     Args:
-        overrides: of the run or the sweep.
-        multirun: whether the command line asks for a sweep; a sweep file does so too.
-        config_dir: a folder of the user's own groups and options, which the overrides name in hydra.searchpath.
-        before_planning: is given the configurations when all is checked but for what needs torch.
+        overrides: overrides of the run or the sweep.
+        multirun: whether the command line has -m; a sweep file starts a sweep too.
+        config_dir: folder of the user's own groups and options, which is also in hydra.searchpath.
+        before_planning: function that is called with the configurations before the checks that load torch.
 
     Raises:
-        UserError: the first mistake.
+        UserError: if a run of the first MAX_CHECKED_JOBS is not valid; names the first mistake.
     """
-    parsed = OverridesParser.create().parse_overrides(spelled_out(overrides))
+    parsed = OverridesParser.create().parse_overrides(hydra_overrides(overrides))
     fixed = [item.input_line or "" for item in parsed if not item.is_sweep_override()]
     in_file = sweep_params(fixed)
     if not multirun and in_file is None:
-        check_all([compose(overrides)], before_planning)
+        check_configs([compose(overrides)], before_planning)
         return False
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            "a sweep under torchrun or accelerate launch: start it as one process, or launch its jobs one by one."
+            "A sweep cannot run under torchrun or accelerate launch. Start it as one process, or launch its jobs one "
+            "by one."
         )
-    # What is said on the command line takes the place of the file's.
-    said = {item.get_key_element() for item in parsed}
-    left = [f"{key}={value}" for key, value in (in_file or {}).items() if key not in said]
-    from_file = OverridesParser.create().parse_overrides(left)
+    # The command line overrides the sweep file.
+    overridden = {item.get_key_element() for item in parsed}
+    remaining = [f"{key}={value}" for key, value in (in_file or {}).items() if key not in overridden]
+    from_file = OverridesParser.create().parse_overrides(remaining)
     swept = [
         [f"{item.get_key_element()}={value}" for value in swept_values(item, config_dir)]
         for item in (*(item for item in parsed if item.is_sweep_override()), *from_file)
     ]
-    check_all([compose([*fixed, *choice]) for choice in islice(product(*swept), SWEEP_CHECKS)], before_planning)
+    jobs = islice(product(*swept), MAX_CHECKED_JOBS)
+    check_configs([compose([*fixed, *choice]) for choice in jobs], before_planning)
     return True
 
 
-def check_all(configs: Sequence[DictConfig], before_planning: Callable[[Sequence[DictConfig]], None] | None) -> None:
-    """Check configurations; what needs torch comes last."""
+def check_configs(
+    configs: Sequence[DictConfig], before_planning: Callable[[Sequence[DictConfig]], None] | None
+) -> None:
+    """Check configurations; the checks that load torch come last."""
     for config in configs:
         check(config, plan=False)
     if before_planning is not None:
@@ -69,16 +73,16 @@ def check_all(configs: Sequence[DictConfig], before_planning: Callable[[Sequence
 
 
 def swept_values(item: Override, config_dir: Path | None) -> list[str]:
-    """What a sweep sets a key to, one value a job; of an interval, which a search draws from, both ends.
+    """The values that a sweep gives a key; for an interval, which a search draws from, both ends.
 
     Args:
-        item: an override of a sweep.
-        config_dir: a folder of the user's own groups and options.
+        item: override of a sweep.
+        config_dir: folder of the user's own groups and options.
 
     Raises:
-        UserError: a pattern that no option matches, or a range without numbers: there would be no job.
+        UserError: if there is no value, because no option matches a pattern or a range is empty.
     """
-    # Of a type that Hydra's annotation does not name.
+    # Hydra's annotation does not name the types of sweeps.
     value: Any = item.value()
     if item.is_interval_sweep():
         return [str(value.start), str(value.end)]
@@ -87,11 +91,11 @@ def swept_values(item: Override, config_dir: Path | None) -> list[str]:
     if item.value_type == ValueType.GLOB_CHOICE_SWEEP:
         options = options_of(item.key_or_group, config_dir)
         if not (values := value.filter(options)):
-            pattern = ",".join(value.include)
-            raise UserError(
-                f"{item.input_line}: no option matches, so that no job would run. {one_of(pattern, options)}"
-            )
+            way_out = one_of(",".join(value.include), options) or "Use a list of values: KEY=A,B."
+            raise UserError(f"{item.input_line}: no option matches, and no job would run. {way_out}")
         return values
     if not (values := list(item.sweep_string_iterator())):
-        raise UserError(f"{item.input_line}: this is a sweep without values, so that no job would run.")
+        raise UserError(
+            f"{item.input_line}: this sweep has no values, and no job would run. Use a list of values: KEY=A,B."
+        )
     return values

@@ -1,9 +1,9 @@
-"""Keys of earlier versions, and where they are now."""
+"""Keys of earlier versions and their new names."""
 
 import re
 from typing import Any
 
-# The groups whose settings were settings of every data set.
+# Groups whose settings used to be settings of every data set.
 TARGETS = {"clip": "vtok.data.ClipSettings", "loader": "vtok.data.LoaderSettings"}
 GROUPS = {
     "size": "clip",
@@ -18,31 +18,31 @@ OF_DATA = re.compile(r"data\.(?:sources\.[^.]+\.)?(?:clip\.)?(\w+)")
 
 
 def moved(key: str) -> str | None:
-    """The new name of a key that has moved, `data.fps` or `data.sources.NAME.fps`; None of any other key.
+    """The new name of a key that has moved, such as `data.fps` or `data.sources.NAME.fps`; None for any other key.
 
-    `data.clip.fps` is answered likewise, as `data.clip` is a reference.
+    `data.clip.fps` has a new name too: `data.clip` is a reference to `clip`.
     """
     found = OF_DATA.fullmatch(key)
     return f"{GROUPS[found[1]]}.{found[1]}" if found and found[1] in GROUPS else None
 
 
 def with_new_key(override: str) -> str:
-    """An override of an earlier version with the key's new name; any other as it is."""
+    """An override with the new name of its key, if the key has moved."""
     key, equals, value = override.partition("=")
     new = moved(key.lstrip("+"))
     return override if new is None else f"{new}{equals}{value}"
 
 
 def with_one_clip(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Bring a saved configuration to the groups of today: `clip` and `loader` once, and no copies in the data sets.
+    """Convert a configuration of an earlier version: settings of data sets become the groups `clip` and `loader`.
 
-    A source of a mixture keeps a value that others do not share, which no key of today has a place for.
+    If the sources of a mixture have different values, each source keeps its own, and checks then refuse it.
 
     Args:
-        content: as read from a file, changed in place.
+        content: content of a configuration file, changed in place.
 
     Returns:
-        The data sets that are read by `clip`.
+        The data sets that use `clip`.
     """
     data = content.get("data")
     if not isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""Asking the components of a composed configuration what must fit between them, before weights are loaded."""
+"""Properties of components before weights are loaded: feature map, frame plan, width of the tokens."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -16,37 +16,37 @@ from vtok.data.plan import StridePlanner
 if TYPE_CHECKING:
     from vtok.backbone.base import FeatureShape
 
-# Of a backbone that only its weights describe: any grid and width fit until they are loaded.
+# Assumed for a backbone whose shapes are only known from its weights: any grid and width fit.
 UNKNOWN_CHANNELS, UNKNOWN_SIZE = 8, 10_000
 
 
 def trait_of(node: Any, name: str, default: Any = None) -> Any:
-    """A constant of a node's class, see `vtok.config.declaration.trait`."""
+    """A constant of a node's class; see `vtok.config.declaration.trait`."""
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     return default if target is None else trait(str(target), name, default)
 
 
 def can_be_random(target: str) -> bool:
-    """Whether the `weights` of a component may be null: its architecture with random weights."""
+    """Whether the `weights` of a component may be null, for random weights."""
     return NoneType in alternatives(declaration_of(target).settings["weights"].type)
 
 
 def is_mixture(config: DictConfig) -> bool:
-    """Whether the data set is made of others."""
+    """Whether the data set is a mixture of others."""
     # An exported tokeniser has no data.
     data = OmegaConf.select(config, "data")
     return "sources" in (data or ()) and bool(trait_of(data, "holds_sources", False))
 
 
 def data_nodes(config: DictConfig) -> list[tuple[str, Any]]:
-    """The data set with its full key; of a mixture, those of its sources, which may not be nodes yet."""
+    """The data set with its full key; for a mixture, its sources instead, which may not be nodes yet."""
     if is_mixture(config):
         return [(f"data.sources.{name}", node) for name, node in config.data.sources.items()]
     return [("data", config.data)]
 
 
 def feature_shape(config: DictConfig) -> "FeatureShape | None":
-    """The backbone's feature map, where its settings tell it before weights are loaded."""
+    """The shape of the backbone's feature map; None if it is only known from the weights."""
     from vtok.backbone.base import Backbone
 
     kind = get_class(str(config.backbone._target_))
@@ -56,19 +56,19 @@ def feature_shape(config: DictConfig) -> "FeatureShape | None":
 
 
 def planner_of(config: DictConfig) -> StridePlanner | None:
-    """The tokeniser's frame plan; None of one that is no `Tokeniser`.
+    """The tokeniser's frame planner; None if it is not a `Tokeniser`.
 
     Raises:
-        UserError: the tokeniser's own, such as a grid larger than the feature map.
+        UserError: if the tokeniser refuses its settings, such as a grid larger than the feature map.
     """
-    made = planners(config)
-    return None if made is None else made({})
+    planner_with = planners(config)
+    return None if planner_with is None else planner_with({})
 
 
 def planners(config: DictConfig) -> Callable[[Mapping[str, Any]], StridePlanner] | None:
-    """Makes the frame plan of the tokeniser with some of its settings changed; None of one that is no `Tokeniser`.
+    """A function from changed settings to the tokeniser's frame planner; None if it is not a `Tokeniser`.
 
-    The tokeniser is built without memory, before a backbone that only has shapes.
+    The tokeniser is built on the meta device, with a backbone that only has shapes.
     """
     import torch
 
@@ -78,27 +78,27 @@ def planners(config: DictConfig) -> Callable[[Mapping[str, Any]], StridePlanner]
         return None
     settings: Any = OmegaConf.to_container(config.tokeniser, resolve=True)
     settings.pop("backbone", None)
-    before = stand_in(feature_shape(config))
+    backbone = backbone_of_shape(feature_shape(config))
     tokeniser = build(OmegaConf.create({**settings, "_partial_": True}))
 
     def planner(changed: Mapping[str, Any]) -> StridePlanner:
         with torch.device("meta"):
-            return tokeniser(before, **changed).planner
+            return tokeniser(backbone, **changed).planner
 
     return planner
 
 
 @cache
-def stand_in(shape: "FeatureShape | None") -> Any:
-    """A backbone without weights of these shapes."""
-    from vtok.backbone.absent import AbsentBackbone
+def backbone_of_shape(shape: "FeatureShape | None") -> Any:
+    """A backbone without weights that has this feature map."""
+    from vtok.backbone.cached import CachedBackbone
 
     channels, size = (UNKNOWN_CHANNELS, UNKNOWN_SIZE) if shape is None else (shape.channels, shape.size)
-    return AbsentBackbone(feature_dim=channels, image_size=size, stride=1, num_parameters=0)
+    return CachedBackbone(feature_dim=channels, image_size=size, stride=1, num_parameters=0)
 
 
 def token_dim(config: DictConfig) -> int | None:
-    """The width of the video tokens, where it is set or the backbone's settings tell it."""
+    """The width of the video tokens, if it is set or known from the backbone's settings."""
     given = OmegaConf.select(config, "tokeniser.token_dim")
     shape = feature_shape(config) if given is None else None
     return given if shape is None else shape.channels

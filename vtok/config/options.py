@@ -1,4 +1,4 @@
-"""The groups and options that conf/ and experiments/ hold."""
+"""Lists the groups and options in conf/ and experiments/."""
 
 import re
 from collections.abc import Sequence
@@ -8,20 +8,25 @@ from pathlib import Path
 
 from vtok.common.paths import conf_dir, experiments_dir
 
-# Folders of conf/ whose files are no components.
+# Folders of conf/ whose files are not components.
 NOT_COMPONENTS = ("debug", "hydra", "local")
 TARGET = re.compile(r"^\s*_target_: (\S+)", re.MULTILINE)
 
 
 @cache
 def groups() -> tuple[str, ...]:
-    """The groups of components, those inside of others as `tokeniser/motion_pooling`: the folders of conf/."""
+    """The groups of components, which are the folders of conf/; nested ones as `tokeniser/motion_pooling`."""
     found = {file.parent.relative_to(conf_dir()).as_posix() for file in conf_dir().rglob("*.yaml")}
     return tuple(sorted(name for name in found if name.split("/")[0] not in (".", *NOT_COMPONENTS)))
 
 
 def options_of(group: str, config_dir: Path | None = None) -> list[str]:
-    """The options of a group, by their files; `config_dir` is a folder of the user's own groups."""
+    """The names of a group's options.
+
+    Args:
+        group: name of the group.
+        config_dir: folder of the user's own groups.
+    """
     folders = [folder / group for folder in (conf_dir(), experiments_dir(), config_dir) if folder is not None]
     return sorted(file.stem for folder in folders if folder.is_dir() for file in Path(folder).glob("*.yaml"))
 
@@ -34,7 +39,7 @@ def targets_of(group: str) -> frozenset[str]:
 
 
 def one_of(given: str, allowed: Sequence[str]) -> str:
-    """ "Did you mean this? Allowed: those." """
+    """ "Did you mean vtok? Use one of delta, vtok." """
     near = get_close_matches(given, allowed, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}? " if near else ""
-    return f"{hint}Allowed: {', '.join(allowed)}." if allowed else ""
+    return f"{hint}Use {'one of ' if len(allowed) > 1 else ''}{', '.join(allowed)}." if allowed else ""

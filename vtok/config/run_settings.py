@@ -7,11 +7,11 @@ from vtok.common.setting_types import Seed
 
 @dataclass(frozen=True)
 class Resume:
-    """Which run to continue.
+    """The run to resume.
 
     Args:
-        path: a run folder, or auto: the newest unfinished run with the same configuration; resume=PATH is short for it.
-        allow: keys that may differ from that run's, such as [optimiser.lr,data]; new values count from the next step.
+        path: run folder, or auto: the newest unfinished run with the same configuration; resume=PATH is short for it.
+        allow: keys that may differ from that run's, such as [optimiser.lr,data]; new values hold from the next step.
     """
 
     path: str | None = None
@@ -20,13 +20,13 @@ class Resume:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """A run.
+    """The settings of a run that belong to no component.
 
     Args:
         seed: random seed of the run.
-        name: the run's name in MLflow; null: made of the overrides.
-        resume: which run to continue.
-        optimise: the metric of summary.json that a search goes by (hydra/sweeper=optuna).
+        name: name of the run in MLflow; null: made from the overrides.
+        resume: run to resume.
+        optimise: metric of summary.json that a search optimises (hydra/sweeper=optuna).
         outputs: folder of runs, sweeps, synthetic data and the MLflow store.
         allowed_targets: packages of your own whose components are built, such as [mylab].
     """

@@ -1,7 +1,6 @@
-"""The settings in the source of a class: the signature of its constructor or its fields, and its docstring.
+"""Reads the settings of a class from its source: the constructor's signature or a dataclass's fields, and docstring.
 
-A setting is declared once: in the signature of the class's constructor (or as a dataclass's field) with its type,
-bounds and default, and in the docstring with a sentence that explains it.
+A setting is declared once: the signature (or field) has its type, bounds and default, and the docstring explains it.
 """
 
 import ast
@@ -18,7 +17,7 @@ ARGUMENT = re.compile(r"(\w[\w, ]*?)(?: \([^)]*\))?: (.+)")
 
 
 class Marker:
-    """A default that is not a value: see `REQUIRED` and `COMPUTED`."""
+    """Stands for a default that is not a plain value: `REQUIRED` or `COMPUTED`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -27,21 +26,22 @@ class Marker:
         return self.name
 
 
+# There is no default.
 REQUIRED = Marker("REQUIRED")
-# The text does not say it: a class, or what a call returns.
+# The default is not a plain value in the source: a class, or the result of a call.
 COMPUTED = Marker("COMPUTED")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting.
+    """One setting of a component.
 
     Attributes:
-        name: of the argument.
-        type: as annotated, with its bounds; `typing.Any` where it is not a plain value.
-        default: a plain value, `REQUIRED`, or `COMPUTED`.
-        help: its sentence in the docstring; "" where there is none.
-        keyword_only: whether it is a setting proper; others are given by the code that builds the component.
+        name: name of the argument.
+        type: annotated type with its bounds; `typing.Any` if it cannot be read.
+        default: plain value, `REQUIRED`, or `COMPUTED`.
+        help: sentence from the docstring; "" if there is none.
+        keyword_only: whether users set it; positional arguments are passed by the code that builds the component.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Setting:
 
     @property
     def is_given_by_code(self) -> bool:
-        """Whether the code that builds the component gives it, such as the width of another one."""
+        """Whether the code that builds the component passes it, such as the width of another component."""
         return not self.keyword_only and self.default is REQUIRED
 
 
 def argument_help(docstring: str) -> dict[str, str]:
-    """The sentences of a docstring's Args and Attributes by name (Google's style)."""
+    """The sentences of a Google-style docstring's Args and Attributes, by name."""
     helps: dict[str, str] = {}
     section = ""
     names: list[str] = []
@@ -80,7 +80,7 @@ def argument_help(docstring: str) -> dict[str, str]:
 
 
 def settings_of(definition: Definition) -> tuple[list[Setting], bool]:
-    """Each argument, still without its sentence, and whether there may be others."""
+    """The settings of a class or function, still without help, and whether it accepts others as `**kwargs`."""
     if isinstance(definition.node, ast.FunctionDef):
         return list(_arguments(definition, definition.node, skip=0)), definition.node.args.kwarg is not None
     found: dict[str, Setting] = {}
@@ -89,7 +89,7 @@ def settings_of(definition: Definition) -> tuple[list[Setting], bool]:
             if isinstance(node, ast.FunctionDef) and node.name == "__init__":
                 for argument in _arguments(one, node, skip=1):
                     found.setdefault(argument.name, argument)
-                # Others are handed on to the class that it is derived from.
+                # **kwargs go to the base class.
                 if node.args.kwarg is None:
                     return list(found.values()), False
         if is_dataclass(one):
@@ -122,7 +122,7 @@ def _fields(definition: Definition) -> Iterator[Setting]:
     for node in definition.node.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             kind = _type(definition, node.annotation)
-            # What follows KW_ONLY is given by its name, as all settings are.
+            # A field of type KW_ONLY is a marker, not a setting.
             if get_origin(kind) is ClassVar or kind is ClassVar or ast.unparse(node.annotation).endswith("KW_ONLY"):
                 continue
             default: ast.expr | None = node.value
@@ -143,7 +143,7 @@ def _type(definition: Definition, node: ast.expr | None) -> Any:
         return Any
     try:
         return annotation(definition.module, node)
-    # An expression of somebody's own may fail in any way.
+    # An annotation in a user's class may fail in any way.
     except Exception:
         return Any
 
@@ -159,10 +159,10 @@ def _default(definition: Definition, node: ast.expr | None) -> Any:
 
 
 def evaluated(definition: Definition, node: ast.expr) -> Any:
-    """The value of an expression; raises NotReadable where the text does not say it."""
+    """The value of an expression; raises NotReadable if the source alone does not give it."""
     try:
         return value(definition.module, node)
-    # An expression of somebody's own may fail in any way.
+    # An expression in a user's class may fail in any way.
     except Exception as error:
         raise NotReadable(ast.unparse(node)) from error
 

@@ -1,7 +1,7 @@
-"""Where Hydra reads YAML files from: each file with the defaults of the class that its `_target_` names.
+"""A Hydra config source that adds to each YAML file the defaults of the class in its `_target_`.
 
-A YAML of an option holds `_target_` and what differs from the class's defaults on purpose. This source adds the other
-settings, so that Hydra knows every key when the command line is applied, and this for a package of the user's own too.
+The YAML of an option holds `_target_` and only the settings that differ from the class's defaults. Hydra must know
+every key before it applies the command line, so this source adds the others, also for classes of the user's own.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class DeclaredConfigSource(ConfigSource):
 
 
 class DeclaredSearchPath(SearchPathPlugin):
-    """Has conf/ and experiments/ read by `DeclaredConfigSource`, before Hydra's own source of files."""
+    """Puts conf/ and experiments/, read by `DeclaredConfigSource`, first in Hydra's search path."""
 
     def manipulate_search_path(self, search_path) -> None:
         search_path.prepend("vtok", f"{SCHEME}://{experiments_dir()}")
@@ -67,7 +67,7 @@ class DeclaredSearchPath(SearchPathPlugin):
 
 
 def register_sources() -> None:
-    """Add both to Hydra; again is harmless."""
+    """Register both plugins with Hydra; may be called again."""
     plugins = Plugins.instance()
     for plugin, kind in ((DeclaredConfigSource, ConfigSource), (DeclaredSearchPath, SearchPathPlugin)):
         if plugin not in plugins.discover(kind):
@@ -75,19 +75,19 @@ def register_sources() -> None:
 
 
 def with_defaults(node: DictConfig, only: Callable[[str], bool] = lambda target: True) -> None:
-    """Add the declared defaults that a mapping with a `_target_`, or one inside of it, does not give.
+    """Add the declared defaults to every mapping with a `_target_`, nested ones too.
 
     Args:
-        node: a component, or what holds some.
-        only: says of a `_target_` whether its class is looked at.
+        node: component, or mapping that holds components; changed in place.
+        only: whether the class of a `_target_` is read.
 
     Raises:
-        UserError: a `_target_` that does not exist.
+        UserError: if a `_target_` does not exist.
     """
     raw = OmegaConf.to_container(node, resolve=False)
     assert isinstance(raw, dict)
     if isinstance(target := raw.get("_target_"), str) and only(target):
-        # What only an imported class could say is added when it has been found to be allowed.
+        # A class without readable source is imported later, once it is known to be allowed.
         with suppress(NotImported):
             for name, default in declaration_of(target).defaults().items():
                 if name not in raw:

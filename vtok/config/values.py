@@ -1,4 +1,4 @@
-"""Values against the types and bounds that their settings declare, and the words for these."""
+"""Checks values against the declared types and bounds of settings, and puts these types into words."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,16 +21,18 @@ from vtok.config.signature import Setting
 from vtok.config.targets import group_of
 
 OWN_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
-LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+PYDANTIC_CONFIG = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 def check_values(config: DictConfig, only: Callable[[str], bool] = lambda target: True) -> None:
-    """Hold every setting of every component against its declaration; values of another type that fit are converted.
+    """Check every setting of every component against its declaration; convert values of another type where they fit.
 
-    `only` says of a `_target_` whether its class is looked at.
+    Args:
+        config: the composed or loaded configuration.
+        only: whether the class of a `_target_` is checked.
 
     Raises:
-        UserError: the first that does not fit.
+        UserError: if a value does not fit; names the first one.
     """
     for path, node in nodes(config):
         if "_target_" in node and only(target := str(node["_target_"])):
@@ -38,17 +40,19 @@ def check_values(config: DictConfig, only: Callable[[str], bool] = lambda target
 
 
 def check_node(path: str, node: DictConfig, declared: Declaration) -> None:
-    """Hold the settings of one component, or of a dataclass in one, against their declaration.
+    """Check the settings of one component, or of a dataclass inside one, against their declaration.
 
     Raises:
-        UserError: an unknown key, or a value that does not fit.
+        UserError: if a key is unknown or a value does not fit.
     """
     raw: Any = OmegaConf.to_container(node, resolve=False)
     for key in map(str, node):
         setting = declared.settings.get(key)
         if setting is None:
-            if key not in OWN_KEYS and not declared.takes_others:
-                raise UserError(unknown_key(f"{path}.{key}" if path else key, declared.settings, shown(raw[key])))
+            if key not in OWN_KEYS and not declared.accepts_unknown:
+                full = f"{path}.{key}" if path else key
+                message = unknown_key(full, declared.settings, value_text(raw[key]))
+                raise UserError(f"{message}")
         elif not OmegaConf.is_missing(node, key):
             check_value(path, node, setting)
 
@@ -62,17 +66,17 @@ def check_value(path: str, node: DictConfig, setting: Setting) -> None:
         return
     plain: Any = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     try:
-        fitting = adapter(_frozen(setting.type)).validate_python(plain)
+        converted = type_adapter(_checkable_type(setting.type)).validate_python(plain)
     except ValidationError:
-        fitting = None
+        converted = None
         fits = False
     else:
         fits = not _is_bool_for_number(plain, setting.type)
     if not fits:
-        followed = _followed(node, name)
-        follows = f" It follows {followed}: set {full}=VALUE beside it, or another {followed}." if followed else ""
-        raise UserError(f"{full}={shown(plain)}: {must_be(setting.type, plain)}{follows}")
-    for rule in metadata(setting.type):
+        other = _referenced_key(node, name)
+        way_out = f" It takes its value from {other}. Set {full}=VALUE as well, or another {other}." if other else ""
+        raise UserError(f"{full}={value_text(plain)}: {must_be(setting.type, plain)}{way_out}")
+    for rule in rules_of(setting.type):
         match rule:
             case MultipleOfSetting(setting=other, times=times) if plain is not None:
                 divisor = times * int(node[other])
@@ -86,49 +90,50 @@ def check_value(path: str, node: DictConfig, setting: Setting) -> None:
             case OneMoreThanMultipleOf(step=step) if plain is not None and plain % step != 1:
                 near = plain // step * step + 1
                 raise UserError(f"{full}={plain}: must be a multiple of {step} plus 1. Use {near} or {near + step}.")
-    if isinstance(fitting, list | tuple):
-        fitting = list(fitting)
-    if (fitting != plain or type(fitting) is not type(plain)) and isinstance(fitting, bool | int | float | str | list):
-        node[name] = fitting
+    if isinstance(converted, list | tuple):
+        converted = list(converted)
+    is_plain = isinstance(converted, bool | int | float | str | list)
+    if is_plain and (converted != plain or type(converted) is not type(plain)):
+        node[name] = converted
 
 
-def _followed(node: DictConfig, name: str) -> str | None:
-    """The key that a setting refers to as `${key}`, where it does."""
+def _referenced_key(node: DictConfig, name: str) -> str | None:
+    """The key that a setting refers to as `${key}`; None if it is not a reference."""
     raw = OmegaConf.to_container(node, resolve=False)
     found = re.fullmatch(r"\$\{([\w.]+)\}", str(raw[name])) if isinstance(raw, dict) else None
     return found[1] if found else None
 
 
 def check_reference(full: str, value: Any, kind: ClassReference) -> None:
-    """A setting that is another component, or a dataclass of settings.
+    """Check a setting that is another component, or a dataclass of settings.
 
     Raises:
-        UserError: a word or number where a component belongs, or settings that do not fit.
+        UserError: if the value is a word or number instead of a component, or its settings do not fit.
     """
     if value is None:
         if not kind.optional:
-            raise UserError(f"{full}=null: a component must stand here. Use {full.replace('.', '/')}=OPTION.")
+            raise UserError(f"{full}=null: must be a component. Use {full.replace('.', '/')}=OPTION.")
     elif not isinstance(value, DictConfig):
         if is_dataclass_of_settings(kind.target):
             example = ",".join(
                 f"{one.name}:{one.default}" for one in declaration_of(kind.target).settings.values() if one.default
             )
-            raise UserError(f"{full}={value}: must be null or settings. Use '{full}={{{example}}}'.")
+            raise UserError(f"{full}={value}: must be null or a mapping of settings. Use '{full}={{{example}}}'.")
         if group := group_of(tuple(full.split("."))):
             place = "" if group.replace("/", ".") == full else f"@{full}"
             raise UserError(f"{full}={value}: an option of a group is chosen with a slash. Use {group}{place}={value}.")
-        # A class that is no component, such as an Enum, may be made of a word or a number.
+        # A class that is not a component, such as an Enum, may be built from a word or a number.
     elif "_target_" not in value and is_dataclass_of_settings(kind.target):
         check_node(full, value, declaration_of(kind.target))
 
 
 @cache
-def adapter(kind: Any) -> TypeAdapter:
-    return TypeAdapter(kind, config=LENIENT)
+def type_adapter(kind: Any) -> TypeAdapter:
+    return TypeAdapter(kind, config=PYDANTIC_CONFIG)
 
 
-def _frozen(kind: Any) -> Any:
-    """The type, without what pydantic cannot check: other components inside of it."""
+def _checkable_type(kind: Any) -> Any:
+    """The type itself, or Any if pydantic cannot check it because it contains other components."""
     try:
         hash(kind)
     except TypeError:
@@ -143,7 +148,7 @@ def _mentions_reference(kind: Any) -> bool:
 
 
 def _is_bool_for_number(value: Any, kind: Any) -> bool:
-    """true and false pass as the numbers 1 and 0 in Python, and are never meant so."""
+    """In Python true and false pass as 1 and 0; users never mean that."""
     return isinstance(value, bool) and bool not in alternatives(kind) and Any not in alternatives(kind)
 
 
@@ -156,116 +161,140 @@ def alternatives(kind: Any) -> list[Any]:
     return [kind]
 
 
-def metadata(kind: Any) -> list[Any]:
-    """The bounds of a type and of the alternatives of a union."""
+def rules_of(kind: Any) -> list[Any]:
+    """The bounds of a type, including those of a union's alternatives."""
     if get_origin(kind) is Annotated:
         inner, *rules = get_args(kind)
-        return [*metadata(inner), *rules]
+        return [*rules_of(inner), *rules]
     if get_origin(kind) in (Union, UnionType):
-        return [rule for arg in get_args(kind) for rule in metadata(arg)]
+        return [rule for arg in get_args(kind) for rule in rules_of(arg)]
     return []
 
 
-def words(kind: Any) -> str:
-    """A type and its bounds for a person: "a whole number, 1 or more, or null"."""
+def type_text(kind: Any) -> str:
+    """A type and its bounds in words: "an integer >= 1 or null"."""
     if get_origin(kind) is Annotated:
         inner, *rules = get_args(kind)
-        return " ".join([words(inner), *bounds(rules)])
+        return " ".join([type_text(inner), *bounds_text(rules)])
     if get_origin(kind) in (Union, UnionType):
-        parts = [words(arg) for arg in get_args(kind)]
-        return ", or ".join(dict.fromkeys(parts))
+        *others, last = dict.fromkeys(type_text(arg) for arg in get_args(kind))
+        return f"{', '.join(others)}{',' if any(',' in text for text in others) else ''} or {last}" if others else last
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     origin, inside = get_origin(kind) or kind, get_args(kind)
     if isinstance(kind, ClassReference):
-        what = "settings, as {KEY:VALUE}" if is_dataclass_of_settings(kind.target) else "a component"
-        return what + (", or null" if kind.optional else "")
+        what = "a mapping {KEY:VALUE} of settings" if is_dataclass_of_settings(kind.target) else "a component"
+        return what + (" or null" if kind.optional else "")
     if origin is tuple and inside and inside[-1] is not Ellipsis:
-        return f"[{', '.join(words(one) for one in inside)}]"
+        return f"[{', '.join(type_text(one) for one in inside)}]"
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return f"a mapping {{NAME: {words(inside[1]) if inside else 'value'}}}"
-    if isinstance(origin, type) and issubclass(origin, Collection) and origin is not str:
-        return f"a list in brackets{', each ' + words(inside[0]) if inside else ''}"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+        return f"a mapping {{NAME: {type_text(inside[1]) if inside else 'value'}}}"
+    if _is_list(origin):
+        return list_text(inside[0]) if inside else "a list"
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
     return names.get(origin, "a path" if getattr(origin, "__name__", "") == "Path" else str(origin))
 
 
-def bounds(rules: Sequence[Any]) -> list[str]:
-    """Words that follow "a number": "of 1 or more", "above 0", "from 0 to below 1", "that is a multiple of 16"."""
+def list_text(item: Any) -> str:
+    """ "a list of integers >= 1", or "a list, each item one of a, b"."""
+    inner, *rules = get_args(item) if get_origin(item) is Annotated else (item,)
+    plurals = {int: "integers", float: "numbers", str: "strings"}
+    if inner in plurals:
+        return " ".join([f"a list of {plurals[inner]}", *bounds_text(rules)])
+    return f"a list, each item {type_text(item)}"
+
+
+def _is_list(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Collection) and not issubclass(kind, str | Mapping)
+
+
+def bounds_text(rules: Sequence[Any]) -> list[str]:
+    """Words that follow "a number": ">= 1", "> 0 and < 1", "from 0 to 1", "that is a multiple of 16"."""
     ends = {type(rule): rule for rule in rules}
     low, high = ends.get(Ge) or ends.get(Gt), ends.get(Le) or ends.get(Lt)
-    said = []
+    texts = []
     match low, high:
         case Ge(ge=least), Le(le=most):
-            said.append(f"from {least} to {most}")
+            texts.append(f"from {least} to {most}")
         case Ge(ge=least), Lt(lt=most):
-            said.append(f"from {least} to below {most}")
+            texts.append(f">= {least} and < {most}")
         case Gt(gt=least), Le(le=most):
-            said.append(f"above {least}, at most {most}")
+            texts.append(f"> {least} and <= {most}")
         case Gt(gt=least), Lt(lt=most):
-            said.append(f"above {least} and below {most}")
+            texts.append(f"> {least} and < {most}")
         case Ge(ge=least), None:
-            said.append(f"of {least} or more")
+            texts.append(f">= {least}")
         case Gt(gt=least), None:
-            said.append(f"above {least}")
+            texts.append(f"> {least}")
         case None, Le(le=most):
-            said.append(f"of at most {most}")
+            texts.append(f"<= {most}")
     for rule in rules:
         match rule:
             case MultipleOf(multiple_of=step):
-                said.append(f"that is a multiple of {step}")
+                texts.append(f"that is a multiple of {step}")
             case MultipleOfSetting(setting=other, times=times):
-                said.append(f"that is a multiple of {f'{times} x ' if times > 1 else ''}{other}")
+                texts.append(f"that is a multiple of {f'{times} x ' if times > 1 else ''}{other}")
             case OneMoreThanMultipleOf(step=step):
-                said.append(f"that is a multiple of {step} plus 1")
+                texts.append(f"that is a multiple of {step} plus 1")
             case MinLen(min_length=least):
-                said.append(f"with {least} or more in it")
-    return said
+                texts.append(f"(at least {least} item{'s' if least > 1 else ''})")
+    return texts
 
 
 def must_be(kind: Any, value: Any) -> str:
-    """What a value must be, with the nearest word where words are allowed."""
-    choices = list(map(str, literals(kind)))
-    said = value if isinstance(value, list) else [value]
-    wrong = next((str(one) for one in said if str(one) not in choices), "")
-    near = get_close_matches(wrong, choices, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"must be {words(kind)}.{hint}"
+    """What a value must be, with the nearest choice if it is a misspelt one."""
+    choices = list(map(str, literal_values(kind)))
+    given = value if isinstance(value, list) else [value]
+    wrong = next((str(one) for one in given if str(one) not in choices), "")
+    hint = ""
+    if near := get_close_matches(wrong, choices, n=1, cutoff=0.5):
+        hint = f" Did you mean {near[0]}?"
+    elif isinstance(value, str) and any(_is_list(get_origin(one) or one) for one in alternatives(kind)):
+        hint = " Write a list in brackets: [A,B]."
+    return f"must be {type_text(kind)}.{hint}"
 
 
-def literals(kind: Any) -> list[Any]:
-    """The words that a type allows, those of a list's items included."""
+def literal_values(kind: Any) -> list[Any]:
+    """The values of a type's Literals, including those of a list's items."""
     if get_origin(kind) is Literal:
         return list(get_args(kind))
-    return [one for arg in get_args(kind) if not isinstance(arg, list) for one in literals(arg)]
+    return [one for arg in get_args(kind) if not isinstance(arg, list) for one in literal_values(arg)]
 
 
-def shown(value: Any) -> str:
-    """A value as it is typed on the command line."""
+def value_text(value: Any) -> str:
+    """A value as one types it on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(shown, value))}]"
+        return f"[{','.join(map(value_text, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{shown(one)}' for key, one in value.items())}}}"
+        return f"{{{','.join(f'{key}:{value_text(one)}' for key, one in value.items())}}}"
     return str(value)
 
 
-def as_typed(help: str) -> str:
-    """A docstring's sentence for the command line, where None, True and False are typed null, true and false."""
+def command_line_help(help: str) -> str:
+    """A docstring's sentence with None, True and False as on the command line: null, true and false."""
     return re.sub(r"\b(?:None|True|False)\b", lambda found: {"None": "null"}.get(found[0], found[0].lower()), help)
 
 
 def unknown_key(full: str, known: Collection[str], given: str | None = None) -> str:
-    """The sentence for a key that does not exist, or has moved; `given` is the value that was typed."""
+    """The message for a key that does not exist or has moved.
+
+    Args:
+        full: full name of the key.
+        known: names of the keys that exist beside it.
+        given: value that the user set; None: unknown.
+    """
     if (new := moved(full)) is not None:
         equals = "" if given is None else f"={given}"
         return f"{full}{equals}: this key has moved. Use {new}{equals}."
     path, _, name = full.rpartition(".")
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    if not known:
+        return f"{full}: unknown key. {path} has no keys. Remove it."
+    names = ", ".join(known)
+    if not (near := get_close_matches(name, known, n=1, cutoff=0.5)):
+        return f"{full}: unknown key. Use a key{f' of {path}' if path else ''}: {names}."
     prefix = f"{path}." if path else ""
-    hint = f" Did you mean {prefix}{near[0]}?" if near else ""
-    where = f"{path} takes" if path else "Keys are"
-    return f"{full}: unknown key.{hint} {where} {', '.join(known) or 'no keys'}."
+    return f"{full}: unknown key. {path or 'The configuration'} has {names}. Did you mean {prefix}{near[0]}?"

@@ -1,4 +1,4 @@
-"""Files to clips: data sets, frames of videos, the order of a run."""
+"""Data sets, readers of video frames, and samplers."""
 
 from typing import TYPE_CHECKING
 

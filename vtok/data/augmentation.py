@@ -1,4 +1,4 @@
-"""Augmentation of training clips: what is random about a clip is the same for all of its frames."""
+"""Augmentation of training clips; all frames of a clip are augmented alike."""
 
 import math
 import re
@@ -16,17 +16,17 @@ from vtok.common.setting_types import Fraction
 from vtok.data.clip import Clip
 
 SIDES = re.compile(r"\b(left|right)(most|wards?)?\b|\b((anti|counter)-?)?clockwise\b", re.IGNORECASE)
-# ITU-R BT.601, as Pillow turns colours to grey.
+# Luma weights of ITU-R BT.601, as in Pillow.
 GREY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
 class View:
-    """How a clip is seen once.
+    """One draw of the augmentation, for all frames of a clip.
 
     Attributes:
-        top, left, height, width: the part of the square frames that is kept, in fractions of their side.
-        flipped: whether left and right change places.
+        top, left, height, width: crop of the square frames, in fractions of their side.
+        flipped: whether the frames are flipped horizontally.
         brightness, contrast, saturation: factors; 1 changes nothing.
     """
 
@@ -39,11 +39,11 @@ class View:
     contrast: float = 1.0
     saturation: float = 1.0
 
-    def of(self, frames: Tensor) -> Tensor:
-        """The kept part of square frames (N, 3, H, H), coloured: uint8 (N, 3, h, w).
+    def apply(self, frames: Tensor) -> Tensor:
+        """Crop, flip and colour square frames (N, 3, H, H): uint8 (N, 3, h, w).
 
-        Brightness, contrast (about the mean grey of all the frames) and saturation as in Pillow's `ImageEnhance`, one
-        after the other.
+        Brightness, contrast (about the mean grey of all frames) and saturation follow Pillow's `ImageEnhance`, in this
+        order.
         """
         side = frames.shape[-1]
         rows, columns = (max(1, round(side * part)) for part in (self.height, self.width))
@@ -60,24 +60,24 @@ class View:
 
 
 def grey(frames: Tensor) -> Tensor:
-    """Of frames (N, 3, H, W), (N, 1, H, W)."""
+    """The luma (N, 1, H, W) of frames (N, 3, H, W)."""
     return (frames * frames.new_tensor(GREY).view(3, 1, 1)).sum(1, keepdim=True)
 
 
 class Augmentation:
-    """How training clips are changed each time they are seen; what is at its default changes nothing.
+    """Random changes to a training clip each time it is read; the defaults change nothing.
 
-    A part of the square frame of random size and place, as in Inception (Szegedy et al. 2015), a flip, colours, and
-    the part in time. One draw holds for all frames of a clip, those that a decoder is to make included.
+    They are a random resized crop, as in Inception (Szegedy et al. 2015), a horizontal flip, colour jitter, and a
+    random start in time. One draw applies to all frames of a clip, including the decoder's target frames.
 
     Args:
-        min_area: the least share of the frame's area that is kept, above 0 to 1.
-        max_aspect: how many times longer than the other a side of the kept part may be, 1 or more.
-        horizontal_flip: how likely a clip is flipped, 0 to 1.
-        left_right: what a flip does to clips whose text speaks of left and right: "refuse" stops the run, "keep"
-            leaves them as they are, "flip" flips them like the others.
-        brightness, contrast, saturation: half the range of a random factor, which is drawn from 1 - x to 1 + x.
-        random_start: start at a random frame of a longer file, not at the first.
+        min_area: smallest share of the frame's area in the crop, above 0 to 1.
+        max_aspect: largest ratio of the crop's sides, 1 or more.
+        horizontal_flip: probability of a flip, 0 to 1.
+        left_right: treatment of clips whose text mentions left or right: "refuse" stops the run, "keep" never flips
+            them, "flip" flips them like the others.
+        brightness, contrast, saturation: half the range x of a random factor, which is drawn from 1 - x to 1 + x.
+        random_start: whether a clip starts at a random frame of a longer file, instead of the first.
     """
 
     def __init__(
@@ -99,21 +99,21 @@ class Augmentation:
 
     @property
     def zoom(self) -> float:
-        """How much larger than wanted frames are to be decoded, so that their smallest part is of the wanted size."""
+        """Factor by which frames are decoded larger, so that the smallest crop still has the size of the clip."""
         return 1 / math.sqrt(self.min_area)
 
     def view(self, clip: Clip, rng: np.random.Generator) -> View:
-        """How a clip is seen this time.
+        """Draw the augmentation of a clip.
 
         Raises:
-            UserError: the clip may be flipped, and its text speaks of left and right.
+            UserError: the clip may be flipped, its text mentions left or right, and `left_right` is "refuse".
         """
         area = rng.uniform(self.min_area, 1.0)
         aspect = math.exp(rng.uniform(-1.0, 1.0) * math.log(self.max_aspect))
         height, width = min(1.0, math.sqrt(area / aspect)), min(1.0, math.sqrt(area * aspect))
         top, left = rng.random() * (1 - height), rng.random() * (1 - width)
         flipped = bool(rng.random() < self.horizontal_flip)
-        if self.horizontal_flip and self.left_right != "flip" and (side := side_of(clip)) is not None:
+        if self.horizontal_flip and self.left_right != "flip" and (side := direction_word(clip)) is not None:
             if self.left_right == "refuse":
                 raise self._refusal(clip, side)
             flipped = False
@@ -122,29 +122,29 @@ class Augmentation:
         )
         return View(top, left, height, width, flipped, brightness, contrast, saturation)
 
-    def part(self, frames: np.ndarray, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-        """So many of a clip's frames in a row, the first ones unless `random_start`."""
+    def choose_frames(self, frames: np.ndarray, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """`num_frames` consecutive frames of a clip: the first ones, or with `random_start` any."""
         spare = len(frames) - num_frames
         start = int(rng.integers(spare + 1)) if self.random_start and spare > 0 else 0
         return frames[start : start + num_frames]
 
     def check(self, clips: Iterable[Clip]) -> None:
-        """Raise UserError at the first of `clips` that must not be flipped and would be."""
+        """Raise UserError at the first clip that `left_right=refuse` forbids to flip."""
         if self.horizontal_flip and self.left_right == "refuse":
             for clip in clips:
-                if (side := side_of(clip)) is not None:
+                if (side := direction_word(clip)) is not None:
                     raise self._refusal(clip, side)
 
     def _refusal(self, clip: Clip, side: str) -> UserError:
         return UserError(
-            f"data.augmentation.horizontal_flip={self.horizontal_flip}: a flip makes a lie of the text of {clip.path}, "
-            f"which says {side!r}; say data.augmentation.left_right=keep to leave such clips unflipped, flip to flip "
-            "them like the others, or data.augmentation.horizontal_flip=0."
+            f"data.augmentation.horizontal_flip={self.horizontal_flip}: the text of {clip.path} says {side!r}, which a "
+            f"flip would make wrong. Set data.augmentation.left_right=keep to leave such clips unflipped, or "
+            "left_right=flip to flip them too, or data.augmentation.horizontal_flip=0."
         )
 
 
-def side_of(clip: Clip) -> str | None:
-    """The first word in the text of a clip that a flip would change; None where there is none."""
+def direction_word(clip: Clip) -> str | None:
+    """The first word in a clip's texts that a flip would make wrong; None if there is none."""
     asked = (text for one in clip.questions for text in (one.text, one.answer, *one.choices))
     found = (SIDES.search(text) for text in (clip.caption or "", *asked))
     return next((match.group() for match in found if match is not None), None)

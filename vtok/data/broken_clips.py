@@ -1,4 +1,4 @@
-"""Broken clips: reported once each, counted, and too many of them stop the run."""
+"""Broken clips: each is logged once, and a run stops if there are too many."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ LISTED = 20
 
 
 def list_bad(bad: Mapping[str, str]) -> str:
-    """The paths and reasons, a line each, at most the first 20."""
+    """The paths and reasons, one per line; at most the first 20."""
     lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:LISTED]]
     if len(bad) > LISTED:
         lines.append(f"  and {len(bad) - LISTED} more")
@@ -19,11 +19,11 @@ def list_bad(bad: Mapping[str, str]) -> str:
 
 
 class BadFiles:
-    """The broken clips that a run has met, by their path.
+    """The broken clips of a run, by path.
 
     Args:
-        clips: of the data set, broken ones among them.
-        max_fraction: share of them that may be broken.
+        clips: number of clips in the data set, including broken ones.
+        max_fraction: share of clips that may be broken, 0 to 1.
     """
 
     def __init__(self, *, clips: int, max_fraction: float) -> None:
@@ -32,20 +32,20 @@ class BadFiles:
 
     @property
     def count(self) -> int:
-        """Different broken clips so far."""
+        """Number of distinct broken clips so far."""
         return len(self.reasons)
 
     def add(self, bad: Iterable[tuple[str, str]]) -> None:
-        """Note (path, reason) pairs; a path that is new is logged as a warning."""
+        """Record (path, reason) pairs; a new path is logged as a warning."""
         for path, reason in bad:
             if path not in self.reasons:
                 self.reasons[path] = reason
                 log.warning("skipped a broken clip: %s: %s", path, reason)
 
     def check(self) -> None:
-        """Raise UserError with the list when more than `max_fraction` of the clips are broken."""
+        """Raise UserError with the list if more than `max_fraction` of the clips are broken."""
         if self.count > self.max_fraction * self.clips:
             raise UserError(
-                f"{self.count} of {self.clips} clips are broken, more than loader.max_bad_fraction={self.max_fraction} "
-                f"allows; mend or remove them, or raise the fraction:\n{list_bad(self.reasons)}"
+                f"loader.max_bad_fraction={self.max_fraction}: {self.count} of {self.clips} clips are broken. "
+                f"Repair or remove them, or raise loader.max_bad_fraction:\n{list_bad(self.reasons)}"
             )

@@ -1,8 +1,8 @@
-"""Clips out of a feature cache, which `vtok precompute` makes: no file is decoded, and no backbone is run.
+"""Reads clips from a feature cache of `vtok precompute`: no file is decoded, and no backbone is run.
 
-A cache is a folder of `cache.json`, which says what it was made with, and of blocks, `blocks/00012.safetensors`. A
-clip's block follows from its name alone, so that clips may be added to a data set. A block holds tensors ROW/NAME, and
-in its metadata an `Entry` for each clip by its name.
+A cache is a folder with `cache.json`, which holds the settings it was computed with, and blocks,
+`blocks/00012.safetensors`. A clip's block is a hash of its name, so clips can be added to the data set later. A block
+holds tensors named ROW/NAME, and in its metadata an `Entry` for each clip by name.
 """
 
 import json
@@ -28,18 +28,18 @@ from vtok.data.video.common import BadVideoError
 
 TIMESTAMPS, TARGET, LATENTS, POOLED = "timestamps", "target", "latents", "pooled/"
 OPEN_BLOCKS = 64
-# What comes of a file that is no block.
+# Errors of a file that is not a block.
 BROKEN = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a block knows of a clip.
+    """A clip in a block.
 
     Attributes:
-        row: which tensors are its.
-        file: what its file was like; None where there was none.
-        bad: why it cannot be read; None of a good one.
+        row: number of the clip's tensors in the block.
+        file: identity of the clip's file when the features were computed; None if there was no file.
+        bad: why the clip cannot be read; None if it can.
     """
 
     row: int
@@ -51,19 +51,19 @@ class Block:
     """An open block, its tensors mapped into memory.
 
     Raises:
-        OSError: the file is not there; one of BROKEN: it is none.
+        OSError: the file does not exist. One of BROKEN: the file is not a block.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = safe_open(path, framework="pt")
         self.entries = {name: _entry(given) for name, given in json.loads(self._file.metadata()["clips"]).items()}
         self._names: dict[int, list[str]] = {}
-        for key in self._file.keys():  # noqa: SIM118 - a safe_open cannot be walked through
+        for key in self._file.keys():  # noqa: SIM118 - a safe_open is not iterable
             row, _, name = key.partition("/")
             self._names.setdefault(int(row), []).append(name)
 
-    def stored(self, row: int) -> dict[str, Tensor]:
-        """The tensors of a row by name."""
+    def tensors(self, row: int) -> dict[str, Tensor]:
+        """The tensors of a row, by name."""
         return {name: self._file.get_tensor(f"{row}/{name}") for name in self._names[row]}
 
 
@@ -77,33 +77,35 @@ def _entry(given: Mapping[str, Any]) -> Entry:
 
 
 def block_metadata(entries: Mapping[str, Entry]) -> dict[str, str]:
-    """The metadata of a block of these clips, by their names."""
+    """The metadata of a block with these entries, by clip name."""
     return {"clips": json.dumps({name: asdict(entry) for name, entry in entries.items()})}
 
 
 def clip_name(clip: Clip) -> str:
-    """A clip's name in a cache: another range of the same file is another clip."""
+    """A clip's name in a cache; it includes the range of seconds in the file."""
     return f"{clip.id}\n{clip.start!r} {clip.end!r}"
 
 
 def block_path(folder: Path, clip: Clip, blocks: int) -> Path:
-    """The block of a clip, of `blocks` in all."""
+    """The path of a clip's block; `blocks` is the number of blocks in the cache."""
     return folder / "blocks" / f"{stable_hash('block', clip_name(clip)) % blocks:05d}.safetensors"
 
 
-def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
-    """What `cache.json` says; `said` is what the user wrote of the folder, for the error.
+def read_cache_file(folder: Path, *, setting: str) -> dict[str, Any]:
+    """The content of `cache.json`.
+
+    Args:
+        folder: folder of the cache.
+        setting: `key=value` that names the folder, for the message.
 
     Raises:
-        UserError: there is no such file, or it is not of a cache.
+        UserError: the folder has no such file, or the file is not one of a cache.
     """
     try:
-        made = read_mapping(folder / CACHE_FILE)
+        cache = read_mapping(folder / CACHE_FILE)
     except UserError as error:
-        raise UserError(
-            f"{said}: there is no feature cache ({str(error).rstrip('.')}). Make it by: {remedy(folder)}"
-        ) from error
-    match made:
+        raise UserError(f"{setting} is not a feature cache: {error} {make_cache(folder)}") from error
+    match cache:
         case {
             "blocks": int(blocks),
             "settings": dict(),
@@ -119,16 +121,16 @@ def read_cache_file(folder: Path, *, said: str) -> dict[str, Any]:
             "digest": str(),
         } if (
             blocks > 0
-            # Caches of before backbones said it have no depth.
+            # Older caches have no depth.
             and (others.keys() <= {"depth"} and isinstance(others.get("depth"), int | None))
             and all(map(_is_fingerprint, weights.values()))
         ):
-            return made
-    raise UserError(f"{said}: its {CACHE_FILE} is damaged. Make it again by: {remedy(folder)}")
+            return cache
+    raise UserError(f"{setting}: its {CACHE_FILE} is damaged. {make_cache(folder)}")
 
 
 def _is_fingerprint(given: Any) -> bool:
-    """Whether JSON is what `feature_cache.weights.fingerprint` writes."""
+    """Whether this is JSON of `feature_cache.weight_files.fingerprint`."""
     match given:
         case {"name": str(), "revision": None | str(), "files": dict(files)}:
             return all(
@@ -137,25 +139,26 @@ def _is_fingerprint(given: Any) -> bool:
     return False
 
 
-def remedy(folder: Path) -> str:
-    return f"{command('vtok', 'precompute', f'out={folder}')}, followed by the overrides of this run."
+def make_cache(folder: Path) -> str:
+    """The instruction to compute a cache, or what a cache lacks."""
+    return f"Run: {command('vtok', 'precompute', f'out={folder}')}, followed by the overrides of this run."
 
 
 class CachedReader:
-    """Samples out of a feature cache, whose files are looked at for changes alone, where they are there.
+    """Reads samples from a feature cache. A clip's file is only checked for changes; it may be absent.
 
     Args:
-        folder: of the cache.
-        with_target: whether a decoder wants its frames or latents.
+        folder: folder of the cache.
+        with_target: whether samples hold the decoder's target frames or latents.
 
     Raises:
-        UserError: there is no cache.
+        UserError: the folder is not a feature cache.
     """
 
     def __init__(self, folder: str | Path, *, with_target: bool) -> None:
         self.folder = user_path(folder)
         self.with_target = with_target
-        self.blocks = int(read_cache_file(self.folder, said=f"data.cache={folder}")["blocks"])
+        self.blocks = int(read_cache_file(self.folder, setting=f"data.cache={folder}")["blocks"])
         self._open: OrderedDict[Path, Block] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,20 +168,20 @@ class CachedReader:
         """The sample of a clip.
 
         Raises:
-            BadVideoError: the clip could not be read when the cache was made.
-            UserError: it is not in the cache, or its file has changed since.
+            BadVideoError: the clip could not be read when the features were computed.
+            UserError: the clip is not in the cache, or its file has changed since.
         """
         block = self._block(clip)
         entry = self._check(clip, block)
         if entry.bad is not None:
             raise BadVideoError(clip.path, entry.bad)
         try:
-            stored = block.stored(entry.row)
+            stored = block.tensors(entry.row)
             timestamps = stored[TIMESTAMPS].float()
         except BROKEN as error:
             raise UserError(
-                f"data.cache={self.folder}: the features of {clip.path} cannot be read ({error}); "
-                f"delete blocks/{block_path(self.folder, clip, self.blocks).name}, and go on by: {remedy(self.folder)}"
+                f"data.cache={self.folder}: the features of {clip.path} cannot be read ({error}). "
+                f"Delete blocks/{block_path(self.folder, clip, self.blocks).name}. {make_cache(self.folder)}"
             ) from error
         tensors = {name: one.float() if one.is_floating_point() else one for name, one in stored.items()}
         return ClipSample(
@@ -193,7 +196,7 @@ class CachedReader:
         )
 
     def check(self, clips: Iterable[Clip], *, files: bool) -> None:
-        """Raise UserError where a clip is not in the cache or, with `files`, has changed since."""
+        """Raise UserError if a clip is not in the cache or, with `files`, its file has changed since."""
         by_block: dict[Path, list[Clip]] = {}
         for clip in clips:
             by_block.setdefault(block_path(self.folder, clip, self.blocks), []).append(clip)
@@ -205,11 +208,11 @@ class CachedReader:
     def _check(self, clip: Clip, block: Block, *, files: bool = True) -> Entry:
         entry = block.entries.get(clip_name(clip))
         if entry is None:
-            raise UserError(f"data.cache={self.folder}: {clip.path} is not in it; add it by: {remedy(self.folder)}")
+            raise UserError(f"data.cache={self.folder}: {clip.path} is not in the cache. {make_cache(self.folder)}")
         if files and not is_unchanged(clip, entry.file):
             raise UserError(
-                f"data.cache={self.folder}: {clip.path} has changed since its features were computed; "
-                f"compute them again by: {remedy(self.folder)}"
+                f"data.cache={self.folder}: {clip.path} has changed since its features were computed. "
+                f"{make_cache(self.folder)}"
             )
         return entry
 
@@ -220,8 +223,8 @@ class CachedReader:
             block = Block(path) if block is None else block
         except (OSError, *BROKEN) as error:
             raise UserError(
-                f"data.cache={self.folder}: {clip.path} is not in it, as it is not finished ({path.name}: {error}); "
-                f"go on by: {remedy(self.folder)}"
+                f"data.cache={self.folder}: {clip.path} is not in the cache, which is unfinished "
+                f"({path.name}: {error}). {make_cache(self.folder)}"
             ) from error
         self._open[path] = block
         if len(self._open) > OPEN_BLOCKS:

@@ -1,4 +1,4 @@
-"""Whether the clips of a data set can be read, all of them, every frame."""
+"""Checks that every frame of every clip of a data set can be read."""
 
 import statistics
 from collections import Counter
@@ -11,19 +11,20 @@ from typing import Any
 
 from vtok.common.errors import UserError
 from vtok.data.clip import Clip
-from vtok.data.clip_reader import clip_frames, cut_off
+from vtok.data.clip_reader import clip_frames, truncation
 from vtok.data.video.common import BadVideoError
 from vtok.data.video.read import open_clip
 
-SIDE = 16  # pixels; every frame is decoded whole whatever it is then scaled to
+SIDE = 16  # pixels; the codec decodes full frames in any case
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What is known of a clip after reading it; `reason` says why it is broken, and is None of a good one.
+    """The result of reading a clip.
 
     Attributes:
-        seconds: from its first frame to its last.
+        seconds: time from the first frame to the last.
+        reason: why the clip is broken; None if it is not.
     """
 
     id: str
@@ -52,7 +53,7 @@ def check_clip(clip: Clip, frames_fps: float, *, timeout: float | None) -> Check
                 seconds=float(times[chosen[-1]] - times[chosen[0]]),
                 width=width,
                 height=height,
-                reason=cut_off(video, clip),
+                reason=truncation(video, clip),
             )
     except BadVideoError as error:
         return Checked(clip.id, str(clip.path), reason=error.reason)
@@ -63,9 +64,13 @@ def check_clip(clip: Clip, frames_fps: float, *, timeout: float | None) -> Check
 def check_clips(
     clips: Sequence[Clip], rates: Sequence[float], *, timeout: float | None, processes: int
 ) -> Iterator[Checked]:
-    """`check_clip` of each, in their order, by several processes where there are more than a few.
+    """`check_clip` of every clip, in order.
 
-    `rates`: of each clip, frames a second if it is a folder of images.
+    Args:
+        clips: clips to read.
+        rates: for each clip, frames a second if it is a folder of images.
+        timeout: seconds after which reading a clip fails; None: no limit.
+        processes: number of processes that decode.
     """
     check = partial(check_clip, timeout=timeout)
     if processes == 1:
@@ -76,7 +81,7 @@ def check_clips(
 
 
 def summary(checked: Iterable[Checked]) -> dict[str, Any]:
-    """Counts of codecs and sizes, the spread of lengths, and the broken clips with their reasons."""
+    """Counts of codecs and sizes, statistics of lengths, and the broken clips with their reasons."""
     clips = list(checked)
     good = [clip for clip in clips if clip.reason is None]
     lengths = sorted(clip.seconds for clip in good) or [0.0]

@@ -1,24 +1,24 @@
-"""What a data set is made of, before anything is decoded."""
+"""Clips and questions: the items of a data set before decoding."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-# What stands beside a category's metric, by the end of its name.
-BESIDE = ("_low", "_high", "_chance", "_majority", "_questions", "_by_total", "_by_token", "_by_prior")
+# Suffixes of the metrics that accompany a category's own metric.
+METRIC_SUFFIXES = ("_low", "_high", "_chance", "_majority", "_questions", "_by_total", "_by_token", "_by_prior")
 
 
 def category_of(name: str) -> str:
-    """The category that questions are counted under, in lower case, `_` for what no metric's name may hold.
+    """A name as a category of questions: in lower case, with `_` for characters that no metric's name may have.
 
     Raises:
-        ValueError: it would break or shadow the names of metrics.
+        ValueError: metrics of this category would have invalid or ambiguous names.
     """
     category = re.sub(r"[^\w .:-]", "_", name.strip().lower())
-    if not category.strip(".") or category.endswith(BESIDE):
-        ends = ", ".join(BESIDE)
-        raise ValueError(f"the category {name!r} is not a name for metrics: use one that does not end in {ends}")
+    if not category.strip(".") or category.endswith(METRIC_SUFFIXES):
+        ends = ", ".join(METRIC_SUFFIXES)
+        raise ValueError(f"the category {name!r} cannot name a metric: use a name that does not end in {ends}")
     return category
 
 
@@ -26,8 +26,13 @@ def category_of(name: str) -> str:
 class Question:
     """A question about a clip with its true answer.
 
-    `kind` is "choice" (the answer is one of `choices`), "yes_no" (choices are ("yes", "no")) or "open" (no choices:
-    used for training, not for multiple-choice evaluation). `category` is the skill it asks for, for example "colour".
+    Attributes:
+        category: skill that the question tests, for example "colour".
+        kind: "choice" (the answer is one of `choices`), "yes_no" (the choices are ("yes", "no")) or "open" (no choices;
+            used for training, not for multiple-choice evaluation).
+        text: the question.
+        answer: the true answer.
+        choices: possible answers.
     """
 
     category: str
@@ -39,9 +44,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Span:
-    """Where a clip lies within a larger file, such as a tar shard: bytes offset to offset + size of a path or URL.
+    """The bytes of a clip within a larger file, such as a tar shard.
 
-    `frames`: the bytes are members of a tar archive, a clip's images, instead of one video file.
+    Attributes:
+        url: path or URL of the file.
+        offset: position of the first byte.
+        size: number of bytes.
+        frames: whether the bytes are a tar archive of the clip's images, instead of a video file.
     """
 
     url: str
@@ -52,13 +61,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: a video file or a folder of frames, and what is known of it.
+    """A clip: a video file or a folder of frames, with its annotations.
 
-    `id` is unique within its data set and stable between runs; of a mixture of data sets `source` says which it is of,
-    and is empty elsewhere. With a `span`, `path` only names what is read: the
-    shard, and the member within. `start` and `end` are seconds in the file; `end` None
-    means to the end of the file. `attributes` holds the truth by category where the data set knows it (for example
-    {"colour": "red"}), to score free-form captions.
+    Attributes:
+        id: name of the clip, unique within its data set and the same in every run.
+        path: video file or folder; with a `span` only a name for messages, the shard and the member in it.
+        caption: description of the clip; None: no caption.
+        questions: questions with their true answers.
+        attributes: true values by category, for example {"colour": "red"}, to score free-form captions.
+        start: beginning of the clip in the file, in seconds.
+        end: end of the clip in the file, in seconds; None: the end of the file.
+        span: bytes of the clip within a larger file; None: the file at `path`.
+        source: name of the clip's data set within a mixture, else "".
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""From one clip to the frames that a tokeniser and a decoder want of it."""
+"""Reads the frames of a clip that a tokeniser and a decoder need."""
 
 import math
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from vtok.data.video.packet_range import Part
 from vtok.data.video.read import nearest, open_clip
 from vtok.data.video.video_file import VideoFile
 
-# Containers round timestamps, Matroska to whole milliseconds.
+# Containers round timestamps: Matroska to milliseconds.
 TOLERANCE = 1e-3
 
 
 class Planner(Protocol):
-    """Says which frames of a clip are needed."""
+    """Plans which frames of a clip are needed."""
 
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
         """The plan for a clip of `num_frames` frames."""
@@ -37,19 +37,19 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class ClipSample:
-    """The planned frames of one clip, or what was made of them once.
+    """The planned frames of a clip, or their cached features.
 
     Attributes:
-        frames: uint8 (K, 3, size, size); None where `pooled` stands in their place.
-        timestamps: seconds from the clip's first frame on, float32 (K,).
-        key: the key frame's position among the K frames, -1 where it is chosen from their content or has been.
-        clip: the clip they are of; with `bad`, the one that took the place of broken ones.
-        epoch: the epoch of the sample.
-        bad: (path, reason) of the broken clips that were met on the way.
-        target: uint8 (F, 3, target.size, target.size), the frames that a decoder is to make; None where not asked for.
-        pooled: what a tokeniser's `extract` made of the frames, by name, without a dimension of the batch.
-        latents: float32 (C, f, h, w), what a decoder's VAE made of the frames in `target`.
-        vectors: float32 (K, 3, g, g), see `motion_fields`; None where the plan asks for none.
+        frames: uint8 (K, 3, size, size); None if `pooled` is given instead.
+        timestamps: float32 (K,), seconds since the clip's first frame.
+        key: position of the key frame among the K frames; -1 if it is chosen from their content.
+        clip: clip of the frames; if clips were broken, their replacement.
+        epoch: epoch of the sample.
+        bad: (path, reason) of the broken clips that this one replaces.
+        target: uint8 (F, 3, target.size, target.size), frames that the decoder learns from; None: no decoder.
+        pooled: output of the tokeniser's `extract` by name, without the batch dimension; None if `frames` are given.
+        latents: float32 (C, f, h, w), VAE latents of `target`; None if they are not cached.
+        vectors: float32 (K, 3, g, g), see `motion_fields`; None if the plan asks for none.
     """
 
     frames: Tensor | None
@@ -65,15 +65,15 @@ class ClipSample:
 
     @property
     def num_planned(self) -> int:
-        """Planned frames K of the clip."""
+        """Number K of planned frames."""
         return len(self.timestamps)
 
 
 class ClipReader(Protocol):
-    """How a sample is made of a clip; picklable, for it goes to the processes that decode."""
+    """Reads samples; picklable, because it is sent to the processes that decode."""
 
     def read(self, clip: Clip, key: SampleKey) -> ClipSample:
-        """The sample; what is random in it follows from `key`.
+        """The sample of a clip; its random numbers depend on `key` alone.
 
         Raises:
             BadVideoError: the clip cannot be read.
@@ -83,15 +83,15 @@ class ClipReader(Protocol):
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Decodes the planned frames of a clip, and those that a decoder is to make.
+    """Decodes the planned frames of a clip, and the target frames of a decoder.
 
     Attributes:
-        planner: says which frames of a clip of T frames are needed.
-        settings: how a clip is read; of a clip that is shorter than T = `num_frames` all frames are taken.
+        planner: planner of the frames to decode.
+        settings: settings of the clip; a clip shorter than `num_frames` has fewer frames.
         frames_fps: frames a second of clips that are folders of images.
-        target: the frames that a decoder is to make of the same clip; None where there is none.
-        augmentation: how clips are changed; None leaves them as they are.
-        seed: of the run, which with epoch and place of a clip decides what is random.
+        target: plan of the decoder's target frames; None: no decoder.
+        augmentation: random changes to clips; None: no changes.
+        seed: random seed of the run; random numbers depend on it and on a clip's epoch and index.
     """
 
     planner: Planner
@@ -107,43 +107,45 @@ class FrameReader:
         view = augmentation.view(clip, rng)
         fps, num_frames = self.settings.fps, self.settings.num_frames
         most = None if augmentation.random_start else num_frames
-        part = part_of(clip, num_frames=most, fps=fps)
+        part = part_for(clip, num_frames=most, fps=fps)
         with open_clip(clip, frames_fps=self.frames_fps, timeout=self.settings.decode_timeout, part=part) as video:
             times = video.timestamps
-            native = augmentation.part(clip_frames(times, clip, num_frames=most, fps=fps), num_frames, rng)
-            if len(native) < num_frames and (cut := cut_off(video, clip)) is not None:
+            native = augmentation.choose_frames(clip_frames(times, clip, num_frames=most, fps=fps), num_frames, rng)
+            if len(native) < num_frames and (cut := truncation(video, clip)) is not None:
                 raise BadVideoError(clip.path, cut)
             try:
                 plan = self.planner.plan(len(native))
             except UserError as error:
                 raise BadVideoError(clip.path, str(error).rstrip(".")) from error
-            aims = () if self.target is None else self.target.indices(len(native))
-            # Decoded once, in the larger of the two sizes.
-            both = sorted({*plan.indices, *aims})
+            target_indices = () if self.target is None else self.target.indices(len(native))
+            # Frames in both plans are decoded once, in the larger of the two sizes.
+            both = sorted({*plan.indices, *target_indices})
             size = max(self.settings.size, self.target.size if self.target else 0)
             zoomed = round(size * augmentation.zoom)
-            read = view.of(video.read(native[both].tolist(), zoomed))
+            read = view.apply(video.read(native[both].tolist(), zoomed))
             vectors = None
             if plan.vector_grid is not None:
                 planned = native[list(plan.indices)].tolist()
                 vectors = motion_fields(video, planned, grid=plan.vector_grid, size=zoomed, view=view)
         place = {index: number for number, index in enumerate(both)}
         frames = scaled(read[[place[index] for index in plan.indices]], self.settings.size)
-        target = None if self.target is None else scaled(read[[place[index] for index in aims]], self.target.size)
+        target = None
+        if self.target is not None:
+            target = scaled(read[[place[index] for index in target_indices]], self.target.size)
         timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
         place_of_key = -1 if plan.key is None else plan.key
         return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target, vectors=vectors)
 
 
-def part_of(clip: Clip, *, num_frames: int | None, fps: float | None) -> Part:
-    """What of a file `clip_frames` looks at."""
+def part_for(clip: Clip, *, num_frames: int | None, fps: float | None) -> Part:
+    """The part of a file that `clip_frames` needs."""
     if fps is None or num_frames is None:
         return Part(clip.start, clip.end, frames=num_frames)
     return Part(clip.start, clip.end, seconds=num_frames / fps)
 
 
-def cut_off(video: VideoFile | FrameFolder, clip: Clip) -> str | None:
-    """Why a clip is not whole, where its file was cut off within it; else None."""
+def truncation(video: VideoFile | FrameFolder, clip: Clip) -> str | None:
+    """The reason why a clip is incomplete, if its file ends within the clip; else None."""
     last = video.timestamps[-1]
     if video.missing > 0 and (clip.end is None or clip.end > last + TOLERANCE):
         return f"it is truncated: {video.missing:.2g} s are missing after {last:.2f} s"
@@ -151,7 +153,7 @@ def cut_off(video: VideoFile | FrameFolder, clip: Clip) -> str | None:
 
 
 def scaled(frames: Tensor, size: int) -> Tensor:
-    """Uint8 frames (N, 3, H, W) to (N, 3, size, size)."""
+    """Scale uint8 frames (N, 3, H, W) to (N, 3, size, size)."""
     if frames.shape[-2:] == (size, size):
         return frames
     smaller = F.interpolate(frames.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
@@ -159,13 +161,19 @@ def scaled(frames: Tensor, size: int) -> Tensor:
 
 
 def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int | None, fps: float | None) -> np.ndarray:
-    """Which frames of a file are the clip's frames, int64 (T,), T at most `num_frames`, if that is given.
+    """The numbers of a clip's frames in its file, int64 (T,), in presentation order.
 
-    They are frames from `clip.start` on that are shown before `clip.end`. With `fps` they are those nearest to
-    start + i / fps, as many as the clip lasts, so that files of different rates give the same clip.
+    They are the frames from `clip.start` to before `clip.end`. With `fps` they are the frames nearest to
+    start + i / fps, so files of different rates give the same clip.
+
+    Args:
+        timestamps: seconds of the file's frames, ascending.
+        clip: clip with its range of seconds.
+        num_frames: largest number of frames T; None: no limit.
+        fps: frames a second of the clip; None: all frames of the file.
 
     Raises:
-        BadVideoError: the file has no frame in that range.
+        BadVideoError: the file has no frame in the range.
     """
     first = int(np.searchsorted(timestamps, clip.start - TOLERANCE))
     last = len(timestamps) if clip.end is None else int(np.searchsorted(timestamps, clip.end - TOLERANCE))
@@ -176,7 +184,7 @@ def clip_frames(timestamps: np.ndarray, clip: Clip, *, num_frames: int | None, f
         )
     if fps is None:
         return np.arange(first, last)[:num_frames]
-    # A file may begin later than at 0.
+    # The first frame of a file may be later than 0 s.
     start = max(clip.start, timestamps[0])
     stop = timestamps[last - 1] + (np.median(np.diff(timestamps[first:last])) if last - first > 1 else 1 / fps)
     seconds = (stop if clip.end is None else min(stop, clip.end)) - start

@@ -1,4 +1,4 @@
-"""How one clip is read."""
+"""Settings of a clip: size, number and rate of its frames."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from vtok.common.setting_types import Count, Positive
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """How one clip is read, the same for every clip of a run.
+    """How a clip is read; the same for all clips of a run.
 
     Args:
-        size: pixels a side of the square frames.
-        num_frames: largest number of frames of a clip; the tokeniser plans on these.
-        fps: frames a second of a clip, each the nearest frame of the file; None: the file's own rate.
-        decode_timeout: seconds after which a clip that is still being read counts as broken; None: no limit.
+        size: side of the square frames in pixels.
+        num_frames: largest number of frames of a clip, from which the tokeniser samples.
+        fps: frames a second of a clip, by the nearest frames of the file; None: the rate of the file.
+        decode_timeout: seconds after which a clip that is still being decoded counts as broken; None: no limit.
     """
 
     size: Count

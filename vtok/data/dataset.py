@@ -1,4 +1,4 @@
-"""Clips by number, broken ones replaced."""
+"""The torch data set of clips, which replaces broken ones."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,21 +15,20 @@ from vtok.data.sampler import SampleKey
 from vtok.data.sources.mixture.clips import MixtureClips
 from vtok.data.video.common import BadVideoError
 
-# Broken clips in a row after which a data set counts as broken as a whole.
+# Broken clips in a row after which reading fails.
 MAX_ATTEMPTS = 100
 
 
 class ClipDataset(Dataset[ClipSample]):
-    """Clips by `SampleKey`.
+    """Samples of clips by `SampleKey`.
 
     Args:
-        clips: the clips of a split.
-        reader: makes a sample of a clip.
-        seed: of the run; decides which clip replaces a broken one.
-        fits: says why what is written about a sample's clip cannot be used, None where it can; a clip that does not fit
-            counts as broken.
-        replace_bad: take another clip for a broken one, of the same source where there are several, the same in every
-            run whatever the number of workers; False raises `BadVideoError`.
+        clips: clips of a split.
+        reader: reader of the clips.
+        seed: random seed of the run, which decides which clip replaces a broken one.
+        reject_reason: function that returns why a sample's texts cannot be used, or None; such a clip counts as broken.
+        replace_bad: whether another clip of the same source replaces a broken one, the same in every run whatever the
+            number of workers; False: a broken clip raises `BadVideoError`.
     """
 
     def __init__(
@@ -39,14 +38,14 @@ class ClipDataset(Dataset[ClipSample]):
         *,
         seed: int,
         replace_bad: bool,
-        fits: Callable[[ClipSample], str | None] | None = None,
+        reject_reason: Callable[[ClipSample], str | None] | None = None,
     ) -> None:
         self.clips = clips
         self.reader = reader
         self.seed = seed
         self.replace_bad = replace_bad
-        self.fits = fits
-        # Only what a worker knows already: a broken clip is broken for every worker, so the order stays the same.
+        self.reject_reason = reject_reason
+        # Each worker has its own. A broken clip is broken for every worker, so the order stays the same.
         self._broken: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -65,15 +64,15 @@ class ClipDataset(Dataset[ClipSample]):
                 self._broken[index] = error.reason
                 bad[error.path] = error.reason
         number = len(siblings)
-        scope = f"all {number}" if number <= MAX_ATTEMPTS else f"{MAX_ATTEMPTS} in a row of {number}"
-        raise UserError(f"{scope} clips are broken, none can take their place:\n{list_bad(bad)}")
+        scope = f"All {number}" if number <= MAX_ATTEMPTS else f"{MAX_ATTEMPTS} of {number}"
+        raise UserError(f"{scope} clips are broken. Check the files with `vtok data check`:\n{list_bad(bad)}")
 
     def _siblings(self, index: int) -> range:
-        """The clips of which one takes the place of a broken clip, itself among them."""
+        """The clips that may replace a clip, including itself."""
         return self.clips.siblings(index) if isinstance(self.clips, MixtureClips) else range(len(self.clips))
 
     def _candidate(self, key: SampleKey, siblings: range, attempt: int) -> int:
-        """A walk from the wanted clip on, its step prime to the number of clips, so that it meets each once."""
+        """The clip of an attempt. Steps are coprime to the number of clips, so each clip is tried once."""
         if attempt == 0:
             return key.index
         count = len(siblings)
@@ -87,6 +86,6 @@ class ClipDataset(Dataset[ClipSample]):
         if index in self._broken:
             raise BadVideoError(clip.path, self._broken[index])
         sample = self.reader.read(clip, SampleKey(key.epoch, index))
-        if self.fits is not None and (reason := self.fits(sample)) is not None:
+        if self.reject_reason is not None and (reason := self.reject_reason(sample)) is not None:
             raise BadVideoError(clip.path, reason)
         return sample

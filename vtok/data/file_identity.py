@@ -1,4 +1,4 @@
-"""Whether a clip's file is still the one that it was: by its size and date, and by its bytes where these differ."""
+"""Detects changed files: by size and modification time, and if these differ by a hash of the content."""
 
 from dataclasses import dataclass
 from hashlib import blake2b, file_digest
@@ -12,11 +12,11 @@ from vtok.data.video.image_folder import image_files
 
 @dataclass(frozen=True)
 class Identity:
-    """What a clip's file was like.
+    """The state of a clip's file.
 
     Attributes:
-        stamp: numbers that are cheap to ask for: bytes, nanoseconds of the last change, and what else tells it.
-        digest: of its bytes; empty where they are on a server.
+        stamp: numbers that are cheap to read, see `stamp_of`.
+        digest: hash of the content; "" if the file is remote.
     """
 
     stamp: tuple[int, ...]
@@ -24,7 +24,7 @@ class Identity:
 
 
 def identify(clip: Clip) -> Identity | None:
-    """What a clip's file is like; None where it is not there."""
+    """The state of a clip's file; None if there is no file."""
     try:
         stamp = stamp_of(clip)
         return None if stamp is None else Identity(stamp, digest_of(clip))
@@ -33,9 +33,9 @@ def identify(clip: Clip) -> Identity | None:
 
 
 def is_unchanged(clip: Clip, before: Identity | None) -> bool:
-    """Whether a clip's file is what it was `before`, where it is there at all; a copy of it is.
+    """Whether a clip's file has the same content as `before`. An absent file counts as unchanged.
 
-    A file that was not there `before` and is now has changed.
+    A file that was absent before and exists now has changed.
     """
     try:
         now = stamp_of(clip)
@@ -45,8 +45,10 @@ def is_unchanged(clip: Clip, before: Identity | None) -> bool:
 
 
 def stamp_of(clip: Clip) -> tuple[int, ...] | None:
-    """Of a file (bytes, last change), of a folder of frames (a hash of these), of a part of a larger file (its place,
-    bytes, the file's last change); None where it is not there.
+    """Numbers that change with a clip's file; None if there is no file.
+
+    For a file they are its size and modification time, for a folder a hash of those of its images, and for a part of a
+    larger file its offset, its size and the modification time of that file.
     """
     if clip.span is not None and is_remote(clip.span.url):
         return (clip.span.offset, clip.span.size)
@@ -64,7 +66,7 @@ def stamp_of(clip: Clip) -> tuple[int, ...] | None:
 
 
 def digest_of(clip: Clip) -> str:
-    """Of the bytes of a clip, of frames with their names; raises OSError where they cannot be read."""
+    """A hash of a clip's bytes, with the file names of frames; raises OSError if they cannot be read."""
     if clip.span is not None:
         return "" if is_remote(clip.span.url) else blake2b(read_span(clip.span), digest_size=16).hexdigest()
     if not clip.path.is_dir():

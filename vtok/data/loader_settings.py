@@ -1,4 +1,4 @@
-"""How batches are made of clips."""
+"""Settings of the data loader."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from vtok.common.setting_types import Count, CountOrZero, Fraction
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderSettings:
-    """How batches are made of clips.
+    """Settings of the data loader.
 
     Args:
         batch_size: number of clips in a batch of each process.

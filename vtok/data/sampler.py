@@ -1,4 +1,4 @@
-"""The order in which a training run sees its clips: a pure function of (seed, epoch)."""
+"""The order of training clips: a pure function of (seed, epoch)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vtok.common.hashing import stable_hash
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Which sample of a run: the epoch, and the clip's place in the data set. Seeds of a sample come from it."""
+    """A sample of a run: its epoch and the clip's index in the data set, which also seed its random numbers."""
 
     epoch: int
     index: int
@@ -23,15 +23,15 @@ class SampleKey:
 class EpochSampler(Sampler[SampleKey]):
     """Endless epochs, each a permutation of all clips, of which this rank takes every `world_size`-th.
 
-    Nothing is kept between samples, so a run that has seen `start` samples goes on exactly where it was with
-    `EpochSampler(..., start=start)`. What is left over when the clips do not divide by the ranks is dropped, other
-    clips each epoch.
+    The sampler has no state: a run that has read `start` samples resumes exactly with `EpochSampler(..., start=start)`.
+    If the number of clips is not a multiple of `world_size`, the rest is dropped, other clips in each epoch.
 
     Args:
-        num_samples: clips in the data set.
-        seed: of the run.
-        rank, world_size: this process among all.
-        start: samples that this rank has already had, over all epochs.
+        num_samples: number of clips in the data set.
+        seed: random seed of the run.
+        rank: number of this process.
+        world_size: number of processes.
+        start: number of samples that this rank has already read, over all epochs.
 
     Raises:
         UserError: there are fewer clips than ranks.
@@ -39,10 +39,11 @@ class EpochSampler(Sampler[SampleKey]):
 
     def __init__(self, num_samples: int, *, seed: int, rank: int = 0, world_size: int = 1, start: int = 0) -> None:
         if not 0 <= rank < world_size or start < 0:
-            raise ValueError(f"rank {rank} of {world_size} from sample {start} on cannot be.")
+            raise ValueError(f"rank={rank} world_size={world_size} start={start}: out of range.")
         if num_samples < world_size:
             raise UserError(
-                f"the data set has {num_samples} training clips for {world_size} processes; each needs at least one."
+                f"The data set has {num_samples} training clips for {world_size} processes. Use {num_samples or 1} "
+                "processes at most, or more clips."
             )
         self.num_samples = num_samples
         self.seed = seed
@@ -52,21 +53,21 @@ class EpochSampler(Sampler[SampleKey]):
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples of one epoch that this rank gets."""
+        """Number of samples of this rank in an epoch."""
         return self.num_samples // self.world_size
 
     def __iter__(self) -> Iterator[SampleKey]:
         epoch, skipped = divmod(self.start, self.samples_per_epoch)
         while True:
             mine = self._order(epoch)[self.rank :: self.world_size][: self.samples_per_epoch]
-            # As Python's numbers, an epoch of millions would take ten times the memory.
+            # In chunks: as a list of Python integers, an epoch of millions would take ten times the memory.
             for few in mine[skipped:].split(4096):
                 for index in few.tolist():
                     yield SampleKey(epoch, index)
             epoch, skipped = epoch + 1, 0
 
     def _order(self, epoch: int) -> Tensor:
-        """All clips in the order of an epoch, int64 (num_samples,)."""
+        """The permutation of an epoch, int64 (num_samples,)."""
         return torch.randperm(self.num_samples, generator=self._generator(epoch))
 
     def _generator(self, epoch: int) -> torch.Generator:
@@ -74,14 +75,14 @@ class EpochSampler(Sampler[SampleKey]):
 
 
 class WindowSampler(EpochSampler):
-    """Epochs whose clips lie near each other for a while: the shards are shuffled, then the clips within windows.
+    """Epochs in which reads stay near each other: the shards are shuffled, then the clips within windows.
 
-    What a buffer of `window` clips behind a stream of shuffled shards does for streams (WebDataset), as a function of
-    (seed, epoch) alone, so that it can be entered anywhere.
+    This is the shuffle buffer of streams of shards (WebDataset), but as a function of (seed, epoch) alone: a run can
+    resume at any sample.
 
     Args:
-        shards: the shard of each clip, (clips,); clips of a shard follow each other.
-        window: clips that are shuffled at a time.
+        shards: (clips,), number of each clip's shard; clips of a shard are consecutive.
+        window: number of clips that are shuffled together.
         (for the others see `EpochSampler`)
     """
 

@@ -19,7 +19,7 @@ PROBE = "model_index.json"
 def way_out(kind: str) -> str:
     """What to set where there are no weights."""
     return (
-        f"set decoder.weights=PATH to a local folder that holds {kind} in diffusers' layout (model_index.json, "
+        f"Set decoder.weights=PATH to a local folder that holds {kind} in diffusers' layout (model_index.json, "
         "transformer/, vae/ and scheduler/), or decoder.weights=null for random weights."
     )
 

@@ -1,4 +1,4 @@
-"""Right answers counted, and the counts as figures and as a table."""
+"""Accuracies: counts of right answers, as metrics and as a table."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,32 +12,32 @@ from vtok.data import Clip
 
 T = TypeVar("T")
 
-# Ways of scoring choices, in the order of the table, see `vtok.evaluation.choice.Chooser`.
+# How choices are scored, in the order of the table; see `vtok.evaluation.choice.Chooser`.
 Score = Literal["token", "total", "prior"]
 SCORES: tuple[Score, ...] = ("token", "total", "prior")
 
 
 @dataclass
-class Tally:
-    """Right answers to questions.
+class Accuracy:
+    """Counts of right answers to questions.
 
     Attributes:
-        right: right answers.
-        total: questions.
-        guessed: the right answers that guessing would give (0 where that is not known).
-        clips: (right answers, questions) of each clip, for the interval.
-        truths: how often each answer is the true one.
-        offered: the choices that every question has; empty where they differ or are not known.
-        scored: right answers by each way of scoring choices, where there are several.
+        right: number of right answers.
+        total: number of questions.
+        expected_right: expected number of right answers by random guessing; 0 if unknown.
+        clips: (right answers, questions) by clip, for the interval.
+        truth_counts: number of questions by true answer.
+        choices: choices that all questions share; empty if they differ or are unknown.
+        right_by_score: number of right answers by each score, if choices are scored in several ways.
     """
 
     right: int = 0
     total: int = 0
-    guessed: float = 0.0
+    expected_right: float = 0.0
     clips: dict[str, tuple[int, int]] = field(default_factory=dict)
-    truths: Counter[str] = field(default_factory=Counter)
-    offered: frozenset[str] = frozenset()
-    scored: Counter[str] = field(default_factory=Counter)
+    truth_counts: Counter[str] = field(default_factory=Counter)
+    choices: frozenset[str] = frozenset()
+    right_by_score: Counter[str] = field(default_factory=Counter)
 
     def add(
         self,
@@ -47,45 +47,45 @@ class Tally:
         clip: str,
         truth: str = "",
         choices: Iterable[str] = (),
-        scored: Mapping[str, bool] | None = None,
+        right_by_score: Mapping[str, bool] | None = None,
     ) -> None:
         """Count one answer.
 
         Args:
-            right: whether it is.
-            chance: the share of guesses that are right, 0 where it is not known.
-            clip: what it is about, see `cluster_of`.
-            truth: the right answer.
-            choices: what could be answered; none where that is not known.
-            scored: whether the answer by each way of scoring choices is right.
+            right: whether the answer is right.
+            chance: probability of a right answer by random guessing; 0 if unknown.
+            clip: name of the clip, see `cluster_of`.
+            truth: the true answer.
+            choices: choices of the question; empty if unknown.
+            right_by_score: whether the answer by each score is right.
         """
-        had, asked = self.clips.get(clip, (0, 0))
-        self.clips[clip] = (had + right, asked + 1)
-        self.offered = frozenset(choices) if self.total == 0 else _same(self.offered, frozenset(choices))
+        clip_right, clip_total = self.clips.get(clip, (0, 0))
+        self.clips[clip] = (clip_right + right, clip_total + 1)
+        self.choices = frozenset(choices) if self.total == 0 else _same(self.choices, frozenset(choices))
         self.right += right
         self.total += 1
-        self.guessed += chance
-        self.truths[truth] += 1
-        for score, hit in (scored or {}).items():
-            self.scored[score] += hit
+        self.expected_right += chance
+        self.truth_counts[truth] += 1
+        for score, hit in (right_by_score or {}).items():
+            self.right_by_score[score] += hit
 
-    def join(self, other: "Tally") -> None:
-        """Count what another one has counted."""
+    def merge(self, other: "Accuracy") -> None:
+        """Add the counts of another accuracy."""
         if other.total == 0:
             return
-        self.offered = other.offered if self.total == 0 else _same(self.offered, other.offered)
+        self.choices = other.choices if self.total == 0 else _same(self.choices, other.choices)
         self.right += other.right
         self.total += other.total
-        self.guessed += other.guessed
-        for clip, (right, asked) in other.clips.items():
-            had, before = self.clips.get(clip, (0, 0))
-            self.clips[clip] = (had + right, before + asked)
-        self.truths += other.truths
-        self.scored.update(other.scored)
+        self.expected_right += other.expected_right
+        for clip, (right, total) in other.clips.items():
+            clip_right, clip_total = self.clips.get(clip, (0, 0))
+            self.clips[clip] = (clip_right + right, clip_total + total)
+        self.truth_counts += other.truth_counts
+        self.right_by_score.update(other.right_by_score)
 
     @property
     def share(self) -> float:
-        """Of right answers."""
+        """The share of right answers."""
         return self.right / self.total
 
     @property
@@ -95,13 +95,13 @@ class Tally:
 
     @property
     def chance(self) -> float | None:
-        """The share that guessing gives; None where that is not known."""
-        return self.guessed / self.total if self.guessed else None
+        """The expected share by random guessing; None if unknown."""
+        return self.expected_right / self.total if self.expected_right else None
 
     @property
     def majority(self) -> float | None:
-        """The share that always giving the commonest answer gets; None where questions have different choices."""
-        return self.truths.most_common(1)[0][1] / self.total if self.offered else None
+        """The share for always giving the most frequent answer; None if the questions have different choices."""
+        return self.truth_counts.most_common(1)[0][1] / self.total if self.choices else None
 
 
 def _same(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
@@ -109,69 +109,82 @@ def _same(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
 
 
 def cluster_of(clip: Clip) -> str:
-    """What answers about a clip are counted together under: its seconds of its file, whoever asks and however often."""
+    """The name under which all answers about a range of a file are grouped, for the interval over clips."""
     return f"{clip.path}@{clip.start}-{clip.end}"
 
 
-def names_of(category: str, clip: Clip) -> list[str]:
-    """What an answer about a clip is counted under: the category, and that of its source in a mixture of data sets."""
+def category_names(category: str, clip: Clip) -> list[str]:
+    """Names under which an answer is counted: the category and, in a mixture of data sets, SOURCE/category."""
     return [category, f"{clip.source}/{category}"] if clip.source else [category]
 
 
-def figures(tallies: Mapping[str, Tally]) -> dict[str, float]:
-    """The share of right answers by name.
+def accuracy_metrics(accuracies: Mapping[str, Accuracy]) -> dict[str, float]:
+    """Accuracies as metrics by name.
 
-    Beside each there are `_low` and `_high` (95 %, over clips), `_chance` where it is known, `_majority` (always the
-    commonest answer) where all questions have the same choices, `_questions`, and where choices were scored in several
-    ways the share by each: `_by_total`, `_by_token`, `_by_prior`.
+    Each NAME has NAME_low and NAME_high (95 % interval over clips) and NAME_questions (their number), NAME_chance if
+    chance is known, and NAME_majority (always the most frequent answer) if all questions have the same choices. If
+    choices were scored in several ways, NAME_by_token, NAME_by_total and NAME_by_prior are the shares by each score.
     """
     numbers: dict[str, float] = {}
-    for name, tally in tallies.items():
-        low, high = tally.interval
-        numbers |= {name: tally.share, f"{name}_low": low, f"{name}_high": high}
-        if tally.chance is not None:
-            numbers[f"{name}_chance"] = tally.chance
-        if tally.majority is not None:
-            numbers[f"{name}_majority"] = tally.majority
-        numbers[f"{name}_questions"] = float(tally.total)
+    for name, accuracy in accuracies.items():
+        low, high = accuracy.interval
+        numbers |= {name: accuracy.share, f"{name}_low": low, f"{name}_high": high}
+        if accuracy.chance is not None:
+            numbers[f"{name}_chance"] = accuracy.chance
+        if accuracy.majority is not None:
+            numbers[f"{name}_majority"] = accuracy.majority
+        numbers[f"{name}_questions"] = float(accuracy.total)
         numbers |= {
-            f"{name}_by_{score}": tally.scored[score] / tally.total for score in SCORES if score in tally.scored
+            f"{name}_by_{score}": accuracy.right_by_score[score] / accuracy.total
+            for score in SCORES
+            if score in accuracy.right_by_score
         }
     return numbers
 
 
-class Findings(Protocol):
-    """What evaluations have in common: tallies by name, the first clips, how many clips there were, broken ones."""
+class EvaluationResult(Protocol):
+    """What all results have: accuracies by name, the first clips, the number of clips, and the broken ones."""
 
-    tallies: dict[tuple[str, str], Tally]
+    accuracies: dict[tuple[str, str], Accuracy]
     examples: list[Any]
     clips: int
     bad: list[tuple[str, str]]
 
 
-def join_findings(whole: Findings, parts: Sequence[Findings], *, examples: int) -> None:
-    """Put into an empty result what processes found that took every n-th clip, so many of the examples."""
-    whole.examples = in_turns([part.examples for part in parts])[:examples]
+def merge_results(merged: EvaluationResult, parts: Sequence[EvaluationResult], *, examples: int) -> None:
+    """Merge the results of processes into an empty result.
+
+    Args:
+        merged: the empty result.
+        parts: result of each process; process r of n has the clips r, r + n, r + 2n, ...
+        examples: largest number of examples to keep, in the order of the clips.
+    """
+    merged.examples = interleave([part.examples for part in parts])[:examples]
     for part in parts:
-        whole.clips += part.clips
-        whole.bad += part.bad
-        for name, tally in part.tallies.items():
-            whole.tallies[name].join(tally)
+        merged.clips += part.clips
+        merged.bad += part.bad
+        for name, accuracy in part.accuracies.items():
+            merged.accuracies[name].merge(accuracy)
 
 
-def in_turns(lists: Sequence[Sequence[T]]) -> list[T]:
-    """One of each list, again and again: the order of what was dealt out to them."""
+def interleave(lists: Sequence[Sequence[T]]) -> list[T]:
+    """The elements of lists in turns: the first of each, then the second of each, and so on."""
     nothing = object()
     return [one for turn in zip_longest(*lists, fillvalue=nothing) for one in turn if one is not nothing]  # type: ignore[misc]
 
 
-def accuracy_table(tallies: Mapping[str, Tally]) -> str:
-    """The figures for a person."""
-    ways = [score for score in SCORES if any(score in tally.scored for tally in tallies.values())]
+def accuracy_table(accuracies: Mapping[str, Accuracy]) -> str:
+    """A table of accuracies."""
+    ways = [score for score in SCORES if any(score in accuracy.right_by_score for accuracy in accuracies.values())]
     rows = [["", "accuracy", "95 % interval", "chance", "majority", "questions", *(f"by {score}" for score in ways)]]
-    for name, tally in tallies.items():
-        low, high = tally.interval
-        beside = ("" if share is None else f"{share:.0%}" for share in (tally.chance, tally.majority))
-        shares = (f"{tally.scored[score] / tally.total:.1%}" if score in tally.scored else "" for score in ways)
-        rows.append([name, f"{tally.share:.1%}", f"{low:.0%} to {high:.0%}", *beside, str(tally.total), *shares])
+    for name, accuracy in accuracies.items():
+        low, high = accuracy.interval
+        baselines = ("" if share is None else f"{share:.0%}" for share in (accuracy.chance, accuracy.majority))
+        shares = (
+            f"{accuracy.right_by_score[score] / accuracy.total:.1%}" if score in accuracy.right_by_score else ""
+            for score in ways
+        )
+        rows.append(
+            [name, f"{accuracy.share:.1%}", f"{low:.0%} to {high:.0%}", *baselines, str(accuracy.total), *shares]
+        )
     return table(rows)

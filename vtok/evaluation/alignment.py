@@ -1,8 +1,8 @@
 """`alignment`: does the model's text agree with the video?
 
-In the spirit of TV-Align (VTok, section 4), not that benchmark. Three measures on held-out clips, each by category:
-multiple choice (the choice that is likeliest as the answer, see `Chooser`), yes or no (the same with two choices), and
-captions (written freely, then searched for the true attribute, and for others that are not true).
+This follows the idea of TV-Align (VTok, section 4), but it is another benchmark. It has three measures on held-out
+clips, each by category: multiple choice (the most likely choice, see `Chooser`), yes or no (the same with two choices),
+and captions (the model writes one, and it must name the true attribute and no wrong one).
 """
 
 from collections import defaultdict
@@ -13,12 +13,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.common.finite import check_figures
+from vtok.common.finite import check_metrics
 from vtok.common.setting_types import Count
 from vtok.data import ClipSample
-from vtok.evaluation.accuracy import Score, Tally, accuracy_table, cluster_of, figures, join_findings, names_of
-from vtok.evaluation.choice import Chooser, mention, questions_of, says
-from vtok.evaluation.clips import Loaded
+from vtok.evaluation.accuracy import (
+    Accuracy,
+    Score,
+    accuracy_metrics,
+    accuracy_table,
+    category_names,
+    cluster_of,
+    merge_results,
+)
+from vtok.evaluation.choice import Chooser, mention, names_only, questions_of
+from vtok.evaluation.clips import HeldoutBatch
 from vtok.model.batch import stack_frames
 from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 from vtok.tokeniser import VideoTokens
@@ -28,7 +36,12 @@ PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "capti
 
 @dataclass(frozen=True)
 class Example:
-    """One answered clip for a contact sheet: its frames (K, 3, H, W) and (question, answer, truth) of each question."""
+    """One clip for the contact sheet.
+
+    Attributes:
+        frames: (K, 3, H, W), the sampled frames.
+        answers: (question, answer, truth) of each question.
+    """
 
     frames: Tensor
     answers: list[tuple[str, str, str]]
@@ -36,50 +49,58 @@ class Example:
 
 @dataclass
 class Evaluation:
-    """The result: tallies by (measure, category), the first clips with answers, and (path, reason) of broken clips."""
+    """The result of the benchmark.
 
-    tallies: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    Attributes:
+        accuracies: accuracies by (measure, category).
+        examples: the first clips, with answers.
+        clips: number of evaluated clips.
+        bad: (path, reason) of each broken clip.
+    """
+
+    accuracies: dict[tuple[str, str], Accuracy] = field(default_factory=lambda: defaultdict(Accuracy))
     examples: list[Example] = field(default_factory=list)
     clips: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures: `alignment/colour` and the like, of a mixture of data sets `alignment/SOURCE/colour` too.
+        """Metrics by name, such as `alignment/colour`, and `alignment/SOURCE/colour` for a mixture of data sets.
 
-        What stands beside each is told by `figures`.
+        `accuracy_metrics` describes their suffixes.
         """
-        numbers = {"evaluation/clips": float(self.clips), **figures(self._named())}
-        check_figures(numbers)
+        numbers = {"evaluation/clips": float(self.clips), **accuracy_metrics(self._named())}
+        check_metrics(numbers)
         return numbers
 
     def table(self) -> str:
-        """The figures for a person."""
+        """A table of the accuracies."""
         return accuracy_table(self._named())
 
     @classmethod
-    def joined(cls, parts: Sequence["Evaluation"], *, examples: int) -> "Evaluation":
-        """The result on all clips, of those of processes that took every n-th of them."""
-        whole = cls()
-        join_findings(whole, parts, examples=examples)
-        return whole
+    def merged(cls, parts: Sequence["Evaluation"], *, examples: int) -> "Evaluation":
+        """The result on all clips, merged from those of several processes."""
+        result = cls()
+        merge_results(result, parts, examples=examples)
+        return result
 
-    def _named(self) -> dict[str, Tally]:
-        order = sorted(self.tallies, key=lambda name: (name[0], "/" in name[1], name[1]))
-        return {f"{PREFIX[measure]}/{category}": self.tallies[measure, category] for measure, category in order}
+    def _named(self) -> dict[str, Accuracy]:
+        order = sorted(self.accuracies, key=lambda name: (name[0], "/" in name[1], name[1]))
+        return {f"{PREFIX[measure]}/{category}": self.accuracies[measure, category] for measure, category in order}
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Settings of the benchmark, and the benchmark: call it.
+    """The benchmark of understanding; an instance is called with a model and clips.
 
     Args:
         max_clips: largest number of held-out clips; null: all.
-        batch_size: clips in a batch.
-        sequences_at_once: question-and-choice sequences that go through the language model together.
-        score: how choices are compared: token (mean log-probability of a token), total (of the answer, which prefers
-            short ones) or prior (total, less that without the video); the metrics by each are reported.
+        batch_size: number of clips in a batch.
+        sequences_at_once: largest number of question-and-choice sequences in a forward pass of the language model.
+        score: score by which choices are compared: token (mean log-probability of a token), total (log-probability of
+            the answer, which prefers short ones) or prior (total minus total without the video). Metrics are reported
+            for all three.
         captions: write a caption of each clip and look for its attributes.
-        max_new_tokens: longest caption, in tokens.
+        max_new_tokens: length limit of a caption in tokens.
     """
 
     max_clips: Count | None = None
@@ -93,7 +114,7 @@ class Alignment:
     def __call__(
         self,
         model: VideoLanguageModel,
-        batches: Iterable[Loaded],
+        batches: Iterable[HeldoutBatch],
         *,
         captions: Mapping[str, Sequence[str]] | None = None,
         values: Mapping[str, Mapping[str, frozenset[str]]] | None = None,
@@ -105,12 +126,10 @@ class Alignment:
         Args:
             model: the model; it is left in eval mode.
             batches: the clips.
-            captions: of all clips there are, by their source, to make wrong choices of for clips of the same source
-                that have no questions.
-            values: what each attribute may be, by source and category: a written caption that names another value than
-                the true one is wrong.
-            examples: of so many clips the frames and answers are kept.
-            progress: show a bar.
+            captions: captions of all clips by source; wrong choices for clips without questions are drawn from them.
+            values: possible values of each attribute by source and category; a caption that names a wrong one is wrong.
+            examples: number of clips whose frames and answers are saved.
+            progress: show a progress bar.
 
         Raises:
             UserError: the model's log-probabilities are not finite numbers.
@@ -119,9 +138,9 @@ class Alignment:
         model.eval()
         result, chooser = Evaluation(), Chooser(model, self.sequences_at_once)
         bar = tqdm(batches, desc="evaluating", unit="batch", leave=False, disable=None if progress else True)
-        for loaded in bar:
-            result.bad += loaded.bad
-            samples = loaded.samples
+        for batch in bar:
+            result.bad += batch.bad
+            samples = batch.samples
             if not samples:
                 continue
             video = model.tokeniser.encode_planned(stack_frames(samples).to(device))
@@ -134,25 +153,25 @@ class Alignment:
             answers = [by_score[self.score] for by_score in chosen]
             for (row, question), by_score in zip(asked, chosen, strict=True):
                 right = {score: answer == question.answer for score, answer in by_score.items()}
-                for name in names_of(question.category, samples[row].clip):
-                    result.tallies[question.kind, name].add(
+                for name in category_names(question.category, samples[row].clip):
+                    result.accuracies[question.kind, name].add(
                         right[self.score],
                         1 / len(question.choices),
                         clip=cluster_of(samples[row].clip),
                         truth=question.answer,
                         choices=question.choices,
-                        scored=right,
+                        right_by_score=right,
                     )
             if self.captions:
                 self._caption(model, video, samples, result, values or {})
             for row, sample in enumerate(samples[: max(0, examples - len(result.examples))]):
-                told = [
+                choice_answers = [
                     (question.text, answer, question.answer)
                     for (other, question), answer in zip(asked, answers, strict=True)
                     if other == row and question.kind == "choice"
                 ]
                 if sample.frames is not None:
-                    result.examples.append(Example(sample.frames, told))
+                    result.examples.append(Example(sample.frames, choice_answers))
             result.clips += len(samples)
         return result
 
@@ -172,10 +191,10 @@ class Alignment:
         for row, caption in zip(rows, captions, strict=True):
             clip = samples[row].clip
             for category, truth in clip.attributes.items():
-                # What its own caption says is true of the clip, too: a second thing may have another colour.
+                # Values in the clip's own caption are true as well: a second object may have another colour.
                 others = {
                     one for one in values.get(clip.source, {}).get(category, ()) if not mention(clip.caption or "", one)
                 }
-                right = says(caption, truth, others=others)
-                for name in names_of(category, clip):
-                    result.tallies["caption", name].add(right, 0.0, clip=cluster_of(clip), truth=truth)
+                right = names_only(caption, truth, others=others)
+                for name in category_names(category, clip):
+                    result.accuracies["caption", name].add(right, 0.0, clip=cluster_of(clip), truth=truth)

@@ -1,4 +1,4 @@
-"""Multiple choice: the choices of a clip's questions, which of them a model finds likeliest, which a text names."""
+"""Multiple choice: the questions about a clip, a model's most likely choices, and the choices that a text names."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,22 +21,21 @@ CAPTION, CAPTION_CHOICES = "caption", 4
 
 @dataclass
 class Chooser:
-    """Finds the likeliest choices to questions about clips, the answer's end token counted in.
+    """Finds the most likely choices of questions about clips. The end token is part of an answer.
 
-    Log-probabilities of answers that differ in length are not comparable as they are: every token makes an answer less
-    likely. There are three scores:
+    Every token lowers the log-probability of an answer, so answers of different lengths need a score:
 
-    - token: the mean log-probability of a token (Brown et al. 2020, section 2.4); where all choices have as many tokens
-      it chooses as `total` does.
-    - total: the log-probability of the whole answer. An untrained model then always says the shortest one.
-    - prior: by how much the video makes the answer likelier: its log-probability less that without the video, which
-      holds the answer's length and how common its words are (Holtzman et al. 2021).
+    - token: mean log-probability of a token (Brown et al. 2020, section 2.4). If all choices have the same number of
+      tokens, it chooses as `total` does.
+    - total: log-probability of the answer. An untrained model always chooses the shortest answer by it.
+    - prior: log-probability of the answer minus that without the video (Holtzman et al. 2021). This removes the effects
+      of the answer's length and of how frequent its words are.
 
     Attributes:
         model: the model.
-        sequences_at_once: question-and-choice sequences that go through the language model together.
-        scores: those that are found.
-        priors: log-probabilities without a video by (question, choice), each found once.
+        sequences_at_once: largest number of question-and-choice sequences in a forward pass of the language model.
+        scores: scores to compute.
+        priors: log-probabilities without a video by (question, choice), each computed once.
     """
 
     model: VideoLanguageModel
@@ -45,7 +44,7 @@ class Chooser:
     priors: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def __call__(self, video: VideoTokens, asked: Sequence[tuple[int, Question]]) -> list[dict[str, str]]:
-        """For each (clip, question) the choice that is best by each score.
+        """The best choice by each score, for each (row of the clip, question).
 
         Raises:
             UserError: a log-probability is not a finite number.
@@ -64,7 +63,7 @@ class Chooser:
         return chosen
 
     def _without_video(self, video: VideoTokens, turns: Sequence[tuple[str, str]]) -> Tensor:
-        """Log-probabilities (N,) of the answers to questions about no video, those that are not known yet computed."""
+        """Log-probabilities (N,) of the answers without a video; those that are not in `priors` are computed."""
         new = [turn for turn in dict.fromkeys(turns) if turn not in self.priors]
         nothing = VideoTokens(
             tokens=video.tokens[:1, :0],
@@ -79,7 +78,7 @@ class Chooser:
     def _logprobs(
         self, video: VideoTokens, rows: Sequence[int], turns: Sequence[tuple[str, str]]
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (N,) of answers about the clips `rows`, float64 on the CPU, and their numbers of tokens."""
+        """Log-probabilities (N,) of answers about the clips `rows`, float64 on the CPU, and their lengths in tokens."""
         mllm, device = self.model.mllm, video.tokens.device
         numbers = video.mask.sum(1).tolist()
         chats = [mllm.chat.encode([turn], num_video_tokens=numbers[row]) for row, turn in zip(rows, turns, strict=True)]
@@ -101,15 +100,15 @@ def choose(
     *,
     sequences_at_once: int,
 ) -> list[str]:
-    """The likeliest choice for each (clip, question) by the mean of a token, see `Chooser`."""
+    """The most likely choice by the score `token`, for each (row of the clip, question); see `Chooser`."""
     chosen = Chooser(model, sequences_at_once, scores=("token",))(video, asked)
     return [by_score["token"] for by_score in chosen]
 
 
 def questions_of(clip: Clip, captions: Sequence[str]) -> list[Question]:
-    """The clip's own questions that have choices; of a clip that has none, which of four captions is its own.
+    """The clip's questions with choices; without any, the question which of four captions belongs to the clip.
 
-    The three others are drawn from `captions` by a hash of the clip, so that they are the same in every run.
+    The three wrong captions are drawn from `captions` by a hash of the clip, so they are the same in every run.
     """
     own = [question for question in clip.questions if question.choices]
     if own or not clip.caption:
@@ -123,12 +122,12 @@ def questions_of(clip: Clip, captions: Sequence[str]) -> list[Question]:
 
 
 def mention(text: str, words: str) -> re.Match[str] | None:
-    """Where `words` stand next to each other in `text` for the first time; a plural counts as its word."""
+    """The first place of `words` in `text`; plurals match as well."""
     return next(mentions(text, words), None)
 
 
 def mentions(text: str, words: str) -> Iterator[re.Match[str]]:
-    """Every place where `words` stand next to each other in `text`, those that overlap included."""
+    """Every place of `words` in `text`, including overlapping ones; plurals match as well."""
     pattern = re.compile(rf"(?<!\w){re.escape(words)}(s|es)?(?!\w)")
     place = pattern.search(text)
     while place is not None:
@@ -136,8 +135,8 @@ def mentions(text: str, words: str) -> Iterator[re.Match[str]]:
         place = pattern.search(text, place.start() + 1)
 
 
-def named(text: str, values: Iterable[str]) -> set[str]:
-    """Which of `values` a text names; "green" is not named by "dark green" where that is a value, too."""
+def named_values(text: str, values: Iterable[str]) -> set[str]:
+    """The `values` that a text names. If "dark green" is a value, it does not count as "green"."""
     spans = [(place.start(), place.end(), value) for value in set(values) for place in mentions(text, value)]
     return {
         value
@@ -146,9 +145,9 @@ def named(text: str, values: Iterable[str]) -> set[str]:
     }
 
 
-def says(text: str, truth: str, *, others: Iterable[str]) -> bool:
-    """Whether a text names the truth and none of the other values that could be true in its place."""
-    return named(text, {truth, *others}) == {truth}
+def names_only(text: str, truth: str, *, others: Iterable[str]) -> bool:
+    """Whether a text names the truth and none of the other values."""
+    return named_values(text, {truth, *others}) == {truth}
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""Held-out clips, in their order, with the broken ones told apart."""
+"""Loading held-out clips in order, and reporting the broken ones."""
 
 import logging
 from collections.abc import Sequence
@@ -8,29 +8,29 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vtok.data import BadVideoError, Clip, ClipDataset, ClipReader, ClipSample, SampleKey
-from vtok.data.worker import outlive_stops, start_method
+from vtok.data.worker import ignore_stop_signals, start_method
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A batch of clips as they are, and the (path, reason) of those that could not be read."""
+class HeldoutBatch:
+    """A batch of held-out clips, and (path, reason) of each clip that could not be read."""
 
     samples: list[ClipSample]
     bad: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Samples out of a cache, some of them with their frames for people to look at.
+class ReaderWithFrames:
+    """Reads samples from a feature cache, and adds the frames of some of them for the contact sheet.
 
-    A cache may have come without its videos: then there is nothing to look at.
+    On a machine that has the cache but not the videos, the samples have no frames.
 
     Attributes:
-        cached: reads the cache.
-        files: decodes.
-        ids: of the clips that are to be looked at.
+        cached: reader of the cache.
+        files: reader that decodes the video files.
+        ids: ids of the clips whose frames are added.
     """
 
     cached: ClipReader
@@ -42,18 +42,18 @@ class Shown:
         if clip.id not in self.ids:
             return sample
         try:
-            seen = self.files.read(clip, key)
+            decoded = self.files.read(clip, key)
         except BadVideoError as error:
             log.info("left out of the contact sheet: %s", error)
             return sample
-        return replace(sample, frames=seen.frames, target=seen.target)
+        return replace(sample, frames=decoded.frames, target=decoded.target)
 
 
-class Heldout(Dataset[ClipSample | BadVideoError]):
-    """Each clip once; a broken one gives its error, for the reader to count or to raise.
+class HeldoutDataset(Dataset[ClipSample | BadVideoError]):
+    """Each clip once. A broken clip is returned as its error.
 
     Args:
-        clips: the clips; none is replaced by another.
+        clips: the clips; broken ones must not be replaced by others.
     """
 
     def __init__(self, clips: ClipDataset) -> None:
@@ -69,22 +69,23 @@ class Heldout(Dataset[ClipSample | BadVideoError]):
             return error
 
 
-def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> DataLoader[Loaded]:
-    """Batches of `Loaded` in the order of the clips."""
+def heldout_loader(clips: ClipDataset, *, batch_size: int, num_workers: int) -> DataLoader[HeldoutBatch]:
+    """A loader of `HeldoutBatch`, in the order of the clips."""
     return DataLoader(
-        Heldout(clips),  # type: ignore[arg-type]
+        HeldoutDataset(clips),  # type: ignore[arg-type]
         batch_size=batch_size,
         num_workers=num_workers,
-        collate_fn=sort_out,
-        worker_init_fn=outlive_stops,
+        collate_fn=collate_heldout,
+        worker_init_fn=ignore_stop_signals,
         multiprocessing_context=start_method(num_workers),
-        # Its own, so that an evaluation draws nothing from the run's random numbers.
+        # A generator of its own, so that an evaluation does not change the run's random numbers.
         generator=torch.Generator().manual_seed(0),
     )
 
 
-def sort_out(items: Sequence[ClipSample | BadVideoError]) -> Loaded:
-    return Loaded(
+def collate_heldout(items: Sequence[ClipSample | BadVideoError]) -> HeldoutBatch:
+    """Separate the samples of a batch from the errors."""
+    return HeldoutBatch(
         samples=[item for item in items if isinstance(item, ClipSample)],
         bad=[(str(item.path), item.reason) for item in items if isinstance(item, BadVideoError)],
     )

@@ -1,4 +1,4 @@
-"""What a made video gets right that has nothing to do with its clip: videos of the captions of any clips."""
+"""Controls: videos generated from the captions of random clips, to measure what is right by coincidence."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -9,41 +9,41 @@ from vtok.evaluation.judge import Verdict
 
 
 class Controls:
-    """For each clip the caption of any clip, drawn evenly from those of which the same categories are known.
+    """Draws for each clip the caption of a random clip that has the same known categories.
 
-    Evenly, the clip itself included: a caption that were never the clip's own would be right less often than one that
-    has nothing to do with it. The draw follows from the clip and from all clips, not from how they are shared out.
+    The draw is uniform and may give the clip's own caption. Without it, a control would be right less often than a
+    caption that is independent of the clip. The draw depends on the clips, and not on the number of processes.
 
     Args:
-        clips: all that are evaluated, in one order in every process.
-        truths: what there is to see of a clip, by category.
+        clips: all evaluated clips, in the same order in every process.
+        truths: function from a clip to its true values by category.
     """
 
     def __init__(self, clips: Sequence[Clip], truths: Callable[[Clip], Mapping[str, str]]) -> None:
         self._truths = truths
-        self._alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        self._captions: dict[tuple[str, ...], list[str]] = defaultdict(list)
         self._counts: dict[tuple[str, ...], Counter[tuple[str, str]]] = defaultdict(Counter)
         for clip in clips:
-            seen = truths(clip)
-            kind = tuple(sorted(seen))
-            self._alike[kind].append(clip.caption or "")
-            self._counts[kind].update(seen.items())
+            values = truths(clip)
+            categories = tuple(sorted(values))
+            self._captions[categories].append(clip.caption or "")
+            self._counts[categories].update(values.items())
 
     def caption(self, clip: Clip) -> str:
-        """That of the clip's control."""
-        captions = self._alike[tuple(sorted(self._truths(clip)))]
+        """The caption of the clip's control."""
+        captions = self._captions[tuple(sorted(self._truths(clip)))]
         return captions[stable_hash("control", clip.id) % len(captions)]
 
     def chances(self, clip: Clip, verdicts: Mapping[str, Verdict]) -> dict[str, float]:
-        """By category, how often perfect videos of the captions that could be drawn are right about the clip.
+        """The expected share of right controls by category, if the generated videos were perfect.
 
-        One is right where its own clip shows the same, and by guessing where what that clip shows is not among the
-        choices of the verdict.
+        A perfect video shows the value of the clip that its caption was drawn from. If that value is not among the
+        choices of the verdict, the evaluator guesses.
         """
-        kind = tuple(sorted(self._truths(clip)))
-        shown, number = self._counts[kind], len(self._alike[kind])
+        categories = tuple(sorted(self._truths(clip)))
+        counts, number = self._counts[categories], len(self._captions[categories])
         chances = {}
         for category, verdict in verdicts.items():
-            foreign = number - sum(shown[category, value] for value in set(verdict.choices))
-            chances[category] = (shown[category, verdict.truth] + foreign * verdict.chance) / number
+            not_a_choice = number - sum(counts[category, value] for value in set(verdict.choices))
+            chances[category] = (counts[category, verdict.truth] + not_a_choice * verdict.chance) / number
         return chances

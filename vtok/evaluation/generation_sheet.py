@@ -1,18 +1,18 @@
-"""The contact sheet of made videos."""
+"""The contact sheet of generated videos."""
 
 from pathlib import Path
 
 from vtok.common.contact_sheet import Text, contact_sheet
-from vtok.evaluation.generation import GenerationResult, Made
+from vtok.evaluation.generation_result import GeneratedClip, GenerationResult
 from vtok.evaluation.judge import Verdict
 
-SIDE = 72  # pixels of a frame, about
+SIDE = 72  # approximate side of a frame in pixels
 
 
 def write_generation_sheet(result: GenerationResult, path: Path) -> None:
-    """Per kept clip its frames, those reconstructed and those generated, and below them the caption and what is seen.
+    """Write the true, reconstructed and generated frames of each example, with its caption and verdicts below.
 
-    Nothing is written where no clip was kept.
+    No file is written if there are no examples.
     """
     if not result.examples:
         return
@@ -23,16 +23,16 @@ def write_generation_sheet(result: GenerationResult, path: Path) -> None:
         | ({} if made.generated is None else {"generated": made.generated})
         for made in result.examples
     ]
-    contact_sheet(strips, [lines(made) for made in result.examples], path, scale=scale)
+    contact_sheet(strips, [text_lines(made) for made in result.examples], path, scale=scale)
 
 
-def lines(made: Made) -> list[str | Text]:
-    return [made.caption, *(told(category, verdict) for category, verdict in made.verdicts.items())]
+def text_lines(made: GeneratedClip) -> list[str | Text]:
+    return [made.caption, *(verdict_line(category, verdict) for category, verdict in made.verdicts.items())]
 
 
-def told(category: str, verdict: Verdict) -> Text:
-    """One verdict for a person."""
-    seen = verdict.seen or "not to be seen"
+def verdict_line(category: str, verdict: Verdict) -> Text:
+    """A verdict as a line of text, such as "colour: red (truth: blue)"."""
+    seen = verdict.seen or "not visible"
     name = category.replace("_", " ")
     if verdict.right:
         return Text(f"{name}: {seen}", "right")

@@ -1,4 +1,4 @@
-"""A model's evaluations, and what they found as figures, as text, as pictures and as videos."""
+"""Evaluating both branches of a model, and writing the results as metrics, tables, contact sheets and videos."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,41 +23,46 @@ from vtok.model import VideoLanguageModel
 from vtok.runs.samples import CAPTIONS
 
 HELD_OUT, GENERATED = "held_out.png", "generated.png"
-SAMPLES = 4
-LEAST_SIDE = 128
+NUM_SAMPLES = 4
+MIN_SIDE = 128
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was evaluated of the two branches; None of one that the objective leaves out."""
+    """The results of both branches.
+
+    Attributes:
+        alignment: result of the understanding branch; None if the model does not have it.
+        generation: result of the generation branch; None if the model does not have it.
+    """
 
     alignment: Evaluation | None
     generation: GenerationResult | None
 
     @property
     def bad(self) -> list[tuple[str, str]]:
-        """(path, reason) of clips that could not be read, each once."""
-        return list(dict.fromkeys(bad for result in self._both() for bad in result.bad))
+        """(path, reason) of each clip that could not be read, without repetitions."""
+        return list(dict.fromkeys(bad for result in self._results() for bad in result.bad))
 
     @property
     def scores_nothing(self) -> bool:
-        """Whether no clip had anything to score, so that there are no figures."""
-        return not any(result.tallies for result in self._both())
+        """Whether there are no accuracies, because no clip has questions or attributes."""
+        return not any(result.accuracies for result in self._results())
 
     @property
     def has_videos(self) -> bool:
         return self.generation is not None and bool(self.generation.examples)
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures by name, of both branches."""
-        return {name: value for result in self._both() for name, value in result.metrics().items()}
+        """Metrics of both branches by name."""
+        return {name: value for result in self._results() for name, value in result.metrics().items()}
 
     def table(self) -> str:
-        """The figures for a person."""
-        return "\n\n".join(result.table() for result in self._both())
+        """The tables of both branches."""
+        return "\n\n".join(result.table() for result in self._results())
 
     def write_sheets(self, folder: Path) -> list[Path]:
-        """The contact sheets of what there is, under names that do not change; returns their files."""
+        """Write the contact sheets of the branches that have examples; returns all contact sheets in the folder."""
         if self.alignment is not None and self.alignment.examples:
             write_alignment_sheet(self.alignment, folder / HELD_OUT)
         if self.generation is not None:
@@ -65,27 +70,27 @@ class Results:
         return [folder / name for name in (HELD_OUT, GENERATED) if (folder / name).is_file()]
 
     def write_samples(self, folder: Path, *, fps: float) -> None:
-        """The contact sheets, and of the first clips the videos: 0_truth.mp4, 0_reconstructed.mp4, 0_generated.mp4, ...
+        """Write the contact sheets, the videos of the first clips, and their captions as a list in captions.json.
 
-        Their captions are a list in captions.json.
+        The videos are 0_truth.mp4, 0_reconstructed.mp4, 0_generated.mp4, 1_truth.mp4, ...
 
         Args:
-            folder: made where it is missing; files of the same names are replaced.
-            fps: frames a second of the videos.
+            folder: folder of the files, created if it is missing; files of the same names are replaced.
+            fps: frames per second of the videos.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.write_sheets(folder)
-        examples = self.generation.examples[:SAMPLES] if self.generation else []
+        examples = self.generation.examples[:NUM_SAMPLES] if self.generation else []
         if examples:
             write_text(folder / CAPTIONS, json.dumps([made.caption for made in examples]))
         for number, made in enumerate(examples):
-            scale = -(-LEAST_SIDE // made.truth.shape[-1])
+            scale = -(-MIN_SIDE // made.truth.shape[-1])
             videos = {"truth": made.truth, "reconstructed": made.reconstructed, "generated": made.generated}
             for name, video in videos.items():
                 if video is not None:
                     write_video(folder / f"{number}_{name}.mp4", video, fps=fps, scale=scale)
 
-    def _both(self) -> list[Evaluation | GenerationResult]:
+    def _results(self) -> list[Evaluation | GenerationResult]:
         return [result for result in (self.alignment, self.generation) if result is not None]
 
 
@@ -101,21 +106,21 @@ def evaluate_model(
     whole: bool = True,
     examples: int = 0,
 ) -> Results:
-    """The benchmarks of the branches that the model has, on held-out clips.
+    """Evaluate the branches that the model has, on held-out clips.
 
     Args:
         alignment: the benchmark of understanding.
-        generation: the benchmark of generation.
-        model: as it is, so that averaged weights are to be in their places.
-        source: says how clips are read.
+        generation: the evaluation of generated videos.
+        model: the model, with averaged weights already in place if they are to be evaluated.
+        source: data source of the clips.
         clips: the held-out clips.
-        loader: says how many processes decode.
-        precision: makes the context that training runs its forward passes in.
-        whole: make videos of generation.max_clips, instead of generation.clips_while_training.
-        examples: of so many clips the frames, answers and videos are kept.
+        loader: settings of the data loader.
+        precision: factory of the context of the forward passes, as in training.
+        whole: generate videos for generation.max_clips clips; False: for generation.clips_while_training.
+        examples: number of clips whose frames, answers and videos are saved.
 
     Raises:
-        UserError: not one of the clips can be read, or the judge's own.
+        UserError: none of the clips can be read, or the judge cannot be used.
     """
     understood = generated = None
     if model.objective.understands:
@@ -136,7 +141,7 @@ def evaluate_model(
 
 
 def write_alignment_sheet(result: Evaluation, path: Path) -> None:
-    """Held-out clips as the tokeniser saw them, with question, answer and truth."""
+    """Write a contact sheet of the sampled frames, with questions, answers and truths."""
     lines = [
         [
             Text(f"{question} {answer}", "right")

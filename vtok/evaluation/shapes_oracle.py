@@ -1,8 +1,8 @@
-"""What is to be seen in a clip of data=shapes, read off its pixels: nothing here was learnt, and nothing is random.
+"""Reads the attributes of a data=shapes clip from its pixels, with deterministic image processing and no learning.
 
-A frame's median is its background, and what differs from it in the clip's main colour is a thing. A thing's place is
-its centre of mass, its move a line through its places, and its shape the one whose drawing is most like its picture.
-Lengths are fractions of the frame's side, as those of scenes are.
+The median of a frame is its background. Connected pixels that differ from it in the clip's main colour are an object.
+An object's position is its centre of mass, its motion is a line through its positions, and its shape is that of the
+most similar template. Lengths are fractions of the frame's side, as in scenes.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from vtok.data.clip_reader import scaled
 from vtok.data.sources.shapes.render import signed_distance
 from vtok.data.sources.shapes.scene import COLOURS, COUNTS, DIRECTIONS, OBJECTS, SPEEDS
 
-# The names of the categories that can be read, by the names that clips have for them.
+# The attributes that can be read: the category of a clip, and its name in a `Reading`.
 CATEGORIES = {
     "object": "shape",
     "colour": "colour",
@@ -28,23 +28,23 @@ CATEGORIES = {
     "speed": "speed",
     "count": "count",
 }
-LARGEST = 64  # pixels of a side; larger frames are scaled down
-BRIGHTNESS = 0.5  # against hue: backgrounds flicker in brightness
+LARGEST = 64  # side in pixels; larger frames are scaled down
+BRIGHTNESS = 0.5  # weight of brightness relative to hue, because the brightness of backgrounds varies
 SMOOTHING = 0.02
 LEAST_CONTRAST = 25.0
-LEAST_AREA = 0.005  # of the frame; the smallest thing has 0.015
-LEAST_SHARE = 0.35  # of the clip's largest thing: in a clip all are of one size
-STANDS = SPEEDS["slow"][0] / 2
-FAST = (SPEEDS["slow"][1] + SPEEDS["fast"][0]) / 2
-# Pictures of things: PICTURE x PICTURE points over REACH to each side of the centre; the unit is the root of the area.
+LEAST_AREA = 0.005  # share of the frame; the smallest object has 0.015
+LEAST_SHARE = 0.35  # share of the clip's largest object; all objects of a clip have the same size
+STILL_BELOW = SPEEDS["slow"][0] / 2
+FAST_ABOVE = (SPEEDS["slow"][1] + SPEEDS["fast"][0]) / 2
+# Images of objects: PICTURE x PICTURE points, up to REACH on each side of the centre in units of the root of the area.
 PICTURE, REACH = 25, 1.1
-# Pixels (frame, row, column) belong together along rows and columns of one frame.
+# Neighbours of a pixel (frame, row, column): those in its row and column, in the same frame.
 WITHIN_A_FRAME = np.stack([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is seen, in the words of the data set; None where there is nothing to be seen of it."""
+    """The attributes that were read, in the data set's words; None for those that cannot be seen."""
 
     shape: str | None = None
     colour: str | None = None
@@ -55,50 +55,50 @@ class Reading:
 
 @dataclass(frozen=True)
 class Spot:
-    """A thing in one frame.
+    """An object in one frame.
 
     Attributes:
-        frame: its number.
-        place: (x, y) of its centre of mass.
-        area: of the frame's, 0 to 1.
-        cut: whether it reaches the frame's border.
-        cover: (H, W), how much of each pixel is the thing, about 0 to 1; 0 around other things.
+        frame: index of the frame.
+        place: (x, y) of the centre of mass.
+        area: area as a share of the frame, 0 to 1.
+        at_border: whether the object touches the frame's border.
+        coverage: (H, W), share of each pixel that the object covers, about 0 to 1; 0 around other objects.
     """
 
     frame: int
     place: tuple[float, float]
     area: float
-    cut: bool
-    cover: np.ndarray
+    at_border: bool
+    coverage: np.ndarray
 
 
 def truth_of(clip: Clip) -> dict[str, str]:
-    """The clip's true attributes, of those that `read_clip` reads and under its names."""
+    """The clip's true attributes that `read_clip` can read, under the names of `Reading`."""
     return {CATEGORIES[category]: truth for category, truth in clip.attributes.items() if category in CATEGORIES}
 
 
 def read_clip(frames: Tensor, *, span: float = 1.0) -> Reading:
-    """What is to be seen in a clip.
+    """Read the attributes of a clip.
 
     Args:
-        frames: uint8 (F, 3, H, H), F at least 2 and H at least 32, evenly spread over the clip from its first frame on.
-        span: the share of the clip's move that is done in the last of them.
+        frames: uint8 (F, 3, H, H) with F >= 2 and H >= 32, evenly spaced from the clip's first frame.
+        span: share of the clip's motion that is complete in the last of `frames`.
 
     Raises:
-        ValueError: the frames are of another type or shape.
+        ValueError: the frames have another type or shape.
     """
     if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3 or len(frames) < 2:
-        raise ValueError(f"frames are uint8 (F, 3, H, H), F at least 2, not {frames.dtype} {tuple(frames.shape)}.")
+        raise ValueError(f"frames must be uint8 (F, 3, H, H), F at least 2, not {frames.dtype} {tuple(frames.shape)}.")
     found = find_colour(frames)
     if found is None:
         return Reading()
-    colour, cover = found
-    spots = find_spots(cover)
+    colour, coverage = found
+    spots = find_spots(coverage)
     if not spots:
         return Reading()
     by_frame = [[spot for spot in spots if spot.frame == frame] for frame in range(len(frames))]
     number = mode(len(one) for one in by_frame if one)
-    direction, speed = read_move(follow(by_frame), steps=len(frames) - 1, span=span)
+    direction, speed = read_motion(follow_object(by_frame), steps=len(frames) - 1, span=span)
     return Reading(
         shape=read_shape(spots),
         colour=colour,
@@ -109,7 +109,7 @@ def read_clip(frames: Tensor, *, span: float = 1.0) -> Reading:
 
 
 def find_colour(frames: Tensor) -> tuple[str, np.ndarray] | None:
-    """The main colour, and how much of every pixel is of it: (F, H, H), about 0 to 1. None where nothing stands out."""
+    """The main colour and its coverage of each pixel, (F, H, H), about 0 to 1; None if nothing stands out."""
     size = min(LARGEST, frames.shape[-1])
     pixels = scaled(frames, size).numpy().astype(np.float32)
     ground = np.median(pixels, axis=(2, 3))
@@ -130,7 +130,7 @@ def find_colour(frames: Tensor) -> tuple[str, np.ndarray] | None:
 
 
 def less_bright(colours: np.ndarray) -> np.ndarray:
-    """Differences of colours (N, 3, ...) with less of their brightness."""
+    """Colour differences (N, 3, ...) with reduced brightness."""
     return colours - (1 - BRIGHTNESS) * colours.mean(1, keepdims=True)
 
 
@@ -143,34 +143,34 @@ def unit_vectors(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def find_spots(cover: np.ndarray) -> list[Spot]:
-    """The things of all frames, by their cover (F, H, H)."""
-    size = cover.shape[-1]
-    labels, _ = ndimage.label(blur(cover, SMOOTHING * size) > 0.5, structure=WITHIN_A_FRAME)
+def find_spots(coverage: np.ndarray) -> list[Spot]:
+    """The objects in all frames, from the coverage (F, H, H) of the main colour."""
+    size = coverage.shape[-1]
+    labels, _ = ndimage.label(blur(coverage, SMOOTHING * size) > 0.5, structure=WITHIN_A_FRAME)
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     least = max(LEAST_AREA * size**2, LEAST_SHARE * areas.max())
     labels *= (areas >= least)[labels]
-    # Soft edges belong to the thing that they are next to.
-    whole = labels
+    # Soft edges belong to the nearest object.
+    with_edges = labels
     for _ in range(round(size / 16)):
-        whole = np.where(whole > 0, whole, ndimage.maximum_filter(whole, size=(1, 3, 3)))
+        with_edges = np.where(with_edges > 0, with_edges, ndimage.maximum_filter(with_edges, size=(1, 3, 3)))
     spots = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
         frame = box[0].start
-        own = cover[frame] * (whole[frame] == label)
+        own = coverage[frame] * (with_edges[frame] == label)
         row, column = ndimage.center_of_mass(own.clip(min=0))
         place = ((column + 0.5) / size, (row + 0.5) / size)
-        cut = any(side.start == 0 or side.stop == size for side in box[1:])
-        # What lies around a thing may be darker than the ground, in noise by more than the thing is brighter.
-        spots.append(Spot(frame, place, max(1.0, float(own.sum())) / size**2, cut, own))
+        at_border = any(side.start == 0 or side.stop == size for side in box[1:])
+        # In noise the surroundings may be darker than the background by more than the object is brighter.
+        spots.append(Spot(frame, place, max(1.0, float(own.sum())) / size**2, at_border, own))
     return spots
 
 
-def follow(by_frame: Sequence[Sequence[Spot]]) -> list[Spot]:
-    """One thing through the frames: the largest, and before and after it the one that is nearest to the last."""
+def follow_object(by_frame: Sequence[Sequence[Spot]]) -> list[Spot]:
+    """One object through the frames: the largest one, and in the other frames the one nearest to its last position."""
     largest = max((spot for spots in by_frame for spot in spots), key=lambda spot: spot.area)
     path = [largest]
     for direction in (by_frame[largest.frame + 1 :], by_frame[: largest.frame][::-1]):
@@ -186,39 +186,39 @@ def distance(one: Spot, other: Spot) -> float:
     return float(np.hypot(one.place[0] - other.place[0], one.place[1] - other.place[1]))
 
 
-def read_move(path: Sequence[Spot], *, steps: int, span: float) -> tuple[str | None, str | None]:
-    """Direction and speed by Theil and Sen's line through the places."""
-    whole = [spot for spot in path if not spot.cut]
-    path = whole if len(whole) >= max(2, len(path) / 2) else path
+def read_motion(path: Sequence[Spot], *, steps: int, span: float) -> tuple[str | None, str | None]:
+    """Direction and speed by a Theil-Sen line through the positions; None if the object stands still."""
+    inside = [spot for spot in path if not spot.at_border]
+    path = inside if len(inside) >= max(2, len(path) / 2) else path
     if len(path) < 2:
         return None, None
     frames = [spot.frame for spot in path]
     slopes = [stats.theilslopes([spot.place[axis] for spot in path], frames).slope for axis in (0, 1)]
     x, y = (slope * steps / span for slope in slopes)
     moved = max(abs(x), abs(y))
-    if moved < STANDS:
+    if moved < STILL_BELOW:
         return None, None
     direction = max(DIRECTIONS, key=lambda name: x * DIRECTIONS[name][0] + y * DIRECTIONS[name][1])
-    return direction, "fast" if moved > FAST else "slow"
+    return direction, "fast" if moved > FAST_ABOVE else "slow"
 
 
 def read_shape(spots: Sequence[Spot]) -> str:
-    """The shape whose drawing is most like the things' mean picture."""
-    whole = [spot for spot in spots if not spot.cut] or spots
-    unit = median(spot.area for spot in whole) ** 0.5
+    """The shape of the template that is most similar to the objects' mean image."""
+    inside = [spot for spot in spots if not spot.at_border] or spots
+    unit = median(spot.area for spot in inside) ** 0.5
     points = np.linspace(-REACH, REACH, PICTURE) * unit
     pictures = []
-    for spot in whole:
+    for spot in inside:
         x, y = np.meshgrid(points + spot.place[0], points + spot.place[1])
-        pixels = np.stack([y, x]) * len(spot.cover) - 0.5
-        pictures.append(ndimage.map_coordinates(spot.cover, pixels, order=1, mode="grid-constant"))
-    likeness = drawings() @ np.mean(pictures, axis=0).ravel()
-    return OBJECTS[int(likeness.reshape(len(OBJECTS), -1).max(1).argmax())]
+        pixels = np.stack([y, x]) * len(spot.coverage) - 0.5
+        pictures.append(ndimage.map_coordinates(spot.coverage, pixels, order=1, mode="grid-constant"))
+    similarity = shape_templates() @ np.mean(pictures, axis=0).ravel()
+    return OBJECTS[int(similarity.reshape(len(OBJECTS), -1).max(1).argmax())]
 
 
 @cache
-def drawings() -> np.ndarray:
-    """Unit vectors (shapes x sizes, places and softnesses, PICTURE**2): how things of area 1 may look."""
+def shape_templates() -> np.ndarray:
+    """Images of objects of area 1 as unit vectors (N, PICTURE**2): each shape in several sizes, positions and blurs."""
     axis = np.linspace(-REACH, REACH, PICTURE)
     x, y = np.meshgrid(axis, axis)
     step = axis[1] - axis[0]

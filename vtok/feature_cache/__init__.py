@@ -1,4 +1,4 @@
-"""Pooled features, computed once and trained from: `vtok precompute`, and `data.cache` after it."""
+"""Pooled features that are computed once, with `vtok precompute`, and trained from, with `data.cache`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
-"""Training from a feature cache: whether it is the one that is wanted, and what stands in the backbone's place."""
+"""Training from a feature cache: whether the cache fits the configuration, and the placeholder for its backbone."""
 
 from omegaconf import DictConfig
 
-from vtok.backbone.absent import AbsentBackbone
+from vtok.backbone.cached import CachedBackbone
 from vtok.common.paths import user_path
 from vtok.config.nodes import trait_of
 from vtok.data import CachedReader, DataSource
@@ -10,38 +10,41 @@ from vtok.data.cached_reader import read_cache_file
 from vtok.feature_cache.compatibility import decodes, recipe_of
 
 
-def backbone_of_cache(config: DictConfig) -> AbsentBackbone | None:
-    """What stands in the place of the backbone; None where a configuration needs the backbone itself.
+def backbone_of_cache(config: DictConfig) -> CachedBackbone | None:
+    """The placeholder for a backbone whose features are all in the cache; None if the backbone itself is needed.
 
-    It does without `data.cache`, and where videos that the model has made are to be judged by the model.
+    The backbone is needed without `data.cache`, and when the model evaluates its own generated videos.
 
     Raises:
-        UserError: there is no such cache, or it was made otherwise.
+        UserError: `data.cache` is not a feature cache, or it was computed with other settings or weights.
     """
     folder = config.data.get("cache")
     if folder is None:
         return None
-    said = f"data.cache={folder}"
-    made = read_cache_file(user_path(folder), said=said)
-    way_out = "say what it was made with, data.cache=null, or make another by: vtok precompute out=FOLDER"
-    recipe_of(config).refuse(made, said=said, way_out=f"{way_out}, followed by the overrides of this run.")
-    judged_by_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
-    return None if judged_by_itself else AbsentBackbone(**made["backbone"])
+    setting = f"data.cache={folder}"
+    cache = read_cache_file(user_path(folder), setting=setting)
+    advice = (
+        "Use the settings it was computed with, set data.cache=null, or compute another cache: "
+        "vtok precompute out=FOLDER, followed by the overrides of this run."
+    )
+    recipe_of(config).check_cache(cache, setting=setting, advice=advice)
+    evaluates_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
+    return None if evaluates_itself else CachedBackbone(**cache["backbone"])
 
 
 def without_cache(config: DictConfig) -> None:
-    """Have the model of a run that was trained from a cache built with its backbone, to be used on files."""
+    """Unset `data.cache`, so that a model trained from a cache is built with its backbone and can read files."""
     if config.data.get("cache") is not None:
         config.data.cache = None
 
 
 def check_clips(source: DataSource) -> None:
-    """Whether all clips of a data set are in the cache that it is to be read from, if any, before the first is read.
+    """Check that all clips of a data set are in its cache, if it has one, before the first clip is read.
 
-    Their files are looked at when they are.
+    Whether a clip's file has changed is checked when the clip is read.
 
     Raises:
-        UserError: one is not.
+        UserError: a clip is not in the cache.
     """
     if source.cache is not None:
         reader = CachedReader(source.cache, with_target=False)

@@ -1,4 +1,4 @@
-"""The files of a feature cache, each written by one process at a time, whole or not at all."""
+"""The block files of a feature cache. One process at a time writes a block, and it is never left half-written."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,67 +9,77 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from vtok.common.files import whole
+from vtok.common.files import atomic_file
 from vtok.data import Clip
 from vtok.data.cached_reader import BROKEN, Block, Entry, block_metadata, clip_name
 from vtok.data.file_identity import Identity, is_unchanged
 
-LOOK_EVERY = 1.0  # seconds
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Of a clip: what its file was like, why it cannot be read, if so, and its tensors by name, if not."""
+class CachedClip:
+    """A clip in the cache.
+
+    Attributes:
+        file: identity of the clip's file when it was read; None if there was no file.
+        bad: reason why the clip cannot be read; None if it can be read.
+        tensors: features by name; empty if the clip cannot be read.
+    """
 
     file: Identity | None
     bad: str | None
     tensors: dict[str, Tensor]
 
 
-def unclaimed(paths: Iterable[Path], locks: Path) -> Iterator[Path]:
-    """Each block while this process alone may write it; those of other processes last, once these let go of them.
+def claim_blocks(paths: Iterable[Path], locks: Path) -> Iterator[Path]:
+    """Yield each block while this process holds its lock. Blocks locked by other processes come last.
 
-    The system lets go of the lock of a process that is killed.
+    The operating system releases the lock of a process that is killed.
     """
-    left = list(paths)
-    while left:
+    remaining = list(paths)
+    while remaining:
         busy = []
-        for path in left:
+        for path in remaining:
             try:
                 with FileLock(locks / f"{path.stem}.lock", timeout=0):
                     yield path
             except Timeout:
                 busy.append(path)
-        if len(busy) == len(left):
-            time.sleep(LOOK_EVERY)
-        left = busy
+        if len(busy) == len(remaining):
+            time.sleep(POLL_SECONDS)
+        remaining = busy
 
 
-def known_clips(path: Path) -> dict[str, Kept]:
-    """The clips of a block that is there, by their names; none of one that is not, or that cannot be read."""
+def read_block(path: Path) -> dict[str, CachedClip]:
+    """The clips of a block by name; empty if the block does not exist or cannot be read."""
     try:
         block = Block(path)
     except (OSError, *BROKEN):
         return {}
     return {
-        name: Kept(entry.file, entry.bad, block.stored(entry.row) if entry.bad is None else {})
+        name: CachedClip(entry.file, entry.bad, block.tensors(entry.row) if entry.bad is None else {})
         for name, entry in block.entries.items()
     }
 
 
-def is_kept(clip: Clip, known: Mapping[str, Kept]) -> bool:
-    """Whether what is known of a clip is of its file as it is now."""
-    kept = known.get(clip_name(clip))
-    return kept is not None and is_unchanged(clip, kept.file)
+def is_cached(clip: Clip, cached: Mapping[str, CachedClip]) -> bool:
+    """Whether a clip is in the cache and its file has not changed since."""
+    found = cached.get(clip_name(clip))
+    return found is not None and is_unchanged(clip, found.file)
 
 
-def write_block(path: Path, known: Mapping[str, Kept]) -> None:
-    """Write a block, whole or not at all; raises UserError where it cannot be written."""
+def write_block(path: Path, clips: Mapping[str, CachedClip]) -> None:
+    """Write a block of clips by name. The file is complete, or is not there.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     entries: dict[str, Entry] = {}
     tensors: dict[str, Tensor] = {}
-    for row, (name, kept) in enumerate(known.items()):
-        entries[name] = Entry(row, kept.file, kept.bad)
-        tensors |= {f"{row}/{key}": tensor for key, tensor in kept.tensors.items()}
-    with whole(path) as partial:
-        # Not the library's own writing, which lets nobody else read the file.
+    for row, (name, clip) in enumerate(clips.items()):
+        entries[name] = Entry(row, clip.file, clip.bad)
+        tensors |= {f"{row}/{key}": tensor for key, tensor in clip.tensors.items()}
+    with atomic_file(path) as partial:
+        # safetensors' own save_file creates files that other users cannot read.
         partial.write_bytes(save(tensors, metadata=block_metadata(entries)))

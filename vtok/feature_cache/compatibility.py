@@ -1,4 +1,4 @@
-"""What a feature cache was made with, and whether a configuration would make the same."""
+"""What a feature cache was computed with, and whether a configuration would compute the same features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,84 +11,88 @@ from vtok.common.errors import UserError
 from vtok.common.nested import flatten
 from vtok.config.moved import moved
 from vtok.config.nodes import trait_of
-from vtok.feature_cache.weight_files import Weights, changed, fingerprint
+from vtok.feature_cache.weight_files import Weights, find_change, fingerprint
 from vtok.tokeniser import Tokeniser
 
 if TYPE_CHECKING:
     from vtok.decoder.latent import LatentDecoder
 
-# Raised when the same settings come to mean other features, so that older caches are not taken for new ones.
+# Incremented when the same settings give other features, so that older caches are refused.
 VERSION = 1
 CLIP_SETTINGS = ("clip.size", "clip.num_frames", "clip.fps")
-# Of a backbone: what is looked at otherwise, or changes nothing.
-APART = ("weights", "revision", "frozen")
+# Weights and revision are compared by their files; a cached backbone is always frozen.
+NOT_COMPARED = ("weights", "revision", "frozen")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that features depend on beside the clips.
+    """Everything that features depend on, except the clips.
 
     Attributes:
-        settings: by their key of the configuration: the backbone's, those of the tokeniser that its `extract` depends
-            on (and with them the plan), those of reading, and those of a decoder that its targets depend on. The seed
-            where it makes the backbone's weights.
-        weights: by their key of the configuration.
+        settings: values by configuration key. They are the settings of the backbone, of the tokeniser's plan and
+            `extract`, of how clips are read, and of the decoder's targets. With random backbone weights, the seed.
+        weights: pretrained weights by configuration key.
     """
 
     settings: dict[str, Any]
     weights: dict[str, Weights]
 
     def as_json(self) -> dict[str, Any]:
-        """What `cache.json` keeps; hashes the files of the weights."""
+        """The recipe as it is saved in `cache.json`; this hashes the weight files."""
         return {
             "settings": self.settings,
             "weights": {key: fingerprint(weights) for key, weights in self.weights.items()},
         }
 
-    def refuse(self, made: Mapping[str, Any], *, said: str, way_out: str) -> None:
-        """Raise UserError with the first difference to a cache; what it holds beyond what is wanted is none.
+    def check_cache(self, cache: Mapping[str, Any], *, setting: str, advice: str) -> None:
+        """Check that a cache has the features of this recipe. It may hold more than is needed.
 
         Args:
-            made: of `as_json`.
-            said: what the user wrote of the cache.
-            way_out: what to do instead.
+            cache: content of its `cache.json`, see `as_json`.
+            setting: the setting that names the cache, as "data.cache=FOLDER", for the message.
+            advice: the sentence of the message that says what to do instead.
+
+        Raises:
+            UserError: the cache was computed with other settings or weights; the message names the first difference.
         """
         for key, value in self.settings.items():
-            # A cache of an earlier version has the clip's settings at each data set.
-            found = [then for name, then in made["settings"].items() if (moved(name) or name) == key]
+            # In a cache of an earlier version the clip settings are keys of each data set.
+            found = [cached for name, cached in cache["settings"].items() if (moved(name) or name) == key]
             if not found:
-                raise UserError(f"{said}: it was made without {key}={_text(value)}; {way_out}")
-            for then in found:
-                if then != value:
-                    raise UserError(f"{said}: it was made with {key}={_text(then)}, not {_text(value)}; {way_out}")
+                raise UserError(f"{setting} was computed without {key}={_yaml_text(value)}. {advice}")
+            for cached in found:
+                if cached != value:
+                    raise UserError(
+                        f"{setting} was computed with {key}={_yaml_text(cached)}, not {_yaml_text(value)}. {advice}"
+                    )
         for key, weights in self.weights.items():
-            if key not in made["weights"]:
-                raise UserError(f"{said}: it was made without {key}={weights.name}; {way_out}")
-            if difference := changed(made["weights"][key], weights):
-                raise UserError(f"{said}: it was made with other {key}, as {difference}; {way_out}")
+            if key not in cache["weights"]:
+                raise UserError(f"{setting} was computed without {key}={weights.name}. {advice}")
+            if change := find_change(cache["weights"][key], weights):
+                raise UserError(f"{setting} was computed with other {key}: {change}. {advice}")
 
 
-def _text(value: Any) -> str:
+def _yaml_text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
 def recipe_of(config: DictConfig) -> Recipe:
-    """Of a configuration."""
+    """The recipe of a configuration's features."""
     given = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     kind = get_class(str(config.tokeniser._target_))
     assert issubclass(kind, Tokeniser)
-    # A budget is met by another setting of the tokeniser, which is looked at.
-    apart = (
+    # A budget is met by changing another setting of the tokeniser, and that setting is compared.
+    ignored = (
         {"tokeniser.budget"}
-        | {f"backbone.{name}" for name in APART}
+        | {f"backbone.{name}" for name in NOT_COMPARED}
         | {f"tokeniser.{name}" for name in kind.project_settings}
     )
-    places = ["data", *(f"data.sources.{name}" for name in config.data.get("sources", ()))]
-    kept = ("backbone.", "tokeniser.", *CLIP_SETTINGS, *(f"{place}.frames_fps" for place in places))
+    data_nodes = ["data", *(f"data.sources.{name}" for name in config.data.get("sources", ()))]
+    compared = ("backbone.", "tokeniser.", *CLIP_SETTINGS, *(f"{node}.frames_fps" for node in data_nodes))
     settings = {
         key: value
         for key, value in given.items()
-        if key.startswith(kept) and key not in apart and not key.startswith("tokeniser.backbone.")
+        if key.startswith(compared) and key not in ignored and not key.startswith("tokeniser.backbone.")
     }
     settings["version"] = VERSION
     weights: dict[str, Weights] = {}
@@ -108,10 +112,10 @@ def recipe_of(config: DictConfig) -> Recipe:
 
 
 def decodes(config: DictConfig) -> bool:
-    """Whether a decoder is trained, and wants targets."""
+    """Whether a decoder is trained, so that the cache needs its targets."""
     return bool(config.objective.get("lambda_dec"))
 
 
 def latent_decoder(config: DictConfig) -> "type[LatentDecoder] | None":
-    """The decoder's class where it has a VAE, the latents of which are kept instead of frames."""
+    """The decoder's class if it has a VAE, whose latents are cached instead of frames; None otherwise."""
     return get_class(str(config.decoder._target_)) if trait_of(config.decoder, "has_vae", False) else None

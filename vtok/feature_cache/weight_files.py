@@ -1,9 +1,9 @@
-"""Whether weights are still those that they were, told by their files, so that nothing is loaded.
+"""Whether pretrained weights have changed, by comparing their files; the weights are not loaded.
 
-The bytes decide: a copy of the files, another path and another name for them are the same weights. To hash a model of
-gigabytes takes seconds, so that files whose size and date have not changed are not hashed again. A hub id means the
-files in the local cache; where there are none, as on a machine that has been given a cache without its backbone, only
-the name and the revision can be held against each other.
+Files with the same bytes are the same weights, under any name or path. Hashing gigabytes takes seconds, so files whose
+size and date have not changed are not hashed again. For a hub id the files in the local hub cache are compared. A
+machine may have a feature cache without the backbone that it was computed with; then only the name and the revision
+are compared.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ FILES = (".safetensors", ".bin", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class Weights:
-    """Which weights.
+    """Which pretrained weights a setting names.
 
     Attributes:
         name: hub id, local folder or file.
-        revision: on the hub.
-        part: a subfolder of a diffusers model; empty of other models.
+        revision: branch, tag or commit on the hub; None for the default branch.
+        part: subfolder of a diffusers model; empty for other models.
     """
 
     name: str
@@ -37,29 +37,29 @@ class Weights:
 
 
 def fingerprint(weights: Weights) -> dict[str, Any]:
-    """What to know weights by, as JSON."""
+    """Name, revision, and size, date and hash of each file, as JSON values."""
     files = {name: {**_stamp(file), "sha256": _sha256(file)} for name, file in weight_files(weights).items()}
     return {"name": weights.name, "revision": weights.revision, "files": files}
 
 
-def changed(before: Mapping[str, Any], weights: Weights) -> str | None:
-    """What of the weights is not as it was `before`, a few words; None where nothing is known to be."""
-    files, then = weight_files(weights), before["files"]
-    if not files or not then:
+def find_change(before: Mapping[str, Any], weights: Weights) -> str | None:
+    """The first difference between weights and their earlier `fingerprint`, in a few words; None if there is none."""
+    files, old_files = weight_files(weights), before["files"]
+    if not files or not old_files:
         if (before["name"], before["revision"]) == (weights.name, weights.revision):
             return None
-        return f"those were {before['name']}" + (f" at {before['revision']}" if before["revision"] else "")
-    if odd := sorted(files.keys() ^ then.keys()):
-        return f"{odd[0]} of {weights.name} is {'new' if odd[0] in files else 'gone'}"
+        return f"they were {before['name']}" + (f" at {before['revision']}" if before["revision"] else "")
+    if unmatched := sorted(files.keys() ^ old_files.keys()):
+        return f"{unmatched[0]} of {weights.name} is {'new' if unmatched[0] in files else 'missing'}"
     for name, file in files.items():
-        same = then[name].items() >= _stamp(file).items() or _sha256(file) == then[name]["sha256"]
-        if not same:
-            return f"{name} of {weights.name} is another"
+        old = old_files[name]
+        if not (old.items() >= _stamp(file).items() or _sha256(file) == old["sha256"]):
+            return f"{name} of {weights.name} has changed"
     return None
 
 
 def weight_files(weights: Weights) -> dict[str, Path]:
-    """The files of weights and of the settings beside them, by name; none where they are not on this machine."""
+    """The weight files and the settings files beside them, by name; empty if they are not on this machine."""
     path = user_path(weights.name)
     if path.is_file():
         return {path.name: path}
@@ -67,14 +67,14 @@ def weight_files(weights: Weights) -> dict[str, Path]:
     if folder is None or not folder.is_dir():
         return {}
     found = sorted(file for file in folder.iterdir() if file.name in SETTINGS or file.suffix in FILES)
-    # The libraries take safetensors where there are any.
+    # The libraries prefer safetensors files.
     if any(file.suffix == FILES[0] for file in found):
         found = [file for file in found if file.name in SETTINGS or file.suffix == FILES[0]]
     return {file.name: file for file in found}
 
 
 def _snapshot(weights: Weights) -> Path | None:
-    """Where the hub's local cache has a model; None as well of what can be no hub id."""
+    """The folder of a model in the local hub cache; None if it is not there, or the name is not a hub id."""
     try:
         return cached_folder(weights.name, weights.revision, part=weights.part)
     except HFValidationError:
@@ -82,8 +82,8 @@ def _snapshot(weights: Weights) -> Path | None:
 
 
 def _stamp(file: Path) -> dict[str, int]:
-    found = file.stat()
-    return {"bytes": found.st_size, "modified": found.st_mtime_ns}
+    status = file.stat()
+    return {"bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
 def _sha256(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Trained parts as folders that others load, on disk or on the Hugging Face hub."""
+"""Exports trained tokenisers and models to folders that others load, on disk or on the Hugging Face hub."""
 
 from typing import TYPE_CHECKING
 

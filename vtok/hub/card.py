@@ -1,4 +1,4 @@
-"""The model card of an exported part."""
+"""The model card of an exported tokeniser or model."""
 
 import json
 import re
@@ -12,14 +12,14 @@ import vtok
 from vtok.common.overrides import command
 from vtok.common.tables import markdown
 from vtok.config.nodes import trait_of
-from vtok.hub.files import CARD, PLACES_OF_CLIPS, Part
+from vtok.hub.files import CARD, CLIP_LOCATIONS, Part
 from vtok.runs.folder import load_config, read_overrides
-from vtok.training.best_checkpoint import names
-from vtok.training.summary import told
+from vtok.training.best_checkpoint import main_metrics
+from vtok.training.summary import main_overrides
 
 INTRODUCTION = {
-    "tokeniser": "A tokeniser of video: clips to a few tokens for a multimodal language model.",
-    "model": "A multimodal language model that takes video as a few tokens, with its tokeniser.",
+    "tokeniser": "A video tokeniser: turns a clip into a few tokens for a multimodal language model.",
+    "model": "A multimodal language model with its video tokeniser, which turns a clip into a few tokens.",
 }
 USE = {
     "tokeniser": """\
@@ -34,7 +34,7 @@ from vtok.hub import from_pretrained
 model = from_pretrained("FOLDER or ORG/NAME")
 # or, on a downloaded folder:""",
 }
-# Motion vectors are those of a file.
+# A tokeniser of motion vectors reads the codec's vectors from a file.
 USE_ON_FILES = """\
 from pathlib import Path
 
@@ -52,23 +52,23 @@ UNDERSTANDS, GENERATES = "video-text-to-text", "text-to-video"
 
 
 def write_card(
-    folder: Path, *, part: Part, config: DictConfig, figures: dict[str, Any], run_dir: Path, licence: str | None
+    folder: Path, *, part: Part, config: DictConfig, metrics: dict[str, Any], run_dir: Path, licence: str | None
 ) -> None:
-    """`README.md` of an exported part: metadata for the hub, how to load it, and the figures of its run.
+    """Write `README.md`: metadata for the hub, how to load the part, and the metrics of its run.
 
     Args:
-        folder: of the part.
-        part: "tokeniser" or "model".
-        config: of the part.
-        figures: of the run's `summary.json`, where they are of these weights.
-        run_dir: the run's folder.
-        licence: by the hub's short names; none is named where None.
+        folder: exported folder.
+        part: exported part, "tokeniser" or "model".
+        config: configuration of the part.
+        metrics: metrics of the run's `summary.json` for these weights; empty if they were not evaluated.
+        run_dir: run folder.
+        licence: licence, as one of the hub's short names; None: not stated.
     """
-    whole = load_config(run_dir)
-    sources = (OmegaConf.select(whole, "data.sources") or {"": whole.data}).values()
+    run_config = load_config(run_dir)
+    sources = (OmegaConf.select(run_config, "data.sources") or {"": run_config.data}).values()
     data = " and ".join(dict.fromkeys(trait_of(source, "dataset") or str(source._target_) for source in sources))
-    understands, generates = whole.objective.lambda_under > 0, whole.objective.lambda_dec > 0
-    results = eval_results(figures, data)
+    understands, generates = run_config.objective.lambda_under > 0, run_config.objective.lambda_dec > 0
+    results = eval_results(metrics, data)
     tasks = [*([UNDERSTANDS] if understands else []), *([GENERATES] if generates else [])]
     metadata = ModelCardData(
         library_name="vtok",
@@ -80,15 +80,15 @@ def write_card(
     )
     of_files = part == "tokeniser" and trait_of(config.tokeniser, "needs_files", False)
     use = (USE_ON_FILES if of_files else USE[part]).format(
-        frames=whole.clip.num_frames,
-        fps=whole.clip.fps,
-        size=whole.clip.size,
+        frames=run_config.clip.num_frames,
+        fps=run_config.clip.fps,
+        size=run_config.clip.size,
         width=config.tokeniser.get("token_dim") or "width",
     )
     commands = [*([DESCRIBE] if understands else []), *([GENERATE] if generates else [])] if part == "model" else []
-    commit = f", commit {figures['commit']}" if "commit" in figures else ""
-    evaluated = f"On held-out clips of `{data}`, after {figures.get('steps', 'some')} optimiser steps"
-    of_whole = " of the whole model that the tokeniser was trained in" if part == "tokeniser" else ""
+    commit = f", commit {metrics['commit']}" if "commit" in metrics else ""
+    evaluation = f"On held-out clips of `{data}`, after {metrics.get('steps', 'some')} optimiser steps"
+    of_full_model = ", with the full model that the tokeniser was trained in" if part == "tokeniser" else ""
     text = "\n".join(
         [
             "---",
@@ -97,20 +97,20 @@ def write_card(
             f"# vtok {part}",
             "",
             INTRODUCTION[part],
-            f"Made with [VTok](https://arxiv.org/abs/2602.04202)'s framework, version {vtok.__version__}{commit}.",
+            f"Trained with the framework [VTok](https://arxiv.org/abs/2602.04202), version {vtok.__version__}{commit}.",
             "",
             "```python",
             use,
             *commands,
             "```",
             "",
-            "## Figures",
+            "## Metrics",
             "",
-            table(figures),
+            table(metrics),
             "",
-            f"{evaluated}{of_whole}." if results else "These weights were not evaluated on held-out clips.",
+            f"{evaluation}{of_full_model}." if results else "These weights were not evaluated on held-out clips.",
             "",
-            "## How it was made",
+            "## Training",
             "",
             "```",
             train_command(run_dir),
@@ -124,15 +124,15 @@ def write_card(
 
 
 def train_command(run_dir: Path) -> str:
-    """The run's command line, for a shell; where the run and its clips were kept is nobody else's business."""
-    place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(PLACES_OF_CLIPS)}))=.*"
-    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in told(read_overrides(run_dir))]
+    """The run's command line, for a shell; paths of clips are replaced by PATH, to keep them private."""
+    place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(CLIP_LOCATIONS)}))=.*"
+    shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in main_overrides(read_overrides(run_dir))]
     return command("python", "train.py", *shown)
 
 
-def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
-    """The shares of right answers, as the hub lists them."""
-    shares = [name for name in names(figures) if f"{name}_low" in figures]
+def eval_results(metrics: dict[str, Any], dataset: str) -> list[EvalResult]:
+    """The accuracies, in the hub's format."""
+    shares = [name for name in main_metrics(metrics) if f"{name}_low" in metrics]
     return [
         EvalResult(
             task_type=GENERATES if name.startswith(("reconstruct/", "generate/", "control/")) else UNDERSTANDS,
@@ -140,34 +140,34 @@ def eval_results(figures: dict[str, Any], dataset: str) -> list[EvalResult]:
             dataset_name=dataset,
             metric_type="accuracy",
             metric_name=name,
-            metric_value=figures[name],
+            metric_value=metrics[name],
         )
         for name in shares
     ]
 
 
-def table(figures: dict[str, Any]) -> str:
-    """The figures with intervals, chance and what always giving the commonest answer gets, a row each."""
-    rows = [["figure", "value", "95 % interval", "chance", "majority", "questions"]]
-    for name in sorted(names(figures)):
-        value, low = figures[name], figures.get(f"{name}_low")
+def table(metrics: dict[str, Any]) -> str:
+    """A row for each metric: value, interval, accuracies of chance and of the most frequent answer, questions."""
+    rows = [["metric", "value", "95 % interval", "chance", "majority", "questions"]]
+    for name in sorted(main_metrics(metrics)):
+        value, low = metrics[name], metrics.get(f"{name}_low")
         if isinstance(value, str):
             continue
-        interval = "" if low is None else f"{low:.3f} to {figures[f'{name}_high']:.3f}"
-        shares = [figures.get(f"{name}_{beside}") for beside in ("chance", "majority")]
-        questions = figures.get(f"{name}_questions")
+        interval = "" if low is None else f"{low:.3f} to {metrics[f'{name}_high']:.3f}"
+        shares = [metrics.get(f"{name}_{beside}") for beside in ("chance", "majority")]
+        questions = metrics.get(f"{name}_questions")
         beside = ["" if share is None else f"{share:.3f}" for share in shares]
         rows.append([name, f"{value:.4g}", interval, *beside, "" if questions is None else f"{questions:.0f}"])
     return markdown(rows)
 
 
 def settings(config: DictConfig) -> str:
-    """A row of each component's class and settings, those of parts of it among them."""
+    """A row for each component: its class and its settings, with those of nested components."""
     rows, given_groups = [["component", "class", "settings"]], OmegaConf.to_container(config, resolve=True)
     assert isinstance(given_groups, dict)
     for group, node in given_groups.items():
         if group != "tracking" and isinstance(node, dict) and "_target_" in node:
-            # The backbone and the clip have rows of their own.
+            # The backbone and the clip have their own rows.
             given = {key: value for key, value in node.items() if key not in ("_target_", "backbone", "clip")}
             rows.append([str(group), f"`{node['_target_']}`", f"`{json.dumps(given)}`"])
     return markdown(rows)

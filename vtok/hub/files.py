@@ -1,4 +1,4 @@
-"""What an exported folder consists of."""
+"""The files of an exported folder."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,10 +7,10 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 
 Part = Literal["tokeniser", "model"]
-MARK, CONFIG, WEIGHTS, FIGURES, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
-# Keys of a data set that say where it lies, and what an exported folder says of them.
-PLACES_OF_CLIPS = {"root": ".", "manifest": None, "index": None, "index_cache": ".", "cache": None}
-# The groups of the configuration that a part is built of.
+MARKER, CONFIG, WEIGHTS, METRICS, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
+# Keys of a data set that say where its clips are, and their values in an exported folder.
+CLIP_LOCATIONS = {"root": ".", "manifest": None, "index": None, "index_cache": ".", "cache": None}
+# The groups of the configuration that each part is built from.
 GROUPS: dict[Part, tuple[str, ...]] = {
     "tokeniser": ("backbone", "tokeniser"),
     "model": ("backbone", "tokeniser", "mllm", "visual_head", "decoder", "objective"),
@@ -19,17 +19,20 @@ GROUPS: dict[Part, tuple[str, ...]] = {
 
 def is_exported(folder: Path) -> bool:
     """Whether a folder was written by `save_pretrained`."""
-    return (folder / MARK).exists()
+    return (folder / MARKER).exists()
 
 
-def part_of(folder: Path) -> Part:
-    """What an exported folder holds.
+def exported_part(folder: Path) -> Part:
+    """The part that an exported folder holds.
 
     Raises:
-        UserError: it does not say so.
+        UserError: if the folder names an unknown part.
     """
-    part = read_mapping(folder / MARK).get("part")
+    part = read_mapping(folder / MARKER).get("part")
     for known in GROUPS:
         if part == known:
             return known
-    raise UserError(f"{folder / MARK}: part={part}: known are {', '.join(GROUPS)}; a newer version may know more.")
+    raise UserError(
+        f"{folder / MARKER}: part={part}: must be one of {', '.join(GROUPS)}. Use a newer version of vtok if one wrote "
+        "this folder."
+    )

@@ -1,12 +1,11 @@
-"""A trained tokeniser, or a whole trained model, as a folder, and back.
+"""Exports a trained tokeniser or a full trained model to a folder, and loads it.
 
-The folder holds `export.json`, which says what it is, `config.yaml`, what is to be built, `model.safetensors`, the
-weights by name, `summary.json`, the run's figures, and `README.md`, the model card. Frozen parts that came from
-published weights are not copied: the configuration names them. Frozen parts with random weights are copied, since no
-seed promises the same numbers for good.
+The folder holds `export.json` (which part it is), `config.yaml`, `model.safetensors`, `summary.json` (the metrics) and
+`README.md` (the model card). Frozen components with published weights are not copied: the configuration names the
+weights. Frozen components with random weights are copied, since the same seed may give other numbers in later versions.
 
-huggingface_hub's PyTorchModelHubMixin rebuilds one class from the JSON of its constructor's arguments. Here a
-configuration names components within components, all of which are checked before the first is built.
+huggingface_hub's PyTorchModelHubMixin is not used: it rebuilds one class from the JSON of its constructor's arguments.
+Here a configuration has nested components, all of which are checked before the first is built.
 """
 
 import json
@@ -21,69 +20,69 @@ from torch import Tensor, nn
 
 import vtok
 from vtok.common.errors import UserError
-from vtok.common.files import is_free, whole_folder
+from vtok.common.files import atomic_folder, is_free
 from vtok.common.foreign_files import read_tensors
 from vtok.config import check
 from vtok.config.nodes import data_nodes
 from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card
-from vtok.hub.files import CONFIG, FIGURES, GROUPS, MARK, PLACES_OF_CLIPS, WEIGHTS, Part, is_exported, part_of
+from vtok.hub.files import CLIP_LOCATIONS, CONFIG, GROUPS, MARKER, METRICS, WEIGHTS, Part, exported_part, is_exported
 from vtok.hub.remote import fetch
 from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
-from vtok.model.build import build, build_model, building_from
+from vtok.model.build import build, build_model, report_build_errors
 from vtok.runs.folder import load_config, read_summary, run_of
 from vtok.tokeniser import Tokeniser
 from vtok.training.checkpoint import latest_checkpoint, load_weights
 from vtok.training.model_tensors import digest, persistent_buffers, saved_tensors
 
-# Where a component lies, in the configuration as in the model, for those that may be frozen with published weights.
-PLACES = {"backbone": "tokeniser.backbone", "mllm": "mllm", "decoder": "decoder"}
-# Of this machine or of the training alone.
+# Components that may be frozen with published weights, and their path in the configuration and in the model.
+COMPONENT_PATHS = {"backbone": "tokeniser.backbone", "mllm": "mllm", "decoder": "decoder"}
 NO_TRACKER = "vtok.tracking.none.NoTracker"
-FORGOTTEN = ("resume", "outputs", "name", "optimise")
+# Keys that belong to the machine or to training.
+DROPPED_KEYS = ("resume", "outputs", "name", "optimise")
 
 
 def save_pretrained(
     run: Path, folder: Path, *, part: Part, licence: str | None = None, allowed_targets: Sequence[str] = ()
 ) -> Path:
-    """Write a part of a run, or of one of its checkpoints, to a new folder, whole or not at all.
+    """Export the tokeniser or the model of a run to a new folder; after an error nothing is left there.
 
-    The weights are the averaged ones where the run kept them (trainer.ema_decay), as in its own evaluation.
+    If the run averaged its weights (trainer.ema_decay), the averaged weights are exported, as in the run's evaluation.
 
     Args:
-        run: a run folder (its newest checkpoint), or a checkpoint.
-        folder: that does not exist yet, or is empty.
-        part: the tokeniser alone, or all that was trained.
-        licence: for the model card, by the hub's short names.
-        allowed_targets: packages of one's own, whose components are built.
+        run: run folder, whose newest checkpoint is exported, or a checkpoint.
+        folder: output folder, which must be new or empty.
+        part: part to export, the tokeniser alone or the full model.
+        licence: licence for the model card, as one of the hub's short names.
+        allowed_targets: packages of the user's own whose components may be built.
 
     Raises:
-        UserError: the run has no checkpoint, is no run or names code that is not allowed, or the folder holds something
-            or cannot be written.
+        UserError: if the run has no checkpoint, is not a run or names code that is not allowed, or the folder is not
+            empty or cannot be written.
     """
     if not is_free(folder):
-        raise UserError(f"out={folder}: there is something already; name a new folder.")
+        raise UserError(f"out={folder}: this folder is not empty. Use a new folder.")
     if is_exported(run):
-        raise UserError(f"run={run}: this was exported from a run; give that run, or copy the folder.")
+        raise UserError(f"run={run}: this folder is itself an export. Use the run that it came from, or copy it.")
     run_dir = run_of(run)
     checkpoint = latest_checkpoint(run_dir) if run == run_dir else run
     config = load_config(run_dir)
     config.allowed_targets = list(allowed_targets)
     without_cache(config)
     check(config, files=False)
-    with building_from(run_dir):
+    with report_build_errors(run_dir):
         model = build_model(config)
     load_weights(checkpoint, model, averaged=True)
-    kept, figures = kept_config(config, part), figures_of(run_dir, model)
-    exported = model.tokeniser if part == "tokeniser" else model
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in stored(exported, kept, part).items()}
-    with whole_folder(folder.absolute()) as partial:
+    written, metrics = exported_config(config, part), metrics_of(run_dir, model)
+    found = exported_tensors(model.tokeniser if part == "tokeniser" else model, written, part)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+    with atomic_folder(folder.absolute()) as partial:
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
-        (partial / MARK).write_text(json.dumps({"part": part, "version": vtok.__version__}), encoding="utf-8")
-        (partial / CONFIG).write_text(OmegaConf.to_yaml(kept, resolve=True), encoding="utf-8")
-        (partial / FIGURES).write_text(json.dumps(figures, indent=1, sort_keys=True), encoding="utf-8")
-        write_card(partial, part=part, config=kept, figures=figures, run_dir=run_dir, licence=licence)
+        (partial / MARKER).write_text(json.dumps({"part": part, "version": vtok.__version__}), encoding="utf-8")
+        (partial / CONFIG).write_text(OmegaConf.to_yaml(written, resolve=True), encoding="utf-8")
+        (partial / METRICS).write_text(json.dumps(metrics, indent=1, sort_keys=True), encoding="utf-8")
+        write_card(partial, part=part, config=written, metrics=metrics, run_dir=run_dir, licence=licence)
     return folder
 
 
@@ -94,69 +93,71 @@ def from_pretrained(
     weights: Mapping[str, str] | None = None,
     trust: Sequence[str] = (),
 ) -> Tokeniser | VideoLanguageModel:
-    """The tokeniser or the model that `save_pretrained` wrote, in eval mode on the CPU.
+    """Load the tokeniser or the model that `save_pretrained` wrote, in eval mode on the CPU.
 
-    A configuration names code that is run, and this one may be a stranger's: only this project's own components and
-    optimisers and layers of torch are built, and components of packages that are trusted by name.
+    A configuration names code that is run, and a downloaded one may not be trustworthy. Only components of this
+    project, optimisers and layers of torch, and components of packages in `trust` are built.
 
     Args:
-        place: a folder, or an id on the hub.
+        place: folder, or an id on the hub.
         revision: branch, tag or commit on the hub.
-        weights: where frozen parts have their weights here, by group: {"backbone": "/data/clip"}; those of the
-            configuration where None.
-        trust: packages of one's own.
+        weights: local weights of frozen components, by group, such as {"backbone": "/data/clip"}; None: as the
+            configuration says.
+        trust: packages of the user's own whose components may be built.
 
     Raises:
-        UserError: there is no such folder or model, it holds something else, or it names a class that is not trusted.
+        UserError: if there is no such folder or model, it is not an export, or it names a class that is not trusted.
     """
     folder = fetch(str(place), revision=revision)
-    part = part_of(folder)
+    part = exported_part(folder)
     config = trusted_config(folder, part, trust=trust)
-    named = [group for group, path in PLACES.items() if group in GROUPS[part] and has_published(config, path)]
+    named = [group for group, path in COMPONENT_PATHS.items() if group in GROUPS[part] and has_published(config, path)]
     for group, path in (weights or {}).items():
         if group not in named:
+            way_out = f"Use one of {', '.join(named)}." if named else "Leave it out: all weights are in the folder."
             raise UserError(
-                f"weights={{{group!r}: {path!r}}}: this {part} has no {group} with published weights; "
-                + (f"those that have them: {', '.join(named)}." if named else "all of its weights are in the folder.")
+                f"weights={{{group!r}: {path!r}}}: this {part} has no {group} with published weights. {way_out}"
             )
-        OmegaConf.select(config, PLACES[group]).weights = path
-    with building_from(folder):
+        OmegaConf.select(config, COMPONENT_PATHS[group]).weights = path
+    with report_build_errors(folder):
         model = build(config.tokeniser) if part == "tokeniser" else build_model(config)
     read_weights(folder, model, config, part)
     return model.eval()
 
 
-def kept_config(config: DictConfig, part: Part) -> DictConfig:
-    """What of a run's configuration goes with the part."""
-    kept = config.copy()
-    OmegaConf.set_struct(kept, False)
-    for key in FORGOTTEN if part == "model" else [key for key in config if key not in GROUPS[part]]:
-        kept.pop(key, None)
+def exported_config(config: DictConfig, part: Part) -> DictConfig:
+    """The part of a run's configuration that is exported."""
+    exported = config.copy()
+    OmegaConf.set_struct(exported, False)
+    for key in DROPPED_KEYS if part == "model" else [key for key in config if key not in GROUPS[part]]:
+        exported.pop(key, None)
     if part == "model":
-        # Commands build a data source to read a clip as the run did, whatever lies there.
-        for _, node in data_nodes(kept):
-            node.update({key: nowhere for key, nowhere in PLACES_OF_CLIPS.items() if key in node})
-        kept.tracking = {"_target_": NO_TRACKER}
-    return kept
+        # Commands build a data source to read a clip as the run did, even without the run's clips.
+        for _, node in data_nodes(exported):
+            node.update({key: neutral for key, neutral in CLIP_LOCATIONS.items() if key in node})
+        exported.tracking = {"_target_": NO_TRACKER}
+    return exported
 
 
-def figures_of(run_dir: Path, model: nn.Module) -> dict[str, Any]:
-    """The run's `summary.json`; of weights that it was not made with (an earlier checkpoint's), the commit alone."""
-    figures = read_summary(run_dir)
-    if figures.get("digest/ema", figures.get("digest/trained")) == digest(saved_tensors(model)):
-        return figures
-    return {name: value for name, value in figures.items() if name == "commit"}
+def metrics_of(run_dir: Path, model: nn.Module) -> dict[str, Any]:
+    """The run's `summary.json`; only its commit if it was computed with other weights, as for an earlier checkpoint."""
+    metrics = read_summary(run_dir)
+    if metrics.get("digest/ema", metrics.get("digest/trained")) == digest(saved_tensors(model)):
+        return metrics
+    return {name: value for name, value in metrics.items() if name == "commit"}
 
 
 def has_published(config: DictConfig, place: str) -> bool:
-    """Whether the component at a place of the configuration gets weights from somewhere."""
+    """Whether the component at this path of the configuration has published weights."""
     return bool(OmegaConf.select(config, f"{place}.weights"))
 
 
-def stored(model: nn.Module, config: DictConfig, part: Part) -> dict[str, Tensor]:
-    """The weights that a folder holds: all parameters but frozen ones that published weights bring, and buffers."""
+def exported_tensors(model: nn.Module, config: DictConfig, part: Part) -> dict[str, Tensor]:
+    """The tensors that a folder holds: buffers, and all parameters except frozen ones of published weights."""
     published = tuple(
-        f"{place}." for group, place in PLACES.items() if group in GROUPS[part] and has_published(config, place)
+        f"{place}."
+        for group, place in COMPONENT_PATHS.items()
+        if group in GROUPS[part] and has_published(config, place)
     )
     above = "tokeniser." if part == "tokeniser" else ""
     parameters = {
@@ -168,19 +169,20 @@ def stored(model: nn.Module, config: DictConfig, part: Part) -> dict[str, Tensor
 
 
 def read_weights(folder: Path, model: nn.Module, config: DictConfig, part: Part) -> None:
-    """Put the folder's weights into a model of its configuration.
+    """Load the folder's weights into a model that was built from its configuration.
 
     Raises:
-        UserError: they cannot be read, or do not fit.
+        UserError: if they cannot be read, or do not fit.
     """
     found = read_tensors(folder / WEIGHTS)
-    here = stored(model, config, part)
-    odd = sorted(here.keys() ^ found.keys()) or [name for name in here if here[name].shape != found[name].shape]
-    if odd:
+    expected = exported_tensors(model, config, part)
+    wrong = sorted(expected.keys() ^ found.keys())
+    wrong = wrong or [name for name in expected if expected[name].shape != found[name].shape]
+    if wrong:
         raise UserError(
-            f"{folder}: {WEIGHTS} does not fit config.yaml: {len(odd)} weights are missing or of another shape, "
-            f"{odd[0]} among them."
+            f"{folder}: {WEIGHTS} does not fit config.yaml: {len(wrong)} weights are missing, unknown or of another "
+            f"shape, such as {wrong[0]}. Export the run again."
         )
     with torch.no_grad():
-        for name, tensor in here.items():
+        for name, tensor in expected.items():
             tensor.copy_(found[name])

@@ -1,6 +1,6 @@
-"""Small random checkpoints of the real models' own classes, each in its library's format: nothing in them is learnt.
+"""Toy models: small random checkpoints of the published models' classes, each in its library's format.
 
-What loads the published models loads these by the same code, in seconds and without a network.
+The code that loads the published models loads these too, in seconds and without a network.
 """
 
 import json
@@ -31,13 +31,13 @@ from transformers import (
 )
 
 from vtok.common.errors import UserError
-from vtok.common.files import is_free, whole_folder
+from vtok.common.files import atomic_folder, is_free
 from vtok.mllm.vocabulary import byte_level_bpe
 
-MARK = "toys.json"
-# Raised when other checkpoints are made, so that those of an older version are not taken for new ones.
+MARKER = "toys.json"
+# Increased when the checkpoints change, so that those of an older version are replaced.
 VERSION = 2
-# Of the language model and of the text that HunyuanVideo reads, as both are 4096 wide in the published ones.
+# Width of the language model and of HunyuanVideo's text, which are both 4096 in the published models.
 WIDTH = 64
 IMAGE_TOKEN = "<image>"
 LLAMA_3_SPECIALS = ("<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>")
@@ -50,33 +50,33 @@ LLAMA_3 = (
 
 
 def make_toys(out: Path, *, seed: int = 0) -> list[Path]:
-    """Write clip/, llava_next/, hunyuan_video/ and wan/ into the folder `out`: all of them or nothing.
+    """Write clip/, llava_next/, hunyuan_video/ and wan/ into the folder `out`: all of them or none.
 
-    Toys of the same seed that are there already stay as they are, others are replaced.
+    Toy models of the same seed that already exist are left as they are; others are replaced.
 
     Returns:
         The four folders.
 
     Raises:
-        UserError: `out` holds something else, or cannot be written.
+        UserError: if `out` holds other files, or cannot be written.
     """
     mark = json.dumps({"seed": seed, "version": VERSION})
     folders = [out / name for name in ("clip", "llava_next", "hunyuan_video", "wan")]
-    if os.path.isfile(out / MARK):
-        if (out / MARK).read_text(encoding="utf-8") == mark:
+    if os.path.isfile(out / MARKER):
+        if (out / MARKER).read_text(encoding="utf-8") == mark:
             return folders
     elif not is_free(out):
-        raise UserError(f"out={out}: something else is there, which is not replaced; say another folder.")
-    with whole_folder(out) as partial:
+        raise UserError(f"out={out}: this folder holds other files, which are not replaced. Use another folder.")
+    with atomic_folder(out) as partial:
         write_toys(partial, seed=seed)
-        (partial / MARK).write_text(mark, encoding="utf-8")
+        (partial / MARKER).write_text(mark, encoding="utf-8")
         if out.is_dir():
             shutil.rmtree(out)
     return folders
 
 
 def write_toys(folder: Path, *, seed: int) -> None:
-    """The four, each of its own random numbers; those of the caller go on as if nothing had been."""
+    """Write the four checkpoints, each from the same seed; the caller's random state does not change."""
     words = tokenizer()
     makers: dict[str, Callable[[], Any]] = {
         "clip": clip,
@@ -92,7 +92,7 @@ def write_toys(folder: Path, *, seed: int) -> None:
 
 
 def clip() -> CLIPVisionModel:
-    """CLIP of images of 64 pixels: 8 x 8 patches of 48 numbers."""
+    """CLIP for images of 64 pixels: 8 x 8 patches of width 48."""
     return CLIPVisionModel(vision_config())
 
 
@@ -111,12 +111,12 @@ def vision_config() -> CLIPVisionConfig:
 def llava_next(
     words: PreTrainedTokenizerFast, *, width: int = WIDTH, vision: CLIPVisionConfig | None = None
 ) -> LlavaNextForConditionalGeneration:
-    """LLaVA-NeXT on a Llama of three layers, as many as HunyuanVideo's condition needs.
+    """LLaVA-NeXT with a Llama of three layers, the least that HunyuanVideo's condition needs.
 
     Args:
-        words: the tokenizer, which knows IMAGE_TOKEN.
+        words: tokenizer with the token IMAGE_TOKEN.
         width: width of the embeddings.
-        vision: of its vision tower; None: that of `clip`.
+        vision: configuration of the vision tower; None: that of `clip`.
     """
     text = LlamaConfig(
         vocab_size=len(words),
@@ -145,13 +145,13 @@ def tokenizer(
     end: str = LLAMA_3_SPECIALS[1],
     specials: Sequence[str] = (*LLAMA_3_SPECIALS, IMAGE_TOKEN),
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of common words, without a padding token, as LLaMA-3's is.
+    """A byte-level BPE tokenizer of common words, without a padding token, as LLaMA-3's.
 
     Args:
-        template: of conversations, jinja without marks of the answers.
-        begin: the special token that a text begins with.
-        end: the one that ends it.
-        specials: all of them.
+        template: chat template in jinja, without {% generation %} marks.
+        begin: special token at the beginning of a text.
+        end: special token at the end of a text.
+        specials: all special tokens.
     """
     return PreTrainedTokenizerFast(
         tokenizer_object=byte_level_bpe(specials, add_prefix_space=False),
@@ -163,7 +163,7 @@ def tokenizer(
 
 
 def hunyuan_video(*, text_dim: int = WIDTH, guidance_embeds: bool = True) -> HunyuanVideoPipeline:
-    """HunyuanVideo of 4 latent channels without its text encoders; `text_dim`: of the text that it reads."""
+    """HunyuanVideo with 4 latent channels, without its text encoders; `text_dim`: width of its text embeddings."""
     transformer = HunyuanVideoTransformer3DModel(
         in_channels=4,
         out_channels=4,
@@ -202,10 +202,10 @@ def wan(
     """Wan without its text encoder.
 
     Args:
-        text_dim: of the text that it reads.
-        expand_timesteps: a timestep for each token, as 2.2 5B has it.
-        boundary_ratio: the noise level below which a second expert takes over, of 2.2 A14B; None: there is one alone.
-        vae_dropout: of the VAE.
+        text_dim: width of its text embeddings.
+        expand_timesteps: whether each token has its own timestep, as in 2.2 5B.
+        boundary_ratio: noise level below which a second expert takes over, as in 2.2 A14B; None: one expert.
+        vae_dropout: dropout of the VAE.
     """
     return WanPipeline(
         tokenizer=None,

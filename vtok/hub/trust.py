@@ -1,4 +1,4 @@
-"""The configuration of an exported folder, which may be a stranger's."""
+"""Loads the configuration of an exported folder, which may not be trustworthy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from vtok.runs.folder import load_config
 
 
 def trusted_config(folder: Path, part: Part, *, trust: Sequence[str] = ()) -> DictConfig:
-    """The configuration, once it is seen to have components built alone.
+    """The configuration of an exported folder, after a check that it only builds trusted components.
 
     Args:
-        folder: as `save_pretrained` writes it.
-        part: what it holds; what else the configuration names is not looked at.
-        trust: packages of one's own, whose components are built too.
+        folder: exported folder.
+        part: part that it holds; other groups of the configuration are not loaded.
+        trust: packages of the user's own whose components may be built.
 
     Raises:
-        UserError: it cannot be read or is of no such part, refers to something, or names what is not trusted.
+        UserError: if it cannot be read, lacks a group of the part, holds references, or names code that is not trusted.
     """
     config = load_config(folder, groups=GROUPS[part])
     config.allowed_targets = list(trust)

@@ -1,1 +1,1 @@
-"""A trained run used on videos: its model loaded, a clip read as its training clips were, a question answered."""
+"""Uses a trained run on videos: loads its model, reads a clip like the training clips, answers a question."""

@@ -1,4 +1,4 @@
-"""What a trained model answers about a video."""
+"""Answers a question about a video with a trained model."""
 
 from pathlib import Path
 
@@ -11,35 +11,47 @@ from vtok.model.batch import stack_frames
 
 
 def check_text(name: str, text: str | None) -> None:
-    """Refuse a text that is not one, as bytes of another encoding are on a command line.
+    """Refuse a text that is not valid Unicode, such as a command-line argument in another encoding.
 
     Raises:
-        UserError: it holds half a character.
+        UserError: if a character is not valid.
     """
     try:
         (text or "").encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{name}={text!r}: character {error.start + 1} is not text. Type it in UTF-8, as your terminal should."
+            f"{name}={text!r}: character {error.start + 1} is not valid text. Type it in a terminal that uses UTF-8."
         ) from error
 
 
 def check_understands(run_dir: Path, model: VideoLanguageModel) -> None:
-    """Refuse a run whose model did not learn to answer."""
+    """Raise UserError if the run's model was not trained to answer questions."""
     if not model.objective.understands:
         raise UserError(
-            f"run={run_dir}: its objective.lambda_under is 0, so that it did not learn to answer questions about "
-            "videos; take a run with objective=understanding or joint."
+            f"run={run_dir}: its objective.lambda_under is 0, and it was not trained to answer questions about videos. "
+            "Use a run with objective=understanding or objective=joint."
         )
 
 
 def answer(
     config: DictConfig, model: VideoLanguageModel, video: str, *, prompt: str, start: float, max_new_tokens: int
 ) -> str:
-    """See `describe`; of a model that is loaded, with its configuration."""
+    """The answer of a loaded model to a question about a video; see `vtok.cli.verbs.describe`.
+
+    Args:
+        config: configuration of the run.
+        model: model of the run.
+        video: video file or folder of frames.
+        prompt: question or request to the model.
+        start: time in the video at which the clip starts, in seconds.
+        max_new_tokens: longest answer, in tokens, >= 1.
+
+    Raises:
+        UserError: if an argument is not valid, or the video cannot be read.
+    """
     check_text("prompt", prompt)
     if max_new_tokens < 1:
-        raise UserError(f"max_new_tokens={max_new_tokens}: must be 1 or more.")
+        raise UserError(f"max_new_tokens={max_new_tokens}: must be an integer >= 1. Use max_new_tokens=64.")
     sample, _ = read_clip(config, model.tokeniser.planner, video, start=start)
     frames = stack_frames([sample]).to(next(model.parameters()).device)
     return model.describe(frames, [prompt], max_new_tokens=max_new_tokens)[0]

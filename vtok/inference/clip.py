@@ -1,4 +1,4 @@
-"""A clip out of a file that the user names, read as the clips of a run are."""
+"""Reads a clip from a file of the user's, like the clips of a run."""
 
 from dataclasses import replace
 
@@ -22,43 +22,48 @@ def read_clip(
     target: TargetPlan | None = None,
     whole: bool = False,
 ) -> tuple[ClipSample, np.ndarray]:
-    """The clip that begins `start` seconds into a video file or a folder of frames.
+    """Read the clip that starts `start` seconds into a video file or a folder of frames.
 
-    With `whole` the clip's T frames are spread evenly over all that comes from there on; of a video that has fewer they
-    are all of its frames.
+    Args:
+        config: configuration of the run.
+        planner: frame planner of the run's tokeniser.
+        video: video file or folder of frames.
+        start: start of the clip in seconds, >= 0.
+        target: plan of the frames that a decoder reconstructs; None: they are not read.
+        whole: whether the clip's T frames are spread evenly over the rest of the video instead of being read at the
+            run's frame rate; a video with fewer frames gives all of them.
 
     Returns:
-        Its planned frames, with those that a decoder is to make where there is a `target`, and the seconds in the file
-        at which its T frames are shown, float64 (T,).
+        The planned and target frames, and the times in the file of all T frames, float64 seconds (T,).
 
     Raises:
-        UserError: the video cannot be read, or has no frame there.
+        UserError: if the video cannot be read, or has no frame at `start`.
     """
     if not start >= 0:
-        raise UserError(f"start={start:g}: allowed are seconds, 0 or more.")
+        raise UserError(f"start={start:g}: must be a number of seconds >= 0. Use start=0 for the start of the video.")
     clip = Clip(id=video, path=user_path(video), start=start)
     source: DataSource = build(config.data)
-    source = source.part_of(clip)
+    source = source.source_of(clip)
     if whole:
-        source.clip = replace(source.clip, fps=rate_over(clip, source))
+        source.clip = replace(source.clip, fps=fps_to_span(clip, source))
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))
     with open_video(clip.path, frames_fps=source.frames_fps) as file:
         shown = clip_frames(file.timestamps, clip, num_frames=source.clip.num_frames, fps=source.clip.fps)
         return sample, file.timestamps[shown]
 
 
-def rate_over(clip: Clip, source: DataSource) -> float | None:
-    """The frames a second at which T frames reach to the end of a clip's file; None where it has no more than T."""
+def fps_to_span(clip: Clip, source: DataSource) -> float | None:
+    """The frame rate at which T frames span the rest of a clip's file; None if it has no more than T frames."""
     with open_video(clip.path, frames_fps=source.frames_fps) as file:
         every = file.timestamps[clip_frames(file.timestamps, clip, num_frames=None, fps=None)]
     if len(every) <= source.clip.num_frames:
         return None
-    seconds = length(every)
+    seconds = duration(every)
     assert seconds is not None
     return source.clip.num_frames / seconds
 
 
-def length(seconds: np.ndarray) -> float | None:
-    """How long frames that are shown at `seconds` (T,) last in all; None of a single one, which does not say."""
+def duration(seconds: np.ndarray) -> float | None:
+    """How long the frames at times `seconds` (T,) last together; None for a single frame."""
     reach = float(seconds[-1] - seconds[0])
     return reach * len(seconds) / (len(seconds) - 1) if reach > 0 else None

@@ -1,4 +1,4 @@
-"""What the verbs that use a trained run have in common."""
+"""Loads a trained run for the verbs that use one."""
 
 import logging
 import re
@@ -14,17 +14,17 @@ from vtok.config import check, compose
 from vtok.config.compose import explain, groups
 from vtok.config.mixture import limit_sources
 from vtok.feature_cache import without_cache
-from vtok.hub.files import is_exported, part_of
+from vtok.hub.files import exported_part, is_exported
 from vtok.hub.folder import read_weights
 from vtok.model import VideoLanguageModel
-from vtok.model.build import build_model, building_from, device_of
-from vtok.runs.folder import anchor, find_run, load_config, run_of
+from vtok.model.build import build_model, device_of, report_build_errors
+from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_of
 from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 log = logging.getLogger(__name__)
 
-# As a data set is composed into a mixture.
-SOURCE = "+data@data.sources."
+# The beginning of an override that adds a source to a mixture.
+MIXTURE_SOURCE = "+data@data.sources."
 NAMES_CLIPS = re.compile(r"data=|data\.(sources\.[^.]+\.)?root=")
 
 
@@ -37,70 +37,70 @@ def load_run(
     cached: bool = False,
     clips: bool = False,
 ) -> tuple[Path, DictConfig, VideoLanguageModel]:
-    """A run's folder, its configuration with `overrides`, and its model with the weights of a checkpoint.
+    """Load a run: its folder, its configuration with `overrides`, and its model in eval mode.
 
-    The checkpoint is the newest, or the one that `run` is the folder of. The weights are the averaged ones where the
-    run kept them (trainer.ema_decay), as in its own evaluation. The model is to be used as it is.
+    If the run averaged its weights (trainer.ema_decay), the model has the averaged weights, as in the run's evaluation.
 
     Args:
-        run: see `vtok.cli.dispatch`.
+        run: run folder, a checkpoint of one, an exported folder, or latest: the newest run that finished or was
+            stopped. A run folder's newest checkpoint is loaded.
         outputs: folder in which runs are looked for.
-        overrides: of the run's configuration; `data=OPTION` has another data set in the place of its own, and
-            `generation/judge=OPTION` another judge.
-        allowed_targets: packages of one's own, whose components are built; the folder has no say in it.
-        cached: leave the backbone out where the run was trained from a feature cache, as it was then.
-        clips: whether the clips of its data set are wanted, which an exported folder does not name.
+        overrides: overrides of the run's configuration; `data=OPTION` replaces its data set, and
+            `generation/judge=OPTION` its judge.
+        allowed_targets: packages of the user's own whose components may be built; the folder cannot allow packages.
+        cached: whether to leave the backbone out if the run was trained from a feature cache.
+        clips: whether the run's clips are needed, which an exported folder does not name.
 
     Raises:
-        UserError: there is no such run, it has no checkpoint, an override does not fit, or what was exported is a
-            tokeniser alone, names no clips, or a class is named that is not a component or not allowed.
+        UserError: if there is no such run, it has no checkpoint, an override does not fit, an exported folder holds
+            only a tokeniser or names no clips, or a class is not a component or not allowed.
     """
     named = find_run(run, outputs)
     run_dir = run_of(named)
     exported = is_exported(run_dir)
-    if exported and part_of(run_dir) != "model":
+    if exported and exported_part(run_dir) != "model":
         raise UserError(
-            f"run={run}: a tokeniser alone was exported there; in Python vtok.hub.from_pretrained has it, and for "
-            "commands export part=model."
+            f"run={run}: this folder holds only a tokeniser. Export the run with part=model to use it in commands. "
+            "Use vtok.hub.from_pretrained to load the tokeniser in Python."
         )
     if exported and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
         raise UserError(
-            f"run={run}: what was exported names no clips; say which, by data=folder data.root=PATH or data=shapes."
+            f"run={run}: an exported folder names no clips. Set data=folder data.root=PATH, or data=shapes."
         )
     checkpoint = latest_checkpoint(run_dir) if named == run_dir and not exported else named
     config = load_config(run_dir)
     config.allowed_targets = list(allowed_targets)
-    lost = anchor(config, run_dir)
+    lost = resolve_relative_paths(config, run_dir)
     if lost and clips and not any(NAMES_CLIPS.match(item) for item in overrides):
         log.warning(
-            "run=%s: its clips were in %s, where nothing is now. They are looked for, or made again, in %s.",
+            "run=%s: its folder of clips, %s, no longer exists. Clips are read from, or made again in, %s.",
             run, lost[0], Path(config.data.get("root", "")).absolute(),
         )  # fmt: skip
     OmegaConf.set_struct(config, True)
-    given = overrides
-    if any(item.startswith("data=") for item in given):
-        config.data = other_data(given)
-    if any(item.startswith("generation/judge=") for item in given):
-        config.generation.judge = compose(of(given, "generation/judge=", "generation.judge.")).generation.judge
-    overrides = [item for item in given if not item.startswith(("data=", SOURCE, "generation/judge="))]
-    for item in overrides:
+    if any(item.startswith("data=") for item in overrides):
+        config.data = other_data(overrides)
+    if any(item.startswith("generation/judge=") for item in overrides):
+        judge = overrides_of(overrides, "generation/judge=", "generation.judge.")
+        config.generation.judge = compose(judge).generation.judge
+    remaining = [item for item in overrides if not item.startswith(("data=", MIXTURE_SOURCE, "generation/judge="))]
+    for item in remaining:
         if item.partition("=")[0].replace(".", "/") in groups():
             raise UserError(
-                f"{item}: a trained run keeps its components, but for the data set (data=folder data.root=PATH) and "
-                "generation/judge; keys of them can be changed, for example loader.batch_size=8."
+                f"{item}: the components of a trained run cannot be replaced, except data and generation/judge. "
+                "Set data=folder data.root=PATH for other clips, or a key of a component, such as loader.batch_size=8."
             )
         try:
             config.merge_with_dotlist([item])
         except OmegaConfBaseException as error:
-            raise UserError(explain(error, overrides)) from error
+            raise UserError(explain(error, remaining)) from error
         except YAMLError as error:
-            raise UserError(f"{item}: the value cannot be read; put it in quotes, KEY='VALUE'.") from error
+            raise UserError(f"{item}: the value cannot be read. Put it in quotes: KEY='VALUE'.") from error
     limit_sources(config)
     if not cached:
         without_cache(config)
-    # Of all of it: commands build more than the model, such as the data source.
+    # The full configuration: commands build more than the model, such as the data source.
     check(config, files=False)
-    with building_from(run_dir):
+    with report_build_errors(run_dir):
         model = build_model(config)
     if exported:
         read_weights(run_dir, model, config, "model")
@@ -111,13 +111,13 @@ def load_run(
 
 
 def other_data(overrides: Sequence[str]) -> DictConfig:
-    """Another data set for a trained run, `data=OPTION` with its keys; its clips are read as the run's own are.
+    """The configuration of another data set for a trained run, from `data=OPTION` and its keys.
 
     Raises:
-        UserError: there is no such option, or a key of it that is needed has no value.
+        UserError: if there is no such option, or a required key has no value.
     """
-    return compose(of(overrides, "data=", SOURCE, "data.")).data
+    return compose(overrides_of(overrides, "data=", MIXTURE_SOURCE, "data.")).data
 
 
-def of(overrides: Sequence[str], *keys: str) -> list[str]:
-    return [item for item in overrides if item.startswith(keys)]
+def overrides_of(overrides: Sequence[str], *prefixes: str) -> list[str]:
+    return [item for item in overrides if item.startswith(prefixes)]

@@ -1,4 +1,4 @@
-"""A trained model as an MLflow model, in its run and in the registry."""
+"""Logs a trained model as an MLflow model to its run, and registers it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,22 +30,22 @@ def log_model(
     register: str | None,
     allowed_targets: Sequence[str] = (),
 ) -> str:
-    """Log what `vtok export` writes of a run as a model that answers questions about videos; returns its address.
+    """Log the exported model of a run as an MLflow model that answers questions about videos; returns its address.
 
-    It is code of this package and safetensors; nothing is pickled. `mlflow.pyfunc.load_model` of the address has it
-    back where VTok is installed.
+    It consists of code of this package and safetensors; nothing is pickled. `mlflow.pyfunc.load_model` loads the
+    address where VTok is installed.
 
     Args:
-        client: of the store.
-        run_id: of the run in the store; it may have ended.
-        run_dir: the run's folder; its newest checkpoint is taken.
-        step: optimiser steps of that checkpoint.
-        register: the name in the registry of which it becomes a new version; None: it is not registered.
-        allowed_targets: packages of one's own, whose components the run has.
+        client: client of the MLflow store.
+        run_id: id of the run in the store; the run may have ended.
+        run_dir: run folder, whose newest checkpoint is logged.
+        step: number of optimiser steps of that checkpoint.
+        register: name in the model registry, which gets a new version; None: the model is not registered.
+        allowed_targets: packages of the user's own whose components the run has.
 
     Raises:
-        UserError: the run cannot be exported.
-        MlflowException: the store does not take it.
+        UserError: if the run cannot be exported.
+        MlflowException: if the store refuses the model.
     """
     experiment = client.get_run(run_id).info.experiment_id
     with TemporaryDirectory() as temporary:
@@ -61,16 +61,16 @@ def log_model(
             raise
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
-    return f"models:/{logged.model_id}" if register is None else registered(client, register, logged)
+    return f"models:/{logged.model_id}" if register is None else register_version(client, register, logged)
 
 
 def model_line(uri: str, address: str) -> str:
-    """Where a logged model is, for a person."""
+    """The line that tells the user how to load a logged model."""
     return f'MLflow model: mlflow.set_tracking_uri("{uri}"); mlflow.pyfunc.load_model("{address}").predict(["FILE"])'
 
 
 def pack(exported: Path, folder: Path, *, run_id: str, model_id: str) -> None:
-    """Write an MLflow model of an exported folder to a new folder, without a path of this machine in it."""
+    """Write an exported folder as an MLflow model to a new folder, without paths of this machine in it."""
     model = Model(run_id=run_id, model_id=model_id, model_uuid=model_id)
     save_model(
         str(folder),
@@ -89,7 +89,7 @@ def pack(exported: Path, folder: Path, *, run_id: str, model_id: str) -> None:
 
 
 def signature() -> ModelSignature:
-    """A column of videos to a column of answers, with what `vtok describe` takes beside the video."""
+    """From a column of videos to a column of answers, with the other arguments of `vtok describe` as parameters."""
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.string)]),
         outputs=Schema([ColSpec(DataType.string)]),
@@ -103,14 +103,14 @@ def signature() -> ModelSignature:
     )
 
 
-def registered(client: MlflowClient, name: str, logged: LoggedModel) -> str:
-    """Make a logged model a new version of a registered one, which is made where it is new; returns its address."""
+def register_version(client: MlflowClient, name: str, logged: LoggedModel) -> str:
+    """Register a logged model as a new version of the registered model `name`; returns its address."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    # By its place: of models:/ID a registry in a database would ask the process's own store, and not the client's.
-    place, run_id = logged.artifact_location, logged.source_run_id
-    version = client.create_model_version(name, place, run_id=run_id, model_id=logged.model_id)
+    # Its location instead of models:/ID, which a registry in a database looks up in the process's default store.
+    location, run_id = logged.artifact_location, logged.source_run_id
+    version = client.create_model_version(name, location, run_id=run_id, model_id=logged.model_id)
     return f"models:/{name}/{version.version}"

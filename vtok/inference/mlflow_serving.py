@@ -1,7 +1,7 @@
-"""A trained model as MLflow serves it: videos in, answers out.
+"""The code that MLflow runs to serve a trained model: videos in, answers out.
 
-MLflow copies this file into the model that it logs and runs it to load that ("models from code"), so that nothing is
-pickled; what it imports is the VTok that is installed there.
+MLflow copies this file into the logged model and runs it to load the model ("models from code"), so nothing is pickled.
+It imports the installed VTok.
 """
 
 from typing import Any
@@ -16,21 +16,26 @@ from vtok.inference.mlflow_model import EXPORTED
 
 
 class Answers(PythonModel):
-    """What `vtok describe` says of each video."""
+    """Answers about videos, as `vtok describe` gives them."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Build the model of the exported folder, on the GPU where there is one."""
+        """Load the model of the exported folder, on the GPU if there is one."""
         _, self.config, self.model = load_run(context.artifacts[EXPORTED], outputs="")
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[str]:
-        """An answer a row, whose first column is a video file or a folder of frames; `params` as in `signature`.
+        """One answer for each row, whose first column is a video file or a folder of frames.
+
+        Args:
+            context: context of the model, not used here.
+            model_input: rows of videos.
+            params: parameters of `vtok.inference.mlflow_model.signature`.
 
         Raises:
-            UserError: a video cannot be read.
+            UserError: if a video cannot be read.
         """
-        assert params is not None, "MLflow fills in the signature's"
+        assert params is not None, "MLflow fills in the signature's defaults"
         return [answer(self.config, self.model, str(video), **params) for video in model_input.iloc[:, 0]]
 
 

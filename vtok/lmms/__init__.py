@@ -1,7 +1,7 @@
-"""VTok runs as a model of lmms-eval (EvolvingLMMs-Lab), which brings MVBench, Video-MME, TempCompass and others.
+"""VTok as a model of lmms-eval (EvolvingLMMs-Lab), which has MVBench, Video-MME, TempCompass and other benchmarks.
 
-lmms-eval finds `manifest` by the entry point `lmms_eval.models` of this package; nothing heavy is imported for it. It
-is no dependency, see "Real benchmarks" in the README.
+lmms-eval finds `manifest` by this package's entry point `lmms_eval.models`, which imports nothing heavy. lmms-eval is
+not a dependency, see "Real benchmarks" in the README.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def manifest() -> "ModelManifest":
-    """What lmms-eval is told of: the model `vtok`."""
+    """Registers the model `vtok` with lmms-eval."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return ModelManifest(model_id="vtok", simple_class_path="vtok.lmms.model.VTokModel")

@@ -1,4 +1,4 @@
-"""The model `vtok` of lmms-eval: a run, or what was exported of one, answers about videos."""
+"""The model `vtok` of lmms-eval: a run, or an exported model, answers questions about videos."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from vtok.tokeniser import PlannedFrames
 
 
 class VTokModel(lmms):
-    """A run's model behind the interface of lmms-eval (`lmms_eval.api.model.lmms`, its "simple" kind).
+    """A run's model with the interface of lmms-eval (`lmms_eval.api.model.lmms`, its "simple" kind).
 
-    A question is about one video file, whose frames are those that the run's own plan takes: by default of the clip
-    with which the video begins, as `vtok describe` sees it.
+    A question is about one video file. Its frames are chosen by the run's frame plan: by default from the clip at the
+    start of the video, as in `vtok describe`.
 
     Args:
-        run: a run folder, a checkpoint of one, or an exported folder; see `vtok.cli.dispatch`.
-        outputs: where runs are looked for, for run=latest.
-        whole: spread the clip's frames evenly over the whole video, however long it is.
-        batch_size: questions answered at once.
-        device: where the model is put; None takes the GPU where there is one.
-        allowed_targets: packages of one's own whose components are built, with a ; between them.
+        run: run folder, a checkpoint of one, an exported folder, or latest.
+        outputs: folder in which run=latest is looked for.
+        whole: whether the clip's frames are spread evenly over the full video, however long it is.
+        batch_size: number of questions answered at once, >= 1.
+        device: device of the model; None: the GPU if there is one.
+        allowed_targets: packages of the user's own whose components may be built, separated by ;.
 
     Raises:
-        UserError: there is no such run, it did not learn to answer, or the batch size is none.
+        UserError: if there is no such run, it was not trained to answer questions, or an argument is not valid.
     """
 
     is_simple = True
@@ -52,10 +52,10 @@ class VTokModel(lmms):
     ) -> None:
         super().__init__()
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
-            raise UserError(f"--batch_size {batch_size}: allowed are whole numbers from 1 on.")
-        # Of several processes each has its own GPU from here on; lmms-eval gathers by it.
+            raise UserError(f"--batch_size {batch_size}: must be an integer >= 1. Use --batch_size 1.")
+        # Gives each of several processes its own GPU; lmms-eval gathers with it.
         self.accelerator = Accelerator()
-        # lmms-eval reads a folder such as 2026 as a number.
+        # lmms-eval parses a folder name such as 2026 as a number.
         own = [name for name in allowed_targets.split(";") if name]
         run_dir, self.config, self.model = load_run(str(run), outputs=str(outputs), allowed_targets=own)
         check_understands(run_dir, self.model)
@@ -69,11 +69,11 @@ class VTokModel(lmms):
         return next(self.model.parameters()).device
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """The answers to questions, in their order, written greedily.
+        """The answers to questions, in their order, with greedy decoding.
 
         Raises:
-            UserError: a question is not about one video, its video cannot be read, it is too long, or it wants to be
-                answered in another way.
+            UserError: if a question is not about one video, its video cannot be read, it is too long, or its task asks
+                for another kind of decoding.
         """
         asked: list[Question] = []
         limits: list[Limits] = []
@@ -95,9 +95,9 @@ class VTokModel(lmms):
                     for text, planned in zip(texts, frames.mask.sum(1), strict=True)
                 ]
                 self._check_lengths(questions, lengths)
-                told = self.model.describe(frames, texts, max_new_tokens=tokens)
-                for row, answer in zip(rows, told, strict=True):
-                    answers[row] = limits[row].cut(answer)
+                replies = self.model.describe(frames, texts, max_new_tokens=tokens)
+                for row, reply in zip(rows, replies, strict=True):
+                    answers[row] = limits[row].truncate(reply)
                     self.cache_hook.add_partial("generate_until", requests[row].args[:2], answers[row])
                 bar.update(len(rows))
         bar.close()
@@ -105,13 +105,13 @@ class VTokModel(lmms):
 
     @torch.no_grad()
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """(loss, greedy) of answers that are given.
+        """The loss of each given answer, and whether greedy decoding would give that answer.
 
-        The loss is minus the log-probability of the answer and its end token: lmms-eval takes the choice with the least
-        of what it is given, whatever its base class says. Greedy: whether each token is the likeliest.
+        The loss is the negative log-likelihood of the answer and its end token. lmms-eval chooses the answer with the
+        lowest value, although its base class documents a log-likelihood.
 
         Raises:
-            UserError: see `generate_until`.
+            UserError: as in `generate_until`.
         """
         results: list[tuple[float, bool]] = []
         for rows in tqdm(chunks(range(len(requests)), self.batch_size), desc="scoring", disable=self.rank != 0):
@@ -120,13 +120,13 @@ class VTokModel(lmms):
                 text, answer, doc_to_visual, doc_id, task, split = requests[row].args
                 asked.append(self._question(text, doc_to_visual, doc_id, task, split))
                 given = answer(self.task_dict[task][split][doc_id]) if callable(answer) else answer
-                # A template puts its own space before an answer.
+                # The chat template adds the space before an answer.
                 answers.append(str(given).strip())
             results += self._score(asked, answers)
         return results
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        raise UserError("vtok answers one question about a video; choose tasks of a single round with --tasks.")
+        raise UserError("vtok answers one question about a video. Choose tasks with a single round in --tasks.")
 
     def _question(self, text: str, doc_to_visual, doc_id: int, task: str, split: str) -> Question:
         doc = self.task_dict[task][split][doc_id]
@@ -148,8 +148,8 @@ class VTokModel(lmms):
         for question, length in zip(asked, lengths, strict=True):
             if length > most:
                 raise UserError(
-                    f"{question.where}: the question and the video's tokens make {length} tokens, more than the run's "
-                    f"mllm.context_length={most}; leave the task out, or take a run with a longer context."
+                    f"{question.where}: the question and the video make {length} tokens, more than the run's "
+                    f"mllm.context_length={most}. Leave the task out, or use a run with a longer context."
                 )
 
     def _score(self, asked: Sequence[Question], answers: Sequence[str]) -> list[tuple[float, bool]]:

@@ -1,4 +1,4 @@
-"""Video tokens and text to text: the multimodal language models."""
+"""The multimodal language models: video tokens and text in, text out."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vtok.mllm.llava_next import LlavaNextLanguageModel
     from vtok.mllm.lora import Lora
     from vtok.mllm.projector import VisualProjector
-    from vtok.mllm.text_length import Room
+    from vtok.mllm.text_length import LengthCheck
     from vtok.mllm.tiny import TinyLanguageModel
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "ChatTokeniser",
     "EncodedChat",
     "LanguageModel",
+    "LengthCheck",
     "LlavaNextLanguageModel",
     "Lora",
-    "Room",
     "TinyLanguageModel",
     "VisualProjector",
 ]

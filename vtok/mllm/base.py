@@ -15,11 +15,11 @@ from vtok.mllm.lora import Lora, add_adapters
 from vtok.mllm.projector import VisualProjector
 
 
-class Finite(LogitsProcessor):
-    """Raises UserError where logits are not finite: the likeliest of them would be the vocabulary's first word."""
+class RequireFinite(LogitsProcessor):
+    """Raises UserError if logits are not finite. The argmax of NaN logits would be the first word of the vocabulary."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        # A model may forbid words of its own by minus infinity.
+        # A model may forbid words by minus infinity.
         check_finite(scores.clamp(min=torch.finfo(scores.dtype).min), what="the language model's logits")
         return scores
 
@@ -29,18 +29,17 @@ class LanguageModel(nn.Module):
 
     Args:
         model: the transformers model.
-        chat: conversations to token ids.
-        context_length: the longest sequence of video and text tokens; None: all that the model takes.
-        frozen: train nothing: no gradient for the weights, eval mode for good. What is put in gets its gradient.
-        gradient_checkpointing: keep the layers' inputs alone while training, and compute the rest again on the way
-            back: slower, in a fraction of the memory.
-        lora: adapters to train in the place of the weights, which are then frozen.
+        chat: tokeniser of conversations.
+        context_length: number of video and text tokens in the longest sequence; None: the model's own limit.
+        frozen: whether no weight is trained; the model then stays in eval mode. Its inputs still get gradients.
+        gradient_checkpointing: whether the backward pass recomputes activations: less memory, more time.
+        lora: adapters to train instead of the weights, which are then frozen.
 
     Attributes:
-        width: of its embeddings, D.
+        width: width D of the embeddings.
 
     Raises:
-        UserError: the model takes no sequences so long, or both `frozen` and `lora` are given.
+        UserError: the model does not take sequences of this length, or both `frozen` and `lora` are given.
     """
 
     def __init__(
@@ -55,13 +54,16 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         if frozen and lora is not None:
-            raise UserError("mllm.frozen=true: mllm.lora trains adapters; say mllm.frozen=false or mllm.lora=null.")
+            raise UserError(
+                "mllm.frozen=true: mllm.lora trains adapters, and a frozen model trains nothing. "
+                "Set mllm.frozen=false or mllm.lora=null."
+            )
         self.model = model
-        # Its own may hold a penalty of repetitions, a temperature or banned words, which `generate` would mix in.
+        # The model's own may have a repetition penalty, a temperature or banned words, which `generate` would apply.
         self.model.generation_config = GenerationConfig()
         self.chat = chat
         self.width = int(cast(Tensor, model.get_input_embeddings().weight).shape[1])
-        self.context_length = fitting_length(model, context_length)
+        self.context_length = checked_context_length(model, context_length)
         self.weights_frozen = frozen or lora is not None
         self.requires_grad_(not self.weights_frozen)
         self._adapter_dropouts = [] if lora is None else add_adapters(model, lora)
@@ -70,72 +72,72 @@ class LanguageModel(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "LanguageModel":
-        """Set the training mode; of a model whose weights are frozen only adapters get it."""
+        """Set the training mode; if the weights are frozen, only the adapters change mode."""
         super().train(mode and not self.weights_frozen)
         if self.weights_frozen:
             self.training = mode
-            # transformers' layers recompute in training mode alone; what is in them stays in eval mode.
+            # transformers' layers recompute only in training mode. The modules in them stay in eval mode.
             layers = [one for one in self.model.modules() if isinstance(one, GradientCheckpointingLayer)]
             for module in (*(one for one in layers if one.gradient_checkpointing), *self._adapter_dropouts):
                 module.training = mode
         return self
 
     def initialise_projector(self, projector: VisualProjector, *, depth: int | None) -> None:
-        """Give phi_vis the weights that came with the language model, where some did; else it stays as it is.
+        """Load the projector weights that come with the language model, if any, into phi_vis.
 
         Args:
             projector: phi_vis.
-            depth: layers of a vision transformer below the features that it projects, see `Backbone.depth`.
+            depth: depth of the features that it projects, see `Backbone.depth`.
 
         Raises:
-            UserError: they are for video tokens of another width, or for features of another layer.
+            UserError: the weights are for video tokens of another width, or for features of another layer.
         """
 
-    def tables(self) -> list[nn.Module]:
-        """The layers with a row for each token: the embeddings of what is read and of what is written."""
+    def vocabulary_layers(self) -> list[nn.Module]:
+        """The layers with a row for each token of the vocabulary: input embeddings and output layer."""
         return [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
 
     def embed(self, ids: Tensor, video: Tensor, video_mask: Tensor) -> Tensor:
-        """Embeddings (B, N, D) of ids (B, N), the video's in the places of the video token.
+        """Embeddings (B, N, D) of ids (B, N), with projected video tokens at the positions of the video token.
 
         Args:
-            ids: text with as many video tokens in each row as `video_mask` has True in that row.
+            ids: (B, N) token ids; each row has as many video tokens as `video_mask` has True values in that row.
             video: (B, L, D), projected video tokens.
             video_mask: (B, L), False at padding, which comes last.
 
         Raises:
-            RuntimeError: a row's places and its video tokens differ in number; on a GPU at a later operation.
+            RuntimeError: a row has more or fewer positions than video tokens; on a GPU it is raised later.
         """
         places = ids == self.chat.video_id
-        # Neither this nor the rest waits for the device, as indexing by a mask would.
+        # Nothing here waits for the device, as indexing by a mask would.
         torch._assert_async(
             (places.sum(1) == video_mask.sum(1)).all(),
-            "the text has other numbers of places for video tokens than the video has tokens.",
+            "the number of places for video tokens in the text differs from the number of video tokens.",
         )
-        # The video token's own row is not read: a vocabulary to which it was added needs no larger table.
+        # The embedding of the video token is not read, so adding the token needs no larger table.
         embeddings = self.model.get_input_embeddings()(ids.masked_fill(places, 0))
         if video.shape[1] == 0:
             return embeddings
-        # The tokens of a row come first in it, so that its n-th place is that of its n-th token.
+        # Padding comes last, so the n-th place of a row belongs to its n-th video token.
         numbers = (places.cumsum(1) - 1).clamp(min=0).unsqueeze(-1).expand_as(embeddings)
         return torch.where(places.unsqueeze(-1), video.to(embeddings.dtype).gather(1, numbers), embeddings)
 
     def check_layer(self, layer: int, *, key: str) -> None:
         """Raise UserError if the model has no hidden states `layer`; `key` is its name in the configuration."""
         count = int(self.model.config.get_text_config().num_hidden_layers)
-        # 0 is the embeddings, in which no token knows of another.
+        # 0 is refused: embeddings do not depend on other tokens.
         if layer == 0 or abs(layer) > count:
             raise UserError(
                 f"{key}={layer}: this language model has {count} layers. Use {-count} to -1 "
                 "(-1 is the output of the last layer after the final norm)."
             )
 
-    def freeze_unread(self, *, layers: Sequence[int], logits: bool) -> None:
-        """Freeze the weights that no loss reaches.
+    def freeze_without_gradient(self, *, layers: Sequence[int], logits: bool) -> None:
+        """Freeze the weights that get no gradient from any loss.
 
         Args:
-            layers: hidden states that losses read, as `layer_states` counts them.
-            logits: whether a loss reads the logits; then it reaches all weights.
+            layers: indices of the hidden states that losses use, as in `layer_states`.
+            logits: whether a loss uses the logits; then all weights get a gradient.
         """
         if logits or not any(weight.requires_grad for weight in self.parameters()):
             return
@@ -144,15 +146,15 @@ class LanguageModel(nn.Module):
         weight = cast(Tensor, self.model.get_input_embeddings().weight)
         ids = torch.tensor([self.chat.encode([("a", "b")], num_video_tokens=0).ids[-8:]], device=weight.device)
         number = ids.shape[1]
-        # transformers looks at the values of a mask over tokens, and on the meta device there are none.
+        # transformers reads the values of a mask over tokens, and tensors on the meta device have none.
         mask = weight.new_zeros(1, 1, number, number) if ids.is_meta else torch.ones_like(ids)
         with torch.enable_grad():
             embeddings = self.model.get_input_embeddings()(ids)
             output = self._run(embeddings, layers, attention_mask=mask, use_cache=False)
-        read = reached(selected(output, layers))
+        with_gradient = leaves_of(select_layers(output, layers))
         self.train(mode)
         for parameter in self.parameters():
-            parameter.requires_grad_(parameter.requires_grad and id(parameter) in read)
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in with_gradient)
 
     def hidden_states(self, embeddings: Tensor, attention_mask: Tensor) -> Tensor:
         """The last hidden states (B, N, D), float32; attention_mask (B, N) is False at padding, on either side."""
@@ -172,26 +174,26 @@ class LanguageModel(nn.Module):
             embeddings,
             layers,
             attention_mask=attention_mask.long(),
-            position_ids=positions(attention_mask),
+            position_ids=position_ids(attention_mask),
             use_cache=False,
         )
-        return selected(output, layers)
+        return select_layers(output, layers)
 
     def _run(self, embeddings: Tensor, layers: Sequence[int], **settings: Any) -> Any:
-        # The states of all layers are kept only where one is asked for.
+        # Keeping the states of all layers takes memory, and the last ones are returned anyway.
         inner = any(layer != -1 for layer in layers)
         return self.model.base_model(inputs_embeds=embeddings, output_hidden_states=inner, **settings)
 
     @torch.no_grad()
-    def continued(
+    def decode_step(
         self, embeddings: Tensor, attention_mask: Tensor, cache: Cache, *, layers: Sequence[int] = (-1,)
     ) -> list[Tensor]:
-        """The hidden states (B, n, D), float32, of what follows that which `cache` holds; it grows by them.
+        """The hidden states (B, n, D), float32, of n new tokens after those in `cache`, to which they are added.
 
         Args:
-            embeddings: (B, n, D).
-            attention_mask: (B, N), over what the cache holds and the n new ones; False at padding, on the left.
-            cache: keys and values of what came before; empty at first.
+            embeddings: (B, n, D) embeddings of the new tokens.
+            attention_mask: (B, N), over the tokens in the cache and the new ones; False at padding, on the left.
+            cache: keys and values of the tokens before; empty at first.
             layers: as in `layer_states`.
         """
         new = embeddings.shape[1]
@@ -199,28 +201,28 @@ class LanguageModel(nn.Module):
             embeddings,
             layers,
             attention_mask=attention_mask.long(),
-            position_ids=positions(attention_mask)[:, -new:],
+            position_ids=position_ids(attention_mask)[:, -new:],
             cache=cache,
             use_cache=True,
         )
-        return selected(output, layers)
+        return select_layers(output, layers)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., vocabulary), float32, of last hidden states (..., D), bounded where the model bounds its own."""
+        """Logits (..., vocabulary), float32, of last hidden states (..., D), with the model's soft cap if any."""
         head = self.model.get_output_embeddings()
         logits = head(hidden.to(cast(Tensor, head.weight).dtype)).float()
-        bound = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
-        return logits if bound is None else bound * torch.tanh(logits / bound)
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def answer_logprobs(self, hidden: Tensor, labels: Tensor, *, predictors: Tensor | None = None) -> Tensor:
         """Log-probability (B, N - 1) of each next token that is a label, 0 elsewhere.
 
-        Logits are made only where needed.
+        Logits are computed only at these positions.
 
         Args:
             hidden: (B, N, D) last hidden states.
-            labels: (B, N) ids, IGNORED where nothing is to be predicted.
-            predictors: what `find_predictors` finds in `labels`, where it is known: then the device is not waited for.
+            labels: (B, N) ids, IGNORED at tokens that are not predicted.
+            predictors: `find_predictors(labels)` if it is known already, which avoids waiting for the device.
         """
         where = find_predictors(labels) if predictors is None else predictors
         logits = self.logits(hidden.flatten(0, 1).index_select(0, where))
@@ -231,18 +233,18 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, embeddings: Tensor, attention_mask: Tensor, *, max_new_tokens: int) -> list[str]:
-        """The likeliest continuation, greedily, of each row of embeddings (B, N, D), padded on the left.
+        """The greedy continuation of each row of embeddings (B, N, D), padded on the left.
 
         Raises:
-            UserError: the logits are not finite numbers.
+            UserError: the logits are not finite.
         """
-        # A PreTrainedModel is not typed as one that generates: only its subclasses are.
+        # The type PreTrainedModel has no `generate`, only its subclasses have.
         ids = self.model.generate(  # type: ignore[operator]
             inputs_embeds=embeddings,
             attention_mask=attention_mask.long(),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            logits_processor=LogitsProcessorList([Finite()]),
+            logits_processor=LogitsProcessorList([RequireFinite()]),
             eos_token_id=self.chat.stop_ids,
             pad_token_id=self.chat.pad_id,
         )
@@ -250,49 +252,49 @@ class LanguageModel(nn.Module):
 
 
 def find_predictors(labels: Tensor) -> Tensor:
-    """Where the next token is a label: positions (n,) in labels (B, N) as one row of B * N."""
+    """Positions (n,) whose next token is a label, in labels (B, N) flattened to B * N."""
     is_label = (labels != IGNORED).roll(-1, dims=1)
     is_label[:, -1] = False
     return is_label.flatten().nonzero().flatten()
 
 
-def selected(output: Any, layers: Sequence[int]) -> list[Tensor]:
-    """The hidden states of these layers of a model's output, float32."""
+def select_layers(output: Any, layers: Sequence[int]) -> list[Tensor]:
+    """The hidden states of these layers in a model's output, float32."""
     return [(output.last_hidden_state if layer == -1 else output.hidden_states[layer]).float() for layer in layers]
 
 
-def reached(outputs: Sequence[Tensor]) -> set[int]:
-    """The ids of the tensors that a gradient of the outputs arrives at, read off autograd's graph."""
-    found, seen = set(), set()
-    waiting = [output.grad_fn for output in outputs]
-    while waiting:
-        node = waiting.pop()
+def leaves_of(outputs: Sequence[Tensor]) -> set[int]:
+    """The ids of the leaf tensors that get a gradient from the outputs, read from autograd's graph."""
+    leaves, seen = set(), set()
+    pending = [output.grad_fn for output in outputs]
+    while pending:
+        node = pending.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        # Of a leaf alone, where gradients are accumulated.
+        # Only the node that accumulates a leaf's gradient has the attribute.
         if (leaf := getattr(node, "variable", None)) is not None:
-            found.add(id(leaf))
-        waiting += [following for following, _ in node.next_functions]
-    return found
+            leaves.add(id(leaf))
+        pending += [following for following, _ in node.next_functions]
+    return leaves
 
 
-def positions(attention_mask: Tensor) -> Tensor:
-    """Position ids (B, N) that count true tokens only."""
+def position_ids(attention_mask: Tensor) -> Tensor:
+    """Position ids (B, N), counted over tokens that are not padding."""
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
-def fitting_length(model: PreTrainedModel, wanted: int | None) -> int:
-    """The context length that is wanted, or all that the model takes.
+def checked_context_length(model: PreTrainedModel, wanted: int | None) -> int:
+    """`wanted` if the model takes sequences of this length; None: the model's own limit.
 
     Raises:
-        UserError: the model takes less, or does not say what it takes.
+        UserError: the model's limit is lower, or `wanted` is None and the model has no limit.
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if wanted is None:
         if longest is not None:
             return int(longest)
-        raise UserError("mllm.context_length=null: this model does not say how much it takes; say a number of tokens.")
+        raise UserError("mllm.context_length=null: the config of this model has no limit. Set a number of tokens.")
     if longest is not None and wanted > longest:
-        raise UserError(f"mllm.context_length={wanted}: this model takes {longest} tokens; say so many or fewer.")
+        raise UserError(f"mllm.context_length={wanted}: this model takes {longest} tokens. Use {longest} or fewer.")
     return wanted

@@ -8,11 +8,11 @@ from vtok.common.setting_types import Count, Dtype
 from vtok.mllm.base import LanguageModel
 from vtok.mllm.chat import ChatTokeniser
 from vtok.mllm.lora import Lora
-from vtok.mllm.pretrained import KIND, add_video_token, check_logits, fit_padding, read_causal_lm
+from vtok.mllm.pretrained import KIND, add_video_token, check_logits, read_causal_lm, replace_padding_without_embedding
 
 WEIGHTS = "HuggingFaceTB/SmolLM2-360M-Instruct"
 WAY_OUT = (
-    "set mllm.weights=PATH to a local folder that holds a language model and its tokenizer (config.json, "
+    "Set mllm.weights=PATH to a local folder that holds a language model and its tokenizer (config.json, "
     "model.safetensors and tokenizer.json as `save_pretrained` writes them), or mllm=tiny for one that needs no files."
 )
 
@@ -24,15 +24,15 @@ class CausalLanguageModel(LanguageModel):
         weights: hub id or local folder of a model with its tokenizer. A hub id is looked up in the local cache first.
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights. Weights that are trained must be float32.
-        context_length: the longest sequence of video and text tokens; None: all that the model takes.
-        video_token: the text that stands for one video token; added to the vocabulary where it is not in it.
+        context_length: number of video and text tokens in the longest sequence; None: the model's own limit.
+        video_token: text that stands for one video token; added to the vocabulary if it is missing.
         frozen: whether none of its weights are trained; gradients still reach the video tokens.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         lora: adapters to train instead of the weights: `Lora` or a mapping of its attributes.
 
     Raises:
-        UserError: the model cannot be had, has no chat template, is none that can be run on embeddings, or an argument
-            lies outside of what is allowed.
+        UserError: the model cannot be loaded, has no chat template or does not run on embeddings, or an argument is
+            out of range.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CausalLanguageModel(LanguageModel):
             revision=revision,
         )
         add_video_token(tokenizer, video_token)
-        fit_padding(tokenizer, model)
+        replace_padding_without_embedding(tokenizer, model)
         super().__init__(
             model,
             ChatTokeniser(tokenizer, video_token=video_token),

@@ -1,4 +1,4 @@
-"""Conversations about a video to token ids: the chat template, the video's places, and which tokens are answers."""
+"""Conversations about a video to token ids: chat template, positions of video tokens, labels of the answers."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ MAKE_VIDEO = "make a video: "
 
 @dataclass(frozen=True)
 class EncodedChat:
-    """Token ids of a conversation and its labels, of the same length.
+    """Token ids of a conversation, and labels of the same length.
 
-    A label is the id where an answer is to be predicted, else IGNORED.
+    The label of a token that the model learns to predict is its id; of any other token it is IGNORED.
     """
 
     ids: list[int]
@@ -26,17 +26,18 @@ class EncodedChat:
 
 
 class ChatTokeniser:
-    """Wraps a Hugging Face fast tokenizer that has a chat template, with `{% generation %}` marks or without.
+    """Wraps a Hugging Face fast tokenizer that has a chat template, with or without `{% generation %}` marks.
 
     Args:
-        tokenizer: the tokenizer; its vocabulary holds `video_token`.
-        video_token: the text that stands for one video token; the first user turn begins with as many as the video has.
+        tokenizer: fast tokenizer whose vocabulary has `video_token`.
+        video_token: text that stands for one video token; the first user turn begins with one for each.
 
     Attributes:
-        turn_length: tokens that the template puts around a question and an answer, at most.
+        turn_length: greatest number of tokens that the template adds to a question and an answer.
 
     Raises:
-        UserError: no such video token, or no chat template in which the answers can be told, see `ChatTemplate`.
+        UserError: the vocabulary has no such video token, or the answers cannot be found in the chat template, see
+            `ChatTemplate`.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, video_token: str = "<video>") -> None:
@@ -44,14 +45,16 @@ class ChatTokeniser:
         self.video_token = video_token
         video_id = tokenizer.convert_tokens_to_ids(video_token)
         if not isinstance(video_id, int) or video_id == tokenizer.unk_token_id:
-            raise UserError(f"the language model's tokenizer has no token {video_token}.")
+            raise UserError(
+                f"The language model's tokenizer has no token {video_token}. Choose other mllm.weights, or mllm=tiny."
+            )
         self.video_id = video_id
         self.template = ChatTemplate(tokenizer)
         special = self.template.special_ids
         marks = (
             {cast(str, tokenizer.convert_ids_to_tokens(one)) for one in special} | self.template.tags | {video_token}
         )
-        # Longest first: one may be a part of another.
+        # Longest first, because one may contain another.
         self._marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
         ids, answers = self.template.conversation([("a", "b")])
         self.turn_length = len(ids)
@@ -60,23 +63,23 @@ class ChatTokeniser:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills rows up; what it is does not matter, for it is masked."""
+        """The padding token; any token will do, because it is masked."""
         padding = self.tokenizer.pad_token_id
         return int(self.end_id if padding is None else padding)
 
     @property
     def end_id(self) -> int:
-        """The token that ends an answer: not always the tokenizer's `eos_token`, which may end whole texts."""
+        """The token that ends an answer. It may differ from the tokenizer's `eos_token`, which can end a document."""
         return int(self._end_id)
 
     @property
     def stop_ids(self) -> list[int]:
-        """The tokens after which nothing more is to be written."""
+        """The tokens that end generation."""
         end_of_text = self.tokenizer.eos_token_id
         return [self.end_id] if end_of_text in (None, self.end_id) else [self.end_id, int(end_of_text)]
 
     def encode(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> EncodedChat:
-        """Whole turns of (question, answer) about one video; labels at the answers, their end token included."""
+        """Turns of (question, answer) about one video, with labels at the answers and their end tokens."""
         plain = [
             ((self.video_token * num_video_tokens if number == 0 else "") + self.plain(question), self.plain(answer))
             for number, (question, answer) in enumerate(turns)
@@ -85,11 +88,11 @@ class ChatTokeniser:
         return EncodedChat(ids, [token if answer else IGNORED for token, answer in zip(ids, answers, strict=True)])
 
     def encode_prompt(self, question: str, *, num_video_tokens: int) -> list[int]:
-        """A question about one video, up to where the answer begins."""
+        """Token ids of a question about one video, up to the beginning of the answer."""
         return self.template.prompt(self.video_token * num_video_tokens + self.plain(question))
 
     def encode_video(self, caption: str, *, num_video_tokens: int) -> EncodedChat:
-        """A wish for a video, and the places of its tokens as the answer; labels at the places."""
+        """A request for a video, answered by the positions of its tokens, which have the labels."""
         prompt = self.template.prompt(self.plain(MAKE_VIDEO + caption))
         places = [self.video_id] * num_video_tokens
         return EncodedChat(prompt + places, [IGNORED] * len(prompt) + places)
@@ -98,10 +101,10 @@ class ChatTokeniser:
         return cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def plain(self, text: str) -> str:
-        """The text with nothing in it that the tokenizer or the template would read as a mark of its own.
+        """The text, with special tokens and template tags turned into plain words.
 
-        Captions come from strangers. A mark stays as words, with a space after its first character: "< video>".
+        Captions are untrusted. A special token gets a space after its first character: "< video>".
         """
         split = self._marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", text)
-        # What is left, such as a mark of one character, cannot stay.
+        # Remove what is left, such as special tokens of one character.
         return self._marks.sub(" ", split)

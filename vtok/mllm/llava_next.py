@@ -1,4 +1,4 @@
-"""LLaVA-NeXT's language model (Liu et al. 2024), the paper's: LLaMA-3-8B that has learnt to read images."""
+"""The language model of LLaVA-NeXT (Liu et al. 2024), which VTok uses: LLaMA-3-8B trained on images and text."""
 
 import logging
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from vtok.mllm.lora import Lora
 from vtok.mllm.pretrained import (
     add_video_token,
     check_logits,
-    fit_padding,
     read_tokenizer,
+    replace_padding_without_embedding,
     without_dropout,
 )
 from vtok.mllm.projector import VisualProjector
@@ -38,20 +38,20 @@ log = logging.getLogger(__name__)
 WEIGHTS = "llava-hf/llama3-llava-next-8b-hf"
 KIND = "LLaVA-NeXT model"
 WAY_OUT = (
-    "set mllm.weights=PATH to a local folder that holds one with its tokenizer (config.json, model.safetensors and "
+    "Set mllm.weights=PATH to a local folder that holds one with its tokenizer (config.json, model.safetensors and "
     "tokenizer.json as `save_pretrained` writes them), or mllm.weights=null for random weights."
 )
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What is kept of a LLaVA-NeXT: everything but what sees.
+class LlavaParts:
+    """A LLaVA-NeXT without its vision tower.
 
     Attributes:
-        model: the language model with its head.
-        projector: weights by VisualProjector's names.
-        depths: of the hidden states of its vision tower that the projector was trained on, see `Backbone.depth`.
-        tokenizer: with the chat template.
+        model: language model with its head.
+        projector: weights of the projector, by the names in `VisualProjector`.
+        depths: depths of the vision tower's hidden states that the projector was trained on, see `Backbone.depth`.
+        tokenizer: tokenizer with the chat template.
     """
 
     model: PreTrainedModel
@@ -61,26 +61,26 @@ class Parts:
 
 
 class LlavaNextLanguageModel(LanguageModel):
-    """The language model of a LLaVA-NeXT; its projector may initialise phi_vis, its vision tower is not kept.
+    """The language model of a LLaVA-NeXT. Its projector can initialise phi_vis; its vision tower is dropped.
 
     Args:
         weights: hub id or local folder of a LLaVA-NeXT. A hub id is looked up in the local cache first. None: a
-            LLaMA-3-8B with random weights and a byte-level vocabulary, to plan with (on the meta device too).
-        projector: initialise phi_vis from the model's projector, for video tokens of the width that its vision tower's
-            features have (1024 where that is CLIP-L).
+            LLaMA-3-8B with random weights and a byte-level vocabulary, to plan with (also on the meta device).
+        projector: whether phi_vis starts from the model's projector; the video tokens must then be as wide as the
+            features of its vision tower (1024 for CLIP-L).
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights. Weights that are trained must be float32.
-        context_length: the longest sequence of video and text tokens; None: all that the model takes.
-        video_token: the text that stands for one video token; added to the vocabulary where it is not in it.
+        context_length: number of video and text tokens in the longest sequence; None: the model's own limit.
+        video_token: text that stands for one video token; added to the vocabulary if it is missing.
         frozen: whether none of its weights are trained; gradients still reach the video tokens.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         lora: adapters to train instead of the weights: `Lora` or a mapping of its attributes.
 
     Raises:
-        UserError: the model cannot be had or is no LLaVA-NeXT, or an argument lies outside of what is allowed.
+        UserError: the model cannot be loaded or is not a LLaVA-NeXT, or an argument is out of range.
     """
 
-    # Of published weights the width of the features that the projector takes, and their `Backbone.depth`.
+    # For published weights: the width of the projector's input features, and their `Backbone.depth`.
     published_projectors = {WEIGHTS: (1024, 23)}  # noqa: RUF012 - read from the source
 
     def __init__(
@@ -109,7 +109,7 @@ class LlavaNextLanguageModel(LanguageModel):
                 revision=revision,
             )
         add_video_token(parts.tokenizer, video_token)
-        fit_padding(parts.tokenizer, parts.model)
+        replace_padding_without_embedding(parts.tokenizer, parts.model)
         super().__init__(
             parts.model,
             ChatTokeniser(parts.tokenizer, video_token=video_token),
@@ -118,39 +118,39 @@ class LlavaNextLanguageModel(LanguageModel):
             gradient_checkpointing=gradient_checkpointing,
             lora=adapters,
         )
-        # A plain dictionary: not weights of this module, only what phi_vis begins with.
+        # A plain dictionary, so that they are not weights of this module.
         self._projector, self._depths = parts.projector if projector else {}, parts.depths
         if weights is not None and not only_shapes():
             check_logits(self, str(weights))
 
     def initialise_projector(self, projector: VisualProjector, *, depth: int | None) -> None:
-        """Give phi_vis the weights of LLaVA-NeXT's projector; once: they are not kept.
+        """Load the weights of LLaVA-NeXT's projector into phi_vis. This works once, because they are dropped after it.
 
         Raises:
-            UserError: it projects features of another width than the video tokens have, or of another layer.
+            UserError: the projector takes features of another width than the video tokens', or of another layer.
         """
         if not self._projector:
             return
         there, here = self._projector["0.weight"].shape[1], projector.state_dict()["0.weight"].shape[1]
         if there != here:
             raise UserError(
-                f"mllm.projector=true: this model's projector takes tokens of {there} numbers and the tokeniser's have "
-                f"{here}; say a backbone of {there} channels (backbone=clip) or tokeniser.token_dim={there}, or "
+                f"mllm.projector=true: this model's projector takes tokens of width {there}, and the video tokens have "
+                f"width {here}. Use a backbone of {there} channels (backbone=clip), tokeniser.token_dim={there} or "
                 "mllm.projector=false."
             )
         if depth is not None and [depth] != self._depths:
             trained = " and ".join(map(str, self._depths))
             raise UserError(
                 f"mllm.projector=true: this model's projector was trained on hidden states {trained} of its vision "
-                f"tower, and the backbone gives hidden state {depth}. Set backbone.layer={self._depths[0]}, or "
+                f"tower, and the backbone gives hidden state {depth}. Set backbone.layer={self._depths[0]} or "
                 "mllm.projector=false."
             )
         projector.load_state_dict(self._projector)
         self._projector = {}
 
 
-def random_parts(dtype: torch.dtype) -> Parts:
-    """The architecture of llava-hf/llama3-llava-next-8b-hf without what sees, untrained."""
+def random_parts(dtype: torch.dtype) -> LlavaParts:
+    """The architecture of llava-hf/llama3-llava-next-8b-hf without its vision tower, with random weights."""
     log.warning("mllm.weights=null: LLaMA-3-8B has RANDOM weights and a vocabulary of bytes, nothing is pretrained.")
     config = LlamaConfig(
         vocab_size=128_320,
@@ -165,11 +165,11 @@ def random_parts(dtype: torch.dtype) -> Parts:
         tie_word_embeddings=False,
     )
     model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return Parts(model=model, projector={}, depths=[], tokenizer=byte_level_tokenizer())
+    return LlavaParts(model=model, projector={}, depths=[], tokenizer=byte_level_tokenizer())
 
 
-def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
-    """transformers' own loading, and what is kept of it."""
+def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> LlavaParts:
+    """The parts of a LLaVA-NeXT as transformers loads it. `dropout`: whether the language model keeps its dropout."""
     config = read_config(place)
     if config.model_type != "llava_next":
         raise ValueError(f"its model_type is {config.model_type}")
@@ -180,41 +180,41 @@ def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> Parts:
     if only_shapes():
         shapes: Any = LlavaNextForConditionalGeneration(config)
         return parts_of(shapes.to(dtype), place)
-    whole, missing = read_model(LlavaNextForConditionalGeneration, place, dtype=dtype, config=config)
+    llava, missing = read_model(LlavaNextForConditionalGeneration, place, dtype=dtype, config=config)
     refuse_missing(missing, KIND)
-    return parts_of(whole, place)
+    return parts_of(llava, place)
 
 
-def parts_of(whole: LlavaNextForConditionalGeneration, place: Place) -> Parts:
-    return Parts(
-        model=language_model(whole),
-        projector=projector_weights(whole),
-        depths=depths_of(whole.config),
+def parts_of(llava: LlavaNextForConditionalGeneration, place: Place) -> LlavaParts:
+    return LlavaParts(
+        model=language_model(llava),
+        projector=projector_weights(llava),
+        depths=depths_of(llava.config),
         tokenizer=read_tokenizer(place),
     )
 
 
 def depths_of(config: LlavaNextConfig) -> list[int]:
-    """The hidden states of its vision tower that a LLaVA-NeXT reads, counted from the first, 0."""
+    """The indices of the vision tower's hidden states that a LLaVA-NeXT uses, counted from 0."""
     vision: Any = config.vision_config
     named, count = config.vision_feature_layer, vision.num_hidden_layers
     layers = [named] if isinstance(named, int) else list(named)
     return [layer if layer >= 0 else layer + count + 1 for layer in layers]
 
 
-def language_model(whole: LlavaNextForConditionalGeneration) -> PreTrainedModel:
-    """The language model and the head of a LLaVA-NeXT as the causal language model that they were made from."""
-    # On the meta device, for its weights are replaced at once.
+def language_model(llava: LlavaNextForConditionalGeneration) -> PreTrainedModel:
+    """The language model and the head of a LLaVA-NeXT, as a causal language model."""
+    # On the meta device, because its weights are replaced at once.
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(whole.config.text_config)
-    setattr(model, model.base_model_prefix, whole.model.language_model)
-    model.set_output_embeddings(whole.lm_head)
+        model: Any = AutoModelForCausalLM.from_config(llava.config.text_config)
+    setattr(model, model.base_model_prefix, llava.model.language_model)
+    model.set_output_embeddings(llava.lm_head)
     return model.eval()
 
 
-def projector_weights(whole: LlavaNextForConditionalGeneration) -> dict[str, Tensor]:
-    """The projector's weights by the names that they have in VisualProjector; a bias that it lacks is 0."""
-    layers = whole.model.multi_modal_projector
+def projector_weights(llava: LlavaNextForConditionalGeneration) -> dict[str, Tensor]:
+    """The projector's weights by their names in `VisualProjector`; a missing bias is 0."""
+    layers = llava.model.multi_modal_projector
     weights = {}
     for name, layer in (("0", layers.linear_1), ("2", layers.linear_2)):
         weights[f"{name}.weight"] = layer.weight.detach()

@@ -16,12 +16,12 @@ ADAPTER = "default"
 
 @dataclass(frozen=True)
 class Lora:
-    """What is added to a frozen model and trained: to each chosen layer alpha / rank * B A, B and A of the rank.
+    """Settings of the adapters: alpha / rank * B A is added to each chosen layer of a frozen model.
 
     Attributes:
         rank: rank of the adapters' matrices.
-        alpha: the adapters' output is scaled by alpha / rank.
-        dropout: share of an adapter's inputs that is left out while training, in [0, 1).
+        alpha: numerator of alpha / rank, by which the adapters' output is scaled.
+        dropout: dropout rate of an adapter's inputs in training, in [0, 1).
         target_modules: names, or ends of names, of the linear layers that get adapters; None: all but the head.
     """
 
@@ -32,31 +32,33 @@ class Lora:
 
     @classmethod
     def of(cls, settings: "Lora | Mapping[str, Any] | None") -> "Lora | None":
-        """Settings as a configuration has them."""
+        """The settings from a mapping, as a configuration has them."""
         if settings is None or isinstance(settings, Lora):
             return settings
         return cls(**{str(key): value for key, value in settings.items()})
 
 
 def add_adapters(model: PreTrainedModel, lora: Lora) -> list[nn.Module]:
-    """Put adapters into the model, in place; they alone require a gradient.
+    """Add adapters to the model, in place. Only they require a gradient.
 
-    They are float32 whatever the model is: an optimiser's small steps are lost in bfloat16.
+    They are float32 even in a bfloat16 model, in which an optimiser's small steps would be lost.
 
     Returns:
-        The adapters' dropouts.
+        The dropout layers of the adapters.
 
     Raises:
-        UserError: peft is not installed, or the model has no such layers.
+        UserError: peft is not installed, or the model does not have the target layers.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise UserError("mllm.lora: it needs peft, which is not installed: pip install 'vtok[lora]'") from error
+        raise UserError(
+            "mllm.lora needs peft, which is not installed. Install it: pip install 'vtok[lora]'."
+        ) from error
     targets = "all-linear" if lora.target_modules is None else list(lora.target_modules)
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a factor; nothing in peft needs it whole
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft types it as an integer, and also takes a float
         lora_dropout=lora.dropout,
         target_modules=targets,
         bias="none",
@@ -66,8 +68,8 @@ def add_adapters(model: PreTrainedModel, lora: Lora) -> list[nn.Module]:
     except ValueError as error:
         linear = {name.rpartition(".")[2] for name, one in model.named_modules() if isinstance(one, nn.Linear)}
         raise UserError(
-            f"mllm.lora.target_modules={targets}: no adapter fits there; this model's linear layers are "
-            f"{', '.join(sorted(linear))}, or say null for all but the head."
+            f"mllm.lora.target_modules={targets} are not linear layers of this model. "
+            f"Use {', '.join(sorted(linear))}, or null for all but the head."
         ) from error
     model.requires_grad_(False)
     for name, parameter in model.named_parameters():

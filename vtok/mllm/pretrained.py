@@ -1,4 +1,4 @@
-"""Pretrained language models and their tokenizers, by transformers' own loading."""
+"""Pretrained language models and their tokenizers, as transformers loads them."""
 
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ KIND = "decoder-only language model"
 def read_causal_lm(
     place: Place, *, dtype: torch.dtype, dropout: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The language model and its tokenizer; `dropout`: leave the model its own."""
+    """The language model and its tokenizer. `dropout`: whether the model keeps its own dropout."""
     config = read_config(place)
     if not dropout:
         without_dropout(config)
@@ -34,19 +34,19 @@ def read_tokenizer(place: Place) -> PreTrainedTokenizerBase:
 
 
 def without_dropout(config: Any) -> None:
-    """A frozen model draws no random numbers, in whatever mode its layers are."""
+    """Set all dropout rates to 0: a frozen model must not draw random numbers, even with layers in training mode."""
     for key, value in config.to_dict().items():
         if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)
 
 
 def add_video_token(tokenizer: PreTrainedTokenizerBase, video_token: str) -> None:
-    """Make the text of a video token one special token, which it may be already."""
+    """Add the video token as a special token, unless the tokenizer has it."""
     tokenizer.add_tokens([AddedToken(video_token, special=True, normalized=False)], special_tokens=True)
 
 
-def fit_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """A padding token that was added without a row in the embeddings is none."""
+def replace_padding_without_embedding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Pad with the end token if the padding token has no row in the embeddings."""
     rows = cast(Tensor, model.get_input_embeddings().weight).shape[0]
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
         tokenizer.pad_token = tokenizer.eos_token
@@ -54,13 +54,12 @@ def fit_padding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> N
 
 @torch.no_grad()
 def check_logits(mllm: LanguageModel, weights: str) -> None:
-    """Hold the logits of our way through the model, by embeddings and hidden states, to the model's own.
+    """Check the logits that VTok computes, from embeddings by hidden states, against the model's own.
 
-    Some architectures scale or mix in between what an interface does not tell, and would be trained on other logits
-    than they were made for.
+    Some architectures scale or mix tensors in between. They would be trained on wrong logits.
 
     Raises:
-        UserError: they differ, or the model cannot be run that way.
+        UserError: the logits differ, or the model does not run on embeddings.
     """
     mode = mllm.training
     mllm.eval()
@@ -72,12 +71,12 @@ def check_logits(mllm: LanguageModel, weights: str) -> None:
         ours = mllm.logits(mllm.hidden_states(embeddings, torch.ones_like(ids, dtype=torch.bool)))
     except (IndexError, AttributeError, *UNREADABLE) as error:
         raise UserError(
-            f"mllm.weights={weights}: {name} does not run on embeddings ({first_line(error)}); "
-            "choose other mllm.weights."
+            f"mllm.weights={weights}: {name} does not run on embeddings ({first_line(error)}). "
+            "Choose other mllm.weights."
         ) from error
     if (ours - own).abs().max() > 1e-2 * own.abs().max():
         raise UserError(
-            f"mllm.weights={weights}: {name} does more between its hidden states and its logits than is known here, so "
-            "that they would come out wrong; choose other mllm.weights."
+            f"mllm.weights={weights}: {name} changes hidden states before its output layer in a way that VTok does not "
+            "support, so its logits would be wrong. Choose other mllm.weights."
         )
     mllm.train(mode)

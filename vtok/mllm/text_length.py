@@ -1,36 +1,36 @@
-"""How much text a language model takes beside a video."""
+"""Whether a text and the tokens of a video fit the context length of a language model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vtok.mllm.chat import ChatTokeniser, EncodedChat
 
-# A token is a byte of text or more; what the chat template adds is counted apart, with so many bytes a turn to spare.
-SPARE = 16
+# Margin in tokens for each turn. A token is at least a byte of text, and the template's tokens are counted separately.
+MARGIN = 16
 
 
 @dataclass(frozen=True)
-class Room:
-    """Of one language model. Picklable.
+class LengthCheck:
+    """Checks the length of texts for one language model. Picklable.
 
     Attributes:
-        chat: its tokeniser.
-        context_length: the tokens that it takes.
+        chat: tokeniser of conversations.
+        context_length: number of tokens in the longest sequence.
     """
 
     chat: ChatTokeniser
     context_length: int
 
-    def is_ample(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> bool:
-        """Whether turns of (question, answer) fit for certain; found without encoding them, which takes longer."""
+    def fits_for_sure(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> bool:
+        """Whether turns of (question, answer) certainly fit, by an upper bound that is faster than encoding them."""
         text = sum(len(self.chat.plain(part).encode()) for turn in turns for part in turn)
-        return num_video_tokens + text + (self.chat.turn_length + SPARE) * len(turns) <= self.context_length
+        return num_video_tokens + text + (self.chat.turn_length + MARGIN) * len(turns) <= self.context_length
 
-    def lack(self, chat: EncodedChat, *, num_video_tokens: int) -> str | None:
-        """Why an encoded text does not fit; None where it does."""
+    def too_long(self, chat: EncodedChat, *, num_video_tokens: int) -> str | None:
+        """Why an encoded text does not fit; None: it fits."""
         if len(chat.ids) <= self.context_length:
             return None
         return (
             f"{num_video_tokens} video tokens and the text make {len(chat.ids)} tokens, more than "
-            f"mllm.context_length={self.context_length}; shorten the text or raise the length"
+            f"mllm.context_length={self.context_length}. Shorten the text, or raise mllm.context_length"
         )

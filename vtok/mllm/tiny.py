@@ -1,4 +1,4 @@
-"""A small Llama, trained from scratch, for machines with no weights and no network."""
+"""A small Llama, trained from scratch, for machines without weights or network."""
 
 from typing import Annotated
 
@@ -26,13 +26,13 @@ TEMPLATE = (
 
 
 class TinyLanguageModel(LanguageModel):
-    """A Llama of a few layers behind the interface that the large models have.
+    """A Llama of a few layers with the interface of the large models.
 
     Args:
         width: width of the embeddings.
         layers: number of transformer layers.
-        heads: number of attention heads; twice this divides the width.
-        context_length: the longest sequence of video and text tokens.
+        heads: number of attention heads; the width must be a multiple of twice this.
+        context_length: number of video and text tokens in the longest sequence.
     """
 
     def __init__(

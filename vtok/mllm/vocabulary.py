@@ -1,4 +1,4 @@
-"""The words that small vocabularies are made of; other text falls back to shorter pieces and bytes."""
+"""The vocabulary of the small models: common words; other text is split into shorter pieces and bytes."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ young zoom zooms
 
 
 def byte_level_bpe(special_tokens: Sequence[str], *, add_prefix_space: bool) -> Tokenizer:
-    """A byte-level BPE whose merges come from WORDS: no file is read, and every text can be written with it."""
+    """A byte-level BPE trained on WORDS. It reads no file and can encode any text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     tokenizer.decoder = decoders.ByteLevel()

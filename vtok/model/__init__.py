@@ -1,4 +1,4 @@
-"""The model: tokeniser, language model and decoder put together, their losses, and the batches they are given."""
+"""The model (tokeniser, language model, visual head and decoder), its losses and its batches."""
 
 from typing import TYPE_CHECKING
 

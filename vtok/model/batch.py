@@ -1,4 +1,4 @@
-"""Clips and conversations as tensors: what the model is given."""
+"""The model's input: clips and conversations as tensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Text:
 
     Attributes:
         ids: (B, N).
-        labels: (B, N), the ids where an answer is to be predicted, IGNORED elsewhere.
+        labels: (B, N), the ids of tokens that are predicted, IGNORED elsewhere.
         mask: (B, N), False at padding.
-        predictors: (n,), where the next token is one to be predicted: positions in `ids` as one row of B * N. They are
-            found on the CPU, where to count them does not wait for a device.
+        predictors: (n,), positions in the flattened `ids` whose next token is predicted. They are found on the CPU, so
+            that counting them does not wait for a device.
     """
 
     ids: Tensor
@@ -32,7 +32,7 @@ class Text:
 
     @classmethod
     def of(cls, ids: Tensor, labels: Tensor, mask: Tensor) -> "Text":
-        """With the predictors of the labels, which are on the CPU."""
+        """A text with the predictors of `labels`, which must be on the CPU."""
         return cls(ids=ids, labels=labels, mask=mask, predictors=find_predictors(labels))
 
     def to(self, device: torch.device) -> "Text":
@@ -46,17 +46,17 @@ class Text:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips, and what the objective wants of them.
+    """Clips, and the texts and targets that the objective needs.
 
     Attributes:
-        video: the frames that the tokeniser planned.
-        text: a conversation about each clip; None where there is no understanding.
-        captions: each clip's caption and the places of its tokens after it; None where there is no generation.
-        target: what a decoder is to make, (B, F, 3, size, size) uint8 frames or latents of them; None where none is
-            trained.
-        prompts: the words of the captions, "" where one is left out, for decoders that read them themselves; None where
-            there is no generation.
-        bad: (path, reason) of files that were replaced.
+        video: planned frames of the tokeniser.
+        text: a conversation about each clip; None: the model does not learn understanding.
+        captions: the caption of each clip, followed by the places of its video tokens; None: the model does not learn
+            generation.
+        target: target of the decoder, (B, F, 3, size, size) uint8 frames or their latents; None: no decoder is trained.
+        prompts: text of the captions, "" if it is dropped, for decoders that read it; None: the model does not learn
+            generation.
+        bad: (path, reason) of clips that were replaced.
     """
 
     video: PlannedFrames
@@ -81,7 +81,7 @@ class Batch:
         )
 
     def counts(self) -> dict[str, int]:
-        """Over how many things each loss is a mean: answer tokens, video tokens, clips."""
+        """The number of items that each loss is a mean over: answer tokens, video tokens, clips."""
         return {
             "under": 0 if self.text is None else len(self.text.predictors),
             "visLM": 0 if self.captions is None else len(self.captions.predictors),
@@ -90,9 +90,9 @@ class Batch:
 
 
 def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
-    """Samples of one frame size; those of fewer frames are padded with black ones at the end.
+    """Stack samples of one frame size; samples with fewer frames are padded at the end with black frames.
 
-    Of samples with features these are stacked instead, padded at the end likewise.
+    If the samples have cached features, these are stacked and padded instead.
     """
     pooled = [sample.pooled for sample in samples if sample.pooled is not None]
     frames = [sample.frames for sample in samples if sample.frames is not None]
@@ -109,7 +109,7 @@ def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
 
 
 def stack_pooled(pooled: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Features of clips, by name; `order` is padded with the positions of the padded frames, as `key_first` has it."""
+    """Stack the features of clips, by name; `order` is padded with the positions of the padded frames."""
     stacked = {name: pad_sequence([one[name] for one in pooled], batch_first=True) for name in pooled[0]}
     if "order" in stacked:
         for row, one in enumerate(pooled):
@@ -119,19 +119,19 @@ def stack_pooled(pooled: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def stack_targets(samples: Sequence[ClipSample]) -> Tensor | None:
-    """The frames that a decoder is to make, (B, F, 3, size, size) uint8; None where the samples have none."""
+    """The target frames of a decoder, (B, F, 3, size, size) uint8; None if the samples have none."""
     targets = [sample.target for sample in samples if sample.target is not None]
     return torch.stack(targets) if targets else None
 
 
 def stack_latents(samples: Sequence[ClipSample]) -> Tensor | None:
-    """What a decoder's VAE made of the frames in the target, (B, C, f, h, w); None where the samples have none."""
+    """The target latents of a decoder, (B, C, f, h, w), from a cache; None if the samples have none."""
     latents = [sample.latents for sample in samples if sample.latents is not None]
     return torch.stack(latents) if latents else None
 
 
 def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right") -> Text:
-    """Conversations padded on one side: "right" for training and scoring, "left" to go on writing."""
+    """Conversations padded on one side: "right" for training and scoring, "left" for generation."""
     longest = max(len(chat.ids) for chat in chats)
     ids = torch.full((len(chats), longest), pad_id)
     labels = torch.full((len(chats), longest), IGNORED)
@@ -146,7 +146,7 @@ def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right"
 
 
 def to_left(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Of states (B, N, D) those where mask (B, N) is True, moved to the left, (B, n, D), and where they are, (B, n)."""
+    """The states (B, N, D) at which mask (B, N) is True, moved to the left (B, n, D), and their new mask (B, n)."""
     numbers = mask.sum(1, keepdim=True)
     there = torch.arange(int(numbers.max()), device=mask.device) < numbers
     moved = states.new_zeros(*there.shape, states.shape[-1])

@@ -1,4 +1,4 @@
-"""A checked configuration to the objects that it names."""
+"""Building the model and its optimiser from a checked configuration."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from vtok.backbone import Backbone
 from vtok.common.errors import UserError
-from vtok.common.weights import refuse_absent
+from vtok.common.weights import check_available
 from vtok.config.instantiate import build
 from vtok.config.targets import check_targets
 from vtok.config.weights import WITH_WEIGHTS, wanted_weights
@@ -22,20 +22,20 @@ from vtok.model.memory import FLOAT32
 from vtok.model.video_language_model import VideoLanguageModel
 from vtok.tokeniser import Tokeniser
 
-OF_TOKENISER = ("backbone", "tokeniser")
-OF_MODEL = (*OF_TOKENISER, "mllm", "visual_head", "decoder", "objective")
-# Layers that multiply by their matrices. Conv1D is the linear layer of GPT-2 and its like.
+TOKENISER_GROUPS = ("backbone", "tokeniser")
+MODEL_GROUPS = (*TOKENISER_GROUPS, "mllm", "visual_head", "decoder", "objective")
+# Conv1D is the linear layer of GPT-2 and similar models.
 LINEAR = (nn.Linear, nn.MultiheadAttention, Conv1D)
 
 
 def device_of(config: DictConfig) -> str:
-    """Where a model is put outside of training: on a GPU where there is one and `trainer.device` allows it."""
+    """The device of a model outside of training: a GPU if there is one and `trainer.device` allows it."""
     return "cuda" if torch.cuda.is_available() and config.trainer.device != "cpu" else "cpu"
 
 
 @contextmanager
-def building_from(folder: Path) -> Iterator[None]:
-    """A context in which components are built as the `config.yaml` of a folder says, which may say anything.
+def report_build_errors(folder: Path) -> Iterator[None]:
+    """A context in which a component that cannot be built from the `config.yaml` of a folder is a user's mistake.
 
     Raises:
         UserError: a component does not take its settings.
@@ -44,24 +44,26 @@ def building_from(folder: Path) -> Iterator[None]:
         yield
     except InstantiationException as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise UserError(f"{folder / 'config.yaml'}: a component cannot be built as it says ({reason}).") from error
+        raise UserError(
+            f"{folder / 'config.yaml'}: a component cannot be built from its settings ({reason}). Check the settings."
+        ) from error
 
 
 def build_model(config: DictConfig) -> VideoLanguageModel:
-    """The model of a configuration, its random weights from `seed` alone.
+    """The model of a configuration; its random weights depend only on `seed`.
 
-    With `data.cache` there is no backbone in it, unless it needs one to judge videos of its own.
+    With `data.cache` it has no backbone, unless it needs one to evaluate generated videos.
 
     Raises:
-        UserError: a component's own, or weights that cannot be had, of all components, before the first is built; or a
-            feature cache that was made otherwise, or a class that is not a component.
+        UserError: weights cannot be loaded (checked for all components before the first is built), the feature cache
+            does not fit, a class is not a component, or a component refuses its settings.
     """
-    check_targets(config, groups=OF_MODEL)
+    check_targets(config, groups=MODEL_GROUPS)
     absent = backbone_of_cache(config)
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     loaded = [group for group in WITH_WEIGHTS if absent is None or group != "backbone"]
-    refuse_absent(wanted_weights(settings, loaded))  # type: ignore[arg-type]
+    check_available(wanted_weights(settings, loaded))  # type: ignore[arg-type]
     return VideoLanguageModel(
         tokeniser=build_tokeniser(config, absent),
         mllm=build(config.mllm),
@@ -72,15 +74,15 @@ def build_model(config: DictConfig) -> VideoLanguageModel:
 
 
 def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tokeniser:
-    """The tokeniser of a configuration and its backbone, unless another is given; seeds torch's random numbers.
+    """The tokeniser of a configuration, with the given backbone or its own; seeds torch's random numbers.
 
-    What comes after a frozen backbone has the same random weights whether or not that has been built. After one that is
-    trained, random numbers go on from its own.
+    After a frozen backbone random numbers are seeded again, so that later components have the same random weights with
+    and without it. After a trained one they continue.
 
     Raises:
-        UserError: a component's own, or a class that is not a component.
+        UserError: a class is not a component, or a component refuses its settings.
     """
-    check_targets(config, groups=OF_TOKENISER)
+    check_targets(config, groups=TOKENISER_GROUPS)
     torch.manual_seed(config.seed)
     if backbone is None:
         backbone = build(config.tokeniser.backbone)
@@ -93,29 +95,29 @@ def build_tokeniser(config: DictConfig, backbone: Backbone | None = None) -> Tok
 
 
 def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.optim.Optimizer:
-    """The optimiser over what is trained."""
+    """The optimiser of the trained parameters."""
     return build(config.optimiser, plain=True)(parameter_groups(model))
 
 
 def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
-    """What is trained, in groups; weight decay for matrices alone.
+    """The trained parameters, in groups; only matrices have weight decay.
 
-    The matrices of linear layers, those with a row for each token of text left out, come in a group that is marked
-    `hidden`, for optimisers that treat them differently. Learned positions and queries, tables and kernels are not.
+    The group marked `hidden` has the matrices of linear layers, for optimisers that treat them differently. The output
+    layer, embeddings, learned positions and queries, and kernels of convolutions are not in it.
 
     Raises:
-        UserError: nothing is trained, or weights of 16 bits are, which lose most updates.
+        UserError: nothing is trained, or 16-bit weights are, which would lose most updates.
     """
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.element_size() < FLOAT32:
             raise UserError(
-                f"{name} is {str(parameter.dtype).removeprefix('torch.')} and trained, and would lose most updates; "
-                "make it float32, or freeze it."
+                f"{name} is trained in {str(parameter.dtype).removeprefix('torch.')}, which loses most updates. "
+                "Set the dtype of its component to float32, or freeze it."
             )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
-        raise UserError("nothing is trained: every part of the model is frozen.")
-    tables = {id(parameter) for module in model.mllm.tables() for parameter in module.parameters()}
+        raise UserError("Nothing is trained: all components of the model are frozen. Set frozen=false for one of them.")
+    vocabulary = {id(parameter) for module in model.mllm.vocabulary_layers() for parameter in module.parameters()}
     linear = {
         id(parameter)
         for module in model.modules()
@@ -123,8 +125,8 @@ def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
         for parameter in module.parameters(recurse=False)
         if parameter.ndim == 2
     }
-    hidden = [one for one in trained if id(one) in linear - tables]
-    others = [one for one in trained if one.ndim > 1 and id(one) not in linear - tables]
+    hidden = [one for one in trained if id(one) in linear - vocabulary]
+    others = [one for one in trained if one.ndim > 1 and id(one) not in linear - vocabulary]
     vectors = [one for one in trained if one.ndim <= 1]
     groups: list[dict[str, Any]] = [
         {"params": hidden, "hidden": True},
@@ -135,5 +137,5 @@ def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
 
 
 def build_scheduler(config: DictConfig, optimiser: torch.optim.Optimizer) -> Any:
-    """The learning-rate schedule; one that ends does so at the last step."""
+    """The learning-rate schedule; a schedule with an end reaches it at the last step."""
     return build(config.scheduler)(optimiser, config.trainer.max_steps)

@@ -1,6 +1,6 @@
-"""What no loss reaches is not trained.
+"""Freezing the weights that get no gradient from any loss.
 
-It would be counted as trained, and processes that exchange gradients would wait in vain for one of it.
+They would be counted as trained, and DDP would wait for their gradients forever.
 """
 
 from torch import nn
@@ -10,13 +10,13 @@ from vtok.mllm import LanguageModel
 from vtok.model.objective import Objective
 
 
-def freeze_unreached(
+def freeze_unused(
     objective: Objective, *, mllm: LanguageModel, visual_head: nn.Module, decoder: Decoder | nn.Module
 ) -> None:
-    """Freeze the weights that no loss of the objective reaches. All that is before the language model is reached.
+    """Freeze the weights that get no gradient. All weights before the language model get one.
 
     Raises:
-        UserError: the decoder is to be conditioned on a layer that the language model does not have.
+        UserError: the decoder is conditioned on a layer that the language model does not have.
     """
     layers = set()
     if objective.lambda_visLM:
@@ -28,4 +28,4 @@ def freeze_unreached(
         layers.add(decoder.condition_layer)
     else:
         decoder.requires_grad_(False)
-    mllm.freeze_unread(layers=sorted(layers), logits=objective.understands)
+    mllm.freeze_without_gradient(layers=sorted(layers), logits=objective.understands)

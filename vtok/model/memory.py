@@ -1,4 +1,4 @@
-"""What training takes of a GPU's memory before activations: arithmetic alone, no torch."""
+"""The GPU memory of training without activations, calculated without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,14 +9,14 @@ GPUS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes.
+    """Memory in bytes, by use.
 
     Attributes:
-        frozen: weights that are not trained.
-        weights: those that are.
-        gradients: one a trained weight.
-        optimiser: what the optimiser keeps.
-        average: the float32 moving average of the trained weights.
+        frozen: frozen weights.
+        weights: trained weights.
+        gradients: gradients of the trained weights.
+        optimiser: state of the optimiser.
+        average: float32 moving average of the trained weights.
     """
 
     frozen: int = 0
@@ -30,7 +30,7 @@ class Memory:
 
     @property
     def trained(self) -> int:
-        """All that comes of training: everything but what is frozen."""
+        """Memory of everything but the frozen weights."""
         return self.total - self.frozen
 
     @property
@@ -39,13 +39,14 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Bytes on each of `gpus` GPUs.
+class MemoryPerGpu:
+    """Bytes on each of a number of GPUs.
 
     Attributes:
-        replicated: DDP, everything on every GPU.
-        trained_sharded: FSDP2 over what is trained; what is frozen is whole on every GPU.
-        sharded: FSDP2 over all.
+        gpus: number of GPUs.
+        replicated: with DDP: everything on every GPU.
+        trained_sharded: with FSDP2 for trained weights: frozen weights are on every GPU.
+        sharded: with FSDP2 for all weights.
     """
 
     gpus: int
@@ -54,40 +55,40 @@ class Share:
     sharded: int
 
 
-def memory(count: int, *, size: int, kept: int | None, average: bool) -> Memory:
-    """Of `count` parameters.
+def parameter_memory(count: int, *, size: int, optimiser: int | None, average: bool) -> Memory:
+    """The memory of `count` parameters.
 
     Args:
-        count: of parameters.
-        size: bytes of one: 4 of float32, 2 of bfloat16 and float16, in which only frozen ones are.
-        kept: bytes that the optimiser keeps for all of them (8 each of Adam); None: they are frozen.
-        average: whether a moving average is kept of those that are trained.
+        count: number of parameters.
+        size: bytes of a parameter: 4 for float32, 2 for bfloat16 and float16 (frozen ones only).
+        optimiser: bytes of the optimiser's state for all of them (8 each for Adam); None: they are frozen.
+        average: whether trained parameters have a moving average.
     """
-    if kept is None:
+    if optimiser is None:
         return Memory(frozen=count * size)
     return Memory(
         weights=count * size,
         gradients=count * size,
-        optimiser=kept,
+        optimiser=optimiser,
         average=count * FLOAT32 if average else 0,
     )
 
 
-def shares(whole: Memory, gpus: Sequence[int] = GPUS) -> list[Share]:
-    """What each GPU holds, by their number. Shards are rounded up to a byte."""
+def memory_per_gpu(memory: Memory, gpus: Sequence[int] = GPUS) -> list[MemoryPerGpu]:
+    """The memory on each GPU, for each number of GPUs. Shards are rounded up to a byte."""
     return [
-        Share(
+        MemoryPerGpu(
             gpus=number,
-            replicated=whole.total,
-            trained_sharded=whole.frozen + -(-whole.trained // number),
-            sharded=-(-whole.total // number),
+            replicated=memory.total,
+            trained_sharded=memory.frozen + -(-memory.trained // number),
+            sharded=-(-memory.total // number),
         )
         for number in gpus
     ]
 
 
 def gigabytes(count: int) -> str:
-    """10^9 bytes; as many digits as tell a small model from nothing."""
+    """A number of bytes in units of 10^9, with more digits for small numbers."""
     value = count / 1e9
     if not count:
         return "0"

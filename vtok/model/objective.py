@@ -1,4 +1,4 @@
-"""What a model is trained for: the weights of the losses (VTok, section 3.4)."""
+"""The training objective: the weights of the losses (VTok, section 3.4)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ LOSSES = ("under", "visLM", "dec")
 
 @dataclass(frozen=True)
 class Objective:
-    """L = lambda_under L_under + lambda_visLM L_visLM + lambda_dec L_dec; a weight of 0 skips the work, too.
+    """L = lambda_under L_under + lambda_visLM L_visLM + lambda_dec L_dec; a loss of weight 0 is not computed.
 
     Attributes:
-        lambda_under: weight of understanding: the answers' tokens, given the video.
-        lambda_visLM: weight of visual language modelling: every video token, given the caption and the tokens
+        lambda_under: weight of understanding: predict the answers' tokens from the video.
+        lambda_visLM: weight of visual language modelling: predict each video token from the caption and the tokens
             before it.
-        lambda_dec: weight of decoding: the video, given the hidden states at its tokens' places.
-        caption_dropout: how often the caption is left out in the generation branch, in 0..1, so that the video's tokens
-            alone must do, as they must when a clip is reconstructed.
-        condition_on_caption: give the decoder the hidden states at the caption, too.
+        lambda_dec: weight of decoding: predict the video from the hidden states at its tokens.
+        caption_dropout: share of captions that are dropped in the generation branch, in [0, 1], so that the decoder
+            learns to use the video tokens alone, as in reconstruction.
+        condition_on_caption: whether the decoder also gets the hidden states at the caption.
     """
 
     lambda_under: NotNegative = 1.0
@@ -40,11 +40,11 @@ class Objective:
         return self.lambda_visLM > 0 or self.lambda_dec > 0
 
     def total(self, losses: Mapping[str, Tensor], shares: Mapping[str, float]) -> Tensor:
-        """The weighted sum of the losses by name.
+        """The weighted sum of the losses.
 
         Args:
-            losses: means over a micro-batch.
-            shares: by the same names, the micro-batch's part of what the whole step's batch has to be averaged over.
+            losses: losses by name, each a mean over a micro-batch.
+            shares: further factor of each loss by name: the micro-batch's share of the items in the step; default 1.
         """
         weights = {"under": self.lambda_under, "visLM": self.lambda_visLM, "dec": self.lambda_dec}
         terms = [weights[name] * shares.get(name, 1.0) * loss for name, loss in losses.items()]

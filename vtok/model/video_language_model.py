@@ -1,4 +1,4 @@
-"""The whole: a tokeniser, a language model, a decoder, and the losses that train them together (VTok, section 3)."""
+"""The full model: tokeniser, language model, visual head and decoder, with their joint losses (VTok, section 3)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vtok.common.noise import seeded_noise
 from vtok.decoder import Decoder, NoDecoder, place
 from vtok.mllm import EncodedChat, LanguageModel, VisualProjector
 from vtok.model.batch import Batch, Text, stack_text, to_left
-from vtok.model.freezing import freeze_unreached
+from vtok.model.freezing import freeze_unused
 from vtok.model.objective import Objective
 from vtok.tokeniser import PlannedFrames, Tokeniser, VideoTokens
 from vtok.visual_head import NoVisualHead, VisualHead
@@ -24,12 +24,12 @@ DESCRIBE = "describe the video."
 
 @dataclass(frozen=True)
 class Sampling:
-    """How videos are drawn.
+    """Settings of sampling.
 
     Attributes:
-        steps: sampling steps of the decoder, from noise to video.
-        guidance: of the decoder by its condition; 1 is none.
-        temperature: of the visual head; 0 takes the likeliest tokens.
+        steps: number of the decoder's integration steps from noise to video.
+        guidance: scale of the decoder's classifier-free guidance; 1: no guidance.
+        temperature: temperature of the visual head; 0: the most likely tokens.
     """
 
     steps: int
@@ -39,12 +39,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class VisualStates:
-    """Hidden states around a video's tokens.
+    """Hidden states of the generation branch.
 
     Attributes:
-        before: (B, L, D), those that have seen everything up to a token, the token itself not: they predict it.
-        condition: (B, N, D), those that the decoder is given: at the tokens, after those at the caption where the
-            objective says so.
+        before: (B, L, D), at the position before each video token; they predict the token.
+        condition: (B, N, D), the decoder's condition: at the video tokens, preceded by those at the caption if
+            `Objective.condition_on_caption`.
         mask: (B, N), False at the padding of `condition`, on the right.
     """
 
@@ -54,12 +54,12 @@ class VisualStates:
 
 
 @dataclass(frozen=True)
-class Imagined:
-    """Video tokens out of text.
+class GeneratedTokens:
+    """Video tokens generated from captions.
 
     Attributes:
         tokens: (B, L, d).
-        condition, mask: of the decoder, see `VisualStates`.
+        condition, mask: see `VisualStates`.
     """
 
     tokens: Tensor
@@ -68,14 +68,14 @@ class Imagined:
 
 
 class VideoLanguageModel(nn.Module):
-    """Video to tokens to text, and text to tokens to video.
+    """Understands videos (video to tokens to text) and generates them (text to tokens to video).
 
     Args:
-        tokeniser: clips to video tokens.
-        mllm: the language model; phi_vis is made to fit between the two.
-        visual_head: makes the head that predicts video tokens, of (hidden width, token width).
-        decoder: makes the decoder, of the hidden width.
-        objective: the weights of the losses.
+        tokeniser: tokeniser of clips.
+        mllm: language model; its projector phi_vis is built here, to match the width of the video tokens.
+        visual_head: builds the visual head from (width of the hidden states, width of the video tokens).
+        decoder: builds the decoder from the width of the hidden states.
+        objective: weights of the losses.
     """
 
     def __init__(
@@ -92,32 +92,36 @@ class VideoLanguageModel(nn.Module):
         self.mllm = mllm
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
         mllm.initialise_projector(self.projector, depth=tokeniser.backbone.depth)
-        # One that is none is never asked: its loss has no weight.
+        # The absent head and decoder are never called: their losses have weight 0.
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
         self.decoder = cast(Decoder, decoder(mllm.width))
         self.objective = objective
-        freeze_unreached(objective, mllm=mllm, visual_head=self.visual_head, decoder=self.decoder)
+        freeze_unused(objective, mllm=mllm, visual_head=self.visual_head, decoder=self.decoder)
 
     @property
     def condition_layer(self) -> int:
-        """Which of the language model's hidden states condition the decoder; -1 where none is trained."""
+        """Index of the language model's hidden states that condition the decoder; -1 if no decoder is trained."""
         return self.decoder.condition_layer if self.decodes else -1
 
     @property
     def decodes(self) -> bool:
-        """Whether the model learns to make videos out of video tokens."""
+        """Whether the model learns to decode video tokens to videos."""
         return isinstance(self.decoder, Decoder) and self.objective.lambda_dec > 0
 
     @property
     def predicts_tokens(self) -> bool:
-        """Whether the model learns to make video tokens out of text."""
+        """Whether the model learns to predict video tokens."""
         return isinstance(self.visual_head, VisualHead) and self.objective.lambda_visLM > 0
 
     def forward(self, batch: Batch, shares: Mapping[str, float] | None = None) -> dict[str, Tensor]:
-        """Losses by name, and `loss`, their weighted sum. What has no weight is neither computed nor named.
+        """Losses by name, and `loss`, their weighted sum. Losses of weight 0 are left out.
 
-        `under` is the mean over the answers' tokens, `visLM` over video tokens, `dec` over clips. `shares`: see
-        `Objective.total`. In training, `end_step` is to follow the micro-batches of each step.
+        `under` is the mean over the answers' tokens, `visLM` over video tokens, `dec` over clips. In training,
+        `end_step` must be called after the micro-batches of each step.
+
+        Args:
+            batch: clips with their texts and targets.
+            shares: see `Objective.total`.
         """
         video = self.tokeniser.encode_planned(batch.video)
         losses = {}
@@ -135,54 +139,54 @@ class VideoLanguageModel(nn.Module):
         return {**losses, "loss": self.objective.total(losses, shares or {})}
 
     def is_unmeasured(self, batch: Batch) -> bool:
-        """Whether the batch has tokens of a kind that is to be predicted and of which none was measured yet."""
+        """Whether the visual head does not know the scale of some kind of token in the batch."""
         if not self.predicts_tokens:
             return False
         return not self.visual_head.scale.has_seen(self.tokeniser.kinds(batch.video.mask.shape[1]))
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> None:
-        """Take in how a batch's tokens are spread, without a step: so that no step predicts tokens of unknown scale."""
+        """Add a batch's tokens to the visual head's scale, before the first step that predicts tokens of their kind."""
         video = self.tokeniser.encode_planned(batch.video)
         self.visual_head.scale.add(video.tokens, video.kind, video.mask)
 
     def end_step(self, *, discard: bool = False) -> None:
-        """End a step: the tokens of its micro-batches go into the scale that the next ones are predicted in.
+        """End a step: update the visual head's scale with the tokens of its micro-batches. All processes must call it.
 
-        All processes have to call it. `discard`: leave them out, for they were measured before.
+        `discard`: ignore the tokens, because `measure` has added them already.
         """
         if self.predicts_tokens:
             self.visual_head.scale.update(discard=discard)
 
     def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
-        """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row by row one text to one video."""
+        """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row i of the text is about video i."""
         embeddings = self.mllm.embed(text.ids, self.projector(video.tokens), video.mask)
         hidden = self.mllm.hidden_states(embeddings, text.mask)
         return self.mllm.answer_logprobs(hidden, text.labels, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
-        """The hidden states that predict the video's tokens and that condition the decoder, all tokens given."""
+        """The hidden states that predict the video tokens and condition the decoder, with teacher forcing."""
         embeddings = self.mllm.embed(captions.ids, self.projector(video.tokens), video.mask)
         last, tapped = self.mllm.layer_states(embeddings, captions.mask, layers=(-1, self.condition_layer))
         places = captions.ids == self.mllm.chat.video_id
-        # A caption comes first, so that no place is at the very beginning.
+        # A caption comes first, so the first position of a row is never a video token.
         before, _ = to_left(last[:, :-1], places[:, 1:])
         condition, mask = to_left(tapped, captions.mask if self.objective.condition_on_caption else places)
         return VisualStates(before=before, condition=condition, mask=mask)
 
     def visual_loss(self, states: VisualStates, video: VideoTokens) -> Tensor:
-        """L_visLM: every token from the caption and the tokens before it; the targets are standardised constants."""
+        """L_visLM: each token is predicted from the caption and the tokens before it. Targets get no gradient."""
         head, tokens = self.visual_head, video.tokens.detach()
         return head.loss(states.before[video.mask], head.scale.standardise(tokens, video.kind)[video.mask])
 
     @torch.no_grad()
     def describe(self, video: PlannedFrames, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
-        """The answer to one prompt a clip, written greedily."""
+        """The greedy answer to one prompt for each clip."""
         return self.answer(self.tokeniser.encode_planned(video), prompts, max_new_tokens=max_new_tokens)
 
     @torch.no_grad()
     def answer(self, tokens: VideoTokens, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
-        """What `describe` answers, of clips that are tokens already."""
+        """The greedy answers of `describe`, from video tokens."""
         chats = [
             EncodedChat(ids := self.mllm.chat.encode_prompt(prompt, num_video_tokens=int(mask.sum())), ids)
             for prompt, mask in zip(prompts, tokens.mask, strict=True)
@@ -192,16 +196,16 @@ class VideoLanguageModel(nn.Module):
         return self.mllm.generate(embeddings, text.mask, max_new_tokens=max_new_tokens)
 
     @torch.no_grad()
-    def imagine(
+    def generate_tokens(
         self, captions: Sequence[str], *, num_planned: int, seeds: Sequence[int], temperature: float
-    ) -> Imagined:
-        """Video tokens out of captions, each after those before it, and what the decoder is given of them.
+    ) -> GeneratedTokens:
+        """Video tokens generated autoregressively from captions, and the decoder's condition.
 
         Args:
-            captions: B texts.
-            num_planned: planned frames K of the clips to imagine; it gives the number of tokens L.
-            seeds: one a caption.
-            temperature: of the visual head.
+            captions: B captions.
+            num_planned: number K of planned frames of a clip; it determines the number of tokens L.
+            seeds: random seed of each caption.
+            temperature: temperature of the visual head; 0: the most likely tokens.
 
         Raises:
             UserError: a caption is too long for the language model.
@@ -218,38 +222,38 @@ class VideoLanguageModel(nn.Module):
         own = [stable_hash("tokens", seed) for seed in seeds]
         noise = seeded_noise((len(kinds), head.noise_dim), own, like=seen)
         layers = (-1, self.condition_layer)
-        last, tapped = self.mllm.continued(seen, mask, cache, layers=layers)
+        last, tapped = self.mllm.decode_step(seen, mask, cache, layers=layers)
         tokens, states = [], [tapped]
         for number, kind in enumerate(kinds):
             standardised = head.sample(last[:, -1], noise=noise[:, number], temperature=temperature)
-            tokens.append(head.scale.restore(standardised, kind))
+            tokens.append(head.scale.unstandardise(standardised, kind))
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             embedding = self.projector(tokens[-1].unsqueeze(1)).to(seen.dtype)
-            last, tapped = self.mllm.continued(embedding, mask, cache, layers=layers)
+            last, tapped = self.mllm.decode_step(embedding, mask, cache, layers=layers)
             states.append(tapped)
         if not self.objective.condition_on_caption:
             mask[:, : text.mask.shape[1]] = False
-        return Imagined(torch.stack(tokens, dim=1), *to_left(torch.cat(states, dim=1), mask))
+        return GeneratedTokens(torch.stack(tokens, dim=1), *to_left(torch.cat(states, dim=1), mask))
 
     @torch.no_grad()
     def generate(
         self, captions: Sequence[str], *, num_planned: int, seeds: Sequence[int], sampling: Sampling
     ) -> Tensor:
-        """Videos (B, F, 3, size, size) uint8 out of captions; the same for the same captions and seeds."""
-        made = self.imagine(captions, num_planned=num_planned, seeds=seeds, temperature=sampling.temperature)
-        return self.decode(made, captions=captions, seeds=seeds, sampling=sampling)
+        """Videos (B, F, 3, size, size) uint8 from captions; the same captions and seeds give the same videos."""
+        tokens = self.generate_tokens(captions, num_planned=num_planned, seeds=seeds, temperature=sampling.temperature)
+        return self.decode(tokens, captions=captions, seeds=seeds, sampling=sampling)
 
     @torch.no_grad()
     def reconstruct(
         self, video: PlannedFrames, *, captions: Sequence[str] | None = None, seeds: Sequence[int], sampling: Sampling
     ) -> Tensor:
-        """Videos (B, F, 3, size, size) uint8 out of the tokens of clips, and of their captions where given."""
+        """Videos (B, F, 3, size, size) uint8 from the tokens of clips and, if given, their captions."""
         tokens = self.tokeniser.encode_planned(video)
         states = self.visual_states(tokens, self.caption_text(captions or [""] * len(tokens.mask), tokens))
         return self.decode(states, captions=captions, seeds=seeds, sampling=sampling)
 
     def caption_text(self, captions: Sequence[str], video: VideoTokens) -> Text:
-        """Captions with the places of the video's tokens, as the generation branch reads them."""
+        """Captions followed by the places of the video tokens: the input of the generation branch."""
         chat = self.mllm.chat
         numbers = video.mask.sum(1).tolist()
         chats = [
@@ -260,23 +264,23 @@ class VideoLanguageModel(nn.Module):
         return stack_text(chats, pad_id=chat.pad_id).to(video.tokens.device)
 
     def _check_length(self, tokens: int) -> None:
-        """Raise UserError where a sequence is longer than any in training could be."""
+        """Raise UserError if a sequence is longer than the context length."""
         if tokens > self.mllm.context_length:
             raise UserError(
-                f"the text and the video's tokens make {tokens} tokens, more than "
-                f"mllm.context_length={self.mllm.context_length}; shorten the text."
+                f"The text and the video make {tokens} tokens, more than "
+                f"mllm.context_length={self.mllm.context_length}. Use a shorter text."
             )
 
     @torch.no_grad()
     def decode(
         self,
-        given: VisualStates | Imagined,
+        given: VisualStates | GeneratedTokens,
         *,
         captions: Sequence[str] | None,
         seeds: Sequence[int],
         sampling: Sampling,
     ) -> Tensor:
-        """Videos (B, F, 3, size, size) uint8 out of hidden states, and of captions where the decoder reads them."""
+        """Videos (B, F, 3, size, size) uint8 from hidden states, and from captions if the decoder reads them."""
         return self.decoder.sample(
             given.condition,
             given.mask,
@@ -288,9 +292,9 @@ class VideoLanguageModel(nn.Module):
 
     @property
     def offloaded(self) -> Sequence[nn.Module]:
-        """Frozen parts of the decoder that are on the CPU until they are used."""
+        """Frozen modules of the decoder that stay on the CPU until they are used."""
         return self.decoder.offloaded if isinstance(self.decoder, Decoder) else []
 
     def place(self, device: torch.device | str) -> None:
-        """Move to a device to be used there; what the decoder offloads stays where it is until its turn."""
+        """Move the model to a device, except the modules that the decoder offloads."""
         place(self, device, offloaded=self.offloaded)

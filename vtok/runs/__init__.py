@@ -1,1 +1,1 @@
-"""Run folders read after a run: tables, plots and pages of one run or of many."""
+"""Reading run folders after the runs: tables, plots and pages of one run or of several."""

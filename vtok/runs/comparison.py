@@ -1,4 +1,4 @@
-"""Runs side by side: what differs in their configs and what came of it, as a table."""
+"""Comparing runs: a table of the settings in which they differ and of their metrics."""
 
 import csv
 import difflib
@@ -12,11 +12,13 @@ from typing import Any, TypeGuard
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
 from vtok.common.tables import markdown, table
-from vtok.runs.saved_run import Run
+from vtok.runs.saved_run import SavedRun
 
 DEFAULT_METRICS = (
     "alignment/motion_direction",
     "alignment/colour",
+    # The only accuracy of clips with captions alone.
+    "alignment/caption",
     "reconstruct/motion_direction",
     "generate/motion_direction",
     "generate/colour",
@@ -31,20 +33,26 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Comparison:
-    """`settings[key]` holds one value a run (of `runs`), for every config key in which the runs differ.
+    """Runs with the settings in which they differ.
 
-    `failed` are the runs that left no figures; they are in no column.
+    Attributes:
+        runs: runs that have metrics, in the order of the rows.
+        failed: runs without metrics; the table has no row for them.
+        settings: for each config key in which the runs differ, its value in each of `runs`.
+        metrics: names of the metrics to compare.
     """
 
-    runs: list[Run]
-    failed: list[Run]
+    runs: list[SavedRun]
+    failed: list[SavedRun]
     settings: dict[str, list[Any]]
     metrics: list[str]
 
     def label(self, index: int) -> str:
-        """A short name of a run by what sets it apart: "stride=3, lr=0.001"."""
-        lasts = [key.rpartition(".")[2] for key in self.settings]
-        names = [last if lasts.count(last) == 1 else key for last, key in zip(lasts, self.settings, strict=True)]
+        """A short name of a run, from the settings in which it differs: "stride=3, lr=0.001"."""
+        short_keys = [key.rpartition(".")[2] for key in self.settings]
+        names = [
+            short if short_keys.count(short) == 1 else key for short, key in zip(short_keys, self.settings, strict=True)
+        ]
         values = [column[index] for column in self.settings.values()]
         parts = [f"{name}={show_setting(value)}" for name, value in zip(names, values, strict=True)]
         return ", ".join(parts) or self.runs[index].path.name
@@ -53,7 +61,7 @@ class Comparison:
         return ["run", *self.settings, *self.metrics]
 
     def rows(self) -> list[list[str]]:
-        """One row a run, as shown: settings, then each figure with its interval where the run states one."""
+        """One row of text for each run: its settings, then its metrics with their intervals, if it has them."""
         return [
             [
                 run.path.name if run.status == "finished" else f"{run.path.name} ({run.status})",
@@ -64,7 +72,7 @@ class Comparison:
         ]
 
     def text(self) -> str:
-        """The table in aligned columns, and the runs without figures below it."""
+        """The table in aligned columns, followed by the runs without metrics."""
         return "\n".join([table([self.header(), *self.rows()]), *self.failures()])
 
     def markdown(self) -> str:
@@ -73,11 +81,11 @@ class Comparison:
 
     def failures(self) -> list[str]:
         return [
-            f"{run.status}, no figures: {run.path} ({' '.join(run.overrides) or 'no overrides'})" for run in self.failed
+            f"{run.status}, no metrics: {run.path} ({' '.join(run.overrides) or 'no overrides'})" for run in self.failed
         ]
 
     def write_csv(self, path: Path) -> None:
-        """Full precision, with each bound of an interval in a column of its own."""
+        """Write the table in full precision, with each bound of an interval in a column of its own."""
         columns = [
             column
             for name in self.metrics
@@ -89,37 +97,37 @@ class Comparison:
             writer.writerow(["run", "status", "mlflow_run_id", *self.settings, *columns])
             for index, run in enumerate(self.runs):
                 settings = [show_setting(values[index]) for values in self.settings.values()]
-                figures = [run.summary.get(column, "") for column in columns]
-                writer.writerow([run.path, run.status, run.mlflow_run_id or "", *settings, *figures])
+                metrics = [run.summary.get(column, "") for column in columns]
+                writer.writerow([run.path, run.status, run.mlflow_run_id or "", *settings, *metrics])
 
 
-def compare_runs(runs: Sequence[Run], metrics: Sequence[str]) -> Comparison:
-    """Compare runs by `metrics` (none given: the usual ones that they have).
+def compare_runs(runs: Sequence[SavedRun], metrics: Sequence[str]) -> Comparison:
+    """Compare runs by `metrics`; if it is empty, by those of `DEFAULT_METRICS` that the runs have.
 
-    Raises UserError where no run has a figure yet, or a metric is in none of them.
+    Raises:
+        UserError: no run has metrics yet, or no run has a metric of that name.
     """
-    ended = [run for run in runs if run.summary]
+    finished = [run for run in runs if run.summary]
     failed = [run for run in runs if not run.summary]
-    if not ended:
+    if not finished:
         raise UserError(
-            f"None of the {len(runs)} runs has a summary.json to compare (the first is {runs[0].path}): "
-            "see their train.log, or wait until one has finished."
+            f"None of the {len(runs)} runs has a summary.json to compare (the first is {runs[0].path}). "
+            "Wait until a run has finished, or look for an error in train.log of the run folder."
         )
-    known = list(dict.fromkeys(name for run in ended for name in run.summary))
+    known = list(dict.fromkeys(name for run in finished for name in run.summary))
     for name in metrics:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or known
-            raise UserError(f"metrics: no run has the figure {name}; there is {', '.join(near)}.")
+            similar = difflib.get_close_matches(name, known, n=3) or known
+            raise UserError(f"metrics={name}: no run has this metric. Use {' or '.join(similar)}.")
     chosen = list(metrics) or [name for name in DEFAULT_METRICS if name in known] or known
-    return Comparison(runs=ended, failed=failed, settings=differing_settings(ended), metrics=chosen)
+    return Comparison(runs=finished, failed=failed, settings=differing_settings(finished), metrics=chosen)
 
 
-def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The config keys in which the runs differ, with one value a run (MISSING where a run has no such key).
+def differing_settings(runs: Sequence[SavedRun]) -> dict[str, list[Any]]:
+    """The config keys in which the runs differ, with one value for each run; MISSING if a run does not have the key.
 
-    A component chosen by an override (`tokeniser=key_frame`) is one setting, not one for each of its keys. Left out are
-    a key that repeats another in every run (the same knob seen through an interpolation) and one that holds the run's
-    own folder. The seed comes last.
+    A component chosen by an override (`tokeniser=key_frame`) is one setting, and its keys are left out. Keys that equal
+    another one in every run (such as interpolations) and paths below the run folder are left out too. The seed is last.
     """
     flat = [flatten(run.config) for run in runs]
     given = [_given(run) for run in runs]
@@ -144,8 +152,8 @@ def numeric(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def show_metric(run: Run, name: str) -> str:
-    """ "0.912", or "0.912 [0.880, 0.940]" where the run states an interval."""
+def show_metric(run: SavedRun, name: str) -> str:
+    """ "0.912", or "0.912 [0.880, 0.940]" if the run has an interval."""
     if name not in run.summary:
         return MISSING
     value, low, high = (run.summary.get(key) for key in (name, f"{name}_low", f"{name}_high"))
@@ -171,14 +179,14 @@ def _differ(values: Sequence[Any]) -> bool:
     return any(first != second for first, second in pairwise(values))
 
 
-def _given(run: Run) -> dict[str, str]:
+def _given(run: SavedRun) -> dict[str, str]:
     """The overrides of a run by key: ["+a.b=1", "c=d"] -> {"a.b": "1", "c": "d"}."""
     pairs = (override.lstrip("+").partition("=") for override in run.overrides if not override.startswith("~"))
     return {key: value for key, _, value in pairs}
 
 
-def _choices(runs: Sequence[Run], given: Sequence[dict[str, str]], group: str) -> list[str]:
-    """Each run's option of a group; one that names none has the option that another run names for the same class."""
+def _choices(runs: Sequence[SavedRun], given: Sequence[dict[str, str]], group: str) -> list[str]:
+    """Each run's option of a config group. A run without an override has the option that others name for its class."""
     nodes = [run.config.get(group) for run in runs]
     targets = [str(node.get("_target_", MISSING)) if isinstance(node, dict) else MISSING for node in nodes]
     named = {target: one[group] for target, one in zip(targets, given, strict=True) if group in one}

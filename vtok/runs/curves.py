@@ -1,4 +1,4 @@
-"""Figures over the steps of a training, as the run folder keeps them."""
+"""Metrics over the steps of training, read from the run folder's metrics.jsonl."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,71 +10,80 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vtok.runs.comparison import Comparison
-from vtok.runs.plot import Mark, panel_grid, plain
-from vtok.runs.saved_run import Run
+from vtok.runs.plot import Mark, panel_grid, remove_frame
+from vtok.runs.saved_run import SavedRun
 from vtok.tracking.sender import JOURNAL, parse_entries, read_lines
 
 LOSSES = ("train/loss", "train/under", "train/visLM", "train/dec")
 MOST_POINTS = 400
-# Told apart by readers who do not see red and green, too; what comes after them is dashed.
+# Colours that colour-blind readers can distinguish. Further lines use them again with dashes.
 LINE_COLOURS = ("#2a78d6", "#eb6834", "#1baf7a", "#eda100", "#e87ba4", "#008300", "#4a3aa7", "#e34948")
 DASHES = ("none", "6 3", "2 2")
 
 
 @dataclass(frozen=True)
 class Curves:
-    """`figures[name][run]` is the figure by step, of the run at that place of `Comparison.runs`.
+    """Metrics by step.
 
-    every: of the longest curve, each so many-th point is kept. without: runs that kept no figures.
+    Attributes:
+        metrics: values as `metrics[name][index][step]`; the index is that of the run in `Comparison.runs`.
+        every: stride of the points that are kept in the longest curve; 1: all.
+        without_curves: runs without metrics over the steps.
     """
 
-    figures: dict[str, dict[int, dict[int, float]]]
+    metrics: dict[str, dict[int, dict[int, float]]]
     every: int
-    without: list[Run]
+    without_curves: list[SavedRun]
 
 
 def read_curves(comparison: Comparison) -> Curves:
-    """The losses, and those of the comparison's metrics that were taken more than once."""
+    """The losses, and the comparison's metrics that have more than one value in a run."""
     journals = [read_journal(run.path / JOURNAL) for run in comparison.runs]
-    figures: dict[str, dict[int, dict[int, float]]] = {}
+    metrics: dict[str, dict[int, dict[int, float]]] = {}
     every = 1
     for name in (*LOSSES, *comparison.metrics):
         found = {index: one[name] for index, one in enumerate(journals) if len(one.get(name, {})) > 1}
-        if found and found not in figures.values():
+        if found and found not in metrics.values():
             step = max(math.ceil(len(one) / MOST_POINTS) for one in found.values())
-            figures[name] = {index: thinned(one, step) for index, one in found.items()}
+            metrics[name] = {index: thin_out(one, step) for index, one in found.items()}
             every = max(every, step)
-    without = [run for run, one in zip(comparison.runs, journals, strict=True) if not one]
-    return Curves(figures=figures, every=every, without=without)
+    without_curves = [run for run, one in zip(comparison.runs, journals, strict=True) if not one]
+    return Curves(metrics=metrics, every=every, without_curves=without_curves)
 
 
 def read_journal(path: Path) -> dict[str, dict[int, float]]:
-    """Figures by name and step of a run's `metrics.jsonl`; a step that was run again after a kill counts once."""
-    figures: dict[str, dict[int, float]] = {}
+    """Metrics by name and step from a run's `metrics.jsonl`. For a step that was repeated, the last value counts."""
+    metrics: dict[str, dict[int, float]] = {}
     for line in read_lines(path):
         for name, value, _, step in parse_entries(line, path):
             if math.isfinite(value):
-                figures.setdefault(name, {})[step] = value
-    return {name: dict(sorted(one.items())) for name, one in figures.items()}
+                metrics.setdefault(name, {})[step] = value
+    return {name: dict(sorted(one.items())) for name, one in metrics.items()}
 
 
-def thinned(figures: Mapping[int, float], every: int) -> dict[int, float]:
-    """Each `every`-th point, and the last."""
-    steps = list(figures)
-    return {step: figures[step] for step in dict.fromkeys([*steps[::every], *steps[-1:]])}
+def thin_out(metrics: Mapping[int, float], every: int) -> dict[int, float]:
+    """Every `every`-th point, and the last one."""
+    steps = list(metrics)
+    return {step: metrics[step] for step in dict.fromkeys([*steps[::every], *steps[-1:]])}
 
 
 def draw_curves(
     curves: Curves, colour_of: Mapping[int, int], *, dpi: float
 ) -> tuple[Figure, list[Mark], list[tuple[str, int]]]:
-    """A panel a figure, a line a run in the colour of its setting.
+    """One panel for each metric, one line for each run.
 
-    Returns the figure, its marks, and by group of marks the (name, step) that they are at.
+    Args:
+        curves: the metrics.
+        colour_of: index of the line colour by index of the run.
+        dpi: resolution of the figure.
+
+    Returns:
+        The figure, its marks, and for each group of marks its metric and step.
     """
-    figure, grid = panel_grid(len(curves.figures), height=3.0, dpi=dpi)
+    figure, grid = panel_grid(len(curves.metrics), height=3.0, dpi=dpi)
     marks: list[Mark] = []
     steps: list[tuple[str, int]] = []
-    for axes, (name, of_runs) in zip(grid, curves.figures.items(), strict=True):
+    for axes, (name, of_runs) in zip(grid, curves.metrics.items(), strict=True):
         at = sorted({step for one in of_runs.values() for step in one})
         group = {step: len(steps) + place for place, step in enumerate(at)}
         steps += [(name, step) for step in at]
@@ -85,17 +94,17 @@ def draw_curves(
         axes.set_xlabel("optimiser step")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        plain(axes, axis="y")
+        remove_frame(axes, axis="y")
         _limit(axes, [value for one in of_runs.values() for value in one.values()], share=name not in LOSSES)
     return figure, marks, steps
 
 
-def _curve(axes: Axes, figures: Mapping[int, float], colour: int) -> None:
+def _curve(axes: Axes, metrics: Mapping[int, float], colour: int) -> None:
     dashes = DASHES[colour // len(LINE_COLOURS) % len(DASHES)]
     style = "solid" if dashes == "none" else (0, tuple(float(part) for part in dashes.split()))
-    few = len(figures) <= 12
+    few = len(metrics) <= 12
     axes.plot(
-        list(figures), list(figures.values()), color=LINE_COLOURS[colour % len(LINE_COLOURS)], linestyle=style,
+        list(metrics), list(metrics.values()), color=LINE_COLOURS[colour % len(LINE_COLOURS)], linestyle=style,
         linewidth=1.5, marker="o" if few else "", markersize=4,
     )  # fmt: skip
 

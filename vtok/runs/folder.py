@@ -1,8 +1,8 @@
-"""The run folder: what a run writes about itself, and how a run is found again.
+"""The run folder: writing and reading its files, and finding run folders.
 
-A run folder holds `config.yaml` (resolved), `overrides.yaml`, `status.json`, `summary.json` (flat figures by name),
-`train.log`, `held_out.png` and `checkpoints/`. `OUTPUTS/runs.txt` lists all run folders, wherever they are, the newest
-last.
+A run folder holds `config.yaml` (resolved), `overrides.yaml`, `status.json`, `summary.json` (metrics by name),
+`train.log`, `held_out.png` and `checkpoints/`. `OUTPUTS/runs.txt` lists all run folders, also those elsewhere, with the
+newest last.
 """
 
 import json
@@ -22,7 +22,7 @@ from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves, nodes
 from vtok.common.paths import user_path
-from vtok.config.compose import explain, typed
+from vtok.config.compose import complete_saved, explain
 from vtok.config.moved import with_new_key, with_one_clip
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
@@ -31,8 +31,8 @@ log = logging.getLogger("vtok")
 
 Status = Literal["running", "finished", "stopped", "failed"]
 INDEX = "runs.txt"
-# What runs of earlier versions name, and what the same settings belong to now.
-MOVED = {
+# Targets in the configurations of earlier versions, and the classes that replace them.
+MOVED_TARGETS = {
     "torch.optim.AdamW": "vtok.training.optimisers.AdamW",
     "torch.optim.Adafactor": "vtok.training.optimisers.Adafactor",
     "torch.optim.SGD": "vtok.training.optimisers.Sgd",
@@ -42,11 +42,11 @@ MOVED = {
     "vtok.objective.Objective": "vtok.model.Objective",
 }
 # Keys of components that name a file or a folder.
-PLACES = ("root", "manifest", "index", "cache", "weights")
+PATH_KEYS = ("root", "manifest", "index", "cache", "weights")
 
 
 def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
-    """Make the folder, write the configuration into it, and put it on the list of runs."""
+    """Create a run folder with its configuration, and add it to the list of runs."""
     run_dir.mkdir(parents=True, exist_ok=True)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
@@ -57,9 +57,9 @@ def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:
 
 
 def write_status(run_dir: Path, status: Status, mlflow_run_id: str | None, mlflow_uri: str | None = None) -> None:
-    """How the run stands, and what MLflow run it is in the store at `mlflow_uri`, both None where it is not tracked."""
+    """Write `status.json`: the status of a run, and its MLflow run and store (None without tracking)."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    # Relative paths of the configuration count from there.
+    # Relative paths in the configuration are relative to this directory.
     directory = str(Path.cwd())
     content = {
         "status": status, "mlflow_run_id": mlflow_run_id, "mlflow_uri": mlflow_uri, "at": now, "directory": directory
@@ -68,21 +68,21 @@ def write_status(run_dir: Path, status: Status, mlflow_run_id: str | None, mlflo
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """`status`, `mlflow_run_id` and `mlflow_uri`; empty where the folder has none.
+    """The content of `status.json`; empty if the folder does not have the file.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     file = run_dir / "status.json"
     status = read_mapping(file) if file.exists() else {}
     for key, value in status.items():
         if not isinstance(value, str | None):
-            raise UserError(f"{file}: {key}={value} must be a text or null.")
+            raise UserError(f"{file}: {key}={value} must be a string or null. Delete the file.")
     return status
 
 
 def status_of(run_dir: Path) -> str | None:
-    """How one run of many stands; None, with a warning, where that cannot be read."""
+    """The status of a run; None, with a warning, if it cannot be read."""
     try:
         return read_status(run_dir).get("status")
     except UserError as error:
@@ -90,149 +90,150 @@ def status_of(run_dir: Path) -> str | None:
         return None
 
 
-def write_summary(run_dir: Path, figures: dict[str, Any]) -> None:
-    write_text(run_dir / "summary.json", json.dumps(figures, indent=1, sort_keys=True))
+def write_summary(run_dir: Path, metrics: dict[str, Any]) -> None:
+    write_text(run_dir / "summary.json", json.dumps(metrics, indent=1, sort_keys=True))
 
 
 def read_summary(run_dir: Path) -> dict[str, float | str]:
-    """The figures of `summary.json`; empty where the folder has none.
+    """The metrics in `summary.json`; empty if the folder does not have the file.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     file = run_dir / "summary.json"
-    figures = read_mapping(file) if file.exists() else {}
-    for name, value in figures.items():
+    metrics = read_mapping(file) if file.exists() else {}
+    for name, value in metrics.items():
         if not isinstance(value, int | float | str):
-            raise UserError(f"{file}: {name} must be a number or a text.")
-    return figures
+            raise UserError(f"{file}: {name} must be a number or a string. Delete the file, or correct it.")
+    return metrics
 
 
 def read_overrides(run_dir: Path) -> list[str]:
-    """What the run was composed with, keys by their names of today; empty where the folder does not say.
+    """The overrides that a run was composed with, under the current names of their keys; empty if none are saved.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     file = run_dir / "overrides.yaml"
     overrides = read_yaml(file) if file.exists() else []
-    # An empty file is an empty mapping.
+    # An empty file is read as an empty mapping.
     if not overrides:
         return []
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
-        raise UserError(f"{file}: it must be a list of texts such as tokeniser.stride=3.")
+        raise UserError(
+            f"{file} must be a list of overrides such as tokeniser.stride=3. Delete the file, or correct it."
+        )
     return [with_new_key(item) for item in overrides]
 
 
 def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> DictConfig:
-    """The configuration that a run was made with, held to the schemas.
+    """The configuration of a run, checked against the schemas.
 
-    Which packages it trusted is left out: whoever builds something says that anew in `allowed_targets`.
+    The run's `allowed_targets` are left out. To build its components, a user must allow them again.
 
     Args:
         run_dir: the run folder, or an exported folder.
-        groups: that must be in it; all where None.
+        groups: config groups that the configuration must have; None: all.
 
     Raises:
-        UserError: this is no run folder, or its configuration cannot be read, refers to something, or has a key that
-            exists no longer.
+        UserError: `run_dir` is not a run folder, or its configuration cannot be read, holds a reference, or has an
+            unknown key.
     """
     file = run_dir / "config.yaml"
     if not os.path.isfile(file):
-        raise UserError(f"run={run_dir}: this is no run folder (it has no config.yaml).")
+        raise UserError(f"run={run_dir} is not a run folder (it has no config.yaml). Give a run folder, or run=latest.")
     content = read_mapping(file)
     read_by_clip = with_one_clip(content)
     wanted = [group for group in all_groups() if "/" not in group] if groups is None else groups
     for name in wanted:
         if not isinstance(content.get(name), dict):
-            raise UserError(f"{file}: {name} is missing. It must be the configuration of a run.")
+            raise UserError(f"{file}: {name} is missing. Give a folder that holds the configuration of a run.")
     for place, value in leaves(content, ""):
-        # What it refers to could be another when it is built than when it is looked at.
+        # A reference could have one value when it is checked and another when the component is built.
         if isinstance(value, str) and "${" in value:
-            raise UserError(f"{file}: {place}={value}: runs write no references, and none is followed.")
+            raise UserError(f"{file}: {place}={value}: runs write no references. Write the value itself.")
     for group in ("objective", "optimiser", "scheduler"):
         named = content[group].get("_target_") if isinstance(content.get(group), dict) else None
-        if isinstance(named, str) and named in MOVED:
-            content[group]["_target_"] = MOVED[named]
-    # Where that run went on from says nothing of what it is.
+        if isinstance(named, str) and named in MOVED_TARGETS:
+            content[group]["_target_"] = MOVED_TARGETS[named]
+    # Where the run was resumed from does not describe the run.
     content.pop("resume", None)
     content.pop("allowed_targets", None)
-    # One clip again, as it was before the references were resolved for the reader.
+    # References to the clip and to the backbone were resolved in the file. Restore them, so that each exists once.
     for data in read_by_clip:
         data["clip"] = "${clip}"
     config = OmegaConf.create(content)
-    # And one backbone.
     if content["tokeniser"].get("backbone") == content["backbone"]:
         config.tokeniser.backbone = "${backbone}"
     try:
-        whole = typed(config)
-        missing = sorted(key for key in OmegaConf.missing_keys(whole) if key.partition(".")[0] in wanted)
+        checked = complete_saved(config)
+        missing = sorted(key for key in OmegaConf.missing_keys(checked) if key.partition(".")[0] in wanted)
     except UserError as error:
         raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {error}") from error
-    # OmegaConf lets a few errors of Python's own through.
+    # OmegaConf passes some built-in exceptions through.
     except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"run={run_dir}: its config.yaml does not fit this version. {explain(error, ())}") from error
     if missing:
-        raise UserError(f"{file}: {missing[0]} is missing. It must be the configuration of a run.")
-    return whole
+        raise UserError(f"{file}: {missing[0]} is missing. Give a folder that holds the configuration of a run.")
+    return checked
 
 
-def anchor(config: DictConfig, run_dir: Path) -> list[Path]:
-    """Let the relative paths of a run's configuration count from the directory that the run was started in.
+def resolve_relative_paths(config: DictConfig, run_dir: Path) -> list[Path]:
+    """Resolve the relative paths of a run's configuration against the directory that the run was started in.
 
-    Only those are changed under which something lies there: hub ids stay, and so do paths of a run that was moved here
-    from another machine, or that does not say where it was started.
+    A path is changed only if it exists there. Hub ids stay as they are, and so do the paths of a run from another
+    machine, or of one whose `status.json` does not name its directory.
 
     Returns:
-        The roots of data sets that lie neither there nor here, where they were.
+        The roots of data sets that exist neither there nor in the working directory.
     """
     directory = Path(read_status(run_dir).get("directory") or Path.cwd())
-    lost = []
+    missing = []
     for path, node in nodes(config):
-        for key in (key for key in PLACES if key in node):
+        for key in (key for key in PATH_KEYS if key in node):
             value = None if OmegaConf.is_interpolation(node, key) else node.get(key)
             if not isinstance(value, str) or not value or "://" in value or value.startswith(("/", "~")):
                 continue
-            # The root of shards may go on with a pattern of their names.
+            # The root of shards may end with a pattern of file names.
             place = split_pattern(value)[0] if "index" in node else value
             if (directory / place).exists():
                 node[key] = str(directory / value)
             elif key == "root" and path.startswith("data") and not Path(place).exists():
-                lost.append(directory / place)
-    return lost
+                missing.append(directory / place)
+    return missing
 
 
 def find_run(run: str, outputs: str, *, setting: str = "run") -> Path:
-    """A run folder by its path, or "latest": the newest run that finished or was stopped.
+    """The run folder at a path, or for "latest" that of the newest run that finished or was stopped.
 
     Args:
-        run: the path, or "latest".
-        outputs: the folder whose newest run is meant.
-        setting: by this name the user gave `run`.
+        run: path of the folder, or "latest".
+        outputs: folder whose list of runs is searched for "latest".
+        setting: name of the setting that holds `run`, for the message.
 
     Raises:
-        UserError: there is none.
+        UserError: the folder does not exist, or no run has finished.
     """
     if run != "latest":
-        # Unlike the method of a path, this takes names of any length.
+        # Path.is_dir fails on names that are too long.
         if not os.path.isdir(user_path(run)):
-            raise UserError(f"{setting}={run}: there is no such folder; give a run folder, or latest.")
+            raise UserError(f"{setting}={run}: there is no such folder. Give a run folder, or {setting}=latest.")
         return user_path(run)
     for path in reversed(listed_runs(outputs)):
         if status_of(path) in ("finished", "stopped"):
             return path
     raise UserError(
-        f"{setting}=latest: no run has finished in {outputs}; train one first (vtok train), or give {setting}=FOLDER."
+        f"{setting}=latest: no run has finished in {outputs}. Train a model with `vtok train`, or set {setting}=FOLDER."
     )
 
 
 def run_of(path: Path) -> Path:
-    """The run folder that a path means: itself, or that of a checkpoint of it."""
+    """The run folder of a path, which is a run folder or one of its checkpoints."""
     return path.parent.parent if (path / "state.json").is_file() else path
 
 
 def listed_runs(outputs: str) -> list[Path]:
-    """All run folders that still exist, oldest first, by when they were last begun."""
+    """All run folders that still exist, ordered by their last start, the newest last."""
     index = Path(outputs) / INDEX
     lines = read_text(index).splitlines() if os.path.exists(index) else []
     newest_last = dict.fromkeys(reversed(lines))
@@ -240,5 +241,5 @@ def listed_runs(outputs: str) -> list[Path]:
 
 
 def shown(path: Path) -> str:
-    """The path as it is told to a person: relative to the working directory where it is below it."""
+    """The path for a message: relative to the working directory if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

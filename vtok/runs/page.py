@@ -1,4 +1,4 @@
-"""Pages that open without a server or a network: an interactive plot, and a report of runs."""
+"""HTML pages that need no server and no network: an interactive plot, and a report of runs."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ from vtok.common.overrides import command
 from vtok.runs.chart import comparison_chart, curves_chart
 from vtok.runs.comparison import Comparison, numeric
 from vtok.runs.curves import read_curves
-from vtok.runs.samples import Clip, clips_of, sheets_of
+from vtok.runs.samples import ClipVideos, clip_videos, contact_sheets
 from vtok.runs.seeds import seed_table
 
 TYPES = {".png": "image/png", ".mp4": "video/mp4"}
@@ -25,61 +25,65 @@ MEGABYTE = 2**20
 
 
 @dataclass
-class Files:
-    """Pictures and videos of a page: within it as long as there is room, then beside it in `NAME_files/`.
+class PageFiles:
+    """Pictures and videos of a page: embedded up to a number of bytes, then copied to `NAME_files/` beside the page.
 
-    page: the page's file. room: bytes that may still go into it. beside: how many files lie beside it.
+    Attributes:
+        page: file of the page.
+        embed_bytes: bytes that may still be embedded.
+        copied: number of files copied beside the page.
     """
 
     page: Path
-    room: int
-    beside: int = 0
+    embed_bytes: int
+    copied: int = 0
 
     @property
     def folder(self) -> Path:
         return self.page.with_name(f"{self.page.stem}_files")
 
     def clear(self) -> None:
-        """Removes what an older page of the name had beside it."""
+        """Delete the files of an older page of the same name."""
         for file in self.folder.glob("*"):
             if re.fullmatch(r"\d+\.(png|mp4)", file.name):
                 file.unlink()
 
     def source(self, file: Path) -> str:
-        """What `src` is to say."""
+        """The `src` attribute of a picture or video."""
         size = file.stat().st_size
-        if size <= self.room:
-            self.room -= size
+        if size <= self.embed_bytes:
+            self.embed_bytes -= size
             return f"data:{TYPES[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
         self.folder.mkdir(exist_ok=True)
-        name = f"{self.beside}{file.suffix}"
+        name = f"{self.copied}{file.suffix}"
         shutil.copyfile(file, self.folder / name)
-        self.beside += 1
+        self.copied += 1
         return f"{quote(self.folder.name)}/{name}"
 
 
 def write_plot_page(comparison: Comparison, path: Path, *, title: str) -> None:
-    """The comparison's plot with its figures under the mouse, and its table.
+    """Write a page with the comparison's plot, its tooltips, and its table.
 
-    Raises UserError where no metric is a number.
+    Raises:
+        UserError: no metric is a number.
     """
     values = {"comparison": comparison, "seeds": seed_table(comparison), "chart": comparison_chart(comparison)}
     write_text(path, render("comparison.html", title, values))
 
 
 def write_report_page(comparison: Comparison, path: Path, *, title: str, embed_mb: float) -> int:
-    """What there is of the runs: results, plot, curves, videos, contact sheets, commands and commits.
+    """Write a report of runs: results, plot, curves, videos, contact sheets, commands and commits.
 
     Args:
-        comparison: of the runs.
-        path: the page; what is there is replaced.
-        title: of the page.
-        embed_mb: megabytes of pictures and videos within the page, at most; the others are copied beside it.
+        comparison: the runs.
+        path: file of the page; an existing one is replaced.
+        title: title of the page.
+        embed_mb: largest size in megabytes of embedded pictures and videos; the others are copied beside the page.
 
     Returns:
-        The number of files in `NAME_files/` beside the page, which belong to it.
+        The number of files that the page needs in `NAME_files/` beside it.
     """
-    files = Files(path, room=int(embed_mb * MEGABYTE))
+    files = PageFiles(path, embed_bytes=int(embed_mb * MEGABYTE))
     files.clear()
     curves = read_curves(comparison)
     drawn = any(numeric(run.summary.get(name)) for run in comparison.runs for name in comparison.metrics)
@@ -88,19 +92,19 @@ def write_report_page(comparison: Comparison, path: Path, *, title: str, embed_m
         "seeds": seed_table(comparison),
         "chart": comparison_chart(comparison) if drawn and len(comparison.runs) > 1 else None,
         "curves": curves,
-        "curves_chart": curves_chart(comparison, curves) if curves.figures else None,
-        "clips": [_clip(clip, files) for clip in clips_of(comparison)],
-        "sheets": [(name, files.source(file)) for name, file in sheets_of(comparison)],
-        "runs": [_told(comparison, index) for index in range(len(comparison.runs))],
+        "curves_chart": curves_chart(comparison, curves) if curves.metrics else None,
+        "clips": [_clip(clip, files) for clip in clip_videos(comparison)],
+        "sheets": [(name, files.source(file)) for name, file in contact_sheets(comparison)],
+        "runs": [_run_entry(comparison, index) for index in range(len(comparison.runs))],
         "written": datetime.now().strftime("%Y-%m-%d %H:%M"),
     }
     write_text(path, render("report.html", title, values))
-    return files.beside
+    return files.copied
 
 
 def render(template: str, title: str, values: dict[str, Any]) -> str:
-    """A template of `pages/` with its values, which are escaped: they come from configs and captions."""
-    # Everything is escaped, whatever a file is called.
+    """A template of `pages/`, filled with escaped values: configs and captions may hold any text."""
+    # By default Jinja2 escapes only in templates with certain file names.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
@@ -113,18 +117,18 @@ def render(template: str, title: str, values: dict[str, Any]) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A name that a narrow column may break after its slashes, dots and underscores."""
+    """A name that may be broken after slashes, dots and underscores in a narrow column."""
     return Markup(re.sub(r"([/._])", r"\1<wbr>", str(escape(name))))
 
 
-def _clip(clip: Clip, files: Files) -> dict[str, Any]:
+def _clip(clip: ClipVideos, files: PageFiles) -> dict[str, Any]:
     cards = [
         {"name": name, "videos": [(kind, files.source(file)) for kind, file in videos]} for name, videos in clip.cards
     ]
     return {"name": clip.name, "cards": cards}
 
 
-def _told(comparison: Comparison, index: int) -> dict[str, str]:
+def _run_entry(comparison: Comparison, index: int) -> dict[str, str]:
     run = comparison.runs[index]
     return {
         "name": f"{run.path.name}: {comparison.label(index)}",

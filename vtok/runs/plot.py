@@ -1,4 +1,4 @@
-"""A comparison as a picture."""
+"""Plots of a comparison: one panel for each metric."""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from matplotlib.ticker import EngFormatter
 
 from vtok.common.errors import UserError
 from vtok.runs.comparison import Comparison, numeric, show_setting
-from vtok.runs.saved_run import Run
-from vtok.runs.seeds import Estimate, Setting, estimate, is_share, settings_of, without_seed
+from vtok.runs.saved_run import SavedRun
+from vtok.runs.seeds import Estimate, SeedGroup, estimate, is_share, seed_groups, without_seed
 
 COLUMNS = 3
 TICKS = 8
@@ -25,7 +25,7 @@ INCHES_A_LETTER = 0.075
 INK, MUTED, GRID = "#1b1f24", "#6a737e", "#dddfe2"
 COLOUR = "#1f5fa8"
 LIGHT = "#a9c4e4"
-# A name from a config may hold dollar signs, which are no formulas.
+# Names from a config may hold dollar signs, which matplotlib would read as formulas.
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "text.color": INK,
@@ -48,7 +48,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a panel, in the panel's units; points of one `group` belong together."""
+    """A point of a panel, in data coordinates; the points of one `group` share a tooltip."""
 
     axes: Axes
     x: float
@@ -57,10 +57,12 @@ class Mark:
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """One panel a metric: against the swept value where the one setting that differs is a number, else one bar each.
+    """Draw one panel for each metric: a line if the runs differ in one numeric setting, bars otherwise.
 
-    Runs that differ by their seed alone are one point or bar, their mean. Intervals are those of `seeds.estimate`.
-    Raises UserError where no metric is a number.
+    Runs that differ only in the seed are one point or bar, their mean. Intervals are those of `seeds.estimate`.
+
+    Raises:
+        UserError: no metric is a number.
     """
     with rc_context(STYLE):
         figure, _ = panels(comparison, dpi=130)
@@ -68,42 +70,46 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def panels(comparison: Comparison, *, dpi: float) -> tuple[Figure, list[Mark]]:
-    """The figure of `draw`, and its marks; a mark's group is the place of its setting in `settings_of`."""
+    """The figure of `draw`, and its marks. The group of a mark is its index in `seed_groups`."""
     metrics = [name for name in comparison.metrics if any(numeric(run.summary.get(name)) for run in comparison.runs)]
     if not metrics:
-        raise UserError(f"metrics: none of {', '.join(comparison.metrics)} is a number that can be drawn.")
-    settings = settings_of(comparison)
+        raise UserError(f"metrics=[{','.join(comparison.metrics)}]: none of them is a number. Choose other metrics.")
+    groups = seed_groups(comparison)
     keys = list(without_seed(comparison).settings)
-    swept = len(keys) == 1 and all(numeric(setting.values[0]) for setting in settings)
+    swept = len(keys) == 1 and all(numeric(group.values[0]) for group in groups)
     if swept:
         figure, grid = panel_grid(len(metrics), height=3.4, dpi=dpi)
     else:
-        names = INCHES_A_LETTER * max(len(short(setting.label)) for setting in settings)
-        figure, grid = panel_grid(len(metrics), height=1.6 + 0.34 * len(settings), dpi=dpi, names=names)
+        names = INCHES_A_LETTER * max(len(shorten(group.label)) for group in groups)
+        figure, grid = panel_grid(len(metrics), height=1.6 + 0.34 * len(groups), dpi=dpi, names=names)
     marks: list[Mark] = []
     for axes, metric in zip(grid, metrics, strict=False):
-        found = [(place, estimate(comparison, setting, metric)) for place, setting in enumerate(settings)]
+        found = [(place, estimate(comparison, group, metric)) for place, group in enumerate(groups)]
         shown = [(place, one) for place, one in found if one is not None]
         if swept:
-            shown.sort(key=lambda one: settings[one[0]].values[0])
-            marks += _line(axes, keys[0], settings, shown)
+            shown.sort(key=lambda one: groups[one[0]].values[0])
+            marks += _line(axes, keys[0], groups, shown)
         else:
-            marks += _bars(axes, settings, shown)
-        chances = {guessed(run, metric) for run in comparison.runs}
+            marks += _bars(axes, groups, shown)
+        chances = {chance_level(run, metric) for run in comparison.runs}
         chance = chances.pop() if len(chances) == 1 else None
-        _dress(axes, metric, shown, share=is_share(comparison, metric), chance=chance, upright=swept)
+        _format_panel(axes, metric, shown, share=is_share(comparison, metric), chance=chance, upright=swept)
     return figure, marks
 
 
-def guessed(run: Run, metric: str) -> Any:
-    """What a metric is without looking: by always giving the commonest answer where that is known, else by guessing."""
+def chance_level(run: SavedRun, metric: str) -> Any:
+    """The value without seeing the video: of the most frequent answer if it is known, else of guessing at random."""
     return run.summary.get(f"{metric}_majority", run.summary.get(f"{metric}_chance"))
 
 
 def panel_grid(count: int, *, height: float, dpi: float, names: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels (of `height` inches), COLUMNS a row, and what is left over hidden.
+    """A figure of `count` panels in rows of COLUMNS; unused panels are hidden.
 
-    names: inches for the names of bars, which the panels of a row share; 0 where there are none.
+    Args:
+        count: number of panels.
+        height: height of a panel in inches.
+        dpi: resolution.
+        names: inches for the names of bars, which the panels of a row share; 0: there are no bars.
     """
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
@@ -116,50 +122,50 @@ def panel_grid(count: int, *, height: float, dpi: float, names: float = 0.0) -> 
     return figure, list(grid.flat[:count])
 
 
-def _line(axes: Axes, key: str, settings: Sequence[Setting], shown: list[tuple[int, Estimate]]) -> list[Mark]:
-    x = [settings[place].values[0] for place, _ in shown]
-    y = [figure.value for _, figure in shown]
+def _line(axes: Axes, key: str, groups: Sequence[SeedGroup], shown: list[tuple[int, Estimate]]) -> list[Mark]:
+    x = [groups[place].values[0] for place, _ in shown]
+    y = [mean.value for _, mean in shown]
     axes.errorbar(x, y, yerr=_errors(shown), color=COLOUR, elinewidth=1, capsize=4, marker="o")
-    for at, (_, figure) in zip(x, shown, strict=True):
-        if len(figure.single) > 1:
-            axes.plot([at] * len(figure.single), figure.single, "o", color=LIGHT, markersize=4, zorder=3)
+    for at, (_, mean) in zip(x, shown, strict=True):
+        if len(mean.per_run) > 1:
+            axes.plot([at] * len(mean.per_run), mean.per_run, "o", color=LIGHT, markersize=4, zorder=3)
     if x[0] > 0 and x[-1] / x[0] >= 50:
         axes.set_xscale("log")
     if len(x) <= TICKS:
         axes.set_xticks(x, [show_setting(value) for value in x])
         axes.minorticks_off()
     axes.set_xlabel(key)
-    return [Mark(axes, at, figure.value, place) for at, (place, figure) in zip(x, shown, strict=True)]
+    return [Mark(axes, at, mean.value, place) for at, (place, mean) in zip(x, shown, strict=True)]
 
 
-def _bars(axes: Axes, settings: Sequence[Setting], shown: list[tuple[int, Estimate]]) -> list[Mark]:
+def _bars(axes: Axes, groups: Sequence[SeedGroup], shown: list[tuple[int, Estimate]]) -> list[Mark]:
     places = [place for place, _ in shown]
-    lengths = [figure.value for _, figure in shown]
+    lengths = [mean.value for _, mean in shown]
     axes.barh(places, lengths, xerr=_errors(shown), color=LIGHT, ecolor=COLOUR, capsize=3, height=0.7)
-    for place, figure in shown:
-        if len(figure.single) > 1:
-            axes.plot(figure.single, [place] * len(figure.single), "o", color=COLOUR, markersize=3)
-    names = [short(setting.label) for setting in settings]
+    for place, mean in shown:
+        if len(mean.per_run) > 1:
+            axes.plot(mean.per_run, [place] * len(mean.per_run), "o", color=COLOUR, markersize=3)
+    names = [shorten(group.label) for group in groups]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    return [Mark(axes, figure.value, place, place) for place, figure in shown]
+    return [Mark(axes, mean.value, place, place) for place, mean in shown]
 
 
-def short(label: str) -> str:
-    """A label that leaves room for its bar; the page and the table have the whole of it."""
+def shorten(label: str) -> str:
+    """A label of at most LABEL_LETTERS letters, to leave space for its bar. The page and the table show all of it."""
     return label if len(label) <= LABEL_LETTERS else f"{label[: LABEL_LETTERS - 1]}…"
 
 
-def _dress(
+def _format_panel(
     axes: Axes, metric: str, shown: list[tuple[int, Estimate]], *, share: bool, chance: object, upright: bool
 ) -> None:
     axes.set_title(metric, fontsize=10)
-    # Accuracies are shown on their whole range, so that panels can be compared by eye.
+    # Accuracies have axes from 0 to 1, so that panels can be compared by eye.
     if share:
         limits = (0.0, 1.03)
     else:
         bottom, top = axes.get_ylim() if upright else axes.get_xlim()
-        lowest = min(figure.value for _, figure in shown)
+        lowest = min(mean.value for _, mean in shown)
         bottom = bottom if lowest < 0 else 0.0
         limits = (bottom, top + 0.05 * (top - bottom))
     unit = "share of right answers" if share else UNITS.get(metric, "")
@@ -174,18 +180,18 @@ def _dress(
         axes.set_xlabel(unit)
     if limits[1] >= 10_000:
         (axes.yaxis if upright else axes.xaxis).set_major_formatter(EngFormatter(sep=""))
-    plain(axes, axis="y" if upright else "x")
+    remove_frame(axes, axis="y" if upright else "x")
 
 
-def plain(axes: Axes, axis: Literal["x", "y"]) -> None:
-    """A light grid along the values, and no frame."""
+def remove_frame(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """Draw a light grid along the values, and no frame."""
     axes.grid(axis=axis, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _errors(shown: list[tuple[int, Estimate]]) -> list[list[float]]:
-    """matplotlib's (below, above) distances, nan where there is no interval."""
-    below = [math.nan if figure.low is None else max(0.0, figure.value - figure.low) for _, figure in shown]
-    above = [math.nan if figure.high is None else max(0.0, figure.high - figure.value) for _, figure in shown]
+    """The (below, above) distances for matplotlib; NaN if there is no interval."""
+    below = [math.nan if mean.low is None else max(0.0, mean.value - mean.low) for _, mean in shown]
+    above = [math.nan if mean.high is None else max(0.0, mean.high - mean.value) for _, mean in shown]
     return [below, above]

@@ -1,4 +1,4 @@
-"""A comparison as it leaves the program: printed, as files, in the parent run of a sweep, as a page of MLflow."""
+"""Reporting a comparison: printed, as files, and in MLflow in the parent run of a sweep."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ ARTIFACT_FOLDER = "comparison"
 
 @dataclass(frozen=True)
 class Parent:
-    """The run that holds a sweep's runs, as the sweep folder's `mlflow_parent.json` names it."""
+    """The parent run of a sweep in MLflow, as saved in the sweep folder's `mlflow_parent.json`."""
 
     uri: str
     experiment_id: str
@@ -31,14 +31,18 @@ class Parent:
 
 
 def read_parent(sweep_dir: Path) -> Parent | None:
-    """The parent of a sweep, None where it has none; raises UserError where the file cannot be read."""
+    """The parent run of a sweep; None if it has none.
+
+    Raises:
+        UserError: `mlflow_parent.json` cannot be read.
+    """
     file = sweep_dir / PARENT_FILE
     if not file.is_file():
         return None
     written = read_mapping(file)
     texts = [written.get(name) for name in ("uri", "experiment_id", "run_id")]
     if not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{file}: it must name uri, experiment_id and run_id. Delete it where there is no such run.")
+        raise UserError(f"{file} must have the keys uri, experiment_id and run_id. Delete it if the run is gone.")
     return Parent(*map(str, texts))
 
 
@@ -57,11 +61,11 @@ def report(folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None,
     seeds = seed_table(comparison)
     print(comparison.text())
     if seeds:
-        print(f"\nmeans over the seeds, with their 95 % interval:\n{table(seeds)}")
+        print(f"\nmeans over the seeds, with 95 % intervals:\n{table(seeds)}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         comparison.write_csv(out / "comparison.csv")
-        means = f"\nMeans over the seeds, with their 95 % interval:\n\n{markdown(seeds)}\n" if seeds else ""
+        means = f"\nMeans over the seeds, with 95 % intervals:\n\n{markdown(seeds)}\n" if seeds else ""
         (out / "comparison.md").write_text(comparison.markdown() + means)
         draw(comparison, out / "comparison.png")
         write_plot_page(comparison, out / "comparison.html", title=title)
@@ -70,7 +74,7 @@ def report(folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None,
 
 
 def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path) -> Comparison:
-    """`report` on all runs of a sweep, the files logged to its parent run as well where it has one in MLflow."""
+    """`report` on all runs of a sweep. If the sweep has a parent run in MLflow, the files are logged there too."""
     folders = runs_of_sweep(sweep_dir)
     comparison = report(folders, metrics=metrics, out=out, title=title_of(sweep_dir))
     parent = read_parent(sweep_dir)
@@ -85,10 +89,14 @@ def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path) -> Compa
 
 
 def runs_of_sweep(sweep_dir: Path) -> list[Path]:
-    """Raises UserError where there are none."""
+    """The run folders of a sweep.
+
+    Raises:
+        UserError: there are none.
+    """
     folders = find_runs(sweep_dir)
     if not folders:
-        raise UserError(f"{sweep_dir} holds no run folder (none with a config.yaml): give the folder of a sweep.")
+        raise UserError(f"{sweep_dir} holds no run folder (none with a config.yaml). Give the folder of a sweep.")
     return folders
 
 
@@ -97,16 +105,23 @@ def title_of(sweep_dir: Path) -> str:
 
 
 def log_to_parent(parent: Parent, files: Sequence[Path]) -> None:
-    """Raises UserError where the store is gone or refuses."""
+    """Log files to the parent run of a sweep.
+
+    Raises:
+        UserError: the store no longer exists, or it refuses the files.
+    """
     database = database_file(parent.uri)
     if database is not None and not database.exists():
         raise UserError(
-            f"The sweep's MLflow store {parent.uri} is gone, so the comparison was not logged there: "
-            f"bring it back, or delete {PARENT_FILE} in the sweep folder."
+            f"The sweep's MLflow store {parent.uri} no longer exists. The comparison was not logged there. "
+            f"Delete {PARENT_FILE} in the sweep folder, or restore the store."
         )
     client = open_store(parent.uri)
     try:
         for file in files:
             client.log_artifact(parent.run_id, str(file), ARTIFACT_FOLDER)
     except MlflowException as error:
-        raise UserError(f"The sweep's MLflow store {parent.uri} did not take the comparison ({error}).") from error
+        raise UserError(
+            f"The sweep's MLflow store {parent.uri} refused the comparison ({error}). "
+            f"Start the store, or delete {PARENT_FILE} in the sweep folder."
+        ) from error

@@ -1,4 +1,4 @@
-"""Pictures and videos that runs left in their folders, put side by side."""
+"""Contact sheets and videos in run folders, clip by clip."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_json
 from vtok.runs.comparison import Comparison
-from vtok.runs.saved_run import Run
+from vtok.runs.saved_run import SavedRun
 
 SHEETS = ("held_out.png", "generated.png")
 KINDS = ("truth", "reconstructed", "generated")
@@ -15,15 +15,20 @@ CAPTIONS = "captions.json"
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One held-out clip: by name of a card its videos, each (kind, file)."""
+class ClipVideos:
+    """The videos of one held-out clip.
+
+    Attributes:
+        name: number and caption of the clip.
+        cards: name and videos of each card; a video is (kind, file).
+    """
 
     name: str
     cards: list[tuple[str, list[tuple[str, Path]]]]
 
 
-def sheets_of(comparison: Comparison) -> list[tuple[str, Path]]:
-    """The contact sheets, each with a name."""
+def contact_sheets(comparison: Comparison) -> list[tuple[str, Path]]:
+    """The contact sheets of all runs, each as (name, file)."""
     return [
         (f"{comparison.label(index)}: {name}", run.path / name)
         for name in SHEETS
@@ -32,10 +37,11 @@ def sheets_of(comparison: Comparison) -> list[tuple[str, Path]]:
     ]
 
 
-def clips_of(comparison: Comparison) -> list[Clip]:
-    """The videos of the last evaluations, clip by clip, a card a run; a truth that all share is on a card of its own.
+def clip_videos(comparison: Comparison) -> list[ClipVideos]:
+    """The videos of the last evaluations, clip by clip, with one card for each run.
 
-    Clips bear one name in runs that have the same held-out clips; where captions differ, they are different clips.
+    If the true video is the same in all runs, it has a card of its own. Clips with the same number and caption in
+    several runs are the same clip.
     """
     folders = {index: folder for index, run in enumerate(comparison.runs) if (folder := newest_samples(run))}
     captions = {index: read_captions(folder) for index, folder in folders.items()}
@@ -50,12 +56,12 @@ def clips_of(comparison: Comparison) -> list[Clip]:
         if len(truths) > 1 and all(one == truths[0] for one in truths):
             shared = [("the clip", [one for one in cards[0][1] if one[0] == "truth"])]
             cards = shared + [(name, [one for one in videos if one[0] != "truth"]) for name, videos in cards]
-        found.append(Clip(f"Clip {number}: {caption}" if caption else f"Clip {number}", cards))
+        found.append(ClipVideos(f"Clip {number}: {caption}" if caption else f"Clip {number}", cards))
     return found
 
 
-def newest_samples(run: Run) -> Path | None:
-    """`samples/last` of the end of a run, or the newest evaluation while training; None where there are no videos."""
+def newest_samples(run: SavedRun) -> Path | None:
+    """`samples/last` from the end of a run, or the newest evaluation during training; None if there are no videos."""
     folders = [run.path / "samples" / "last", *sorted((run.path / "samples").glob("step-*"), reverse=True)]
     return next((folder for folder in folders if videos_in(folder)), None)
 
@@ -70,7 +76,7 @@ def videos_of(folder: Path, number: int) -> list[tuple[str, Path]]:
 
 
 def read_captions(folder: Path) -> dict[int, str]:
-    """The captions of the clips by number; empty of samples that were written without.
+    """The captions by number of the clip; empty if the samples have none.
 
     Raises:
         UserError: the file cannot be read.
@@ -78,5 +84,5 @@ def read_captions(folder: Path) -> dict[int, str]:
     file = folder / CAPTIONS
     captions = read_json(file) if file.exists() else []
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise UserError(f"{file}: it must be a list of texts.")
+        raise UserError(f"{file} must be a list of strings. Delete the file, or correct it.")
     return dict(enumerate(captions))

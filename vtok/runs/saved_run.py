@@ -1,4 +1,4 @@
-"""Run folders, as they lie on disk."""
+"""Finding and reading run folders."""
 
 import os
 from collections.abc import Iterator
@@ -8,17 +8,22 @@ from typing import Any
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
-from vtok.common.paths import natural
+from vtok.common.paths import natural_key
 from vtok.config.moved import with_one_clip
 from vtok.runs.folder import read_overrides, read_status, read_summary
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run folder that was read.
+class SavedRun:
+    """The content of a run folder.
 
-    `config` is resolved and nested, without `resume`; `summary` holds the final figures by name and is empty where the
-    run did not get there. `status` is finished, stopped or failed, or "unfinished" where the run left no word.
+    Attributes:
+        path: the run folder.
+        config: the configuration, resolved and nested, without `resume`.
+        overrides: the overrides that the run was composed with.
+        summary: final metrics by name; empty if the run did not finish.
+        status: "running", "finished", "stopped" or "failed"; "unfinished" if the run saved no status.
+        mlflow_run_id: id of its MLflow run; None without tracking.
     """
 
     path: Path
@@ -29,18 +34,22 @@ class Run:
     mlflow_run_id: str | None
 
 
-def read_run(path: Path) -> Run:
-    """Raises UserError where `path` is not a run folder, or a file of it cannot be read."""
+def read_run(path: Path) -> SavedRun:
+    """Read a run folder.
+
+    Raises:
+        UserError: `path` is not a run folder, or one of its files cannot be read.
+    """
     if not is_run(path):
-        raise UserError(f"{path} is not a run folder (it has no config.yaml): give the folder of a run or of a sweep.")
+        raise UserError(f"{path} is not a run folder (it has no config.yaml). Give the folder of a run or of a sweep.")
     status = read_status(path)
     config = read_mapping(path / "config.yaml")
     if not config:
-        raise UserError(f"{path / 'config.yaml'} is empty. It must be the configuration of a run.")
-    # Where a run went on from says nothing of what it is, and would set it apart from those of other seeds.
+        raise UserError(f"{path / 'config.yaml'} is empty. Give a folder that holds the configuration of a run.")
+    # Where a run was resumed from would make it differ from runs with other seeds.
     config.pop("resume", None)
     with_one_clip(config)
-    return Run(
+    return SavedRun(
         path=path,
         config=config,
         overrides=read_overrides(path),
@@ -51,8 +60,8 @@ def read_run(path: Path) -> Run:
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run folders at or below `folder`, in natural order (2 before 10)."""
-    return sorted(_walk(folder), key=lambda path: natural(str(path)))
+    """All run folders in `folder`, or `folder` itself, in natural order (2 before 10)."""
+    return sorted(_walk(folder), key=lambda path: natural_key(str(path)))
 
 
 def is_run(path: Path) -> bool:

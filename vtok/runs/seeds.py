@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone, taken together: the mean of their figures, and how sure it is."""
+"""Runs that differ only in the seed, as groups: the means of their metrics, with intervals."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,8 +10,14 @@ from vtok.runs.comparison import MISSING, SEED, Comparison, numeric, show_number
 
 
 @dataclass(frozen=True)
-class Setting:
-    """`runs` are the places in `Comparison.runs` of those with the same `values`, the seed left out."""
+class SeedGroup:
+    """Runs with the same settings except the seed.
+
+    Attributes:
+        label: short name of the group.
+        values: values of the settings in which the groups differ.
+        runs: indices of the runs in `Comparison.runs`.
+    """
 
     label: str
     values: list[Any]
@@ -20,45 +26,53 @@ class Setting:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure of a setting, and its 95 % interval where there is one: `single` is each run's own figure."""
+    """A metric of a group, with its 95 % interval.
+
+    Attributes:
+        value: mean over the runs.
+        low: lower bound of the interval; None if there is none.
+        high: upper bound of the interval; None if there is none.
+        per_run: value of each run.
+    """
 
     value: float
     low: float | None
     high: float | None
-    single: list[float]
+    per_run: list[float]
 
     def text(self) -> str:
-        known = self.low is not None and self.high is not None
-        return show_number(self.value) + (f" [{show_number(self.low)}, {show_number(self.high)}]" if known else "")
+        has_interval = self.low is not None and self.high is not None
+        interval = f" [{show_number(self.low)}, {show_number(self.high)}]" if has_interval else ""
+        return f"{show_number(self.value)}{interval}"
 
 
 def without_seed(comparison: Comparison) -> Comparison:
     return replace(comparison, settings={key: values for key, values in comparison.settings.items() if key != SEED})
 
 
-def settings_of(comparison: Comparison) -> list[Setting]:
-    """The settings in the order of their first runs; where no seed differs, each run is one."""
+def seed_groups(comparison: Comparison) -> list[SeedGroup]:
+    """The groups in the order of their first runs. If all runs have the same seed, each run is a group."""
     rest = without_seed(comparison)
     rows = [[column[index] for column in rest.settings.values()] for index in range(len(comparison.runs))]
     if SEED not in comparison.settings:
-        return [Setting(rest.label(index), row, [index]) for index, row in enumerate(rows)]
+        return [SeedGroup(rest.label(index), row, [index]) for index, row in enumerate(rows)]
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(repr(row), []).append(index)
     return [
-        Setting(rest.label(runs[0]) if rest.settings else f"{len(runs)} seeds", rows[runs[0]], runs)
+        SeedGroup(rest.label(runs[0]) if rest.settings else f"{len(runs)} seeds", rows[runs[0]], runs)
         for runs in groups.values()
     ]
 
 
-def estimate(comparison: Comparison, setting: Setting, metric: str) -> Estimate | None:
-    """The figure `metric` of a setting; None where none of its runs has it as a number.
+def estimate(comparison: Comparison, group: SeedGroup, metric: str) -> Estimate | None:
+    """A metric of a group; None if none of its runs has it as a number.
 
-    Of one run it is that with the interval the run states, which is over the clips. Of several it is their mean with
-    Student's interval over the runs, held within 0..1 for a share and at 0 or more where no run is below. Runs that
-    agree to the last digit have none: its width would be 0, and they are not that sure.
+    One run has the interval that it reports, which is over clips. Several runs have Student's interval over the runs,
+    clipped to 0..1 for a share, and to 0 or more if no run is negative. Runs with exactly equal values have no
+    interval, because an interval of width 0 would claim too much.
     """
-    summaries = [comparison.runs[index].summary for index in setting.runs]
+    summaries = [comparison.runs[index].summary for index in group.runs]
     summaries = [summary for summary in summaries if numeric(summary.get(metric))]
     values = [value for summary in summaries if numeric(value := summary[metric])]
     if not values:
@@ -74,20 +88,20 @@ def estimate(comparison: Comparison, setting: Setting, metric: str) -> Estimate 
 
 
 def is_share(comparison: Comparison, metric: str) -> bool:
-    """Whether the figure is a share of right answers: those state an interval."""
+    """Whether a metric is a share of right answers; only those have an interval in a run's summary."""
     return any(f"{metric}_low" in run.summary for run in comparison.runs)
 
 
 def seed_table(comparison: Comparison) -> list[list[str]]:
-    """The settings with the means of their figures, a header first; empty where no setting has several runs."""
-    settings = settings_of(comparison)
-    if all(len(setting.runs) == 1 for setting in settings):
+    """A header, and a row for each group with the means of its metrics; empty if no group has several runs."""
+    groups = seed_groups(comparison)
+    if all(len(group.runs) == 1 for group in groups):
         return []
     metrics = [name for name in comparison.metrics if any(numeric(run.summary.get(name)) for run in comparison.runs)]
     header = ["seeds", *without_seed(comparison).settings, *metrics]
     rows = []
-    for setting in settings:
-        figures = [estimate(comparison, setting, name) for name in metrics]
-        shown = [MISSING if figure is None else figure.text() for figure in figures]
-        rows.append([str(len(setting.runs)), *(show_setting(value) for value in setting.values), *shown])
+    for group in groups:
+        estimates = [estimate(comparison, group, name) for name in metrics]
+        texts = [MISSING if one is None else one.text() for one in estimates]
+        rows.append([str(len(group.runs)), *(show_setting(value) for value in group.values), *texts])
     return [header, *rows]

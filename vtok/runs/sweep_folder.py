@@ -1,7 +1,7 @@
-"""Sweep folders: a sweep that is started again goes on in the folder where it was cut off.
+"""Sweep folders. An interrupted sweep that is started again continues in its folder.
 
-A sweep folder holds `multirun.yaml` (Hydra's, with the overrides), a run folder for each job under its number, and
-`finished` once every job has.
+A sweep folder holds Hydra's `multirun.yaml` with the overrides, a run folder for each job, named by its number, and a
+file `finished` when all jobs have finished.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from vtok.common.foreign_files import read_mapping
 FINISHED = "finished"
 
 
-def sweep_to_go_on_with(overrides: Sequence[str], outputs: str) -> Path | None:
-    """The newest sweep below `outputs` of these overrides, where it was not finished; None where there is none."""
+def unfinished_sweep(overrides: Sequence[str], outputs: str) -> Path | None:
+    """The newest sweep in `outputs` with these overrides, if it has not finished; None otherwise."""
     known = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
     for file in reversed(known):
         sweep = OmegaConf.create(read_mapping(file))
@@ -26,20 +26,24 @@ def sweep_to_go_on_with(overrides: Sequence[str], outputs: str) -> Path | None:
 
 
 def is_grid(config: DictConfig) -> bool:
-    """Whether the same command again has the same jobs; a search draws other values every time."""
+    """Whether a sweep is a grid, which has the same jobs every time; a search draws new values."""
     return str(OmegaConf.select(config, "hydra.sweeper._target_")).endswith("BasicSweeper")
 
 
 def find_sweep(sweep: str, outputs: str) -> Path:
-    """A sweep folder by its path, or "latest": the newest below `outputs`; raises UserError where there is none."""
+    """The sweep folder at a path, or for "latest" the newest one in `outputs`.
+
+    Raises:
+        UserError: `outputs` has no sweep.
+    """
     if sweep != "latest":
         return Path(sweep)
     sweeps = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
     if not sweeps:
-        raise UserError(f"sweep=latest: there is no sweep in {outputs}/sweeps; give sweep=DIR.")
+        raise UserError(f"sweep=latest: there is no sweep in {outputs}/sweeps. Set sweep=DIR.")
     return sweeps[-1].parent
 
 
 def task_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides that are the program's and not Hydra's, as Hydra notes them."""
+    """The overrides without Hydra's own, as Hydra saves them in `multirun.yaml`."""
     return [item for item in overrides if not item.startswith(("hydra.", "hydra/"))]

@@ -1,10 +1,10 @@
-"""What a run leaves behind for comparison: the tracker, the sweep's parent run, tables, plots, contact sheets."""
+"""Experiment tracking: what is logged during a run, to MLflow or not at all."""
 
 import os
 
 from vtok.tracking.base import Tracker
 
-# MLflow reports its use to its makers when imported; training on somebody's data should not, unless they ask for it.
+# MLflow sends usage statistics to its developers on import. Training on private data must not, unless the user opts in.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 __all__ = ["Tracker"]

@@ -1,4 +1,4 @@
-"""What the training loop knows of experiment tracking."""
+"""The contract of all experiment trackers."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -8,17 +8,17 @@ FinalStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class Tracker(ABC):
-    """Records one run: `start` once, then `metrics` and `artifact` as often as wanted, then `finish` once."""
+    """Records one run: call `start` once, `metrics` and `artifact` any number of times, and `finish` once."""
 
     @property
     @abstractmethod
     def run_id(self) -> str | None:
-        """The store's id of the run; None before `start` and where nothing is recorded."""
+        """The id of the run in the store; None before `start`, or if nothing is recorded."""
 
     @property
     @abstractmethod
     def uri(self) -> str | None:
-        """The store's address, the same from every working directory; None where nothing is recorded."""
+        """The address of the store, valid from every working directory; None if nothing is recorded."""
 
     @abstractmethod
     def start(
@@ -30,28 +30,39 @@ class Tracker(ABC):
         parent_file: Path | None,
         run_id: str | None,
     ) -> None:
-        """Open a new run, or reopen the run `run_id` (resume).
+        """Open a new run, or reopen the run `run_id` to resume it.
 
-        `config` is resolved and nested. `parent_file` is the `mlflow_parent.json` of the sweep the run belongs to.
-        Raises UserError where the store cannot be used.
+        Args:
+            run_dir: the run folder.
+            config: the configuration, resolved and nested.
+            overrides: the overrides that the run was composed with.
+            name: name of a new run; None: the store chooses one.
+            parent_file: `mlflow_parent.json` of the sweep that the run belongs to; None outside a sweep.
+            run_id: id of the run to reopen; None: a new run.
+
+        Raises:
+            UserError: the store cannot be used, or it does not have the run to reopen.
         """
 
     @abstractmethod
     def metrics(self, values: dict[str, float], step: int) -> None:
-        """Record figures by name (slashes allowed) at an optimiser step; does not wait for the store."""
+        """Record metrics by name at an optimiser step, without waiting for the store. Names may hold slashes."""
 
     @abstractmethod
     def artifact(self, path: Path, folder: str) -> None:
-        """Keep a copy of a file, or of a folder's files, under `folder` ("" for the top), in place of an older one."""
+        """Upload a file or a folder's files to the artifact folder `folder` ("": the top); older ones are replaced."""
 
     @abstractmethod
     def log_model(self, run_dir: Path, step: int) -> None:
-        """Keep the trained model of a run folder after so many steps, where that was asked for; a failure is told."""
+        """Log the trained model of a run folder at an optimiser step, if the settings ask for it.
+
+        A failure is logged and does not stop the run.
+        """
 
     @abstractmethod
     def finish(self, status: FinalStatus) -> None:
-        """Wait until all is recorded, and close the run. Does nothing where no run was started."""
+        """Wait until everything is recorded, and close the run. Does nothing if no run was started."""
 
     @abstractmethod
     def describe(self) -> list[str]:
-        """Lines for the user: where the run lies and how to look at it."""
+        """Lines for the user that say where the run is and how to open it."""

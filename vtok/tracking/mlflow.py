@@ -1,4 +1,4 @@
-"""Runs in MLflow, through its client alone: no active run, no environment variable decides what is written where."""
+"""Tracking with MLflow, through `MlflowClient` only: active runs and MLflow's environment variables have no effect."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 PARAMS_A_CALL = 100
 PARAM_CHARACTERS = 6000
 KEY_CHARACTERS = 250
-PATIENCE = 60.0  # seconds that the end of a run waits for its store
+FINISH_TIMEOUT = 60.0  # seconds that the end of a run waits for its store
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class _Run:
 class MlflowTracker(Tracker):
     """One MLflow run.
 
-    A store that cannot be reached once the run is open costs the training nothing: metrics are kept in the run folder
-    and sent when it is back, by the end of the run, or by `vtok sync` (`Sender`); files are tried once more at the end.
+    Training continues if the store cannot be reached after the start. Metrics are saved in the run folder and sent when
+    the store is back, at the latest by `vtok sync` (see `Sender`). Files are uploaded once more at the end of the run.
 
     Args:
         uri: an MLflow tracking URI; a relative `sqlite:///` path counts from the working directory; null: the sqlite
@@ -86,7 +86,7 @@ class MlflowTracker(Tracker):
         self._finished = False
         self._monitor: SystemMetricsMonitor | None = None
         self._sender: Sender | None = None
-        self._left: list[tuple[Path, str]] = []
+        self._failed_uploads: list[tuple[Path, str]] = []
 
     @property
     def run_id(self) -> str | None:
@@ -115,8 +115,8 @@ class MlflowTracker(Tracker):
         except MlflowException as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(
-                f"The MLflow store tracking.uri={self.uri} does not take the run ({reason}): "
-                "name another with tracking.uri=..., or run without one with tracking=none."
+                f"The MLflow store tracking.uri={self.uri} refused the run ({reason}). "
+                "Set tracking.uri to another store, or set tracking=none."
             ) from error
         self._sender = Sender(client, info.run_id, run_dir)
         if self.system_metrics:
@@ -136,7 +136,7 @@ class MlflowTracker(Tracker):
             self._upload(path, folder)
         except MlflowException as error:
             self._report(f"the file {path}", error)
-            self._left.append((path, folder))
+            self._failed_uploads.append((path, folder))
 
     def _upload(self, path: Path, folder: str) -> None:
         run = self._started()
@@ -148,7 +148,7 @@ class MlflowTracker(Tracker):
     def log_model(self, run_dir: Path, step: int) -> None:
         if not self.logs_model:
             return
-        # It brings the package that runs models, and with it training.
+        # Imported here, because it imports the packages for inference and training.
         from vtok.inference.mlflow_model import log_model, model_line
 
         run = self._started()
@@ -161,12 +161,12 @@ class MlflowTracker(Tracker):
                 register=self.register_model,
                 allowed_targets=self._allowed_targets,
             )
-        # Whatever it is: the run has ended well, and nothing of it is to be lost.
+        # Any error is logged and not raised: the run itself has succeeded.
         except Exception as error:
             logger.debug("the model was not logged", exc_info=True)
             name = [] if self.register_model is None else [f"name={self.register_model}"]
             logger.error(
-                "the MLflow store %s did not take the model (%s); the run is whole: log it by %s",
+                "the MLflow store %s refused the model (%s). The run is complete. Log the model with: %s",
                 self.uri, first_line(error), command("vtok", "register", f"run={run_dir}", *name),
             )  # fmt: skip
         else:
@@ -179,13 +179,13 @@ class MlflowTracker(Tracker):
         if self._monitor is not None:
             self._monitor.finish()
         assert self._sender is not None
-        if left := self._sender.close(PATIENCE):
+        if unsent := self._sender.close(FINISH_TIMEOUT):
             logger.error(
-                "the MLflow store %s did not take the last %d batches of figures: when it is back, send them by "
-                "%s", self.uri, left, command("vtok", "sync", f"run={self._run_dir}"),
+                "the MLflow store %s cannot be reached. The last %d batches of metrics are not sent. "
+                "Send them when it is back: %s", self.uri, unsent, command("vtok", "sync", f"run={self._run_dir}"),
             )  # fmt: skip
         try:
-            for path, folder in self._left:
+            for path, folder in self._failed_uploads:
                 self._upload(path, folder)
             self._run.client.set_terminated(self._run.run_id, status)
         except MlflowException as error:
@@ -224,8 +224,8 @@ class MlflowTracker(Tracker):
             info = None
         if info is None or info.lifecycle_stage != "active":
             raise UserError(
-                f"The MLflow run {run_id} to resume is not in the store tracking.uri={self.uri}, or was deleted there: "
-                "name the store that holds it with tracking.uri=..., or go on without one with tracking=none."
+                f"The MLflow run {run_id} to resume is not in the store tracking.uri={self.uri}, or was deleted there. "
+                "Set tracking.uri to the store that holds it, or set tracking=none."
             )
         client.update_run(run_id, status="RUNNING")
         return info
@@ -233,7 +233,7 @@ class MlflowTracker(Tracker):
     def _record(self, run_dir: Path, config: dict[str, Any], overrides: list[str]) -> None:
         run = self._started()
         params = config_params(config)
-        # MLflow refuses to change a parameter: a resumed run keeps its first ones; config.yaml has the present ones.
+        # MLflow does not change parameters. A resumed run keeps its first ones; config.yaml has the current ones.
         known = run.client.get_run(run.run_id).data.params
         new = [param for param in params if param.key not in known]
         for start in range(0, len(new), PARAMS_A_CALL):
@@ -248,14 +248,14 @@ class MlflowTracker(Tracker):
         run.client.log_text(run.run_id, yaml.safe_dump(overrides), "overrides.yaml")
 
     def _report(self, what: str, error: MlflowException) -> None:
-        logger.error("The MLflow store %s did not take %s: %s", self.uri, what, error)
+        logger.error("the MLflow store %s refused %s: %s", self.uri, what, error)
 
 
 def config_params(config: dict[str, Any]) -> list[Param]:
-    """The flattened config as MLflow parameters: keys it accepts, values of at most 6000 characters."""
+    """The flattened config as MLflow parameters: keys that MLflow accepts, values of at most 6000 characters."""
     params = []
     for key, value in flatten(config).items():
-        # SQLite takes no bytes of a file's name that are not UTF-8.
+        # SQLite refuses bytes of a file name that are not UTF-8.
         text = encodable(value) if isinstance(value, str) else json.dumps(value, default=str)
         if len(text) > PARAM_CHARACTERS:
             text = f"{text[: PARAM_CHARACTERS - 3]}..."
@@ -264,5 +264,5 @@ def config_params(config: dict[str, Any]) -> list[Param]:
 
 
 def clean_key(name: str) -> str:
-    """`name` with what MLflow refuses in a name (brackets, quotes, ...) made `_`."""
+    """`name` with the characters that MLflow refuses (brackets, quotes, ...) replaced by `_`."""
     return re.sub(r"[^\w./: -]", "_", name)[:KEY_CHARACTERS]

@@ -1,4 +1,4 @@
-"""No tracking: the run folder is all there is."""
+"""No tracking: everything is in the run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from vtok.tracking.base import FinalStatus, Tracker
 
 
 class NoTracker(Tracker):
-    """Records nothing and says so."""
+    """Records nothing."""
 
     @property
     def run_id(self) -> str | None:
@@ -41,4 +41,4 @@ class NoTracker(Tracker):
         pass
 
     def describe(self) -> list[str]:
-        return ["not tracked (tracking=none): the run folder is all there is"]
+        return ["not tracked (tracking=none): everything is in the run folder"]

@@ -1,4 +1,4 @@
-"""Which code ran: the git commit of the installed package and what is not committed."""
+"""Which code ran: the git commit of the package, and its uncommitted changes."""
 
 import subprocess
 from dataclasses import dataclass
@@ -7,7 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Revision:
-    """`commit` is None where the code is not under git; `changes` is empty where nothing differs from the commit."""
+    """The state of a repository.
+
+    Attributes:
+        commit: hash of the commit; None if the code is not in a git repository.
+        changes: output of `git status --short` and of `git diff HEAD`; empty if everything is committed.
+    """
 
     commit: str | None
     changes: str
@@ -16,8 +21,8 @@ class Revision:
 def revision(folder: Path) -> Revision:
     """The state of the repository that tracks the package in `folder`.
 
-    `changes` is `git status --short` followed by `git diff HEAD`. A package installed into an ignored folder of another
-    repository (a virtual environment) is not tracked by it: that commit would say nothing about our code.
+    A package may be installed in an ignored folder of another repository, such as a virtual environment. That
+    repository does not track it, so its commit is not reported.
     """
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return Revision(commit=None, changes="")
@@ -30,7 +35,7 @@ def revision(folder: Path) -> Revision:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=30, check=False)
+        result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=30, check=False)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+    return result.stdout.decode(errors="replace") if result.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""The batches of a run, from wherever it stands."""
+"""The training batches of a run, new or resumed."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,12 +8,12 @@ from torch.utils.data import DataLoader
 from vtok.common.distributed import rank, world_size
 from vtok.common.errors import UserError
 from vtok.data import Clip, ClipDataset, DataSource, LoaderSettings
-from vtok.data.worker import outlive_stops, start_method
+from vtok.data.worker import ignore_stop_signals, start_method
 from vtok.decoder import Decoder
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import Batch
 from vtok.training.loop import Start
-from vtok.training.sequences import Guarded, collate_of
+from vtok.training.sequences import ReturnErrors, make_collate
 from vtok.training.trainer import Trainer
 
 
@@ -27,23 +27,23 @@ def training_batches(
     seed: int,
     start: Start,
 ) -> Iterator[Batch]:
-    """Endless batches for this process, from the one that follows `start`.
+    """Endless batches for this process, beginning with the one after `start`.
 
     Raises:
-        UserError: what went wrong in a process that decodes.
+        UserError: a mistake that a worker process found.
     """
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     reader = source.reader(model.tokeniser.planner, target, seed=seed)
-    collate = collate_of(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
+    collate = make_collate(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
     batches = DataLoader(
-        Guarded(ClipDataset(clips, reader, seed=seed, replace_bad=True, fits=collate.unfit)),
+        ReturnErrors(ClipDataset(clips, reader, seed=seed, replace_bad=True, reject_reason=collate.text_error)),
         batch_size=loader.batch_size,
         sampler=source.sampler(seed=seed, start=start.samples // world_size(), rank=rank(), world_size=world_size()),
         num_workers=loader.num_workers,
         collate_fn=collate,
-        worker_init_fn=outlive_stops,
+        worker_init_fn=ignore_stop_signals,
         multiprocessing_context=start_method(loader.num_workers),
-        # Its own, so that making a loader draws nothing from the run's random numbers.
+        # Its own generator: the loader must not use up the run's random numbers.
         generator=torch.Generator().manual_seed(seed),
     )
     for batch in batches:

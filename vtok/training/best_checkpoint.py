@@ -1,4 +1,4 @@
-"""Which checkpoint was the best so far, by a figure of the evaluations."""
+"""The best checkpoint so far, by a metric of the evaluations."""
 
 import json
 import logging
@@ -9,19 +9,19 @@ from vtok.common.errors import UserError
 from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping
 from vtok.config.compose import one_of
-from vtok.data.clip import BESIDE
+from vtok.data.clip import METRIC_SUFFIXES
 
 log = logging.getLogger("vtok")
 
 
 @dataclass(frozen=True)
-class Best:
-    """The note `best.json` beside the checkpoints: step, metric and value of the best one.
+class BestCheckpoint:
+    """The file `best.json` beside the checkpoints, with the step, metric and value of the best one.
 
     Attributes:
-        folder: of the checkpoints.
-        metric: name of a figure; None keeps no note.
-        mode: "max" or "min", whether more or less of it is better.
+        folder: folder of the checkpoints.
+        metric: name of the metric; None: the best checkpoint is not tracked.
+        mode: "max" or "min": whether a higher or a lower value is better.
     """
 
     folder: Path
@@ -30,40 +30,41 @@ class Best:
 
     @property
     def step(self) -> int | None:
-        """Of the best checkpoint; None where none was judged by this metric yet."""
-        noted = self._noted()
-        return None if noted is None else noted[0]
+        """Step of the best checkpoint; None if no checkpoint has this metric yet."""
+        saved = self._read()
+        return None if saved is None else saved[0]
 
-    def consider(self, step: int, figures: dict[str, float]) -> None:
-        """Note the checkpoint of `step`, which has these figures, where it is better than the best before it.
+    def update(self, step: int, metrics: dict[str, float]) -> None:
+        """Save `step` as the best one if its metric is better than the best before.
 
         Raises:
-            UserError: the figures hold no such metric.
+            UserError: the evaluations have no such metric.
         """
         if self.metric is None:
             return
-        if self.metric not in figures:
+        if self.metric not in metrics:
             raise UserError(
-                f"trainer.best_by={self.metric}: no figure has that name. {one_of(self.metric, names(figures))}"
+                f"trainer.best_by={self.metric} is not a metric of the evaluations. "
+                f"{one_of(self.metric, main_metrics(metrics))}"
             )
-        value, noted = figures[self.metric], self._noted()
-        if noted is None or (value > noted[1] if self.mode == "max" else value < noted[1]):
+        value, saved = metrics[self.metric], self._read()
+        if saved is None or (value > saved[1] if self.mode == "max" else value < saved[1]):
             write_text(
                 self.folder / "best.json",
                 json.dumps({"step": step, "metric": self.metric, "mode": self.mode, "value": value}),
             )
-            log.info("the best by %s so far: %.4g at step %d", self.metric, value, step)
+            log.info("best %s so far: %.4g at step %d", self.metric, value, step)
 
-    def _noted(self) -> tuple[int, float] | None:
+    def _read(self) -> tuple[int, float] | None:
         file = self.folder / "best.json"
         if self.metric is None or not file.is_file():
             return None
         match read_mapping(file):
             case {"step": int(step), "metric": metric, "mode": mode, "value": int() | float() as value}:
                 return (step, value) if (metric, mode) == (self.metric, self.mode) else None
-        raise UserError(f"{file}: it must name step, metric, mode and value. Delete it to judge checkpoints anew.")
+        raise UserError(f"{file} must have step, metric, mode and value. Delete it to select the best checkpoint anew.")
 
 
-def names(figures: dict[str, float]) -> list[str]:
-    """The figures that a person would judge by: those without the ones that stand beside them."""
-    return [name for name in figures if not name.endswith(BESIDE)]
+def main_metrics(metrics: dict[str, float]) -> list[str]:
+    """The names of the metrics, without those that accompany another one, such as bounds of its interval."""
+    return [name for name in metrics if not name.endswith(METRIC_SUFFIXES)]

@@ -1,10 +1,10 @@
-"""Checkpoints: the trained weights and what it takes to go on from them, in safetensors and JSON, never in pickles.
+"""Checkpoints: trained weights and the state to resume from, in safetensors and JSON, never in pickles.
 
-A checkpoint folder holds `model.safetensors` (trained weights and persistent buffers by name), `ema.safetensors` (the
-moving average of the trained weights by name, where there is one), `optimiser.safetensors` (optimiser state by the
-parameter's name, and the random state) and `state.json` (the step, the clips trained on, the number of processes).
-The settings of the optimiser and the schedule are the configuration's alone. Processes that hold parts of the weights
-write parts: folders `model`, `ema` and `optimiser`, see `shards`.
+A checkpoint folder has `model.safetensors` (trained weights and persistent buffers by name), `ema.safetensors` (the
+moving average of the trained weights, if there is one), `optimiser.safetensors` (optimiser state by parameter name, and
+the random state) and `state.json` (step, number of clips trained on, number of processes). Settings of the optimiser
+and the schedule are not in it: they come from the configuration. Processes with sharded weights write the folders
+`model`, `ema` and `optimiser` instead, see `sharded_tensors`.
 """
 
 import json
@@ -19,14 +19,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vtok.common.distributed import gathered, led
+from vtok.common.distributed import gathered, on_main_process
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.hashing import stable_hash
 from vtok.training.model_tensors import saved_tensors, trained_weights
-from vtok.training.optimiser_state import check_tensors, load_state, state_by_name, weight_of
+from vtok.training.optimiser_state import check_optimiser_state, load_state, state_by_name, weight_of
 from vtok.training.random_state import CPU, is_random_state, random_states, set_random_states
-from vtok.training.sharded_tensors import SUFFIX, flush, is_saved, parts, read, save_cut, save_whole
+from vtok.training.sharded_tensors import SUFFIX, flush, is_saved, read, save_full, save_sharded, tensor_files
 
 MODEL, AVERAGE, OPTIMISER = "model", "ema", "optimiser"
 
@@ -39,19 +39,27 @@ def save_checkpoint(
     step: int,
     samples: int,
     keep: int,
-    spare: int | None = None,
+    keep_step: int | None = None,
     average: Mapping[str, Tensor] | None = None,
     random: Sequence[Mapping[str, Tensor]] | None = None,
     sharded: bool = False,
 ) -> Path:
-    """Write `folder`/step-N, whole or not at all, and remove all but the newest `keep` and that of the step `spare`.
+    """Write `folder`/step-N atomically, and remove old checkpoints.
 
-    `samples`: the number of clips that all processes have trained on. `average`: the moving average of the trained
-    weights, see `Ema.state`. `random`: the `random_states` of each process by its rank; this one's on the CPU alone
-    where None. `sharded`: all processes write together, each its parts.
+    Args:
+        folder: folder of the checkpoints.
+        model: model whose trained weights and buffers are saved.
+        optimiser: optimiser whose state is saved.
+        step: number of optimiser steps done.
+        samples: number of clips that all processes have trained on.
+        keep: number of the newest checkpoints that are kept.
+        keep_step: step of one more checkpoint that is kept.
+        average: moving average of the trained weights, see `Ema.state`.
+        random: `random_states` of each process by rank; None: this process's, on the CPU.
+        sharded: whether all processes write together, each its shards.
 
     Raises:
-        UserError: the disk is full, or does not take it for another reason; what was saved before is still there.
+        UserError: the checkpoint cannot be written, for example because the disk is full; earlier ones are kept.
     """
     target = checkpoint_of(folder, step)
     partial = folder / f".partial-{target.name}"
@@ -60,8 +68,8 @@ def save_checkpoint(
     states = [random_states(CPU)] if random is None else random
     tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
     state: dict[str, Any] = {"step": step, "processes": len(states), "samples": samples}
-    one_writes: Callable[[Callable[[], object]], object] = led if sharded else lambda action: action()
-    save = save_cut if sharded else save_whole
+    one_writes: Callable[[Callable[[], object]], object] = on_main_process if sharded else lambda action: action()
+    save = save_sharded if sharded else save_full
     try:
         one_writes(lambda: _begin(partial))
         save(saved_tensors(model), partial / MODEL)
@@ -69,31 +77,31 @@ def save_checkpoint(
             save(average, partial / AVERAGE)
         save(tensors, partial / OPTIMISER)
         if sharded:
-            state["files"] = sorted(set().union(*gathered(parts(partial))))
+            state["files"] = sorted(set().union(*gathered(tensor_files(partial))))
         one_writes(lambda: _end(partial, target, state))
     except (OSError, SafetensorError) as error:
         one_writes(lambda: shutil.rmtree(partial, ignore_errors=True))
         saved = list_checkpoints(folder)
-        rest = f"{saved[-1]} is still there" if saved else "there is none before it"
+        before = f"The last one is {saved[-1]}" if saved else "There is none before it"
         raise UserError(
-            f"{target}: the checkpoint cannot be written ({error}); {rest}. Make room, and resume."
+            f"{target}: the checkpoint cannot be written ({error}). {before}. Free space on the disk, and resume."
         ) from error
-    one_writes(lambda: _remove_old(folder, keep=keep, spare=spare))
+    one_writes(lambda: _remove_old(folder, keep=keep, keep_step=keep_step))
     return target
 
 
 def checkpoint_of(folder: Path, step: int) -> Path:
-    """The place of a step's checkpoint in a folder of them."""
+    """The path of a step's checkpoint in a folder of checkpoints."""
     return folder / f"step-{step:08d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints in a folder, oldest first."""
+    """The complete checkpoints in a folder, oldest first."""
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
 
 
-def sweep_up(folder: Path) -> list[Path]:
-    """Remove what a killed process left half-written among the checkpoints of a folder; returns what it was."""
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Remove the unfinished checkpoints that a killed process left in a folder, and return their paths."""
     left = sorted(folder.glob(".partial-step-*"))
     left += sorted(path for path in folder.glob("step-*") if not (path / "state.json").is_file())
     for path in left:
@@ -105,22 +113,25 @@ def latest_checkpoint(run_dir: Path) -> Path:
     """The newest checkpoint of a run.
 
     Raises:
-        UserError: it has none.
+        UserError: the run has no checkpoint.
     """
     found = list_checkpoints(run_dir / "checkpoints")
     if not found:
-        raise UserError(f"{run_dir} has no checkpoint: the run did not get as far as saving one.")
+        raise UserError(f"{run_dir} has no checkpoint, because its run ended before it saved one. Use another run.")
     return found[-1]
 
 
 def load_weights(checkpoint: Path, model: nn.Module, *, averaged: bool = False) -> None:
-    """Put the trained weights and the buffers of a checkpoint into a model of the same configuration.
+    """Load the trained weights and the buffers of a checkpoint into a model of the same configuration.
 
-    `averaged`: the moving average in the place of the trained weights, where the checkpoint has one. Of buffers there
-    is no average: they are those of the last step either way, as in `Ema.swapped`.
+    Args:
+        checkpoint: checkpoint folder.
+        model: model that is changed in place.
+        averaged: whether the moving average is loaded instead of the trained weights, if there is one. Buffers have no
+            average: they are always those of the last step, as in `Ema.swapped`.
 
     Raises:
-        UserError: they do not fit.
+        UserError: the checkpoint does not fit the model.
     """
     here = saved_tensors(model)
     weights = _read(checkpoint, MODEL, here)
@@ -135,12 +146,12 @@ def load_average(checkpoint: Path, model: nn.Module) -> dict[str, Tensor]:
     """The moving average of the trained weights, by name, for a model of the same configuration.
 
     Raises:
-        UserError: the checkpoint has none, or it does not fit.
+        UserError: the checkpoint has no moving average, or it does not fit the model.
     """
     if not is_saved(checkpoint / AVERAGE):
         raise UserError(
-            f"{checkpoint} has no {AVERAGE}{SUFFIX}, which trainer.ema_decay is to go on with; "
-            "begin a new run by resume=null."
+            f"{checkpoint} has no {AVERAGE}{SUFFIX}, which is needed to resume with trainer.ema_decay. "
+            "Start a new run: resume=null."
         )
     return _read(checkpoint, AVERAGE, trained_weights(model))
 
@@ -157,27 +168,37 @@ def load_training(
     seed: int = 0,
     device: torch.device = CPU,
 ) -> int:
-    """Everything that `save_checkpoint` saved but the average, back in its place; returns the step.
+    """Load everything that `save_checkpoint` saved except the average, and return the step.
 
-    Learning rates, weight decay and all other settings stay those that `optimiser` and `scheduler` were just made with;
-    the schedule is stepped to where the run stands.
+    Learning rates, weight decay and all other settings are those that `optimiser` and `scheduler` were built with. The
+    schedule is stepped forward to the checkpoint's step.
 
-    `other_number`: go on with it though another number of processes saved it; those that were not there draw their
-    random numbers from (`seed`, step, rank) on. `device`: that the model is trained on.
+    Args:
+        checkpoint: checkpoint folder.
+        model: model that is changed in place.
+        optimiser: optimiser that gets the saved state.
+        scheduler: schedule of its learning rate.
+        rank: rank of this process.
+        processes: number of processes.
+        other_number: whether another number of processes may have saved the checkpoint. Additional processes then seed
+            their random numbers from (`seed`, step, rank).
+        seed: seed of the run.
+        device: device that the model is trained on.
 
     Raises:
-        UserError: it does not fit, or was saved by another number of processes, or without a GPU to be trained on one.
+        UserError: the checkpoint does not fit, was saved by another number of processes, or has no random state of a
+            GPU although `device` is one.
     """
     state = read_state(checkpoint)
     if state["processes"] != processes and not other_number:
         raise UserError(
-            f"{checkpoint} was saved by {state['processes']} processes and cannot be gone on with exactly by "
-            f"{processes}; start {state['processes']}, or say 'resume.allow=[trainer.processes]'."
+            f"{checkpoint} was saved by {state['processes']} processes and cannot be resumed exactly by {processes}. "
+            f"Start {state['processes']} processes, or set 'resume.allow=[trainer.processes]'."
         )
     load_weights(checkpoint, model)
     weights = trained_weights(model)
     tensors = read(checkpoint / OPTIMISER, like=lambda entry: weights.get(weight_of(entry)))
-    check_tensors(checkpoint / OPTIMISER, tensors, weights, processes=state["processes"])
+    check_optimiser_state(checkpoint / OPTIMISER, tensors, weights, processes=state["processes"])
     random = {name: tensors.pop(name) for name in list(tensors) if is_random_state(name)}
     if rank < state["processes"]:
         set_random_states(random, rank, device, checkpoint)
@@ -185,7 +206,7 @@ def load_training(
         torch.manual_seed(stable_hash("process", seed, state["step"], rank))
     load_state(optimiser, tensors, weights)
     with warnings.catch_warnings():
-        # The optimiser took these steps before it was saved.
+        # The warning is wrong here: the optimiser took these steps before it was saved.
         warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step\(\)` before")
         for _ in range(scheduler.last_epoch, state["step"]):
             scheduler.step()
@@ -193,36 +214,36 @@ def load_training(
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What `state.json` says: `step`, `processes`, `samples` (missing in those of earlier versions), and more.
+    """The content of `state.json`: `step`, `processes`, `samples` (missing in earlier versions), and more.
 
     Raises:
-        UserError: it cannot be read, or a part of a checkpoint that several processes wrote is missing.
+        UserError: the file cannot be read, or a file of a sharded checkpoint is missing.
     """
     file = checkpoint / "state.json"
     state = read_mapping(file)
     for name in ("step", "processes", "samples"):
         value = state.get(name, 0 if name == "samples" else None)
         if type(value) is not int or value < (name == "processes"):
-            raise UserError(f"{file}: {name} must be a number of {name}, not {value!r}.")
+            raise UserError(f"{file}: {name}={value!r} is not a number of {name}. Copy the checkpoint again.")
     files = state.get("files", [])
     if not isinstance(files, list) or not all(isinstance(one, str) for one in files):
-        raise UserError(f"{file}: files must be a list of names.")
+        raise UserError(f"{file}: files is not a list of names. Copy the checkpoint again.")
     missing = [one for one in files if not os.path.isfile(checkpoint / one)]
     if missing:
-        raise UserError(f"{checkpoint} is not whole: {missing[0]} is missing; copy all of its folder.")
+        raise UserError(f"{checkpoint} is incomplete: {missing[0]} is missing. Copy all files of the checkpoint.")
     return state
 
 
 def _begin(partial: Path) -> None:
-    # Not `whole_folder`: several processes write into it, and it is flushed to the disk before it gets its name.
+    # Not `atomic_folder`: several processes write into the folder, and it is flushed to the disk before it is renamed.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
 
 
 def _end(partial: Path, target: Path, state: Mapping[str, Any]) -> None:
-    """The last file, and the name by which the folder is whole."""
-    if not parts(partial).issuperset(state.get("files", ())):
-        raise OSError("the processes do not write into one folder: it has to be on a disk that all of them share")
+    """Write the last file, and rename the folder, which completes the checkpoint."""
+    if not tensor_files(partial).issuperset(state.get("files", ())):
+        raise OSError("the processes do not write into the same folder, which must be on a shared disk")
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for path in partial.rglob("*"):
         flush(path)
@@ -231,25 +252,26 @@ def _end(partial: Path, target: Path, state: Mapping[str, Any]) -> None:
     flush(target.parent)
 
 
-def _remove_old(folder: Path, *, keep: int, spare: int | None) -> None:
+def _remove_old(folder: Path, *, keep: int, keep_step: int | None) -> None:
     for old in list_checkpoints(folder)[:-keep]:
-        if spare is None or old != checkpoint_of(folder, spare):
+        if keep_step is None or old != checkpoint_of(folder, keep_step):
             shutil.rmtree(old)
 
 
 def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the checkpoint has of a name, which must be tensors of the names and shapes that there are `here`."""
+    """The tensors `name` of a checkpoint, which must have the names and shapes of `here`."""
     read_state(checkpoint)
     found = read(checkpoint / name, like=here.get)
     if found.keys() != here.keys():
         odd = sorted(found.keys() ^ here.keys())
         raise UserError(
-            f"{checkpoint} is of another model: {len(odd)} weights have no counterpart, {odd[0]} among them."
+            f"{checkpoint} belongs to another model: {len(odd)} weights have no counterpart, such as {odd[0]}. "
+            "Use the configuration of the checkpoint's run."
         )
     for weight, tensor in here.items():
         if tensor.shape != found[weight].shape:
             raise UserError(
-                f"{checkpoint} is of another model: {weight} has the shape {tuple(found[weight].shape)} there "
-                f"and {tuple(tensor.shape)} here."
+                f"{checkpoint} belongs to another model: {weight} has the shape {tuple(found[weight].shape)} there and "
+                f"{tuple(tensor.shape)} here. Use the configuration of the checkpoint's run."
             )
     return found

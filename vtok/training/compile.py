@@ -1,4 +1,4 @@
-"""torch.compile of the parts of a model that take its time: the blocks that repeat, each kind of them once."""
+"""torch.compile for the repeated blocks of a model, which take most of its time."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -14,16 +14,16 @@ from vtok.model import VideoLanguageModel
 def compile_blocks(model: VideoLanguageModel) -> None:
     """Compile, in place, the blocks of the language model, of the backbone and of the decoder's transformer.
 
-    A backbone without blocks is compiled whole. Names, weights and what is saved stay as they are. What lies between
-    blocks goes by the data (where video tokens belong, which positions are answers) and is left to Python. Lengths are
-    symbols, so that a batch of another length needs no other code.
+    A backbone without repeated blocks is compiled as one module. Names, weights and checkpoints do not change. The code
+    between blocks depends on the data (positions of video tokens and answers) and is not compiled. Lengths are dynamic,
+    so a batch of another length is not compiled again.
     """
     for block in blocks(model):
         block.compile(dynamic=True)
 
 
 def blocks(model: VideoLanguageModel) -> list[nn.Module]:
-    """What `compile_blocks` compiles."""
+    """The modules that `compile_blocks` compiles."""
     backbone = layers(model.tokeniser.backbone) or [model.tokeniser.backbone]
     return [*backbone, *layers(model.mllm), *(layers(model.decoder) if model.decodes else [])]
 
@@ -33,7 +33,7 @@ def layers(part: nn.Module) -> list[nn.Module]:
     repeated = {
         name
         for one in part.modules()
-        # Of diffusers' models.
+        # The name in diffusers' models.
         for name in getattr(one, "_repeated_blocks", None) or ()
     }
     return [
@@ -42,10 +42,10 @@ def layers(part: nn.Module) -> list[nn.Module]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile something small, as torch.compile needs a compiler for C++ on a CPU, and Triton and one for C on CUDA.
+    """Compile a small function: torch.compile needs a C++ compiler on a CPU, and Triton and a C compiler on CUDA.
 
     Raises:
-        UserError: it does not work here.
+        UserError: torch.compile does not work on this machine.
     """
     from torch._dynamo.exc import TorchDynamoException
 
@@ -55,11 +55,11 @@ def check_compiler(device: torch.device) -> None:
         reason = first_line(getattr(error, "inner_exception", error))
         needed = "g++ (the package g++ of the system, or CXX=PATH)" if device.type == "cpu" else "Triton and gcc"
         raise UserError(
-            f"trainer.compile=true: torch.compile does not work here ({reason}); it needs {needed}; "
-            "install that, or say trainer.compile=false."
+            f"trainer.compile=true: torch.compile does not work here ({reason}). It needs {needed}. "
+            "Install it, or set trainer.compile=false."
         ) from error
 
 
 def eager(compiled: bool) -> AbstractContextManager[object]:
-    """A context in which what is `compiled` runs as it was written; of no effect where nothing is."""
+    """A context in which compiled code runs in eager mode, if `compiled`."""
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

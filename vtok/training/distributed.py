@@ -1,7 +1,7 @@
-"""The processes of a run: whether they are as many as they should be, and what each does differently.
+"""The processes of a run: checks of their number, and settings that differ between them.
 
-Each reads clips of its own; the first one writes the run folder and the store. How they share the model is said in
-`parallel`.
+Each process reads its own clips. The first one writes the run folder and the store. `parallel` decides how they share
+the model.
 """
 
 import logging
@@ -17,35 +17,38 @@ log = logging.getLogger("vtok")
 
 
 def started_processes() -> int:
-    """How many processes torchrun or `accelerate launch` says it has started."""
+    """The number of processes that torchrun or `accelerate launch` has started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def check_number(number: int, *, wanted: int | None) -> None:
     """Raise UserError if the number of processes is not the one that is `wanted`.
 
-    `accelerate launch --cpu --num_processes 2` starts one process and reports nothing.
+    `accelerate launch --cpu --num_processes 2` starts one process without a warning.
     """
     if wanted is not None and number != wanted:
         raise UserError(
-            f"trainer.processes={wanted}, but {number} {'runs' if number == 1 else 'run'}; start them by "
-            f"torchrun --nproc_per_node {wanted} train.py ..., or say trainer.processes=null."
+            f"trainer.processes={wanted}: {number} {'process was' if number == 1 else 'processes were'} started. "
+            f"Start them with torchrun --nproc_per_node {wanted} train.py ..., or set trainer.processes=null."
         )
 
 
-def settle(accelerator: Accelerator, *, seed: int, sharing: str) -> None:
-    """Say what runs, have all processes but the first be quiet, and give each dropout and noise of its own.
+def set_up_process(accelerator: Accelerator, *, seed: int, sharing: str) -> None:
+    """Log the number of processes, silence all but the first, and seed dropout and noise differently in each.
 
-    `sharing`: how processes share the model, for a person.
+    Args:
+        accelerator: device and processes.
+        seed: seed of the run.
+        sharing: name of the way in which processes share the model, for the log.
 
     Raises:
-        UserError: the processes train alone, or are to share the model in a way of Accelerate's.
+        UserError: each process trains alone, or Accelerate is set to share the model in its own way.
     """
     number = accelerator.num_processes
     if number != started_processes():
         raise UserError(
-            f"{started_processes()} processes were started, but each trains alone; "
-            "look at the settings of accelerate launch, or use torchrun."
+            f"{started_processes()} processes were started, but each trains alone. "
+            "Check the settings of accelerate launch, or use torchrun."
         )
     if accelerator.distributed_type in (
         DistributedType.FSDP,
@@ -53,8 +56,8 @@ def settle(accelerator: Accelerator, *, seed: int, sharing: str) -> None:
         DistributedType.MEGATRON_LM,
     ):
         raise UserError(
-            f"accelerate launch was told to use {accelerator.distributed_type.value}; how processes share the model is "
-            "said by trainer/parallel=ddp|fsdp2 here: launch without it, or use torchrun."
+            f"accelerate launch is set to {accelerator.distributed_type.value}, which VTok does not use. "
+            "Remove that setting or use torchrun, and set trainer/parallel=ddp or fsdp2."
         )
     if number == 1:
         return
@@ -62,5 +65,5 @@ def settle(accelerator: Accelerator, *, seed: int, sharing: str) -> None:
         log.info("%d processes (%s over %s)", number, sharing, torch.distributed.get_backend())
         return
     log.setLevel(logging.WARNING)
-    # The first one goes on from the seed of the run, as it does alone.
+    # The first process keeps the seed of the run, as a single process does.
     torch.manual_seed(stable_hash("process", seed, accelerator.process_index))

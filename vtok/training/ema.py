@@ -1,4 +1,4 @@
-"""A moving average of the weights, in which the noise of the last steps cancels out."""
+"""A moving average of the weights, which cancels the noise of single steps."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,17 +11,16 @@ from vtok.training.model_tensors import trained_weights
 
 
 class Ema:
-    """An exponential moving average of a model's trained parameters, in fp32 whatever their own precision.
+    """An exponential moving average of a model's trained parameters, always in fp32.
 
-    After n updates it is decay^n w_0 + (1 - decay) * sum over i = 1..n of decay^(n - i) w_i, where w_0 are the weights
-    that the average was made with and w_i those at update i. It looks back over about 1 / (1 - decay) updates: 100 at
-    0.99, 10,000 at 0.9999. The decay is the same from the first update on, so that after few updates w_0 still weighs
-    much: choose a decay with 1 / (1 - decay) well below the number of steps. Buffers are left as they are. Of
-    weights that are cut each process averages its parts.
+    After n updates it is decay^n w_0 + (1 - decay) * sum over i = 1..n of decay^(n - i) w_i, where w_0 are the initial
+    weights and w_i those at update i. It covers about 1 / (1 - decay) updates: 100 at 0.99, 10,000 at 0.9999. The decay
+    is constant, so w_0 has a large weight in the first updates: choose a decay with 1 / (1 - decay) well below the
+    number of steps. Buffers are not averaged. If weights are sharded, each process averages its shards.
 
     Args:
-        model: on the device that it is trained on; its parameters must stay the same objects.
-        decay: share of what is kept at each update, in [0, 1).
+        model: model on its training device; its parameters must stay the same objects.
+        decay: weight of the old average in an update, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
@@ -31,36 +30,36 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights as they are now into the average."""
+        """Update the average with the current weights."""
         now = [local(tensor).float() for tensor in self._trained.values()]
         torch._foreach_lerp_([local(tensor) for tensor in self._average.values()], now, 1 - self._decay)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """The average in the model; the trained weights are back, bit for bit, when the context ends, however it does.
+        """A context in which the model has the average as its weights; then it has the trained ones again, unchanged.
 
-        Not to be entered twice at once, nor are weights to be trained within.
+        The context must not be nested, and the weights must not be trained in it.
         """
-        kept = {name: tensor.detach().clone() for name, tensor in self._trained.items()}
+        trained = {name: tensor.detach().clone() for name, tensor in self._trained.items()}
         try:
             copy(self._average, self._trained)
             yield
         finally:
-            copy(kept, self._trained)
+            copy(trained, self._trained)
 
     def state(self) -> dict[str, Tensor]:
-        """The average by the parameters' names, fp32; not a copy."""
+        """The fp32 average by parameter name, not copied."""
         return dict(self._average)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` returned for a model with parameters of the same names and shapes."""
+        """Load the `state` of a model with parameters of the same names and shapes."""
         copy(state, self._average)
 
 
 @torch.no_grad()
 def copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Fill each tensor of `target`, in place, with the one of its name in `source`, rounded to its precision.
+    """Copy each tensor of `source` into the one of the same name in `target`, in the precision of `target`.
 
-    Those that are cut are so in both.
+    A tensor that is sharded must be sharded in both.
     """
     torch._foreach_copy_([local(tensor) for tensor in target.values()], [local(source[name]) for name in target])

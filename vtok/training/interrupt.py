@@ -1,4 +1,4 @@
-"""Being told to stop, between two steps instead of in the middle of one."""
+"""Signals that stop a run, handled between two steps."""
 
 import signal
 import threading
@@ -8,9 +8,9 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While the context is open, the first SIGINT or SIGTERM is only noted in `signal`.
+    """A context in which the first SIGINT or SIGTERM is only stored in `signal`.
 
-    A second SIGINT interrupts at once. Outside the main thread, where Python allows no handlers, nothing is caught.
+    A second SIGINT interrupts at once. Outside the main thread Python allows no handlers, so signals act as usual.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from vtok.training.metrics import Meter, Stopwatch, count_flops, count_tokens
 from vtok.training.model_tensors import saved_tensors
 from vtok.training.profile import profiler
 from vtok.training.random_state import random_states
-from vtok.training.step_batches import agree, take_batches
+from vtok.training.step_batches import combine_reports, take_batches
 
 if TYPE_CHECKING:
     from vtok.training.run import TrainingRun
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins or resumes.
+    """The point where a run starts or resumes.
 
     Attributes:
-        step: optimiser steps done.
-        samples: clips that all processes together have trained on in them.
+        step: number of optimiser steps done.
+        samples: number of clips that all processes have trained on.
     """
 
     step: int
@@ -43,20 +43,26 @@ class Start:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run came: optimiser steps done, the median seconds of one, and the signal that stopped it, if any."""
+    """The progress at the end of the loop.
+
+    Attributes:
+        steps: number of optimiser steps done.
+        seconds_per_step: median duration of a step.
+        stopped_by: number of the signal that stopped the run, if any.
+    """
 
     steps: int
     seconds_per_step: float
     stopped_by: int | None
 
 
-def fit(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt: Interrupt) -> Progress:
-    """Train `run.model`, which `parallel` has placed, from `start` to `trainer.max_steps`.
+def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt: Interrupt) -> Progress:
+    """Train `run.model`, which `parallel` has placed on its device, from `start` to `trainer.max_steps`.
 
-    Saves at the end, at every `save_every`, before an evaluation, and when the process is asked to stop.
+    Saves a checkpoint at the end, every `save_every` steps, before an evaluation, and when a signal stops the run.
 
     Raises:
-        UserError: the loss, its gradient or the weights to save are no longer finite, or too many files are broken.
+        UserError: the loss, its gradient or a weight is not finite, or too many clips are broken.
     """
     settings, parallel, accelerator, model = run.trainer, run.trainer.parallel, run.accelerator, run.model
     device, processes = accelerator.device, accelerator.num_processes
@@ -74,7 +80,7 @@ def fit(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt
             meter.begin_step()
             micro, own = take_batches(batches, settings.accumulate, model=model, interrupt=interrupt)
             watch.lap("data")
-            report = agree(own, device=device)
+            report = combine_reports(own, device=device)
             if (signal := report.signal) is not None:
                 break
             run.bad_files.add(report.bad)
@@ -89,7 +95,7 @@ def fit(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt
             for number, batch in enumerate(micro):
                 weights = loss_weights(batch, report.counts, processes=processes)
                 # Processes exchange gradients once a step, with the last micro-batch.
-                with parallel.exchanging(accelerator, trained, last=number == len(micro) - 1):
+                with parallel.gradient_sync(accelerator, trained, last=number == len(micro) - 1):
                     parts = trained(batch.to(device), weights)
                     watch.lap("forward")
                     accelerator.backward(parts["loss"])
@@ -108,7 +114,7 @@ def fit(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt
 
             step += 1
             profile.step()
-            # Processes read alike; to count the others' tokens is not worth another message.
+            # All processes have batches of about the same size. Exact counts are not worth another message.
             clips = processes * sum(len(batch) for batch in micro)
             tokens = processes * sum(count_tokens(batch) for batch in micro)
             samples += clips
@@ -121,7 +127,7 @@ def fit(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt
                 log.info("step %d: the loss %.4f is below trainer.stop_loss=%g.", step, meter.loss, settings.stop_loss)
                 break
             evaluates = is_due(settings.evaluate_every, step) and step < settings.max_steps
-            # Before an evaluation too: whatever goes wrong in it, the training is not lost.
+            # Also before an evaluation, so that its failure loses no training.
             if evaluates or is_due(settings.save_every, step):
                 save(run, step=step, samples=samples)
                 saved = step
@@ -134,17 +140,17 @@ def fit(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt
 
 
 def is_due(every: int, step: int) -> bool:
-    """Whether something that happens at every so many steps happens at this one; 0 is never."""
+    """Whether an event that happens every `every` steps happens at `step`; 0: never."""
     return every > 0 and step % every == 0
 
 
 def loss_weights(batch: Batch, totals: Mapping[str, int], *, processes: int) -> dict[str, float]:
-    """The factor of each loss of a micro-batch: a token, or a clip, weighs the same in whatever micro-batch it is.
+    """The factor of each loss of a micro-batch, by which every token or clip of the step has the same weight.
 
     Args:
         batch: micro-batch on the CPU.
         totals: number of items that each loss is a mean over, in the micro-batches of all processes.
-        processes: number of processes, over which gradients are a mean.
+        processes: number of processes, over which gradients are averaged.
     """
     return {name: processes * count / max(1, totals[name]) for name, count in batch.counts().items()}
 
@@ -159,7 +165,7 @@ def add_losses(
 
 
 def finite_numbers(losses: Mapping[str, Tensor], norm: Tensor, *, step: int) -> dict[str, float]:
-    """The losses over all processes, and `grad_norm`: the one time in a step that the device is waited for.
+    """The losses over all processes, and `grad_norm`. Only here does a step wait for the device.
 
     Raises:
         UserError: the loss or the norm of its gradient is not finite; raised by all processes.
@@ -170,22 +176,22 @@ def finite_numbers(losses: Mapping[str, Tensor], norm: Tensor, *, step: int) -> 
     if not (math.isfinite(numbers["loss"]) and math.isfinite(length)):
         raise UserError(
             f"step {step}: the loss is {numbers['loss']} and its gradient's norm {length}. "
-            "No step was taken; lower optimiser.lr, lengthen scheduler.num_warmup_steps, "
-            "or resume from the last checkpoint."
+            "No step was taken. Set a lower optimiser.lr or a higher scheduler.num_warmup_steps, or resume from the "
+            "last checkpoint."
         )
     return {**numbers, "grad_norm": length}
 
 
 def measure_scale(run: "TrainingRun", micro: list[Batch]) -> None:
-    """Measure the scale of the tokens of a step before it: in the first one, as a rule."""
-    with run.trainer.parallel.whole(run.model), run.accelerator.autocast():
+    """Measure the scale of the tokens of a step before the step; usually only needed for the first one."""
+    with run.trainer.parallel.unsharded(run.model), run.accelerator.autocast():
         for batch in micro:
             run.model.measure(batch.to(run.accelerator.device))
     run.model.end_step()
 
 
 def step_flops(run: "TrainingRun", micro: list[Batch]) -> int:
-    """Floating-point operations of a step, counted on its first micro-batch."""
+    """Number of floating-point operations of a step, estimated from its first micro-batch."""
     with eager(run.trainer.compile):
         flops = count_flops(run.model, micro[0].to(run.accelerator.device), run.accelerator)
         run.model.end_step(discard=True)
@@ -193,7 +199,7 @@ def step_flops(run: "TrainingRun", micro: list[Batch]) -> int:
 
 
 def progress_bar(run: "TrainingRun", step: int) -> "tqdm[None]":
-    """A bar in the first process, where standard error is a terminal and the settings allow it."""
+    """A progress bar in the first process, if standard error is a terminal and the settings allow it."""
     return tqdm(
         total=run.trainer.max_steps,
         initial=step,
@@ -204,24 +210,24 @@ def progress_bar(run: "TrainingRun", step: int) -> "tqdm[None]":
 
 
 def log_step(run: "TrainingRun", step: int, meter: Meter, bar: "tqdm[None]") -> None:
-    """Log the means since the last time: in the bar, the store and the log file."""
-    figures = meter.figures()
+    """Log the means since the last call: in the progress bar, the store and the log file."""
+    metrics = meter.metrics()
     bar.set_postfix_str(
-        f"loss {figures['train/loss']:.3f}, {figures['train/tokens_per_second']:.0f} tokens/s, "
-        f"data {figures['train/time_data']:.0%}"
+        f"loss {metrics['train/loss']:.3f}, {metrics['train/tokens_per_second']:.0f} tokens/s, "
+        f"data {metrics['train/time_data']:.0%}"
     )
     learning_rate = run.scheduler.get_last_lr()[0]
-    run.tracker.metrics({**figures, "train/lr": learning_rate, "data/bad_files": run.bad_files.count}, step)
+    run.tracker.metrics({**metrics, "train/lr": learning_rate, "data/bad_files": run.bad_files.count}, step)
     log.log(logging.INFO if bar.disable else logging.DEBUG, "step %d: %s", step, meter.line())
 
 
 def save(run: "TrainingRun", *, step: int, samples: int) -> None:
-    """Write the checkpoint of a step; all processes have to call it.
+    """Write the checkpoint of a step; all processes must call it.
 
     Raises:
         UserError: a tensor of the model is not finite; raised by all processes.
     """
-    check_tensors(run.model, step=step)
+    check_finite_tensors(run.model, step=step)
     states = gathered(random_states(run.accelerator.device))
     sharded = run.trainer.parallel.sharded
     if not (sharded or run.is_main):
@@ -233,22 +239,22 @@ def save(run: "TrainingRun", *, step: int, samples: int) -> None:
         step=step,
         samples=samples,
         keep=run.trainer.keep_checkpoints,
-        spare=run.best.step,
+        keep_step=run.best.step,
         average=run.ema.state() if run.ema else None,
         random=states,
         sharded=sharded,
     )
 
 
-def check_tensors(model: torch.nn.Module, *, step: int) -> None:
-    """Refuse to save a model whose weights or buffers step `step` has made overflow; all processes have to call it.
+def check_finite_tensors(model: torch.nn.Module, *, step: int) -> None:
+    """Check the weights and buffers after step `step`, before they are saved; all processes must call it.
 
     Raises:
-        UserError: one of them is infinite or not a number; raised by all processes.
+        UserError: one of them is infinite or NaN; raised by all processes.
     """
     here = [name for name, tensor in saved_tensors(model).items() if not torch.isfinite(local(tensor)).all()]
     if odd := sorted(set().union(*gathered(here))):
         raise UserError(
-            f"step {step}: {len(odd)} tensors of the model are no longer finite after it, {odd[0]} among them. It was "
-            "not saved; lower optimiser.lr, lengthen scheduler.num_warmup_steps, or resume from the last checkpoint."
+            f"step {step}: {len(odd)} tensors of the model are no longer finite, such as {odd[0]}, and were not saved. "
+            "Set a lower optimiser.lr or a higher scheduler.num_warmup_steps, or resume from the last checkpoint."
         )

@@ -1,4 +1,4 @@
-"""What the loop says of itself: losses, and where its time goes."""
+"""Metrics of the training loop: losses, speed, and the share of time of each part of a step."""
 
 import time
 from statistics import median
@@ -13,12 +13,12 @@ LOSS_MEMORY = 0.95
 
 
 class Stopwatch:
-    """The share of each part of a step.
+    """Measures the share of time of each part of a step.
 
-    On a GPU, which works behind the program's back, the parts are timed by events on its own clock.
+    A GPU runs asynchronously, so its parts are timed by CUDA events.
 
     Args:
-        device: that the model is on.
+        device: device of the model.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -27,25 +27,25 @@ class Stopwatch:
         self.begin()
 
     def begin(self) -> None:
-        """What was done since the last lap belongs to no part."""
+        """Start a new lap; the time since the last lap is not counted."""
         self._last = self._now()
 
     def lap(self, part: str) -> None:
-        """What was done since the last lap belongs to `part`."""
+        """Count the time since the last lap as `part`."""
         now = self._now()
         self._laps.append((part, self._last, now))
         self._last = now
 
     def shares(self) -> dict[str, float]:
-        """By part, the share of all laps since the last call."""
+        """The share of each part in the time of all laps since the last call."""
         if self._on_gpu:
             torch.cuda.synchronize()
         seconds: dict[str, float] = {}
         for part, start, end in self._laps:
             seconds[part] = seconds.get(part, 0.0) + _between(start, end)
         self._laps.clear()
-        whole = max(1e-9, sum(seconds.values()))
-        return {part: spent / whole for part, spent in seconds.items()}
+        total = max(1e-9, sum(seconds.values()))
+        return {part: spent / total for part, spent in seconds.items()}
 
     def _now(self) -> float | torch.cuda.Event:
         if not self._on_gpu:
@@ -64,15 +64,15 @@ def _between(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> 
 
 
 class Meter:
-    """Running figures of the loop.
+    """Running metrics of the loop.
 
     Args:
-        watch: times the parts of a step.
-        peak_tflops: of the device, for `train/mfu`; None where it is not known.
+        watch: stopwatch for the parts of a step.
+        peak_tflops: peak speed of the device in TFLOP/s, for `train/mfu`; None: not known.
 
     Attributes:
-        loss: its running mean.
-        flops: floating-point operations of a step; 0 where they were not counted.
+        loss: running mean of the loss.
+        flops: number of floating-point operations of a step; 0: not counted.
     """
 
     def __init__(self, watch: Stopwatch, *, peak_tflops: float | None) -> None:
@@ -86,12 +86,12 @@ class Meter:
         self._seconds = 0.0
 
     def begin_step(self) -> None:
-        """A step begins, or begins again: what was done until now is not part of its time."""
+        """Start or restart the time of a step."""
         self._began = time.perf_counter()
         self.watch.begin()
 
     def add(self, losses: dict[str, float], *, tokens: int, clips: int) -> None:
-        """Take in a step that ends now: its losses by name, and what it worked on."""
+        """Add a step that ends now: its losses by name, and its numbers of tokens and clips."""
         seconds = time.perf_counter() - self._began
         self._steps.append(seconds)
         loss = losses["loss"]
@@ -103,8 +103,8 @@ class Meter:
         self._clips += clips
         self._seconds += seconds
 
-    def figures(self) -> dict[str, float]:
-        """Means since the last call, by name; of time the shares by part."""
+    def metrics(self) -> dict[str, float]:
+        """Means since the last call by name, including the share of time of each part."""
         number, seconds = max(1, self._number), max(1e-9, self._seconds)
         self._last = {f"train/{name}": value / number for name, value in self._since.items()} | {
             "train/tokens_per_second": self._tokens / seconds,
@@ -119,20 +119,20 @@ class Meter:
         return self._last
 
     def line(self) -> str:
-        """The figures for the log."""
+        """The last metrics as text, for the log."""
         return ", ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in self._last.items())
 
     @property
     def seconds_per_step(self) -> float:
-        """The median."""
+        """Median duration of a step."""
         return median(self._steps) if self._steps else 0.0
 
 
 def count_flops(model: torch.nn.Module, batch: Batch, accelerator: Accelerator) -> int:
-    """Floating-point operations of a forward and a backward pass, by torch's counter; of the model nothing changes.
+    """Number of floating-point operations of a forward and a backward pass, by torch's counter.
 
-    What is computed a second time by gradient checkpointing is counted a second time. It is no step of the training
-    itself, because operations are carried out by other kernels while they are counted, and round differently.
+    Recomputation by gradient checkpointing is counted too. The model does not change. The pass is not a training step,
+    because the counter uses other kernels, which round differently.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     on = [accelerator.device] if accelerator.device.type == "cuda" else []
@@ -148,5 +148,5 @@ def count_flops(model: torch.nn.Module, batch: Batch, accelerator: Accelerator) 
 
 
 def count_tokens(batch: Batch) -> int:
-    """Video and text tokens that go through the language model, padding left out."""
+    """Number of video and text tokens that go through the language model, without padding."""
     return sum(int(text.mask.sum()) for text in (batch.text, batch.captions) if text is not None)

@@ -1,4 +1,4 @@
-"""The tensors of a model that a checkpoint holds, by name, and their digest."""
+"""The tensors of a model that are saved in a checkpoint, and their digest."""
 
 import hashlib
 import json
@@ -11,26 +11,26 @@ from vtok.common.distributed import full
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that are trained, by name and in the order of their names."""
+    """The trained parameters by name, in alphabetical order."""
     return {name: tensor for name, tensor in sorted(model.named_parameters()) if tensor.requires_grad}
 
 
 def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """What the model remembers beside its parameters, by name and in the order of the names."""
+    """The persistent buffers by name, in alphabetical order."""
     persistent = model.state_dict().keys()
     return {name: tensor for name, tensor in sorted(model.named_buffers()) if name in persistent}
 
 
 def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint holds of a model: the trained weights and the persistent buffers, by name."""
+    """The trained weights and persistent buffers by name, which a checkpoint holds."""
     return trained_weights(model) | persistent_buffers(model)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes, in the order of the names; of sharded ones all processes must ask."""
+    """sha256 over names, types, shapes and bytes. If tensors are sharded, all processes must call it."""
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        # As JSON, in which no two lists of these are written alike.
+        # As JSON, which is unambiguous.
         total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         total.update(full(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

@@ -1,4 +1,4 @@
-"""An optimiser's state as tensors named WEIGHT/ENTRY; a checkpoint keeps the random states beside them."""
+"""An optimiser's state as tensors named WEIGHT/ENTRY. A checkpoint saves random states in the same file."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,12 +12,12 @@ from vtok.training.sharded_tensors import SUFFIX
 
 
 def weight_of(key: str) -> str:
-    """The name of the weight that a tensor of the state belongs to."""
+    """The name of the weight that an entry of the state belongs to."""
     return key.rpartition("/")[0]
 
 
 def state_by_name(optimiser: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of all weights; entries without a value are left out."""
+    """The state of all weights, without entries that are None."""
     names = _names_in_order(optimiser, weights)
     return {
         f"{names[index]}/{entry}": torch.as_tensor(value)
@@ -28,7 +28,7 @@ def state_by_name(optimiser: torch.optim.Optimizer, weights: Mapping[str, Tensor
 
 
 def load_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Give an optimiser a state of `state_by_name`; its settings stay."""
+    """Load a state of `state_by_name` into an optimiser; its settings do not change."""
     positions = {name: index for index, name in enumerate(_names_in_order(optimiser, weights))}
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -36,21 +36,23 @@ def load_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], 
     optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
 
 
-def check_tensors(place: Path, tensors: Mapping[str, Tensor], weights: Collection[str], *, processes: int) -> None:
-    """Refuse state that belongs to other weights, and random states that are missing or damaged.
+def check_optimiser_state(
+    place: Path, tensors: Mapping[str, Tensor], weights: Collection[str], *, processes: int
+) -> None:
+    """Check that the state belongs to these weights and that all random states are there.
 
     Args:
-        place: the checkpoint's file that they were read from, without its suffix.
+        place: path of the checkpoint's file without its suffix.
         tensors: state and random states by name.
-        weights: names of those that are trained.
-        processes: number of processes that each saved their random state.
+        weights: names of the trained weights.
+        processes: number of processes that saved the checkpoint.
 
     Raises:
-        UserError: they do not fit.
+        UserError: a tensor belongs to other weights, or a random state is missing or damaged.
     """
     file = f"{place.name}{SUFFIX}"
     for key, tensor in tensors.items():
-        # Of what shape the state of a weight is, its optimiser alone knows.
+        # The shape of a weight's state is not checked: only its optimiser knows it.
         fits = tensor.dtype == torch.uint8 and tensor.ndim == 1 if is_random_state(key) else weight_of(key) in weights
         if not fits:
             raise UserError(f"{place.parent}: {key} of {file} does not fit this run. Copy the folder again.")

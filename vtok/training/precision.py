@@ -1,4 +1,4 @@
-"""The precision that a GPU computes in."""
+"""The precision of the computations on a GPU."""
 
 import torch
 
@@ -6,12 +6,12 @@ from vtok.common.errors import UserError
 
 
 def mixed_precision(asked: str, *, on_cpu: bool) -> str:
-    """What Accelerate calls the precision `asked` for, `auto`, `bf16` or `fp32`.
+    """Accelerate's name of a precision: `auto`, `bf16` or `fp32`.
 
-    `auto` is bf16 where the GPU computes in it. Older ones only emulate it, more slowly than they compute in float32.
+    `auto` is bf16 if the GPU supports it. Older GPUs emulate bf16, which is slower than float32.
 
     Raises:
-        UserError: bf16 was asked for, and the GPU does not even emulate it.
+        UserError: bf16 is set, and the GPU cannot even emulate it.
     """
     if asked == "bf16" and not (on_cpu or torch.cuda.is_bf16_supported()):
         raise UserError("trainer.precision=bf16: this GPU does not have bf16. Set trainer.precision=fp32.")

@@ -11,16 +11,16 @@ WAIT, WARM_UP = 2, 2
 
 
 class NoProfile:
-    """Stands where the profiler stands when there is none."""
+    """Replaces the profiler when nothing is profiled."""
 
     def step(self) -> None: ...
 
 
 @contextmanager
 def profiler(steps: int, run_dir: Path) -> Iterator[NoProfile | profile]:
-    """Trace `steps` steps after the first few into run_dir/profile.
+    """Profile `steps` steps after the first few.
 
-    It is a Chrome trace, and a table of the costliest operators.
+    The results are a Chrome trace and a table of the most expensive operators, in run_dir/profile.
     """
     if steps == 0:
         yield NoProfile()

@@ -1,4 +1,4 @@
-"""Where a process stands in its random numbers, as tensors of a checkpoint."""
+"""The random states of a process, as tensors of a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,21 +13,21 @@ ON_CPU, ON_GPU = "random_state", "gpu_random_state"
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:
-    """This process's random state on the CPU, and on the GPU where `device`, on which it trains, is one; by name."""
+    """This process's random state on the CPU and, if `device` is a GPU, on the GPU, by name."""
     states = {ON_CPU: torch.get_rng_state()}
     return states | ({ON_GPU: torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 def is_random_state(name: str) -> bool:
-    """Whether a tensor of a checkpoint, by its name NAME/RANK, is a random state."""
+    """Whether the name of a checkpoint's tensor, NAME/RANK, is that of a random state."""
     return name.rpartition("/")[0] in (ON_CPU, ON_GPU)
 
 
 def set_random_states(states: Mapping[str, Tensor], rank: int, device: torch.device, checkpoint: Path) -> None:
-    """Continue with the random numbers of process `rank`, of `states` named NAME/RANK out of `checkpoint`.
+    """Set the random states of process `rank`, from the `states` named NAME/RANK of a checkpoint.
 
     Raises:
-        UserError: the process trains on a GPU and the one that saved the states did not.
+        UserError: the process trains on a GPU, and the checkpoint was saved on a CPU.
     """
     if device.type == "cuda":
         if (on_gpu := states.get(f"{ON_GPU}/{rank}")) is None:

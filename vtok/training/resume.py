@@ -20,7 +20,7 @@ from vtok.training.checkpoint import (
     load_average,
     load_training,
     read_state,
-    sweep_up,
+    remove_unfinished,
 )
 from vtok.training.loop import Start
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What may change between a run and its continuation without making it another experiment.
-FREE = (
+# Keys that may change when a run is resumed.
+MAY_CHANGE = (
     "resume", "name", "optimise", "outputs", "allowed_targets", "tracking", "evaluation", "generation",
     "loader.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
     "trainer.evaluate_every", "trainer.save_every",
     "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
     "trainer.progress", "trainer.profile_steps", "trainer.peak_tflops",
 )  # fmt: skip
-# What may change between two runs whose figures are the same.
-NO_MATTER = (
+# Keys that do not affect the metrics of a run.
+WITHOUT_EFFECT = (
     "resume",
     "name",
     "optimise",
@@ -51,20 +51,21 @@ NO_MATTER = (
 )
 
 
-# What is free of a data set is free of each source of a mixture.
-OF_SOURCE = re.compile(r"^data\.sources\.[^.]+")
-# All data sets are read by `clip` (`check_clip`), which is compared itself.
-COPY = "data.clip"
+# A key of a mixture's source may change if the same key of a data set may.
+SOURCE = re.compile(r"^data\.sources\.[^.]+")
+# A copy of `clip` (`check_clip`), which is compared itself.
+CLIP_COPY = "data.clip"
 
 
 def run_to_resume(config: DictConfig) -> Path | None:
-    """The run folder that `resume` means; None where a new run is to begin.
+    """The run folder that `resume` selects; None: a new run starts.
 
-    `resume=auto` is the newest run of the same configuration that was stopped, killed or failed after a checkpoint, or
-    none; `resume=latest` or a path is that run, whatever became of it. Keys of `resume.allow` may differ.
+    `resume=auto` selects the newest run of the same configuration that was stopped, killed or failed after a
+    checkpoint, or a new run. `resume=latest` or a path selects that run in any state. Keys of `resume.allow` may
+    differ.
 
     Raises:
-        UserError: there is no such run, it has no checkpoint, or it was made with another configuration or optimiser.
+        UserError: the run does not exist, has no checkpoint, or has another configuration or optimiser.
     """
     path = config.resume.path
     if path is None:
@@ -72,60 +73,60 @@ def run_to_resume(config: DictConfig) -> Path | None:
     check_allowed(config)
     if path == "auto":
         unfinished = (run for run in listed_runs(config.outputs) if status_of(run) != "finished")
-        fitting = [run for run in unfinished if has_checkpoint(run) and is_same(run, config)]
-        if fitting:
-            check_optimiser(fitting[-1], load_config(fitting[-1]), config)
-        return fitting[-1] if fitting else None
+        matching = [run for run in unfinished if can_resume(run, config)]
+        if matching:
+            check_optimiser(matching[-1], load_config(matching[-1]), config)
+        return matching[-1] if matching else None
     run_dir = find_run(path, config.outputs, setting="resume")
     saved = load_config(run_dir)
     check_optimiser(run_dir, saved, config)
     if changed := differences(saved, config):
         listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
         raise UserError(
-            f"resume={path}: that run was made with another configuration ({listed}). Give the same overrides, "
-            f"or allow the change by 'resume.allow=[{','.join(list(changed)[:5])}]'."
+            f"resume={path}: the run has another configuration ({listed}). Give the same overrides, "
+            f"or allow the change with 'resume.allow=[{','.join(list(changed)[:5])}]'."
         )
     if not has_checkpoint(run_dir):
-        raise UserError(f"resume={path}: {run_dir} has no checkpoint to go on from.")
+        raise UserError(f"resume={path}: {run_dir} has no checkpoint. Start a new run: resume=null.")
     warn_of_length(saved, config)
     return run_dir
 
 
 def check_allowed(config: DictConfig) -> None:
-    """Raise UserError where `resume.allow` names what is no key."""
+    """Raise UserError if an entry of `resume.allow` is not a key of the configuration."""
     keys = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     for allowed in config.resume.allow:
         if not any(key == allowed or key.startswith(f"{allowed}.") for key in keys):
             if (new := moved(allowed)) is not None:
                 raise UserError(f"resume.allow: the key {allowed} has moved. Use {new}.")
             groups = {key.split(".")[0] for key in keys}
-            raise UserError(f"resume.allow: there is no key {allowed}. {one_of(allowed, sorted(groups | set(keys)))}")
+            raise UserError(f"resume.allow: unknown key {allowed}. {one_of(allowed, sorted(groups | set(keys)))}")
 
 
 def check_optimiser(run_dir: Path, saved: DictConfig, config: DictConfig) -> None:
-    """Raise UserError where another optimiser is to resume the run: none can use the state of another."""
+    """Raise UserError if the run was trained with another optimiser, whose state this one cannot use."""
     before, now = (str(one.optimiser.get("_target_")) for one in (saved, config))
     if before != now:
         raise UserError(
             f"optimiser._target_={now}: {shown(run_dir)} was trained by {before}, and an optimiser cannot use the "
-            "state of another. Resume with that optimiser, or begin a new run: resume=null."
+            "state of another one. Resume with that optimiser, or start a new run: resume=null."
         )
 
 
-def figures_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | None:
-    """The figures of a folder's run where it has finished and is of this configuration, else None."""
-    if read_status(run_dir).get("status") != "finished" or not is_same(run_dir, config, free=NO_MATTER):
+def metrics_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | None:
+    """The metrics of a finished run of this configuration; None: the folder has no such run."""
+    if read_status(run_dir).get("status") != "finished" or not is_same(run_dir, config, may_change=WITHOUT_EFFECT):
         return None
     return read_summary(run_dir)
 
 
-def goes_on(run_dir: Path, config: DictConfig) -> bool:
-    """Whether a folder holds a run of this configuration that was cut off after a checkpoint."""
+def can_resume(run_dir: Path, config: DictConfig) -> bool:
+    """Whether a folder has a run of this configuration with a checkpoint."""
     return has_checkpoint(run_dir) and is_same(run_dir, config)
 
 
 def warn_of_length(before: DictConfig, now: DictConfig) -> None:
-    """A schedule that ends with the run is another schedule when the run ends elsewhere."""
+    """Warn if the run has another length now and its schedule depends on the length."""
     old, new, schedule = before.trainer.max_steps, now.trainer.max_steps, str(now.scheduler.get("name"))
     if old != new and not schedule.startswith("constant"):
         log.warning(
@@ -134,14 +135,12 @@ def warn_of_length(before: DictConfig, now: DictConfig) -> None:
         )  # fmt: skip
 
 
-def is_same(run_dir: Path, config: DictConfig, *, free: Sequence[str] = FREE) -> bool:
-    """Whether a run was made with this configuration, keys that are `free` apart.
-
-    One that an older version made may not be readable any more.
-    """
+def is_same(run_dir: Path, config: DictConfig, *, may_change: Sequence[str] = MAY_CHANGE) -> bool:
+    """Whether a run has this configuration, except for keys that may change."""
     try:
-        return not differences(load_config(run_dir), config, free=free)
+        return not differences(load_config(run_dir), config, may_change=may_change)
     except UserError:
+        # The configuration of an older version may not be readable.
         return False
 
 
@@ -149,36 +148,42 @@ def has_checkpoint(run_dir: Path) -> bool:
     return bool(list_checkpoints(run_dir / "checkpoints"))
 
 
-def differences(before: DictConfig, now: DictConfig, *, free: Sequence[str] = FREE) -> dict[str, tuple[Any, Any]]:
-    """The keys that differ between two configurations, those that may left out: `free` ones and those allowed."""
+def differences(
+    before: DictConfig, now: DictConfig, *, may_change: Sequence[str] = MAY_CHANGE
+) -> dict[str, tuple[Any, Any]]:
+    """The values before and now of the keys that differ, except those in `may_change` and `resume.allow`."""
     old, new = (flatten(OmegaConf.to_container(config, resolve=True)) for config in (before, now))  # type: ignore[arg-type]
-    free = (*free, *now.resume.allow)
+    allowed = (*may_change, *now.resume.allow)
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
-        and not (is_named(key, free) or is_named(OF_SOURCE.sub("data", key), (*free, COPY)))
+        and not (is_in(key, allowed) or is_in(SOURCE.sub("data", key), (*allowed, CLIP_COPY)))
     }
 
 
-def is_named(key: str, names: Sequence[str]) -> bool:
-    """Whether a key is among names, or in a part of the configuration that is."""
+def is_in(key: str, names: Sequence[str]) -> bool:
+    """Whether a key, or a part of the configuration that it is in, is among names."""
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def restore(run: "TrainingRun", *, allowed: Sequence[str]) -> Start:
-    """Load the newest checkpoint of a run into what was just built, whose settings stay; returns where it stands.
+    """Load the newest checkpoint of a run into its new model, optimiser and schedule, whose settings do not change.
 
-    Of the run folder only what a killed process left half-written is changed. `allowed`: keys of `resume.allow`.
+    In the run folder only unfinished checkpoints are removed.
+
+    Args:
+        run: run that was just built.
+        allowed: keys of `resume.allow`.
 
     Raises:
         UserError: the checkpoint does not fit.
     """
     if run.is_main:
-        for left in sweep_up(run.run_dir / "checkpoints"):
-            log.warning("%s was not finished and is removed", shown(left))
+        for unfinished in remove_unfinished(run.run_dir / "checkpoints"):
+            log.warning("removed the unfinished checkpoint %s", shown(unfinished))
     checkpoint = latest_checkpoint(run.run_dir)
-    start = start_of(checkpoint, before=load_config(run.run_dir), processes=world_size())
+    start = resume_point(checkpoint, before=load_config(run.run_dir), processes=world_size())
     load_training(
         checkpoint,
         model=run.model,
@@ -186,7 +191,7 @@ def restore(run: "TrainingRun", *, allowed: Sequence[str]) -> Start:
         scheduler=run.scheduler,
         rank=rank(),
         processes=world_size(),
-        other_number=is_named("trainer.processes", allowed),
+        other_number=is_in("trainer.processes", allowed),
         seed=run.seed,
         device=run.accelerator.device,
     )
@@ -196,20 +201,23 @@ def restore(run: "TrainingRun", *, allowed: Sequence[str]) -> Start:
     return start
 
 
-def start_of(checkpoint: Path, *, before: DictConfig, processes: int) -> Start:
-    """Where a run of so many processes resumes from a checkpoint, whatever its batch size is now.
+def resume_point(checkpoint: Path, *, before: DictConfig, processes: int) -> Start:
+    """The step and the number of clips at which a run resumes; warns if another number of processes saved it.
 
-    `before`: the configuration that saved the checkpoint. It is warned that another number of processes is not exact.
+    Args:
+        checkpoint: checkpoint folder.
+        before: configuration of the run that saved it.
+        processes: number of processes now.
     """
     state = read_state(checkpoint)
     step, saved_by, samples = int(state["step"]), int(state["processes"]), state.get("samples")
     if samples is None:
-        # Earlier versions noted it only after a change of the number of processes.
+        # Earlier versions saved it only after a change of the number of processes.
         samples = step * saved_by * before.trainer.accumulate * before.loader.batch_size
     if saved_by != processes:
         log.warning(
-            "%s was saved by %d processes and is resumed by %d: the order of the clips continues after %d of them, "
-            "but nothing is bit for bit what %d would have made.",
-            checkpoint, saved_by, processes, samples, saved_by,
+            "%s was saved by %d processes and is resumed by %d: the clips continue in order after the first %d, but "
+            "the result is not bit for bit the same.",
+            checkpoint, saved_by, processes, samples,
         )  # fmt: skip
     return Start(step=step, samples=samples)

@@ -1,4 +1,4 @@
-"""A training run: what it is made of, and its way from a configuration to a run folder with a trained model."""
+"""A training run: from a configuration to a run folder with a trained and evaluated model."""
 
 import logging
 import time
@@ -27,16 +27,16 @@ from vtok.runs.folder import open_run, read_status, shown, write_status
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
 from vtok.training.batches import training_batches
-from vtok.training.best_checkpoint import Best
+from vtok.training.best_checkpoint import BestCheckpoint
 from vtok.training.clips import prepare_clips
 from vtok.training.compile import check_compiler, eager
-from vtok.training.distributed import settle
+from vtok.training.distributed import set_up_process
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
-from vtok.training.loop import Start, fit
+from vtok.training.loop import Start, run_loop
 from vtok.training.resume import has_checkpoint, restore, run_to_resume
-from vtok.training.run_log import Stopped, occupied, recorded
-from vtok.training.summary import describe_run, final_figures, finish, run_name, training_figures, write_stopped
+from vtok.training.run_log import Stopped, lock_and_log, record_outcome
+from vtok.training.summary import describe_run, final_metrics, finish, run_name, training_metrics, write_stopped
 from vtok.training.trainer import Trainer
 
 log = logging.getLogger("vtok")
@@ -46,22 +46,22 @@ SHEET_CLIPS = 12
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a run is made of.
+    """The parts of a run.
 
     Attributes:
         run_dir: run folder.
-        seed: seed of the order of the clips and of what is drawn for each of them.
+        seed: seed of the order of the clips and of the random choices for each of them.
         trainer: settings of the loop.
         accelerator: device, precision and processes.
         model: model, placed on the device.
-        optimiser: optimiser over what is trained.
+        optimiser: optimiser of the trained parameters.
         scheduler: schedule of its learning rate.
         ema: moving average of the trained weights, if there is one.
-        source: where clips come from.
+        source: source of the clips.
         loader: settings of the batches.
         clips: clips of each split, "train" and "heldout".
-        tracker: where metrics and files are logged; in the first process alone.
-        bad_files: broken clips so far.
+        tracker: tracker of metrics and files; only the first process logs.
+        bad_files: count of broken clips so far.
         alignment: benchmark of understanding.
         generation: benchmark of generation.
     """
@@ -88,27 +88,28 @@ class TrainingRun:
         return self.accelerator.is_main_process
 
     @property
-    def best(self) -> Best:
-        return Best(self.run_dir / "checkpoints", metric=self.trainer.best_by, mode=self.trainer.best_is)
+    def best(self) -> BestCheckpoint:
+        return BestCheckpoint(self.run_dir / "checkpoints", metric=self.trainer.best_by, mode=self.trainer.best_is)
 
     @property
     def rate(self) -> float:
-        """Frames a second at which made videos take as long as their clips."""
+        """Frames per second at which generated videos are as long as their clips."""
         frames = self.model.decoder.num_frames if isinstance(self.model.decoder, Decoder) else 1
         return min(max(frames * self.source.rate / self.source.clip.num_frames, RATES[0]), RATES[1])
 
-    def evaluate(self, *, whole: bool) -> Results:
-        """The benchmarks on the held-out clips, in the precision of the training, of the averaged weights if any.
+    def evaluate(self, *, full: bool) -> Results:
+        """Run the benchmarks on the held-out clips, with the averaged weights if any, in the precision of the training.
 
-        `whole`: all clips are made videos of, instead of generation.clips_while_training.
+        Args:
+            full: whether videos are generated for all clips, instead of generation.clips_while_training.
         """
         with ExitStack() as stack:
-            # Its lengths grow token by token, which compiled code is not made for.
+            # Generation grows token by token, and each length would be compiled anew.
             stack.enter_context(eager(self.trainer.compile))
             if self.ema:
                 stack.enter_context(self.ema.swapped())
-            # After the average is in its place: what is put together is what is there.
-            stack.enter_context(self.trainer.parallel.whole(self.model))
+            # After the swap, so that the averaged weights are gathered.
+            stack.enter_context(self.trainer.parallel.unsharded(self.model))
             results = evaluate_model(
                 self.alignment,
                 self.generation,
@@ -117,7 +118,7 @@ class TrainingRun:
                 self.clips["heldout"],
                 loader=self.loader,
                 precision=self.accelerator.autocast,
-                whole=whole,
+                whole=full,
                 examples=SHEET_CLIPS,
             )
         self.bad_files.add(results.bad)
@@ -125,8 +126,8 @@ class TrainingRun:
         return results
 
     def evaluate_step(self, step: int) -> None:
-        """An evaluation while training: its metrics and samples go to the store, under names that do not change."""
-        results = self.evaluate(whole=False)
+        """Evaluate during training, and log metrics and samples under the same names at every step."""
+        results = self.evaluate(full=False)
         if not self.is_main:
             return
         self.tracker.metrics(results.metrics(), step)
@@ -134,7 +135,7 @@ class TrainingRun:
         folder = self.run_dir / "samples" / f"step-{step:08d}"
         results.write_samples(folder, fps=self.rate)
         self.tracker.artifact(folder, f"samples/{folder.name}")
-        self.best.consider(step, results.metrics())
+        self.best.update(step, results.metrics())
 
 
 def train(
@@ -144,20 +145,20 @@ def train(
     overrides: list[str] | None = None,
     sweep_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Train, evaluate and write a run folder; what `python train.py` does.
+    """Train, evaluate and write a run folder, as `python train.py` does.
 
     Args:
-        config: as `vtok.config.compose` returns it.
-        run_dir: run folder to write; a new one below `outputs` where None. A resumed run keeps its own.
-        overrides: overrides that the configuration was composed with, for the record.
+        config: configuration from `vtok.config.compose`.
+        run_dir: run folder to write; None: a new one in `outputs`. A resumed run keeps its folder.
+        overrides: overrides that the configuration was composed with, to be saved in the run folder.
         sweep_dir: folder of the sweep that the run is part of.
 
     Returns:
-        The figures of `summary.json`.
+        The metrics in `summary.json`.
 
     Raises:
-        UserError: a mistake that the user can correct.
-        Stopped: SIGINT or SIGTERM; the run was saved.
+        UserError: the user made a mistake.
+        Stopped: SIGINT or SIGTERM stopped the run, which was saved.
     """
     check(config)
     began = time.time()
@@ -167,9 +168,9 @@ def train(
         check_compiler(accelerator.device)
     run_dir, resumes = choose_folder(config, run_dir)
     run, missing = build_run(config, run_dir, trainer, accelerator)
-    with Interrupt() as interrupt, opened(run, config, resumes, overrides or [], sweep_dir) as start:
-        leave_out(run, missing)
-        figures = describe_run(run.model, run.source, run.clips)
+    with Interrupt() as interrupt, open_run_folder(run, config, resumes, overrides or [], sweep_dir) as start:
+        count_missing(run, missing)
+        metrics = describe_run(run.model, run.source, run.clips)
         batches = training_batches(
             trainer=trainer,
             model=run.model,
@@ -179,40 +180,40 @@ def train(
             seed=run.seed,
             start=start,
         )
-        progress = fit(run, batches, start=start, interrupt=interrupt)
-        figures |= training_figures(run, progress)
+        progress = run_loop(run, batches, start=start, interrupt=interrupt)
+        metrics |= training_metrics(run, progress)
         if progress.stopped_by is not None:
-            write_stopped(run, figures)
+            write_stopped(run, metrics)
             raise Stopped(run_dir, progress.stopped_by)
-        results = run.evaluate(whole=True)
-        figures |= final_figures(run, results, began=began)
-        finish(run, results, figures)
-    return figures
+        results = run.evaluate(full=True)
+        metrics |= final_metrics(run, results, began=began)
+        finish(run, results, metrics)
+    return metrics
 
 
 def choose_folder(config: DictConfig, run_dir: Path | None) -> tuple[Path, bool]:
     """The run folder, the same in all processes, and whether its run is resumed.
 
     Raises:
-        UserError: the folder holds a run that is not to be resumed, or the run to resume cannot be.
+        UserError: the folder has a run that `resume` does not select, or the selected run cannot be resumed.
     """
     resumed = run_to_resume(config)
     chosen = resumed or run_dir or Path(config.outputs) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")
-    # Clocks and folders are looked at by each process, and may have changed in between.
+    # The first process decides: clocks and folders may change between the processes' calls.
     chosen, resumes = gathered((chosen, resumed is not None))[0]
     if not resumes and has_checkpoint(chosen):
         resume = command(override("resume", shown(chosen)))
-        raise UserError(f"{shown(chosen)} holds a run already: go on with it by {resume}, or name another folder.")
+        raise UserError(f"{shown(chosen)} already has a run. Resume it with {resume}, or use another folder.")
     return chosen, resumes
 
 
 def build_run(
     config: DictConfig, run_dir: Path, trainer: Trainer, accelerator: Accelerator
 ) -> tuple[TrainingRun, list[tuple[str, str]]]:
-    """The run of a configuration, before its first step, and the (path, reason) of held-out files that are missing."""
+    """The run of a configuration before its first step, and the (path, reason) of missing held-out files."""
     # The model first: missing weights are reported before any clip is generated.
     model = build_model(config)
-    settle(accelerator, seed=config.seed, sharing=trainer.parallel.name)
+    set_up_process(accelerator, seed=config.seed, sharing=trainer.parallel.name)
     alignment: Alignment = build(config.evaluation)
     generation: Generation = build(config.generation)
     if model.decodes:
@@ -247,23 +248,23 @@ def build_run(
 
 
 @contextmanager
-def opened(
+def open_run_folder(
     run: TrainingRun, config: DictConfig, resumes: bool, overrides: list[str], sweep_dir: Path | None
 ) -> Iterator[Start]:
-    """The run folder and the store, open for as long as the run trains; yields where it starts.
+    """A context in which the run folder and the store are open; yields the point where the run starts.
 
     Raises:
-        UserError: another process trains in the folder, or the checkpoint to resume does not fit.
+        UserError: another process trains in the folder, or the checkpoint does not fit.
     """
     known_run = read_status(run.run_dir).get("mlflow_run_id") if resumes else None
     run.run_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if run.is_main:
-            stack.enter_context(occupied(run.run_dir))
-        # Before the new configuration is written: where this is refused, the run stays as it was.
+            stack.enter_context(lock_and_log(run.run_dir))
+        # Before the new configuration is written: if the checkpoint does not fit, the run folder does not change.
         start = restore(run, allowed=config.resume.allow) if resumes else Start(step=0, samples=0)
         if run.is_main:
-            stack.enter_context(recorded(run.tracker, run.run_dir))
+            stack.enter_context(record_outcome(run.tracker, run.run_dir))
             open_run(run.run_dir, config, overrides)
         run.tracker.start(
             run.run_dir,
@@ -278,8 +279,8 @@ def opened(
         yield start
 
 
-def leave_out(run: TrainingRun, missing: list[tuple[str, str]]) -> None:
-    """Note the clips that are known to be broken before the first step; refuse too many missing files."""
+def count_missing(run: TrainingRun, missing: list[tuple[str, str]]) -> None:
+    """Count the clips that are known to be broken before the first step; raise UserError if too many are missing."""
     run.bad_files.add([*run.source.bad.items(), *missing])
     if missing:
         run.bad_files.check()

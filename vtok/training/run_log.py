@@ -1,4 +1,4 @@
-"""What stands around a run while it trains: its lock, its log, and the note of how it ended."""
+"""The lock, the log and the outcome of a run while it trains."""
 
 import logging
 from collections.abc import Iterator
@@ -16,26 +16,28 @@ log = logging.getLogger("vtok")
 
 
 class Stopped(Exception):
-    """The run was told to stop, saved, and can be resumed. `signal` is the signal's number."""
+    """A signal stopped the run, which was saved and can be resumed. `signal` is the number of the signal."""
 
     def __init__(self, run_dir: Path, signal: int) -> None:
         resume = command(override("resume", shown(run_dir)))
-        super().__init__(f"stopped by signal {signal} and saved; go on with {resume}")
+        super().__init__(f"stopped by signal {signal} and saved. Resume it with {resume}")
         self.signal = signal
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """One process at a time trains in a run folder.
+def lock_folder(run_dir: Path) -> Iterator[None]:
+    """A context in which no other process can train in the run folder.
 
     Raises:
-        UserError: another one does.
+        UserError: another process is training in it.
     """
     lock = FileLock(run_dir / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(f"{shown(run_dir)}: another process is training in this run folder.") from error
+        raise UserError(
+            f"{shown(run_dir)}: another process is training in this run folder. Wait until it ends, or use another one."
+        ) from error
     try:
         yield
     finally:
@@ -43,8 +45,8 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def recorded(tracker: Tracker, run_dir: Path) -> Iterator[None]:
-    """Closes the tracker and notes how the run ended, however it does."""
+def record_outcome(tracker: Tracker, run_dir: Path) -> Iterator[None]:
+    """A context at whose end the tracker is closed and the outcome of the run is recorded."""
     try:
         yield
     except Stopped:
@@ -59,15 +61,15 @@ def recorded(tracker: Tracker, run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def occupied(run_dir: Path) -> Iterator[None]:
-    """A run folder that is written: locked, and with a log."""
-    with locked(run_dir), log_file(run_dir / "train.log"):
+def lock_and_log(run_dir: Path) -> Iterator[None]:
+    """A context in which the run folder is locked and has a log file."""
+    with lock_folder(run_dir), log_file(run_dir / "train.log"):
         yield
 
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """All that the package logs, in a file as well; a resumed run goes on in the same file."""
+    """A context in which the package also logs to a file, to which a resumed run appends."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from vtok.common.setting_types import CountOrZero
 
-# transformers' others take further arguments, or a metric at every step.
+# transformers' other schedules need further arguments, or a metric at every step.
 Name = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
 ]
@@ -16,11 +16,11 @@ Name = Literal[
 def schedule(
     optimizer: Optimizer, num_training_steps: int, *, name: Name = "cosine", num_warmup_steps: CountOrZero = 40
 ) -> LRScheduler:
-    """Linear warm-up, then one of transformers' schedules; one that ends does so at the last step.
+    """Linear warm-up, then one of transformers' schedules; a schedule with an end reaches it at the last step.
 
     Args:
-        optimizer: whose learning rates are scheduled.
-        num_training_steps: the last step.
+        optimizer: optimiser whose learning rates are scheduled.
+        num_training_steps: number of the last step.
         name: name of the schedule, as in transformers' `SchedulerType`.
         num_warmup_steps: optimiser steps of the linear warm-up.
     """

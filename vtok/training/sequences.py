@@ -1,4 +1,4 @@
-"""Which questions of a clip a training sequence asks, and the batches made of them."""
+"""Training sequences: the questions about a clip, and the batches of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.data import Clip, ClipDataset, ClipSample, SampleKey
 from vtok.data.plan import StridePlanner
-from vtok.mllm import ChatTokeniser, EncodedChat, Room
+from vtok.mllm import ChatTokeniser, EncodedChat, LengthCheck
 from vtok.mllm.chat import MAKE_VIDEO
 from vtok.model import Objective
 from vtok.model.batch import Batch, Text, stack_frames, stack_latents, stack_targets, stack_text
@@ -22,18 +22,18 @@ CAPTION_ALONE = 0.25
 def training_turns(
     clip: Clip, *, rng: np.random.Generator, questions: int | None, yes_no_share: float
 ) -> list[tuple[str, str]]:
-    """Turns of (question, answer): the clip's questions in a random order, then its caption; or the caption alone.
+    """Turns of (question, answer): the clip's questions in a random order, then its caption; or only the caption.
 
-    The caption comes last because it holds the answers to the questions, and now and then alone because that is how it
-    is asked for when the model is used. A category that has yes-or-no questions and others is asked in one of the two
-    ways: "is it red? yes" would answer "what colour is it?".
+    The caption comes last because it contains the answers. It is sometimes alone, as in `describe`. A category with
+    both yes-or-no questions and others is asked in one of the two ways, because "is it red? yes" would answer "what
+    colour is it?".
 
     Args:
-        clip: the clip.
-        rng: decides the order and which questions are asked.
-        questions: how many are asked at most; None asks all.
-        yes_no_share: how often a category is asked by its yes-or-no questions, where it has others. A claim must be
-            held against what is seen, which is learned late; until then these answers are noise.
+        clip: clip with questions and a caption.
+        rng: source of the random choices.
+        questions: greatest number of questions; None: all.
+        yes_no_share: share of sequences in which a category with both kinds is asked by yes-or-no questions, in [0, 1].
+            A model learns to verify claims late; until then these answers are noise.
     """
     describe = [(DESCRIBE, clip.caption)] if clip.caption else []
     if describe and rng.random() < CAPTION_ALONE:
@@ -46,10 +46,10 @@ def training_turns(
     return [(question.text, question.answer) for question in asked[:questions]] + describe
 
 
-class Guarded(Dataset[ClipSample | UserError]):
-    """A data set whose mistakes are values.
+class ReturnErrors(Dataset[ClipSample | UserError]):
+    """A data set that returns user errors instead of raising them.
 
-    Raised in a process that decodes, they would arrive wrapped in its traceback.
+    An error that is raised in a worker process would arrive wrapped in a traceback.
     """
 
     def __init__(self, clips: ClipDataset) -> None:
@@ -62,10 +62,10 @@ class Guarded(Dataset[ClipSample | UserError]):
             return error
 
 
-def collate_of(
+def make_collate(
     model: VideoLanguageModel, questions_per_clip: int | None, yes_no_share: float, *, seed: int
 ) -> "Collate":
-    """How batches are made for a model."""
+    """The collate function of a model."""
     return Collate(
         chat=model.mllm.chat,
         planner=model.tokeniser.planner,
@@ -79,10 +79,9 @@ def collate_of(
 
 @dataclass(frozen=True)
 class Collate:
-    """Samples to a training batch; picklable, so that it runs in the processes that decode.
+    """Collates samples to a training batch. Picklable, because it runs in worker processes.
 
-    The questions of a sample, and whether its caption is left out, follow from (seed, epoch, clip): the same whatever
-    process makes the batch.
+    The questions of a sample, and whether its caption is dropped, depend only on (seed, epoch, clip).
     """
 
     chat: ChatTokeniser
@@ -94,7 +93,7 @@ class Collate:
     objective: Objective
 
     def __call__(self, samples: Sequence[ClipSample | UserError]) -> Batch | UserError:
-        """The batch, or the error of a sample that could not be had."""
+        """The batch, or the error of a sample."""
         good: list[ClipSample] = []
         for sample in samples:
             if isinstance(sample, UserError):
@@ -114,13 +113,15 @@ class Collate:
         except UserError as error:
             return error
 
-    def unfit(self, sample: ClipSample) -> str | None:
-        """Why the text of a sample cannot be used, for `ClipDataset`; None where it can."""
+    def text_error(self, sample: ClipSample) -> str | None:
+        """The reason why the text of a sample cannot be used, for `ClipDataset`; None: it can be used."""
         tokens = self.planner.num_tokens(sample.num_planned)
         try:
-            if self.objective.understands and not self.room.is_ample(self.turns(sample), num_video_tokens=tokens):
+            if self.objective.understands and not self.length_check.fits_for_sure(
+                self.turns(sample), num_video_tokens=tokens
+            ):
                 self.conversation(sample)
-            if self.objective.generates and not self.room.is_ample(
+            if self.objective.generates and not self.length_check.fits_for_sure(
                 [(MAKE_VIDEO, self.prompt(sample))], num_video_tokens=tokens
             ):
                 self.caption(sample)
@@ -129,19 +130,19 @@ class Collate:
         return None
 
     @property
-    def room(self) -> Room:
-        return Room(self.chat, self.context_length)
+    def length_check(self) -> LengthCheck:
+        return LengthCheck(self.chat, self.context_length)
 
     def turns(self, sample: ClipSample) -> list[tuple[str, str]]:
-        """Questions and answers about a clip, as many as are asked for."""
+        """The questions and answers about a clip."""
         rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
         return training_turns(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
 
     def conversation(self, sample: ClipSample) -> EncodedChat:
-        """Questions and answers about a clip; of a conversation that is too long the first questions are left out.
+        """The conversation about a clip; if it is too long, the first questions are dropped.
 
         Raises:
-            UserError: one turn alone is too long.
+            UserError: a single turn is too long.
         """
         turns = self.turns(sample)
         tokens = self.planner.num_tokens(sample.num_planned)
@@ -149,27 +150,27 @@ class Collate:
         while len(chat.ids) > self.context_length and len(turns) > 1:
             turns = turns[1:]
             chat = self.chat.encode(turns, num_video_tokens=tokens)
-        return self._short_enough(chat, sample)
+        return self._check_length(chat, sample)
 
     def caption(self, sample: ClipSample) -> EncodedChat:
-        """A clip's caption, or none, and the places of its tokens.
+        """A clip's caption, which may be dropped, and the places of its video tokens.
 
         Raises:
             UserError: it is too long.
         """
         tokens = self.planner.num_tokens(sample.num_planned)
-        return self._short_enough(self.chat.encode_video(self.prompt(sample), num_video_tokens=tokens), sample)
+        return self._check_length(self.chat.encode_video(self.prompt(sample), num_video_tokens=tokens), sample)
 
     def prompt(self, sample: ClipSample) -> str:
-        """A clip's caption; "" where it has none or it is left out."""
+        """A clip's caption; "" if it has none or it is dropped."""
         rng = np.random.default_rng(stable_hash("caption", self.seed, sample.epoch, sample.clip.id))
-        left_out = rng.random() < self.objective.caption_dropout
-        return "" if left_out else sample.clip.caption or ""
+        dropped = rng.random() < self.objective.caption_dropout
+        return "" if dropped else sample.clip.caption or ""
 
-    def _short_enough(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
+    def _check_length(self, chat: EncodedChat, sample: ClipSample) -> EncodedChat:
         tokens = self.planner.num_tokens(sample.num_planned)
-        if (lack := self.room.lack(chat, num_video_tokens=tokens)) is not None:
-            raise UserError(f"{lack}.")
+        if (reason := self.length_check.too_long(chat, num_video_tokens=tokens)) is not None:
+            raise UserError(f"{reason}.")
         return chat
 
     def _stack(self, chats: Sequence[EncodedChat]) -> Text:

@@ -1,8 +1,8 @@
-"""Tensors on the disk, in safetensors: whole in one file, or cut into a folder of files, one a process.
+"""Tensors on the disk, in safetensors: unsharded in one file, or sharded in a folder with a file for each process.
 
-Cut ones are written and read by torch's distributed checkpointing in its safetensors format
-(`torch.distributed.checkpoint.hf_storage`), which says in each file's header where its slices belong; unlike torch's
-own format it has nothing that is pickled. Any number of processes can read what any number has written.
+Sharded tensors are written and read by torch's distributed checkpointing in its safetensors format
+(`torch.distributed.checkpoint.hf_storage`), which stores the position of each slice in the file's header. Unlike
+torch's own format it needs no pickles. Any number of processes can read files of any number of processes.
 """
 
 import os
@@ -24,7 +24,7 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_tensors, reason_of
 
 SUFFIX = ".safetensors"
-# What torch's reader raises for files that are broken or of something else.
+# The errors of torch's reader for broken or unsuitable files.
 DAMAGED = (
     OSError,
     ValueError,
@@ -39,19 +39,19 @@ DAMAGED = (
 )
 
 
-def save_whole(tensors: Mapping[str, Tensor], place: Path) -> None:
-    """Write `place`.safetensors, by one process, of tensors that are not cut."""
+def save_full(tensors: Mapping[str, Tensor], place: Path) -> None:
+    """Write tensors that are not sharded to `place`.safetensors; one process calls it."""
     named = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(named, place.with_suffix(SUFFIX))
 
 
-def save_cut(tensors: Mapping[str, Tensor], place: Path) -> None:
-    """Write the folder `place`, by all processes together, each the parts that it has; of what all have one writes it.
+def save_sharded(tensors: Mapping[str, Tensor], place: Path) -> None:
+    """Write tensors to the folder `place`; all processes call it, and each writes its shards.
 
-    A process's parts are in memory once more for as long as they are written.
+    A tensor that is not sharded is written by one process. Each process needs memory for a copy of its shards.
 
     Raises:
-        OSError: on one of the processes; raised by all.
+        OSError: a process cannot write; raised by all processes.
     """
     detached = {name: tensor.detach() for name, tensor in tensors.items()}
     try:
@@ -63,13 +63,13 @@ def save_cut(tensors: Mapping[str, Tensor], place: Path) -> None:
         raise
 
 
-def parts(folder: Path) -> set[str]:
-    """The files of tensors in a folder and those in it, relative to it."""
+def tensor_files(folder: Path) -> set[str]:
+    """The relative paths of the files of tensors in a folder and its subfolders."""
     return {file.relative_to(folder).as_posix() for file in folder.rglob(f"*{SUFFIX}")}
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file or a folder to the disk now: a rename must not overtake its contents."""
+    """Flush a file or folder to the disk, so that its contents are there before it is renamed."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -78,26 +78,26 @@ def flush(path: Path) -> None:
 
 
 def is_saved(place: Path) -> bool:
-    """Whether something was saved there, in either way."""
+    """Whether tensors were saved at `place`, sharded or not."""
     return place.is_dir() or place.with_suffix(SUFFIX).is_file()
 
 
 def read(place: Path, *, like: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
-    """The tensors that were saved at `place` in either way, by name.
+    """The tensors that were saved at `place`, sharded or not, by name.
 
-    One for whose name `like` has a tensor that is cut, of its shape, comes cut in the same way, where that is; another
-    one is whole and on the CPU.
+    If `like(name)` is a sharded tensor of the same shape, the tensor is sharded in the same way on the same device.
+    Otherwise it is unsharded and on the CPU.
 
     Raises:
         UserError: the files cannot be read.
     """
     if not place.is_dir():
-        return {name: cut(tensor, like(name)) for name, tensor in read_tensors(place.with_suffix(SUFFIX)).items()}
+        return {name: shard(tensor, like(name)) for name, tensor in read_tensors(place.with_suffix(SUFFIX)).items()}
     try:
         return _read_sharded(place, like)
     except DAMAGED as error:
         raise UserError(
-            f"{place}: its safetensors files cannot be read ({reason_of(error)}). Copy the folder again."
+            f"{place}: the safetensors files cannot be read ({reason_of(error)}). Copy the folder again."
         ) from error
 
 
@@ -112,14 +112,14 @@ def _read_sharded(place: Path, like: Callable[[str], Tensor | None]) -> dict[str
         else:
             found[name] = torch.empty(saved.size, dtype=dtype)
     with warnings.catch_warnings():
-        # Each process reads for itself, and that is meant.
+        # The warning is not relevant: each process reads for itself.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         distributed.load(found, storage_reader=reader, no_dist=True)
     return found
 
 
-def cut(tensor: Tensor, like: Tensor | None) -> Tensor:
-    """A whole tensor that all processes have, cut as `like` is where that is cut and of its shape."""
+def shard(tensor: Tensor, like: Tensor | None) -> Tensor:
+    """Shard a full tensor, which all processes have, in the way of `like`, if that is sharded and of the same shape."""
     if not isinstance(like, DTensor) or like.shape != tensor.shape:
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -1,4 +1,4 @@
-"""The micro-batches of an optimiser step, and what the processes agree on before they take it."""
+"""The micro-batches of an optimiser step, and the processes' reports before the step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from vtok.training.interrupt import Interrupt
 
 @dataclass(frozen=True)
 class Report:
-    """What a process, or all processes together, report before a step.
+    """The report of a process, or of all processes together, before a step.
 
     Attributes:
         counts: number of items that each loss is a mean over, by the loss's name, in all micro-batches.
-        unmeasured: whether there are tokens of a kind whose scale is not known yet.
+        unmeasured: whether there are tokens of a kind whose scale is not known.
         bad: (path, reason) of clips that were replaced.
         signal: number of the signal that asks the run to stop, if any.
-        mistake: message of the user's mistake for which there is no batch, if any.
+        mistake: message of the user error that prevented a batch, if any.
     """
 
     counts: Mapping[str, int]
@@ -33,14 +33,14 @@ class Report:
 
     @property
     def has_details(self) -> bool:
-        """Whether it holds more than numbers."""
+        """Whether it has more than numbers."""
         return bool(self.bad) or self.signal is not None or self.mistake is not None
 
 
 def take_batches(
     batches: Iterator[Batch], number: int, *, model: VideoLanguageModel, interrupt: Interrupt
 ) -> tuple[list[Batch], Report]:
-    """The next `number` micro-batches of this process, and its report; no batches once there is a signal."""
+    """The next `number` micro-batches of this process, and its report; no batches after a signal."""
     try:
         micro = [] if interrupt.signal is not None else [next(batches) for _ in range(number)]
     except UserError as error:
@@ -55,17 +55,17 @@ def take_batches(
     )
 
 
-def agree(own: Report, *, device: torch.device) -> Report:
-    """The reports of all processes as one; all of them have to call it.
+def combine_reports(own: Report, *, device: torch.device) -> Report:
+    """The reports of all processes in one; all of them must call it.
 
     A step costs one small sum over the processes. Texts and signals are sent only when some process has one.
 
     Args:
         own: report of this process.
-        device: device that the processes exchange tensors on.
+        device: device on which the processes exchange tensors.
 
     Raises:
-        UserError: a process has no batch, and none was asked to stop; raised by all processes.
+        UserError: a process has no batch, and no signal stops the run; raised by all processes.
     """
     numbers = summed([own.has_details, own.unmeasured, *(own.counts[name] for name in LOSSES)], device=device)
     details, unmeasured, *counts = numbers

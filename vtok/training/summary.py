@@ -1,4 +1,4 @@
-"""The figures of a run: sizes before the first step, metrics after the last, and the files they are written to."""
+"""The metrics of a run: sizes before the first step, results after the last one, and the files they are written to."""
 
 import logging
 import resource
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vtok
-from vtok.backbone.absent import AbsentBackbone
+from vtok.backbone.cached import CachedBackbone
 from vtok.common.foreign_files import encodable
 from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
@@ -28,7 +28,7 @@ log = logging.getLogger("vtok")
 
 
 def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, Sequence[Clip]]) -> dict[str, Any]:
-    """What is known before the first step: sizes, told to the user too."""
+    """The metrics known before the first step: numbers of tokens and parameters, which are also logged."""
     planner = model.tokeniser.planner
     tokens = planner.num_tokens(planner.max_frames(source.clip.num_frames))
     parts = {
@@ -38,16 +38,16 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
         "visual_head": model.visual_head,
         "decoder": model.decoder,
     }
-    # Of a cached run the backbone's parameters are elsewhere, and frozen all the same.
+    # With cached features the backbone's weights are not loaded, but its parameters count as frozen.
     backbone = model.tokeniser.backbone
-    elsewhere = backbone.num_parameters if isinstance(backbone, AbsentBackbone) else 0
+    not_loaded = backbone.num_parameters if isinstance(backbone, CachedBackbone) else 0
     counts = {f"parameters/{name}": sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    counts["parameters/backbone"] += elsewhere
+    counts["parameters/backbone"] += not_loaded
     counts["parameters/tokeniser"] = (
-        sum(p.numel() for p in model.tokeniser.parameters()) + elsewhere - counts["parameters/backbone"]
+        sum(p.numel() for p in model.tokeniser.parameters()) + not_loaded - counts["parameters/backbone"]
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = elsewhere + sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    frozen = not_loaded + sum(p.numel() for p in model.parameters() if not p.requires_grad)
     log.info(
         "%s on %s; %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
         type(model.tokeniser).__name__, source.describe(), len(clips["train"]), len(clips["heldout"]),
@@ -58,28 +58,28 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
 
 
 def code_version() -> dict[str, str]:
-    """`commit`, of the code that runs; nothing where it is not under git."""
+    """The git commit of the running code, as `commit`; empty if it is not under git."""
     code = revision(Path(vtok.__file__).parent)
     if code.commit is None:
         return {}
     return {"commit": f"{code.commit} with uncommitted changes" if code.changes else code.commit}
 
 
-def training_figures(run: "TrainingRun", progress: "Progress") -> dict[str, Any]:
-    """What is known after the last step; all processes have to call it."""
-    figures = {
+def training_metrics(run: "TrainingRun", progress: "Progress") -> dict[str, Any]:
+    """The metrics known after the last step; all processes must call it."""
+    metrics = {
         "steps": progress.steps,
         "seconds_per_step": progress.seconds_per_step,
         "data/bad_files": run.bad_files.count,
         "digest/trained": digest(saved_tensors(run.model)),
     }
     if run.ema:
-        figures["digest/ema"] = digest(run.ema.state() | persistent_buffers(run.model))
-    return figures
+        metrics["digest/ema"] = digest(run.ema.state() | persistent_buffers(run.model))
+    return metrics
 
 
-def final_figures(run: "TrainingRun", results: Results, *, began: float) -> dict[str, Any]:
-    """What is known after the last evaluation of a run that `began` at that time."""
+def final_metrics(run: "TrainingRun", results: Results, *, began: float) -> dict[str, Any]:
+    """The metrics known after the last evaluation. `began`: time at which the run began."""
     return results.metrics() | {
         "data/bad_files": run.bad_files.count,
         "seconds": time.time() - began,
@@ -87,42 +87,44 @@ def final_figures(run: "TrainingRun", results: Results, *, began: float) -> dict
     }
 
 
-def write_stopped(run: "TrainingRun", figures: dict[str, Any]) -> None:
-    """Write the end of a run that was asked to stop."""
+def write_stopped(run: "TrainingRun", metrics: dict[str, Any]) -> None:
+    """Write the summary and status of a run that a signal stopped."""
     if run.is_main:
-        write_summary(run.run_dir, figures)
+        write_summary(run.run_dir, metrics)
         write_status(run.run_dir, "stopped", run.tracker.run_id, run.tracker.uri)
 
 
-def finish(run: "TrainingRun", results: Results, figures: dict[str, Any]) -> None:
-    """Write and log the end of a run."""
+def finish(run: "TrainingRun", results: Results, metrics: dict[str, Any]) -> None:
+    """Write and log the results of a finished run."""
     if not run.is_main:
         return
-    run.best.consider(figures["steps"], results.metrics())
-    write_summary(run.run_dir, figures)
+    run.best.update(metrics["steps"], results.metrics())
+    write_summary(run.run_dir, metrics)
     sheets = results.write_sheets(run.run_dir)
-    numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
-    run.tracker.metrics(numbers, figures["steps"])
+    numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    run.tracker.metrics(numbers, metrics["steps"])
     for file in (run.run_dir / "summary.json", *sheets, run.run_dir / "train.log"):
         run.tracker.artifact(file, "")
     if results.has_videos:
         results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)
         run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
     write_status(run.run_dir, "finished", run.tracker.run_id, run.tracker.uri)
-    tell(results, sheets, figures, run.run_dir, run.tracker)
-    run.tracker.log_model(run.run_dir, figures["steps"])
+    log_results(results, sheets, metrics, run.run_dir, run.tracker)
+    run.tracker.log_model(run.run_dir, metrics["steps"])
 
 
-def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_dir: Path, tracker: Tracker) -> None:
-    """The end of a run, for a person: the figures, and where everything lies."""
+def log_results(
+    results: Results, sheets: Sequence[Path], metrics: dict[str, Any], run_dir: Path, tracker: Tracker
+) -> None:
+    """Log the metrics of a finished run, its files, and commands to use it."""
     log.info("\n%s\n", results.table())
-    if figures["data/bad_files"]:
+    if metrics["data/bad_files"]:
         log.info(
-            "%d broken files were left out; their names are in %s", figures["data/bad_files"], run_dir / "train.log"
+            "%d broken files were left out; their names are in %s", metrics["data/bad_files"], run_dir / "train.log"
         )
     log.info(
-        "%d steps, %.2f s a step, %.0f s in all, %.0f MB of memory at most",
-        figures["steps"], figures["seconds_per_step"], figures["seconds"], figures["peak_memory_mb"],
+        "%d steps, %.2f s a step, %.0f s in total, peak memory %.0f MB",
+        metrics["steps"], metrics["seconds_per_step"], metrics["seconds"], metrics["peak_memory_mb"],
     )  # fmt: skip
     log.info("run folder:   %s", shown(run_dir))
     for sheet in sheets:
@@ -137,17 +139,17 @@ def tell(results: Results, sheets: Sequence[Path], figures: dict[str, Any], run_
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held, in MB; macOS counts in bytes, Linux in kilobytes."""
+    """Peak memory of this process in MB; macOS reports bytes, Linux kilobytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
 def run_name(overrides: list[str]) -> str | None:
-    """The overrides that say what a run is about; None, so that MLflow makes one up, where there are none."""
-    return encodable(" ".join(told(overrides)))[:200] or None
+    """The name of a run: its main overrides; None if there are none, so that MLflow invents a name."""
+    return encodable(" ".join(main_overrides(overrides)))[:200] or None
 
 
-def told(overrides: list[str]) -> list[str]:
-    """The overrides that say what a run is about, without those on where it is kept."""
-    elsewhere = ("hydra", "outputs", "tracking", "resume")
-    return [item for item in overrides if not item.lstrip("+~").startswith(elsewhere)]
+def main_overrides(overrides: list[str]) -> list[str]:
+    """The overrides that define the experiment, without those that only say where it is stored."""
+    storage = ("hydra", "outputs", "tracking", "resume")
+    return [item for item in overrides if not item.lstrip("+~").startswith(storage)]

@@ -17,27 +17,27 @@ from vtok.training.precision import mixed_precision
 
 @dataclass(frozen=True)
 class Trainer:
-    """Settings of the loop, which is `vtok.training.loop.fit`.
+    """Settings of the training loop (`vtok.training.loop`).
 
     Args:
-        parallel: how processes share the model.
+        parallel: way in which processes share the model.
         max_steps: number of optimiser steps.
         accumulate: batches whose gradients are added up for one optimiser step.
         clip_norm: gradient norm above which gradients are scaled down.
         ema_decay: evaluate a moving average of the weights over about 1 / (1 - ema_decay) steps; null: no average.
-        precision: auto: bf16 where the device has it.
+        precision: auto: bf16 if the device supports it.
         compile: torch.compile the blocks of backbone, language model and decoder; the first steps are slow.
-        device: auto: a GPU where there is one.
+        device: auto: a GPU if there is one.
         processes: number that torchrun or accelerate launch must have started; null: any.
-        questions_per_clip: questions of a clip in one training sequence; null: all of them.
-        yes_no_share: how often a category is asked by its yes-or-no question, where it has another one too.
+        questions_per_clip: number of questions about a clip in one training sequence; null: all of them.
+        yes_no_share: how often a category is asked by its yes-or-no question if it also has another one, in [0, 1].
         log_every: optimiser steps between two logged lines.
         evaluate_every: optimiser steps between two evaluations; 0: only at the end.
         save_every: optimiser steps between two checkpoints; 0: only at the end.
         keep_checkpoints: number of the newest checkpoints that are kept.
-        best_by: keep the best checkpoint too, by a metric of the evaluations, such as alignment/motion_direction.
-        best_is: whether the best one has the greatest or the least `best_by`.
-        stop_loss: stop once the loss stays below this; null: never.
+        best_by: metric of the evaluations, such as alignment/motion_direction, whose best checkpoint is kept too.
+        best_is: whether the highest or the lowest `best_by` is best.
+        stop_loss: stop when the running mean of the loss is below this; null: never.
         peak_tflops: peak speed of the device in TFLOP/s (an H100 in bf16: 989), to log train/tflops and train/mfu.
         profile_steps: number of steps traced by torch's profiler; 0: none.
         progress: show a progress bar.
@@ -66,20 +66,20 @@ class Trainer:
     progress: bool = True
 
     def accelerator(self) -> Accelerator:
-        """Device and precision as the settings say.
+        """The accelerator with the device and precision of the settings.
 
         Raises:
-            UserError: bf16 was asked for and the device has none, or the processes cannot share a model as they are to.
+            UserError: the device does not support bf16, or the number of processes is wrong.
         """
         on_cpu = self.device == "cpu" or not torch.cuda.is_available()
         mixed = mixed_precision(self.precision, on_cpu=on_cpu)
-        # Accelerate keeps one state a process, and the jobs of a sweep share a process but not their precision.
+        # Accelerate has one state for each process, and the jobs of a sweep in one process may differ in precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         # An evaluation keeps processes waiting for each other longer than a step does.
         patience = InitProcessGroupKwargs(timeout=timedelta(hours=1))
         # See `Ddp`.
         no_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
-        # Where there is no GPU, Accelerate starts several processes only when it is told to use none.
+        # Without a GPU, Accelerate uses several processes only with cpu=True.
         cpu = self.device == "cpu" or (on_cpu and started_processes() > 1)
         accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience, no_buffers])
         check_number(accelerator.num_processes, wanted=self.processes)

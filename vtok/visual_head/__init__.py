@@ -1,4 +1,4 @@
-"""Hidden states to the next video token: the heads of visual language modelling."""
+"""The heads of visual language modelling: a hidden state in, the next video token out."""
 
 from typing import TYPE_CHECKING
 

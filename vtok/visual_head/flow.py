@@ -1,4 +1,4 @@
-"""The next video token by a small diffusion network of its own."""
+"""The next video token by a small flow-matching network."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vtok.common.setting_types import Count
 from vtok.visual_head.base import VisualHead
 
-# Of noise, for the expected token.
+# Number of noise vectors that the expected token is averaged over.
 DRAWS = 16
 
 
@@ -18,11 +18,12 @@ class FlowHead(VisualHead):
     A network of three layers turns noise into a token, given the hidden state.
 
     Args:
-        hidden_dim: D.
-        token_dim: d.
+        hidden_dim: width of the hidden states.
+        token_dim: width of the video tokens.
         width: width of the network.
-        steps: Euler steps from noise to a token.
-        repeats: noise levels that a token is trained at in one step; the network is small, the hidden state costs more.
+        steps: number of Euler steps from noise to a token.
+        repeats: number of noise levels that a token is trained at in one step. They cost little, because the network is
+            small compared to the language model.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class FlowHead(VisualHead):
         return self.token_dim
 
     def errors(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Of the velocity; the noise is torch's."""
+        """The squared error of the velocity, at noise drawn from torch's random numbers."""
         hidden, target = hidden.repeat(self.repeats, 1), target.repeat(self.repeats, 1)
         sigma = torch.randn(len(target), 1, device=target.device).sigmoid()
         noise = torch.randn_like(target)
@@ -49,10 +50,10 @@ class FlowHead(VisualHead):
         return (velocity - (noise - target)).square().mean(-1).view(self.repeats, -1).mean(0)
 
     def mean(self, hidden: Tensor) -> Tensor:
-        """At pure noise the velocity is the noise less the expected token, whatever the noise.
+        """The expected tokens, from the velocity at pure noise: noise minus expected token.
 
-        The network knows that where there was noise in training, a vector of length sqrt(d), so that the mean is taken
-        over DRAWS of them: always the same ones, each with its opposite, and all tokens are asked with them.
+        The network is accurate only near the noise of training, which has a length of about sqrt(d). The mean is
+        therefore taken over DRAWS fixed noise vectors, in pairs of opposite sign, the same for all tokens.
         """
         drawn = torch.randn(DRAWS // 2, self.token_dim, generator=torch.Generator().manual_seed(0)).to(hidden.device)
         ones = drawn.new_ones(len(hidden), 1)
@@ -69,7 +70,7 @@ class FlowHead(VisualHead):
         return point
 
     def velocity(self, point: Tensor, sigma: Tensor, hidden: Tensor) -> Tensor:
-        """Noise less token (N, d), as predicted at `point` (N, d), `sigma` (N, 1) of the way to noise."""
+        """The predicted noise minus token (N, d) at `point` (N, d), which is `sigma` (N, 1) of the way to noise."""
         condition = self.condition(hidden).float() + self.time(sigma)
         state = self.enter(point)
         for block in self.blocks:
@@ -87,6 +88,6 @@ class Block(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, state: Tensor, condition: Tensor) -> Tensor:
-        """(N, width), both."""
+        """The new state (N, width), from a state and a condition (N, width)."""
         scale, shift = self.modulate(condition).chunk(2, dim=-1)
         return state + self.layers(self.norm(state) * (1 + scale) + shift)

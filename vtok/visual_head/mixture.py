@@ -12,11 +12,11 @@ LOG_SPREAD = (-4.0, 1.0)
 
 
 class MixtureHead(VisualHead):
-    """A mixture of Gaussians with diagonal covariance, by its negative log-likelihood (GIVT, Tschannen et al. 2024).
+    """A mixture of diagonal Gaussians, trained by negative log-likelihood (GIVT, Tschannen et al. 2024).
 
     Args:
-        hidden_dim: D.
-        token_dim: d.
+        hidden_dim: width of the hidden states.
+        token_dim: width of the video tokens.
         components: number of Gaussians in the mixture.
     """
 
@@ -34,7 +34,7 @@ class MixtureHead(VisualHead):
         return 1 + self.token_dim
 
     def errors(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Nats."""
+        """The negative log-likelihood in nats per dimension."""
         weights, centres, log_spreads = self.mixture(hidden)
         distance = (target.unsqueeze(1) - centres) * (-log_spreads).exp()
         log_density = -0.5 * distance.square() - log_spreads - 0.5 * math.log(2 * math.pi)
@@ -49,7 +49,7 @@ class MixtureHead(VisualHead):
         if temperature == 0:
             chosen = weights.argmax(-1)
         else:
-            # The first number, made uniform, says which component.
+            # The first number, mapped to a uniform distribution, selects the component.
             share = 0.5 * (1 + torch.erf(noise[:, :1] / math.sqrt(2)))
             cumulative = (weights / temperature).softmax(-1).cumsum(-1)
             chosen = (share > cumulative).sum(-1).clamp(max=self.components - 1)

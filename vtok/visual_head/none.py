@@ -4,7 +4,7 @@ from torch import nn
 
 
 class NoVisualHead(nn.Module):
-    """Has no parameters: the model has no visual language modelling.
+    """A head without parameters, for models without visual language modelling.
 
     Args:
         hidden_dim: width of the hidden states.

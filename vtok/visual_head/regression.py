@@ -1,4 +1,4 @@
-"""The next video token as one point."""
+"""The next video token by regression."""
 
 from typing import Literal
 
@@ -12,17 +12,17 @@ LOSSES = ("mse", "cosine")
 
 
 class RegressionHead(VisualHead):
-    """The expected token, by a squared or an angular error.
+    """Predicts the expected token, with a squared or a cosine error.
 
-    Where a caption leaves open what is to be seen, the expected token is the mean of all that could be.
+    If a caption fits many videos, the prediction is the mean of their tokens.
 
     Args:
-        hidden_dim: D.
-        token_dim: d.
-        loss: "mse", or "cosine" (1 - cosine, and the squared error of the length, which the angle leaves open).
+        hidden_dim: width of the hidden states.
+        token_dim: width of the video tokens.
+        loss: "mse", or "cosine" (1 - cosine, plus the squared error of the length).
 
     Raises:
-        UserError: no such loss.
+        UserError: `loss` is neither of these.
     """
 
     noise_dim = 0
@@ -30,7 +30,7 @@ class RegressionHead(VisualHead):
     def __init__(self, hidden_dim: int, token_dim: int, *, loss: Literal["mse", "cosine"] = "mse") -> None:
         super().__init__(token_dim)
         if loss not in LOSSES:
-            raise UserError(f"visual_head.loss={loss}: allowed are {', '.join(LOSSES)}.")
+            raise UserError(f"visual_head.loss={loss} is unknown. Use {' or '.join(LOSSES)}.")
         self.kind = loss
         self.layers = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, token_dim))
 

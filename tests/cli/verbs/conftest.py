@@ -1,4 +1,4 @@
-"""Runs that hold random weights: what is made with them shows nothing, and depends on everything that it should."""
+"""Runs with random weights, whose outputs depend on all of their inputs."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -16,7 +16,7 @@ def write_run(folder: Path, stride: int) -> Path:
     return folder
 
 
-def test_list_of_runs_is_printed_and_written_where_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_of_runs_is_printed_and_written_to_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [write_run(tmp_path / "a", 2), write_run(tmp_path / "b", 4)]
     before = set(tmp_path.rglob("*"))
     compare_runs(runs)
@@ -50,6 +50,6 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "mlflow_parent.json").write_text(
         json.dumps({"run_id": "a", "uri": f"sqlite:///{tmp_path}/gone.db", "experiment_id": "1"})
     )
-    with pytest.raises(UserError, match="is gone"):
+    with pytest.raises(UserError, match="no longer exists"):
         compare_runs(tmp_path)
     assert not (tmp_path / "gone.db").exists()

@@ -1,4 +1,4 @@
-"""vtok describe on runs that learnt something else."""
+"""vtok describe on runs that were trained for something else, and its arguments."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from vtok.cli.verbs.tokenise import tokenise
 from vtok.common.errors import UserError
 
 
-def test_a_run_that_did_not_learn_to_answer_says_what_would(make_run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_was_not_trained_to_answer_is_refused(make_run, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = make_run("objective=generation", "objective.lambda_dec=0", "visual_head=regression", "decoder=none")
     assert main(["describe", f"run={run_dir}", f"video={run_dir}"]) == 1
     shown = capsys.readouterr()
@@ -16,8 +16,8 @@ def test_a_run_that_did_not_learn_to_answer_says_what_would(make_run, capsys: py
     assert "objective=understanding" in shown.err
 
 
-def test_what_cannot_be_asked_is_refused_before_the_run_is_loaded() -> None:
-    with pytest.raises(UserError, match="character 2 is not text"):
+def test_an_invalid_prompt_is_refused_before_the_run_is_loaded() -> None:
+    with pytest.raises(UserError, match="character 2 is not valid text"):
         describe(video="absent.mp4", run="absent", prompt="a\udcff")
 
 

@@ -16,7 +16,7 @@ def evaluate(run_dir: Path, *overrides: str) -> int:
     return main(["evaluate", f"run={run_dir}", "data=folder", *overrides])
 
 
-def test_a_run_on_made_clips_is_asked_about_real_ones(
+def test_a_run_on_synthetic_clips_is_evaluated_on_real_ones(
     understanding_run: Path, clips_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "clip.fps=4", "loader.num_workers=0"]
@@ -33,12 +33,12 @@ def test_a_run_on_made_clips_is_asked_about_real_ones(
     assert "alignment_yes_no/object" in shown
 
 
-def test_without_a_root_it_is_said_what_is_missing(understanding_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_root_is_reported(understanding_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(understanding_run) == 1
     assert "Set data.root=VALUE" in capsys.readouterr().err
 
 
-def test_a_run_that_makes_videos_is_asked_too(
+def test_a_run_that_generates_videos_is_evaluated_on_real_clips(
     joint_run: Path, clips_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [f"data.root={clips_dir}", f"data.manifest={QUESTIONS}", "loader.num_workers=0", "evaluation.max_clips=2"]
@@ -47,11 +47,11 @@ def test_a_run_that_makes_videos_is_asked_too(
     assert evaluate(joint_run, *given, "generation/judge=own") == 0
     shown = capsys.readouterr()
     assert "alignment/" in shown.out
-    # The questions come without captions to make videos of, and that is told.
+    # The questions have no captions to generate from, which is reported.
     assert "has a caption and can be judged by generation/judge=own" in shown.err
 
 
-def test_questions_without_choices_are_counted_and_alone_are_an_error(
+def test_questions_without_choices_are_counted_or_an_error_if_there_are_no_others(
     understanding_run: Path, make_video: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [

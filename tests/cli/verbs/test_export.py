@@ -21,7 +21,7 @@ def test_a_part_becomes_a_folder_and_its_path_is_printed(
         assert isinstance(from_pretrained(out), kind)
 
 
-def test_it_is_uploaded_where_a_repository_is_named_and_private_if_nothing_else_is_said(
+def test_push_uploads_to_a_private_repository_by_default(
     understanding_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = []
@@ -42,11 +42,11 @@ def test_it_is_uploaded_where_a_repository_is_named_and_private_if_nothing_else_
     ("given", "sentence"),
     [
         (["part=tokenizer"], "part=tokenizer: must be one of model, tokeniser. Did you mean tokeniser?"),
-        (["push=a/b/c"], "push=a/b/c: this is no name of a repository"),
-        (["out=."], "out=.: there is something already; name a new folder."),
+        (["push=a/b/c"], "push=a/b/c: this is not the name of a repository"),
+        (["out=."], "out=.: this folder is not empty. Use a new folder."),
     ],
 )
-def test_a_mistake_is_told_before_a_model_is_built(
+def test_a_mistake_is_reported_before_a_model_is_built(
     given: list[str],
     sentence: str,
     understanding_run: Path,

@@ -1,4 +1,4 @@
-"""vtok generate, as a user meets it."""
+"""vtok generate on the command line."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from vtok.cli.main import main
-from vtok.cli.prompts import wanted_videos
+from vtok.cli.prompts import requested_videos
 from vtok.data import ClipSettings, FolderData, read_video
 from vtok.inference.load import load_run
 from vtok.model.video_language_model import Sampling
@@ -107,12 +107,12 @@ def test_a_list_of_vbench_makes_videos_of_its_names(joint_run: Path, tmp_path: P
     assert generate(joint_run, "prompt=a bird and a cat", "seed=6", f"out={alone}", "scale=1") == 0
     assert digest(alone) == digest(out / names[1])
 
-    whole = wanted_videos(tmp_path / "full_info.json", None)
+    whole = requested_videos(tmp_path / "full_info.json", None)
     assert [name for name, _ in whole[:5]] == [f"a bird and a cat-{index}.mp4" for index in range(5)]
     assert len(whole) == 10
 
 
-def test_videos_made_at_once_differ_in_rounding_alone(joint_run: Path, tmp_path: Path) -> None:
+def test_the_batch_size_only_changes_rounding(joint_run: Path, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text(PROMPTS, encoding="utf-8")
     for size in (1, 2):
         where = [f"prompts={tmp_path / 'prompts.txt'}", f"out={tmp_path / str(size)}"]
@@ -122,7 +122,7 @@ def test_videos_made_at_once_differ_in_rounding_alone(joint_run: Path, tmp_path:
         assert (one - two).abs().mean() < 1
 
 
-def test_size_and_rate_can_be_said(joint_run: Path, tmp_path: Path) -> None:
+def test_size_and_rate_can_be_set(joint_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.mp4"
     assert generate(joint_run, "prompt=x", f"out={out}", "scale=3", "fps=10") == 0
     read, times = read_video(out, stride=1)
@@ -148,7 +148,7 @@ def test_a_prompt_is_taken_as_it_is_typed(joint_run: Path, tmp_path: Path) -> No
         assert generate(joint_run, f"prompt={prompt}", f"out={tmp_path / 'a.mp4'}", "scale=1") == 0
 
 
-def test_files_are_replaced_and_old_manifests_tell_nothing(joint_run: Path, tmp_path: Path) -> None:
+def test_files_and_old_manifests_are_replaced(joint_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
     (tmp_path / "three.txt").write_text(PROMPTS, encoding="utf-8")
     (tmp_path / "one.txt").write_text("a dog")
@@ -158,43 +158,43 @@ def test_files_are_replaced_and_old_manifests_tell_nothing(joint_run: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ([], "one of prompt=TEXT and prompts=FILE"),
-        (["prompt=a", "prompts=good.txt"], "one of prompt=TEXT and prompts=FILE"),
+        ([], "Set one of prompt=TEXT and prompts=FILE"),
+        (["prompt=a", "prompts=good.txt"], "Set one of prompt=TEXT and prompts=FILE"),
         (["prompt=a", "promts=b"], "Did you mean prompts?"),
-        (["prompt=a", "seed=abc"], "seed=abc: must be a whole number"),
-        (["prompt=a", "seed=-1"], "seed=-1: must be a whole number from 0"),
-        (["prompt=a", "steps=0"], "steps=0: must be a whole number of 1 or more"),
-        (["prompt=a", "scale=0"], "scale=0: must be a whole number of 1 or more"),
-        (["prompt=a", "scale=2000"], "scale=2000: allowed are 1 to 1024"),
-        (["prompt=a", "fps=0"], "fps=0: must be a number above 0"),
+        (["prompt=a", "seed=abc"], "seed=abc: must be an integer"),
+        (["prompt=a", "seed=-1"], "seed=-1: must be an integer >= 0"),
+        (["prompt=a", "steps=0"], "steps=0: must be an integer >= 1"),
+        (["prompt=a", "scale=0"], "scale=0: must be an integer >= 1"),
+        (["prompt=a", "scale=2000"], "scale=2000: h264 supports 16384 pixels a side. Use 1 to 1024"),
+        (["prompt=a", "fps=0"], "fps=0: must be a number > 0"),
         (["prompt=a", "guidance=nan"], "guidance=nan"),
-        (["prompt=\udcff"], "prompt='\\udcff': character 1 is not text"),
+        (["prompt=\udcff"], "prompt='\\udcff': character 1 is not valid text"),
         (["prompt=a", "temperature=-1"], "temperature=-1"),
         (["prompts=good.txt", "batch_size=0"], "batch_size=0"),
         (["prompt=a", "run=nowhere"], "run=nowhere: there is no such folder"),
         (["prompt=a", "out=clip.gif"], "clip.gif: the file's name must end in .mp4"),
-        (["prompt=a", "out=absent/clip.mp4"], "there is no folder absent"),
+        (["prompt=a", "out=absent/clip.mp4"], "the folder absent does not exist"),
         (["prompts=absent.txt"], "prompts=absent.txt: 'absent.txt' cannot be read (No such file or directory)"),
         (["prompts=empty.txt"], "prompts=empty.txt: the file holds no prompt"),
         (["prompts=latin.txt"], "prompts=latin.txt: latin.txt: line 1 is not UTF-8 text"),
         (["prompts=folder"], "prompts=folder: 'folder' cannot be read"),
-        (["prompts=broken.json"], "prompts=broken.json: it is not JSON"),
+        (["prompts=broken.json"], "prompts=broken.json: it is not valid JSON"),
         (["prompts=other.json"], 'a list of objects with "prompt_en"'),
-        (["prompts=slash.json"], "'either/or' makes no file name"),
+        (["prompts=slash.json"], "'either/or' cannot be a file name"),
         (["prompts=long.json"], "at most 246 bytes"),
-        (["prompts=slash.json", "samples=0"], "samples=0: must be a whole number of 1 or more"),
-        (["prompts=good.txt", "samples=2"], "samples are of prompts=FILE.json"),
-        (["prompt=a", "samples=2"], "samples=2: it goes with prompts=FILE.json"),
+        (["prompts=slash.json", "samples=0"], "samples=0: must be an integer >= 1"),
+        (["prompts=good.txt", "samples=2"], "Use samples only with prompts=FILE.json"),
+        (["prompt=a", "samples=2"], "samples=2: one prompt makes one video. Use samples with prompts=FILE.json"),
         (["prompts=good.txt", "out=empty.txt"], "out=empty.txt: this is a file"),
-        (["prompts=good.txt", "out=absent/made"], "there is no folder absent"),
+        (["prompts=good.txt", "out=absent/made"], "the folder absent does not exist"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_nothing_is_written(
+def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(
     joint_run: Path,
     arguments: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -212,12 +212,12 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     assert generate(joint_run, *arguments) == 1
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ")
-    assert told in shown.err
+    assert message in shown.err
     assert len(shown.err.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_runs_that_make_no_videos_say_what_would(
+def test_runs_that_cannot_generate_are_refused_with_one_that_can(
     understanding_run: Path, make_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = f"out={tmp_path / 'a.mp4'}"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vtok.cli.main import main
-from vtok.cli.verbs.plan import count, plan, skeleton
+from vtok.cli.verbs.plan import measure_components, model_without_weights, plan
 from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.hub.toys import make_toys
@@ -29,11 +29,11 @@ SMALL = ["backbone.width=8", "backbone.feature_dim=16", "mllm.width=32", "mllm.l
         pytest.param("adamw8bit", marks=pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="not installed")),
     ],
 )
-def test_what_is_planned_is_what_is_built_and_kept(optimiser: str) -> None:
+def test_the_plan_matches_the_built_model_and_its_optimiser_state(optimiser: str) -> None:
     overrides = [*SMALL, f"optimiser={optimiser}", "objective=joint", "trainer.ema_decay=0.9", "backbone.frozen=true"]
-    model, notes = skeleton(compose(overrides))
+    model, notes = model_without_weights(compose(overrides))
     assert all(parameter.is_meta for parameter in model.parameters())
-    parts, more = count(compose(overrides), model)
+    parts, more = measure_components(compose(overrides), model)
     assert notes == more == []
 
     real = build_model(compose(overrides))
@@ -63,16 +63,16 @@ def test_what_is_planned_is_what_is_built_and_kept(optimiser: str) -> None:
 def test_weights_of_16_bits_are_not_trained() -> None:
     """Those of a component that has no schema here, too."""
     config = compose([*SMALL])
-    model, _ = skeleton(config)
+    model, _ = model_without_weights(config)
     model.mllm.to(torch.bfloat16)
-    with pytest.raises(UserError, match=r"^mllm\..* is bfloat16 and trained, .*; make it float32, or freeze it\.$"):
-        count(config, model)
+    with pytest.raises(UserError, match=r"^mllm\..* is trained in bfloat16, .* to float32, or freeze it\.$"):
+        measure_components(config, model)
     model.mllm.requires_grad_(False)
-    part = next(part for part in count(config, model)[0] if part.name == "mllm")
+    part = next(part for part in measure_components(config, model)[0] if part.name == "mllm")
     assert part.memory == Memory(frozen=2 * part.frozen + sum(one.nbytes for one in model.mllm.buffers()))
 
 
-def test_a_text_encoder_is_counted_and_what_waits_on_the_cpu_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_encoder_is_counted_and_offloaded_modules_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
     decoder = [
         "objective=joint",
         "decoder=hunyuan_video",
@@ -90,7 +90,7 @@ def test_a_text_encoder_is_counted_and_what_waits_on_the_cpu_is_told(capsys: pyt
         assert ("decoder.offload=true: " in shown) == (pooled == "clip_text")
     assert frozen["clip_text"] - frozen["zeros"] == 123_060_480
     # The VAE's 246 million parameters and CLIP's 123 million, float32.
-    assert "decoder.offload=true: 1.48 GB of the decoder's are on the GPU only while they are used." in shown
+    assert "decoder.offload=true: 1.48 GB of the decoder are on the GPU only while they are used." in shown
 
 
 def test_weights_are_not_looked_up(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_weights_are_not_looked_up(capsys: pytest.CaptureFixture[str], monkeypat
     shown = capsys.readouterr()
     assert "303,505,408" in shown.out
     assert "46 a clip" in shown.out
-    assert "openai/clip-vit-large-patch14-336: not looked up; counted is the architecture of" in shown.out
+    assert "openai/clip-vit-large-patch14-336: not looked up. The architecture is that of" in shown.out
     assert all(f"\n{number} GPU" in shown.out for number in (1, 2, 4, 8))
     assert shown.err == ""
 
@@ -115,30 +115,30 @@ def test_the_architecture_of_a_folder_is_counted(tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
     settings = ["backbone=vision", "backbone.image_size=56", f"backbone.weights={tmp_path}"]
-    model, notes = skeleton(compose([*settings, *SMALL[2:]]))
+    model, notes = model_without_weights(compose([*settings, *SMALL[2:]]))
     assert model.tokeniser.backbone.feature_dim == 32
-    assert notes == [f"backbone.weights={tmp_path}: the architecture is that of the folder; no weights were read."]
+    assert notes == [f"backbone.weights={tmp_path}: no weights were read. The architecture is that of the folder."]
 
     # Where config.json is of something else, the component's own architecture is counted, and it is said.
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no_such_model"}))
-    model, notes = skeleton(compose([*settings, *SMALL[2:]]))
+    model, notes = model_without_weights(compose([*settings, *SMALL[2:]]))
     assert model.tokeniser.backbone.feature_dim == 1024
     assert notes[0].startswith(f"backbone.weights={tmp_path}: not looked up")
 
 
-def test_a_mistake_is_told() -> None:
+def test_a_mistake_is_refused() -> None:
     with pytest.raises(UserError, match=r"tokeniser\.stride=99"):
         plan(["tokeniser.stride=99"])
 
 
 @pytest.mark.parametrize("decoder", ["hunyuan_video", "wan"])
-def test_the_architectures_of_folders_are_counted_as_they_are_loaded(decoder: str, tmp_path: Path) -> None:
+def test_the_architectures_of_folders_match_the_loaded_models(decoder: str, tmp_path: Path) -> None:
     make_toys(tmp_path / "toys")
     chosen = [f"decoder={decoder}", f"decoder.weights={tmp_path / 'toys' / decoder}"]
     overrides = ["recipe=paper_tiny", f"outputs={tmp_path}", *chosen, "mllm.lora={rank: 4}"]
-    model, notes = skeleton(compose(overrides))
+    model, notes = model_without_weights(compose(overrides))
     assert [note.partition(": ")[2] for note in notes] == [
-        "the architecture is that of the folder; no weights were read."
+        "no weights were read. The architecture is that of the folder."
     ] * 3
     real = build_model(compose(overrides))
     shapes = {name: (one.shape, one.dtype, one.requires_grad) for name, one in real.named_parameters()}

@@ -1,4 +1,4 @@
-"""vtok reconstruct, as a user meets it."""
+"""vtok reconstruct on the command line."""
 
 from pathlib import Path
 
@@ -57,25 +57,25 @@ def test_one_frame_and_a_folder_of_frames(joint_run: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ([], "needs video=VALUE"),
+        ([], "Set video=VALUE"),
         (["video=absent.mp4"], "absent.mp4: there is no such file"),
         (["video=true.mp4", "start=9"], "no frame lies in the clip"),
-        (["video=true.mp4", "start=-1"], "start=-1: must be a number of 0 or more"),
-        (["video=true.mp4", "out=./true.mp4"], "this is the video itself"),
+        (["video=true.mp4", "start=-1"], "start=-1: must be a number >= 0"),
+        (["video=true.mp4", "out=./true.mp4"], "this is the input video"),
         (["video=true.mp4", "out=back"], "must end in .mp4"),
         (["video=true.mp4", "out="], "must end in .mp4"),
         (["video=true.mp4", "steps=0"], "steps=0"),
-        (["video=true.mp4", "seed=a"], "seed=a: must be a whole number"),
+        (["video=true.mp4", "seed=a"], "seed=a: must be an integer"),
         (["video=true.mp4", "temperature=0"], "unknown key of vtok reconstruct"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_nothing_is_written(
+def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(
     joint_run: Path,
     video: Path,
     arguments: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -83,12 +83,12 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     assert reconstruct(joint_run, *arguments) == 1
     shown = capsys.readouterr()
-    assert told in shown.err
+    assert message in shown.err
     assert len(shown.err.splitlines()) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["true.mp4"]
 
 
-def test_a_run_without_a_decoder_says_what_would(
+def test_a_run_without_a_decoder_is_refused_with_one_that_has_it(
     understanding_run: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reconstruct(understanding_run, f"video={video}", f"out={tmp_path / 'a.mp4'}") == 1

@@ -30,24 +30,24 @@ def test_runs_and_the_latest_sweep(
     assert "<title>2</title>" in Path("one.html").read_text()
 
 
-def test_mistakes_are_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = write_run(tmp_path / "good", 2, {"alignment/colour": 0.5})
     without = write_run(tmp_path / "without", 2, None)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    for arguments, told in (
-        ([], "needs one of sweep=latest, sweep=DIR and runs=[A,B]"),
-        ([f"runs=[{good}]", "sweep=latest"], "needs one of"),
+    for arguments, message in (
+        ([], "Set one of sweep=latest, sweep=DIR and runs=[A,B]"),
+        ([f"runs=[{good}]", "sweep=latest"], "Set one of"),
         ([f"outputs={tmp_path}", "sweep=latest"], "there is no sweep in"),
         ([f"sweep={tmp_path / 'empty'}"], "holds no run folder"),
         ([f"runs=[{tmp_path / 'nowhere'}]"], "is not a run folder"),
         ([f"runs=[{without}]"], "summary.json to compare"),
-        ([f"runs=[{good}]", "metrics=[alignment/color]"], "there is alignment/colour"),
-        ([f"runs=[{good}]", "out=page.txt"], "a page is NAME.html"),
-        ([f"runs=[{good}]", "embed_mb=-1"], "embed_mb=-1: must be a number of 0 or more"),
+        ([f"runs=[{good}]", "metrics=[alignment/color]"], "Use alignment/colour."),
+        ([f"runs=[{good}]", "out=page.txt"], "Use out=NAME.html"),
+        ([f"runs=[{good}]", "embed_mb=-1"], "embed_mb=-1: must be a number >= 0"),
         ([f"runs=[{good}]", f"out={tmp_path / 'file' / 'x.html'}"], "cannot be written"),
     ):
         assert main(["report", *arguments]) == 1, arguments
         error = capsys.readouterr().err
-        assert told in error
+        assert message in error
         assert len(error.strip().splitlines()) == 1

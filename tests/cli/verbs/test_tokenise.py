@@ -1,4 +1,4 @@
-"""vtok tokenise, as a user meets it."""
+"""vtok tokenise on the command line."""
 
 from pathlib import Path
 
@@ -61,21 +61,21 @@ def test_a_short_clip_has_fewer_tokens(joint_run: Path, video: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ([], "needs video=VALUE"),
+        ([], "Set video=VALUE"),
         (["video=absent.mp4"], "absent.mp4: there is no such file"),
         (["video=true.mp4", "out=clip.pt"], "must end in .safetensors"),
-        (["video=true.mp4", "out=absent/clip.safetensors"], "there is no folder absent"),
-        (["video=true.mp4", "start=x"], "start=x: must be a number of 0 or more"),
+        (["video=true.mp4", "out=absent/clip.safetensors"], "the folder absent does not exist"),
+        (["video=true.mp4", "start=x"], "start=x: must be a number >= 0"),
         (["video=true.mp4", "strat=1"], "Did you mean start?"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_nothing_is_written(
+def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(
     joint_run: Path,
     video: Path,
     arguments: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -83,6 +83,6 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     assert tokenise(joint_run, *arguments) == 1
     shown = capsys.readouterr()
-    assert told in shown.err
+    assert message in shown.err
     assert len(shown.err.splitlines()) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["true.mp4"]

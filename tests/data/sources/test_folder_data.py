@@ -63,11 +63,11 @@ def test_clips_without_a_usable_text_are_noted(tmp_path):
     assert "nothing.json or nothing.txt" in reasons["nothing"]
     assert "UTF-8" in reasons["latin"]
     assert "neither a caption nor a question" in reasons["blank"]
-    assert "not JSON" in reasons["broken"]
+    assert "not valid JSON" in reasons["broken"]
     assert "'up' is not one of the choices" in reasons["wrong"]
 
 
-def test_files_that_are_passed_over_are_named(tmp_path, caplog):
+def test_ignored_files_are_listed(tmp_path, caplog):
     for name in (
         "a.ts",
         "b.GIF",
@@ -91,7 +91,7 @@ def test_files_that_are_passed_over_are_named(tmp_path, caplog):
     assert not data.bad
     (said,) = [record.getMessage() for record in caplog.records]
     assert "2 files with a .txt or .json beside them are not read" in said
-    assert said.endswith(f"for example {tmp_path / 'g.pdf'}, {tmp_path / 'h'}.")
+    assert said.endswith(f"Examples: {tmp_path / 'g.pdf'}, {tmp_path / 'h'}.")
 
 
 def test_manifest_jsonl_in_any_case(tmp_path):
@@ -159,7 +159,7 @@ def test_manifest_parquet(tmp_path):
     assert [question.answer for question in clips["c.mp4"].questions] == ["no", "yes"]
     assert not data.bad
     (tmp_path / "manifest.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=r"manifest.parquet is not a parquet file that can be read"):
+    with pytest.raises(UserError, match=r"manifest.parquet is not a readable parquet file"):
         source(tmp_path).prepare()
 
 
@@ -190,17 +190,17 @@ def test_a_manifest_may_lie_elsewhere(tmp_path, make_video, monkeypatch):
 @pytest.mark.parametrize("video", ["../a.mp4", "x/../../a.mp4", "/etc/a.mp4", "..\\a.mp4"])
 def test_a_manifest_does_not_leave_the_root(video, tmp_path):
     (tmp_path / "manifest.jsonl").write_text(json.dumps({"video": video, "caption": "a"}))
-    with pytest.raises(UserError, match=r"line 1: .*outside of data.root"):
+    with pytest.raises(UserError, match=r"line 1: .*outside data.root"):
         source(tmp_path).prepare()
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('{"caption": "a"}', "line 1 names no video"),
-        ('{"video": "a.mp4", "caption": "a"}\n{', "manifest.jsonl line 2: it is not JSON"),
+        ('{"caption": "a"}', "line 1 has no video"),
+        ('{"video": "a.mp4", "caption": "a"}\n{', "manifest.jsonl line 2: it is not valid JSON"),
         ('{"video": "a.mp4", "caption": "a"}\n[1]', "line 2 is not a JSON object"),
-        ('{"video": "a.mp4", "caption": "a", "split": "dev"}', "split=dev; allowed are train, heldout"),
+        ('{"video": "a.mp4", "caption": "a", "split": "dev"}', "split=dev is unknown. Use train, heldout"),
         ("", "no usable clip"),
     ],
 )
@@ -210,18 +210,18 @@ def test_manifests_that_cannot_be_read(content, reason, tmp_path):
         source(tmp_path).prepare()
 
 
-def test_roots_that_are_none(tmp_path):
-    with pytest.raises(UserError, match=r"data.root=.*missing does not exist; .*sample/frames.*manifest"):
+def test_invalid_roots_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data.root=.*missing does not exist. Give .*sample/frames.*manifest"):
         source(tmp_path / "missing").prepare()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"data.root=.* is not a folder"):
         source(tmp_path / "file").prepare()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"data.root=.*no usable clip; looked for .*sample/frames.*mp4.*manifest"):
+    with pytest.raises(UserError, match=r"data.root=.*no usable clip .*Give .*sample/frames.*mp4.*manifest"):
         source(tmp_path / "empty").prepare()
     for name in ("manifest.csv", "Manifest.jsonl"):
         (tmp_path / "empty" / name).touch()
-    with pytest.raises(UserError, match=r"Manifest.jsonl, manifest.csv; say which by data.manifest"):
+    with pytest.raises(UserError, match=r"Manifest.jsonl, manifest.csv.*Choose one: data.manifest"):
         source(tmp_path / "empty").prepare()
     with pytest.raises(UserError, match=r"data.manifest=other.jsonl"):
         source(tmp_path / "empty", manifest="other.jsonl").prepare()
@@ -323,5 +323,5 @@ def test_categories_are_names_of_metrics(name: str | None, category: str) -> Non
 
 @pytest.mark.parametrize("name", ["..", ".", "colour_low", "Colour_Questions", "x_by_prior", "x_majority"])
 def test_categories_that_would_break_or_shadow_metrics_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"the category {name!r} is not a name"):
+    with pytest.raises(ValueError, match=f"the category {name!r} cannot name a metric"):
         questions_of({"question": "which?", "answer": "a", "choices": "a|b", "category": name})

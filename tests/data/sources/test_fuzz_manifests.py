@@ -69,7 +69,7 @@ def clips_of(source: DataSource) -> list[Clip]:
 
 
 def check(clips: list[Clip], bad: dict[str, str]) -> None:
-    """What every clip is, whatever it was made of: text that can be written, and a file that can be asked for."""
+    """Every clip has texts that can be written as UTF-8, and a file name that the system accepts."""
     for clip in clips:
         assert 0 <= clip.start < (1e9 if clip.end is None else clip.end) <= 1e9
         assert clip.caption or clip.questions

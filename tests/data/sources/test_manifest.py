@@ -111,7 +111,7 @@ def test_names_that_no_file_has_are_left_out(name, tmp_path):
 
 
 def test_the_faulty_manifests(faults_dir):
-    with pytest.raises(UserError, match=r"manifest.csv line 2 has 3 cells, and the header has 2\..*double quotes"):
+    with pytest.raises(UserError, match=r"manifest.csv line 2 has 3 cells, but the header has 2\..*double quotes"):
         clips_of(faults_dir / "csv_commas")
     blue = Question("general", "choice", "which?", "blue", ("red", "blue"))
     assert [clip.questions for clip in clips_of(faults_dir / "choices_dict")[0]] == [(blue,)] * 6
@@ -120,14 +120,14 @@ def test_the_faulty_manifests(faults_dir):
     clips, bad = clips_of(faults_dir / "nul_in_manifest")
     assert [clip.caption for clip in clips] == [f"t{number}" for number in range(6)]
     assert bad == {
-        str(faults_dir / "nul_in_manifest" / "c0\\x00.mp4"): "its name holds a NUL, which no file's name does"
+        str(faults_dir / "nul_in_manifest" / "c0\\x00.mp4"): "its name holds a NUL, which a file name cannot have"
     }
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"video,caption\na.mp4,a dog, two cats\n", "line 2 has 3 cells, and the header has 2"),
+        (b"video,caption\na.mp4,a dog, two cats\n", "line 2 has 3 cells, but the header has 2"),
         (b'video,caption\n\na.mp4,"a\nb"\nb.mp4\n', "line 5 has 1 cells"),
         (b'video,caption\na.mp4,"a dog\nb.mp4,b\n', "line 2 is not CSV"),
         (b'video,caption\na.mp4,"a" dog\n', "line 2 is not CSV"),
@@ -137,7 +137,7 @@ def test_the_faulty_manifests(faults_dir):
         ("video,caption\na.mp4,a\n".encode("utf-16"), "it is UTF-16 text"),
         (b"video,caption\n" + b"a" * 200_000 + b",a\n", "line 2 is not CSV"),
         (b"video,caption,split\na.mp4,a,dev\n", "split=dev"),
-        (b"video,caption\n,a\n", "line 2 names no video"),
+        (b"video,caption\n,a\n", "line 2 has no video"),
         (b"", "no usable clip"),
     ],
 )
@@ -158,14 +158,14 @@ def test_csv_files_that_are_right(ends, tmp_path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"[" * 20_000, "line 2: it is not JSON that can be read .it is nested too deep"),
-        (b'{"video": "b.mp4", "caption": ' + b"1" * 5_000 + b"}", "line 2: it is not JSON"),
+        (b"[" * 20_000, "line 2: it is not valid JSON .it is nested too deep"),
+        (b'{"video": "b.mp4", "caption": ' + b"1" * 5_000 + b"}", "line 2: it is not valid JSON"),
         ('{"video": "b.mp4", "caption": "Würfel"}'.encode("latin-1"), "line 2 is not UTF-8 text .byte 0xfc"),
         ("\ufeff{}".encode("utf-16"), "line 2 is not UTF-8"),
-        (b'{"video": "b.mp4", "Video": "c.mp4", "caption": "a"}', "line 2: it has two video"),
-        (b'{"video": ["b.mp4"], "caption": "a"}', "line 2 names no video"),
+        (b'{"video": "b.mp4", "Video": "c.mp4", "caption": "a"}', "line 2: it has two fields video"),
+        (b'{"video": ["b.mp4"], "caption": "a"}', "line 2 has no video"),
         (b'{"video": "b.mp4", "caption": "a", "split": ["val"]}', "line 2: split=list"),
-        (b'{"video": "/' + b"b" * 10_000 + b'"}', "line 2: the video /b{99}[.]{3} lies outside"),
+        (b'{"video": "/' + b"b" * 10_000 + b'"}', "line 2: the video /b{99}[.]{3} is outside data.root"),
     ],
 )
 def test_jsonl_files_that_are_refused(line, reason, tmp_path):
@@ -184,12 +184,12 @@ def test_parquet_files_that_are_refused(tmp_path):
     with pytest.raises(UserError, match="two columns caption"):
         clips_of(tmp_path)
     pa.parquet.write_table(pa.table({"video": [b"a.mp4"], "caption": ["a"]}), file)
-    with pytest.raises(UserError, match="row 1 names no video"):
+    with pytest.raises(UserError, match="row 1 has no video"):
         clips_of(tmp_path)
     content = file.read_bytes()
     for damaged in (b"", b"PAR1", content[:-20], content[20:], b"{}"):
         file.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"manifest.parquet is not a parquet file that can be read"):
+        with pytest.raises(UserError, match=r"manifest.parquet is not a readable parquet file"):
             clips_of(tmp_path)
 
 
@@ -242,7 +242,7 @@ def test_file_names_that_are_not_utf8(make_video, tmp_path):
     "".join((listed.id, error.path, error.reason, str(error), *bad, *bad.values())).encode()
 
 
-def test_a_sidecar_whose_name_would_be_too_long_is_none(tmp_path):
+def test_a_sidecar_with_too_long_a_name_is_ignored(tmp_path):
     (tmp_path / ("a" * 251 + ".mp4")).touch()
     (tmp_path / ("a" * 251 + ".txt")).write_text("fine")
     (clip,), bad = clips_of(tmp_path)
@@ -264,7 +264,7 @@ def test_sidecars_that_cannot_be_read_are_noted(content, tmp_path):
 
 def test_long_names_of_folders_and_manifests(tmp_path):
     for keys in ({"root": tmp_path / ("a" * 300)}, {"root": tmp_path, "manifest": "a" * 300 + ".csv"}):
-        with pytest.raises(UserError, match=r"data.(root|manifest)=.*aaa.*(does not exist|there is no)"):
+        with pytest.raises(UserError, match=r"data.(root|manifest)=.*aaa.*(does not exist|has such a file)"):
             FolderData(clip=ClipSettings(size=32), **keys).prepare()
     with pytest.raises(BadVideoError, match="File name too long"), open_clip(Clip("a", tmp_path / ("a" * 300))):
         pass

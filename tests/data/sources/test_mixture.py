@@ -31,9 +31,9 @@ from vtok.data import (
 from vtok.data.plan import StridePlanner
 from vtok.data.sampler import WindowSampler
 from vtok.data.sources.base import DataSource, Split
-from vtok.data.sources.mixture.clips import MixtureClips, in_turns
+from vtok.data.sources.mixture.clips import MixtureClips, interleave
 from vtok.data.sources.mixture.sampler import BLOCK
-from vtok.data.sources.mixture.shares import drawn
+from vtok.data.sources.mixture.shares import samples_per_source
 from vtok.data.sources.shapes import ShapesData
 
 SETTINGS = {"clip": ClipSettings(size=32)}
@@ -92,7 +92,7 @@ def test_in_every_block_each_source_has_its_share_in_a_mixed_order() -> None:
     shares = [Fraction(str(weight)) for weight in WEIGHTS.values()]
     for end in range(BLOCK, 20 * BLOCK + 1, BLOCK):
         found, block = Counter(names[:end]), names[end - BLOCK : end]
-        assert [found[name] for name in WEIGHTS] == drawn(shares, end)
+        assert [found[name] for name in WEIGHTS] == samples_per_source(shares, end)
         for name, share in zip(WEIGHTS, shares, strict=True):
             assert abs(block.count(name) - BLOCK * share / sum(shares)) < 2
     assert names[:BLOCK] != names[BLOCK : 2 * BLOCK]
@@ -132,7 +132,7 @@ def test_without_weights_an_epoch_of_one_is_an_epoch_of_all() -> None:
     counts = Counter(source_of(index) for _, index in take(made, 67 * BLOCK))
     assert counts == {"big": 40 * BLOCK, "small": 7 * BLOCK, "shards": 20 * BLOCK}
     shares = "59.7% big (40 clips), 10.4% small (7 clips), 29.9% shards (20 clips)"
-    assert made.describe() == f"MixtureData by the numbers of clips, as data.weights=null: {shares}"
+    assert made.describe() == f"MixtureData weighted by numbers of clips (data.weights=null): {shares}"
 
 
 def test_clips_are_those_of_all_sources() -> None:
@@ -179,7 +179,7 @@ def test_millions_of_clips_are_not_listed() -> None:
     clips = MixtureClips({"few": [Clip("0", Path("b"))], "many": many})
     assert len(clips[10:][::2]) == 2_499_996
     assert (clips[4_000_000].id, clips[10:][::2][1].id) == ("many/3999999", "many/11")
-    assert in_turns({"few": [Clip("0", Path("b"))], "many": many})[:4][3].id == "many/2"
+    assert interleave({"few": [Clip("0", Path("b"))], "many": many})[:4][3].id == "many/2"
     assert many.asked == [3_999_999, 11, 2]
 
 
@@ -213,7 +213,7 @@ def test_a_broken_clip_is_replaced_within_its_source_whatever_the_number_of_work
 def test_a_source_without_a_good_clip_stops_with_its_clips() -> None:
     made = MixtureData(sources={"ok": Numbered(9), "bad": Numbered(1)}, **SETTINGS)
     dataset = ClipDataset(made.clips("train"), FailingReader(), seed=0, replace_bad=True)
-    with pytest.raises(UserError, match=r"all 1 clips are broken.*\n +train0: it is bad"):
+    with pytest.raises(UserError, match=r"All 1 clips are broken.*\n +train0: it is bad"):
         dataset[SampleKey(0, 9)]
 
 
@@ -241,7 +241,7 @@ def test_each_clip_is_read_as_its_source_reads_it(tmp_path: Path) -> None:
     made = MixtureData(sources=sources, **settings)
     reader = made.reader(StridePlanner(3))
     for clip in made.clips("train"):
-        source = made.part_of(clip)
+        source = made.source_of(clip)
         own = next(one for one in source.clips("train") if f"{clip.source}/{one.id}" == clip.id)
         alone = source.reader(StridePlanner(3)).read(own, SampleKey(0, 0))
         here = reader.read(clip, SampleKey(0, 0))
@@ -269,29 +269,35 @@ def test_each_source_is_augmented_as_it_says(make_video, tmp_path: Path) -> None
     assert torch.equal(reader.read(made.clips("train")[0], SampleKey(0, 0)).frames, plain.frames)
     assert not torch.equal(bright.frames, plain.frames)
     assert torch.equal(still.read(made.clips("train")[1], SampleKey(0, 1)).frames, plain.frames)
-    with pytest.raises(UserError, match=r"a flip makes a lie of the text of .*a\.mp4"):
-        made.check_texts(10)
+    with pytest.raises(UserError, match=r"the text of .*a\.mp4 says 'left', which a flip would make wrong"):
+        made.check_augmentation(10)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"sources": {}}, "a mixture needs one source or more"),
-        ({"sources": {"a": Numbered(3, clip=ClipSettings(size=48))}}, r"data.sources.a.clip=.*must be the mixture's"),
-        ({"sources": {"a": Numbered(3)}, "limit": 2}, "data.sources.a.limit=None: the mixture's is 2"),
-        ({"sources": {"a": Numbered(3, cache="x")}}, "data.sources.a.cache=x: a mixture has one cache"),
-        ({"sources": {"a": mixture(None)}}, "data.sources.a: it is a MixtureData; allowed are data sets"),
-        ({"sources": {"a": 3}}, "data.sources.a: it is a int"),
-        ({"sources": {"a": Numbered(3)}, "weights": {"a": 0}}, "data.weights.a=0: allowed are numbers above 0"),
+        (
+            {"sources": {"a": Numbered(3, clip=ClipSettings(size=48))}},
+            r"data.sources.a.clip=.* differs from the mixture's",
+        ),
+        (
+            {"sources": {"a": Numbered(3)}, "limit": 2},
+            "data.sources.a.limit=None exceeds the mixture's limit. Use 2 or less",
+        ),
+        ({"sources": {"a": Numbered(3, cache="x")}}, "data.sources.a.cache=x: only the mixture has a cache"),
+        ({"sources": {"a": mixture(None)}}, "data.sources.a: MixtureData cannot be a source. Use a data set"),
+        ({"sources": {"a": 3}}, "data.sources.a: int cannot be a source"),
+        ({"sources": {"a": Numbered(3)}, "weights": {"a": 0}}, "data.weights.a=0: a weight is a number above 0"),
     ],
 )
-def test_what_does_not_fit_is_told(settings: dict, sentence: str) -> None:
+def test_invalid_mixtures_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         MixtureData(**{**SETTINGS, **settings})
 
 
-def test_a_source_without_training_clips_is_told() -> None:
-    with pytest.raises(UserError, match=r"data.sources.b has no training clips; leave it out by ~data.sources.b"):
+def test_a_source_without_training_clips_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data.sources.b has no training clips. Remove it: ~data.sources.b"):
         MixtureData(sources={"a": Numbered(3), "b": Numbered(0)}, **SETTINGS).prepare()
 
 

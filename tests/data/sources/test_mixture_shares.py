@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.data.sources.mixture.shares import check_names, check_weights, drawn
+from vtok.data.sources.mixture.shares import check_names, check_weights, samples_per_source
 
 
 def walked(shares: list[Fraction], count: int) -> list[list[int]]:
@@ -24,46 +24,46 @@ def walked(shares: list[Fraction], count: int) -> list[list[int]]:
 )
 def test_numbers_are_those_of_a_walk(shares: list) -> None:
     given = [Fraction(share) for share in shares]
-    assert [drawn(given, count) for count in range(301)] == walked(given, 300)
+    assert [samples_per_source(given, count) for count in range(301)] == walked(given, 300)
 
 
 def test_numbers_far_on_are_those_of_a_walk_with_any_shares() -> None:
     rng = random.Random(0)
     for _ in range(10):
         shares = [Fraction(rng.randint(1, 99)) for _ in range(rng.randint(2, 6))]
-        assert drawn(shares, 2000) == walked(shares, 2000)[-1]
+        assert samples_per_source(shares, 2000) == walked(shares, 2000)[-1]
 
 
 def test_every_source_has_its_share_of_ever_more_samples() -> None:
     shares = [Fraction(3), Fraction(2), Fraction("0.001")]
     before = [0, 0, 0]
     for count in (1, 10, 257, 1000, 10**6, 10**12 + 7):
-        numbers = drawn(shares, count)
+        numbers = samples_per_source(shares, count)
         assert sum(numbers) == count
         assert all(after >= earlier for after, earlier in zip(numbers, before, strict=True))
         assert all(abs(n - count * s / sum(shares)) < 2 for n, s in zip(numbers, shares, strict=True))
         before = numbers
-    assert drawn(shares, 5001 * 10**9) == [3 * 10**12, 2 * 10**12, 10**9]
+    assert samples_per_source(shares, 5001 * 10**9) == [3 * 10**12, 2 * 10**12, 10**9]
 
 
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        ({"web": 1.0}, r"data.weights: the source made has none; say \+data.weights.made=NUMBER"),
-        ({"web": 1.0, "made": 0.0}, "data.weights.made=0: allowed are numbers above 0"),
-        ({"web": -1.0, "made": 1.0}, "data.weights.web=-1: allowed are numbers above 0"),
-        ({"web": float("inf"), "made": 1.0}, "data.weights.web=inf: allowed are numbers above 0"),
-        ({"web": 1.0, "made": 1.0, "mad": 1.0}, "data.weights.mad: there is no such source. Did you mean made?"),
+        ({"web": 1.0}, r"data.weights: the source made has no weight. Set \+data.weights.made=NUMBER"),
+        ({"web": 1.0, "made": 0.0}, "data.weights.made=0: a weight is a number above 0"),
+        ({"web": -1.0, "made": 1.0}, "data.weights.web=-1: a weight is a number above 0"),
+        ({"web": float("inf"), "made": 1.0}, "data.weights.web=inf: a weight is a number above 0"),
+        ({"web": 1.0, "made": 1.0, "mad": 1.0}, "data.weights.mad: unknown source. Did you mean made?"),
     ],
 )
-def test_weights_that_do_not_fit_are_told(weights: dict[str, float], sentence: str) -> None:
+def test_invalid_weights_are_refused(weights: dict[str, float], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_weights(weights, ["web", "made"])
 
 
-def test_names_stand_before_those_of_clips() -> None:
+def test_names_of_sources_are_checked() -> None:
     check_names(["web", "made-2", "A_b"])
-    with pytest.raises(UserError, match=r"data.sources.a/b: allowed in a source's name are letters"):
+    with pytest.raises(UserError, match=r"data.sources.a/b: this name is invalid. Use letters"):
         check_names(["a/b"])
     with pytest.raises(UserError, match="a mixture needs one source or more"):
         check_names([])

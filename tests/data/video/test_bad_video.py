@@ -1,4 +1,4 @@
-"""Everything a file can be that is not a whole video."""
+"""Files that are not complete videos."""
 
 import pickle
 import wave
@@ -45,7 +45,7 @@ KINDS = ("missing", "zero", "text", "screen", "random", "truncated", "audio", "f
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bad_files_are_told_with_path_and_reason(kind, make_video, tmp_path):
+def test_bad_files_are_reported_with_path_and_reason(kind, make_video, tmp_path):
     path, reason = write_bad(tmp_path, make_video)[kind]
     with pytest.raises(BadVideoError, match=reason) as caught:
         read_video(path, stride=6, size=32)
@@ -54,7 +54,7 @@ def test_bad_files_are_told_with_path_and_reason(kind, make_video, tmp_path):
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-def test_cut_files_give_what_is_there_and_tell_what_is_not(make_video, tmp_path):
+def test_truncated_files_give_their_frames_and_report_the_missing_ones(make_video, tmp_path):
     cuts = {
         "cut.mkv": ("libx264", {"g": "6"}),
         "cut.avi": ("mpeg4", {"g": "6"}),
@@ -78,7 +78,7 @@ def test_cut_files_give_what_is_there_and_tell_what_is_not(make_video, tmp_path)
             read_video(path, indices=[0, 59])
 
 
-def test_whole_files_miss_nothing(make_video, tmp_path, clips_dir):
+def test_complete_files_miss_nothing(make_video, tmp_path, clips_dir):
     made = [
         make_video(tmp_path / "a.mkv"),
         make_video(tmp_path / "a.mp4"),

@@ -1,4 +1,4 @@
-"""Frames that a decoder could only conceal make a clip a broken one; frames of intact files never do."""
+"""Damaged frames, which a decoder can only conceal, make a clip a broken one; intact frames never do."""
 
 from pathlib import Path
 

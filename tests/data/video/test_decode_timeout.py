@@ -1,4 +1,4 @@
-"""Reading that takes too long is given up, and the clip counts as broken."""
+"""Reading that takes too long fails, and the clip counts as broken."""
 
 from collections.abc import Callable
 from itertools import count
@@ -24,7 +24,7 @@ SAID = "longer than clip.decode_timeout=12 s"
 
 @pytest.fixture
 def slow(monkeypatch) -> Callable[[], None]:
-    """From its call on every look at the clock is a second later."""
+    """After its call, every look at the clock is a second later than the last."""
 
     def begin() -> None:
         ticks = count(1_000_000)

@@ -1,4 +1,4 @@
-"""Files whose timestamps do not say in which order frames are shown, against plainly decoding all of them."""
+"""Files whose timestamps do not give the presentation order, checked against decoding all frames."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_a_part_of_a_file_in_decoding_order_is_that_of_all_of_it(make_video, tmp
     np.testing.assert_array_equal(read.permute(0, 2, 3, 1).numpy(), truth[len(truth) - len(read) :][: len(read)])
 
 
-def test_an_order_that_only_the_decoder_contradicts_is_not_believed(make_video, tmp_path: Path, monkeypatch) -> None:
+def test_an_order_that_the_decoder_contradicts_is_not_used(make_video, tmp_path: Path, monkeypatch) -> None:
     options = {"x264-params": "bframes=2:b-adapt=0:keyint=12"}
     path = in_decoding_order(make_video(tmp_path / "whole.ts", 30, options=options), tmp_path / "stored.avi")
     monkeypatch.setattr(videofile.PacketTimes, "is_doubtful", lambda self, may_reorder: False)
@@ -127,7 +127,7 @@ def test_a_right_order_without_b_frames_is_checked_once_and_then_trusted(
     np.testing.assert_array_equal(frame, decoded(path)[13])
 
 
-def test_a_clock_that_starts_over_is_followed(make_video, tmp_path: Path, faults_dir: Path) -> None:
+def test_timestamps_that_restart_are_supported(make_video, tmp_path: Path, faults_dir: Path) -> None:
     # MPEG-TS counts 33 bits of 1/90000 s, 95,443.7 s; the muxer itself adds 1.4 s.
     path = make_video(tmp_path / "wrap.ts", 30, fps=25, muxer={"output_ts_offset": "95442"})
     for file, frames in ((path, 30), (faults_dir / "ts_negative" / "wrap.ts", 50)):

@@ -1,4 +1,4 @@
-"""The codec's motion against the motion that was filmed."""
+"""The codec's motion vectors, checked against known motion."""
 
 import struct
 from pathlib import Path
@@ -28,7 +28,7 @@ def ground(height: int, width: int) -> np.ndarray:
 
 
 def pan(count: int = 25, right: int = 3, down: int = -2) -> np.ndarray:
-    """All that is seen moves by so many pixels a frame, uint8 (count, HEIGHT, WIDTH, 3)."""
+    """Frames of a texture that moves by a number of pixels a frame, uint8 (count, HEIGHT, WIDTH, 3)."""
     texture = ground(HEIGHT + 2 * count * abs(down), WIDTH + 2 * count * abs(right))
     top, left = count * abs(down), count * abs(right)
     frames = [texture[top - down * t :, left - right * t :][:HEIGHT, :WIDTH] for t in range(count)]
@@ -44,7 +44,7 @@ def fields_of(path: Path, indices: list[int], **settings) -> torch.Tensor:
     ("codec", "options"),
     [("libx264", {"bf": "0"}), ("libx264", {}), ("libx264", {"b-pyramid": "normal", "bf": "3"}), ("mpeg4", {})],
 )
-def test_a_pan_is_found_in_fractions_of_what_is_seen(codec: str, options: dict[str, str], make_video, tmp_path) -> None:
+def test_a_pan_is_found_in_fractions_of_the_view(codec: str, options: dict[str, str], make_video, tmp_path) -> None:
     path = make_video(tmp_path / "pan.mkv", pan(), codec, options=options)
     fields = fields_of(path, [0, 6, 12, 18])
     assert fields.dtype == torch.float32
@@ -59,7 +59,7 @@ def test_a_pan_is_found_in_fractions_of_what_is_seen(codec: str, options: dict[s
     assert down == pytest.approx(6 * -2 / HEIGHT, rel=0.03)
 
 
-def test_what_moves_is_found_where_it_is(make_video, tmp_path) -> None:
+def test_motion_is_found_in_the_right_cells(make_video, tmp_path) -> None:
     frames = np.repeat(np.repeat(ground(HEIGHT, HEIGHT)[None, ..., None] // 4, 20, axis=0), 3, axis=-1).copy()
     square = ground(400, 400)[300:332, 300:332, None]
     for t, frame in enumerate(frames):
@@ -107,7 +107,9 @@ def test_a_clip_without_vectors_is_bad(codec: str, options: dict[str, str], make
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     path = make_video(tmp_path / "clip.mkv", 13, codec, options=options, pix_fmt=pix_fmt)
     reader = FrameReader(CodecMotionPlanner(6), ClipSettings(size=48, num_frames=13))
-    with pytest.raises(BadVideoError, match=r"tokeniser=codec_motion: its codec, .*, gives no motion vectors there"):
+    with pytest.raises(
+        BadVideoError, match=r"tokeniser=codec_motion: its codec, .*, gives no motion vectors in this range"
+    ):
         reader.read(Clip(id="a", path=path), SampleKey(0, 0))
 
 
@@ -139,7 +141,7 @@ def test_a_file_too_large_to_hold_and_later_groups_give_the_same(make_video, tmp
     assert whole[2, 2].mean() == pytest.approx(5 / 6, abs=0.05)
 
 
-def test_a_filmed_pan_is_what_phase_correlation_finds(clips_dir: Path) -> None:
+def test_a_real_pan_equals_phase_correlation(clips_dir: Path) -> None:
     indices, side = list(range(0, 49, 6)), 256
     with open_video(clips_dir / "london_pan.mp4") as video:
         frames = video.read(indices, side).float().mean(1)

@@ -1,4 +1,4 @@
-"""A part of a long file, against the same out of the whole file."""
+"""A part of a long file, checked against the same range of the entire file."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from vtok.data.sampler import SampleKey
 from vtok.data.video import packet_range as part
 from vtok.data.video import video_file as videofile
 from vtok.data.video.common import BadVideoError
-from vtok.data.video.packet_range import Enough, Part
+from vtok.data.video.packet_range import Part, PartTracker
 
 CODECS = {
     "h264.mp4": ("libx264", {"g": "12", "bf": "3"}),
@@ -31,7 +31,7 @@ CODECS = {
 
 
 def pictures(count: int) -> np.ndarray:
-    """Frames that are told apart by their grey, uint8 (count, 32, 32, 3)."""
+    """Frames with distinct levels of grey, uint8 (count, 32, 32, 3)."""
     greys = (np.arange(count) * 37) % 251
     return np.broadcast_to(greys[:, None, None, None], (count, 32, 32, 3)).astype(np.uint8)
 
@@ -60,7 +60,7 @@ def assert_same(clip: Clip, monkeypatch: pytest.MonkeyPatch, **how) -> None:
 
 @pytest.mark.parametrize("variable", [False, True], ids=["constant", "variable"])
 @pytest.mark.parametrize("name", CODECS)
-def test_a_part_is_the_same_as_out_of_the_whole_file(name, variable, make_video, tmp_path, monkeypatch):
+def test_a_part_equals_the_same_range_of_the_entire_file(name, variable, make_video, tmp_path, monkeypatch):
     codec, options = CODECS[name]
     rng = np.random.default_rng(1)
     times = np.cumsum(rng.integers(10, 150, 90) / 1000).tolist() if variable else None
@@ -76,7 +76,7 @@ def test_a_part_is_the_same_as_out_of_the_whole_file(name, variable, make_video,
     assert_same(clip, monkeypatch, num_frames=9, fps=None, augmentation=Augmentation(random_start=True))
 
 
-def test_parts_of_real_clips_are_the_same_as_out_of_the_whole_file(clips_dir, monkeypatch):
+def test_parts_of_real_clips_equal_the_same_range_of_the_entire_file(clips_dir, monkeypatch):
     rng = np.random.default_rng(2)
     for path in sorted(file for file in clips_dir.iterdir() if file.suffix in (".mp4", ".mkv", ".webm", ".avi")):
         for _ in range(2):
@@ -105,7 +105,7 @@ def test_no_more_of_a_long_file_is_read_than_its_part(make_video, tmp_path):
     short.close()
 
 
-def test_a_file_too_large_to_hold_is_sought_in_twice(make_video, tmp_path, monkeypatch):
+def test_a_file_too_large_for_memory_is_seeked_twice(make_video, tmp_path, monkeypatch):
     path = make_video(tmp_path / "long.mp4", pictures(40 * 24), options={"g": "24", "bf": "2"})
     clip = Clip("a", path, start=25.3, end=27.0)
     held = read(clip, num_frames=30, fps=None)
@@ -113,7 +113,7 @@ def test_a_file_too_large_to_hold_is_sought_in_twice(make_video, tmp_path, monke
     assert torch.equal(read(clip, num_frames=30, fps=None).frames, held.frames)
 
 
-def test_a_clip_cut_off_at_the_end_of_its_file_is_told_as_before(make_video, tmp_path):
+def test_a_clip_at_the_end_of_a_truncated_file_is_reported(make_video, tmp_path):
     path = make_video(tmp_path / "cut.mkv", pictures(60 * 24), options={"g": "24"})
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 3 // 4])
@@ -122,9 +122,9 @@ def test_a_clip_cut_off_at_the_end_of_its_file_is_told_as_before(make_video, tmp
     assert not isinstance(read(Clip("a", path, start=20.0, end=22.0), num_frames=99, fps=None), str)
 
 
-def test_enough_waits_for_frames_that_come_late():
+def test_the_part_tracker_waits_for_reordered_frames():
     # Decoded in the order 0, 20, 1, 2, 3, ...: frame 20 is after the part, and frames of it are still to come.
-    enough = Enough(Part(0.0, 10.0))
+    enough = PartTracker(Part(0.0, 10.0))
     order = [0, 20, *range(1, 20), *range(21, 60)]
     seen = []
     for shown in order:
@@ -136,7 +136,7 @@ def test_enough_waits_for_frames_that_come_late():
 
 
 @pytest.mark.parametrize("file", ["a.mp4", "b.mkv"])
-def test_a_beginning_is_enough_of_a_file_whose_clip_has_no_end(file: str, make_video, tmp_path: Path) -> None:
+def test_a_clip_without_an_end_needs_only_the_beginning_of_its_file(file: str, make_video, tmp_path: Path) -> None:
     path = make_video(tmp_path / file, pictures(50 * 24), options={"g": "24", "bf": "2"})
     video = videofile.VideoFile(path, part=Part(frames=30))
     assert 31 <= len(video.timestamps) < 60

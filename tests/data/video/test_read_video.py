@@ -89,7 +89,7 @@ def assert_same_as_full_decode(path: Path, size: int | None, chosen: list[list[i
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_made_videos_equal_a_full_decode(name, make_video, tmp_path):
+def test_synthetic_videos_equal_a_full_decode(name, make_video, tmp_path):
     codec, pix_fmt, options = MADE[name]
     path = make_video(tmp_path / name, codec=codec, pix_fmt=pix_fmt, options=options)
     singles = [[index] for index in range(30)]
@@ -98,7 +98,7 @@ def test_made_videos_equal_a_full_decode(name, make_video, tmp_path):
 
 
 @pytest.mark.parametrize("name", VARIABLE)
-def test_made_videos_of_variable_rate_equal_a_full_decode(name, make_video, tmp_path):
+def test_synthetic_videos_of_variable_rate_equal_a_full_decode(name, make_video, tmp_path):
     codec, pix_fmt, options = MADE[name]
     times = np.cumsum([0.0, *np.random.default_rng(0).integers(10, 200, 23) / 1000]).tolist()
     path = make_video(tmp_path / name, 24, codec, pix_fmt=pix_fmt, options=options, times=times)
@@ -108,7 +108,7 @@ def test_made_videos_of_variable_rate_equal_a_full_decode(name, make_video, tmp_
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_made_videos_of_one_frame_equal_a_full_decode(name, make_video, tmp_path):
+def test_synthetic_videos_of_one_frame_equal_a_full_decode(name, make_video, tmp_path):
     codec, pix_fmt, options = MADE[name]
     path = make_video(tmp_path / name, 1, codec, pix_fmt=pix_fmt, options=options)
     assert_same_as_full_decode(path, 40, [[0], [0, 0]])
@@ -117,7 +117,7 @@ def test_made_videos_of_one_frame_equal_a_full_decode(name, make_video, tmp_path
 
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize(("height", "width"), [(51, 67), (50, 33)])
-def test_made_videos_of_odd_size_equal_a_full_decode(name, height, width, make_video, tmp_path):
+def test_synthetic_videos_of_odd_size_equal_a_full_decode(name, height, width, make_video, tmp_path):
     codec, pix_fmt, options = ODD[name]
     written = np.random.default_rng(0).integers(0, 256, (14, height, width, 3), dtype=np.uint8)
     path = make_video(tmp_path / name, written, codec, pix_fmt=pix_fmt, options=options)
@@ -231,8 +231,8 @@ def test_a_group_is_not_decoded_unless_wanted(make_video, tmp_path, monkeypatch)
     sent = []
     with open_video(path) as video:
         monkeypatch.setattr(video, "_decode_all", lambda wanted: pytest.fail("everything was decoded"))
-        runs = videofile.stretches
-        monkeypatch.setattr(videofile, "stretches", lambda *given: sent.append(runs(*given)) or runs(*given))
+        runs = videofile.decode_ranges
+        monkeypatch.setattr(videofile, "decode_ranges", lambda *given: sent.append(runs(*given)) or runs(*given))
         video.read([12, 26])
     assert sent == [[(10, 12), (25, 26)]]
 
@@ -271,7 +271,7 @@ def test_hidden_vp8_frames_are_no_frames(make_video, tmp_path):
         read_video(hidden, indices=[29])
 
 
-def test_packets_that_do_not_tell_the_order_are_all_decoded(make_video, tmp_path, monkeypatch):
+def test_packets_without_an_order_are_all_decoded(make_video, tmp_path, monkeypatch):
     path = make_video(tmp_path / "clip.avi", codec="mpeg4", options={"g": "8", "bf": "2"})
     monkeypatch.setattr(videofile.PacketTimes, "numbers", lambda self: {})
     assert_same_as_full_decode(path, 32, [[3], [29, 8, 8], list(range(30))])
@@ -280,7 +280,7 @@ def test_packets_that_do_not_tell_the_order_are_all_decoded(make_video, tmp_path
 @pytest.mark.parametrize(
     "choice", [{}, {"stride": 2, "indices": [0]}, {"stride": 0}, {"times": [float("nan")]}, {"indices": []}]
 )
-def test_choices_that_make_no_sense(choice, make_video, tmp_path):
+def test_invalid_choices_are_refused(choice, make_video, tmp_path):
     path = make_video(tmp_path / "clip.mp4", 4)
     with pytest.raises(UserError):
         read_video(path, **choice)

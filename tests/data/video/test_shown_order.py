@@ -1,20 +1,20 @@
-"""What packets say of the order of frames, on packets written out by hand."""
+"""The order of frames from handwritten packets."""
 
 import numpy as np
 import pytest
 
-from vtok.data.video.frame_order import PacketTimes, is_mpeg4_order, presentation
+from vtok.data.video.frame_order import PacketTimes, frame_numbers, is_mpeg4_order
 
 I, P, B = 0, 1, 2  # noqa: E741
 
 
 def test_presentation_order() -> None:
-    assert presentation([0, 3, 1, 2], [True, False, False, False], [True] * 4) == {0: 0, 1: 1, 2: 2, 3: 3}
-    assert presentation([0, 3, 1, 2], [True, False, False, False], [False, True, True, True]) == {1: 0, 2: 1, 3: 2}
-    assert presentation([0, None, 1], [True] * 3, [True] * 3) == {}
-    assert presentation([0, 1, 1], [True] * 3, [True] * 3) == {}
-    assert presentation([0, 1, 2], [False, True, False], [True] * 3) == {}
-    assert presentation([2, 0, 1], [True, False, False], [True] * 3) == {}
+    assert frame_numbers([0, 3, 1, 2], [True, False, False, False], [True] * 4) == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert frame_numbers([0, 3, 1, 2], [True, False, False, False], [False, True, True, True]) == {1: 0, 2: 1, 3: 2}
+    assert frame_numbers([0, None, 1], [True] * 3, [True] * 3) == {}
+    assert frame_numbers([0, 1, 1], [True] * 3, [True] * 3) == {}
+    assert frame_numbers([0, 1, 2], [False, True, False], [True] * 3) == {}
+    assert frame_numbers([2, 0, 1], [True, False, False], [True] * 3) == {}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,6 @@ def test_timestamps_that_reorder_nothing_are_doubtful_where_frames_may_be_reorde
         ([5, 6, None, 6], [0.5, 1.0, 1.5, 2.0]),  # one more than packets: by the rate
     ],
 )
-def test_times_of_frames_whose_packets_do_not_say_them(frames, seconds) -> None:
+def test_times_of_frames_without_timestamps(frames, seconds) -> None:
     packets = PacketTimes("mpeg4", dts=[1, 3, 4])
     np.testing.assert_allclose(packets.times_of(frames, tick=0.1, rate=2.0), seconds)

@@ -1,4 +1,4 @@
-"""Counts of `vtok cost` against closed forms; times are not tested."""
+"""The counts of `vtok cost`, compared with closed forms; times are not tested."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_tokens_frames_and_operations() -> None:
     assert [len(cost.every_frame) for cost in (*short.values(), *long.values())] == [2, 2, 2, 0, 0]
 
 
-def test_of_motion_out_of_the_codec_the_key_frame_alone_is_encoded() -> None:
+def test_codec_motion_encodes_only_the_key_frame() -> None:
     given = costs(12, "codec_motion", "key_frame")
     assert [(cost.encoded_frames, cost.tokens) for cost in given.values()] == [(1, 16 + 1), (1, 16)]
     assert given["codec_motion"].backbone_flops == given["key_frame"].backbone_flops
@@ -47,7 +47,7 @@ def test_of_motion_out_of_the_codec_the_key_frame_alone_is_encoded() -> None:
     assert motion == 2 * (3 * 8 * 8 * 16 + 16 * 16)
 
 
-def test_a_tokenisers_own_time_is_what_is_outside_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenisers_own_time_excludes_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock of our own: the backbone takes 3 a call, of which there are two, and the projection 1."""
     now = 0.0
 
@@ -66,7 +66,7 @@ def test_a_tokenisers_own_time_is_what_is_outside_the_backbone(monkeypatch: pyte
     assert measurement.cost.overhead == [1 / 6]
 
 
-def test_the_prefill_is_what_is_read_before_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prefill_ends_where_the_answer_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     measurement = Measurement(config_of("vtok", 12, SMALL), every_frame=False)
     read: list[int] = []
     hidden_states = measurement.model.mllm.hidden_states
@@ -81,7 +81,7 @@ def test_the_prefill_is_what_is_read_before_the_answer(monkeypatch: pytest.Monke
     assert read == [len(chat.encode_prompt(QUESTION, num_video_tokens=16 + 1))]
 
 
-def test_the_context_has_room_for_the_clip_unless_told_otherwise() -> None:
+def test_the_context_is_long_enough_for_the_clip_by_default() -> None:
     assert config_of("frame_sampling", 1920, SMALL).mllm.context_length > 320 * 4
     with pytest.raises(UserError, match=r"mllm\.context_length=1000"):
         config_of("frame_sampling", 1920, [*SMALL, "mllm.context_length=1000"])
@@ -96,6 +96,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(out.read_text())["frames"]["30"]["vtok"]["tokens"] == 20
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert main(["cost", "frames=[a]"]) == 1
-    assert "frames=[a]: must be a list in brackets, each a whole number of 1 or more" in capsys.readouterr().err
+    assert "frames=[a]: must be a list of integers >= 1 (at least 1 item)" in capsys.readouterr().err
     assert main(["cost", "frames=[12]", "objective=generation", "visual_head=flow"]) == 1
-    assert "objective.lambda_visLM=1: vtok cost measures the understanding branch alone. Set" in capsys.readouterr().err
+    assert "objective.lambda_visLM=1: vtok cost only measures the understanding branch. Set" in capsys.readouterr().err

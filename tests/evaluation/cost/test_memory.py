@@ -1,4 +1,4 @@
-"""The most that tensors took, of known sizes."""
+"""Peak memory of tensors of known sizes."""
 
 import torch
 
@@ -11,7 +11,7 @@ def block(megabytes: int) -> torch.Tensor:
     return torch.zeros(megabytes * MEGABYTE, dtype=torch.uint8)
 
 
-def test_what_is_freed_counts_no_longer() -> None:
+def test_freed_tensors_are_subtracted() -> None:
     before = block(50)
     with PeakMemory() as memory:
         one = block(4)
@@ -30,7 +30,7 @@ def test_what_is_freed_counts_no_longer() -> None:
     assert memory.peak == 12 * MEGABYTE
 
 
-def test_a_frozen_module_is_seen() -> None:
+def test_tensors_of_a_frozen_module_are_counted() -> None:
     module = torch.nn.Linear(256, 256, bias=False).requires_grad_(False)
     given = torch.ones(1024, 256)
     with torch.no_grad(), PeakMemory() as memory:

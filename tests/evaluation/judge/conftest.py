@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-# The image processors of the other names want torchvision.
+# The image processors with other names need torchvision.
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 WORDS = ["answer", "red", "green", "blue", "left", "right", "up", "down", "what", "colour", "is", "it", "which", "way"]
@@ -59,7 +59,7 @@ def vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vision_feature_layer=-1,
     )
     vlm = LlavaForConditionalGeneration(config)
-    # As published models bring them: they are none of a judge's business, which answers greedily.
+    # Published models have such settings; the judge must ignore them and answer greedily.
     vlm.generation_config.repetition_penalty = 9.0
     vlm.generation_config.no_repeat_ngram_size = 1
     vlm.save_pretrained(path)

@@ -1,4 +1,4 @@
-"""The judge that reads pixels: true clips are judged right, others wrong, and a model that draws scenes is perfect."""
+"""The judge that reads pixels: verdicts on true clips, on other clips, and on a model that draws scenes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from torch import Tensor
 from vtok.data import Clip, ClipSample
 from vtok.data.sources.shapes.language import attributes, caption
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import Scene, Thing, sample_scene
-from vtok.evaluation.clips import Loaded
+from vtok.data.sources.shapes.scene import Scene, SceneObject, sample_scene
+from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.judge import OracleJudge, Verdict
-from vtok.model.video_language_model import Imagined, VideoLanguageModel
+from vtok.model.video_language_model import GeneratedTokens, VideoLanguageModel
 
 CHOICES = {"shape": 4, "colour": 6, "motion_direction": 4, "speed": 2, "count": 4}
 
@@ -32,7 +32,7 @@ def clip_of(scene: Scene, name: str = "a") -> Clip:
 
 def scene_with(**changes: Any) -> Scene:
     look = {"kind": "circle", "colour": "red", "radius": 0.13, "start": (0.5, 0.5)}
-    thing = Thing(**{**look, "moves": ("left",), "speed": "fast", "distance": 0.3, **changes})  # type: ignore[arg-type]
+    thing = SceneObject(**{**look, "moves": ("left",), "speed": "fast", "distance": 0.3, **changes})  # type: ignore[arg-type]
     return Scene("motion", (thing,), camera=None, background=(90, 90, 90), texture=0.0, seed=0)
 
 
@@ -65,7 +65,7 @@ def test_a_true_clip_is_right_in_every_category(family: str) -> None:
         ({"colour": "white", "moves": ("right",)}, {"colour", "motion_direction"}),
     ],
 )
-def test_what_is_not_as_it_ought_to_be_is_told(changes: dict[str, Any], wrong: set[str]) -> None:
+def test_wrong_attributes_are_recognised(changes: dict[str, Any], wrong: set[str]) -> None:
     shown, asked = scene_with(**changes), clip_of(scene_with())
     verdicts = judged(draw(shown), asked)
     assert {category for category, verdict in verdicts.items() if not verdict.right} == wrong
@@ -73,13 +73,13 @@ def test_what_is_not_as_it_ought_to_be_is_told(changes: dict[str, Any], wrong: s
     assert {category: verdict.truth for category, verdict in verdicts.items()} == truth
 
 
-def test_of_nothing_every_category_is_wrong() -> None:
+def test_an_empty_video_is_wrong_in_every_category() -> None:
     verdicts = judged(torch.full((8, 3, 32, 32), 90, dtype=torch.uint8), clip_of(scene_with()))
     assert verdicts.keys() == {"shape", "colour", "motion_direction", "speed"}
     assert [(verdict.seen, verdict.right) for verdict in verdicts.values()] == [(None, False)] * 4
 
 
-def test_every_video_has_its_own_clip() -> None:
+def test_every_video_is_compared_with_its_own_clip() -> None:
     scenes = [scene_with(), scene_with(colour="blue"), scene_with(colour="green")]
     videos = torch.stack([draw(scene) for scene in scenes])
     clips = [clip_of(scene) for scene in scenes]
@@ -94,48 +94,48 @@ def test_every_video_has_its_own_clip() -> None:
 
 def test_only_clips_with_readable_attributes_are_judged() -> None:
     judge = OracleJudge()
-    assert judge.judges(clip_of(scene_with()))
-    assert not judge.judges(Clip(id="a", path=Path("a"), caption="a dog"))
-    assert not judge.judges(Clip(id="a", path=Path("a"), attributes={"order": "left then up", "camera": "zooms in"}))
+    assert judge.can_judge(clip_of(scene_with()))
+    assert not judge.can_judge(Clip(id="a", path=Path("a"), caption="a dog"))
+    assert not judge.can_judge(Clip(id="a", path=Path("a"), attributes={"order": "left then up", "camera": "zooms in"}))
 
 
-def test_a_model_that_draws_what_it_is_told_is_perfect(
+def test_a_model_that_draws_its_captions_is_perfect(
     make_model: Callable[..., VideoLanguageModel],
     make_generation: Callable[..., Generation],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And its controls are right as often as another clip of the family happens to have the same attribute."""
+    """Its controls are right as often as another clip of the family has the same attribute."""
     scenes = [sample_scene(np.random.default_rng([5, n]), "easy", ["motion"]) for n in range(12)]
     by_caption = {caption(scene): scene for scene in scenes}
     clips = [clip_of(scene, str(number)) for number, scene in enumerate(scenes)]
     model = make_model()
     drawn: list[str] = []
 
-    truly_imagine = model.imagine
+    truly_imagine = model.generate_tokens
 
-    def imagine(captions: Sequence[str], **how: Any) -> Imagined:
+    def imagine(captions: Sequence[str], **how: Any) -> GeneratedTokens:
         drawn.extend(captions)
         return truly_imagine(captions, **how)
 
-    def decode(made: Imagined, **_: object) -> Tensor:
+    def decode(made: GeneratedTokens, **_: object) -> Tensor:
         return torch.stack([draw(by_caption[one]) for one in drawn[-len(made.tokens) :]])
 
-    monkeypatch.setattr(model, "imagine", imagine)
+    monkeypatch.setattr(model, "generate_tokens", imagine)
     monkeypatch.setattr(model, "decode", decode)
     monkeypatch.setattr(model, "reconstruct", lambda *_, **__: torch.stack([draw(scene) for scene in scenes]))
     pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     samples = [ClipSample(pixels, torch.arange(4.0), 0, clip, 0, (), draw(by_caption[clip.caption])) for clip in clips]
-    everyone = [sample.clip for sample in samples]
-    batches = [Loaded(samples, [])]
-    result = make_generation(OracleJudge())(model, batches, num_frames=19, everyone=everyone, progress=False)
-    figures = result.metrics()
+    all_clips = [sample.clip for sample in samples]
+    batches = [HeldoutBatch(samples, [])]
+    result = make_generation(OracleJudge())(model, batches, num_frames=19, all_clips=all_clips, progress=False)
+    metrics = result.metrics()
     names = {"shape": "object", "colour": "colour", "motion_direction": "motion_direction", "speed": "speed"}
     for category, name in names.items():
-        assert figures[f"reconstruct/{category}"] == figures[f"generate/{category}"] == 1
-        assert figures[f"generate/{category}_chance"] == pytest.approx(1 / CHOICES[category])
+        assert metrics[f"reconstruct/{category}"] == metrics[f"generate/{category}"] == 1
+        assert metrics[f"generate/{category}_chance"] == pytest.approx(1 / CHOICES[category])
         alike = [
             clip.attributes[name] == attributes(by_caption[other])[name]
             for clip, other in zip(clips, drawn[len(clips) :], strict=True)
         ]
-        assert figures[f"control/{category}"] == pytest.approx(np.mean(alike))
+        assert metrics[f"control/{category}"] == pytest.approx(np.mean(alike))
         assert np.mean(alike) < 1

@@ -1,4 +1,4 @@
-"""The model as its own judge: what it answers about the frames of a made video, and which of them it is shown."""
+"""The model as its own judge: its answers about a generated video, and the frames that it gets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +33,8 @@ def numbered(number: int, *, size: int = 16) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("at_once", [1, 512])
-def test_its_answers_are_the_models_about_the_frames(make_model: MakeModel, at_once: int) -> None:
-    """A video of as many frames as the clip has is the clip, and is tokenised like it."""
+def test_verdicts_are_the_models_answers_about_the_frames(make_model: MakeModel, at_once: int) -> None:
+    """A video with as many frames as the clip is tokenised like the clip."""
     model = make_model()
     videos = torch.randint(0, 256, (3, 8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     clips = [clip(COLOUR, MOVES), clip(OPEN, COUNT, COLOUR), clip(MOVES)]
@@ -59,9 +59,9 @@ def test_a_model_without_understanding_cannot_judge(make_model: MakeModel) -> No
 
 def test_clips_with_choices_other_than_yes_and_no_are_judged() -> None:
     judge = OwnJudge()
-    assert judge.judges(clip(OPEN, COLOUR))
-    assert not judge.judges(clip(OPEN, MOVES))
-    assert not judge.judges(clip())
+    assert judge.can_judge(clip(OPEN, COLOUR))
+    assert not judge.can_judge(clip(OPEN, MOVES))
+    assert not judge.can_judge(clip())
 
 
 def test_the_first_question_of_a_category_is_asked() -> None:
@@ -76,17 +76,17 @@ def tokeniser(**settings: object) -> Tokeniser:
 @pytest.mark.parametrize(
     ("made", "num_frames", "stride", "expected"),
     [
-        # 8 frames of a clip of 30 are its frames 0, 4, 8, 12, 17, 21, 25 and 29; wanted are 0, 6, 12, 18 and 24.
+        # 8 frames of a clip of 30 are its frames 0, 4, 8, 12, 17, 21, 25 and 29; the plan has 0, 6, 12, 18 and 24.
         (8, 30, 6, [0, 1, 3, 4, 6]),
-        # A frame for each: those of the plan.
+        # As many frames as the clip: those of the plan.
         (13, 13, 4, [0, 4, 8, 12]),
-        # Fewer frames than are planned: 0 and 12 of 13; the earlier one where both are as near.
+        # Fewer frames than planned: 0 and 12 of 13; the earlier one if both are equally near.
         (2, 13, 3, [0, 0, 0, 1, 1]),
         (1, 13, 6, [0, 0, 0]),
         (3, 1, 6, [0]),
     ],
 )
-def test_each_planned_frame_is_the_nearest_made_one(
+def test_each_sampled_frame_is_the_nearest_generated_one(
     made: int, num_frames: int, stride: int, expected: list[int]
 ) -> None:
     planned = planned_frames(tokeniser(stride=stride), numbered(made).expand(2, -1, -1, -1, -1), num_frames)

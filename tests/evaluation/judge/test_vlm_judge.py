@@ -1,4 +1,4 @@
-"""A vision-language model as a judge: what it is asked, and that its answers are those of transformers' own model."""
+"""A vision-language model as a judge: its prompt, and its answers compared with those of transformers' own model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from vtok.data import Clip, Question
 from vtok.evaluation.judge import VlmJudge
-from vtok.evaluation.judge.vlm import PROMPT, named
+from vtok.evaluation.judge.vlm import PROMPT, first_choice_in
 
 CHOICES = ("red", "green", "blue", "left", "right", "up", "down")
 COLOUR = Question("colour", "choice", "what colour is it", "red", CHOICES)
@@ -36,7 +36,7 @@ def ask(judge: VlmJudge, videos: Tensor, *clips: Clip) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def greedy(folder: Path, video: Tensor, text: str, *, tokens: int) -> str:
-    """The likeliest words after the frames and a text, each by a forward pass over everything before it."""
+    """The most likely words after the frames and a text, each by a forward pass over everything before it."""
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     # 4 patches an image, scaled as CLIP's are.
@@ -52,8 +52,8 @@ def greedy(folder: Path, video: Tensor, text: str, *, tokens: int) -> str:
     return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
 
 
-def test_it_leaves_the_device_when_all_is_judged() -> None:
-    """Training goes on where it was."""
+def test_the_model_is_moved_off_the_device_after_an_evaluation() -> None:
+    """Training continues on the device after an evaluation."""
     moved = []
 
     class Model:
@@ -61,7 +61,7 @@ def test_it_leaves_the_device_when_all_is_judged() -> None:
             moved.append(device)
 
     judge = VlmJudge()
-    judge.release()  # not loaded: nothing to be moved, and nothing is loaded for it
+    judge.release()  # not loaded yet: nothing to move
     judge.__dict__["_loaded"] = (None, Model())
     judge.release()
     assert moved == ["cpu"]
@@ -124,14 +124,14 @@ def test_the_prompt_holds_all_frames_in_order_and_the_question(
         ("A Dog on the grass", ("a cat", "A dog"), "A dog"),
     ],
 )
-def test_the_first_and_longest_choice_in_an_answer_is_the_one(
+def test_the_first_and_longest_choice_in_an_answer_counts(
     answer: str, choices: tuple[str, ...], seen: str | None
 ) -> None:
-    assert named(answer, choices) == named(answer, choices[::-1]) == seen
+    assert first_choice_in(answer, choices) == first_choice_in(answer, choices[::-1]) == seen
 
 
-def test_nothing_is_loaded_before_it_is_asked() -> None:
+def test_weights_are_loaded_at_the_first_question() -> None:
     judge = VlmJudge(weights="/nowhere/vlm")
-    assert judge.judges(clip(YES_NO, COLOUR))
-    assert not judge.judges(clip(YES_NO))
+    assert judge.can_judge(clip(YES_NO, COLOUR))
+    assert not judge.can_judge(clip(YES_NO))
     assert ask(judge, noise(1), clip(YES_NO)) == [{}]

@@ -1,4 +1,4 @@
-"""Which weights a judge can have: what cannot be read is one quick sentence that names the key."""
+"""Weights of a judge: those that cannot be loaded are refused quickly, with the key in the message."""
 
 import json
 import shutil
@@ -25,12 +25,12 @@ def ask(judge: VlmJudge) -> Any:
 
 
 def refused(judge: VlmJudge) -> str:
-    """What a user is told: one line that says what to do."""
+    """The error message: one line that says what to do."""
     with pytest.raises(UserError) as caught:
         ask(judge)
     message = str(caught.value)
     assert message.startswith(f"generation.judge.weights={judge.weights}: ")
-    assert "set generation.judge.weights=PATH" in message
+    assert "Set generation.judge.weights=PATH" in message
     assert message.endswith("choose another generation/judge.")
     assert "\n" not in message
     return message
@@ -39,12 +39,12 @@ def refused(judge: VlmJudge) -> str:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"dtype": "float8"}, r"generation\.judge\.dtype=float8: allowed are .*bfloat16"),
+        ({"dtype": "float8"}, r"generation\.judge\.dtype=float8: unknown dtype. Use .*bfloat16"),
         ({"prompt": "{question}"}, r"generation\.judge\.prompt=.*\{question\} and \{choices\}"),
         ({"prompt": "{choices}"}, r"generation\.judge\.prompt=.*\{question\} and \{choices\}"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, str], sentence: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         VlmJudge(**settings)  # type: ignore[arg-type]
 
@@ -55,10 +55,10 @@ def test_settings_that_cannot_be(settings: dict[str, str], sentence: str) -> Non
     [
         ("vtok-tests/a-model-that-no-cache-holds", "the hub cannot be reached"),
         ("/nowhere/vlm", "no such folder"),
-        ("a/b/c", "it is no hub id either"),
+        ("a/b/c", "it is not a hub id either"),
     ],
 )
-def test_no_network_and_no_weights(name: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_without_a_network_are_refused(name: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's own client, which retries, is not asked."""
     loaded = []
     pretrained = vlm.pretrained
@@ -122,7 +122,9 @@ def no_template(folder: Path) -> None:
         (no_template, "has no chat template"),
     ],
 )
-def test_folders_that_hold_no_whole_model(own_vlm_folder: Path, damage: Callable[[Path], None], reason: str) -> None:
+def test_incomplete_model_folders_are_refused(
+    own_vlm_folder: Path, damage: Callable[[Path], None], reason: str
+) -> None:
     ask(VlmJudge(weights=str(own_vlm_folder), dtype="float32"))
     damage(own_vlm_folder)
     assert reason in refused(VlmJudge(weights=str(own_vlm_folder), dtype="float32"))

@@ -1,4 +1,4 @@
-"""Probes on tokens of which it is known what is in them."""
+"""Probes on tokens whose content is known."""
 
 import json
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from vtok.backbone import TinyBackbone
 from vtok.cli.main import main
 from vtok.common.errors import UserError
 from vtok.data import Clip, ClipSample, Question
-from vtok.evaluation.accuracy import Tally
-from vtok.evaluation.clips import Loaded
+from vtok.evaluation.accuracy import Accuracy
+from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
 from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
-from vtok.evaluation.probing.run import Probes, Probing, answers_of, labels_of, unexplained
-from vtok.evaluation.probing.samples import Probed, backwards, probed, shuffled
+from vtok.evaluation.probing.run import Probes, Probing, common_answers, labels_of, unexplained_variance
+from vtok.evaluation.probing.samples import ProbeSplit, extract_split, reverse_frames, shuffle_frames
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import (
     CodecMotionTokeniser,
@@ -33,7 +33,7 @@ WAYS = ("right", "left")
 
 
 def moving(number: int, *, frames: int = 5, key: int = 0) -> ClipSample:
-    """A white bar that moves to a side on black, and the question where to."""
+    """A white bar on black that moves to the right or left, and a question about the direction."""
     way = WAYS[number % 2]
     pixels = torch.zeros(frames, 3, 32, 32, dtype=torch.uint8)
     row = 2 + 7 * (number // 2) % 20
@@ -46,9 +46,11 @@ def moving(number: int, *, frames: int = 5, key: int = 0) -> ClipSample:
     return ClipSample(pixels, torch.arange(float(frames)), key, clip, 0, target=pixels)
 
 
-def read(tokeniser: Tokeniser, numbers: range, *, key: int = 0) -> Probed:
+def read(tokeniser: Tokeniser, numbers: range, *, key: int = 0) -> ProbeSplit:
     samples = [moving(number, key=key) for number in numbers]
-    return probed(tokeniser, [Loaded(samples[:7], []), Loaded(samples[7:], [("x.mp4", "it is empty")])])
+    return extract_split(
+        tokeniser, [HeldoutBatch(samples[:7], []), HeldoutBatch(samples[7:], [("x.mp4", "it is empty")])]
+    )
 
 
 GRID = partial(GridPooling, size=2)
@@ -63,21 +65,21 @@ SETTINGS = Probing(steps=80, train_clips=99, heldout_clips=99, tuned=True, seed=
 
 
 @pytest.mark.parametrize("kind", [LinearProbe, AttentiveProbe])
-def test_where_a_thing_moves_is_read_off_motion_and_not_off_a_still(kind: type) -> None:
+def test_direction_is_probed_from_motion_tokens_and_not_from_a_still(kind: type) -> None:
     shares = {}
-    # The key frame in the middle is the same whichever way it goes.
+    # The middle frame, which is the key frame, is the same for both directions.
     for one, settings in ((VTokTokeniser, {"motion_pooling": GRID, "residual_scale": 10.0}), (KeyFrameTokeniser, {})):
         tokeniser = tokeniser_of(one, key_frame="middle", **settings)
         train, heldout = read(tokeniser, range(60), key=2), read(tokeniser, range(60, 100), key=2)
         probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
-        [(category, tally)] = probes.answers(kind, train, heldout, {"way": ["left", "right"]})
-        assert (category, tally.total, tally.guessed) == ("way", 40, 20.0)
-        shares[one] = tally.right / tally.total
+        [(category, accuracy)] = probes.answers(kind, train, heldout, {"way": ["left", "right"]})
+        assert (category, accuracy.total, accuracy.expected_right) == ("way", 40, 20.0)
+        shares[one] = accuracy.right / accuracy.total
     assert shares[VTokTokeniser] > 0.9
     assert shares[KeyFrameTokeniser] < 0.75
 
 
-def test_a_probe_leaves_the_tokeniser_as_it_is_and_trains_a_copy_where_it_may() -> None:
+def test_a_probe_trains_a_copy_of_the_tokeniser_only_if_tuned() -> None:
     tokeniser = tokeniser_of(VTokTokeniser)
     before = {name: tensor.clone() for name, tensor in tokeniser.state_dict().items()}
     train = read(tokeniser, range(20))
@@ -91,7 +93,7 @@ def test_a_probe_leaves_the_tokeniser_as_it_is_and_trains_a_copy_where_it_may() 
     assert all(torch.equal(before[name], tensor) for name, tensor in tokeniser.state_dict().items())
 
 
-def test_features_that_are_nan_are_not_probed() -> None:
+def test_nan_features_are_refused() -> None:
     tokeniser = tokeniser_of(VTokTokeniser)
     with torch.no_grad():
         next(tokeniser.backbone.parameters()).fill_(float("nan"))
@@ -99,48 +101,48 @@ def test_features_that_are_nan_are_not_probed() -> None:
         read(tokeniser, range(4))
 
 
-def test_order_is_told_by_tokens_that_hold_it_and_by_no_others() -> None:
+def test_order_is_recognised_only_from_tokens_that_hold_it() -> None:
     moves = tokeniser_of(VTokTokeniser, motion_pooling=GRID, residual_scale=10.0)
     still = tokeniser_of(KeyFrameTokeniser, key_frame="middle")
     found = {}
     for tokeniser in (moves, still):
-        # All go to the right, so that one that runs backwards is known by going to the left.
+        # All true clips move to the right, so a reversed one moves to the left.
         train, heldout = read(tokeniser, range(0, 80, 2), key=2), read(tokeniser, range(80, 120, 2), key=2)
         probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
-        tally = probes.told(train, heldout, "reversed")
-        assert (tally.total, tally.guessed) == (40, 20.0)
-        assert len(tally.clips) == 20, "a clip and its reverse are one observation"
-        found[tokeniser] = tally.right / 40, probes.distance(heldout.samples, heldout.orders["reversed"])
+        accuracy = probes.order_accuracy(train, heldout, "reversed")
+        assert (accuracy.total, accuracy.expected_right) == (40, 20.0)
+        assert len(accuracy.clips) == 20, "a clip and its reverse are one observation"
+        found[tokeniser] = accuracy.right / 40, probes.order_distance(heldout.samples, heldout.orders["reversed"])
     assert found[moves][0] > 0.9
     assert found[moves][1] > 0.1
     assert found[still] == (0.5, 0.0)
 
 
-def test_features_come_back_from_tokens_that_hold_them() -> None:
+def test_features_are_reconstructed_from_tokens_that_hold_them() -> None:
     every, one = tokeniser_of(FrameSamplingTokeniser), tokeniser_of(KeyFrameTokeniser)
-    figures = {}
+    metrics = {}
     for tokeniser in (every, one):
         train, heldout = read(tokeniser, range(120)), read(tokeniser, range(120, 180))
         assert train.targets[0].shape == (5, 4, 16)
-        figures[tokeniser] = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5)).reconstruction(train, heldout)
-    # Its tokens are the very features that are asked for, in 12 of 16 directions.
-    assert figures[every]["reconstruction/frames"] < 0.2
-    assert figures[every]["reconstruction/change"] < figures[one]["reconstruction/change"]
-    assert figures[one]["reconstruction/change"] <= 1.1
+        metrics[tokeniser] = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5)).reconstruction(train, heldout)
+    # The tokens of frame sampling are the features themselves, in 12 of 16 directions.
+    assert metrics[every]["reconstruction/frames"] < 0.2
+    assert metrics[every]["reconstruction/change"] < metrics[one]["reconstruction/change"]
+    assert metrics[one]["reconstruction/change"] <= 1.1
 
 
-def test_unexplained_is_0_of_the_truth_and_1_of_its_mean() -> None:
+def test_unexplained_variance_is_0_for_the_truth_and_1_for_its_mean() -> None:
     truth = torch.randn(50, 3, 4)
-    assert unexplained(truth, truth) == 0
-    assert unexplained(truth.mean(0).expand_as(truth), truth) == pytest.approx(1)
+    assert unexplained_variance(truth, truth) == 0
+    assert unexplained_variance(truth.mean(0).expand_as(truth), truth) == pytest.approx(1)
 
 
-def test_other_orders_are_of_the_same_frames() -> None:
+def test_other_orders_have_the_same_frames() -> None:
     sample = replace(moving(0), timestamps=torch.tensor([0.0, 1.0, 3.0, 4.0, 9.0]))
-    assert torch.equal(backwards(sample).frames, sample.frames.flip(0))
-    assert backwards(sample).timestamps.tolist() == [0, 5, 6, 8, 9]
+    assert torch.equal(reverse_frames(sample).frames, sample.frames.flip(0))
+    assert reverse_frames(sample).timestamps.tolist() == [0, 5, 6, 8, 9]
     for number in range(30):
-        other = shuffled(moving(number))
+        other = shuffle_frames(moving(number))
         places = [int((moving(number).frames == frame).flatten(1).all(1).nonzero()) for frame in other.frames]
         assert sorted(places) == [0, 1, 2, 3, 4] != places
         assert torch.equal(other.timestamps, moving(number).timestamps)
@@ -152,36 +154,36 @@ def test_clips_of_several_lengths_and_broken_ones() -> None:
     for sample in samples:
         assert sample.target is not None
     samples = [replace(one, target=one.frames[:3]) for one in samples]
-    mixed = probed(tokeniser, [Loaded(samples, [("x.mp4", "it is empty")])])
+    mixed = extract_split(tokeniser, [HeldoutBatch(samples, [("x.mp4", "it is empty")])])
     assert [one.num_planned for one in mixed.samples] == [one.num_planned for one in samples]
     assert mixed.bad == [("x.mp4", "it is empty")]
     whole = tokeniser.extract(stack_frames([samples[5]]))["residual"][0]
     torch.testing.assert_close(mixed.samples[5].pooled["residual"], whole)
     probes = Probes(replace(SETTINGS, steps=2), tokeniser, 8)
-    [(_, tally)] = probes.answers(AttentiveProbe, mixed, mixed, {"way": list(WAYS)})
-    assert tally.total == 20
-    assert probes.distance(mixed.samples, mixed.orders["shuffled"]) > 0
+    [(_, accuracy)] = probes.answers(AttentiveProbe, mixed, mixed, {"way": list(WAYS)})
+    assert accuracy.total == 20
+    assert probes.order_distance(mixed.samples, mixed.orders["shuffled"]) > 0
 
 
 def test_clips_with_motion_vectors_have_one_order() -> None:
     tokeniser = CodecMotionTokeniser(TinyBackbone(feature_dim=16, width=8), stride=1, motion_grid=2)
     samples = [replace(moving(number), vectors=torch.randn(5, 3, 2, 2)) for number in range(4)]
-    read = probed(tokeniser, [Loaded(samples, [])])
+    read = extract_split(tokeniser, [HeldoutBatch(samples, [])])
     assert (len(read.samples), dict(read.orders)) == (4, {})
 
 
-def test_categories_are_questions_whose_answers_come_again() -> None:
+def test_categories_are_those_whose_answers_recur() -> None:
     def clip(category: str, answer: str, kind: str = "choice") -> Clip:
         return Clip("a", Path("a"), questions=(Question(category, kind, "?", answer, (answer, "no")),))
 
     clips = [clip("colour", "red"), clip("colour", "blue")] * 2 + [clip("one", "same")] * 4
     clips += [clip("all_different", str(number)) for number in range(9)] + [clip("asked", "yes", "yes_no")] * 4
-    assert answers_of(clips) == {"colour": ["blue", "red"]}
+    assert common_answers(clips) == {"colour": ["blue", "red"]}
     samples = [replace(moving(0), clip=one) for one in clips[:2] + clips[4:5]]
     assert labels_of(samples, {"colour": ["blue", "red"]}).tolist() == [[1], [0], [-1]]
 
 
-def test_a_probe_sees_no_padding() -> None:
+def test_a_probe_ignores_padding() -> None:
     tokeniser = tokeniser_of(VTokTokeniser)
     long, short = moving(0), moving(1, frames=3)
     torch.manual_seed(0)
@@ -203,15 +205,15 @@ def test_the_table_has_a_column_for_each_tokeniser() -> None:
     ]
 
 
-def counted(right: int) -> Tally:
-    """Right answers of 100, each about another clip."""
-    tally = Tally()
+def counted(right: int) -> Accuracy:
+    """An accuracy with 100 answers, each about another clip."""
+    accuracy = Accuracy()
     for number in range(100):
-        tally.add(number < right, 0.25, clip=str(number))
-    return tally
+        accuracy.add(number < right, 0.25, clip=str(number))
+    return accuracy
 
 
-def test_seeds_become_means_with_students_interval() -> None:
+def test_several_seeds_give_means_with_students_interval() -> None:
     rights = (50, 60, 70)
     several = [
         ProbeResult(20, (9, 5), {"linear/way": counted(right)}, {"reconstruction/frames": right / 1000})
@@ -219,12 +221,12 @@ def test_seeds_become_means_with_students_interval() -> None:
     ]
     # Student's t with two degrees of freedom is 4.303 at 97.5 %; the values are 10 apart.
     half = 4.30265 * 0.10 / 3**0.5
-    figures = over_seeds(several)
-    assert figures["probe/linear/way"] == pytest.approx(0.6)
-    assert figures["probe/linear/way_low"] == pytest.approx(0.6 - half, abs=1e-5)
-    assert figures["probe/linear/way_high"] == pytest.approx(0.6 + half, abs=1e-5)
-    assert figures["probe/reconstruction/frames_high"] == pytest.approx(0.06 + half / 10, abs=1e-5)
-    assert (figures["probe/linear/way_questions"], figures["seeds"]) == (100, 3)
+    metrics = over_seeds(several)
+    assert metrics["probe/linear/way"] == pytest.approx(0.6)
+    assert metrics["probe/linear/way_low"] == pytest.approx(0.6 - half, abs=1e-5)
+    assert metrics["probe/linear/way_high"] == pytest.approx(0.6 + half, abs=1e-5)
+    assert metrics["probe/reconstruction/frames_high"] == pytest.approx(0.06 + half / 10, abs=1e-5)
+    assert (metrics["probe/linear/way_questions"], metrics["seeds"]) == (100, 3)
     text = side_by_side({"vtok": several})
     assert "60.0% [35%, 85%]" in text
     assert "0.060 [0.04, 0.08]" in text
@@ -240,15 +242,15 @@ def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.Ca
     out = tmp_path / "probes.json"
     given = [*tiny_settings, f"outputs={tmp_path / 'outputs'}", "steps=2", f"out={out}"]
     assert main(["probe", *given, "tokenisers=[vtok,key_frame]"]) == 0
-    figures = json.loads(out.read_text())
-    assert set(figures) == {"vtok", "key_frame"}
-    assert figures["vtok"]["tokens_per_clip"] == 17
-    assert figures["vtok"]["probe/linear/colour_questions"] == 4
+    metrics = json.loads(out.read_text())
+    assert set(metrics) == {"vtok", "key_frame"}
+    assert metrics["vtok"]["tokens_per_clip"] == 17
+    assert metrics["vtok"]["probe/linear/colour_questions"] == 4
     assert "order/told/shuffled" in capsys.readouterr().out
     assert main(["probe", *given, "seeds=2"]) == 0
-    [figures] = json.loads(out.read_text()).values()
-    assert figures["seeds"] == 2
+    [metrics] = json.loads(out.read_text()).values()
+    assert metrics["seeds"] == 2
     assert main(["probe", "steps=1", *given[:-2]]) == 1
-    assert "steps=1: must be a whole number of 2 or more" in capsys.readouterr().err
+    assert "steps=1: must be an integer >= 2" in capsys.readouterr().err
     assert main(["probe", "run=latest", "tokenisers=[vtok]", *given[-3:-2]]) == 1
-    assert "say run or tokenisers" in capsys.readouterr().err
+    assert "Set either run or tokenisers" in capsys.readouterr().err

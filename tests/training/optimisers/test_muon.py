@@ -1,4 +1,4 @@
-"""Two optimisers behind one interface: the truth are torch's own two, stepped side by side.
+"""Muon and AdamW as one optimiser, against torch's two optimisers stepped side by side.
 
 torch's Muon rounds matrices to bf16 on the way; where it is the truth, it is made to keep float32 as ours does.
 """
@@ -67,12 +67,12 @@ def train(model: nn.Module, optimisers: list[torch.optim.Optimizer], schedules: 
 
 
 def assert_same(one: nn.Module, other: nn.Module) -> None:
-    """To rounding: matrices multiplied together are summed in another order than one by one."""
+    """Equal up to rounding, because batched products are summed in another order."""
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(tensor, other.state_dict()[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_it_steps_as_the_two_by_themselves() -> None:
+def test_steps_equal_those_of_two_separate_optimisers() -> None:
     model, other = make(), make()
     train(model, [optimise(model)], [], first=0, last=6)
     train(other, separate(other), [], first=0, last=6)
@@ -97,7 +97,7 @@ def test_a_schedule_changes_both_rates_in_proportion() -> None:
     assert_same(model, other)
 
 
-def test_training_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
     def all_of(model: nn.Module) -> tuple[nn.Module, MuonAdamW, torch.optim.lr_scheduler.LRScheduler]:
         optimiser = optimise(model)
         return model, optimiser, get_scheduler("linear", optimizer=optimiser, num_warmup_steps=0, num_training_steps=9)
@@ -116,13 +116,13 @@ def test_training_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
         assert all(torch.equal(tensor, theirs[index][name]) for name, tensor in entries.items())
 
 
-def test_muon_is_given_the_matrices_of_linear_layers_alone(tiny_settings: list[str]) -> None:
+def test_muon_gets_only_matrices_of_linear_layers(tiny_settings: list[str]) -> None:
     config = compose([*tiny_settings, "objective=joint", "tokeniser=resampler", "tokeniser.width=32", "optimiser=muon"])
     model = build_model(config)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     hidden, others, vectors = ([names[id(one)] for one in group["params"]] for group in parameter_groups(model))
     assert {"tokeniser.place", "tokeniser.queries", "decoder.sketch.latents"} <= set(others)
-    tables = {names[id(one)] for table in model.mllm.tables() for one in table.parameters()}
+    tables = {names[id(one)] for table in model.mllm.vocabulary_layers() for one in table.parameters()}
     assert tables <= set(others)
     assert "tokeniser.layers.0.self_attn.in_proj_weight" in hidden
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -139,12 +139,12 @@ def test_a_checkpoint_that_gave_muon_other_matrices_is_refused() -> None:
     first["params"].append(*last["params"])
     other = MuonAdamW([first, biases], lr=LR, hidden_lr=HIDDEN_LR)
     state = optimiser.state_dict()["state"]
-    with pytest.raises(UserError, match="optimiser=muon: the checkpoint was saved by a version that gave Muon other"):
+    with pytest.raises(UserError, match="optimiser=muon: the checkpoint is from a version that used Muon for other"):
         other.load_state_dict({**other.state_dict(), "state": state})
 
 
 @pytest.mark.parametrize("hidden", [True, False])
-def test_groups_of_one_kind_alone_will_do(hidden: bool) -> None:
+def test_groups_of_one_kind_are_accepted(hidden: bool) -> None:
     model, other = nn.Linear(6, 2, bias=False), nn.Linear(6, 2, bias=False)
     other.load_state_dict(model.state_dict())
     optimiser = MuonAdamW([{"params": model.parameters(), "hidden": hidden}], lr=LR, hidden_lr=HIDDEN_LR)
@@ -158,7 +158,7 @@ def test_groups_of_one_kind_alone_will_do(hidden: bool) -> None:
     assert_same(model, other)
 
 
-def test_what_has_no_gradient_is_left_alone() -> None:
+def test_parameters_without_gradient_do_not_change() -> None:
     model = make()
     optimiser = optimise(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -213,6 +213,6 @@ def test_accelerate_wraps_it_after_a_schedule_was_made_as_the_trainer_does() -> 
     ]
 
 
-def test_a_hidden_group_is_of_matrices_alone() -> None:
+def test_a_hidden_group_must_have_only_matrices() -> None:
     with pytest.raises(ValueError, match="2D"):
         MuonAdamW([{"params": [nn.Parameter(torch.zeros(3))], "hidden": True}], lr=LR, hidden_lr=HIDDEN_LR)

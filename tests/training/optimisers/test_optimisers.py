@@ -1,4 +1,4 @@
-"""Optimisers that keep less than AdamW does: they come back bit for bit, and step as they should."""
+"""Optimisers with a smaller state than AdamW: they resume bit for bit, and their steps are correct."""
 
 import sys
 from importlib.util import find_spec
@@ -42,7 +42,7 @@ def layer_of(width: int) -> nn.Linear:
 
 
 @pytest.mark.parametrize("optimiser", BOTH)
-def test_a_resumed_run_ends_where_the_whole_one_does(optimiser: str, tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(optimiser: str, tiny_run: list[str], tmp_path: Path) -> None:
     settings = [*tiny_run, "scheduler=constant", f"optimiser={optimiser}"]
     whole = train(compose([*settings, "trainer.max_steps=5"]), run_dir=tmp_path / "whole")
     train(compose([*settings, "trainer.max_steps=2"]), run_dir=tmp_path / "cut")
@@ -58,7 +58,7 @@ def test_a_resumed_run_ends_where_the_whole_one_does(optimiser: str, tiny_run: l
 
 
 @needs_bitsandbytes
-def test_few_numbers_are_stepped_as_by_adamw_and_many_nearly_so() -> None:
+def test_small_parameters_step_as_adamw_and_large_ones_nearly() -> None:
     for width, tolerance in ((60, 1e-6), (64, 2e-2)):
         ours, theirs = layer_of(width), layer_of(width)
         groups = [{"params": [ours.weight], "hidden": True}, {"params": [ours.bias], "weight_decay": 0.0}]
@@ -72,7 +72,7 @@ def test_few_numbers_are_stepped_as_by_adamw_and_many_nearly_so() -> None:
 
 
 @needs_bitsandbytes
-def test_it_goes_on_from_a_checkpoint_as_bitsandbytes_own_does(tmp_path: Path) -> None:
+def test_it_resumes_like_bitsandbytes(tmp_path: Path) -> None:
     from bitsandbytes.optim import AdamW8bit as Own
 
     ours, whole, again = layer_of(64), layer_of(64), layer_of(64)
@@ -97,7 +97,7 @@ def test_adafactor_of_the_configuration_steps_as_torchs(tiny_run: list[str]) -> 
     truth = torch.optim.Adafactor(groups, lr=0.02, weight_decay=0.01)
     holder = nn.Module()
     holder.layer, holder.mllm = ours, nn.Module()
-    holder.mllm.tables = list
+    holder.mllm.vocabulary_layers = list
     optimiser = build_optimiser(config, holder)
     build_scheduler(config, optimiser)
     for group in optimiser.param_groups:
@@ -105,7 +105,7 @@ def test_adafactor_of_the_configuration_steps_as_torchs(tiny_run: list[str]) -> 
     assert steps(ours, optimiser, first=0, last=5) == steps(theirs, truth, first=0, last=5)
 
 
-def test_a_missing_package_is_told_before_the_run_and_not_to_those_who_use_one(
+def test_a_missing_package_is_reported_only_if_it_is_needed(
     tiny_run: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)

@@ -1,1 +1,1 @@
-"""The verbs beside train, one module each."""
+"""The verbs except train, one module each."""

@@ -10,17 +10,24 @@ from vtok.runs.sweep_folder import find_sweep
 
 
 def compare_runs(runs: Path | Sequence[Path], *, metrics: Sequence[str] = (), out: Path | None = None) -> Comparison:
-    """Compare the runs of a sweep folder, or two run folders or more, and print the table.
+    """Compare the runs of a sweep folder, or two or more run folders, and print the table.
 
-    metrics: names in summary.json; none gives the usual ones. out: the folder for `comparison.csv`, `.md`, `.png`,
-    `.html`; None writes them to `comparison` in the sweep folder, and nowhere for a list of runs. A sweep's files are
-    logged to its parent run in MLflow too. Raises UserError where a folder holds no run, no run has figures, or a
-    metric is unknown.
+    The files of a sweep are also logged to its parent run in MLflow.
+
+    Args:
+        runs: sweep folder, or run folders.
+        metrics: names of metrics in summary.json; none: the default ones.
+        out: folder for `comparison.csv`, `.md`, `.png`, `.html`; None: `comparison` in the sweep folder, and no files
+            for a list of runs.
+
+    Raises:
+        UserError: if a folder holds no run, no run has metrics, or a metric is unknown.
     """
     if isinstance(runs, Path):
         return report_sweep(runs, metrics=metrics, out=out or runs / ARTIFACT_FOLDER)
     if len(runs) < 2:
-        raise UserError(f"runs names {len(runs)} run folder(s), and a comparison takes two: runs=[A,B] or sweep=DIR.")
+        given = ",".join(map(str, runs))
+        raise UserError(f"runs=[{given}]: a comparison takes two runs or more. Use runs=[A,B] or sweep=DIR.")
     return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs")
 
 
@@ -32,23 +39,23 @@ def compare(
     out: str | None = None,
     outputs: str = "outputs",
 ) -> None:
-    """Runs side by side: a table, and a plot of the metrics against what differs.
+    """Compare runs side by side: a table, and a plot of the metrics against the settings that differ.
 
     Either a sweep or a list of runs.
 
     Args:
-        sweep: a sweep's folder, or latest.
+        sweep: a sweep folder, or latest.
         runs: run folders, [A,B].
-        metrics: names in summary.json; []: the usual ones.
-        out: a folder for the files; null: comparison in the sweep's folder, for runs none.
+        metrics: names of metrics in summary.json; []: the default ones.
+        out: a folder for the files; null: comparison in the sweep folder, and no files for a list of runs.
         outputs: folder in which runs are looked for.
 
     Raises:
-        UserError: a folder holds no run, no run has metrics, or a metric is unknown.
+        UserError: if a folder holds no run, no run has metrics, or a metric is unknown.
     """
     target = Path(out) if out else None
     if (sweep is None) == (not runs):
-        raise UserError("vtok compare needs one of sweep=latest, sweep=DIR and runs=[A,B].")
+        raise UserError("vtok compare takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
     if sweep is None:
         compare_runs([Path(run) for run in runs], metrics=metrics, out=target)
     else:

@@ -1,4 +1,4 @@
-"""vtok cost: what tokenisers cost over the length of the clip."""
+"""vtok cost: the cost of tokenisers by clip length."""
 
 import json
 import logging
@@ -10,11 +10,11 @@ from annotated_types import MinLen
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
-from vtok.common.files import check_writable, whole, write_text
+from vtok.common.files import atomic_file, check_writable, write_text
 from vtok.common.setting_types import Count, CountOrZero
 from vtok.common.tables import table
 from vtok.config import check, compose
-from vtok.config.cross_checks import ROOM_FOR_TEXT
+from vtok.config.cross_checks import TEXT_TOKENS
 from vtok.config.nodes import planner_of
 from vtok.evaluation.cost.measure import Cost, measure
 from vtok.evaluation.cost.plot import draw_costs
@@ -49,9 +49,10 @@ def cost(
     plot: str | None = None,
     overrides: Sequence[str] = (),
 ) -> str:
-    """What tokenisers cost over the length of the clip: tokens, FLOPs, time and memory.
+    """Measure the cost of tokenisers by clip length: tokens, FLOPs, time and memory.
 
-    One clip at a time, of noise in memory. The tokenisers take turns in each round. Takes train's overrides.
+    Each clip is noise in memory, and is measured alone. The tokenisers take turns in each round. Takes train's
+    overrides.
 
     The columns: video tokens, and frames that go through the backbone; FLOPs, time and memory of the tokeniser with its
     backbone, and how many FLOPs and how much time it adds to the backbone's; the time of the backbone on every frame,
@@ -64,10 +65,10 @@ def cost(
         every_frame: clips of up to this many frames are also encoded in full; 0: none.
         out: JSON file for the metrics.
         plot: PNG file for the curves.
-        overrides: of the configuration.
+        overrides: overrides of the configuration.
 
     Raises:
-        UserError: a configuration that cannot run.
+        UserError: if a configuration cannot run.
     """
     for path, suffix in ((out, ".json"), (plot, ".png")):
         if path is not None:
@@ -82,7 +83,7 @@ def cost(
         rows = {length: {name: one.row() for name, one in each.items()} for length, each in costs.items()}
         write_text(Path(out), json.dumps({"overrides": overrides, "runs": runs, "frames": rows}, indent=1))
     if plot is not None:
-        with whole(Path(plot)) as partial:
+        with atomic_file(Path(plot)) as partial:
             draw_costs(costs, partial)
     rows_shown = [row_of(length, name, one) for length, each in costs.items() for name, one in each.items()]
     return table([HEADINGS, *rows_shown])
@@ -91,22 +92,22 @@ def cost(
 def config_of(tokeniser: str, frames: int, overrides: Sequence[str]) -> DictConfig:
     """The configuration of a tokeniser for clips of `frames` frames.
 
-    If the language model's context length is a setting that the overrides leave alone, it is raised to fit the clip.
+    If the overrides do not set mllm.context_length, it is increased to fit the clip.
 
     Raises:
-        UserError: the configuration cannot run, or trains another branch than understanding.
+        UserError: if the configuration cannot run, or trains another branch than understanding.
     """
     config = compose([*overrides, f"tokeniser={tokeniser}", f"clip.num_frames={frames}", "data.cache=null"])
     planner = planner_of(config)
     is_given = any(item.startswith("mllm.context_length=") for item in overrides)
     if planner is not None and not is_given and isinstance(OmegaConf.select(config, "mllm.context_length"), int):
         tokens = planner.num_tokens(planner.max_frames(frames))
-        config.mllm.context_length = max(config.mllm.context_length, tokens + 4 * ROOM_FOR_TEXT)
+        config.mllm.context_length = max(config.mllm.context_length, tokens + 4 * TEXT_TOKENS)
     check(config)
     for key in ("objective.lambda_visLM", "objective.lambda_dec"):
         if weight := OmegaConf.select(config, key):
             raise UserError(
-                f"{key}={weight:g}: vtok cost measures the understanding branch alone. Set objective=understanding."
+                f"{key}={weight:g}: vtok cost only measures the understanding branch. Set objective=understanding."
             )
     return config
 

@@ -1,4 +1,4 @@
-"""vtok data check: every frame of a data set decoded, and what is broken."""
+"""vtok data check: decodes every frame of a data set and lists broken clips."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from vtok.data.broken_clips import list_bad
 from vtok.data.check import check_clips, summary
 from vtok.model.build import build
 
-LISTED = 6
+MAX_LISTED = 6
 
 
 def data_check(
@@ -26,17 +26,18 @@ def data_check(
     processes: Count | None = None,
     overrides: Sequence[str] = (),
 ) -> str:
-    """Every frame of a data set decoded: counts, codecs, sizes, lengths, and what is broken and why.
+    """Decode every frame of a data set: counts, codecs, sizes, lengths, and broken clips with the reason.
 
-    Takes train's overrides, data=... above all. More broken clips than loader.max_bad_fraction are an error.
+    Takes train's overrides, such as data=folder data.root=PATH. It is an error if more clips are broken than
+    loader.max_bad_fraction allows.
 
     Args:
-        out: a json file for the report, with a line for each clip.
-        processes: number of processes that decode; null: one a core.
-        overrides: of the configuration.
+        out: a JSON file for the report, with an entry for each clip.
+        processes: number of processes that decode; null: one for each core.
+        overrides: overrides of the configuration.
 
     Raises:
-        UserError: the configuration does not fit, or more than loader.max_bad_fraction of the clips are broken.
+        UserError: if the configuration does not fit, or more than loader.max_bad_fraction of the clips are broken.
     """
     if out is not None:
         check_writable(Path(out), suffix=".json")
@@ -49,28 +50,28 @@ def data_check(
     clips = [clip for found in splits.values() for clip in found]
     each = check_clips(
         clips,
-        [source.part_of(clip).frames_fps for clip in clips],
+        [source.source_of(clip).frames_fps for clip in clips],
         timeout=source.clip.decode_timeout,
         processes=min(processes or os.cpu_count() or 1, max(1, len(clips) // 8)),
     )
     report = summary(tqdm(each, total=len(clips), desc="checking", unit="clip", leave=False, disable=None))
-    # Those that were left out for what is known without reading them: a caption that is missing, a bad row.
+    # Clips that were left out before any frame was read, such as those without a caption.
     report["broken"] = dict(source.bad) | report["broken"]
     report["splits"] = {split: len(found) for split, found in splits.items()}
     if out is not None:
         write_text(Path(out), json.dumps(report, indent=1))
     total = len(clips) + len(source.bad)
-    told = report_text(report)
+    text = report_text(report)
     if len(report["broken"]) > loader.max_bad_fraction * total:
         raise UserError(
             f"{len(report['broken'])} of {total} clips are broken, more than loader.max_bad_fraction="
-            f"{loader.max_bad_fraction} allows.\n{told}"
+            f"{loader.max_bad_fraction} allows. Repair or remove them, or set a larger loader.max_bad_fraction.\n{text}"
         )
-    return told
+    return text
 
 
 def report_text(report: dict) -> str:
-    """The report for a person."""
+    """The report as a table and a list of broken clips."""
     seconds, splits = report["seconds"], report["splits"]
     rows = [
         ("clips", f"{report['clips']}: {splits['train']} to train, {splits['heldout']} held out"),
@@ -79,7 +80,7 @@ def report_text(report: dict) -> str:
     ]
     for name in ("codecs", "sizes"):
         counts = list(report[name].items())
-        more = f", and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-        rows.append((name, ", ".join(f"{kind} {count}" for kind, count in counts[:LISTED]) + more))
+        more = f", and {len(counts) - MAX_LISTED} more" if len(counts) > MAX_LISTED else ""
+        rows.append((name, ", ".join(f"{kind} {count}" for kind, count in counts[:MAX_LISTED]) + more))
     shown = named_values([*rows, ("broken", str(len(report["broken"])))])
     return f"{shown}\n{list_bad(report['broken'])}" if report["broken"] else shown

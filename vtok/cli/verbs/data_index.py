@@ -1,4 +1,4 @@
-"""vtok data index: where the clips lie in tar shards that somebody else made."""
+"""vtok data index: indexes the clips in existing tar shards."""
 
 from vtok.data.broken_clips import list_bad
 from vtok.data.sources.shards.scan import index_shards
@@ -9,14 +9,14 @@ def data_index(
     root: str,
     out: str | None = None,
 ) -> str:
-    """The index of plain tar shards in WebDataset's layout (KEY.mp4 with KEY.json or KEY.txt), for data=shards.
+    """Index plain tar shards in WebDataset's layout (KEY.mp4 with KEY.json or KEY.txt), for data=shards.
 
     Args:
-        root: folder or URL of the shards; a pattern behind it, '{000..127}' or '*', takes a part.
-        out: file of the index; null: index.arrow in the root.
+        root: folder or URL of the shards; a pattern at its end, '{000..127}' or '*', chooses some of them.
+        out: file for the index; null: index.arrow in the root.
 
     Raises:
-        UserError: see `index_shards`.
+        UserError: as in `index_shards`.
     """
     indexed = index_shards(root, out)
     lines = [f"{indexed.clips} clips in {indexed.shards} shards: {indexed.out}"]

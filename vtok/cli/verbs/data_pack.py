@@ -1,4 +1,4 @@
-"""vtok data pack: any data set to tar shards."""
+"""vtok data pack: writes any data set as tar shards."""
 
 from collections.abc import Sequence
 
@@ -18,20 +18,20 @@ def data_pack(
     shard_mb: Count = 1024,
     overrides: Sequence[str] = (),
 ) -> str:
-    """A data set to tar shards with an index, which data=shards reads.
+    """Write a data set as tar shards with an index, for data=shards.
 
-    Takes train's overrides, data=... above all.
+    Takes train's overrides, such as data=folder data.root=PATH.
 
-    Files are copied as they are, with what is known of each beside it as JSON (WebDataset's layout). What was broken
-    off goes on where it was by the same command.
+    Files are copied unchanged, each with a JSON file of its metadata (WebDataset's layout). The same command resumes
+    after an interruption.
 
     Args:
         out: output folder, a new or an empty one.
         shard_mb: largest size of a shard in megabytes.
-        overrides: of the configuration.
+        overrides: overrides of the configuration.
 
     Raises:
-        UserError: the configuration does not fit, or see `pack`.
+        UserError: if the configuration does not fit, or as in `pack`.
     """
     config = compose(overrides)
     check(config)

@@ -1,4 +1,4 @@
-"""vtok describe: a run's model on a video."""
+"""vtok describe: asks a run's model about a video."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def describe(
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> str:
-    """A run's model says what is to be seen in a video file or a folder of frames.
+    """Ask a run's model about a video file or a folder of frames.
 
     Args:
         video: a video file or a folder of frames.
@@ -26,10 +26,10 @@ def describe(
         start: time in the video at which the clip starts, in seconds.
         max_new_tokens: longest answer, in tokens.
         outputs: folder in which runs are looked for.
-        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
 
     Raises:
-        UserError: the video cannot be read, there is no such run, or it did not learn to answer.
+        UserError: if the video cannot be read, there is no such run, or it was not trained to answer questions.
     """
     check_text("prompt", prompt)
     run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)

@@ -1,4 +1,4 @@
-"""vtok evaluate: the benchmarks again on a run's model."""
+"""vtok evaluate: evaluates a run's model again."""
 
 from collections.abc import Sequence
 
@@ -18,21 +18,21 @@ def evaluate(
     allowed_targets: Sequence[str] = (),
     overrides: Sequence[str] = (),
 ) -> dict[str, float]:
-    """The benchmark again on the held-out clips of a run, or of another data set.
+    """Evaluate a run again, on its held-out clips or on those of another data set.
 
-    Other keys change the run's configuration (evaluation.max_clips=100). data=folder data.root=PATH is another data set
-    with keys of its own; its clips are read as those of the run (clip.*). generation/judge=own judges videos that were
-    made of it.
+    Overrides change the run's configuration (evaluation.max_clips=100). data=folder data.root=PATH chooses another data
+    set with its own keys; its clips are read with the run's clip.*. generation/judge=own chooses another judge of
+    generated videos.
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
         outputs: folder in which runs are looked for.
-        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
-        overrides: of the configuration.
+        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
+        overrides: overrides of the configuration.
 
     Raises:
-        UserError: a clip cannot be read (figures that leave clips out silently cannot be compared), no clip has
-            anything to score, or there is no such run.
+        UserError: if a clip cannot be read (metrics that leave clips out cannot be compared), no clip can be scored, or
+            there is no such run.
     """
     run_dir, config, model = load_run(
         run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, cached=True, clips=True
@@ -44,9 +44,9 @@ def evaluate(
     clips = source.clips("heldout")
     alignment: Alignment = build(config.evaluation)
     generation: Generation = build(config.generation)
-    judged = (alignment if model.objective.understands else generation).max_clips
-    # Before the model works for an hour: it would end with the same sentence.
-    if missing := missing_files(source, clips[:judged]):
+    max_clips = (alignment if model.objective.understands else generation).max_clips
+    # Missing files are reported at once, not after an hour of evaluation.
+    if missing := missing_files(source, clips[:max_clips]):
         raise BadVideoError(*missing[0])
     results = evaluate_model(
         alignment,
@@ -61,8 +61,8 @@ def evaluate(
         raise BadVideoError(*results.bad[0])
     if results.scores_nothing:
         raise UserError(
-            f"data: none of the {len(clips)} held-out clips has a question with choices, or a caption that others have "
-            "not, so there is nothing to score. Name the choices of each question in a column choices."
+            f"data: none of the {len(clips)} held-out clips has a question with choices or a caption of its own, and "
+            "there is nothing to score. Add a column choices with the choices of each question."
         )
     print(f"{run_dir}, {len(clips)} held-out clips\n{results.table()}")
     return results.metrics()

@@ -1,4 +1,4 @@
-"""vtok export: a trained tokeniser or model as a folder that others load, and onto the hub."""
+"""vtok export: exports a trained tokeniser or model to a folder, and to the hub."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,22 +20,22 @@ def export(
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> list[str]:
-    """A run's tokeniser or model as a folder for from_pretrained, with a model card; and onto the hub.
+    """Export a run's tokeniser or model, with a model card, to a folder for from_pretrained and to the hub.
 
-    The weights are the averaged ones where the run kept them. A model's folder can be given where a run is.
+    If the run averaged its weights, the averaged weights are exported. Commands accept the folder of a model as run=.
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        part: part of the run that is exported.
+        part: part of the run to export.
         out: output folder, a new or an empty one.
         push: ORG/NAME on the Hugging Face hub; null: nothing is uploaded.
-        private: whether the repository, where it is new, is private.
+        private: whether a new repository is private.
         licence: licence for the model card, as a short name of the hub, such as apache-2.0.
         outputs: folder in which runs are looked for.
-        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
 
     Raises:
-        UserError: there is no such run or part, the folder holds something, or the hub does not take it.
+        UserError: if there is no such run or part, the folder is not empty, or the hub refuses the upload.
     """
     if push:
         check_repository(push)

@@ -1,4 +1,4 @@
-"""vtok generate: videos out of texts."""
+"""vtok generate: generates videos from prompts."""
 
 import json
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.cli.prompts import wanted_videos
-from vtok.cli.video_outputs import enlargement, sampling_of, trained_decoder, write_sheet
+from vtok.cli.prompts import requested_videos
+from vtok.cli.video_outputs import pixel_scale, sampling_of, trained_decoder, write_sheet
 from vtok.common.errors import UserError
-from vtok.common.files import check_writable, whole
+from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
 from vtok.common.setting_types import Count, NotNegative, Positive, VideoSeed
 from vtok.data import DataSource
@@ -25,8 +25,8 @@ SHEET_VIDEOS = 100
 
 
 @dataclass(frozen=True)
-class Files:
-    """What is written: the videos, their contact sheet, and for a file of prompts a manifest in their folder."""
+class OutputFiles:
+    """The files to write: videos, their contact sheet, and for a file of prompts a manifest in their folder."""
 
     videos: list[Path]
     sheet: Path
@@ -50,127 +50,135 @@ def generate(
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> list[Path]:
-    """Videos out of texts, as mp4.
+    """Generate videos from prompts, as mp4.
 
-    One prompt makes a video and a contact sheet beside it, of the same name with .png.
+    One prompt makes a video and a contact sheet with the same name and .png.
 
     A file of prompts makes a folder: 000.mp4, 001.mp4, ... in the order of its lines, sheet.png, and manifest.jsonl,
-    with which data=folder reads the videos. Of a .json file such as VBench_full_info.json they are PROMPT-0.mp4 to
-    PROMPT-4.mp4, as VBench looks for them. What is there already is replaced, each file once the new one is whole.
+    with which data=folder reads the videos. For a .json file such as VBench_full_info.json they are PROMPT-0.mp4 to
+    PROMPT-4.mp4, the names that VBench expects. Existing files are replaced, each when its new one is complete.
 
     Args:
-        prompt: what the video shows.
-        prompts: a text file, one prompt a line (blank and # lines are skipped), or VBench's .json.
-        samples: videos of each prompt of a .json file, from PROMPT-0.mp4 on; null: VBench's 5.
+        prompt: text that the video shows.
+        prompts: a text file, one prompt on each line (blank and # lines are skipped), or VBench's .json.
+        samples: number of videos for each prompt of a .json file, PROMPT-0.mp4, PROMPT-1.mp4, ...; null: VBench's 5.
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        out: the file, clip.mp4 where null; for prompts the folder, generated where null.
-        seed: the same seed makes the same video; video i of a file, from 0 on: seed + i; null: the run's generation.*.
+        out: output file, null: clip.mp4; with prompts the output folder, null: generated.
+        seed: random seed; video i of a file, counted from 0, has seed + i; null: the run's generation.*.
         steps: sampling steps of the decoder, from noise to video; null: the run's generation.*.
         guidance: scale of the decoder's guidance by the prompt; 1: no guidance; null: the run's generation.*.
         temperature: sampling temperature of the visual head; 0: the likeliest tokens; null: the run's generation.*.
-        fps: frames a second; null: the video lasts as long as a training clip.
+        fps: frames per second; null: the video lasts as long as a training clip.
         scale: each pixel becomes scale x scale pixels; null: enough for a side of 256 or more.
-        batch_size: videos generated at once; another number rounds slightly differently.
+        batch_size: number of videos generated at once; changes the results by rounding errors.
         outputs: folder in which runs are looked for.
-        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
 
     Returns:
         The videos and their contact sheet.
 
     Raises:
-        UserError: there is no such run, it makes no videos, the prompts cannot be read, or a file cannot be written.
+        UserError: if there is no such run, it cannot generate videos, the prompts cannot be read, or a file cannot be
+            written.
     """
     if (prompt is None) == (prompts is None):
-        raise UserError("vtok generate needs one of prompt=TEXT and prompts=FILE.")
+        raise UserError("vtok generate takes either prompt or prompts. Set one of prompt=TEXT and prompts=FILE.")
     if fps is not None:
         check_rate(fps)
     if prompts is None and samples is not None:
-        raise UserError(f"samples={samples}: it goes with prompts=FILE.json; a prompt makes one video, of seed=NUMBER.")
+        raise UserError(
+            f"samples={samples}: one prompt makes one video. Use samples with prompts=FILE.json, or seed=NUMBER for "
+            "another video."
+        )
     if prompts is None:
         check_text("prompt", prompt)
-        texts, files = [prompt or ""], beside(user_path(out or "clip.mp4"))
+        texts, files = [prompt or ""], single_video(user_path(out or "clip.mp4"))
     else:
-        wanted = wanted_videos(user_path(prompts), samples)
+        wanted = requested_videos(user_path(prompts), samples)
         texts = [text for _, text in wanted]
-        files = within(user_path(out or "generated"), [name for name, _ in wanted])
+        files = video_folder(user_path(out or "generated"), [name for name, _ in wanted])
     run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
     decoder = trained_decoder(run_dir, model)
-    check_imagines(run_dir, model)
+    check_generates(run_dir, model)
     source: DataSource = build(config.data)
-    scale = enlargement(decoder, scale)
-    # The rate of a source whose files bring their own is not known; it has one for folders of frames.
+    scale = pixel_scale(decoder, scale)
+    # If the files of a source have their own rates, source.rate is the one for folders of frames.
     rate = fps or decoder.num_frames * source.rate / source.clip.num_frames
     sampling = sampling_of(config, steps=steps, guidance=guidance, temperature=temperature)
     first = config.generation.seed if seed is None else seed
     seeds = list(range(first, first + len(texts)))
     num_planned = len(model.tokeniser.plan(source.clip.num_frames).indices)
-    made: list[Tensor] = []
-    for start in tqdm(range(0, len(texts), batch_size), desc="making videos", unit="batch", leave=False, disable=None):
+    shown: list[Tensor] = []
+    for start in tqdm(range(0, len(texts), batch_size), desc="generating", unit="batch", leave=False, disable=None):
         rows = slice(start, start + batch_size)
         videos = model.generate(texts[rows], num_planned=num_planned, seeds=seeds[rows], sampling=sampling).cpu()
         if files.manifest is not None and start == 0:
-            begin(files.manifest)
+            start_folder(files.manifest)
         for file, video in zip(files.videos[rows], videos, strict=True):
             write_video(file, video, fps=rate, scale=scale)
-        made += list(videos[: max(0, SHEET_VIDEOS - len(made))])
-    write_sheet(files.sheet, made, texts[: len(made)], columns=2)
+        shown += list(videos[: max(0, SHEET_VIDEOS - len(shown))])
+    write_sheet(files.sheet, shown, texts[: len(shown)], columns=2)
     if files.manifest is not None:
         write_manifest(files.manifest, files.videos, texts, seeds)
     return [*files.videos, files.sheet]
 
 
-def beside(video: Path) -> Files:
-    """One video with its contact sheet.
+def single_video(video: Path) -> OutputFiles:
+    """The files for one video.
 
     Raises:
-        UserError: they cannot be written there.
+        UserError: if they cannot be written.
     """
     check_writable(video, suffix=".mp4")
     sheet = video.with_suffix(".png")
     check_writable(sheet, suffix=".png")
-    return Files([video], sheet, None)
+    return OutputFiles([video], sheet, None)
 
 
-def within(folder: Path, names: Sequence[str]) -> Files:
-    """A folder of videos of these names.
+def video_folder(folder: Path, names: Sequence[str]) -> OutputFiles:
+    """The files for a folder of videos with these names.
 
     Raises:
-        UserError: they cannot be written there.
+        UserError: if the folder is a file, or its parent folder does not exist.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"out={folder}: this is a file; a file of prompts makes a folder of videos, out=FOLDER.")
+        raise UserError(
+            f"out={folder}: this is a file, and a file of prompts makes a folder of videos. Use out=FOLDER."
+        )
     if not folder.parent.is_dir():
-        raise UserError(f"out={folder}: there is no folder {folder.parent} to make it in; make that first.")
-    return Files([folder / name for name in names], folder / "sheet.png", folder / "manifest.jsonl")
+        raise UserError(f"out={folder}: the folder {folder.parent} does not exist. Create it first.")
+    return OutputFiles([folder / name for name in names], folder / "sheet.png", folder / "manifest.jsonl")
 
 
-def begin(manifest: Path) -> None:
-    """Make the folder; from here on until it is written again there is no manifest, which would tell of other videos.
+def start_folder(manifest: Path) -> None:
+    """Create the folder and delete its old manifest, which no longer matches the videos.
 
     Raises:
-        UserError: nothing can be written there.
+        UserError: if the folder cannot be written.
     """
     try:
         manifest.parent.mkdir(exist_ok=True)
         manifest.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"out={manifest.parent}: it cannot be written to ({error.strerror}).") from error
+        raise UserError(
+            f"out={manifest.parent}: the folder cannot be written ({error.strerror}). Use another folder."
+        ) from error
 
 
 def write_manifest(path: Path, videos: Sequence[Path], texts: Sequence[str], seeds: Sequence[int]) -> None:
-    """A line of JSON a video, as data=folder reads them, with the seed that makes it again."""
+    """Write a line of JSON for each video, in the format of data=folder, with the seed that reproduces it."""
     lines = [
         json.dumps({"video": video.name, "caption": text, "seed": seed}, ensure_ascii=False)
         for video, text, seed in zip(videos, texts, seeds, strict=True)
     ]
-    with whole(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def check_imagines(run_dir: Path, model: VideoLanguageModel) -> None:
-    """Refuse a run whose model did not learn to make video tokens."""
+def check_generates(run_dir: Path, model: VideoLanguageModel) -> None:
+    """Raise UserError if the run's model was not trained to generate video tokens."""
     if not model.predicts_tokens:
         raise UserError(
-            f"run={run_dir}: its objective.lambda_visLM is 0, so that it did not learn to make video tokens out of "
-            "text; vtok reconstruct makes videos out of videos with it."
+            f"run={run_dir}: its objective.lambda_visLM is 0, and it was not trained to generate video from text. "
+            "Use a run with objective=joint, or use vtok reconstruct with this one."
         )

@@ -1,4 +1,4 @@
-"""vtok plan: the parameters of a configuration and the memory that training them takes, before anything is loaded."""
+"""vtok plan: parameters and training memory of a configuration, before anything is loaded."""
 
 import logging
 from dataclasses import dataclass, field
@@ -18,17 +18,25 @@ from vtok.config.check import check_toys
 from vtok.decoder.latent import LatentDecoder
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build_model, parameter_groups
-from vtok.model.memory import Memory, gigabytes, memory, shares
+from vtok.model.memory import Memory, gigabytes, memory_per_gpu, parameter_memory
 
-# Of the configuration; the tokeniser comes with its backbone, phi_vis with the two that it lies between.
+# Groups of the configuration that hold parameters.
 COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
-# Adam's two float32 moments, for an optimiser that does not say what it keeps.
-USUAL_BYTES = 8
+# Bytes of Adam's two float32 moments, assumed for an optimiser that does not state its own.
+ADAM_BYTES = 8
 
 
 @dataclass
-class Part:
-    """A part of the model: parameters trained and frozen, their precisions, and what they take."""
+class ComponentSize:
+    """The size of a component.
+
+    Attributes:
+        name: name of the component.
+        trained: number of trained parameters.
+        frozen: number of frozen parameters.
+        dtypes: number formats of the parameters.
+        memory: bytes of memory that they take in training.
+    """
 
     name: str
     trained: int = 0
@@ -38,28 +46,28 @@ class Part:
 
 
 def plan(overrides: list[str]) -> None:
-    """Parameters and memory of a configuration, by part and by number of GPUs; nothing is loaded.
+    """Show parameters and memory of a configuration, by component and by number of GPUs; nothing is loaded.
 
-    Takes train's overrides. Everything is counted on the architecture alone, built on the meta device.
+    Takes train's overrides. Everything is computed from the architecture, built on the meta device.
 
     Raises:
-        UserError: the configuration cannot run.
+        UserError: if the configuration cannot run.
     """
     config = compose(overrides)
-    model, notes = skeleton(config)
-    parts, more = count(config, model)
-    blocks = [named_values(frame_rows(config)), parts_table(parts), gpu_table(parts), "\n".join([*notes, *more])]
+    model, notes = model_without_weights(config)
+    sizes, more = measure_components(config, model)
+    blocks = [named_values(frame_rows(config)), component_table(sizes), gpu_table(sizes), "\n".join([*notes, *more])]
     print(*filter(None, blocks), sep="\n\n")
 
 
-def skeleton(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
-    """The model of a configuration without its numbers, and which weights were not looked at.
+def model_without_weights(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
+    """The model of a configuration on the meta device, and notes on the weights that were not read.
 
-    Weights are not read: of a local folder its config.json or model_index.json says the architecture, where the
-    component can do with it alone; otherwise the component's own with `weights: null` is counted.
+    For weights in a local folder, its config.json or model_index.json gives the architecture, if the component can be
+    built from that file alone. Otherwise the architecture is that of `weights: null`.
 
     Raises:
-        UserError: the configuration cannot run.
+        UserError: if the configuration cannot run.
     """
     check_toys(config)
     given = {
@@ -75,106 +83,108 @@ def skeleton(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
     for key in given.keys() - folders:
         OmegaConf.update(config, key, None)
     try:
-        model = shapes(config)
+        model = build_on_meta(config)
     except UserError:
         if not folders:
             raise
         for key in folders:
             OmegaConf.update(config, key, None)
         folders = set()
-        model = shapes(config)
+        model = build_on_meta(config)
     notes = [
-        f"{key}={value}: the architecture is that of the folder; no weights were read."
+        f"{key}={value}: no weights were read. The architecture is that of the folder."
         if key in folders
-        else f"{key}={value}: not looked up; counted is the architecture of {key}=null."
+        else f"{key}={value}: not looked up. The architecture is that of {key}=null."
         for key, value in given.items()
     ]
     return model, notes
 
 
-def shapes(config: DictConfig) -> VideoLanguageModel:
-    """Built without memory, initialisation or download.
+def build_on_meta(config: DictConfig) -> VideoLanguageModel:
+    """Build the model without memory, initialisation or download.
 
     Raises:
-        UserError: the configuration cannot run.
+        UserError: if the configuration cannot run.
     """
     check(config, files=False)
-    # Without the warnings of random weights: there are no weights at all.
+    # Warnings about random weights do not apply: there are no weights at all.
     with quiet("vtok", level=logging.ERROR), torch.device("meta"):
         return build_model(config)
 
 
-def count(config: DictConfig, model: VideoLanguageModel) -> tuple[list[Part], list[str]]:
-    """The parts of a model with their parameters and what these take, and what is to be said of it."""
+def measure_components(config: DictConfig, model: VideoLanguageModel) -> tuple[list[ComponentSize], list[str]]:
+    """The size of each component of a model, and notes on how it was computed."""
     state_bytes = getattr(get_object(str(config.optimiser._target_)), "state_bytes", None)
     notes = (
-        [] if state_bytes else [f"optimiser={config.optimiser._target_}: counted as Adam's two moments a parameter."]
+        []
+        if state_bytes
+        else [f"optimiser={config.optimiser._target_}: its state is assumed to be Adam's, two moments a parameter."]
     )
     hidden = {id(one) for group in parameter_groups(model) if group.get("hidden") for one in group["params"]}
     average = config.trainer.ema_decay is not None
-    parts: dict[str, Part] = {name: Part(name) for name in (*COMPONENTS[:2], "phi_vis", *COMPONENTS[2:])}
+    names = (*COMPONENTS[:2], "phi_vis", *COMPONENTS[2:])
+    sizes: dict[str, ComponentSize] = {name: ComponentSize(name) for name in names}
     for name, parameter in model.named_parameters():
-        part = parts[part_of(name)]
-        part.dtypes.add(str(parameter.dtype).removeprefix("torch."))
+        size = sizes[component_of(name)]
+        size.dtypes.add(str(parameter.dtype).removeprefix("torch."))
         number, kept = parameter.numel(), None
         if parameter.requires_grad:
-            part.trained += number
-            usual = USUAL_BYTES * number
+            size.trained += number
             kept = (
                 state_bytes(parameter.shape, hidden=id(parameter) in hidden, settings=config.optimiser)
                 if state_bytes
-                else usual
+                else ADAM_BYTES * number
             )
         else:
-            part.frozen += number
-        part.memory += memory(number, size=parameter.element_size(), kept=kept, average=average)
+            size.frozen += number
+        size.memory += parameter_memory(number, size=parameter.element_size(), optimiser=kept, average=average)
     for name, buffer in model.named_buffers():
-        parts[part_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
+        sizes[component_of(name)].memory += Memory(frozen=buffer.numel() * buffer.element_size())
     decoder = model.decoder
     if isinstance(decoder, LatentDecoder) and decoder.offload:
-        away = [tensor for part in decoder.frozen_modules for tensor in (*part.parameters(), *part.buffers())]
-        there = gigabytes(sum(tensor.numel() * tensor.element_size() for tensor in away))
-        notes.append(f"decoder.offload=true: {there} GB of the decoder's are on the GPU only while they are used.")
-    return list(parts.values()), notes
+        offloaded = [tensor for part in decoder.frozen_modules for tensor in (*part.parameters(), *part.buffers())]
+        size_gb = gigabytes(sum(tensor.numel() * tensor.element_size() for tensor in offloaded))
+        notes.append(f"decoder.offload=true: {size_gb} GB of the decoder are on the GPU only while they are used.")
+    return list(sizes.values()), notes
 
 
-def part_of(name: str) -> str:
-    """The part that a parameter of this name belongs to."""
+def component_of(name: str) -> str:
+    """The component that holds a parameter of this name."""
     if name.startswith("tokeniser.backbone."):
         return "backbone"
     first = name.partition(".")[0]
     return "phi_vis" if first == "projector" else first
 
 
-def parts_table(parts: list[Part]) -> str:
-    """Parameters and GB by part."""
-    shown = [part for part in parts if part.trained + part.frozen]
-    total = Part(
+def component_table(sizes: list[ComponentSize]) -> str:
+    """A row of parameters and GB for each component."""
+    shown = [size for size in sizes if size.trained + size.frozen]
+    total = ComponentSize(
         "total",
-        trained=sum(part.trained for part in parts),
-        frozen=sum(part.frozen for part in parts),
-        memory=sum((part.memory for part in parts), Memory()),
+        trained=sum(size.trained for size in sizes),
+        frozen=sum(size.frozen for size in sizes),
+        memory=sum((size.memory for size in sizes), Memory()),
     )
     head = ("", "trained", "frozen", "precision", "frozen GB", "weights", "gradients", "optimiser", "EMA", "total GB")
-    return table([head, *map(row, [*shown, total])])
+    return table([head, *map(size_row, [*shown, total])])
 
 
-def row(part: Part) -> list[str]:
-    taken = part.memory
+def size_row(size: ComponentSize) -> list[str]:
+    taken = size.memory
     kinds = (taken.frozen, taken.weights, taken.gradients, taken.optimiser, taken.average, taken.total)
-    numbers = (f"{part.trained:,}", f"{part.frozen:,}", "+".join(sorted(part.dtypes)))
-    return [part.name, *numbers, *map(gigabytes, kinds)]
+    numbers = (f"{size.trained:,}", f"{size.frozen:,}", "+".join(sorted(size.dtypes)))
+    return [size.name, *numbers, *map(gigabytes, kinds)]
 
 
-def gpu_table(parts: list[Part]) -> str:
-    """GB on each GPU by their number."""
-    whole = sum((part.memory for part in parts), Memory())
-    rows = [["GB on each GPU", "DDP", "FSDP2, frozen parts whole", "FSDP2, all sharded"]]
-    for share in shares(whole):
-        sizes = (share.replicated, share.trained_sharded, share.sharded)
-        rows.append([f"{share.gpus} GPU{'s' if share.gpus > 1 else ''}", *map(gigabytes, sizes)])
+def gpu_table(sizes: list[ComponentSize]) -> str:
+    """A row of GB on each GPU for each number of GPUs."""
+    total = sum((size.memory for size in sizes), Memory())
+    rows = [["GB on each GPU", "DDP", "FSDP2, frozen not sharded", "FSDP2, all sharded"]]
+    for share in memory_per_gpu(total):
+        kinds = (share.replicated, share.trained_sharded, share.sharded)
+        rows.append([f"{share.gpus} GPU{'s' if share.gpus > 1 else ''}", *map(gigabytes, kinds)])
     return (
         f"{table(rows)}\n"
-        "1 GB is 10^9 bytes. Before activations, which grow with loader.batch_size and the tokens, and before the "
-        "libraries' own buffers; FSDP2 gathers a layer at a time on top."
+        "1 GB is 10^9 bytes. Activations, which grow with loader.batch_size and the tokens, and the libraries' buffers "
+        "are not counted. FSDP2 also gathers one layer at a time."
     )

@@ -1,4 +1,4 @@
-"""vtok precompute: the features of a frozen backbone, once."""
+"""vtok precompute: computes the features of a frozen backbone once."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,26 +20,29 @@ def precompute(
     dtype: Literal["float32", "bfloat16"] = "float32",
     overrides: Sequence[str] = (),
 ) -> str:
-    """A frozen backbone's features of each clip, once; data.cache=FOLDER then trains without it.
+    """Compute a frozen backbone's features of each clip once; data.cache=FOLDER then trains without the backbone.
 
-    Takes train's overrides. Pooled features are kept, and what a decoder that is trained learns from: its VAE's
-    latents, or the frames. Several processes may work on one folder. What was broken off goes on by the same command,
-    which also adds clips that are new and those whose files have changed.
+    Takes train's overrides. The cache holds pooled features, and the targets of a trained decoder: latents of its VAE,
+    or frames. Several processes may work on one folder. The same command resumes after an interruption, and adds new
+    clips and clips whose files have changed.
 
     Args:
         out: output folder.
-        block: about how many clips share a file, and are computed again after a crash.
+        block: approximate number of clips in a file; after a crash, unfinished files are computed again.
         dtype: number format of the features: float32 for the same losses as from the files, bfloat16 for half the size.
-        overrides: of the configuration.
+        overrides: overrides of the configuration.
 
     Raises:
-        UserError: the configuration does not fit, or see `vtok.training.precompute.precompute`.
+        UserError: if the configuration does not fit, or as in `vtok.training.precompute.precompute`.
     """
     config = compose(overrides)
     if config.data.get("cache") is not None:
-        raise UserError(f"data.cache={config.data.cache}: a cache is made of files; leave it out, and say out=FOLDER.")
+        raise UserError(
+            f"data.cache={config.data.cache}: a cache is computed from files, not from another cache. Remove this key, "
+            "and set out=FOLDER."
+        )
     check(config)
-    check_cacheable(config, said=f"out={out}")
+    check_cacheable(config, override=f"out={out}")
     made = make_cache(config, user_path(out), block=block, dtype=dtype, progress=config.trainer.progress)
     each = made.bytes / max(1, made.clips - len(made.bad))
     lines = [

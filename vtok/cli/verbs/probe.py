@@ -1,4 +1,4 @@
-"""vtok probe: what can be read off a tokeniser's tokens, without a language model."""
+"""vtok probe: measures what can be predicted from a tokeniser's tokens, without a language model."""
 
 import json
 from collections.abc import Sequence
@@ -34,33 +34,33 @@ def probe(
     allowed_targets: Sequence[str] = (),
     overrides: Sequence[str] = (),
 ) -> str:
-    """What can be read off video tokens without a language model.
+    """Measure what can be predicted from video tokens without a language model.
 
-    Answers by a linear and an attentive probe, the features of frames, and whether their order is in the tokens. Takes
+    A linear and an attentive probe predict answers, the features of the frames, and the order of the frames. Takes
     train's overrides.
 
-    The tokens are those of a run, or of untrained tokenisers on the configured backbone, whose trained half then is
-    trained with each probe.
+    The tokens come from a run, or from untrained tokenisers on the configured backbone. The trained half of such a
+    tokeniser is trained with each probe.
 
     Args:
-        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped; null: what the
-            overrides say.
+        run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped; null: the
+            tokeniser that the overrides choose.
         tokenisers: options of the group tokeniser, such as [vtok,key_frame].
         steps: training steps of each probe.
         train_clips: largest number of training clips.
         heldout_clips: largest number of held-out clips.
-        tuned: train the tokeniser's trained half with each probe; null: not that of a run.
+        tuned: whether the tokeniser's trained half is trained with each probe; null: only that of an untrained one.
         seeds: number of random seeds, counted up from `seed`; several give means with intervals.
         out: JSON file for the metrics.
-        outputs: folder in which runs are looked for and clips are made.
-        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
-        overrides: of the configuration.
+        outputs: folder in which runs are looked for and synthetic clips are written.
+        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
+        overrides: overrides of the configuration.
 
     Raises:
-        UserError: a configuration that does not fit, no such run, or no clips.
+        UserError: if a configuration does not fit, there is no such run, or there are no clips.
     """
     if run is not None and tokenisers:
-        raise UserError("run=... has a tokeniser of its own; say run or tokenisers, not both.")
+        raise UserError(f"run={run}: a run has its own tokeniser. Set either run or tokenisers.")
     if out is not None:
         check_writable(Path(out), suffix=".json")
     results: dict[str, list[ProbeResult]] = {}

@@ -1,4 +1,4 @@
-"""vtok register: a run's model as an MLflow model, after the run."""
+"""vtok register: logs a run's model to MLflow after the run."""
 
 from collections.abc import Sequence
 
@@ -15,33 +15,38 @@ def register(
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> str:
-    """Keep a run's model as an MLflow model, as tracking.log_model=true does at the end of a run.
+    """Log a run's model as an MLflow model, as tracking.log_model=true does at the end of a run.
 
-    It takes paths of videos and gives answers; the parameters prompt, start and max_new_tokens are those of describe.
+    The model takes paths of videos and returns answers; its parameters prompt, start and max_new_tokens are those of
+    vtok describe.
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        name: name in the model registry, where it becomes a new version; null: it is not registered.
+        name: name in the model registry, which gets a new version; null: the model is not registered.
         outputs: folder in which runs are looked for.
-        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
 
     Returns:
-        What to tell: how the model is loaded.
+        The Python line that loads the model.
 
     Raises:
-        UserError: the run was not tracked, answers no questions or has no checkpoint, or the store does not take it.
+        UserError: if the run was not tracked, was not trained to answer questions or has no checkpoint, or the store
+            refuses the model.
     """
     from mlflow.exceptions import MlflowException
 
-    from vtok.cli.mlflow_run import open_tracked, tracked_as
+    from vtok.cli.mlflow_run import mlflow_run_of, open_tracked
     from vtok.inference.mlflow_model import log_model, model_line
 
     run_dir = run_of(find_run(run, outputs))
     config = load_config(run_dir)
-    tracked = tracked_as(run_dir, config)
+    tracked = mlflow_run_of(run_dir, config)
     if tracked is None:
-        raise UserError(f"run={run}: it was not tracked, so that there is no MLflow run that the model could be of.")
-    check_answers(config, said=f"run={run}")
+        raise UserError(
+            f"run={run}: this run was not tracked, and has no MLflow run to log the model to. Use a run with "
+            "tracking=mlflow."
+        )
+    check_answers(config, override=f"run={run}")
     step = read_state(latest_checkpoint(run_dir))["step"]
     uri, run_id = tracked
     client = open_tracked(run_dir, uri, run_id)
@@ -49,4 +54,7 @@ def register(
         address = log_model(client, run_id, run_dir, step=step, register=name, allowed_targets=allowed_targets)
         return model_line(uri, address)
     except MlflowException as error:
-        raise UserError(f"the MLflow store {uri} did not take the model ({' '.join(str(error).split())}).") from error
+        raise UserError(
+            f"run={run}: the MLflow store {uri} refused the model ({' '.join(str(error).split()).rstrip('.')}). "
+            "Check the store, and run the same command again."
+        ) from error

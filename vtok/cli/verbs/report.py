@@ -1,4 +1,4 @@
-"""vtok report: one page about runs."""
+"""vtok report: writes an HTML page about runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,24 +21,28 @@ def report(
     embed_mb: NotNegative = 32.0,
     outputs: str = "outputs",
 ) -> str:
-    """One page about a sweep, or a list of runs, that opens in a browser without a server or a network.
+    """Write one HTML page about a sweep or a list of runs, which opens in a browser without a server or a network.
 
-    Results with their intervals, the plot, curves over the steps, videos and contact sheets side by side, the command
-    and the commit of each run. What is too much for the page lies beside it in NAME_files, which belongs to it.
+    It shows results with intervals, a plot, curves over training steps, videos and contact sheets side by side, and the
+    command and commit of each run. Images and videos that are too large for the page are written to NAME_files beside
+    it; keep both together.
 
     Args:
-        sweep: a sweep's folder, or latest.
-        runs: run folders, [A,B]; one will do.
-        out: HTML file; one that is there is replaced.
-        metrics: names in summary.json; []: the usual ones.
-        embed_mb: largest size of the pictures and videos within the page, in megabytes; 0: all beside it.
+        sweep: a sweep folder, or latest.
+        runs: one or more run folders, [A,B].
+        out: HTML file; an existing one is replaced.
+        metrics: names of metrics in summary.json; []: the default ones.
+        embed_mb: largest total size of images and videos within the page, in megabytes; 0: all in NAME_files.
         outputs: folder in which runs are looked for.
+
+    Raises:
+        UserError: if a folder holds no run, or the page cannot be written.
     """
     if (sweep is None) == (not runs):
-        raise UserError("vtok report needs one of sweep=latest, sweep=DIR and runs=[A,B].")
+        raise UserError("vtok report takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
     page = Path(out)
     if page.suffix != ".html":
-        raise UserError(f"out={out}: a page is NAME.html.")
+        raise UserError(f"out={out}: must be an HTML file. Use out=NAME.html.")
     if sweep is None:
         folders, title = [Path(run) for run in runs], f"{len(runs)} runs" if len(runs) > 1 else Path(runs[0]).name
     else:
@@ -47,10 +51,10 @@ def report(
     comparison = compare_runs([read_run(folder) for folder in folders], metrics)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        beside = write_report_page(comparison, page, title=title, embed_mb=embed_mb)
+        num_files = write_report_page(comparison, page, title=title, embed_mb=embed_mb)
     except OSError as error:
-        raise UserError(f"out={out}: the page cannot be written ({error.strerror}); name another place.") from error
+        raise UserError(f"out={out}: the page cannot be written ({error.strerror}). Use another file.") from error
     size = page.stat().st_size / 2**20
-    if not beside:
-        return f"{page} ({size:.1f} MB, all within)"
-    return f"{page} ({size:.1f} MB), with {beside} files in {page.stem}_files beside it, which belong to it"
+    if not num_files:
+        return f"{page} ({size:.1f} MB, complete)"
+    return f"{page} ({size:.1f} MB), with {num_files} files in {page.stem}_files; keep both together"

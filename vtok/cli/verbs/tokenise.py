@@ -1,4 +1,4 @@
-"""vtok tokenise: a video's tokens in a file."""
+"""vtok tokenise: writes a video's tokens to a file."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
 
 from vtok import __version__
-from vtok.common.files import check_writable, whole
+from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
 from vtok.common.setting_types import NotNegative
 from vtok.inference.clip import read_clip
@@ -26,20 +26,21 @@ def tokenise(
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
 ) -> Path:
-    """The tokens of a video as a safetensors file.
+    """Write the tokens of a video to a safetensors file.
 
-    It holds tokens, kind, timestamps and frames, and how they were made as metadata.
+    The file holds tokens, kind, timestamps and frames; its metadata holds the tokeniser's settings, the run and the
+    clip.
 
     Args:
         video: a video file or a folder of frames.
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
-        out: the file; one that is there is replaced once the new one is whole.
+        out: output file; an existing one is replaced when the new one is complete.
         start: time in the video at which the clip starts, in seconds.
         outputs: folder in which runs are looked for.
-        allowed_targets: packages of your own whose components are built, [A,B]; no folder has a say in it.
+        allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
 
     Raises:
-        UserError: the video cannot be read, there is no such run, or the file cannot be written.
+        UserError: if the video cannot be read, there is no such run, or the file cannot be written.
     """
     target = user_path(out)
     check_writable(target, suffix=".safetensors")
@@ -53,7 +54,7 @@ def tokenise(
         "timestamps": tokens.timestamps[0].cpu().contiguous(),
         "frames": torch.tensor(model.tokeniser.plan(len(seconds)).indices),
     }
-    made = {
+    metadata = {
         **settings(config),
         "run": str(run_dir.absolute()),
         "video": str(user_path(video).absolute()),
@@ -61,13 +62,13 @@ def tokenise(
         "num_frames": str(len(seconds)),
         "version": __version__,
     }
-    with whole(target) as partial:
-        partial.write_bytes(save(tensors, metadata=made))
+    with atomic_file(target) as partial:
+        partial.write_bytes(save(tensors, metadata=metadata))
     return target
 
 
 def settings(config: DictConfig) -> dict[str, str]:
-    """`tokeniser`, the class, and its settings by their names; numbers, null and components as JSON."""
+    """The class as `tokeniser`, and its settings by name; values that are not strings as JSON."""
     given = OmegaConf.to_container(config.tokeniser, resolve=True)
     assert isinstance(given, dict)
     target = str(given.pop("_target_"))

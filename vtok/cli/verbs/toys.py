@@ -1,4 +1,4 @@
-"""vtok toys: models to try the large recipes with."""
+"""vtok toys: writes toy models, to try the large recipes."""
 
 import logging
 from pathlib import Path
@@ -15,21 +15,21 @@ def toys(
     seed: VideoSeed = 0,
     outputs: str = "outputs",
 ) -> list[Path]:
-    """Small random checkpoints of the real models' classes, for recipe=paper_tiny.
+    """Write small random checkpoints of the published models' classes, for recipe=paper_tiny.
 
     CLIP, LLaVA-NeXT, HunyuanVideo and Wan, each in its library's format.
 
-    They are what python train.py recipe=paper_tiny loads. All of them are written or nothing is; toys of the same seed
-    that are there already stay as they are, others are replaced.
+    Either all of them are written or none. Existing toy models of the same seed are left as they are, others are
+    replaced.
 
     Args:
-        out: output folder; null: toys in outputs.
+        out: output folder; null: the folder toys in outputs.
         seed: random seed of the weights.
         outputs: folder of outputs, in which recipe=paper_tiny looks for them.
 
     Raises:
-        UserError: see `make_toys`.
+        UserError: as in `make_toys`.
     """
-    # diffusers tells at length of each text encoder that a pipeline lacks.
+    # diffusers logs several lines for each text encoder that a pipeline lacks.
     with quiet("diffusers", level=logging.ERROR):
         return make_toys(toys_dir(outputs) if out is None else user_path(out), seed=seed)

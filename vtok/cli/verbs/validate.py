@@ -1,4 +1,4 @@
-"""vtok validate: what a configuration would do."""
+"""vtok validate: checks a configuration and shows its frame plan."""
 
 from omegaconf import DictConfig
 
@@ -14,12 +14,12 @@ GROUPS = (
 
 
 def validate(overrides: list[str]) -> None:
-    """Check a configuration and show what it would do; nothing is built, read or written.
+    """Check a configuration, and show its components, frame plan and tokens; nothing is trained or written.
 
     Takes train's overrides.
 
     Raises:
-        UserError: the configuration cannot run.
+        UserError: if the configuration cannot run.
     """
     config = compose(overrides)
     check(config)
@@ -28,7 +28,7 @@ def validate(overrides: list[str]) -> None:
 
 
 def frame_rows(config: DictConfig) -> list[tuple[str, str]]:
-    """The feature map, the frame plan and the tokens that come of it, by name, where they are known."""
+    """Names and values of the feature map, the frame plan, the tokens and the budget, where they are known."""
     rows = []
     if (shape := feature_shape(config)) is not None:
         rows.append(("features", f"{shape.size} x {shape.size}"))

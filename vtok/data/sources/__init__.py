@@ -1,1 +1,1 @@
-"""Where clips are: the options of the config group data."""
+"""Data sets: the options of the config group `data`."""

@@ -1,4 +1,4 @@
-"""Captions and questions as people write them down: text files, JSON beside a video, a row of a manifest."""
+"""Parses captions and questions: text files, JSON beside a video, rows of a manifest."""
 
 import math
 import os
@@ -21,35 +21,35 @@ SPLITS: dict[str, Split] = {
 VIDEO = ("video", "file", "path")
 CHOICES = ("choices", "candidates", "options")
 KNOWN = {*VIDEO, "caption", "question", "questions", "answer", "answers", *CHOICES, "category", "start", "end", "split"}
-LONGEST = 1e9  # seconds, 30 years: what is later is no time in a video
+LATEST = 1e9  # seconds (30 years); later times in a video are mistakes
 LONGEST_PATH = 4095  # bytes
-LONGEST_SHOWN = 100  # characters of what is wrong
+LONGEST_EXCERPT = 100  # characters of a wrong text in a message
 
 
 def fields_of(record: Mapping[Any, Any]) -> dict[str, Any]:
-    """What is written, by names in lower case; raises ValueError where one that we know is there twice."""
+    """The fields of a record by name in lower case; raises ValueError if a known one occurs twice."""
     fields: dict[str, Any] = {}
     for name, field in record.items():
         name = str(name).strip().lower()
         if name in fields and name in KNOWN:
-            raise ValueError(f"it has two {name}")
+            raise ValueError(f"it has two fields {name}")
         if not _is_blank(field):
             fields[name] = field
     return fields
 
 
 def _is_blank(field: Any) -> bool:
-    """Whether a row says nothing here; tables of numbers write NaN for it, and tables of lists an empty one."""
+    """Whether a field is empty: tables write NaN in columns of numbers, and [] in columns of lists."""
     return field is None or field == "" or field == [] or (isinstance(field, float) and math.isnan(field))
 
 
-def shown(text: str) -> str:
-    """A foreign text as a sentence quotes it: on one line, cut where it is long."""
-    return printable(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}...")
+def excerpt(text: str) -> str:
+    """A text for use in a message: on one line and truncated."""
+    return printable(text if len(text) <= LONGEST_EXCERPT else f"{text[:LONGEST_EXCERPT]}...")
 
 
 def parse_caption(content: bytes, name: str) -> str:
-    """The text of the caption file `name`; raises ValueError where it is not UTF-8."""
+    """The caption in the text file `name`; raises ValueError if it is not UTF-8."""
     try:
         return parse_text(content).strip()
     except ValueError as error:
@@ -57,7 +57,7 @@ def parse_caption(content: bytes, name: str) -> str:
 
 
 def parse_record(content: bytes, name: str) -> dict[str, Any]:
-    """The object in the JSON file `name`, as `fields_of` gives it; raises ValueError where it is none."""
+    """The fields of the JSON file `name`, see `fields_of`; raises ValueError if it is not a JSON object."""
     try:
         record = parse_json(parse_text(content))
         if not isinstance(record, dict):
@@ -68,10 +68,15 @@ def parse_record(content: bytes, name: str) -> dict[str, Any]:
 
 
 def clip_of(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:
-    """The clip that `fields` write of a file; `name` is its id, to which a range of seconds is added.
+    """The clip with these annotations.
+
+    Args:
+        name: id of the clip; a range of seconds is appended to it.
+        path: video file or folder of frames.
+        fields: annotations by name, see `fields_of`.
 
     Raises:
-        ValueError: there is neither a caption nor a question, they do not make sense, or no file can have this name.
+        ValueError: there is no caption and no question, an annotation is invalid, or the file's name is impossible.
     """
     check_file_name(path)
     caption, questions, (start, end) = caption_of(fields), questions_of(fields), range_of(fields)
@@ -83,24 +88,24 @@ def clip_of(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:
 
 
 def check_file_name(path: Path) -> None:
-    """Raise ValueError where no file can be called this."""
+    """Raise ValueError if no file can have this name."""
     try:
         name = os.fsencode(path)
     except UnicodeEncodeError:
-        raise ValueError("its name holds characters that no file's name has") from None
+        raise ValueError("its name holds characters that a file name cannot have") from None
     if b"\0" in name:
-        raise ValueError("its name holds a NUL, which no file's name does")
+        raise ValueError("its name holds a NUL, which a file name cannot have")
     if len(name) > LONGEST_PATH or max(map(len, name.split(b"/"))) > LONGEST_NAME:
-        raise ValueError(f"its name is longer than {LONGEST_NAME} bytes, or its path than {LONGEST_PATH}")
+        raise ValueError(f"its name is longer than {LONGEST_NAME} bytes, or its path is longer than {LONGEST_PATH}")
 
 
 def caption_of(fields: Mapping[str, Any]) -> str | None:
-    """The caption, None where there is none; raises ValueError where it is not text."""
+    """The caption; None if there is none. Raises ValueError if it is not text."""
     return _text(fields.get("caption", ""), "caption") or None
 
 
 def range_of(fields: Mapping[str, Any]) -> tuple[float, float | None]:
-    """(start, end) in seconds; raises ValueError where they are no range."""
+    """(start, end) in seconds; raises ValueError if they are invalid."""
     start = _seconds(fields.get("start", 0.0), "start")
     end = _seconds(fields["end"], "end") if "end" in fields else None
     if end is not None and not start < end:
@@ -115,20 +120,20 @@ def _seconds(given: Any, name: str) -> float:
         seconds = float(given)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} is not a number of seconds") from None
-    if not 0 <= seconds < LONGEST:
-        raise ValueError(f"{name}={seconds:g} is not a number of seconds from 0 to {LONGEST:g}")
+    if not 0 <= seconds < LATEST:
+        raise ValueError(f"{name}={seconds:g} is not a number of seconds from 0 to {LATEST:g}")
     return seconds
 
 
 def questions_of(fields: Mapping[str, Any]) -> tuple[Question, ...]:
-    """Questions from `question`, `answer`, `choices`, `category`, or from `questions` and `answers`.
+    """Questions from the fields `question`, `answer`, `choices` and `category`, or from `questions` and `answers`.
 
-    `questions` is a list of objects with those four names, or a list of texts with `answers`, `choices` and `category`
-    beside it. Choices, which may also be called `candidates` or `options`, are a list, text with "|" between them, or
-    an object of a text for each key; then an answer that is a key stands for that key's text.
+    `questions` is a list of objects with those four fields, or a list of texts beside lists of `answers`, `choices` and
+    `category`. Choices may also be called `candidates` or `options`. They are a list, a text with "|" between choices,
+    or an object of texts by key; then the answer may be a key.
 
     Raises:
-        ValueError: an answer is missing, or is none of the choices, or a category is no name for metrics.
+        ValueError: an answer is missing or not one of the choices, or a category cannot name a metric.
     """
     asked = fields.get("questions", fields.get("question"))
     if asked is None:
@@ -158,14 +163,14 @@ def questions_of(fields: Mapping[str, Any]) -> tuple[Question, ...]:
 def _choices_of(fields: Mapping[str, Any]) -> Any:
     given = [name for name in CHOICES if name in fields]
     if len(given) > 1:
-        raise ValueError(f"it has both {given[0]} and {given[1]}, which are two names of the same")
+        raise ValueError(f"it has both {given[0]} and {given[1]}, which mean the same; use one")
     return fields[given[0]] if given else None
 
 
 def _question(asked: Any, answer: Any, choices: Any, category: Any) -> Question:
     text, answer = _text(asked or "", "question"), _word(answer, "answer")
     if not text or not answer:
-        missing = "question has no text" if not text else f"question {shown(text)!r} has no answer"
+        missing = "question has no text" if not text else f"question {excerpt(text)!r} has no answer"
         raise ValueError(f"a {missing}")
     options, answer = _options(choices, answer)
     skill = category_of(_text(category or "general", "category"))
@@ -175,38 +180,38 @@ def _question(asked: Any, answer: Any, choices: Any, category: Any) -> Question:
     if not options:
         return Question(skill, "open", text, answer)
     if lower.count(answer.lower()) != 1 or len(options) < 2:
-        raise ValueError(f"the answer {shown(answer)!r} is not one of the choices {shown(', '.join(options))}")
+        raise ValueError(f"the answer {excerpt(answer)!r} is not one of the choices {excerpt(', '.join(options))}")
     return Question(skill, "choice", text, options[lower.index(answer.lower())], options)
 
 
 def _options(choices: Any, answer: str) -> tuple[tuple[str, ...], str]:
-    """The texts of the choices, and the answer as one of them where it is a key."""
+    """The texts of the choices, and the text of the answer, which may be given by its key."""
     if choices is None or isinstance(choices, str):
         choices = [] if choices is None else choices.split("|")
     if isinstance(choices, Mapping):
-        # Arrow gives each row the keys of all.
+        # In Arrow, each row has the keys of all rows.
         texts = {str(key).strip(): _word(text, "choice") for key, text in choices.items() if text is not None}
         answer = texts.get(answer, answer)
         choices = list(texts.values())
     if not isinstance(choices, list | tuple):
-        raise ValueError(f"choices has type {type(choices).__name__}; it must be a list, or text with | between them")
+        raise ValueError(f"choices has type {type(choices).__name__}; use a list, or text with | between choices")
     return tuple(option for option in (_word(one, "choice") for one in choices) if option), answer
 
 
 def _word(given: Any, name: str) -> str:
-    """A text or a number as text; JSON's true and false are a yes and a no."""
+    """A text or number as text; JSON's true and false become "yes" and "no"."""
     if isinstance(given, bool):
         return "yes" if given else "no"
     return _text(str(given) if isinstance(given, int | float) else given or "", name)
 
 
 def _text(given: Any, name: str) -> str:
-    """Text without spaces around it; raises ValueError where it is none."""
+    """Text without surrounding spaces; raises ValueError if it is not text."""
     if not isinstance(given, str):
         raise ValueError(f"{name} has type {type(given).__name__}; it must be text")
-    return without_halves(given).strip()
+    return replace_surrogates(given).strip()
 
 
-def without_halves(text: str) -> str:
-    """Text with a "?" for each half of a character, which JSON's escapes can write and no tokeniser and file takes."""
+def replace_surrogates(text: str) -> str:
+    """Text with "?" for unpaired surrogates, which JSON escapes allow but no tokeniser and no file accepts."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What every data set offers to the rest of the project."""
+"""The contract of all data sets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,23 +20,23 @@ Split = Literal["train", "heldout"]
 
 
 class DataSource(ABC):
-    """A data set: where its clips are.
+    """A data set: it finds clips and splits them into training and held-out clips.
 
     Args:
-        clip: how a clip is read.
-        limit: largest number of clips used of each split; None uses all.
-        cache: folder of a feature cache that clips are read from instead of their files; None reads the files.
-        augmentation: how training clips are changed each time they are seen; None leaves them as they are.
+        clip: settings of a clip.
+        limit: largest number of clips of each split; None: no limit.
+        cache: folder of a feature cache that replaces the clips' files; None: the files are read.
+        augmentation: random changes to training clips; None: no changes.
 
     Attributes:
-        bad: why clips of the data set cannot be used, by their path, as far as known without reading the videos.
+        bad: why clips cannot be used, by path, as far as known before videos are read.
         frames_fps: frames a second of clips that are folders of images.
     """
 
-    # Whether it is made of others, and whether its pixels are drawn by this project.
+    # Whether the data set is a mixture of others, and whether its clips are synthetic.
     holds_sources: ClassVar[bool] = False
     synthetic: ClassVar[bool] = False
-    # The name that model cards have for its clips; None: that of the class.
+    # Name of the data set in model cards; None: the name of the class.
     dataset: ClassVar[str | None] = None
 
     frames_fps: float = 24.0
@@ -57,43 +57,47 @@ class DataSource(ABC):
 
     @property
     def rate(self) -> float:
-        """Frames a second of a clip, as far as known before its file is opened."""
+        """Frames a second of clips, as far as known before files are opened."""
         return self.clip.fps or self.frames_fps
 
     @abstractmethod
     def prepare(self) -> None:
-        """Find the clips, or make them where the data set is made by us; a second call does nothing."""
+        """Find the clips, or render them if the data set is synthetic. A second call does nothing."""
 
     def describe(self) -> str:
-        """What it is, for a person."""
+        """A description for the log."""
         return type(self).__name__
 
     @abstractmethod
     def all_clips(self, split: Split) -> Sequence[Clip]:
-        """The clips of a split, in an order that is stable between runs; no clip is in both splits."""
+        """The clips of a split, in the same order in every run; no clip is in both splits."""
 
     def clips(self, split: Split) -> Sequence[Clip]:
         """The first `limit` clips of a split."""
         return self.all_clips(split)[: self.limit]
 
     def split_rank(self, clip: Clip) -> float | None:
-        """A hash of the clip's file in [0, 1) that decides its split, held out below a fraction; None where another
-        reason does, as that it is written down.
+        """A hash of the clip's file in [0, 1): clips below the held-out fraction are held out.
+
+        None if the split is given by something else, such as a manifest.
         """
         return None
 
-    def check_texts(self, most: int) -> None:
-        """Raise UserError where one of the first `most` training clips must not be augmented as is said."""
+    def check_augmentation(self, most: int) -> None:
+        """Raise UserError if the augmentation contradicts the texts of the first `most` training clips."""
         self.augmentation.check(islice(self.clips("train"), most))
 
-    def part_of(self, clip: Clip) -> "DataSource":
-        """The data set that a clip is of, where this one is a mixture; else this one."""
+    def source_of(self, clip: Clip) -> "DataSource":
+        """The data set that a clip belongs to: one of the sources of a mixture, else this one."""
         return self
 
     def reader(self, planner: Planner, target: TargetPlan | None = None, *, seed: int | None = None) -> ClipReader:
-        """What makes samples of clips for a tokeniser's plan, and for a decoder's where there is a `target`.
+        """A reader of samples, from the feature cache if there is one.
 
-        For training there is a `seed`, that of the run: then clips are augmented.
+        Args:
+            planner: planner of the tokeniser.
+            target: plan of the decoder's target frames; None: no decoder.
+            seed: random seed of the augmentation, for training; None: no augmentation.
         """
         if self.cache is not None:
             return CachedReader(self.cache, with_target=target is not None)
@@ -102,7 +106,7 @@ class DataSource(ABC):
     def frame_reader(
         self, planner: Planner, target: TargetPlan | None = None, *, seed: int | None = None
     ) -> ClipReader:
-        """What decodes clips whatever `cache` says."""
+        """A reader that decodes clips, also if there is a cache."""
         return FrameReader(
             planner,
             self.clip,
@@ -113,6 +117,6 @@ class DataSource(ABC):
         )
 
     def sampler(self, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> Sampler[SampleKey]:
-        """The endless order of the training clips, from the sample on that follows `start` of this rank."""
+        """The endless order of training clips, after the first `start` samples of this rank."""
         number = len(self.clips("train"))
         return EpochSampler(number, seed=seed, rank=rank, world_size=world_size, start=start)

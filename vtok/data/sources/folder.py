@@ -1,4 +1,4 @@
-"""A data set that lies on disk: video files or frame folders with texts beside them, or a manifest."""
+"""A data set on disk: video files or frame folders with annotations beside them, or a manifest."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 TEXT_SUFFIXES = (".txt", ".json")
 MANIFEST_SUFFIXES = (".jsonl", ".csv", ".parquet")
-LONGEST_NOTED = 500  # characters of a path
+LONGEST_NOTED = 500  # characters of a path in `bad`
 LAYOUTS = (
     "sample/frames/*.jpg with sample/caption.txt, "
     f"video files ({' '.join(suffix[1:] for suffix in VIDEO_SUFFIXES)}) with a .txt or .json beside them, "
@@ -38,25 +38,25 @@ LAYOUTS = (
 
 
 class FolderData(DataSource):
-    """A folder of clips in one of three layouts, told apart by what is there.
+    """A folder of clips in one of three layouts, which is detected.
 
-    - a manifest: `manifest.jsonl`, `.csv` or `.parquet` in the root (in any case), or the file that `manifest` names. A
-      row is a video (relative to the root) with a caption, a question, or both; rows of the same video and range that
-      bring only questions join the clip before them.
-    - video files, at any depth, with `NAME.txt` (the caption) or `NAME.json` (caption, questions, start, end) beside
+    - A manifest: `manifest.jsonl`, `.csv` or `.parquet` in the root (in any case), or the file `manifest`. A row
+      is a video (relative to the root) with a caption, a question, or both. A row that only adds questions to the video
+      and range of an earlier row belongs to the same clip.
+    - Video files at any depth, with `NAME.txt` (the caption) or `NAME.json` (caption, questions, start, end) beside
       them.
-    - frame folders: `sample/frames/*.jpg` with `sample/caption.txt`, at any depth.
+    - Frame folders at any depth: `sample/frames/*.jpg` with `sample/caption.txt`.
 
-    A clip without a usable caption or question, or whose name no file can have, is left out and noted in `bad`; a
-    manifest that is damaged as a file is refused, see `vtok.data.sources.manifest`. Held-out clips are chosen by a hash
-    of their file's path, so that a file is never in both splits and stays in its split as the folder grows; the `split`
-    of a manifest wins, and where it is on some rows of a file only, it is that of the file's other rows too.
+    Clips without a valid caption or question, or with an impossible file name, are left out and listed in `bad`. A
+    damaged manifest is refused, see `vtok.data.sources.manifest`. Held-out clips are chosen by a hash of their file's
+    path: a file is never in both splits, and keeps its split as the folder grows. A `split` in the manifest takes
+    precedence, and applies to all rows of the file.
 
     Args:
         root: folder of the clips.
-        heldout_fraction: share of the files that is held out, between 0 and 1; of two files, one is.
-        manifest: a jsonl, csv or parquet file, looked for in the root first, then from the working directory; its
-            videos are relative to the root wherever it lies. None looks for one in the root.
+        heldout_fraction: share of the files that is held out, between 0 and 1; at least one of two files or more.
+        manifest: jsonl, csv or parquet file, relative to the root or else to the working directory; its videos are
+            relative to the root in any case. None: look for one in the root.
         frames_fps: frames a second of clips that are folders of images.
         (for the others see `DataSource`)
 
@@ -78,7 +78,9 @@ class FolderData(DataSource):
     ) -> None:
         super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
         if not 0 < heldout_fraction < 1:
-            raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
+            raise UserError(
+                f"data.heldout_fraction={heldout_fraction}: it is a share of clips. Use a fraction between 0 and 1."
+            )
         self.root = user_path(root)
         self.frames_fps = frames_fps
         self.heldout_fraction = heldout_fraction
@@ -89,15 +91,15 @@ class FolderData(DataSource):
     def prepare(self) -> None:
         if self._found is not None:
             return
-        # os.path, as pathlib raises where a name is longer than a name can be.
+        # os.path: pathlib raises if a name is too long.
         if not os.path.isdir(self.root):
             problem = "is not a folder" if os.path.exists(self.root) else "does not exist"
-            raise UserError(f"data.root={self.root} {problem}; give a folder with {LAYOUTS}.")
+            raise UserError(f"data.root={self.root} {problem}. Give a folder with {LAYOUTS}.")
         manifest = self._find_manifest()
         clips = list(self._scan() if manifest is None else self._listed(manifest))
         if not clips:
-            why = "".join(f" {path}: {reason}." for path, reason in list(self.bad.items())[:5])
-            raise UserError(f"data.root={self.root} holds no usable clip; looked for {LAYOUTS}.{why}")
+            why = "; ".join(f"{path}: {reason}" for path, reason in list(self.bad.items())[:5])
+            raise UserError(f"data.root={self.root} has no usable clip ({why or 'none found'}). Give {LAYOUTS}.")
         self._found = self._split(clips)
 
     def all_clips(self, split: Split) -> list[Clip]:
@@ -115,23 +117,25 @@ class FolderData(DataSource):
             if named is None or named.suffix.lower() not in MANIFEST_SUFFIXES:
                 kinds = " or ".join(MANIFEST_SUFFIXES)
                 raise UserError(
-                    f"data.manifest={self.manifest}: there is no {kinds} file of this name in data.root={self.root}, "
-                    f"nor one {given.absolute()}."
+                    f"data.manifest={self.manifest}: neither data.root={self.root} nor the working directory has such "
+                    f"a file. Give the path of a {kinds} file."
                 )
             return named
         names = [f"manifest{suffix}" for suffix in MANIFEST_SUFFIXES]
         try:
             found = sorted(file for file in self.root.iterdir() if file.name.lower() in names)
         except OSError as error:
-            raise UserError(f"data.root={self.root} cannot be read ({error.strerror}).") from error
+            raise UserError(
+                f"data.root={self.root} cannot be read ({error.strerror}). Check its permissions."
+            ) from error
         if len(found) > 1:
             listed = ", ".join(file.name for file in found)
-            raise UserError(f"data.root={self.root} holds {listed}; say which by data.manifest=NAME.")
+            raise UserError(f"data.root={self.root} has several manifests ({listed}). Choose one: data.manifest=NAME.")
         return found[0] if found else None
 
     def _listed(self, manifest: Path) -> Iterator[tuple[Clip, Split | None]]:
         listed: list[_Listed] = []
-        # The last clip of a file and range by its caption and its split, and by None for any of either.
+        # The last clip of a file and range, by caption and split; None stands for any caption or split.
         before: dict[tuple[str, float, float | None, str | None, Split | None], _Listed] = {}
         copies = Counter[str]()
         names: set[str] = set()
@@ -160,7 +164,7 @@ class FolderData(DataSource):
         seen: set[str] = set()
         unread: list[Path] = []
         for folder, below, names in os.walk(self.root, onerror=self._note_folder, followlinks=True):
-            # A link may lead back up.
+            # A symbolic link may form a cycle.
             if os.path.realpath(folder) in seen:
                 below.clear()
                 continue
@@ -177,8 +181,8 @@ class FolderData(DataSource):
                     yield from self._annotated(file, file.with_suffix(".txt"), file.with_suffix(".json"))
         if unread:
             log.warning(
-                "data.root=%s: %d files with a .txt or .json beside them are not read, as their suffixes are not those "
-                "of videos (%s), for example %s.",
+                "data.root=%s: %d files with a .txt or .json beside them are not read, because their suffixes are not "
+                "those of videos (%s). Examples: %s.",
                 *(
                     printable(str(self.root)),
                     len(unread),
@@ -191,7 +195,7 @@ class FolderData(DataSource):
         beside = [file for file in (record, text) if file is not None]
         try:
             fields: dict[str, Any] = {}
-            # os.path, as a name with another ending may be longer than a name can be.
+            # os.path: pathlib raises if the name with the other suffix is too long.
             if record is not None and os.path.isfile(record):
                 fields = parse_record(record.read_bytes(), record.name)
             if "caption" not in fields and os.path.isfile(text):
@@ -219,7 +223,7 @@ class FolderData(DataSource):
     def _split(self, clips: list[tuple[Clip, Split | None]]) -> list[tuple[Clip, Split]]:
         ours = [clip for clip, split in clips if split is None]
         several = len({clip.path for clip, _ in clips}) > 1
-        # Where all clips are of one and the same file, they have only themselves to be told apart by.
+        # If all clips are of one file, split by clip instead of by file.
         names = {clip.id: clip.path.relative_to(self.root).as_posix() if several else clip.id for clip in ours}
         ranks = {name: stable_hash(name) / 2**63 for name in names.values()}
         heldout = {name for name, rank in ranks.items() if rank < self.heldout_fraction}
@@ -233,7 +237,7 @@ class FolderData(DataSource):
 
 
 def _unread(names: Sequence[str]) -> list[str]:
-    """The files among `names` that are no video, image or manifest, have a text beside them, and no video."""
+    """Files with an annotation beside them that are not a video, image or manifest, and have no video beside them."""
     parts = [os.path.splitext(name) for name in names if not name.startswith(".")]
     with_text = {stem for stem, suffix in parts if suffix.lower() in TEXT_SUFFIXES}
     with_video = {stem for stem, suffix in parts if suffix.lower() in VIDEO_SUFFIXES}
@@ -243,7 +247,7 @@ def _unread(names: Sequence[str]) -> list[str]:
 
 @dataclass
 class _Listed:
-    """A clip of a manifest, to which later rows add questions."""
+    """A clip of a manifest; later rows can add questions."""
 
     clip: Clip
     split: Split | None
@@ -251,7 +255,7 @@ class _Listed:
 
 
 def _with_splits(rows: list[Row]) -> list[Row]:
-    """Rows without a split take the one that other rows of their file name, unless these name both."""
+    """Give rows without a split the split of their file's other rows, unless those have both splits."""
     named: dict[str, set[Split]] = {}
     for row in rows:
         if row.split is not None:

@@ -1,8 +1,8 @@
-"""The rows of a manifest: a jsonl, csv or parquet file that lists videos and what is written about them.
+"""Reads manifests: jsonl, csv or parquet files that list videos with their annotations.
 
-What is wrong with a manifest as a file refuses it, with the line: it cannot be read as its kind, a line has more or
-fewer cells than the header, a row names no video, one outside of the root, or an unknown split. What is wrong with one
-clip, such as a caption that is a list, leaves out that clip, which counts as broken.
+Errors of the file refuse the manifest: it cannot be parsed, a line has more or fewer cells than the header, a row has
+no video, a video outside the root or an unknown split. Errors of a clip, such as a caption that is a list, leave out
+that clip, which counts as broken.
 """
 
 import csv
@@ -16,7 +16,7 @@ from typing import Any
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import parse_json, read_lines, reason_of
-from vtok.data.sources.annotations import KNOWN, SPLITS, VIDEO, fields_of, shown
+from vtok.data.sources.annotations import KNOWN, SPLITS, VIDEO, excerpt, fields_of
 from vtok.data.sources.base import Split
 
 COLUMNS = (
@@ -27,7 +27,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a manifest: the video's path relative to the root, and what is written about it."""
+    """A row of a manifest: the video's path relative to the root, its annotations and its split."""
 
     video: str
     fields: Mapping[str, Any]
@@ -35,34 +35,34 @@ class Row:
 
 
 def read_manifest(manifest: Path) -> Iterator[Row]:
-    """The rows of a jsonl, csv or parquet file; names of columns in any case, columns we do not know are left alone.
+    """The rows of a jsonl, csv or parquet file. Column names are case-insensitive; unknown columns are ignored.
 
     Raises:
-        UserError: the file cannot be read, or a row names no video, a video outside of the root, or an unknown split.
+        UserError: the file cannot be read, or a row has no video, a video outside the root, or an unknown split.
     """
     for where, record in _records(manifest):
         try:
             fields = fields_of(record)
         except ValueError as error:
-            raise UserError(f"{where}: {error}.") from error
+            raise UserError(f"{where}: {error}. Remove one.") from error
         video = next((fields[name] for name in VIDEO if name in fields), None)
         if not isinstance(video, str):
-            raise UserError(f"{where} names no video; columns are {COLUMNS}.")
+            raise UserError(f"{where} has no video. Use the columns {COLUMNS}.")
         relative = os.path.normpath(video.replace("\\", "/"))
         if os.path.isabs(relative) or relative.split(os.sep)[0] == "..":
             raise UserError(
-                f"{where}: the video {shown(video)} lies outside of data.root; write paths relative to it, without "
+                f"{where}: the video {excerpt(video)} is outside data.root. Write paths relative to data.root, without "
                 "'..'."
             )
         split = fields.get("split", "train")
         split = split.strip().lower() if isinstance(split, str) else type(split).__name__
         if split not in SPLITS:
-            raise UserError(f"{where}: split={shown(split)}; allowed are {', '.join(SPLITS)}.")
+            raise UserError(f"{where}: split={excerpt(split)} is unknown. Use {', '.join(SPLITS)}.")
         yield Row(relative, fields, SPLITS[split] if "split" in fields else None)
 
 
 def _records(manifest: Path) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """(where it stands, what is written) of each row."""
+    """(name of the row for messages, its fields) of each row."""
     if manifest.suffix.lower() == ".parquet":
         for number, record in enumerate(_parquet_records(manifest), start=1):
             yield f"{manifest} row {number}", record
@@ -76,15 +76,15 @@ def _records(manifest: Path) -> Iterator[tuple[str, Mapping[Any, Any]]]:
             try:
                 record = parse_json(line)
             except ValueError as error:
-                raise UserError(f"{manifest} line {number}: {error}.") from error
+                raise UserError(f"{manifest} line {number}: {error}. Write one JSON object a line.") from error
             if not isinstance(record, dict):
-                raise UserError(f"{manifest} line {number} is not a JSON object; columns are {COLUMNS}.")
+                raise UserError(f"{manifest} line {number} is not a JSON object. Use the keys {COLUMNS}.")
             yield f"{manifest} line {number}", record
 
 
 def _csv_records(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows by the names in the header, each with the number of its first line."""
-    # A line may hold several that end with \r alone, as of Excel on a Macintosh.
+    """Rows by the names in the header, with the number of their first line."""
+    # Excel on a Macintosh ends lines with \r alone, which `read_lines` does not split.
     lines = chain.from_iterable(StringIO(line, newline="") for line in read_lines(manifest))
     rows, first = csv.reader(lines, strict=True), 1
     names: list[str] | None = None
@@ -98,7 +98,7 @@ def _csv_records(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 continue
             if len(row) != len(names):
                 raise UserError(
-                    f"{manifest} line {number} has {len(row)} cells, and the header has {len(names)}. "
+                    f"{manifest} line {number} has {len(row)} cells, but the header has {len(names)}. "
                     'Write a cell with a comma or a line break in double quotes: "a dog, two cats".'
                 )
             yield number, dict(zip(names, row, strict=True))
@@ -111,19 +111,19 @@ def _csv_records(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _header(row: list[str], manifest: Path) -> list[str]:
     names = [name.strip().lower() for name in row]
     _check_names(names, manifest)
-    # Columns may have no name, as the first one of pandas.
+    # Columns may have no name, such as the index column of pandas.
     return [name or f"unnamed {number}" for number, name in enumerate(names)]
 
 
 def _check_names(names: Iterable[str], manifest: Path) -> None:
-    """Raise UserError where the columns of a table name no video, or one of those that we know twice."""
+    """Raise UserError if a table has no column of videos, or a known column twice."""
     known = [name for name in names if name in KNOWN]
     if twice := sorted({name for name in known if known.count(name) > 1}):
-        raise UserError(f"{manifest} has two columns {twice[0]}. Each must have a name of its own.")
+        raise UserError(f"{manifest} has two columns {twice[0]}. Rename or remove one.")
     if not set(known) & set(VIDEO):
         raise UserError(
-            f"{manifest} has no column video, its columns are {shown(', '.join(names))}. Columns are {COLUMNS}, with "
-            "commas between them."
+            f"{manifest} has no column video, its columns are {excerpt(', '.join(names))}. Use {COLUMNS}, with commas "
+            "between them."
         )
 
 
@@ -135,11 +135,11 @@ def _parquet_records(manifest: Path) -> Iterator[dict[str, Any]]:
         with ParquetFile(manifest) as table:
             names = table.schema_arrow.names
             _check_names([name.strip().lower() for name in names], manifest)
-            # Other columns may hold the videos themselves.
+            # Do not read other columns, which may hold the videos themselves.
             columns = [name for name in names if name.strip().lower() in KNOWN]
             for batch in table.iter_batches(columns=columns):
                 batch.validate(full=True)
                 yield from batch.to_pylist()
-    # Arrow's errors are of many kinds; dates that Python has not overflow.
+    # Arrow raises many kinds of errors; OverflowError for dates that Python does not support.
     except (ArrowException, OSError, ValueError, OverflowError, NotImplementedError, MemoryError) as error:
-        raise UserError(f"{manifest} is not a parquet file that can be read ({reason_of(error)}).") from error
+        raise UserError(f"{manifest} is not a readable parquet file ({reason_of(error)}). Write it again.") from error

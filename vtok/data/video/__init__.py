@@ -1,1 +1,1 @@
-"""Frames of video files and image folders."""
+"""Reads and writes frames of video files and image folders."""

@@ -1,4 +1,4 @@
-"""What all readers of frames share: the error, the deadline, the check of frame numbers, the geometry of scaling."""
+"""Shared by all readers of frames: the error, the deadline, the check of frame numbers, the geometry of cropping."""
 
 import math
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ class BadVideoError(UserError):
 
 
 class Deadline:
-    """When reading a video has taken too long.
+    """The time limit for reading a video.
 
     Args:
-        path: the video, for the error.
-        seconds: from now on; None is never.
+        path: the video, for the message.
+        seconds: seconds from now; None: no limit.
     """
 
     def __init__(self, path: str | Path, seconds: float | None) -> None:
@@ -37,29 +37,29 @@ class Deadline:
         self._end = math.inf if seconds is None else monotonic() + seconds
 
     def check(self) -> None:
-        """Raise BadVideoError once it has passed; to be called between frames or packets."""
+        """Raise BadVideoError after the deadline. Call it between frames or packets."""
         if monotonic() > self._end:
             raise self.error()
 
     def error(self) -> BadVideoError:
-        """What `check` raises, for what is interrupted by another clock."""
+        """The error of `check`, for reads that FFmpeg interrupts itself."""
         return BadVideoError(self.path, f"reading it took longer than clip.decode_timeout={self.seconds:g} s")
 
 
 def check_indices(path: Path, indices: Sequence[int], frames: int, *, truncated: bool) -> None:
-    """Raise UserError where a frame number lies outside of a video, BadVideoError where it does because of a cut."""
+    """Raise UserError if a frame number is outside a video, BadVideoError if the video is truncated before it."""
     if not indices:
-        raise UserError(f"{path}: no frame is asked for.")
+        raise UserError(f"{path}: the list of frame numbers is empty. Give one or more.")
     wrong = next((index for index in indices if not 0 <= index < frames), None)
     if wrong is None:
         return
     if truncated and wrong >= frames:
-        raise BadVideoError(path, f"it is truncated: frame {wrong} is missing, the first {frames} are there")
-    raise UserError(f"{path}: frame {wrong} is out of range, the video has {frames} frames (0 to {frames - 1}).")
+        raise BadVideoError(path, f"it is truncated: frame {wrong} is missing, only the first {frames} are there")
+    raise UserError(f"{path}: frame {wrong} is out of range, the video has {frames} frames. Use 0 to {frames - 1}.")
 
 
 class Box(NamedTuple):
-    """A part of a picture, in pixels."""
+    """A rectangle of a picture, in pixels."""
 
     top: int
     left: int
@@ -68,21 +68,22 @@ class Box(NamedTuple):
 
     @property
     def corners(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom, as PIL takes a box."""
+        """Left, top, right and bottom, as in PIL."""
         return self.left, self.top, self.left + self.width, self.top + self.height
 
 
 def cover(height: int, width: int, size: Size) -> tuple[Box, tuple[int, int]]:
-    """How a picture comes to a wanted size: the part of it to keep, and the (height, width) to scale that to.
+    """The crop of a picture for a wanted size, and the (height, width) to scale the crop to.
 
-    It is the largest part of the proportions of `size`, at the centre to within a pixel (None: all of it, as it is).
+    The crop is the largest one with the aspect ratio of `size`, at the centre to within a pixel. None keeps the picture
+    as it is.
     """
     if size is None:
         return Box(0, 0, height, width), (height, width)
     wanted = (size, size) if isinstance(size, int) else size
     if min(wanted) < 1:
-        raise UserError(f"size={size}: a picture has 1 or more pixels a side.")
+        raise UserError(f"size={size}: a picture needs 1 or more pixels a side. Use 1 or more.")
     scale = max(wanted[0] / height, wanted[1] / width)
     kept = max(1, round(wanted[0] / scale)), max(1, round(wanted[1] / scale))
-    # From even numbers on, as most videos have one chroma sample for two pixels a side.
+    # At even positions: most videos have one chroma sample for two pixels a side.
     return Box(2 * round((height - kept[0]) / 4), 2 * round((width - kept[1]) / 4), *kept), wanted

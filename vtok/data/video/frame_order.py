@@ -1,4 +1,4 @@
-"""Which frames a video will show and in which order, as far as its packets tell without decoding."""
+"""Presentation order of frames from packets alone, without decoding."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,24 +11,24 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-# ISO 14496-2, 6.2.5: this code begins a picture (VOP), and the two bits after it are its type.
+# ISO 14496-2, 6.2.5: start code of a picture (VOP); the next two bits are its type.
 VOP = b"\x00\x00\x01\xb6"
 B_VOP = 2
-# Below, FFmpeg takes a packet for the placeholder of a picture that an earlier packet held (MAX_NVOP_SIZE).
+# FFmpeg treats packets up to this size as placeholders of a picture in an earlier packet (MAX_NVOP_SIZE).
 LARGEST_PLACEHOLDER = 19  # bytes
 
 
 @dataclass
 class PacketTimes:
-    """What the packets of a stream say of its frames without decoding, packet by packet in the order of the file.
+    """Timestamps and flags of a stream's packets, in the order of the file.
 
     Attributes:
         codec: FFmpeg's name of the stream's codec.
-        pts: times of presentation, in ticks.
-        dts: times of decoding.
-        keys: whether it is a key frame.
-        shown: whether its frame is shown, and not only referred to.
-        types: in MPEG-4 part 2 the types of its pictures, see `mpeg4_types`; empty for other codecs.
+        pts: presentation timestamps, in ticks.
+        dts: decoding timestamps, in ticks.
+        keys: whether the packet holds a key frame.
+        shown: whether the packet's frame is shown, and not only a reference for others.
+        types: picture types of the packet in MPEG-4 part 2, see `mpeg4_types`; empty for other codecs.
     """
 
     codec: str
@@ -39,7 +39,7 @@ class PacketTimes:
     types: list[list[int]] = field(default_factory=list)
 
     def add(self, packet: Packet) -> None:
-        """Take the next packet."""
+        """Add the next packet."""
         self.pts.append(packet.pts)
         self.dts.append(packet.dts)
         self.keys.append(packet.is_keyframe)
@@ -48,15 +48,17 @@ class PacketTimes:
             self.types.append(mpeg4_types(packet))
 
     def numbers(self) -> dict[int | None, int]:
-        """Frame numbers by timestamp, in presentation order; empty where packets cannot say which there will be."""
-        return presentation(self.pts, self.keys, self.shown)
+        """Frame numbers by timestamp, see `frame_numbers`."""
+        return frame_numbers(self.pts, self.keys, self.shown)
 
     def is_doubtful(self, *, may_reorder: bool) -> bool:
-        """Whether the timestamps may be of another order than that in which the frames are shown.
+        """Whether the order of the timestamps may differ from the presentation order.
 
-        `may_reorder`: the decoder may return frames in another order than it takes them. Where the timestamps then
-        reorder nothing, they may have been made from the order of decoding, as for a container that stores no time of
-        presentation (AVI), or in a copy of one.
+        If the decoder may reorder frames but the timestamps do not, they may be the order of decoding, as in AVI, which
+        stores no presentation times, or in a remuxed AVI.
+
+        Args:
+            may_reorder: whether the decoder may return frames in another order than that of its packets.
         """
         if self.codec == "mpeg4":
             return not is_mpeg4_order(self.pts, self.types)
@@ -64,10 +66,15 @@ class PacketTimes:
         return may_reorder and len(known) > 1 and _ascends(known)
 
     def times_of(self, frames: Sequence[int | None], *, tick: float, rate: float) -> np.ndarray:
-        """Seconds at which decoded frames are shown whose timestamps are `frames`, in the decoder's order.
+        """Presentation times in seconds of decoded frames.
 
-        Timestamps that were made from the order of decoding are those of the frames, in another order. Where some come
-        twice or are missing, there is a frame for each time at which a packet is decoded, or else `rate` a second.
+        Timestamps in decoding order are the right ones in the wrong order, and are sorted. If some repeat or are
+        missing, the decoding timestamps of the packets are used, or else a constant rate.
+
+        Args:
+            frames: timestamps of the frames in ticks, in the decoder's order.
+            tick: seconds of a tick.
+            rate: frames a second.
         """
         known = [pts for pts in frames if pts is not None]
         for ticks in (known, sorted(known)):
@@ -84,11 +91,11 @@ def _ascends(ticks: Sequence[int]) -> bool:
     return all(before < after for before, after in pairwise(ticks))
 
 
-def presentation(times: Sequence[int | None], keys: Sequence[bool], shown: Sequence[bool]) -> dict[int | None, int]:
-    """Frame numbers by timestamp, in presentation order; empty where packets cannot tell which frames there will be.
+def frame_numbers(times: Sequence[int | None], keys: Sequence[bool], shown: Sequence[bool]) -> dict[int | None, int]:
+    """Frame numbers by timestamp, in presentation order; empty if they do not follow from the packets.
 
-    They cannot where timestamps are missing or repeat, and where the first packet is not a key frame or is followed by
-    frames shown before it, which only the decoder knows to be whole or not.
+    They do not if timestamps are missing or repeat, if the first packet is not a key frame, or if frames after it are
+    shown before it: only the decoder knows whether those are complete.
     """
     known = [pts for pts in times if pts is not None]
     if len(known) < len(times) or not known or not keys[0] or min(known) < known[0]:
@@ -99,17 +106,18 @@ def presentation(times: Sequence[int | None], keys: Sequence[bool], shown: Seque
 
 
 def mpeg4_types(packet: Packet) -> list[int]:
-    """The types of the pictures in a packet of MPEG-4 part 2, without those that are shown as the one before."""
+    """The picture types in a packet of MPEG-4 part 2, without pictures that repeat the one before."""
     if packet.size <= LARGEST_PLACEHOLDER:
         return []
     return [coded[0] >> 6 for coded in bytes(packet).split(VOP)[1:] if coded]
 
 
 def is_mpeg4_order(times: Sequence[int | None], types: Sequence[Sequence[int]]) -> bool:
-    """Whether MPEG-4 pictures are shown in the order of their timestamps, a packet holding exactly one of each.
+    """Whether MPEG-4 pictures are shown in the order of their timestamps.
 
-    A B-picture is shown before the I- or P-picture that it follows in the file, all others in the file's order. Packets
-    of several or no pictures are made by encoders that pack B-frames (DivX, Xvid), and belong to no single time.
+    A B-picture is shown before the I- or P-picture that precedes it in the file; all others are shown in the file's
+    order. Encoders that pack B-frames (DivX, Xvid) write packets with several pictures or none, whose timestamps do not
+    say when each is shown.
     """
     floor = anchor = -inf
     for pts, in_packet in zip(times, types, strict=True):
@@ -127,45 +135,49 @@ def is_mpeg4_order(times: Sequence[int | None], types: Sequence[Sequence[int]]) 
 
 
 def is_hidden(packet: Packet) -> bool:
-    """Whether a VP8 packet is only referred to: the fifth bit says "show this frame" (RFC 6386, 9.1)."""
+    """Whether a VP8 frame is only a reference: the fifth bit means "show this frame" (RFC 6386, 9.1)."""
     return not memoryview(packet)[0] & 0x10
 
 
-def stretches(times: Sequence[int], starts: Sequence[int], wanted: Container[int | None]) -> list[tuple[int, int]]:
-    """Stretches of packets (first, last) to decode: from a key frame on, to the last wanted frame that needs it.
+def decode_ranges(times: Sequence[int], starts: Sequence[int], wanted: Container[int | None]) -> list[tuple[int, int]]:
+    """Ranges of packets (first, last) to decode, each from a key frame to the last wanted frame that depends on it.
 
     Args:
-        times: the packets' timestamps.
-        starts: the numbers of those that are key frames.
-        wanted: the timestamps of the wanted frames.
+        times: timestamps of the packets.
+        starts: numbers of the packets that hold key frames, ascending.
+        wanted: timestamps of the wanted frames.
     """
-    runs: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     group = 0
     for number, pts in enumerate(times):
         if group + 1 < len(starts) and starts[group + 1] == number:
             group += 1
         if pts not in wanted:
             continue
-        # A frame that is shown before its group's key frame refers to the group before as well (open groups).
+        # In an open group, frames shown before the key frame also refer to the previous group.
         leading = pts < times[starts[group]]
         first = starts[group - 1 if leading else group]
-        while runs and runs[-1][1] >= first:
-            first = min(first, runs.pop()[0])
-        runs.append((first, number))
-    return runs
+        while ranges and ranges[-1][1] >= first:
+            first = min(first, ranges.pop()[0])
+        ranges.append((first, number))
+    return ranges
 
 
-def missing(container: InputContainer, stream: VideoStream, ends: Mapping[int, int], start: float) -> float:
-    """Seconds of video that a header promises beyond the `ends` of the packets, by stream; 0 of a complete file.
+def missing_seconds(container: InputContainer, stream: VideoStream, ends: Mapping[int, int], start: float) -> float:
+    """Seconds of video that the header declares but the file does not hold; 0 for a complete file.
 
-    `start`: seconds that the container's clock shows at the beginning.
+    Args:
+        container: container of the file.
+        stream: video stream.
+        ends: end of the last packet of each stream, in ticks, by the stream's number.
+        start: first timestamp in seconds, see `clock_start`.
     """
-    # Counting frames would not do: what an edit list cuts off is in the header's count and not among the packets.
+    # Counting frames would be wrong: the header also counts frames that an edit list removes.
     end = max((ticks * float(container.streams[i].time_base or 0) for i, ticks in ends.items()), default=start) - start
     if stream.duration:
-        promised = stream.duration * float(stream.time_base or 0)
+        declared = stream.duration * float(stream.time_base or 0)
         slack = 1.5 / float(stream.average_rate or 24)
     else:
-        # Half a second is left to headers that round and to last packets that do not tell their duration.
-        promised, slack = (container.duration or 0) / av.time_base, 0.5
-    return promised - end if promised - end > slack else 0.0
+        # Half a second of slack for headers that round, and for last packets without a duration.
+        declared, slack = (container.duration or 0) / av.time_base, 0.5
+    return declared - end if declared - end > slack else 0.0

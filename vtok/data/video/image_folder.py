@@ -1,4 +1,4 @@
-"""Folders of JPEG and PNG frames, on the disk or within a tar archive."""
+"""Reads folders of JPEG and PNG frames, on disk or in a tar archive."""
 
 import struct
 import tarfile
@@ -12,19 +12,19 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from vtok.common.paths import natural
+from vtok.common.paths import natural_key
 from vtok.data.tar_members import tar_members
 from vtok.data.video.common import BadVideoError, Deadline, Size, check_indices, cover
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-# What an image's content may be, whatever its name is: Pillow reads an EPS by running Ghostscript.
+# Accepted contents, whatever the file's name: Pillow would run Ghostscript to read an EPS file.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP")
-# What Pillow's readers raise on damaged files.
+# Errors of Pillow on damaged files.
 IMAGE_ERRORS = (
     *(OSError, SyntaxError, ValueError, OverflowError, EOFError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-# How to lay an image upright, by its EXIF orientation.
+# Transposition that makes an image upright, by EXIF orientation.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,11 +34,11 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = (5, 6, 7, 8)  # here width and height are exchanged
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 
 
 class NamedBytes(BytesIO):
-    """Bytes as a file with a name, by whose ending FFmpeg knows what the bytes do not say."""
+    """Bytes as a file with a name; FFmpeg uses its suffix if the content does not identify the format."""
 
     def __init__(self, content: bytes, *, name: str) -> None:
         super().__init__(content)
@@ -48,14 +48,18 @@ class NamedBytes(BytesIO):
 def image_files(folder: Path) -> list[Path]:
     """The JPEG and PNG files in `folder`, in natural order: frame_2 before frame_10."""
     found = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."]
-    return sorted(found, key=lambda file: natural(file.name))
+    return sorted(found, key=lambda file: natural_key(file.name))
 
 
 def images_in(path: Path, archive: bytes) -> list[NamedBytes]:
-    """The JPEG and PNG files among the members of a tar archive, in natural order; `path` names it in the error.
+    """The JPEG and PNG files in a tar archive, in natural order.
+
+    Args:
+        path: name of the archive, for the message.
+        archive: bytes of the archive.
 
     Raises:
-        BadVideoError: it is no tar archive, or a damaged one.
+        BadVideoError: the bytes are not a tar archive, or it is damaged.
     """
     try:
         found = {
@@ -64,22 +68,22 @@ def images_in(path: Path, archive: bytes) -> list[NamedBytes]:
             if member.isreg() and not member.issparse() and member.name.lower().endswith(IMAGE_SUFFIXES)
         }
     except tarfile.TarError as error:
-        raise BadVideoError(path, f"its frames cannot be found in the shard ({error})") from error
-    return [NamedBytes(found[name], name=name) for name in sorted(found, key=natural)]
+        raise BadVideoError(path, f"its frames cannot be read from the shard ({error})") from error
+    return [NamedBytes(found[name], name=name) for name in sorted(found, key=natural_key)]
 
 
 class FrameFolder:
-    """A folder of JPEG or PNG frames, taken in natural order of their names.
+    """A folder of JPEG or PNG frames, in natural order of their names.
 
     Args:
-        path: of the folder.
+        path: the folder.
         fps: frames a second.
-        timeout: seconds after which reading is given up; None is never.
-        files: the frames in their order where they do not lie in a folder, which `path` then only names.
+        timeout: seconds from now after which reading fails; None: no limit.
+        files: frames in order if they are not files in a folder; then `path` is only a name.
 
     Attributes:
-        timestamps: seconds, float64 (frames,): frame number / fps.
-        missing: 0, as a folder does not say how many frames it ought to hold.
+        timestamps: float64 (frames,), frame number / fps, in seconds.
+        missing: 0, because a folder does not declare its number of frames.
     """
 
     codec = "images"
@@ -104,13 +108,13 @@ class FrameFolder:
         self.timestamps = np.arange(len(self._files)) / fps
 
     def read(self, indices: Sequence[int], size: Size = None) -> Tensor:
-        """The frames of these numbers in this order, uint8 (len(indices), 3, H, W).
+        """The frames with these numbers, in this order: uint8 (len(indices), 3, H, W).
 
-        With `size` None all come in the size of the first one asked for.
+        With `size=None` all have the size of the first one.
 
         Raises:
             BadVideoError: an image cannot be read, or the deadline has passed.
-            UserError: a number outside of the folder.
+            UserError: a number is out of range.
         """
         check_indices(self.path, indices, len(self._files), truncated=False)
         read: dict[int, Tensor] = {}
@@ -128,8 +132,8 @@ class FrameFolder:
                 turn, is_sideways = UPRIGHT.get(orientation), orientation in SIDEWAYS
                 height, width = (image.width, image.height) if is_sideways else (image.height, image.width)
                 box, (to_height, to_width) = cover(height, width, size)
-                # A JPEG can be decoded at a half, a quarter or an eighth of its size; at three times the wanted size or
-                # more, what is left to scale still smooths as scaling the whole does (1 grey level apart, else 3).
+                # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. From three times the wanted size up, the result
+                # is within 1 grey level of scaling the full image; below, within 3.
                 least = 3 * width * to_width // box.width, 3 * height * to_height // box.height
                 image.draft("RGB", least[::-1] if is_sideways else least)
                 rgb = as_rgb(image) if turn is None else as_rgb(image).transpose(turn)
@@ -146,7 +150,7 @@ class FrameFolder:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image in 8-bit RGB; grey of 16 bits is scaled from 0..65535, where Pillow alone would cut it off at 255."""
+    """An image in 8-bit RGB. 16-bit grey is scaled from 0..65535; Pillow alone would clip it at 255."""
     if image.mode.startswith("I"):
         image = Image.fromarray(np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")

@@ -1,7 +1,7 @@
-"""The motion that a video's codec found when it was encoded, read back without estimating anything.
+"""Motion fields from the motion vectors that a video's encoder stored in the file.
 
-FFmpeg's decoders of H.264, MPEG-1, -2 and -4 and their kin export the vectors of predicted blocks; those of VP8, VP9,
-AV1 and HEVC do not.
+FFmpeg's decoders of H.264, MPEG-1, -2 and -4 and related codecs export the vectors of predicted blocks; its decoders of
+VP8, VP9, AV1 and HEVC do not.
 """
 
 from collections.abc import Sequence
@@ -23,35 +23,34 @@ from vtok.data.video.video_file import VideoFile
 def motion_fields(
     video: VideoFile | FrameFolder, indices: Sequence[int], *, grid: int, size: int, view: View | None = None
 ) -> Tensor:
-    """How far what is seen has moved since the frame before, by grid x grid cells, from the codec's motion vectors.
+    """Motion since the previous wanted frame, averaged over grid x grid cells, from the codec's motion vectors.
 
-    A P-frame's vector is taken to span the time since the I- or P-frame before it, and to be the same at each frame in
-    between; the fields add up what lies between two of the wanted frames, at a fixed cell and not along the motion.
-    Blocks that are not predicted, and I-frames, count as motion 0 that is not known. B-frames are left out: which
-    frames their vectors span is not exported. Where an encoder chose an older frame than the last one, the motion is
-    too large.
+    A P-frame's vector is assumed to span the time since the previous I- or P-frame at constant speed. A field is the
+    sum of the motion between two wanted frames, at fixed cells and not along the motion. Blocks without a vector, and
+    I-frames, count as unknown, with motion 0. B-frames are skipped, because FFmpeg does not export which frames their
+    vectors refer to. If the encoder used an older reference than the previous I- or P-frame, the motion is too large.
 
     Args:
-        video: an open file.
+        video: an open video.
         indices: K frame numbers, ascending.
-        grid: cells a side.
-        size: pixels a side of the square that frames are cropped to, see `cover`.
-        view: the part of that square that is seen.
+        grid: number of cells a side.
+        size: side of the square crop of the frames in pixels, see `cover`.
+        view: augmentation of the crop; None: none.
 
     Returns:
-        float32 (K, 3, grid, grid): to the right and down, in fractions of the width and height of what is seen, and the
-        share of the cell and the time that it is known of, 0 to 1. All 0 of the first frame.
+        float32 (K, 3, grid, grid): motion to the right and down, in fractions of the width and height of the view, and
+        the share of the cell and the time for which it is known, 0 to 1. All 0 for the first frame.
 
     Raises:
         BadVideoError: the video has no motion vectors, or cannot be decoded.
     """
     if isinstance(video, FrameFolder):
-        raise BadVideoError(video.path, "tokeniser=codec_motion reads a video codec's motion vectors, images have none")
+        raise BadVideoError(video.path, "tokeniser=codec_motion needs a codec's motion vectors, but images have none")
     fields = np.zeros((len(indices), 3, grid, grid))
     spans = list(pairwise(indices))
     before: int | None = None
     found = False
-    for number, frame in video.anchors(indices[0], indices[-1]):
+    for number, frame in video.reference_frames(indices[0], indices[-1]):
         vectors = frame.side_data.get("MOTION_VECTORS")
         if before is not None and number > before and isinstance(vectors, MotionVectors):
             field: np.ndarray | None = None
@@ -66,19 +65,20 @@ def motion_fields(
     if not found and any(stop > start for start, stop in spans):
         raise BadVideoError(
             video.path,
-            f"tokeniser=codec_motion: its codec, {video.codec}, gives no motion vectors there; H.264 and MPEG-4 do, "
-            "where not every frame is a key frame",
+            f"tokeniser=codec_motion: its codec, {video.codec}, gives no motion vectors in this range; H.264 and "
+            "MPEG-4 give them, unless every frame is a key frame",
         )
     return torch.from_numpy(fields).float()
 
 
 def cells(frame: VideoFrame, vectors: MotionVectors, *, grid: int, size: int, view: View) -> np.ndarray:
-    """A frame's vectors averaged over cells, blocks by the area that they share with a cell, float64 (3, grid, grid).
+    """A frame's motion vectors averaged over cells, weighted by overlap: float64 (3, grid, grid).
 
-    Motion right and down since the frame referred to and the share of the cell that has any, of what is seen.
+    The channels are the motion to the right and down since the reference frame, in fractions of the view, and the share
+    of the cell that has vectors.
     """
     blocks = vectors.to_ndarray()
-    # A vector points back, from a block to where its content was.
+    # A vector points from a block back to the position of its content in the reference frame.
     move = -np.stack([blocks["motion_x"], blocks["motion_y"]]) / np.maximum(blocks["motion_scale"], 1)
     half = np.stack([blocks["w"], blocks["h"]]) / 2
     middle = np.stack([blocks["dst_x"], blocks["dst_y"]]).astype(np.float64)
@@ -104,7 +104,7 @@ def cells(frame: VideoFrame, vectors: MotionVectors, *, grid: int, size: int, vi
 
 
 def shares(low: np.ndarray, high: np.ndarray, grid: int) -> np.ndarray:
-    """Which share of each of `grid` equal parts of 0 to 1 lies between low and high, (n, grid)."""
+    """The share of each of `grid` equal parts of [0, 1] that lies between low and high, (n, grid)."""
     edges = np.arange(grid + 1) / grid
     overlap = np.minimum(high[:, None], edges[1:]) - np.maximum(low[:, None], edges[:-1])
     return overlap.clip(min=0.0) * grid

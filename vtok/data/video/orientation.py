@@ -1,4 +1,4 @@
-"""How a frame is turned and mirrored to stand upright, as its display matrix says."""
+"""Rotation and mirroring of a frame by its display matrix."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ from vtok.data.video.common import Box
 
 
 class Orientation(NamedTuple):
-    """One of the eight ways to lay a picture: rows and columns exchanged first, then mirrored.
+    """One of the eight orientations of a picture.
 
     Attributes:
-        transposed: columns become rows.
-        mirrored: left and right are exchanged, after that.
-        flipped: top and bottom are exchanged, after that.
+        transposed: whether rows and columns are exchanged, first.
+        mirrored: whether left and right are exchanged, after the transposition.
+        flipped: whether top and bottom are exchanged, after the transposition.
     """
 
     transposed: bool = False
@@ -24,27 +24,27 @@ class Orientation(NamedTuple):
 
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation":
-        """That of the frame's display matrix, to the nearest quarter turn, as FFmpeg's autorotate takes it."""
+        """The orientation in the frame's display matrix, to the nearest quarter turn, as in FFmpeg's autorotate."""
         data = frame.side_data.get("DISPLAYMATRIX")
         if not isinstance(data, SideData):
             return UPRIGHT
-        # A pixel at (x, y) is shown at (a x + c y, b x + d y) (libavutil/display.h); the rest of the matrix moves it.
+        # A pixel at (x, y) is shown at (a x + c y, b x + d y) (libavutil/display.h); the other elements translate it.
         a, b, _, c, d = np.frombuffer(memoryview(data), dtype=np.int32)[:5].tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) of the upright picture of a frame of this size, and the reverse."""
+        """The (height, width) of the upright picture of a frame of this size; it is its own inverse."""
         return (width, height) if self.transposed else (height, width)
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
-        """A view of the upright picture of a frame, (H, W) or (H, W, C)."""
+        """The upright picture of a frame, (H, W) or (H, W, C), as a view."""
         upright = picture.swapaxes(0, 1) if self.transposed else picture
         return upright[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1]
 
     def box_before(self, box: Box, height: int, width: int) -> Box:
-        """Where a box of the upright picture lies in the frame, which is height x width."""
+        """The box in a frame of height x width pixels that corresponds to a box of the upright picture."""
         all_height, all_width = self.shape(height, width)
         top = all_height - box.top - box.height if self.flipped else box.top
         left = all_width - box.left - box.width if self.mirrored else box.left

@@ -1,4 +1,4 @@
-"""Which packets of a long file a clip needs, so that the others are not read."""
+"""Finds the packets of a long file that a clip needs, so that the others are not read."""
 
 from bisect import bisect_right, insort
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-# Containers whose index leads to key frames exactly.
+# Containers with an exact index of key frames.
 SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
-# A file is read whole where leaving out the rest would save less: looking for a part has a price, too.
-WORTH = 20.0  # seconds of video
-# Containers round timestamps, Matroska to whole milliseconds.
+# Seeking has a cost: a file is read completely if skipping would save less video than this.
+WORTH = 20.0  # seconds
+# Containers round timestamps: Matroska to milliseconds.
 SLACK = 2e-3
-# How far a key frame that is decoded in time may still be shown too late, in seconds.
+# Seconds to seek further back: an index gives decoding times, and a key frame may be shown later than it is decoded.
 STEPS_BACK = (0.0, 1.0, 4.0, 16.0)
-# Frames that may come before one that is shown earlier (H.264 and HEVC allow for 16).
+# Frames that may precede, in the file, a frame that is shown before them (16 in H.264 and HEVC).
 REORDERED = 16
 
 
@@ -24,10 +24,10 @@ class Part:
     """A part of a file in time.
 
     Attributes:
-        start: seconds in the file.
-        end: seconds in the file; None is the file's end.
-        frames: of the frames from `start` on so many are enough; None takes all.
-        seconds: from `start`, or the first frame after it, so many are enough; None takes all.
+        start: beginning in seconds in the file.
+        end: end in seconds in the file; None: the end of the file.
+        frames: largest number of frames that are needed; None: no limit.
+        seconds: largest number of seconds that are needed from the first frame; None: no limit.
     """
 
     start: float = 0.0
@@ -36,18 +36,18 @@ class Part:
     seconds: float | None = None
 
     def is_worth_it(self, duration: float, rate: float) -> bool:
-        """Whether leaving out the rest saves much, of a file of `duration` seconds, about `rate` frames a second."""
+        """Whether seeking saves enough in a file of `duration` seconds at about `rate` frames a second."""
         lengths = [] if self.seconds is None else [self.seconds]
         lengths += [] if self.frames is None else [self.frames / rate]
         ends = [duration, *(self.start + length for length in lengths), *([] if self.end is None else [self.end])]
         return self.start + duration - min(ends) > WORTH
 
 
-class Enough:
-    """Told of one packet after the other in the order of the file, it knows when a part and a frame after it have come.
+class PartTracker:
+    """Tracks the packets of a file to find out when all frames of a part have been read.
 
     Args:
-        part: the part.
+        part: part of the file that is needed.
     """
 
     def __init__(self, part: Part) -> None:
@@ -55,14 +55,14 @@ class Enough:
         self._shown: list[float] = []
 
     def add(self, shown: float) -> bool:
-        """Take the time (seconds) of a frame that is shown; True once no frame of the part is still to come."""
+        """Add the presentation time in seconds of the next packet's frame; returns whether the part is complete."""
         if shown >= self._part.start - SLACK:
             insort(self._shown, shown)
         after = self._after()
         return after is not None and len(self._shown) - after > REORDERED
 
     def _after(self) -> int | None:
-        """The place of the first frame after the part among those that have come from its start on."""
+        """Position of the first frame after the part, among the frames since its start."""
         if not self._shown:
             return None
         ends = [] if self._part.end is None else [self._part.end]
@@ -74,18 +74,18 @@ class Enough:
         return min(places, default=None)
 
 
-def worthwhile(part: Part | None, container: InputContainer, stream: VideoStream) -> Part | None:
-    """The part, where looking for it saves much and it can be found exactly; else None."""
+def seekable_part(part: Part | None, container: InputContainer, stream: VideoStream) -> Part | None:
+    """The part if seeking to it is exact and saves enough; else None."""
     if part is None or not container.duration or SEEKABLE.isdisjoint(container.format.name.split(",")):
         return None
     duration, rate = container.duration / av.time_base, float(stream.average_rate or 24)
     return part if part.is_worth_it(duration, rate) else None
 
 
-def key_before(container: InputContainer, stream: VideoStream, start: float) -> int | None:
-    """The time to seek to for a key frame that is shown at `start` seconds or before; None is the file's beginning.
+def seek_position(container: InputContainer, stream: VideoStream, start: float) -> int | None:
+    """The timestamp, in ticks, to seek to for a key frame shown at or before `start` seconds; None: the file's start.
 
-    An index says when frames are decoded, which may be earlier.
+    An index holds decoding times, which may be earlier than presentation times.
     """
     tick = float(stream.time_base or 1)
     latest, first = (start - SLACK) / tick, stream.start_time or 0

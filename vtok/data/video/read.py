@@ -1,4 +1,4 @@
-"""Reading frames: `read_video` for people, `open_video` for the data sets."""
+"""Entry points for reading frames: `read_video` for users, `open_video` and `open_clip` for data sets."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -29,30 +29,30 @@ def read_video(
     size: Size = None,
     frames_fps: float = 24.0,
 ) -> tuple[Tensor, Tensor]:
-    """Frames of a video file or of a folder of images, chosen by exactly one of `indices`, `stride` and `times`.
+    """Read frames of a video file or a folder of images. Give exactly one of `indices`, `stride` and `times`.
 
     Args:
-        path: a video file, or a folder of JPEG or PNG frames in natural order of their names.
-        indices: frame numbers in presentation order, from 0; in any order, repeats allowed.
-        stride: every stride-th frame from the first on.
-        times: seconds in the file; each gives the frame nearest to it.
+        path: video file, or folder of JPEG or PNG frames in natural order of their names.
+        indices: frame numbers from 0, in presentation order; the list may be in any order and repeat numbers.
+        stride: step between frames; every stride-th frame from the first is read.
+        times: seconds in the file; the nearest frame to each is read.
         size: None for the native size, an int for a square (short side scaled, centre cropped), or (height, width)
             (scaled to cover, centre cropped).
-        frames_fps: frames a second of a folder of images; files bring their own timestamps.
+        frames_fps: frames a second of a folder of images; video files have timestamps.
 
     Returns:
         Frames, uint8 (K, 3, H, W), and their timestamps in seconds, float64 (K,).
 
     Raises:
-        BadVideoError: the video, or a frame that is asked for, cannot be read.
-        UserError: a frame number outside of the video, or a choice that makes no sense.
+        BadVideoError: the video, or a requested frame, cannot be read.
+        UserError: a frame number is out of range, or the choice of frames is invalid.
     """
     if sum(choice is not None for choice in (indices, stride, times)) != 1:
-        raise UserError("read_video takes exactly one of indices, stride and times.")
+        raise UserError("read_video: the choice of frames is ambiguous. Give exactly one of indices, stride, times.")
     if stride is not None and stride < 1:
-        raise UserError(f"read_video: stride={stride}, but a stride is 1 or more frames.")
+        raise UserError(f"stride={stride}: it counts frames. Use 1 or more.")
     if times is not None and not np.isfinite(np.asarray(times, dtype=np.float64)).all():
-        raise UserError("read_video: times are finite numbers of seconds.")
+        raise UserError("times: not all of them are finite numbers. Use finite numbers of seconds.")
     with open_video(path, frames_fps=frames_fps) as video:
         if indices is not None:
             chosen = [int(index) for index in indices]
@@ -72,22 +72,22 @@ def open_video(
     timeout: float | None = None,
     part: Part | None = None,
 ) -> Iterator[VideoFile | FrameFolder]:
-    """The reader that fits `path`, closed at the end of the `with` block.
+    """A reader of a video file or a folder of images, closed at the end of the `with` block.
 
     Args:
-        path: a video file, or a folder of images.
-        content: the bytes of a video file, which `path` then only names.
+        path: video file, or folder of images.
+        content: bytes of a video file; then `path` is only its name.
         frames_fps: frames a second of a folder of images.
-        timeout: seconds from now on after which reading is given up; None is never.
-        part: what of a video file is wanted, see `VideoFile`.
+        timeout: seconds from now after which reading fails; None: no limit.
+        part: part of a video file that is needed, see `VideoFile`; None: the entire file.
 
     Raises:
-        BadVideoError: there is no such file, or it cannot be read.
+        BadVideoError: the file does not exist, or cannot be read.
     """
     path = Path(path)
     if "\0" in str(path):
-        raise BadVideoError(path, "no file has a name with a NUL character")
-    # Unlike Path.is_dir, it takes a name that is too long for one of no folder.
+        raise BadVideoError(path, "a file name cannot hold a NUL character")
+    # os.path.isdir: Path.is_dir raises if the name is too long.
     if content is None and os.path.isdir(path):
         yield FrameFolder(path, fps=frames_fps, timeout=timeout)
         return
@@ -102,10 +102,10 @@ def open_video(
 def open_clip(
     clip: Clip, *, frames_fps: float = 24.0, timeout: float | None = None, part: Part | None = None
 ) -> Iterator[VideoFile | FrameFolder]:
-    """The reader of a clip's file or folder, or of its bytes within a larger file, which are read into memory.
+    """A reader of a clip's file or folder, or of its bytes in a larger file, which are read into memory.
 
     Raises:
-        BadVideoError: it is not there, or it cannot be read.
+        BadVideoError: the clip does not exist, or cannot be read.
     """
     content = None
     if clip.span is not None:
@@ -121,6 +121,6 @@ def open_clip(
 
 
 def nearest(timestamps: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """For each of `times` the number of the nearest of the ascending `timestamps`, the earlier of two equally near."""
+    """For each of `times` the index of the nearest of the ascending `timestamps`; the earlier one of a tie."""
     middles = (timestamps[:-1] + timestamps[1:]) / 2
     return np.searchsorted(middles, times, side="left")

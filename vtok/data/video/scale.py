@@ -1,4 +1,4 @@
-"""From a decoded frame to the picture that is wanted of it: cropped, scaled, as RGB, upright."""
+"""Crops, scales and rotates decoded frames, and converts them to RGB."""
 
 import numpy as np
 from av.filter import Graph
@@ -14,9 +14,9 @@ INTERPOLATION = int(Interpolation.BILINEAR) | int(Interpolation.FULL_CHR_H_INT)
 
 
 class Scaler:
-    """Cuts the wanted part out of a frame and scales that alone, as `cover` says, with FFmpeg's swscale.
+    """Crops frames and scales the crop, as defined by `cover`, with FFmpeg's swscale.
 
-    It is for the frames of one file, which are mostly alike: what swscale works out for them is kept.
+    Use one scaler for the frames of a file: frames with the same properties share swscale's tables.
     """
 
     def __init__(self) -> None:
@@ -24,30 +24,29 @@ class Scaler:
         self._crop: _Crop | None = None
 
     def shape(self, frame: VideoFrame, size: Size) -> tuple[int, int]:
-        """The (height, width) of the picture that `scale` makes."""
+        """The (height, width) of the result of `scale`."""
         return cover(*Orientation.of(frame).shape(frame.height, frame.width), size)[1]
 
     def scale(self, frame: VideoFrame, size: Size, out: np.ndarray) -> None:
-        """Write the frame, turned and mirrored as its tags say, to `out`, uint8 (3, *shape(frame, size))."""
+        """Write the upright frame to `out`, uint8 (3, *shape(frame, size))."""
         tag = Orientation.of(frame)
         box, shape = cover(*tag.shape(frame.height, frame.width), size)
-        # The tag's transposition is its own reverse.
+        # A transposition is its own inverse.
         height, width = tag.shape(*shape)
         part = self._cropped(frame, tag.box_before(box, frame.height, frame.width))
         if (part.height, part.width) == (height, width):
-            # Here swscale 9 forgets the last columns of planes of some widths.
+            # Without scaling, swscale 9 omits the last columns of planes of some widths: convert to packed pixels.
             packed = self._reformat(part, height, width, "rgb24").to_ndarray()
             out[:] = tag.apply(packed).transpose(2, 0, 1)
             return
-        # Vector instructions scale planes, and not packed pixels, at a third of the cost, and planes are what a tensor
-        # holds.
+        # Planes cost a third of packed pixels, because swscale vectorises them, and a tensor holds planes.
         planes = self._reformat(part, height, width, "gbrp").planes
         for channel, plane in zip((1, 2, 0), planes, strict=True):
             pixels = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)[:, :width]
             out[channel] = tag.apply(pixels)
 
     def _reformat(self, frame: VideoFrame, height: int, width: int, pix_fmt: str) -> VideoFrame:
-        # Unless told not to, PyAV starts a thread a core, which costs more than scaling a small frame.
+        # By default PyAV starts a thread per core, which costs more than scaling a small frame.
         return self._reformatter.reformat(frame, width, height, pix_fmt, interpolation=INTERPOLATION, threads=1)
 
     def _cropped(self, frame: VideoFrame, box: Box) -> VideoFrame:
@@ -59,7 +58,7 @@ class Scaler:
 
 
 class _Crop:
-    """FFmpeg's crop filter for frames such as `frame`: it moves their pointers and copies nothing."""
+    """FFmpeg's crop filter for frames with the properties of `frame`; it copies no pixels."""
 
     def __init__(self, frame: VideoFrame, box: Box) -> None:
         self._kind = _kind(frame, box)
@@ -73,7 +72,7 @@ class _Crop:
             range=str(int(frame.color_range)),
             time_base="1/1",
         )
-        # Not exact, it would round the place of the box, without a word, to what the chroma can do.
+        # Without exact=1 the filter silently rounds the position to the chroma grid.
         places = {"x": str(box.left), "y": str(box.top), "out_w": str(box.width), "out_h": str(box.height)}
         crop = self._graph.add("crop", exact="1", **places)
         self._sink: FilterContext = self._graph.add("buffersink")

@@ -1,4 +1,4 @@
-"""Frames out of a video file with PyAV, decoding no more than is asked for."""
+"""Reads frames of a video file with PyAV, and decodes as few others as possible."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,39 +18,39 @@ from torch import Tensor
 
 from vtok.data.video.common import BadVideoError, Deadline, Size, check_indices
 from vtok.data.video.container import clock_start, may_reorder, open_container
-from vtok.data.video.frame_order import PacketTimes, missing, stretches
-from vtok.data.video.packet_range import Enough, Part, key_before, worthwhile
+from vtok.data.video.frame_order import PacketTimes, decode_ranges, missing_seconds
+from vtok.data.video.packet_range import Part, PartTracker, seek_position, seekable_part
 from vtok.data.video.scale import Scaler
 
-# Compressed bytes of one file kept in memory; a longer file is read a second time instead.
+# Compressed bytes of a file kept in memory; a longer file is read twice.
 HELD_BYTES = 128 * 2**20
 
 
 class VideoFile:
-    """The best video stream of a file, turned and mirrored as its tags say.
+    """The best video stream of a file, upright by its display matrix.
 
-    Open it in the process that reads, and close it there. Opening reads the packets without decoding them: their
-    timestamps give the presentation order. Reading decodes only the groups of pictures that hold wanted frames, and in
-    those skips unwanted frames that nothing refers to. Where the packets do not show the order, everything is decoded,
-    in the decoder's order. A damaged frame among those that wanted ones are decoded from makes the file a broken one.
+    Open and close it in the process that reads. Opening reads the packets without decoding them: their timestamps give
+    the presentation order. Reading decodes only the groups of pictures with wanted frames, and skips unwanted frames
+    that no other frame refers to. If the packets do not give the order, all frames are decoded, in the decoder's order.
+    A damaged frame that a wanted one depends on makes the file a broken one.
 
-    Of a long file of which a `part` is wanted, the packets from the key frame before it to its end are read and no
-    others; frames are then counted from there.
+    If a `part` of a long file is wanted, only the packets from the key frame before it to its end are read, and frames
+    are numbered from there.
 
     Args:
         path: the file.
-        content: the file's bytes where they do not lie at `path`, which then only names them.
-        timeout: seconds from now on after which reading is given up; None is never.
-        part: what of the file is wanted; None is all of it.
+        content: bytes of the file; then `path` is only its name.
+        timeout: seconds from now after which reading fails; None: no limit.
+        part: part of the file that is needed; None: the entire file.
 
     Attributes:
-        timestamps: seconds in the file, float64 (frames,), ascending; where a part is wanted, at least of that. They
-            are the container's own, and count from its start where its clock begins anywhere (MPEG-TS and -PS).
-        missing: seconds of video that the header promises and the file does not hold; above 0 the file is truncated.
-            0 where the file was not read to its end.
+        timestamps: float64 (frames,), seconds in the file, ascending; with `part`, at least those of the part. They are
+            the container's own, counted from the first one if they start anywhere (MPEG-TS and -PS).
+        missing: seconds of video that the header declares but the file does not hold; above 0 the file is truncated. 0
+            if the file was not read to its end.
 
     Raises:
-        BadVideoError: the file cannot be read, or not in time.
+        BadVideoError: the file cannot be read, or reading takes too long.
     """
 
     def __init__(
@@ -83,27 +83,27 @@ class VideoFile:
         return self._stream.codec_context.codec.canonical_name
 
     def close(self) -> None:
-        """Give back the file and its decoders."""
+        """Close the file and its decoders."""
         while self._opened:
             self._opened.pop().close()
 
     def read(self, indices: Sequence[int], size: Size = None) -> Tensor:
-        """The frames of these numbers in this order, uint8 (len(indices), 3, H, W).
+        """The frames with these numbers, in this order: uint8 (len(indices), 3, H, W).
 
         Raises:
-            BadVideoError: a wanted frame is damaged, cannot be decoded, or not in time, or was cut off.
-            UserError: a number outside of the video.
+            BadVideoError: a wanted frame is damaged, missing or cannot be decoded, or reading takes too long.
+            UserError: a number is out of range.
         """
         check_indices(self.path, indices, len(self.timestamps), truncated=self.missing > 0)
-        # Decoding everything is for what groups do not bring undamaged, as where a "key" frame is none (intra refresh).
+        # Decode everything if groups alone give damaged frames, as when "key" frames depend on others (intra refresh).
         for decode in (self._decode_groups, self._decode_all) if self._numbers else (self._decode_all,):
             places: dict[int, list[int]] = {}
             for place, index in enumerate(indices):
                 places.setdefault(index, []).append(place)
             frames: Tensor | None = None
-            with self._failures(), suppress(_NotWhole):
+            with self._failures(), suppress(_GroupsFailed):
                 for index, frame in decode(set(places)):
-                    # A damaged file may bring a frame twice.
+                    # A damaged file may give a frame twice.
                     if index not in places:
                         continue
                     if frames is None:
@@ -117,11 +117,11 @@ class VideoFile:
                     return frames
         raise BadVideoError(self.path, f"frame {min(places)} of {len(self.timestamps)} cannot be decoded")
 
-    def anchors(self, first: int, last: int) -> Iterator[tuple[int, VideoFrame]]:
-        """I- and P-frames by number, with motion vectors, from a key frame at or before `first` on until beyond `last`.
+    def reference_frames(self, first: int, last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """I- and P-frames with motion vectors, by number, from a key frame at or before `first` to `last` or beyond.
 
         Raises:
-            BadVideoError: one cannot be decoded, or not in time.
+            BadVideoError: a frame cannot be decoded, or reading takes too long.
         """
         with self._failures():
             container, stream = self._open()
@@ -130,7 +130,7 @@ class VideoFile:
             begin = 0
             if self._numbers:
                 wanted = {pts for pts, number in self._numbers.items() if first <= number <= last}
-                begin = stretches(self._pts, self._starts, wanted)[0][0]
+                begin = decode_ranges(self._pts, self._starts, wanted)[0][0]
                 decoder.skip_frame = "NONREF"
             packets = self._demux(container, stream) if self._packets is None else self._packets
             for count, frame in enumerate(self._decode(islice(packets, begin, None), stream)):
@@ -155,22 +155,22 @@ class VideoFile:
         container = open_container(self.path, content=self._content, timeout=self._deadline.seconds)
         self._opened.append(container)
         stream = container.streams.best("video")
-        # FFmpeg takes the cover of an album for a video.
+        # FFmpeg reports album art as a video stream.
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-            raise BadVideoError(self.path, "it holds no video stream")
-        # Not what PyAV's types say: there is none where no decoder of this FFmpeg fits.
+            raise BadVideoError(self.path, "it has no video stream")
+        # Contrary to PyAV's types it is None if this FFmpeg has no decoder for the stream.
         if stream.codec_context is None:  # type: ignore[unreachable, unused-ignore]
             raise BadVideoError(self.path, "there is no decoder for its video stream")
-        # More threads cost more in all and hide the errors of damaged files.
+        # More threads cost more CPU time in total, and hide the errors of damaged files.
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         return container, stream
 
     def _index(self) -> None:
         container, self._stream = self._open()
-        part = worthwhile(self._part, container, self._stream)
-        enough = None if part is None else Enough(part)
-        self._origin = None if part is None else key_before(container, self._stream, part.start)
+        part = seekable_part(self._part, container, self._stream)
+        enough = None if part is None else PartTracker(part)
+        self._origin = None if part is None else seek_position(container, self._stream, part.start)
         if part is not None and self._origin is None:
             container, self._stream = self._open()
         tick = float(self._stream.time_base or 1)
@@ -178,7 +178,7 @@ class VideoFile:
         packets = PacketTimes(self.codec)
         ends: dict[int, int] = {}
         held, is_read_to_end = 0, True
-        # A header without the duration of each stream gives that of the longest, whichever it is.
+        # If the header has no duration per stream, its duration is that of the longest stream: read them all.
         for packet in self._demux(container, self._stream, others=not self._stream.duration):
             self._deadline.check()
             if packet.pts is not None:
@@ -196,7 +196,7 @@ class VideoFile:
                 is_read_to_end = False
                 break
         clock = clock_start(container)
-        self.missing = missing(container, self._stream, ends, clock) if is_read_to_end else 0.0
+        self.missing = missing_seconds(container, self._stream, ends, clock) if is_read_to_end else 0.0
         self._numbers = packets.numbers()
         frames: list[int | None] = []
         if not self._numbers or packets.is_doubtful(may_reorder=may_reorder(container, self._stream)):
@@ -218,7 +218,7 @@ class VideoFile:
             raise BadVideoError(self.path, "its video stream holds no frame")
 
     def _demux(self, container: InputContainer, stream: VideoStream, *, others: bool = False) -> Iterator[Packet]:
-        """The packets of the part or the file, those of `others` among them or not."""
+        """The packets of the part or the file; with `others`, those of all streams."""
         if self._origin is not None:
             container.seek(self._origin, stream=stream)
         first: int | None = None
@@ -227,13 +227,13 @@ class VideoFile:
                 continue
             if self._origin is not None and packet.stream_index == stream.index and packet.pts is not None:
                 first = packet.pts if first is None else first
-                # It refers to frames before the first, a key frame.
+                # A frame shown before the first key frame refers to frames before the part.
                 if packet.pts < first:
                     continue
             yield packet
 
     def _scan(self, count: int) -> list[int | None]:
-        """The timestamps of the frames of the first `count` packets of the part or the file, in the decoder's order."""
+        """The timestamps of the frames in the first `count` packets of the part or file, in the decoder's order."""
         container, stream = self._open()
         packets = islice(self._demux(container, stream), count)
         return [frame.pts for frame in self._decode(packets, stream)]
@@ -249,27 +249,27 @@ class VideoFile:
         packets = (packet for packet in container.demux(stream) if packet.size)
         for count, frame in enumerate(self._decode(packets, stream)):
             index = self._numbers.get(frame.pts) if self._numbers else count
-            # A file may begin within a group: what is shown before its first key frame cannot be decoded.
+            # A file may begin within a group; frames before its first key frame cannot be decoded.
             has_begun = has_begun or frame.key_frame
             if frame.is_corrupt and (has_begun or index in wanted):
                 raise BadVideoError(self.path, f"frame {count} is damaged")
             if index in wanted:
                 left.discard(index)
                 yield index, frame
-            # What a B-frame refers to may be shown after it.
+            # A B-frame may refer to a frame that is shown after it.
             if not left and frame.pict_type != PictureType.B:
                 return
 
     def _decode_groups(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
         pts_wanted = {pts for pts, index in self._numbers.items() if index in wanted}
-        runs = stretches(self._pts, self._starts, pts_wanted)
+        ranges = decode_ranges(self._pts, self._starts, pts_wanted)
         decoder = self._stream.codec_context
         decoder.open(strict=False)
         decoder.flush_buffers()
         latest: int | None = None
         for number, packet in enumerate(self._demux(*self._open()) if self._packets is None else self._packets):
             self._deadline.check()
-            first, last = runs[0]
+            first, last = ranges[0]
             if number < first:
                 continue
             decoder.skip_frame = "DEFAULT" if self._pts[number] in pts_wanted else "NONREF"
@@ -277,24 +277,24 @@ class VideoFile:
             if number == last:
                 frames = frames + decoder.decode(None)
                 decoder.flush_buffers()
-                runs.pop(0)
+                ranges.pop(0)
             for frame in frames:
-                # Of an open group, the frames shown before its key frame need the group before, too.
+                # In an open group, frames shown before the key frame need the previous group.
                 if frame.pts is None or frame.pts < self._pts[first]:
                     continue
                 if latest is not None and frame.pts <= latest:
                     if self._origin is not None:
                         raise BadVideoError(self.path, "its timestamps contradict the order of its frames")
                     self._numbers = {}
-                    raise _NotWhole
+                    raise _GroupsFailed
                 if frame.is_corrupt:
-                    raise _NotWhole
+                    raise _GroupsFailed
                 latest = frame.pts
                 if frame.pts in pts_wanted:
                     yield self._numbers[frame.pts], frame
-            if not runs:
+            if not ranges:
                 return
 
 
-class _NotWhole(Exception):
-    """Groups of pictures do not bring the wanted frames undamaged and in order; decoding everything may."""
+class _GroupsFailed(Exception):
+    """Decoding groups of pictures did not give the wanted frames undamaged and in order."""

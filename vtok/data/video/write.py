@@ -1,4 +1,4 @@
-"""Frames to h264 files."""
+"""Writes frames to h264 files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,41 +10,41 @@ import numpy as np
 from torch import Tensor
 
 from vtok.common.errors import UserError
-from vtok.common.files import check_writable, whole
+from vtok.common.files import atomic_file, check_writable
 
-LONGEST_SIDE = 16384  # of h264
+LONGEST_SIDE = 16384  # pixels, the limit of h264
 RATES = (0.01, 1000.0)
-# Without these parameters, x264 codes one and the same clip in one of several ways, by chance and by processor.
-SAME_EACH_TIME = "deterministic=1:cpu-independent=1"
+# Without these parameters, the output of x264 varies by chance and with the processor.
+DETERMINISTIC = "deterministic=1:cpu-independent=1"
 
 
 def write_video(path: Path, frames: Tensor | np.ndarray, *, fps: float, scale: int = 1) -> None:
-    """Write an h264 mp4, the same bytes for the same frames; the file is there whole or not at all.
+    """Write an h264 mp4 atomically. The same frames give the same bytes.
 
     Args:
-        path: NAME.mp4 in a folder that exists; a file of this name is replaced once the new one is whole.
+        path: NAME.mp4 in a folder that exists; an existing file is replaced.
         frames: uint8 (T, 3, H, W).
         fps: frames a second.
-        scale: each pixel becomes scale x scale pixels. What is odd then gets its last row or column twice, since h264
-            keeps colours by 2 x 2 pixels.
+        scale: side of a pixel in the file. h264 stores colours for 2 x 2 pixels, so an odd height or width is padded by
+            repeating the last row or column.
 
     Raises:
-        UserError: the file cannot be written, or the scale or the rate is none.
-        ValueError: the frames are of another type or shape.
+        UserError: the file cannot be written, or `scale` or `fps` is out of range.
+        ValueError: the frames have another type or shape.
     """
     pictures = frames.detach().cpu().numpy() if isinstance(frames, Tensor) else frames
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
-        raise ValueError(f"frames are uint8 (T, 3, H, W), not {pictures.dtype} {pictures.shape}.")
+        raise ValueError(f"frames must be uint8 (T, 3, H, W), not {pictures.dtype} {pictures.shape}.")
     height, width = pictures.shape[2:]
     check_scale(scale, max(height, width))
     check_rate(fps)
     check_writable(path, suffix=".mp4")
     rate = Fraction(fps).limit_denominator(1001)
-    with whole(path) as partial, as_os_errors(), av.open(f"file:{partial}", "w", format="mp4") as container:
+    with atomic_file(path) as partial, as_os_errors(), av.open(f"file:{partial}", "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = even(height * scale), even(width * scale)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "20", "preset": "veryfast", "threads": "1", "x264-params": SAME_EACH_TIME}
+        stream.options = {"crf": "20", "preset": "veryfast", "threads": "1", "x264-params": DETERMINISTIC}
         stream.codec_context.time_base = 1 / rate
         for picture in pictures:
             large = picture.transpose(1, 2, 0).repeat(scale, axis=0).repeat(scale, axis=1)
@@ -55,26 +55,26 @@ def write_video(path: Path, frames: Tensor | np.ndarray, *, fps: float, scale: i
 
 
 def even(side: int) -> int:
-    """The next even number."""
+    """The smallest even number that is not below `side`."""
     return side + side % 2
 
 
 def check_scale(scale: int, side: int) -> None:
-    """Raise UserError where frames of `side` pixels cannot be enlarged by `scale`."""
+    """Raise UserError if h264 does not support frames of `side` x `scale` pixels."""
     most = LONGEST_SIDE // side
     if not 1 <= scale <= most:
-        raise UserError(f"scale={scale}: allowed are 1 to {most}, as h264 takes {LONGEST_SIDE} pixels a side.")
+        raise UserError(f"scale={scale}: h264 supports {LONGEST_SIDE} pixels a side. Use 1 to {most}.")
 
 
 def check_rate(fps: float) -> None:
-    """Raise UserError where `fps` is no rate to show frames at."""
+    """Raise UserError if the frame rate is out of range."""
     if not RATES[0] <= fps <= RATES[1]:
-        raise UserError(f"fps={fps:g}: allowed are {RATES[0]:g} to {RATES[1]:g} frames a second.")
+        raise UserError(f"fps={fps:g}: this rate is not supported. Use {RATES[0]:g} to {RATES[1]:g} frames a second.")
 
 
 @contextmanager
 def as_os_errors() -> Iterator[None]:
-    """FFmpeg's own errors as those that Python raises of files."""
+    """Convert FFmpeg's errors to OSError."""
     try:
         yield
     except av.FFmpegError as error:

@@ -1,1 +1,1 @@
-"""What tokenisers cost: tokens, FLOPs, seconds, memory."""
+"""The cost of tokenisers: tokens, FLOPs, seconds and memory."""

@@ -32,11 +32,11 @@ class Cost:
         backbone: seconds of the backbone alone on the K frames.
         encode: seconds of the tokeniser, its backbone included.
         own: the seconds of `encode` that were spent outside the backbone.
-        prefill: seconds of the language model on a question about the clip, up to where the answer begins.
+        prefill: seconds of the language model on a question about the clip, until the answer begins.
         step: seconds of the forward and backward pass of a training step.
         every_frame: seconds of the backbone on all T frames; empty where not measured.
-        encode_bytes: peak memory of the tensors that the tokeniser makes; weights and frames are not counted.
-        prefill_bytes: peak memory of the tensors that the language model makes in `prefill`.
+        encode_bytes: peak memory of the tensors that the tokeniser allocates; weights and frames are not counted.
+        prefill_bytes: peak memory of the tensors that the language model allocates in `prefill`.
     """
 
     encoded_frames: int
@@ -99,11 +99,11 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
 
 
 class Measurement:
-    """A model, a clip of noise for it, and what was measured of them so far.
+    """A model, a clip of noise, and the cost measured so far.
 
     Args:
         config: configuration of the model.
-        every_frame: also encode all T frames, to see what planning saves.
+        every_frame: also encode all T frames, to measure what sampling frames before the backbone saves.
     """
 
     def __init__(self, config: DictConfig, *, every_frame: bool) -> None:
@@ -136,8 +136,8 @@ class Measurement:
         self.prompt = torch.tensor([prompt], device=self.device)
 
     def count_flops_and_bytes(self) -> None:
-        """Count what is the same in every round."""
-        # With gradients: without them the counter fails on parameters that are passed to modules.
+        """Count FLOPs and bytes, which are the same in every round."""
+        # With gradients, because without them the counter fails on parameters that are passed to modules.
         with FlopCounterMode(display=False) as counter:
             self.model.tokeniser.encode_planned(self.planned_frames)
         self.cost.encode_flops = counter.get_total_flops()
@@ -158,7 +158,7 @@ class Measurement:
         ]
         if self.all_frames is not None:
             parts.append((cost.every_frame, self.run_backbone_on_all_frames))
-        # The order is reversed from round to round, so that no part always profits from what another left in a cache.
+        # The order is reversed in every other round, so that no part always profits from caches filled by another one.
         for seconds, run in parts[:: 1 if len(cost.step) % 2 else -1]:
             self._backbone_seconds = 0.0
             began = now(self.device)
@@ -171,7 +171,7 @@ class Measurement:
         self._encode_frames(self.planned_frames.pixels[:, : self.cost.encoded_frames])
 
     def run_backbone_on_all_frames(self) -> None:
-        """As where frames are chosen after the backbone."""
+        """Encode all frames, as a tokeniser does that chooses frames after the backbone."""
         assert self.all_frames is not None
         self._encode_frames(self.all_frames)
 
@@ -181,7 +181,7 @@ class Measurement:
 
     @torch.no_grad()
     def run_prefill(self) -> None:
-        """The language model reads the question about the clip, up to where its answer begins."""
+        """Run the language model on the question about the clip, until the answer begins."""
         model = self.model
         embeddings = model.mllm.embed(self.prompt, model.projector(self.tokens.tokens), self.tokens.mask)
         model.mllm.hidden_states(embeddings, torch.ones_like(self.prompt, dtype=torch.bool))
@@ -205,7 +205,7 @@ class Measurement:
         self._backbone_seconds += now(self.device) - self._entered
 
     def _peak_bytes(self, run: Callable[[], None]) -> int:
-        """The most bytes that tensors made by `run` occupied at one time."""
+        """Peak memory in bytes of the tensors that `run` allocates."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()

@@ -9,10 +9,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of tensors that are made within its context: `current` ones and the `peak`.
+    """Context that counts the bytes of tensors allocated in it: the `current` ones and their `peak`.
 
-    A storage counts once, however many views it has. Memory that an operation needs while it runs is not counted.
-    torch's own `MemTracker` does not accept frozen parameters.
+    A storage is counted once for all its views. Temporary memory within an operation is not counted. torch's own
+    `MemTracker` does not accept frozen parameters.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A plot of what tokenisers cost over the length of the clip."""
+"""A plot of the cost of tokenisers over the length of the clip."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from vtok.evaluation.cost.measure import Cost
 from vtok.evaluation.cost.timing import median_min_max
 
-# Title, attribute of `Cost`, and the factor from it to the unit of the axis.
+# Title, attribute of `Cost`, and factor to the unit of the axis.
 PANELS = (
     ("tokens a clip", "tokens", 1.0),
     ("tokeniser with its backbone, ms", "encode", 1000.0),

@@ -1,4 +1,4 @@
-"""Seconds of work on a device, and what repeated measurements come to."""
+"""Timing work on a device, and statistics of repeated measurements."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ import torch
 
 
 def now(device: torch.device) -> float:
-    """Seconds, once the device has finished the work it was given; only differences between two calls mean anything."""
+    """A time in seconds, after the device has finished its queued work; only differences between calls have meaning."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

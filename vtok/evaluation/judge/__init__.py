@@ -1,4 +1,4 @@
-"""Who says what is to be seen in a made video."""
+"""Judges: evaluators of generated videos."""
 
 from typing import TYPE_CHECKING
 

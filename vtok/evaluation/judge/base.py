@@ -1,4 +1,4 @@
-"""The contract of all judges: made videos and the clips they ought to be like in, what is seen of the truth out."""
+"""The contract of all judges, which compare generated videos with what is true of clips."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ class Verdict:
     """What a judge sees in a video.
 
     Attributes:
-        seen: None where the judge cannot tell.
-        truth: of the clip.
-        choices: the values that there are to see, for the level of chance; none where they are not known.
+        seen: value that the judge sees; None if it sees none of the choices.
+        truth: true value of the clip.
+        choices: possible values, for the level of chance; empty if unknown.
     """
 
     seen: str | None
@@ -31,48 +31,48 @@ class Verdict:
 
     @property
     def chance(self) -> float:
-        """The share of guesses that are right; 0 where it is not known."""
+        """The probability of a right verdict by random guessing; 0 if unknown."""
         return 1 / len(self.choices) if self.choices else 0.0
 
 
 class Judge(ABC):
-    """Says what is to be seen in a video that a model made.
+    """Says what a generated video shows.
 
     Attributes:
-        synthetic_only: whether it judges clips alone that this project draws.
-        uses_the_model: whether the model that made the videos answers.
+        synthetic_only: whether it can judge only the synthetic clips of data=shapes.
+        uses_the_model: whether it asks the model that generated the videos.
     """
 
     synthetic_only: ClassVar[bool] = False
     uses_the_model: ClassVar[bool] = False
 
     def prepare(self) -> None:  # noqa: B027 - most judges need nothing
-        """Get what it takes to judge, before a model is trained that is to be judged.
+        """Load what the judge needs, before training starts.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: the judge's weights cannot be loaded.
         """
 
     def release(self) -> None:  # noqa: B027 - most judges hold nothing
-        """Free the device of what it took to judge, when all videos of an evaluation are judged."""
+        """Move the judge's weights off the device, at the end of an evaluation."""
 
     @abstractmethod
     def truths(self, clip: Clip) -> Mapping[str, str]:
-        """What there is to see in videos that ought to be like `clip`, by category; empty where nothing can be said."""
+        """The true values by category that a video of `clip` should show; empty if the judge cannot judge it."""
 
-    def judges(self, clip: Clip) -> bool:
-        """Whether anything can be said about videos that ought to be like `clip`."""
+    def can_judge(self, clip: Clip) -> bool:
+        """Whether videos of `clip` can be judged in any category."""
         return bool(self.truths(clip))
 
     @abstractmethod
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
     ) -> list[dict[str, Verdict]]:
-        """For each video its verdicts by category; those of `truths`, whatever the video is.
+        """Verdicts on each video by category. The categories are those of `truths`.
 
         Args:
-            model: the model that made the videos.
-            videos: (B, F, 3, H, W) uint8, evenly spread over a clip.
-            clips: B clips that the videos ought to be like.
-            num_frames: frames of a clip.
+            model: the model that generated the videos.
+            videos: (B, F, 3, H, W) uint8, frames evenly spaced over a clip.
+            clips: B clips, one for each video, that say what it should show.
+            num_frames: number of frames of a clip.
         """

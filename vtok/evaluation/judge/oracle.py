@@ -1,4 +1,4 @@
-"""A judge of made shapes that reads their pixels, and so depends on nothing that was learnt."""
+"""A judge for data=shapes that reads pixels with image processing, without a learned model."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ CHOICES = {
 
 
 class OracleJudge(Judge):
-    """What `read_clip` sees; for clips of data=shapes alone."""
+    """Judges by `read_clip`; only for clips of data=shapes."""
 
     synthetic_only = True
 

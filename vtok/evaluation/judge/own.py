@@ -1,4 +1,4 @@
-"""A judge that is the model itself: its understanding branch looks at what its generation branch made."""
+"""The model as its own judge: its understanding branch answers questions about its generated videos."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ from vtok.tokeniser import PlannedFrames, Tokeniser
 
 
 class OwnJudge(Judge):
-    """The likeliest choice, to the model, of each of the clip's choice questions, as `evaluation.score=token` has it.
+    """Sees the choice that the model itself finds most likely, for each choice question (by `evaluation.score=token`).
 
-    It is as good as the model is at understanding: compare its figures with what it says of true clips.
+    The judge is only as good as the model's understanding: compare its metrics with the model's answers on true clips.
 
     Args:
-        sequences_at_once: question-and-choice sequences that go through the language model together.
+        sequences_at_once: largest number of question-and-choice sequences in a forward pass of the language model.
     """
 
     uses_the_model = True
@@ -37,11 +37,15 @@ class OwnJudge(Judge):
     def __call__(
         self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
     ) -> list[dict[str, Verdict]]:
-        """Raises UserError where the model has no understanding branch."""
+        """As in `Judge`.
+
+        Raises:
+            UserError: the model has no understanding branch.
+        """
         if not model.objective.understands:
             raise UserError(
-                "generation/judge=own: objective.lambda_under=0, so that this model understands no videos; "
-                "allowed are generation/judge=oracle for data=shapes and generation/judge=vlm."
+                "generation/judge=own: objective.lambda_under=0, so this model cannot answer questions. "
+                "Set generation/judge=oracle for data=shapes, or generation/judge=vlm."
             )
         planned = planned_frames(model.tokeniser, videos.to(next(model.parameters()).device), num_frames)
         video = model.tokeniser.encode_planned(planned)
@@ -54,7 +58,7 @@ class OwnJudge(Judge):
 
 
 def choice_questions(clip: Clip) -> dict[str, Question]:
-    """The clip's questions that have choices other than yes and no, the first of each category."""
+    """The first choice question of each category; yes-or-no questions are not among them."""
     asked: dict[str, Question] = {}
     for question in clip.questions:
         if question.kind == "choice":
@@ -63,9 +67,9 @@ def choice_questions(clip: Clip) -> dict[str, Question]:
 
 
 def planned_frames(tokeniser: Tokeniser, videos: Tensor, num_frames: int) -> PlannedFrames:
-    """What the tokeniser plans of a clip of `num_frames`, each frame the nearest in time of videos (B, F, 3, H, W).
+    """The frames that the tokeniser samples from a clip of `num_frames`, taken from videos (B, F, 3, H, W).
 
-    Timestamps are frame numbers.
+    Each sampled frame is the video's nearest in time. Timestamps are frame indices of the clip.
     """
     batch, made = videos.shape[:2]
     plan = tokeniser.plan(num_frames)

@@ -1,4 +1,4 @@
-"""A judge that is another model: any that answers questions about images, through transformers."""
+"""Another model as the judge: any image-text-to-text model of transformers."""
 
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -20,23 +20,23 @@ from vtok.model import VideoLanguageModel
 
 WEIGHTS = "llava-hf/llava-interleave-qwen-7b-hf"
 PROMPT = "These are the frames of one video, in order. {question} Answer with one of these: {choices}."
-WAY_OUT = "set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
+WAY_OUT = "Set generation.judge.weights=PATH to a local folder of one, or choose another generation/judge."
 KIND = "image-text-to-text model"
 
 
 class VlmJudge(Judge):
-    """What a vision-language model answers, greedily, to each of the clip's choice questions.
+    """Sees the choice in a vision-language model's greedy answer to each choice question.
 
     Args:
-        weights: hub id or local folder of an image-text-to-text model with its processor; loaded when first asked. A
+        weights: hub id or local folder of an image-text-to-text model with its processor; loaded when first used. A
             hub id is looked up in the local cache first.
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights.
-        prompt: what is asked about the frames, with the places {question} and {choices}.
-        max_new_tokens: longest answer, in tokens.
+        prompt: prompt about the frames, with the placeholders {question} and {choices}.
+        max_new_tokens: length limit of an answer in tokens.
 
     Raises:
-        UserError: no such dtype, or a prompt without its places; when first asked: the model cannot be had.
+        UserError: `dtype` is unknown, or `prompt` lacks a placeholder; when first used: the model cannot be loaded.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class VlmJudge(Judge):
     ) -> None:
         for place in ("{question}", "{choices}"):
             if place not in prompt:
-                raise UserError(f"generation.judge.prompt={prompt}: it must hold {{question}} and {{choices}}.")
+                raise UserError(
+                    f"generation.judge.prompt={prompt}: {place} is missing. Add {{question}} and {{choices}}."
+                )
         self.weights, self.revision, self.dtype = weights, revision, dtype_of(dtype, key="generation.judge.dtype")
         self.prompt, self.max_new_tokens = prompt, max_new_tokens
 
@@ -75,7 +77,7 @@ class VlmJudge(Judge):
             own: dict[str, Verdict] = {}
             for category, question in choice_questions(clip).items():
                 answer = self._answer(images, question, device)
-                own[category] = Verdict(named(answer, question.choices), question.answer, question.choices)
+                own[category] = Verdict(first_choice_in(answer, question.choices), question.answer, question.choices)
             verdicts.append(own)
         return verdicts
 
@@ -98,7 +100,7 @@ class VlmJudge(Judge):
         """The processor and the model.
 
         Raises:
-            UserError: they cannot be had, or are not of a model that answers questions about images.
+            UserError: they cannot be loaded, or the processor takes no images or has no chat template.
         """
         processor, vlm = load(
             self.weights,
@@ -110,10 +112,10 @@ class VlmJudge(Judge):
         )
         if not hasattr(processor, "image_processor") or not processor.chat_template:
             raise UserError(
-                f"generation.judge.weights={self.weights}: its processor takes no images or has no chat template, so "
-                f"that it cannot be asked about videos; {WAY_OUT}"
+                f"generation.judge.weights={self.weights}: its processor takes no images or has no chat template. "
+                f"{WAY_OUT}"
             )
-        # Its own may hold a penalty of repetitions or a temperature; only the end of an answer is the model's to say.
+        # The model's own settings may have a repetition penalty or a temperature. Only its special tokens are used.
         own = vlm.generation_config
         vlm.generation_config = GenerationConfig(
             bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
@@ -121,16 +123,16 @@ class VlmJudge(Judge):
         return processor, vlm.eval()
 
 
-def named(answer: str, choices: Sequence[str]) -> str | None:
-    """The choice that comes first in the answer, the longest where several begin there; None where there is none."""
+def first_choice_in(answer: str, choices: Sequence[str]) -> str | None:
+    """The choice that the answer names first; the longest one if several begin there; None if it names none."""
     places = {choice: mention(answer.lower(), choice.lower()) for choice in choices}
     found = [(place.start(), -len(choice), choice) for choice, place in places.items() if place]
     return min(found)[2] if found else None
 
 
 def pretrained(place: Place, *, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Processor and model, by transformers' own loading."""
-    # Unsaid, transformers asks on a terminal whether to run the code that comes with a model.
+    """Load the processor and the model with transformers."""
+    # Without trust_remote_code=False, transformers asks in a terminal whether to run the code of a model.
     where: dict[str, Any] = {
         "revision": place.revision,
         "local_files_only": place.offline,

@@ -1,4 +1,4 @@
-"""What can be read off video tokens without training a language model, in a minute."""
+"""Probing: what video tokens hold, measured in a minute without training a language model."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Training a probe, and with it the half of a tokeniser that is trained."""
+"""Training a probe together with the trained half of a tokeniser."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -17,44 +17,48 @@ Loss = Callable[[list[Tensor], Tensor], Tensor]
 
 
 class Probe:
-    """A probe on a tokeniser: fit it, then ask it.
+    """A probe on a tokeniser: call `fit`, then `predict`.
 
     Args:
-        tokeniser: the backbone has done its part already; the probe works on a copy of the rest.
-        read: the probe's module.
-        tuned: whether the tokeniser's trained half is trained with the probe, as a language model would; else its
-            tokens are taken as they are.
+        tokeniser: the tokeniser; the probe uses its backbone and a copy of the other modules.
+        head: the probe's module.
+        tuned: train the tokeniser's trained half with the probe, as training with a language model would; False: the
+            tokens stay as they are.
     """
 
-    def __init__(self, tokeniser: Tokeniser, read: nn.Module, *, tuned: bool) -> None:
+    def __init__(self, tokeniser: Tokeniser, head: nn.Module, *, tuned: bool) -> None:
         device = next(tokeniser.parameters()).device
         self.tokeniser = copy.deepcopy(tokeniser, {id(tokeniser.backbone): tokeniser.backbone})
-        self.read = read.to(device)
+        self.head = head.to(device)
         self.tuned = tuned
         self.device = device
 
     def fit(self, samples: Sequence[ClipSample], loss: Loss, *, steps: int, seed: int) -> None:
-        """Lower `loss` of outputs and places of the samples in so many steps of AdamW."""
+        """Minimise `loss`, a function of outputs and sample indices, in `steps` steps of AdamW."""
         backbone = {id(one) for one in self.tokeniser.backbone.parameters()}
         tuned = [one for one in self.tokeniser.parameters() if one.requires_grad and id(one) not in backbone]
-        parameters = [*self.read.parameters(), *(tuned if self.tuned else [])]
+        parameters = [*self.head.parameters(), *(tuned if self.tuned else [])]
         optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-        self.read.train()
-        places = endless(len(samples), seed=seed)
+        self.head.train()
+        order = shuffled_indices(len(samples), seed=seed)
         for _ in range(steps):
-            place = torch.tensor([next(places) for _ in range(min(BATCH, len(samples)))])
+            indices = torch.tensor([next(order) for _ in range(min(BATCH, len(samples)))])
             optimiser.zero_grad()
-            loss(self.read(self._tokens([samples[index] for index in place.tolist()])), place).backward()
+            loss(self.head(self._tokens([samples[index] for index in indices.tolist()])), indices).backward()
             optimiser.step()
             schedule.step()
-        self.read.eval()
+        self.head.eval()
 
     @torch.no_grad()
-    def ask(self, samples: Sequence[ClipSample]) -> list[Tensor]:
-        """The outputs (N, n) for samples, on the CPU; raises UserError where they are not finite numbers."""
+    def predict(self, samples: Sequence[ClipSample]) -> list[Tensor]:
+        """The outputs (N, n) for samples, on the CPU.
+
+        Raises:
+            UserError: an output is not finite.
+        """
         parts = [
-            self.read(self._tokens(samples[start : start + BATCH], train=False))
+            self.head(self._tokens(samples[start : start + BATCH], train=False))
             for start in range(0, len(samples), BATCH)
         ]
         outputs = [torch.cat(each).cpu() for each in zip(*parts, strict=True)]
@@ -67,8 +71,8 @@ class Probe:
             return self.tokeniser.encode_planned(stack_frames(samples).to(self.device))
 
 
-def endless(number: int, *, seed: int) -> Iterator[int]:
-    """Places below `number` in random order, again and again."""
+def shuffled_indices(number: int, *, seed: int) -> Iterator[int]:
+    """An endless sequence of the indices below `number`, shuffled anew in each pass."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(number, generator=generator).tolist()

@@ -1,4 +1,4 @@
-"""Small readers of video tokens."""
+"""Probes: small modules that predict answers from video tokens."""
 
 from collections.abc import Sequence
 
@@ -8,61 +8,62 @@ from torch import Tensor, nn
 from vtok.tokeniser import VideoTokens
 
 
-def placed(video: VideoTokens, number: int) -> Tensor:
-    """Tokens (B, L, d) side by side, (B, number * d), zeros where a clip has fewer."""
+def flatten_tokens(video: VideoTokens, number: int) -> Tensor:
+    """Tokens (B, L, d) concatenated to (B, number * d), with zeros for missing tokens."""
     tokens = video.tokens * video.mask.unsqueeze(-1)
     return nn.functional.pad(tokens, (0, 0, 0, number - tokens.shape[1])).flatten(1)
 
 
 class LinearProbe(nn.Module):
-    """What is linear in the tokens, each place of the sequence with weights of its own.
+    """A linear layer on the concatenated tokens.
 
     Args:
-        tokens: places, those of the longest clip.
+        tokens: number of tokens of the longest clip.
         token_dim: width of a token.
-        outputs: how many numbers each output has.
+        outputs: width of each output.
     """
 
     def __init__(self, *, tokens: int, token_dim: int, outputs: Sequence[int]) -> None:
         super().__init__()
         self.tokens, self.outputs = tokens, list(outputs)
-        # Tokens of different tokenisers are of different size; what is learnt must not depend on it.
+        # Normalised, so that the result does not depend on the scale of a tokeniser's tokens.
         self.norm = nn.BatchNorm1d(tokens * token_dim, affine=False)
         self.read = nn.Linear(tokens * token_dim, sum(outputs))
 
     def forward(self, video: VideoTokens) -> list[Tensor]:
-        """Tokens (B, L, d) -> an output (B, n) each."""
-        return list(self.read(self.norm(placed(video, self.tokens))).split(self.outputs, dim=1))
+        """Tokens (B, L, d) -> outputs, each (B, n)."""
+        return list(self.read(self.norm(flatten_tokens(video, self.tokens))).split(self.outputs, dim=1))
 
 
 class AttentiveProbe(nn.Module):
-    """One learned query for each output, that looks at all tokens once (as V-JEPA is probed, Bardes et al. 2024).
+    """Cross-attention with one learned query for each output (the probe of V-JEPA, Bardes et al. 2024).
 
     Args:
-        tokens: places, those of the longest clip; each has an embedding, as in a language model.
+        tokens: number of tokens of the longest clip; each position has an embedding.
         token_dim: width of a token.
-        outputs: how many numbers each output has.
-        width, heads: of the attention.
+        outputs: width of each output.
+        width: width of the attention.
+        heads: number of attention heads.
     """
 
     def __init__(
         self, *, tokens: int, token_dim: int, outputs: Sequence[int], width: int = 128, heads: int = 4
     ) -> None:
         super().__init__()
-        self.enter = nn.Linear(token_dim, width)
-        self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.project = nn.Linear(token_dim, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.norm = nn.LayerNorm(width)
         self.queries = nn.Parameter(0.02 * torch.randn(len(outputs), width))
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.think = nn.Sequential(
+        self.mlp = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
         self.read = nn.ModuleList(nn.Linear(width, number) for number in outputs)
 
     def forward(self, video: VideoTokens) -> list[Tensor]:
-        """Tokens (B, L, d) -> an output (B, n) each."""
-        tokens = self.norm(self.enter(video.tokens) + self.place[: video.tokens.shape[1]])
+        """Tokens (B, L, d) -> outputs, each (B, n)."""
+        tokens = self.norm(self.project(video.tokens) + self.positions[: video.tokens.shape[1]])
         queries = self.queries.expand(len(tokens), -1, -1)
         seen, _ = self.attention(queries, tokens, tokens, key_padding_mask=~video.mask, need_weights=False)
-        seen = seen + self.think(seen)
+        seen = seen + self.mlp(seen)
         return [read(seen[:, number]) for number, read in enumerate(self.read)]

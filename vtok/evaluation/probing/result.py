@@ -1,4 +1,4 @@
-"""What probes found, as figures and as a table."""
+"""Results of probing, as metrics and as a table."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,36 +7,36 @@ from statistics import fmean
 
 from vtok.common.statistics import student
 from vtok.common.tables import table
-from vtok.evaluation.accuracy import Tally, figures
+from vtok.evaluation.accuracy import Accuracy, accuracy_metrics
 
 LEGEND = """\
-guessing: always the commonest answer.
-order/told: how often a probe tells a clip that is reversed or shuffled from a true one.
-order/distance: how far its tokens move, 1 is as far as to another clip.
-reconstruction: squared error over the variance of the frames' features, 1 is as good as always saying the mean."""
+guessing: always giving the most frequent answer.
+order/told: accuracy of a probe that separates true clips from reversed or shuffled ones.
+order/distance: distance of tokens when a clip is reversed or shuffled, relative to the distance to another clip.
+reconstruction: squared error of the frames' features over their variance, 1 for always predicting the mean."""
 
 
 @dataclass
 class ProbeResult:
-    """The findings on one tokeniser.
+    """The result for one tokeniser.
 
     Attributes:
-        tokens: of a clip, at most.
-        clips: (training, held-out) ones.
-        tallies: right answers on held-out clips by name; guessing is always saying the commonest answer.
-        numbers: other figures by name.
-        seconds: for all of it.
+        tokens: largest number of tokens of a clip.
+        clips: numbers of (training, held-out) clips.
+        accuracies: accuracies on held-out clips by name; chance is that of always giving the most frequent answer.
+        numbers: other metrics by name.
+        seconds: duration of probing.
     """
 
     tokens: int
     clips: tuple[int, int]
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    accuracies: dict[str, Accuracy] = field(default_factory=dict)
     numbers: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures: `probe/attentive/colour` and the like."""
-        named = {**figures(self.tallies), **self.numbers}
+        """Metrics by name, such as `probe/attentive/colour`."""
+        named = {**accuracy_metrics(self.accuracies), **self.numbers}
         return {
             "tokens_per_clip": float(self.tokens),
             "probe_clips/train": float(self.clips[0]),
@@ -46,18 +46,18 @@ class ProbeResult:
         }
 
     def value(self, name: str) -> float | None:
-        """A figure of the table: the share of right answers, or a number; None where there is none."""
-        tally = self.tallies.get(name)
-        return self.numbers.get(name) if tally is None else tally.share
+        """An accuracy or another number by name; None if there is none."""
+        accuracy = self.accuracies.get(name)
+        return self.numbers.get(name) if accuracy is None else accuracy.share
 
 
 def over_seeds(results: Sequence[ProbeResult]) -> dict[str, float]:
-    """`metrics` of one result; of several, which differ by seed alone, the means, with Student's 95 % interval."""
+    """The metrics of one result, or the means of several with different seeds, with Student's 95 % intervals."""
     if len(results) == 1:
         return results[0].metrics()
-    told = [result.metrics() for result in results]
-    means = {name: fmean(metrics[name] for metrics in told) for name in told[0]}
-    for name in (*results[0].tallies, *results[0].numbers):
+    by_seed = [result.metrics() for result in results]
+    means = {name: fmean(metrics[name] for metrics in by_seed) for name in by_seed[0]}
+    for name in (*results[0].accuracies, *results[0].numbers):
         ends = {f"probe/{name}_low", f"probe/{name}_high"}
         means = {key: value for key, value in means.items() if key not in ends}
         if (interval := interval_of(results, name)) is not None:
@@ -66,24 +66,31 @@ def over_seeds(results: Sequence[ProbeResult]) -> dict[str, float]:
 
 
 def values_of(results: Sequence[ProbeResult], name: str) -> list[float]:
-    """A figure of each seed that has it."""
+    """The value of a metric for each seed that has it."""
     return [value for result in results if (value := result.value(name)) is not None]
 
 
 def interval_of(results: Sequence[ProbeResult], name: str) -> tuple[float, float] | None:
-    """Student's 95 % interval of a figure's mean over seeds, within what a share and an error can be."""
-    most = 1.0 if name in results[0].tallies else math.inf
+    """Student's 95 % interval of a metric's mean over seeds, clipped to 0..1 for accuracies and to >= 0 for errors.
+
+    Seeds with exactly equal values have no interval, because an interval of width 0 would claim too much.
+    """
+    most = 1.0 if name in results[0].accuracies else math.inf
     return student(values_of(results, name), least=0.0, most=most)
 
 
 def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
-    """A table with a column for each tokeniser, by its name, of its results with one seed or several."""
+    """A table with a column for each tokeniser.
+
+    Args:
+        results: results by name of the tokeniser, one for each seed.
+    """
     firsts = {name: several[0] for name, several in results.items()}
-    rows = dict.fromkeys(name for result in firsts.values() for name in (*result.tallies, *result.numbers))
+    rows = dict.fromkeys(name for result in firsts.values() for name in (*result.accuracies, *result.numbers))
     lines = [["", "guessing", *results], ["tokens a clip", "", *(str(one.tokens) for one in firsts.values())]]
     for row in rows:
-        guessed = next((one.tallies[row] for one in firsts.values() if row in one.tallies), None)
-        chance = f"{guessed.chance:.0%}" if guessed is not None and guessed.chance is not None else ""
+        guessing = next((one.accuracies[row] for one in firsts.values() if row in one.accuracies), None)
+        chance = f"{guessing.chance:.0%}" if guessing is not None and guessing.chance is not None else ""
         lines.append([row, chance, *(cell(each, row) for each in results.values())])
     several = next(iter(results.values()))
     train, heldout = several[0].clips
@@ -96,12 +103,12 @@ def cell(results: Sequence[ProbeResult], name: str) -> str:
     if first.value(name) is None:
         return "-"
     if len(results) > 1:
-        mean, interval, share = fmean(values_of(results, name)), interval_of(results, name), name in first.tallies
-        figure, end = ("{:.1%}", "{:.0%}") if share else ("{:.3f}", "{:.2f}")
-        ends = f" [{end}, {end}]".format(*interval) if interval else ""
-        return figure.format(mean) + ends
+        mean, interval, share = fmean(values_of(results, name)), interval_of(results, name), name in first.accuracies
+        value_format, end_format = ("{:.1%}", "{:.0%}") if share else ("{:.3f}", "{:.2f}")
+        ends = f" [{end_format}, {end_format}]".format(*interval) if interval else ""
+        return value_format.format(mean) + ends
     if name in first.numbers:
         return f"{first.numbers[name]:.3f}"
-    tally = first.tallies[name]
-    low, high = tally.interval
-    return f"{tally.share:.1%} [{low:.0%}, {high:.0%}]"
+    accuracy = first.accuracies[name]
+    low, high = accuracy.interval
+    return f"{accuracy.share:.1%} [{low:.0%}, {high:.0%}]"

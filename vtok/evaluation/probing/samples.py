@@ -1,4 +1,4 @@
-"""Clips whose frames have become features, in the order of time and in others, for probes to learn from."""
+"""Features of clips for the probes, with the frames in their own and in other orders."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -10,25 +10,26 @@ from torch import Tensor
 from vtok.common.finite import check_finite
 from vtok.common.hashing import stable_hash
 from vtok.data import ClipSample
-from vtok.evaluation.clips import Loaded
+from vtok.evaluation.clips import HeldoutBatch
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import Tokeniser
 from vtok.tokeniser.base import pool_grid
 
-# Of the features that are to be reconstructed: cells a side of a frame, and numbers a cell.
+# Size of the features that are reconstructed: CELLS x CELLS cells of a frame, CHANNELS numbers for each cell.
 CELLS, CHANNELS = 2, 32
 
 
 @dataclass
-class Probed:
-    """A split of clips.
+class ProbeSplit:
+    """The clips of a split.
 
     Attributes:
-        samples: with features in the place of frames.
-        orders: the same clips with their frames in another order, by its name; none of clips with motion vectors.
-        targets: what the tokens are asked to give back of each clip, float32 (F, CELLS * CELLS, c): features of F
-            frames spread evenly over it, of which each tokeniser sees what it will.
-        bad: (path, reason) of broken clips.
+        samples: samples with features instead of frames.
+        orders: the same clips with their frames in another order, by name of the order; empty for clips with motion
+            vectors.
+        targets: features to reconstruct from the tokens of each clip, float32 (F, CELLS * CELLS, c), of F frames evenly
+            spaced over the clip, which need not be those that the tokeniser samples.
+        bad: (path, reason) of each broken clip.
     """
 
     samples: list[ClipSample] = field(default_factory=list)
@@ -38,26 +39,26 @@ class Probed:
 
 
 @torch.no_grad()
-def probed(tokeniser: Tokeniser, batches: Iterable[Loaded]) -> Probed:
-    """The clips of `batches`, which come with the frames of a `TargetPlan`, through the backbone."""
-    result = Probed()
+def extract_split(tokeniser: Tokeniser, batches: Iterable[HeldoutBatch]) -> ProbeSplit:
+    """Run the clips of `batches`, which have the frames of a `TargetPlan`, through the backbone."""
+    result = ProbeSplit()
     tokeniser.eval()
-    for loaded in batches:
-        result.bad += loaded.bad
-        samples = loaded.samples
-        result.samples += extracted(tokeniser, samples)
-        # Motion vectors are those of the file; of its frames in another order there are none.
+    for batch in batches:
+        result.bad += batch.bad
+        samples = batch.samples
+        result.samples += extract_features(tokeniser, samples)
+        # Motion vectors come from the file, and there are none for frames in another order.
         has_vectors = any(sample.vectors is not None for sample in samples)
         for name, change in () if has_vectors else ORDERS.items():
-            result.orders[name] += extracted(tokeniser, [change(sample) for sample in samples])
+            result.orders[name] += extract_features(tokeniser, [change(sample) for sample in samples])
         result.targets += features_of_targets(tokeniser, samples)
     return result
 
 
-def extracted(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> list[ClipSample]:
-    """The samples with what `extract` makes of their frames; clips of as many frames together, so that none is padded.
+def extract_features(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> list[ClipSample]:
+    """The samples with the output of the tokeniser's `extract` instead of frames; the trained half is not run.
 
-    The trained half of a tokeniser is left to the probes.
+    Clips with the same number of frames are batched together, so no clip is padded.
     """
     device = next(tokeniser.parameters()).device
     alike: dict[int, list[int]] = defaultdict(list)
@@ -74,14 +75,14 @@ def extracted(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> list[ClipS
     return [done[place] for place in range(len(samples))]
 
 
-def backwards(sample: ClipSample) -> ClipSample:
-    """A clip that runs backwards."""
+def reverse_frames(sample: ClipSample) -> ClipSample:
+    """The clip with its frames in reverse order."""
     assert sample.frames is not None
     return replace(sample, frames=sample.frames.flip(0), timestamps=sample.timestamps[-1] - sample.timestamps.flip(0))
 
 
-def shuffled(sample: ClipSample) -> ClipSample:
-    """A clip whose frames are in an order that follows from its name, never in their own unless there is one alone."""
+def shuffle_frames(sample: ClipSample) -> ClipSample:
+    """The clip with its frames in a random order, seeded by its id; never in their own order if there are several."""
     assert sample.frames is not None
     number = len(sample.frames)
     generator = torch.Generator().manual_seed(stable_hash("shuffled", sample.clip.id))
@@ -91,13 +92,13 @@ def shuffled(sample: ClipSample) -> ClipSample:
     return replace(sample, frames=sample.frames[order])
 
 
-ORDERS: dict[str, Callable[[ClipSample], ClipSample]] = {"reversed": backwards, "shuffled": shuffled}
+ORDERS: dict[str, Callable[[ClipSample], ClipSample]] = {"reversed": reverse_frames, "shuffled": shuffle_frames}
 
 
 def features_of_targets(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> list[Tensor]:
-    """Features of the frames in the samples' targets, (F, CELLS * CELLS, c) each, c at most CHANNELS.
+    """Features of the samples' target frames, each (F, CELLS * CELLS, c) with c <= CHANNELS.
 
-    Of wider features it is a random part of so many directions, the same for all tokenisers on a backbone.
+    Wider features are projected to CHANNELS random directions, which are the same for all tokenisers of a backbone.
     """
     targets = [sample.target for sample in samples if sample.target is not None]
     if not targets:

@@ -1,7 +1,7 @@
 "use strict";
-// Rings around the points of one group, and what is told of it beside the nearest.
+// Rings around the points of one group, and its tooltip beside the nearest point.
 for (const chart of document.querySelectorAll(".chart")) {
-  const { marks, told } = JSON.parse(chart.querySelector("script").textContent);
+  const { marks, tooltips } = JSON.parse(chart.querySelector("script").textContent);
   const svg = chart.querySelector(".picture svg");
   const tip = chart.querySelector(".tip");
   const reach = 40;
@@ -22,7 +22,7 @@ for (const chart of document.querySelectorAll(".chart")) {
       for (const [name, value] of Object.entries({ class: "ring", cx: x, cy: y, r: 6 })) ring.setAttribute(name, value);
       svg.append(ring);
     }
-    tip.replaceChildren(...told[group].map(([text, colour]) => {
+    tip.replaceChildren(...tooltips[group].map(([text, colour]) => {
       const line = document.createElement("div");
       if (colour !== null) line.append(Object.assign(document.createElement("i"), { style: `background: var(--line${colour})` }));
       line.append(text);
@@ -50,7 +50,7 @@ for (const chart of document.querySelectorAll(".chart")) {
     if (event.key === "Escape") hide();
     if (!step) return;
     event.preventDefault();
-    const next = group === null ? 0 : (group + step + told.length) % told.length;
+    const next = group === null ? 0 : (group + step + tooltips.length) % tooltips.length;
     const mark = marks.find((one) => one[2] === next);
     if (mark) show(mark);
   });

@@ -1,4 +1,4 @@
-"""Optimisers, with this project's defaults and bounds, and the memory of their state."""
+"""Optimisers with VTok's defaults and bounds, and the memory of their state."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""AdamW with a quarter of its state, through bitsandbytes."""
+"""AdamW with 8-bit state, a quarter of the usual size, through bitsandbytes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, prod
@@ -17,22 +17,21 @@ MAPS = ("qmap1", "qmap2")
 class AdamW8bit(Optimizer):
     """AdamW with moments of 8 bits, quantised in blocks of 256 numbers (Dettmers et al. 2022, arXiv 2110.02861).
 
-    The moments of parameters with less than 4096 numbers are float32. The step is bitsandbytes' on every device; what
-    is its own here is the state dict, which is flat and of plain tensors: codes, scales and the map from codes to
-    numbers.
+    The moments of parameters with less than 4096 numbers are float32. The step is that of bitsandbytes on every device.
+    Only the state dict is VTok's: plain tensors of codes, scales and the map from codes to numbers.
 
     Args:
-        groups: parameter groups; keys that AdamW does not know are left alone.
+        groups: parameter groups; keys that AdamW does not know are ignored.
         lr: learning rate.
         betas: decay of the running means of gradient and squared gradient.
-        eps: added to the root of the squared gradients.
-        weight_decay: weight decay of matrices; a group's own wins.
+        eps: constant added to the root of the squared gradients.
+        weight_decay: weight decay of groups that do not set their own.
 
     Raises:
         UserError: bitsandbytes is not installed.
     """
 
-    # What has to be installed, the extra that brings it, and whether FSDP2 may shard its state.
+    # The package that must be installed, the extra of vtok that installs it, and whether FSDP2 can shard the state.
     requires = "bitsandbytes"
     extra = "bnb"
     shardable = False
@@ -50,28 +49,28 @@ class AdamW8bit(Optimizer):
             from bitsandbytes.optim import AdamW8bit as Steps
         except ImportError as error:
             raise UserError(
-                "optimiser=adamw8bit: it needs bitsandbytes, which is not installed: pip install 'vtok[bnb]'."
+                "optimiser=adamw8bit needs bitsandbytes, which is not installed. Install it: pip install 'vtok[bnb]'."
             ) from error
         self._steps = Steps(list(groups), lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
         super().__init__(self._steps.param_groups, {})
 
     @staticmethod
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
-        """Two codes of 8 bits, and for each 256 of them a scale; two float32 numbers where there are few."""
+        """Two 8-bit codes for each weight, with a scale for each 256; two float32 numbers in small parameters."""
         numbers = prod(shape)
         return 2 * FLOAT32 * numbers if numbers < 4096 else 2 * (numbers + FLOAT32 * ceil(numbers / 256))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of bitsandbytes' own."""
-        # One state and one list of groups, either of which may have been replaced since.
+        """One step of bitsandbytes."""
+        # Both optimisers must have the same state and groups, which may have been replaced since the last step.
         self._steps.state, self._steps.param_groups = self.state, self.param_groups
         return self._steps.step(closure)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state by parameter and entry; no two tensors of it share their memory."""
+        """The state by parameter and entry, in tensors that do not share memory."""
         saved = super().state_dict()
-        # The map is one tensor for all parameters, which a safetensors file does not take.
+        # All parameters share one map tensor, which safetensors refuses.
         saved["state"] = {
             index: {name: value.clone() if name in MAPS else value for name, value in entries.items()}
             for index, entries in saved["state"].items()
@@ -80,7 +79,7 @@ class AdamW8bit(Optimizer):
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; torch's own would make the codes float32."""
+        """Load the result of `state_dict`. torch's own method would convert the codes to float32."""
         super().load_state_dict({**state_dict, "state": {}})
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for index, entries in state_dict["state"].items():

@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices, AdamW for everything else, behind the interface of one optimiser."""
+"""Muon for the hidden matrices and AdamW for all other parameters, as one optimiser."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,25 +15,25 @@ from vtok.common.distributed import full
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Betas, FractionBelowOne, Positive, Rate
 from vtok.model.memory import FLOAT32
-from vtok.training.sharded_tensors import cut
+from vtok.training.sharded_tensors import shard
 
 HIDDEN, MOMENTUM = "hidden", "momentum_buffer"
 
 
 class MuonAdamW(Optimizer):
-    """Muon (Jordan et al. 2024) where groups are marked `hidden`, AdamW where they are not.
+    """Muon (Jordan et al. 2024) for groups marked `hidden`, AdamW for other groups.
 
-    Muon makes the update of a matrix orthogonal, so that all of its directions are learnt at one speed; it is meant for
-    the matrices of linear layers, not for embeddings, positions, queries, output layers, biases and norms.
+    Muon makes the update of a matrix orthogonal, so that all its directions are learnt at the same speed. It is meant
+    for the matrices of linear layers, not for embeddings, positions, queries, output layers, biases and norms.
 
     Args:
-        groups: parameter groups; one with `"hidden": True` holds matrices alone.
+        groups: parameter groups; a group with `"hidden": True` has only matrices.
         lr: learning rate of AdamW.
         hidden_lr: learning rate of Muon, whose update is scaled to the root mean square of AdamW's (Liu et al. 2025).
         momentum: momentum of Muon.
         betas: decay of AdamW's running means of gradient and squared gradient.
-        eps: added to the root of AdamW's squared gradients.
-        weight_decay: weight decay of matrices, for both; a group's own wins.
+        eps: constant added to the root of AdamW's squared gradients.
+        weight_decay: weight decay of groups that do not set their own, for both.
     """
 
     def __init__(
@@ -59,22 +59,22 @@ class MuonAdamW(Optimizer):
 
     @staticmethod
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
-        """Muon's one float32 number a weight where it is Muon's; AdamW's two elsewhere."""
+        """One float32 number for each weight of Muon, two for each weight of AdamW."""
         return (1 if hidden else 2) * FLOAT32 * prod(shape)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned.
+        """Load the result of `state_dict`.
 
         Raises:
-            UserError: what is Muon's in it is AdamW's here, or the other way round.
+            UserError: a parameter had Muon and has AdamW now, or the other way round.
         """
         super().load_state_dict(state_dict)
         for group in self.param_groups:
             states = (self.state[parameter] for parameter in group["params"] if parameter in self.state)
             if any((MOMENTUM in state) != bool(group.get(HIDDEN)) for state in states):
                 raise UserError(
-                    "optimiser=muon: the checkpoint was saved by a version that gave Muon other matrices, and cannot "
-                    "be resumed. Begin a new run: resume=null."
+                    "optimiser=muon: the checkpoint is from a version that used Muon for other matrices, and cannot be "
+                    "resumed. Start a new run: resume=null."
                 )
 
     @torch.no_grad()
@@ -85,7 +85,7 @@ class MuonAdamW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for hidden, part in self._parts:
-            # One state and one list of groups, which may have been replaced since: each part steps its own of them.
+            # The state and the groups may have been replaced since the last step. Each part steps its own groups.
             part.state = self.state
             part.param_groups = [group for group in self.param_groups if bool(group.get(HIDDEN)) == hidden]
             part.step()
@@ -93,10 +93,10 @@ class MuonAdamW(Optimizer):
 
 
 class BatchedMuon(Muon):
-    """torch's Muon, with matrices of one shape orthogonalised together and, on a CPU, in float32.
+    """torch's Muon, but matrices of the same shape are orthogonalised together and, on a CPU, in float32.
 
-    torch does it matrix by matrix in bf16, which a CPU without bf16 units emulates. Matrices that are cut are put
-    together one by one, and every process orthogonalises all of them.
+    torch does it one matrix at a time in bf16, which most CPUs emulate. Sharded matrices are gathered one at a time,
+    and each process orthogonalises all of them.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
@@ -104,27 +104,27 @@ class BatchedMuon(Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step; takes no closure."""
+        """One step; `closure` is not used."""
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    alike[parameter.shape].append(parameter)
-            for shape, parameters in alike.items():
+                    by_shape[parameter.shape].append(parameter)
+            for shape, parameters in by_shape.items():
                 ahead = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
-                made_orthogonal = partial(orthogonal, coefficients=group["ns_coefficients"], steps=group["ns_steps"])
+                orthogonalise = partial(orthogonal, coefficients=group["ns_coefficients"], steps=group["ns_steps"])
                 if isinstance(ahead[0], DTensor):
-                    # A whole matrix is needed; one at a time, for no process has room for all.
-                    updates = [cut(made_orthogonal(full(one).unsqueeze(0))[0], like=one) for one in ahead]
+                    # Full matrices are needed. One at a time, because all of them may not fit the memory.
+                    updates = [shard(orthogonalise(full(one).unsqueeze(0))[0], like=one) for one in ahead]
                 else:
-                    updates = list(made_orthogonal(torch.stack(ahead)))
+                    updates = list(orthogonalise(torch.stack(ahead)))
                 rate = 0.2 * max(shape) ** 0.5 * group["lr"]
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(parameters, [one.to(parameters[0].dtype) for one in updates], alpha=-rate)
         return None
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Nesterov's look ahead."""
+        """The gradient with Nesterov momentum."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if MOMENTUM not in state:

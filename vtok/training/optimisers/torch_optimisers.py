@@ -1,4 +1,4 @@
-"""torch's optimisers as options, with this project's defaults and bounds, and the memory of their state."""
+"""torch's optimisers with VTok's defaults and bounds, and the memory of their state."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
@@ -12,13 +12,13 @@ from vtok.model.memory import FLOAT32
 
 
 class AdamW(torch.optim.AdamW):
-    """AdamW (Loshchilov and Hutter 2019). VTok trains at 1e-5, from pretrained weights; the default suits tiny ones.
+    """AdamW (Loshchilov and Hutter 2019). VTok trains pretrained models at 1e-5; the default suits tiny models.
 
     Args:
         groups: parameter groups; a group's own weight decay wins.
         lr: learning rate.
         betas: decay of the running means of gradient and squared gradient.
-        eps: added to the root of the squared gradients.
+        eps: constant added to the root of the squared gradients.
         weight_decay: weight decay of matrices; biases and norms have none.
     """
 
@@ -35,18 +35,19 @@ class AdamW(torch.optim.AdamW):
 
     @staticmethod
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
-        """Two float32 numbers a weight."""
+        """Two float32 numbers for each weight."""
         return 2 * FLOAT32 * prod(shape)
 
 
 class Adafactor(torch.optim.Adafactor):
-    """Adafactor (Shazeer and Stern 2018): the means of a second moment's rows and columns, and no first moment.
+    """Adafactor (Shazeer and Stern 2018): row and column means of the second moment, and no first moment.
 
     Args:
         groups: parameter groups; a group's own weight decay wins.
-        lr: learning rate, times a parameter's root mean square; with warm-up, an upper bound of 1 / sqrt(step).
-        beta2_decay: the second moment looks back over about step^-beta2_decay steps.
-        eps: added to squared gradients (null: float32's own), and the least size of a parameter.
+        lr: learning rate relative to a parameter's root mean square; the rate of a step is min(lr, 1 / sqrt(step)).
+        beta2_decay: exponent of the second moment's decay, which averages over about step^-beta2_decay steps.
+        eps: constant added to squared gradients (null: float32's epsilon), and lower bound of a parameter's root mean
+            square.
         d: root mean square above which an update is clipped.
         weight_decay: weight decay of matrices; biases and norms have none.
     """
@@ -65,19 +66,19 @@ class Adafactor(torch.optim.Adafactor):
 
     @staticmethod
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
-        """A number a row and a column of a matrix; one a number of a vector."""
+        """A float32 number for each row and column of a matrix, and for each number of a vector."""
         numbers = prod(shape)
         return FLOAT32 * (numbers // shape[-1] + numbers // shape[-2] if len(shape) > 1 else numbers)
 
 
 class Sgd(torch.optim.SGD):
-    """SGD with Nesterov momentum: a baseline with next to no state.
+    """SGD with Nesterov momentum: a baseline with a small state.
 
     Args:
         groups: parameter groups; a group's own weight decay wins.
         lr: learning rate.
-        momentum: share of the last step that is repeated; 0 with nesterov=false.
-        nesterov: look ahead by the momentum before the gradient is taken.
+        momentum: decay of the running sum of gradients; 0 needs nesterov=false.
+        nesterov: whether Nesterov momentum is used.
         weight_decay: weight decay of matrices; biases and norms have none.
     """
 
@@ -94,5 +95,5 @@ class Sgd(torch.optim.SGD):
 
     @staticmethod
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
-        """A float32 number a weight, where there is momentum."""
+        """A float32 number for each weight, if there is momentum."""
         return FLOAT32 * prod(shape) if settings["momentum"] else 0

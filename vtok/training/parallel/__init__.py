@@ -1,4 +1,4 @@
-"""How the processes of a run share its model."""
+"""The ways in which the processes of a run share its model: DDP and FSDP2."""
 
 from typing import TYPE_CHECKING
 

@@ -12,11 +12,11 @@ from vtok.model import VideoLanguageModel
 
 
 class Parallel(ABC):
-    """What the loop asks of the processes' model. Every process calls each method, in the same order.
+    """The model of several processes, as the training loop uses it. All processes call each method, in the same order.
 
     Attributes:
-        name: what a person is told.
-        sharded: whether a process holds a part of each trained weight alone, and writes that part of a checkpoint.
+        name: name in the log.
+        sharded: whether each process holds only a shard of each trained weight, and writes its shards of a checkpoint.
     """
 
     name: str
@@ -24,36 +24,42 @@ class Parallel(ABC):
 
     @abstractmethod
     def check(self, processes: int) -> None:
-        """Raise UserError where so many processes cannot share a model in this way."""
+        """Raise UserError if this number of processes cannot share a model in this way."""
 
     @abstractmethod
     def place(self, model: VideoLanguageModel, accelerator: Accelerator) -> None:
-        """Put a model, in place, on the process's device: once, before its parameters are handed to anything else.
+        """Move a model to the process's device, in place. Call it once, before its parameters are used elsewhere.
 
         Raises:
-            UserError: it cannot be shared in this way.
+            UserError: the model cannot be shared in this way.
         """
 
     @abstractmethod
     def prepare(
         self, accelerator: Accelerator, model: VideoLanguageModel, optimiser: Optimizer
     ) -> tuple[nn.Module, Optimizer]:
-        """What is called for losses, in the precision of the training, and what takes the steps."""
+        """The module that computes the losses in the precision of the training, and the optimiser that takes steps."""
 
     @abstractmethod
-    def exchanging(self, accelerator: Accelerator, trained: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """Around the forward and backward pass of a micro-batch; gradients are exchanged with the `last` one of a step.
+    def gradient_sync(
+        self, accelerator: Accelerator, trained: nn.Module, *, last: bool
+    ) -> AbstractContextManager[None]:
+        """A context for the forward and backward pass of a micro-batch.
 
-        Afterwards they are the mean over processes of the sum over the step's micro-batches.
+        Gradients are exchanged only with the `last` micro-batch of a step. They are then summed over micro-batches and
+        averaged over processes.
         """
 
     @abstractmethod
     def clip(self, accelerator: Accelerator, parameters: Sequence[Tensor], norm: float) -> Tensor:
-        """Scale the gradients so that their norm is at most `norm`; returns the norm before, () on the device.
+        """Scale the gradients to a norm of at most `norm`, and return the norm before, a scalar on the device.
 
-        The device is not waited for.
+        It does not wait for the device.
         """
 
     @abstractmethod
-    def whole(self, model: VideoLanguageModel) -> AbstractContextManager[None]:
-        """Within, any method of the model may be called by any process as often as it likes; nothing is trained."""
+    def unsharded(self, model: VideoLanguageModel) -> AbstractContextManager[None]:
+        """A context in which each process has the full weights and may call any method of the model, without training.
+
+        The number of calls may differ between processes.
+        """

@@ -9,7 +9,7 @@ from vtok.common.errors import UserError
 from vtok.data import ClipSettings, FolderData, ShapesData, read_video
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import ZOOM, render
-from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, Thing, sample_scene
+from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, SceneObject, sample_scene
 from vtok.data.video.write import write_video
 
 
@@ -24,15 +24,15 @@ def centre_of_colour(frame: np.ndarray, colour: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("direction", list(DIRECTIONS))
-def test_what_is_said_to_move_moves_that_way(direction: str) -> None:
-    thing = Thing("circle", "red", 0.12, (0.5, 0.5), (direction,), "fast", 0.3)
+def test_objects_move_in_their_direction(direction: str) -> None:
+    thing = SceneObject("circle", "red", 0.12, (0.5, 0.5), (direction,), "fast", 0.3)
     frames = render(Scene("motion", (thing,), None, (90, 90, 90), 0.0, 1), num_frames=30, size=64)
     moved = (centre_of_colour(frames[-1], "red") - centre_of_colour(frames[0], "red")) / 64
     np.testing.assert_allclose(moved, 0.3 * np.array(DIRECTIONS[direction]), atol=0.01)
 
 
 def test_two_moves_come_one_after_the_other() -> None:
-    thing = Thing("square", "blue", 0.1, (0.5, 0.5), ("left", "up"), None, 0.25)
+    thing = SceneObject("square", "blue", 0.1, (0.5, 0.5), ("left", "up"), None, 0.25)
     frames = render(Scene("order", (thing,), None, (90, 90, 90), 0.0, 1), num_frames=31, size=64)
     places = [centre_of_colour(frames[index], "blue") / 64 for index in (0, 15, 30)]
     np.testing.assert_allclose(places[1] - places[0], (-0.25, 0), atol=0.01)
@@ -40,8 +40,8 @@ def test_two_moves_come_one_after_the_other() -> None:
 
 
 @pytest.mark.parametrize(("camera", "sign"), [("pans left", 1), ("pans right", -1)])
-def test_a_pan_moves_what_stands_still_the_other_way(camera: str, sign: int) -> None:
-    thing = Thing("circle", "white", 0.1, (0.5, 0.5))
+def test_a_pan_moves_still_objects_the_other_way(camera: str, sign: int) -> None:
+    thing = SceneObject("circle", "white", 0.1, (0.5, 0.5))
     frames = render(Scene("camera", (thing,), camera, (90, 90, 90), 0.0, 1), num_frames=20, size=64)
     moved = centre_of_colour(frames[-1], "white") - centre_of_colour(frames[0], "white")
     assert sign * moved[0] > 10
@@ -49,7 +49,7 @@ def test_a_pan_moves_what_stands_still_the_other_way(camera: str, sign: int) -> 
 
 
 def test_a_zoom_changes_the_size() -> None:
-    thing = Thing("circle", "white", 0.1, (0.5, 0.5))
+    thing = SceneObject("circle", "white", 0.1, (0.5, 0.5))
     frames = render(Scene("camera", (thing,), "zooms in", (90, 90, 90), 0.0, 1), num_frames=20, size=64)
     areas = [(frame.min(-1) > 200).sum() for frame in (frames[0], frames[-1])]
     assert areas[1] / areas[0] == pytest.approx(ZOOM**2, rel=0.15)
@@ -57,7 +57,7 @@ def test_a_zoom_changes_the_size() -> None:
 
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_every_camera_begins_with_the_same_view(camera: str) -> None:
-    thing = Thing("circle", "white", 0.1, (0.4, 0.6))
+    thing = SceneObject("circle", "white", 0.1, (0.4, 0.6))
     still = render(Scene("camera", (thing,), None, (90, 90, 90), 0.2, 1), num_frames=5, size=64)
     moved = render(Scene("camera", (thing,), camera, (90, 90, 90), 0.2, 1), num_frames=5, size=64)
     np.testing.assert_array_equal(moved[0], still[0])
@@ -65,7 +65,7 @@ def test_every_camera_begins_with_the_same_view(camera: str) -> None:
 
 
 def test_a_file_is_the_same_each_time_it_is_written(tmp_path: Path) -> None:
-    """A textured clip that pans: x264 had coded such ones in two ways."""
+    """A textured clip with a pan: without fixed parameters, x264 coded these in two ways."""
     pans = [scene for scene in scenes(60) if scene.family == "camera"][:4]
     for scene in pans:
         written = set()
@@ -75,10 +75,10 @@ def test_a_file_is_the_same_each_time_it_is_written(tmp_path: Path) -> None:
         assert len(written) == 1
 
 
-def test_the_start_tells_nothing_of_the_direction() -> None:
+def test_the_start_does_not_reveal_the_direction() -> None:
     moving = [scene for scene in scenes(3000) if scene.family == "motion"]
     for direction in DIRECTIONS:
-        starts = np.array([scene.things[0].start for scene in moving if scene.things[0].moves == (direction,)])
+        starts = np.array([scene.objects[0].start for scene in moving if scene.objects[0].moves == (direction,)])
         standard_error = 0.28 / np.sqrt(12 * len(starts))
         assert np.abs(starts.mean(0) - 0.5).max() < 4 * standard_error
 
@@ -107,7 +107,7 @@ def test_the_caption_holds_the_truth(level: str) -> None:
             assert truth in caption(scene)
 
 
-def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
+def test_files_hold_the_rendered_frames(tmp_path: Path) -> None:
     frames = render(scenes(1)[0], num_frames=12, size=64)
     write_video(tmp_path / "a.mp4", frames.transpose(0, 3, 1, 2), fps=15)
     read, times = read_video(tmp_path / "a.mp4", stride=1)
@@ -124,12 +124,12 @@ def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("level", "digest"),
     [
-        ("easy", "aa9632a26168691617366ba01dbe8d46b1ebaf5ea0baa38082b30134e1da98b3"),
-        ("hard", "289f45b98f40ee5990481262c541308db630711d0d26e41b2611188d26a8d3d4"),
+        ("easy", "c8cbe246a5ca0fe1d6899b877818767424a26119a10a3ff4dad1644d493bd33c"),
+        ("hard", "623a70758fb0a79a9cdb181c8bf522bf541f222a1c4050af6df46be3e6cab518"),
     ],
 )
 def test_scenes_are_those_of_this_version(level: str, digest: str) -> None:
-    """Files on disk hold them: where this fails, VERSION must be raised."""
+    """Rendered files depend on the scenes: if this fails, increase VERSION."""
     text = "\n".join(repr(scene) for scene in scenes(300, level))
     assert hashlib.sha256(text.encode()).hexdigest() == digest
 
@@ -148,7 +148,7 @@ def make_source(tmp_path: Path, **changes: object) -> ShapesData:
     return ShapesData(**(settings | changes))
 
 
-def test_splits_share_no_clip_and_files_are_made_once(tmp_path: Path) -> None:
+def test_splits_share_no_clip_and_files_are_rendered_once(tmp_path: Path) -> None:
     source = make_source(tmp_path)
     source.prepare()
     clips = source.clips("train") + source.clips("heldout")
@@ -159,7 +159,7 @@ def test_splits_share_no_clip_and_files_are_made_once(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_clip_is_the_same_whatever_else_is_made(tmp_path: Path) -> None:
+def test_a_clip_is_independent_of_the_other_clips(tmp_path: Path) -> None:
     few, many = make_source(tmp_path / "a", limit=2), make_source(tmp_path / "b", make_workers=1)
     few.prepare()
     many.prepare()
@@ -170,7 +170,7 @@ def test_a_clip_is_the_same_whatever_else_is_made(tmp_path: Path) -> None:
 
 
 def test_half_of_the_yes_no_questions_are_true_however_many_clips_are_looked_at(tmp_path: Path) -> None:
-    """By chance alone 47 of 73 about the camera were not."""
+    """Drawn independently, 47 of 73 about the camera were false."""
     clips = ShapesData(root=str(tmp_path), clip=ClipSettings(size=64)).clips("heldout")
     for number in (400, 101, 40):
         answers: dict[str, Counter[str]] = defaultdict(Counter)
@@ -201,7 +201,7 @@ def test_sets_of_other_families_do_not_mix(tmp_path: Path) -> None:
     assert changes[0] < 30 < changes[1]
 
 
-def test_the_made_folder_is_a_folder_of_clips(tmp_path: Path) -> None:
+def test_the_rendered_folder_is_readable_as_data_folder(tmp_path: Path) -> None:
     source = make_source(tmp_path)
     source.prepare()
     folder = FolderData(root=source.folder, clip=ClipSettings(size=64))
@@ -210,8 +210,8 @@ def test_the_made_folder_is_a_folder_of_clips(tmp_path: Path) -> None:
     assert len(folder.clips("heldout")) == 3
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"level=medium.*easy, hard"):
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"level=medium.*easy or hard"):
         make_source(tmp_path, level="medium")
     with pytest.raises(UserError, match="pixels=33"):
         make_source(tmp_path, pixels=33)

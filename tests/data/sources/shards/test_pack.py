@@ -1,4 +1,4 @@
-"""Packing, held against Python's tarfile, the files that were packed and the folder's own clips."""
+"""Packing, checked against Python's tarfile, the packed files and the clips of the folder."""
 
 import json
 import tarfile
@@ -122,7 +122,7 @@ def test_shards_of_shards(root, tmp_path):
 
 
 @pytest.mark.parametrize("at", [1, 4, 7])
-def test_a_packing_that_broke_off_goes_on_to_the_same_bytes(root, tmp_path, monkeypatch, at):
+def test_an_interrupted_packing_resumes_to_the_same_bytes(root, tmp_path, monkeypatch, at):
     pack(folder(root), tmp_path / "whole", shard_bytes=SHARD)
     add, calls = packing.Writer.add, []
 
@@ -146,8 +146,8 @@ def test_a_packing_that_broke_off_goes_on_to_the_same_bytes(root, tmp_path, monk
     assert whole == cut
 
 
-def test_a_packing_of_other_clips_does_not_go_on(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "_seal", lambda out: None)
+def test_a_packing_of_other_clips_does_not_resume(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_merge_indexes", lambda out: None)
     pack(folder(root), tmp_path / "out", shard_bytes=SHARD)
     with pytest.raises(UserError, match="shards of other clips"):
         pack(folder(root, heldout_fraction=0.6), tmp_path / "out", shard_bytes=SHARD)
@@ -161,7 +161,7 @@ def test_only_into_a_folder_of_its_own(root, tmp_path):
     with pytest.raises(UserError, match=r"shard-000000\.tar"):
         pack(folder(root), tmp_path / "foreign", shard_bytes=SHARD)
     pack(folder(root), tmp_path / "out", shard_bytes=SHARD)
-    with pytest.raises(UserError, match="holds packed shards already"):
+    with pytest.raises(UserError, match="already holds packed shards"):
         pack(folder(root), tmp_path / "out", shard_bytes=SHARD)
 
 

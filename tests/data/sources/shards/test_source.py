@@ -78,7 +78,7 @@ def test_an_index_that_changed_on_the_server_is_fetched_again(packed, bucket, tm
     assert len(shards(bucket, index_cache=str(tmp_path)).clips("train")) == 7
 
 
-def test_clips_are_made_when_they_are_asked_for(packed, monkeypatch):
+def test_clips_are_created_on_access(packed, monkeypatch):
     made = []
     monkeypatch.setattr("vtok.data.sources.shards.source.to_clip", lambda row, **keys: made.append(row["id"]))
     clips = shards(packed).clips("train")
@@ -175,35 +175,35 @@ def test_shards_that_go_or_shrink_during_a_run_break_their_clips_alone(packed, b
                 frames_of(clip)
             except BadVideoError as error:
                 reasons.append(error.reason)
-        assert any("bytes are there" in reason for reason in reasons)
+        assert any("bytes could be read" in reason for reason in reasons)
         assert 2 <= len(reasons) < 22
 
 
-def test_shards_that_do_not_fit_their_index_are_told_at_the_start(packed, bucket, tmp_path):
+def test_shards_that_do_not_match_their_index_are_refused_at_the_start(packed, bucket, tmp_path):
     shutil.copytree(packed, tmp_path / "copy")
     shard = tmp_path / "copy" / "shard-000001.tar"
     size = shard.stat().st_size
     shard.write_bytes(shard.read_bytes() + bytes(512))
     fsspec.filesystem("memory").pipe("/bucket/shard-000001.tar", shard.read_bytes())
-    told = rf"shard-000001.tar has {size + 512} bytes and had {size} .*vtok data index root="
-    with pytest.raises(UserError, match=told):
+    expected = rf"shard-000001.tar has {size + 512} bytes, but had {size} .*vtok data index root="
+    with pytest.raises(UserError, match=expected):
         shards(tmp_path / "copy").prepare()
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=expected):
         shards(bucket, index_cache=str(tmp_path / "cache")).prepare()
     shard.unlink()
     with pytest.raises(UserError, match=r"a shard of its index cannot be read.*vtok data index"):
         shards(tmp_path / "copy").prepare()
 
 
-def test_roots_that_are_none(tmp_path, bucket):
-    with pytest.raises(UserError, match=r"there is no index .*index.arrow; make it by: vtok data index root="):
+def test_invalid_roots_are_refused(tmp_path, bucket):
+    with pytest.raises(UserError, match=r"there is no index .*index.arrow. Make it with: vtok data index root="):
         shards(tmp_path / "missing").prepare()
     with pytest.raises(UserError, match=r"there is no index memory://elsewhere/index.arrow"):
         shards("memory://elsewhere", index_cache=str(tmp_path)).prepare()
     (tmp_path / "index.arrow").write_bytes(b"no index")
     with pytest.raises(UserError, match=r"index.arrow cannot be read as an index .*vtok data index"):
         shards(tmp_path).prepare()
-    with pytest.raises(UserError, match=r"this kind of address cannot be read"):
+    with pytest.raises(UserError, match=r"cannot read this kind of URL"):
         shards("nosuch://bucket", index_cache=str(tmp_path)).prepare()
 
 
@@ -242,7 +242,7 @@ def test_an_index_of_others_is_refused(about, tmp_path):
     schema = SCHEMA.with_metadata({"vtok": about})
     with pa.OSFile(str(tmp_path / "index.arrow"), "wb") as file, pa.ipc.new_file(file, schema):
         pass
-    with pytest.raises(UserError, match=r"index.arrow (cannot be read as an index|is no index of this version)"):
+    with pytest.raises(UserError, match=r"index.arrow (cannot be read as an index|is not an index of this version)"):
         shards(tmp_path).prepare()
 
 

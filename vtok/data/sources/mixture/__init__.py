@@ -1,4 +1,4 @@
-"""Several data sets as one, in given shares."""
+"""A weighted mixture of several data sets."""
 
 from typing import TYPE_CHECKING
 

@@ -12,13 +12,13 @@ from vtok.data.clip import Clip
 
 
 class MixtureClips(Sequence[Clip]):
-    """Clips of several sources, each made when it is asked for; a slice is one, too, and copies no clip.
+    """Clips of several sources. An item is created on access, and a slice copies no clip.
 
-    A clip's id is `SOURCE/ID`, and its `source` the source's name.
+    A clip's id is `SOURCE/ID`, and its `source` is the name of the source.
 
     Args:
-        parts: the clips of each source by its name.
-        order: places in the sources' clips one after the other, (clips,); all of them in that order where None.
+        parts: clips of each source, by name.
+        order: (clips,), indices into the concatenated clips of all sources; None: all of them, in this order.
     """
 
     def __init__(self, parts: Mapping[str, Sequence[Clip]], order: range | np.ndarray | None = None) -> None:
@@ -43,17 +43,17 @@ class MixtureClips(Sequence[Clip]):
         return replace(clip, id=f"{name}/{clip.id}", source=name)
 
     @property
-    def numbers(self) -> dict[str, int]:
-        """How many clips each source has."""
+    def clip_counts(self) -> dict[str, int]:
+        """Number of clips of each source."""
         return {name: len(part) for name, part in zip(self._names, self._parts, strict=True)}
 
     @property
-    def firsts(self) -> list[int]:
-        """The place of each source's first clip where the sources' clips follow each other."""
+    def offsets(self) -> list[int]:
+        """Index of each source's first clip in the concatenated clips."""
         return [self._first(which) for which in range(len(self._ends))]
 
     def siblings(self, place: int) -> range:
-        """The places of the clips of the same source as that at a place, where the sources' clips follow each other."""
+        """Indices, in the concatenated clips, of all clips of the source that the clip `place` belongs to."""
         which = bisect_right(self._ends, place)
         return range(self._first(which), self._ends[which])
 
@@ -61,7 +61,7 @@ class MixtureClips(Sequence[Clip]):
         return self._ends[which - 1] if which else 0
 
 
-def in_turns(parts: Mapping[str, Sequence[Clip]]) -> MixtureClips:
-    """One clip of each source, again and again, until a source has no more, so that the first few are of all."""
+def interleave(parts: Mapping[str, Sequence[Clip]]) -> MixtureClips:
+    """The clips of all sources in turn, so that the first few are from every source."""
     rounds = np.concatenate([np.arange(len(part)) for part in parts.values()])
     return MixtureClips(parts, np.argsort(rounds, kind="stable"))

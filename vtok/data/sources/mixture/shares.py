@@ -1,4 +1,4 @@
-"""How a mixture's samples are shared out among its sources: arithmetic alone, no torch."""
+"""Apportions the samples of a mixture to its sources; does not import torch."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ HALF = Fraction(1, 2)
 
 
 def check_names(names: Collection[str]) -> None:
-    """Raise UserError where there is no source, or one whose name cannot stand before a clip's."""
+    """Raise UserError if there is no source, or a source has an invalid name."""
     if not names:
         raise UserError(
             "data.sources: a mixture needs one source or more. Use +data@data.sources.NAME=folder "
@@ -21,40 +21,40 @@ def check_names(names: Collection[str]) -> None:
         )
     for name in names:
         if not NAME.fullmatch(str(name)):
-            raise UserError(f"data.sources.{name}: allowed in a source's name are letters, digits, _ and -.")
+            raise UserError(f"data.sources.{name}: this name is invalid. Use letters, digits, _ and -.")
 
 
 def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
-    """Raise UserError where weights are not one positive number for each source."""
+    """Raise UserError unless every source has one positive weight."""
     for name, weight in weights.items():
         if name not in names:
             near = get_close_matches(str(name), names, n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]}? " if near else ""
-            raise UserError(f"data.weights.{name}: there is no such source. {hint}Allowed: {', '.join(names)}.")
+            raise UserError(f"data.weights.{name}: unknown source. {hint}Use {', '.join(names)}.")
         if not (weight > 0 and isfinite(weight)):
             raise UserError(
-                f"data.weights.{name}={weight:g}: allowed are numbers above 0; to leave it out say "
-                f"~data.sources.{name} ~data.weights.{name}."
+                f"data.weights.{name}={weight:g}: a weight is a number above 0. Use ~data.sources.{name} "
+                f"~data.weights.{name} to leave the source out."
             )
     for name in names:
         if name not in weights:
             raise UserError(
-                f"data.weights: the source {name} has none; say +data.weights.{name}=NUMBER, or data.weights=null for "
-                "weights by the numbers of clips."
+                f"data.weights: the source {name} has no weight. Set +data.weights.{name}=NUMBER, or data.weights=null "
+                "to weight sources by their number of clips."
             )
 
 
-def drawn(shares: Sequence[Fraction], count: int) -> list[int]:
-    """How many of the first `count` samples are of each source.
+def samples_per_source(shares: Sequence[Fraction], count: int) -> list[int]:
+    """Number of samples of each source among the first `count`.
 
-    They are shared out as the seats of a parliament by the method of Sainte-Lague (Webster): the next sample is of the
-    source with the greatest share / (2 x drawn + 1), the first of equal ones. No source ever loses one as `count`
-    grows, and each has about its share of any `count`. Not walked through from 0: when the n-th is due at n / share,
-    all that were due before a time are known at once, and are at most one a source too few.
+    This is the Sainte-Lague (Webster) method for seats of a parliament: the next sample is of the source with the
+    largest share / (2 n + 1), where n is its number of samples so far; the first one of a tie. The numbers never shrink
+    as `count` grows, and are close to the shares for any `count`. The loop does not start at 0: a source's n-th sample
+    is due at a time proportional to n / share, which gives numbers that are too small by at most one a source.
 
     Args:
-        shares: above 0, in any unit.
-        count: 0 or more.
+        shares: share of each source, above 0, in any unit.
+        count: number of samples, 0 or more.
     """
     time = (count - len(shares) * HALF) / sum(shares)
     numbers = [max(0, floor(share * time + HALF)) for share in shares]

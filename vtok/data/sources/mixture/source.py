@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""A weighted mixture of several data sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import TargetPlan
 from vtok.data.sampler import SampleKey
 from vtok.data.sources.base import DataSource, Split
-from vtok.data.sources.mixture.clips import MixtureClips, in_turns
+from vtok.data.sources.mixture.clips import MixtureClips, interleave
 from vtok.data.sources.mixture.sampler import MixtureSampler
 from vtok.data.sources.mixture.shares import check_names, check_weights
 
 
 class MixtureData(DataSource):
-    """Several data sets, trained on in given shares, whatever the numbers of their clips.
+    """A mixture of data sets with given weights, whatever their numbers of clips.
 
-    Every source keeps what is its own: where its clips are, how they are split and their augmentation. A clip's id is
-    `SOURCE/ID`, and a broken one is replaced by another of its source. Held-out clips are those of all sources, one of
-    each in turn, so that the first few of them are of all.
+    Each source has its own root, split and augmentation. A clip's id is `SOURCE/ID`, and another clip of the same
+    source replaces a broken one. Held-out clips come from all sources in turn, so that the first few are from every
+    source.
 
-    A video that is of no source (`vtok describe`) is read as those of the first source are.
+    A video of no source (`vtok describe`) is read like those of the first source.
 
     Args:
-        sources: by name; none of them a mixture. Their `clip` is that of the mixture.
-        weights: share of each source in the training samples, by name, above 0, in any unit; None takes the numbers of
-            training clips, so that an epoch of one source is an epoch of all.
-        limit: largest number of clips used of each split of each source.
-        cache: folder of a feature cache of all sources; they have none of their own.
+        sources: data sets by name; no mixtures. Their `clip` must be that of the mixture.
+        weights: share of each source in the training samples, by name, above 0, in any unit; None: the numbers of
+            training clips, so that all sources have epochs of the same length.
+        limit: largest number of clips of each split of each source; None: no limit.
+        cache: folder of a feature cache of all sources, which have no caches of their own.
 
     The other arguments are those of `DataSource`, for all sources.
     """
@@ -53,19 +53,21 @@ class MixtureData(DataSource):
         for name, source in sources.items():
             if not isinstance(source, DataSource) or isinstance(source, MixtureData):
                 raise UserError(
-                    f"data.sources.{name}: it is a {type(source).__name__}; allowed are data sets such as data=folder, "
-                    "shards and shapes, and no mixture."
+                    f"data.sources.{name}: {type(source).__name__} cannot be a source. Use a data set such as "
+                    "data=folder, shards or shapes, and not a mixture."
                 )
         super().__init__(clip=clip, limit=limit, cache=cache)
         for name, source in sources.items():
             if source.clip != clip:
-                raise UserError(f"data.sources.{name}.clip={source.clip}: it must be the mixture's. Use {clip}.")
+                raise UserError(f"data.sources.{name}.clip={source.clip} differs from the mixture's clip. Use {clip}.")
             if source.cache is not None:
                 raise UserError(
-                    f"data.sources.{name}.cache={source.cache}: a mixture has one cache, its own. Use cache=None."
+                    f"data.sources.{name}.cache={source.cache}: only the mixture has a cache. Use cache=None."
                 )
             if limit is not None and (source.limit is None or source.limit > limit):
-                raise UserError(f"data.sources.{name}.limit={source.limit}: the mixture's is {limit}; say no more.")
+                raise UserError(
+                    f"data.sources.{name}.limit={source.limit} exceeds the mixture's limit. Use {limit} or less."
+                )
         if weights is not None:
             check_weights(weights, sources)
         self.sources = dict(sources)
@@ -81,31 +83,31 @@ class MixtureData(DataSource):
             self.bad |= source.bad
         parts = {name: source.clips("train") for name, source in self.sources.items()}
         if (empty := next((name for name, part in parts.items() if not part), None)) is not None:
-            raise UserError(f"data.sources.{empty} has no training clips; leave it out by ~data.sources.{empty}.")
+            raise UserError(f"data.sources.{empty} has no training clips. Remove it: ~data.sources.{empty}.")
         self._clips["train"] = MixtureClips(parts)
-        self._clips["heldout"] = in_turns({name: source.clips("heldout") for name, source in self.sources.items()})
+        self._clips["heldout"] = interleave({name: source.clips("heldout") for name, source in self.sources.items()})
 
     def describe(self) -> str:
-        weights, numbers = self._weights(), self.clips("train").numbers
-        shares = [f"{weights[name] / sum(weights.values()):.1%} {name} ({numbers[name]} clips)" for name in numbers]
-        reason = " by the numbers of clips, as data.weights=null" if self.weights is None else ""
+        weights, counts = self._weights(), self.clips("train").clip_counts
+        shares = [f"{weights[name] / sum(weights.values()):.1%} {name} ({counts[name]} clips)" for name in counts]
+        reason = " weighted by numbers of clips (data.weights=null)" if self.weights is None else ""
         return f"{super().describe()}{reason}: {', '.join(shares)}"
 
     def all_clips(self, split: Split) -> MixtureClips:
         self.prepare()
         parts = {name: source.all_clips(split) for name, source in self.sources.items()}
-        return MixtureClips(parts) if split == "train" else in_turns(parts)
+        return MixtureClips(parts) if split == "train" else interleave(parts)
 
     def clips(self, split: Split) -> MixtureClips:
         """The first `limit` clips of a split of each source."""
         self.prepare()
         return self._clips[split]
 
-    def check_texts(self, most: int) -> None:
+    def check_augmentation(self, most: int) -> None:
         for source in self.sources.values():
-            source.check_texts(most)
+            source.check_augmentation(most)
 
-    def part_of(self, clip: Clip) -> DataSource:
+    def source_of(self, clip: Clip) -> DataSource:
         return self.sources[clip.source or next(iter(self.sources))]
 
     def frame_reader(
@@ -119,7 +121,7 @@ class MixtureData(DataSource):
         return MixtureSampler(
             [partial(_order, source, seed) for source in self.sources.values()],
             [weights[name] for name in self.sources],
-            self.clips("train").firsts,
+            self.clips("train").offsets,
             seed=seed,
             rank=rank,
             world_size=world_size,
@@ -127,7 +129,7 @@ class MixtureData(DataSource):
         )
 
     def _weights(self) -> Mapping[str, float]:
-        return self.clips("train").numbers if self.weights is None else self.weights
+        return self.clips("train").clip_counts if self.weights is None else self.weights
 
 
 def _order(source: DataSource, seed: int, start: int) -> Sampler[SampleKey]:
@@ -136,10 +138,10 @@ def _order(source: DataSource, seed: int, start: int) -> Sampler[SampleKey]:
 
 @dataclass(frozen=True)
 class MixtureReader:
-    """Reads each clip as its source does; one that is of no source as the first.
+    """Reads each clip with the reader of its source, and a clip of no source with the first reader.
 
     Attributes:
-        readers: of the sources, by name.
+        readers: reader of each source, by name.
     """
 
     readers: Mapping[str, ClipReader]

@@ -1,56 +1,56 @@
-"""What can be said and asked of a scene."""
+"""Captions, attributes and questions of a scene."""
 
 from functools import partial
 
 import numpy as np
 
 from vtok.data.clip import Question
-from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, COUNTS, DIRECTIONS, OBJECTS, SPEEDS, Scene, Thing
+from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, COUNTS, DIRECTIONS, OBJECTS, SPEEDS, Scene, SceneObject
 
 CHOICES = 4
 
 
 def caption(scene: Scene) -> str:
-    """One sentence that holds every attribute that `attributes` names."""
-    first = scene.things[0]
+    """A sentence with every attribute that `attributes` returns."""
+    first = scene.objects[0]
     if scene.family == "count":
-        number = len(scene.things)
+        number = len(scene.objects)
         return (
             f"{COUNTS[number - 1]} {first.colour} {first.kind if number == 1 else _plural(first.kind)} standing still"
         )
     if scene.family == "camera":
         return f"the camera {scene.camera} past a {first.name}"
-    return " and ".join(_sentence(thing) for thing in scene.things)
+    return " and ".join(_sentence(one) for one in scene.objects)
 
 
 def attributes(scene: Scene) -> dict[str, str]:
-    """The truth by category; of the first thing where there are two."""
-    first = scene.things[0]
+    """The true values by category; of the first object if there are two."""
+    first = scene.objects[0]
     truth = {"object": first.kind, "colour": first.colour}
     if scene.family == "motion":
         truth |= {"motion_direction": first.moves[0], "speed": str(first.speed)}
     if scene.family == "order":
         truth |= {"order": " then ".join(first.moves)}
     if scene.family == "count":
-        truth |= {"count": COUNTS[len(scene.things) - 1]}
+        truth |= {"count": COUNTS[len(scene.objects) - 1]}
     if scene.family == "camera":
         truth |= {"camera": str(scene.camera)}
     return truth
 
 
 def questions(scene: Scene, rng: np.random.Generator, claimed: dict[str, bool] | None = None) -> tuple[Question, ...]:
-    """For every category of the scene one multiple-choice and one yes/no question.
+    """One multiple-choice and one yes/no question for every category of the scene.
 
     Args:
-        scene: what is asked about.
-        rng: draws the choices and what is claimed.
-        claimed: categories whose last yes/no question has no counterpart yet, and whether it claimed the truth. The
-            next one claims the opposite, so that half of each category's are true, however many clips are looked at.
+        scene: scene of the clip.
+        rng: random generator of the choices and of the claims in yes/no questions.
+        claimed: state that balances the yes/no questions, updated in place: by category, whether the last unpaired
+            claim was true. The next claim is the opposite, so that half of the claims are true in any number of clips.
     """
     ask = partial(_ask, rng, {} if claimed is None else claimed)
-    first = scene.things[0]
-    alone = len({thing.name for thing in scene.things}) == 1
-    thing = "object" if alone else first.name
+    first = scene.objects[0]
+    alone = len({one.name for one in scene.objects}) == 1
+    name = "object" if alone else first.name
     by_colour = "object" if alone else first.kind
     by_kind = "object" if alone else f"{first.colour} object"
     asked = [
@@ -61,25 +61,25 @@ def questions(scene: Scene, rng: np.random.Generator, claimed: dict[str, bool] |
         asked += [
             ask(
                 "motion_direction",
-                f"which way does the {thing} move?",
-                f"does the {thing} move {{}}?",
+                f"which way does the {name} move?",
+                f"does the {name} move {{}}?",
                 first.moves[0],
                 tuple(DIRECTIONS),
             ),
-            ask("speed", f"how fast is the {thing}?", f"is the {thing} {{}}?", str(first.speed), tuple(SPEEDS)),
+            ask("speed", f"how fast is the {name}?", f"is the {name} {{}}?", str(first.speed), tuple(SPEEDS)),
         ]
     if scene.family == "order":
         asked += [
             ask(
                 "order",
-                f"which way does the {thing} move first?",
-                f"does the {thing} move {{}} first?",
+                f"which way does the {name} move first?",
+                f"does the {name} move {{}} first?",
                 first.moves[0],
                 first.moves,
             )
         ]
     if scene.family == "count":
-        truth = COUNTS[len(scene.things) - 1]
+        truth = COUNTS[len(scene.objects) - 1]
         asked += [ask("count", "how many objects are there?", "are there {}?", truth, COUNTS)]
     if scene.family == "camera":
         asked += [ask("camera", "what does the camera do?", "is it true that it {}?", str(scene.camera), CAMERAS)]
@@ -117,9 +117,9 @@ def _ask(
     )
 
 
-def _sentence(thing: Thing) -> str:
-    moves = " then ".join(thing.moves)
-    return f"a {thing.speed} {thing.name} moves {moves}" if thing.speed else f"a {thing.name} moves {moves}"
+def _sentence(one: SceneObject) -> str:
+    moves = " then ".join(one.moves)
+    return f"a {one.speed} {one.name} moves {moves}" if one.speed else f"a {one.name} moves {moves}"
 
 
 def _plural(kind: str) -> str:

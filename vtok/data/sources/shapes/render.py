@@ -1,15 +1,15 @@
-"""Scenes to pixels."""
+"""Renders scenes to frames."""
 
 import numpy as np
 
-from vtok.data.sources.shapes.scene import COLOURS, DIRECTIONS, Scene, Thing
+from vtok.data.sources.shapes.scene import COLOURS, DIRECTIONS, Scene, SceneObject
 
 PAN = 0.25
 ZOOM = 1.6
 
 
 def render(scene: Scene, *, num_frames: int, size: int) -> np.ndarray:
-    """Draw a scene: uint8 frames (num_frames, size, size, 3), edges smoothed over one pixel."""
+    """Draw a scene: uint8 frames (num_frames, size, size, 3), with anti-aliased edges."""
     rng = np.random.default_rng(scene.seed)
     progress = np.linspace(0.0, 1.0, num_frames)[:, None, None]
     axis = (np.arange(size) + 0.5) / size
@@ -18,11 +18,11 @@ def render(scene: Scene, *, num_frames: int, size: int) -> np.ndarray:
     frames = np.broadcast_to(np.array(scene.background, dtype=np.float32), (num_frames, size, size, 3)).copy()
     if scene.texture:
         frames += 255 * scene.texture * _texture(rng, x, y)[..., None]
-    for thing in scene.things:
-        centre_x, centre_y = _position(thing, progress)
-        distance = signed_distance(thing.kind, x - centre_x, y - centre_y, thing.radius)
+    for one in scene.objects:
+        centre_x, centre_y = _position(one, progress)
+        distance = signed_distance(one.kind, x - centre_x, y - centre_y, one.radius)
         cover = np.clip(0.5 - distance / pixel, 0.0, 1.0)[..., None]
-        frames = frames * (1 - cover) + cover * np.array(COLOURS[thing.colour], dtype=np.float32)
+        frames = frames * (1 - cover) + cover * np.array(COLOURS[one.colour], dtype=np.float32)
     frames += rng.normal(0.0, 5.0, size=(1, size, size, 3)) + rng.normal(0.0, 1.5, size=frames.shape)
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
@@ -30,9 +30,9 @@ def render(scene: Scene, *, num_frames: int, size: int) -> np.ndarray:
 def _camera_view(
     camera: str | None, x: np.ndarray, y: np.ndarray, progress: np.ndarray, pixel: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """World coordinates of every pixel of every frame, and a pixel's side in the world.
+    """World coordinates of every pixel of every frame, and the side of a pixel in the world.
 
-    Every camera begins with the same view, so that the first frame does not tell the move.
+    All cameras begin with the same view: the first frame does not reveal the move.
     """
     shift = {"pans left": -PAN * progress, "pans right": PAN * progress}.get(camera or "", 0.0 * progress)
     zoom = {"zooms in": ZOOM**progress, "zooms out": ZOOM**-progress}.get(camera or "", progress**0)
@@ -48,19 +48,16 @@ def _texture(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarr
     return waves / 4
 
 
-def _position(thing: Thing, progress: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = thing.start[0] + 0.0 * progress, thing.start[1] + 0.0 * progress
-    for number, move in enumerate(thing.moves):
-        part = np.clip(progress * len(thing.moves) - number, 0.0, 1.0) * thing.distance
+def _position(one: SceneObject, progress: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = one.start[0] + 0.0 * progress, one.start[1] + 0.0 * progress
+    for number, move in enumerate(one.moves):
+        part = np.clip(progress * len(one.moves) - number, 0.0, 1.0) * one.distance
         x, y = x + DIRECTIONS[move][0] * part, y + DIRECTIONS[move][1] * part
     return x, y
 
 
 def signed_distance(kind: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
-    """Distance to the outline, negative inside.
-
-    The usual signed distance functions; the triangle's and the cross's are bounds.
-    """
+    """Signed distance to the outline, negative inside; a bound for the triangle and the cross."""
     if kind == "circle":
         return np.hypot(dx, dy) - radius
     if kind == "square":

@@ -1,4 +1,4 @@
-"""What happens in a made clip: things, their moves, the camera. Lengths are fractions of the frame's side."""
+"""Random scenes of synthetic clips: objects, their moves, the camera. Lengths are fractions of the frame's side."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,16 +20,22 @@ SPEEDS = {"slow": (0.12, 0.17), "fast": (0.28, 0.34)}
 COUNTS = ("one", "two", "three", "four")
 CAMERAS = ("pans left", "pans right", "zooms in", "zooms out")
 LEVELS = ("easy", "hard")
-# Each with its share of all clips.
+# Skills and their shares of the clips.
 FAMILIES = {"motion": 0.5, "order": 0.15, "count": 0.15, "camera": 0.2}
 
 
 @dataclass(frozen=True)
-class Thing:
-    """A coloured shape.
+class SceneObject:
+    """A coloured shape that moves.
 
-    It starts at `start` and carries out `moves` (direction names) one after the other, each over `distance` and an
-    equal part of the clip.
+    Attributes:
+        kind: one of OBJECTS.
+        colour: one of COLOURS.
+        radius: radius of the shape.
+        start: (x, y) of the centre in the first frame.
+        moves: directions of the moves, one after the other, which take equal parts of the clip.
+        speed: one of SPEEDS; None if the object does not move, or changes direction.
+        distance: length of each move.
     """
 
     kind: str
@@ -47,10 +53,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip before it is drawn. `family` is the skill the clip is about; `texture` the contrast of the background."""
+    """A clip before rendering. `family` is the skill that it tests, `texture` the contrast of the background."""
 
     family: str
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     camera: str | None
     background: tuple[int, int, int]
     texture: float
@@ -58,14 +64,14 @@ class Scene:
 
 
 def sample_scene(rng: np.random.Generator, level: str, families: Collection[str] = tuple(FAMILIES)) -> Scene:
-    """A scene of the given level ("easy" or "hard") and of one of `families`, which keep their shares of each other.
+    """A random scene of a level ("easy" or "hard") and of one of `families`, in proportion to their shares.
 
-    Easy: one skill a clip (a thing that moves; one that turns; several that stand still; a camera that moves past one)
-    on a plain background. Hard: textured and coloured backgrounds, smaller things, a second thing that moves on its
-    own, and things that move while the camera does.
+    Easy: one skill a clip (an object that moves; one that changes direction; several that stand still; a camera that
+    moves past an object) on a plain background. Hard: textured and coloured backgrounds, smaller objects, a second
+    moving object, and objects that move while the camera moves.
 
-    The first frame tells nothing of the moves that follow: places and sizes come from the same ranges whatever the
-    direction and whatever the camera does.
+    The first frame does not reveal the moves: positions and sizes come from the same ranges for all moves of objects
+    and camera.
     """
     seed = int(rng.integers(2**31))
     shares = {family: share for family, share in FAMILIES.items() if family in families}
@@ -75,14 +81,16 @@ def sample_scene(rng: np.random.Generator, level: str, families: Collection[str]
     red, green, blue = rng.integers(70, 130, size=3).tolist() if hard else (int(rng.integers(70, 130)),) * 3
     camera = str(rng.choice(CAMERAS)) if family == "camera" else None
     if family == "count":
-        things = _standing_things(rng, number=1 + int(rng.integers(len(COUNTS))))
+        objects = _standing_objects(rng, number=1 + int(rng.integers(len(COUNTS))))
     elif family == "camera":
-        things = (_thing(rng, hard=hard, moves=_moves(rng, number=1) if hard else ()),)
+        objects = (_object(rng, hard=hard, moves=_moves(rng, number=1) if hard else ()),)
     else:
-        things = (_thing(rng, hard=hard, moves=_moves(rng, number=2 if family == "order" else 1)),)
+        objects = (_object(rng, hard=hard, moves=_moves(rng, number=2 if family == "order" else 1)),)
         if hard:
-            things = (*things, _companion(rng, things[0]))
-    return Scene(family=family, things=things, camera=camera, background=(red, green, blue), texture=texture, seed=seed)
+            objects = (*objects, _companion(rng, objects[0]))
+    return Scene(
+        family=family, objects=objects, camera=camera, background=(red, green, blue), texture=texture, seed=seed
+    )
 
 
 def _moves(rng: np.random.Generator, *, number: int) -> tuple[str, ...]:
@@ -92,12 +100,12 @@ def _moves(rng: np.random.Generator, *, number: int) -> tuple[str, ...]:
             return moves
 
 
-def _thing(rng: np.random.Generator, *, hard: bool, moves: tuple[str, ...]) -> Thing:
+def _object(rng: np.random.Generator, *, hard: bool, moves: tuple[str, ...]) -> SceneObject:
     radius = float(rng.uniform(0.08, 0.11) if hard else rng.uniform(0.11, 0.14))
     start = (float(rng.uniform(0.36, 0.64)), float(rng.uniform(0.36, 0.64)))
     speed = str(rng.choice(list(SPEEDS))) if len(moves) == 1 else None
     distance = float(rng.uniform(*SPEEDS[speed])) if speed else (0.25 if moves else 0.0)
-    return Thing(
+    return SceneObject(
         kind=str(rng.choice(OBJECTS)),
         colour=str(rng.choice(list(COLOURS))),
         radius=radius,
@@ -108,23 +116,23 @@ def _thing(rng: np.random.Generator, *, hard: bool, moves: tuple[str, ...]) -> T
     )
 
 
-def _companion(rng: np.random.Generator, first: Thing) -> Thing:
-    """A second thing of another kind and colour, apart from the first, that moves on its own."""
+def _companion(rng: np.random.Generator, first: SceneObject) -> SceneObject:
+    """A second moving object of another kind and colour, at a distance from the first."""
     while True:
-        second = _thing(rng, hard=True, moves=_moves(rng, number=1))
+        second = _object(rng, hard=True, moves=_moves(rng, number=1))
         start = (float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.2, 0.8)))
         apart = np.hypot(start[0] - first.start[0], start[1] - first.start[1]) > 0.3
         if apart and second.kind != first.kind and second.colour != first.colour:
-            return Thing(**{**second.__dict__, "start": start})
+            return SceneObject(**{**second.__dict__, "start": start})
 
 
-def _standing_things(rng: np.random.Generator, *, number: int) -> tuple[Thing, ...]:
-    """Like things on distinct, shaken cells of a 2 x 2 grid."""
+def _standing_objects(rng: np.random.Generator, *, number: int) -> tuple[SceneObject, ...]:
+    """Identical objects in distinct cells of a jittered 2 x 2 grid."""
     kind, colour = str(rng.choice(OBJECTS)), str(rng.choice(list(COLOURS)))
     cells = rng.permutation(4)[:number]
     radius = float(rng.uniform(0.09, 0.12))
     return tuple(
-        Thing(
+        SceneObject(
             kind=kind,
             colour=colour,
             radius=radius,

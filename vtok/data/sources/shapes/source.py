@@ -1,4 +1,4 @@
-"""The data set that the project makes itself."""
+"""The synthetic data set of moving shapes."""
 
 import json
 import os
@@ -26,24 +26,25 @@ from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, Scene, sample_scene
 from vtok.data.video.write import write_video
 
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-# Raised when scenes or pixels change, so that files made by an older version are not taken for new ones.
+# Increase it when scenes or pixels change, so that files of an older version are not reused.
 VERSION = 2
 
 
 class ShapesData(DataSource):
-    """Coloured shapes that move: h264 files with captions and questions, each a pure function of (seed, split, number).
+    """Synthetic clips of moving shapes: h264 files with captions and questions.
 
-    The yes/no questions of a category are true in turns, one of each two: of these the clips before a clip decide, too.
+    A clip is a pure function of (seed, split, number). Of two successive yes/no questions of a category one is true, so
+    these also depend on the clips before.
 
     Args:
-        root: the folder the files are made in, once; each kind of clip has a folder of its own there.
+        root: folder of the files, which are rendered once; each combination of settings has its own subfolder.
         level: "easy" or "hard", see `sample_scene`.
-        train_clips, heldout_clips: number of clips of this split; the splits share none.
-        seed: random seed of the clips, apart from the run's.
-        pixels: side of the files' frames.
-        families: skills that the clips are about; None: all.
-        make_workers: number of processes that make the files; None: one a core.
-        limit: largest number of clips used of each split; None uses all.
+        train_clips, heldout_clips: number of clips in the split; no clip is in both.
+        seed: random seed of the clips, independent of the run's seed.
+        pixels: side of the files' frames in pixels.
+        families: skills that the clips test; None: all.
+        make_workers: number of processes that render the files; None: one per core.
+        limit: largest number of clips of each split; None: no limit.
 
     The other arguments are those of `DataSource`.
     """
@@ -70,16 +71,19 @@ class ShapesData(DataSource):
     ) -> None:
         super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
         if level not in LEVELS:
-            raise UserError(f"data.level={level}: allowed are {', '.join(LEVELS)}.")
+            raise UserError(f"data.level={level}: unknown level. Use {' or '.join(LEVELS)}.")
         if pixels % 2 or pixels < 16:
-            raise UserError(f"data.pixels={pixels}: h264 wants an even number of pixels; 16 is the least.")
+            raise UserError(
+                f"data.pixels={pixels}: h264 needs an even number of pixels. Use an even number, 16 or more."
+            )
         chosen = tuple(FAMILIES) if families is None else tuple(families)
         if not chosen or not set(chosen) <= FAMILIES.keys():
             raise UserError(
-                f"data.families=[{','.join(chosen)}]: say one or more of {', '.join(FAMILIES)}, or null for all."
+                f"data.families=[{','.join(chosen)}]: unknown or empty. Use one or more of {', '.join(FAMILIES)}, or "
+                "null for all."
             )
         self.level = level
-        # In one order, so that the same families are the same clips.
+        # In a fixed order, so that the same families give the same clips.
         self.families = tuple(family for family in FAMILIES if family in chosen)
         self.numbers = {"train": train_clips, "heldout": heldout_clips}
         self.seed = seed
@@ -89,28 +93,28 @@ class ShapesData(DataSource):
         self.folder = Path(root) / f"v{VERSION}-{level}{only}-seed{seed}-{clip.num_frames}x{pixels}"
 
     def prepare(self) -> None:
-        """Make the files that are not there yet, with a progress bar, and a manifest that `data=folder` can read."""
+        """Render missing files, with a progress bar, and write a manifest that `data=folder` can read."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "making.lock"):
             clips = [clip for split in SPLITS for clip in self.clips(split)]
             missing = [clip.path for clip in clips if not clip.path.exists()]
             if not missing:
                 return
-            make = partial(
-                make_file,
+            render_one = partial(
+                render_file,
                 level=self.level,
                 families=self.families,
                 seed=self.seed,
                 num_frames=self.clip.num_frames,
                 pixels=self.pixels,
             )
-            bar = partial(tqdm, total=len(missing), desc="making clips", unit="clip", leave=False, disable=None)
+            bar = partial(tqdm, total=len(missing), desc="rendering clips", unit="clip", leave=False, disable=None)
             if len(missing) < 64 or self.make_workers == 1:
                 for path in bar(missing):
-                    make(path)
+                    render_one(path)
             else:
                 with ProcessPoolExecutor(self.make_workers, mp_context=get_context("spawn")) as pool:
-                    for _ in bar(pool.map(make, missing, chunksize=16)):
+                    for _ in bar(pool.map(render_one, missing, chunksize=16)):
                         pass
             lines = [
                 json.dumps({"file": clip.path.name, "caption": clip.caption, "split": clip.id.split("-")[0]})
@@ -136,12 +140,12 @@ class ShapesData(DataSource):
 
 
 def scene_of(split: str, number: int, *, level: str, families: Collection[str], seed: int) -> Scene:
-    """The scene of a clip: the same whatever else is made."""
+    """The scene of a clip."""
     return sample_scene(np.random.default_rng([seed, SPLITS.index(split), number]), level, families)
 
 
-def make_file(path: Path, *, level: str, families: Collection[str], seed: int, num_frames: int, pixels: int) -> None:
-    """Draw and write the clip that `path` names."""
+def render_file(path: Path, *, level: str, families: Collection[str], seed: int, num_frames: int, pixels: int) -> None:
+    """Render the clip with this file name."""
     split, number = path.stem.split("-")
     scene = scene_of(split, int(number), level=level, families=families, seed=seed)
     frames = render(scene, num_frames=num_frames, size=pixels)

@@ -1,4 +1,4 @@
-"""Clips in tar shards: the source, and how shards and their index are made."""
+"""Clips in tar shards: the data set, and the tools that write shards and their index."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The index of a set of shards: an Arrow file with one row a clip, mapped into memory and never read as a whole."""
+"""The index of a set of shards: an Arrow file with one row a clip, memory-mapped and never loaded completely."""
 
 import json
 import tarfile
@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from vtok.common.errors import UserError
-from vtok.common.files import whole
+from vtok.common.files import atomic_file
 from vtok.common.foreign_files import parse_json, parse_text, reason_of
 
 VERSION = 1
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("shard", pa.int32(), nullable=False),  # its number among `Shard`s
-        pa.field("member", pa.string(), nullable=False),  # the video in the shard, the first one of several images
-        pa.field("offset", pa.int64(), nullable=False),  # of the first byte
+        pa.field("shard", pa.int32(), nullable=False),  # index into `ShardIndex.shards`
+        pa.field("member", pa.string(), nullable=False),  # name of the video in the shard, or of the first image
+        pa.field("offset", pa.int64(), nullable=False),  # position of the first byte in the shard
         pa.field("size", pa.int64(), nullable=False),  # bytes
         pa.field("frames", pa.bool_(), nullable=False),  # the bytes are a tar of images
         pa.field("caption", pa.string()),
@@ -28,15 +28,15 @@ SCHEMA = pa.schema(
         pa.field("attributes", pa.string()),  # JSON
         pa.field("start", pa.float64()),  # seconds
         pa.field("end", pa.float64()),
-        pa.field("split", pa.string()),  # "train" or "heldout" where it is written down
-        pa.field("rank", pa.float64()),  # else the hash that decides
-        pa.field("bad", pa.string()),  # why this cannot be used
+        pa.field("split", pa.string()),  # "train" or "heldout"; null: `rank` decides
+        pa.field("rank", pa.float64()),  # hash in [0, 1), see `DataSource.split_rank`
+        pa.field("bad", pa.string()),  # why the clip cannot be used; null: it can
     ]
 )
 BATCH_ROWS = 2**16
 
 
-# What Arrow and JSON raise for a file that is damaged or is another one.
+# Errors of Arrow and JSON for files that are damaged or of another kind.
 DAMAGES = (
     pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, NotImplementedError,
     MemoryError,
@@ -44,31 +44,31 @@ DAMAGES = (
 
 
 class Shard(NamedTuple):
-    """A tar file: its name relative to the root, and its size in bytes (None where its server does not say)."""
+    """A tar file: its name relative to the root, and its size in bytes (None if the server does not report it)."""
 
     name: str
     size: int | None
 
 
 def _shard(name: Any, size: Any) -> Shard:
-    """A shard as it is written down; raises ValueError where it is none."""
+    """A shard from the index's metadata; raises ValueError if it is invalid."""
     if not isinstance(name, str) or "\0" in name or not (size is None or (isinstance(size, int) and 0 <= size < 2**62)):
-        raise ValueError("its shards are not names and bytes")
+        raise ValueError("its shards are not pairs of name and size")
     return Shard(name, size)
 
 
 class ShardIndex:
-    """An index file, opened. It is pickled as its path, and opened again by the process that gets it.
+    """An open index file. It is pickled as its path, and reopened by the process that receives it.
 
     Args:
-        path: of the file.
-        mapped: map it into memory, as long as this lives; False reads a small one and closes it.
+        path: the file.
+        mapped: whether the file is memory-mapped as long as this object lives; False: it is read and closed.
 
     Attributes:
-        shards: the tar files, by the numbers in the column `shard`.
+        shards: tar files, in the order of the numbers in the column `shard`.
 
     Raises:
-        UserError: the file is no index, or was written by another version.
+        UserError: the file is not an index, or has another version.
     """
 
     def __init__(self, path: Path, *, mapped: bool = True) -> None:
@@ -78,12 +78,12 @@ class ShardIndex:
             reader = pa.ipc.open_file(content, options=pa.ipc.IpcReadOptions(use_threads=False))
             about = parse_json(parse_text((reader.schema.metadata or {}).get(b"vtok", b"{}")))
             if about.get("version") != VERSION or not reader.schema.equals(SCHEMA):
-                raise UserError(f"{path} is no index of this version; make it again by vtok data index.")
+                raise UserError(f"{path} is not an index of this version. Make it again with `vtok data index`.")
             self.shards = [_shard(*pair) for pair in about["shards"]]
             self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         except DAMAGES as error:
             raise UserError(
-                f"{path} cannot be read as an index ({reason_of(error)}); make it again by vtok data index."
+                f"{path} cannot be read as an index ({reason_of(error)}). Make it again with `vtok data index`."
             ) from error
         self._firsts = np.cumsum([0, *(batch.num_rows for batch in self._batches)]).tolist()
 
@@ -94,22 +94,22 @@ class ShardIndex:
         return self._firsts[-1]
 
     def check(self) -> None:
-        """Read all of it once, so that damage is found before it is used.
+        """Read the index once, to find damage before training.
 
         Raises:
-            UserError: a text is none, a shard's number or a range of bytes or seconds cannot be.
+            UserError: a text is invalid, or a shard's number or a range of bytes or seconds is out of range.
         """
         try:
             for batch in self._batches:
                 batch.validate(full=True)
         except DAMAGES as error:
             raise UserError(
-                f"{self.path} is damaged ({reason_of(error)}); make it again by vtok data index."
+                f"{self.path} is damaged ({reason_of(error)}). Make it again with `vtok data index`."
             ) from error
         shards, offsets, sizes = (self.column(name) for name in ("shard", "offset", "size"))
         starts, ends = np.nan_to_num(self.column("start"), posinf=-1), self.column("end")
-        # Unknown sizes, of servers that do not say, are no bound. Images end with a block, of which a truncated shard
-        # may have a part: then that clip alone is broken.
+        # A shard of unknown size is not bounded. Images may exceed a truncated shard by part of a block, which breaks
+        # that clip alone.
         bytes_of = np.array([2**62 if shard.size is None else shard.size for shard in self.shards], dtype=np.int64)
         wrong = (shards < 0) | (shards >= len(self.shards))
         bounds = np.append(bytes_of, 0)[np.where(wrong, -1, shards)]
@@ -118,17 +118,17 @@ class ShardIndex:
         if wrong.any():
             row = int(wrong.argmax()) + 1
             raise UserError(
-                f"{self.path} is damaged (row {row} lies outside of its shard, or has a wrong range "
-                "of seconds); make it again by vtok data index."
+                f"{self.path} is damaged (row {row} is outside its shard, or has an invalid range of seconds). "
+                "Make it again with `vtok data index`."
             )
 
     def row(self, number: int) -> dict[str, Any]:
-        """One row, by the names of the columns."""
+        """A row, by column name."""
         batch = bisect_right(self._firsts, number) - 1
         return self._batches[batch].slice(number - self._firsts[batch], 1).to_pylist()[0]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows, in their order."""
+        """All rows, in order."""
         yield from self._batches
 
     def texts(self, name: str) -> Iterator[str | None]:
@@ -137,12 +137,12 @@ class ShardIndex:
             yield from batch.column(name).to_pylist()
 
     def column(self, name: str) -> np.ndarray:
-        """A column of numbers; NaN where there is none."""
+        """A column of numbers; NaN for null."""
         parts = [batch.column(name).to_numpy(zero_copy_only=False) for batch in self._batches]
         return np.concatenate(parts) if parts else np.empty(0, dtype=SCHEMA.field(name).type.to_pandas_dtype())
 
     def equal(self, name: str, text: str | None) -> np.ndarray:
-        """Where a column of texts holds `text`, bool (rows,)."""
+        """Whether each row of a column of texts equals `text`, bool (rows,)."""
         import pyarrow.compute as pc
 
         parts = []
@@ -154,14 +154,14 @@ class ShardIndex:
 
 
 def write_index(path: Path, shards: Sequence[Shard], batches: Iterable[pa.RecordBatch]) -> None:
-    """Write an index file, there whole or not at all.
+    """Write an index file atomically.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     about = json.dumps({"version": VERSION, "shards": shards})
     schema = SCHEMA.with_metadata({"vtok": about})
-    with whole(path) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with atomic_file(path) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in _larger(batches):
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
@@ -172,7 +172,7 @@ def to_batch(rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
 
 
 def _larger(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of at least BATCH_ROWS, so that small shards do not make many small ones."""
+    """The same rows in batches of at least BATCH_ROWS: small shards would give many small batches."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch.replace_schema_metadata(None))

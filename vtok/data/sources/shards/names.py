@@ -1,4 +1,4 @@
-"""Names of shards as people write them: `PATH/shard-{000..127}.tar`, `PATH/*.tar`."""
+"""Patterns for names of shards: `PATH/shard-{000..127}.tar`, `PATH/*.tar`."""
 
 import re
 from fnmatch import fnmatchcase
@@ -11,7 +11,7 @@ RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def split_pattern(root: str) -> tuple[str, str | None]:
-    """A root to its folder and the pattern of names in it; None where it is a folder alone."""
+    """Split a root into its folder and a pattern of names, which is None for a folder alone."""
     special = re.search(r"[*?\[{]", root)
     if special is None:
         return root, None
@@ -20,7 +20,7 @@ def split_pattern(root: str) -> tuple[str, str | None]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a-{00..02}.{x,y}` to the six names, in order; raises ValueError where a range runs backwards."""
+    """Expand `a-{00..02}.{x,y}` to six names, in order; raises ValueError for a range that runs backwards."""
     braces = BRACES.search(pattern)
     if braces is None:
         return [pattern]
@@ -29,12 +29,12 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def is_glob(name: str) -> bool:
-    """Whether a name, its braces expanded, stands for others."""
+    """Whether a name without braces is a glob pattern."""
     return GLOB.search(name) is not None
 
 
 def matches(name: str, patterns: list[str]) -> bool:
-    """Whether a shard's name is one of these, or is like one of these."""
+    """Whether a shard's name matches one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -1,4 +1,4 @@
-"""Any data set to tar shards with an index; bytes are copied as they are, nothing is decoded."""
+"""Writes any data set as tar shards with an index; bytes are copied without decoding."""
 
 import os
 import tarfile
@@ -22,7 +22,7 @@ from vtok.data.loader_settings import LoaderSettings
 from vtok.data.sources.base import DataSource, Split
 from vtok.data.sources.shards.index import Shard, ShardIndex, to_batch, write_index
 from vtok.data.sources.shards.names import INDEX
-from vtok.data.sources.shards.records import Place, Placed, bad_row, to_row, to_sidecar
+from vtok.data.sources.shards.records import MemberRange, SplitClip, bad_row, to_row, to_sidecar
 from vtok.data.storage import read_span
 from vtok.data.video.common import BadVideoError
 from vtok.data.video.image_folder import image_files, images_in
@@ -33,7 +33,7 @@ LOCK = ".packing.lock"
 
 @dataclass
 class Packed:
-    """What was packed: the folder, clips, shards and their bytes, and why clips were left out, by their ids."""
+    """The result of packing: folder, numbers of clips, shards and bytes, and why clips were left out, by id."""
 
     out: Path
     clips: int
@@ -52,20 +52,19 @@ def pack(
 ) -> Packed:
     """Write the clips of a data set to `out` as shard-000000.tar, ... and index.arrow.
 
-    A file that is the source of several clips is written once. Shards are there whole or not at all, and the index
-    last, so that a folder without one is not finished: packing the same data set there again goes on after the last
-    whole shard. A clip whose file cannot be opened is left out and noted in the index.
+    A file with several clips is written once. Shards are written atomically and the index last. A folder without an
+    index is unfinished: packing the same data set again resumes after the last complete shard. A clip whose file cannot
+    be opened is left out and recorded in the index.
 
     Args:
-        source: the data set.
-        out: a folder that is new, empty, or holds an unfinished packing.
-        shard_bytes: a shard is closed before it becomes larger, unless one clip alone is.
+        source: data set to pack.
+        out: folder that is new, empty, or holds unfinished shards of the same data set.
+        shard_bytes: largest size of a shard in bytes; a single larger clip has its own shard.
         max_bad_fraction: share of clips that cannot be opened above which packing stops.
-        progress: show a bar.
+        progress: whether to show a progress bar.
 
     Raises:
-        UserError: the folder holds something else, it cannot be written, or more clips than `max_bad_fraction` cannot
-            be read.
+        UserError: the folder holds other files or cannot be written, or too many clips cannot be opened.
     """
     source.prepare()
     try:
@@ -75,22 +74,22 @@ def pack(
             packed = _pack(source, out, shard_bytes, max_bad_fraction, progress)
         (out / LOCK).unlink(missing_ok=True)
     except Timeout:
-        raise UserError(f"out={out}: another process is packing there.") from None
+        raise UserError(f"out={out}: another process is packing there. Wait for it, or use another folder.") from None
     except OSError as error:
-        raise UserError(f"out={out}: it cannot be written ({error}); the same command goes on from here.") from error
+        raise UserError(f"out={out}: it cannot be written ({error}). Run the same command again to resume.") from error
     return packed
 
 
 def _refuse_foreign(out: Path) -> None:
     names = {path.name for path in out.iterdir()}
     if INDEX in names:
-        raise UserError(f"out={out} holds packed shards already; name another folder, or empty it.")
+        raise UserError(f"out={out} already holds packed shards. Use another folder, or empty this one.")
     own = {
         name for name in names if name == LOCK or name.startswith((".partial-shard-", ".shard-", f".partial-{INDEX}"))
     }
     own |= {_shard_file(out, number).name for number in range(_finished(out))}
     if foreign := sorted(names - own):
-        raise UserError(f"out={out} holds other files ({foreign[0]}); name a folder that is new or empty.")
+        raise UserError(f"out={out} holds other files ({foreign[0]}). Use a new or empty folder.")
 
 
 def _pack(source: DataSource, out: Path, shard_bytes: int, max_bad_fraction: float, progress: bool) -> Packed:
@@ -101,7 +100,7 @@ def _pack(source: DataSource, out: Path, shard_bytes: int, max_bad_fraction: flo
             files.setdefault(clip.path, []).append((split, number))
     total = sum(map(len, clips.values()))
     if not total:
-        raise UserError("the data set has no clips to pack.")
+        raise UserError("The data set has no clips to pack. Check data.root and data.limit.")
     done = _finished(out)
     known = (name for number in range(done) for name in _rows(out, number).texts("id"))
     bad = BadFiles(clips=total, max_fraction=max_bad_fraction)
@@ -117,8 +116,8 @@ def _pack(source: DataSource, out: Path, shard_bytes: int, max_bad_fraction: flo
                 continue
             if before:
                 raise UserError(
-                    f"out={out} holds shards of other clips ({before[0]} where {ids[0]} is due); "
-                    "name another folder, or empty it."
+                    f"out={out} holds shards of other clips ({before[0]} instead of {ids[0]}). "
+                    "Use another folder, or empty this one."
                 )
             try:
                 writer.add(f"{number:08d}", placed)
@@ -127,16 +126,16 @@ def _pack(source: DataSource, out: Path, shard_bytes: int, max_bad_fraction: flo
                 bad.add([(error.path, error.reason)])
                 bad.check()
         writer.close()
-    return _seal(out)
+    return _merge_indexes(out)
 
 
-def _placed(source: DataSource, clip: Clip, split: Split) -> Placed:
+def _placed(source: DataSource, clip: Clip, split: Split) -> SplitClip:
     rank = source.split_rank(clip)
-    return Placed(clip, split if rank is None else None, rank)
+    return SplitClip(clip, split if rank is None else None, rank)
 
 
-def _seal(out: Path) -> Packed:
-    """One index out of those of the shards."""
+def _merge_indexes(out: Path) -> Packed:
+    """Merge the indexes of the shards into one."""
     numbers = range(_finished(out))
     shards = [_rows(out, number).shards[0] for number in numbers]
     write_index(out / INDEX, shards, chain.from_iterable(_rows(out, number).batches() for number in numbers))
@@ -163,17 +162,17 @@ def _rows_file(out: Path, number: int) -> Path:
 
 
 def _rows(out: Path, number: int) -> ShardIndex:
-    # Not mapped: that would hold a file open for each shard.
+    # Not memory-mapped: that would keep one file open per shard.
     return ShardIndex(_rows_file(out, number), mapped=False)
 
 
 def _finished(out: Path) -> int:
-    """Shards from the first on that are whole."""
+    """Number of complete shards."""
     return next(n for n in count() if not (_shard_file(out, n).is_file() and _rows_file(out, n).is_file()))
 
 
 class Writer:
-    """Writes samples into one shard after the other; in a `with` block, which removes what is not whole at its end."""
+    """Writes clips to shards. The `with` block removes an incomplete shard at its end."""
 
     def __init__(self, out: Path, *, first: int, shard_bytes: int) -> None:
         self.out, self.number, self.shard_bytes = out, first, shard_bytes
@@ -188,16 +187,16 @@ class Writer:
             self._archive.close()
             self._partial.unlink(missing_ok=True)
 
-    def add(self, key: str, placed: Sequence[Placed]) -> None:
-        """Add one file, or one folder of frames, with the clips that are of it.
+    def add(self, key: str, placed: Sequence[SplitClip]) -> None:
+        """Add a video file or a folder of frames, with all its clips.
 
         Raises:
-            BadVideoError: it cannot be opened.
+            BadVideoError: the file cannot be opened.
         """
         with ExitStack() as opened:
             files, is_folder = _open_files(placed[0].clip, opened)
             sidecar = to_sidecar(placed)
-            needed = sum(map(_room, [len(sidecar), *(size for _, size, _ in files)]))
+            needed = sum(map(_member_bytes, [len(sidecar), *(size for _, size, _ in files)]))
             if self._archive is not None and self._archive.offset + needed > self.shard_bytes:
                 self.close()
             archive = self._archive or self._begin()
@@ -206,19 +205,19 @@ class Writer:
             for name, (_, size, file) in zip(names, files, strict=True):
                 _put(archive, name, size, file)
             if is_folder:
-                place = Place(self.number, names[0], first, archive.offset - first, True)
+                place = MemberRange(self.number, names[0], first, archive.offset - first, True)
             else:
-                place = Place(self.number, names[0], first + tarfile.BLOCKSIZE, files[0][1], False)
+                place = MemberRange(self.number, names[0], first + tarfile.BLOCKSIZE, files[0][1], False)
             _put(archive, f"{key}.json", len(sidecar), BytesIO(sidecar))
         self._rows.extend(to_row(one, place) for one in placed)
 
-    def leave_out(self, placed: Sequence[Placed], reason: str) -> None:
-        """Note clips whose file cannot be opened."""
+    def leave_out(self, placed: Sequence[SplitClip], reason: str) -> None:
+        """Record clips whose file cannot be opened."""
         name = str(placed[0].clip.path)
         self._rows.extend(bad_row(one.clip.id, shard=self.number, member=name, reason=reason) for one in placed)
 
     def close(self) -> None:
-        """Finish the shard that is being written."""
+        """Finish the current shard."""
         if not self._rows:
             return
         archive = self._archive or self._begin()
@@ -241,7 +240,7 @@ class Writer:
 
 
 def _open_files(clip: Clip, opened: ExitStack) -> tuple[list[tuple[str, int, BinaryIO]], bool]:
-    """What a clip is read from, as (name after the key, bytes, file), and whether these are images."""
+    """The files of a clip as (suffix, size in bytes, file), and whether they are images of a folder."""
     try:
         if clip.span is not None:
             content = read_span(clip.span)
@@ -269,12 +268,12 @@ def _suffix(path: Path) -> str:
 
 
 def _put(archive: tarfile.TarFile, name: str, size: int, file: BinaryIO) -> None:
-    # Without times and owners, so that the same clips make the same bytes.
+    # Without times and owners: the same clips give the same bytes.
     info = tarfile.TarInfo(name)
     info.size = size
     archive.addfile(info, file)
 
 
-def _room(size: int) -> int:
-    """Bytes of a member with its header."""
+def _member_bytes(size: int) -> int:
+    """Bytes of a member in the archive, including its header."""
     return tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))

@@ -1,4 +1,4 @@
-"""What is written of a clip beside its video in a shard, and as a row of the index."""
+"""The JSON of a clip in a shard, and its row in the index."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,20 @@ from typing import Any, NamedTuple
 
 from vtok.common.foreign_files import parse_json, printable
 from vtok.data.clip import Clip, Question, Span, category_of
-from vtok.data.sources.annotations import SPLITS, caption_of, range_of, shown, without_halves
+from vtok.data.sources.annotations import SPLITS, caption_of, excerpt, range_of, replace_surrogates
 from vtok.data.sources.base import Split
 from vtok.data.video.common import BadVideoError
 
 QUESTION = ("category", "kind", "text", "answer", "choices")
 
 
-class Placed(NamedTuple):
-    """A clip with what decides its split.
+class SplitClip(NamedTuple):
+    """A clip with its split.
 
-    `split` is the one that is written down, None where `rank` decides: a hash of its file's name in [0, 1).
+    Attributes:
+        clip: the clip.
+        split: given split; None: `rank` decides.
+        rank: hash in [0, 1), see `DataSource.split_rank`; None: `split` is given.
     """
 
     clip: Clip
@@ -26,8 +29,8 @@ class Placed(NamedTuple):
     rank: float | None
 
 
-class Place(NamedTuple):
-    """Where the bytes of a clip are: the shard's number, the member's name, and the span of a `Span`."""
+class MemberRange(NamedTuple):
+    """The bytes of a clip: number of the shard, name of the member, and `offset`, `size` and `frames` of a `Span`."""
 
     shard: int
     member: str
@@ -36,8 +39,8 @@ class Place(NamedTuple):
     frames: bool
 
 
-def to_sidecar(placed: Sequence[Placed]) -> bytes:
-    """The JSON beside a video: `clips`, from which an index is made again, and one caption for other tools."""
+def to_sidecar(placed: Sequence[SplitClip]) -> bytes:
+    """The JSON beside a video: `clips`, from which the index can be rebuilt, and one caption for other tools."""
     captions = [one.clip.caption for one in placed if one.clip.caption]
     clips = [
         {
@@ -55,8 +58,8 @@ def to_sidecar(placed: Sequence[Placed]) -> bytes:
     return json.dumps({"caption": captions[0] if captions else "", "clips": clips}).encode()
 
 
-def from_sidecar(records: Any, path: Path) -> list[Placed]:
-    """The clips of a JSON that `to_sidecar` wrote; raises ValueError, TypeError or KeyError where it is another one."""
+def from_sidecar(records: Any, path: Path) -> list[SplitClip]:
+    """The clips in a JSON of `to_sidecar`; raises ValueError, TypeError or KeyError for any other JSON."""
     found = []
     for record in records:
         given = {name: value for name, value in record.items() if value is not None}
@@ -73,17 +76,17 @@ def from_sidecar(records: Any, path: Path) -> list[Placed]:
             end=end,
         )
         written = SPLITS[given["split"]] if "split" in given else None
-        found.append(Placed(clip, written, float(given["rank"]) if written is None else None))
+        found.append(SplitClip(clip, written, float(given["rank"]) if written is None else None))
     return found
 
 
-def to_row(placed: Placed, place: Place) -> dict[str, Any]:
+def to_row(placed: SplitClip, place: MemberRange) -> dict[str, Any]:
     """A row of the index."""
     clip = placed.clip
     return {
         "id": printable(clip.id),
         **place._asdict(),
-        "caption": None if clip.caption is None else without_halves(clip.caption),
+        "caption": None if clip.caption is None else replace_surrogates(clip.caption),
         "questions": json.dumps([asdict(question) for question in clip.questions]) if clip.questions else None,
         "attributes": json.dumps(clip.attributes) if clip.attributes else None,
         "start": clip.start,
@@ -95,16 +98,21 @@ def to_row(placed: Placed, place: Place) -> dict[str, Any]:
 
 
 def bad_row(name: str, *, shard: int, member: str, reason: str) -> dict[str, Any]:
-    """A row of what cannot be used; `name` stands for the clip that it would have been."""
+    """A row for data that cannot be used; `name` is its id."""
     where = {"shard": shard, "member": printable(member), "offset": 0, "size": 0, "frames": False}
     return {"id": printable(name), **where, "bad": printable(reason)}
 
 
 def to_clip(row: Mapping[str, Any], *, url: str, path: Path) -> Clip:
-    """The clip of a row, in the shard at `url`.
+    """The clip of a row of the index.
+
+    Args:
+        row: row by column name.
+        url: path or URL of the shard.
+        path: name of the clip for messages.
 
     Raises:
-        BadVideoError: its questions or attributes are not those that `to_row` writes.
+        BadVideoError: the questions or attributes do not have the format of `to_row`.
     """
     try:
         questions = _questions(parse_json(row["questions"] or "[]"))
@@ -124,14 +132,14 @@ def to_clip(row: Mapping[str, Any], *, url: str, path: Path) -> Clip:
 
 
 def _questions(records: Any) -> tuple[Question, ...]:
-    """Questions as `asdict` writes them; raises ValueError, TypeError or KeyError where they are others."""
+    """Questions from their `asdict`; raises ValueError, TypeError or KeyError for any other data."""
     return tuple(_question(*(record[name] for name in QUESTION)) for record in records)
 
 
 def _question(category: Any, kind: Any, text: Any, answer: Any, choices: Any) -> Question:
     if not all(isinstance(one, str) for one in (category, kind, text, answer, *choices)) or isinstance(choices, str):
-        raise TypeError("a question is not of texts")
+        raise TypeError("a question has fields that are not text")
     fits = {"open": not choices, "yes_no": tuple(choices) == ("yes", "no"), "choice": len(choices) > 1}
     if not fits.get(kind, False) or (choices and answer not in choices):
-        raise ValueError(f"the choices of the question {shown(text)!r} do not fit its kind or its answer")
+        raise ValueError(f"the choices of the question {excerpt(text)!r} do not fit its kind or its answer")
     return Question(category, kind, text, answer, tuple(choices))

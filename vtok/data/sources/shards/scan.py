@@ -1,4 +1,4 @@
-"""The clips of a tar shard by its headers alone: WebDataset's layout, KEY.mp4 with KEY.json or KEY.txt beside it."""
+"""Indexes tar shards by their headers: WebDataset's layout, KEY.mp4 with KEY.json or KEY.txt beside it."""
 
 import re
 import tarfile
@@ -15,26 +15,27 @@ from tqdm import tqdm
 
 from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
-from vtok.common.paths import natural, user_path
+from vtok.common.paths import natural_key, user_path
 from vtok.data.sources.annotations import SPLITS, clip_of, parse_caption, parse_record
 from vtok.data.sources.shards.index import Shard, to_batch, write_index
 from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, split_pattern
-from vtok.data.sources.shards.records import Place, Placed, bad_row, from_sidecar, to_row
+from vtok.data.sources.shards.records import MemberRange, SplitClip, bad_row, from_sidecar, to_row
 from vtok.data.storage import filesystem, is_remote, join, open_binary, size_of
 from vtok.data.tar_members import tar_members
 from vtok.data.video.container import VIDEO_SUFFIXES
 from vtok.data.video.image_folder import IMAGE_SUFFIXES
 
-# WebDataset: a sample's key ends at the first dot of the last part.
+# In WebDataset, a sample's key ends at the first dot of the file name.
 MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 LARGEST_TEXT = 2**24  # bytes
 SCANNED_AT_ONCE = 8
+CHECK_ACCESS = "Check the path, the network and the permissions."
 
 
 @dataclass(frozen=True)
 class Indexed:
-    """What was indexed: the index file, clips, shards, and how many members and samples could not be used."""
+    """The result of indexing: path of the index, numbers of clips and shards, and why members cannot be used."""
 
     out: str
     clips: int
@@ -43,16 +44,16 @@ class Indexed:
 
 
 def index_shards(root: str, out: str | None = None, *, progress: bool = True) -> Indexed:
-    """Write the index of shards that others made, by the headers of their members.
+    """Write the index of existing shards, from the headers of their members.
 
     Args:
-        root: folder or URL of the shards; with a pattern behind it (`PATH/a-{000..127}.tar`, `PATH/**/*.tar`) only of
-            those of them, else of all that end in .tar, in folders below too.
-        out: path or URL of the index; index.arrow in the root where None.
-        progress: show a bar.
+        root: folder or URL of the shards, with or without a pattern (`PATH/a-{000..127}.tar`, `PATH/**/*.tar`); without
+            one, all files that end in .tar, in subfolders too.
+        out: path or URL of the index; None: index.arrow in the root.
+        progress: whether to show a progress bar.
 
     Raises:
-        UserError: there are no such shards, one cannot be read or is compressed, or the index cannot be written.
+        UserError: there are no such shards, a shard cannot be read or is compressed, or the index cannot be written.
     """
     folder, pattern = split_pattern(root if is_remote(root) else str(user_path(root)))
     target = out or join(folder, INDEX)
@@ -78,14 +79,16 @@ def index_shards(root: str, out: str | None = None, *, progress: bool = True) ->
                 system.put_file(str(local), there)
     except UserError:
         raise
-    # Each file system has errors of its own.
+    # Each file system has its own errors.
     except Exception as error:
-        raise UserError(f"root={root} cannot be indexed to {target} ({type(error).__name__}: {error}).") from error
+        raise UserError(
+            f"root={root} cannot be indexed to {target} ({type(error).__name__}: {error}). {CHECK_ACCESS}"
+        ) from error
     return Indexed(target, clips, len(names), bad)
 
 
 def _find(folder: str, pattern: str, root: str) -> list[str]:
-    """Names of shards relative to their folder."""
+    """Names of the shards, relative to their folder."""
     system, base = filesystem(folder)
     base = base.rstrip("/")
     try:
@@ -96,28 +99,30 @@ def _find(folder: str, pattern: str, root: str) -> list[str]:
             for path in (system.glob(f"{base}/{one}") if is_glob(one) else [f"{base}/{one}"])
         }
     except ValueError as error:
-        raise UserError(f"root={root}: {error}.") from error
+        raise UserError(f"root={root}: {error}. Write ranges upwards, such as {{000..127}}.") from error
     except Exception as error:
-        raise UserError(f"root={root} cannot be listed ({type(error).__name__}: {error}).") from error
+        raise UserError(f"root={root} cannot be listed ({type(error).__name__}: {error}). {CHECK_ACCESS}") from error
     compressed = sorted(name for name in names if not name.endswith(".tar"))
     if compressed or not names:
-        found = f"{compressed[0]} is none" if compressed else "there are none"
-        raise UserError(f"root={root}: shards are plain tar files whose names end in .tar, and {found}.")
+        problem = f"{compressed[0]} is not a plain tar file" if compressed else "there are no tar files"
+        raise UserError(f"root={root}: {problem}. Give uncompressed shards whose names end in .tar.")
     return sorted(names)
 
 
 def scan_shard(url: str, name: str, number: int) -> list[dict[str, Any]]:
-    """The rows of a shard. What cannot be used is a row with a reason: a member that is no plain file or whose name
-    leaves the archive, a sample without a usable text, the rest of a shard that is truncated.
+    """The rows of a shard.
+
+    Data that cannot be used has a row with the reason: a member that is not a plain file or whose name leaves the
+    archive, a sample without valid annotations, the missing rest of a truncated shard.
 
     Args:
         url: path or URL of the tar file.
-        name: of the shard, relative to the root.
-        number: of the shard.
+        name: name of the shard, relative to the root.
+        number: number of the shard.
 
     Raises:
         UserError: the shard is compressed.
-        OSError: it cannot be read.
+        OSError: the shard cannot be read.
     """
     rows: list[dict[str, Any]] = []
 
@@ -129,8 +134,8 @@ def scan_shard(url: str, name: str, number: int) -> list[dict[str, Any]]:
         for magic, kind in COMPRESSED.items():
             if start.startswith(magic):
                 raise UserError(
-                    f"{url} is compressed ({kind}): clips are read from where they lie in it, so that shards are "
-                    "plain tar files; decompress it first."
+                    f"{url} is compressed ({kind}). Shards must be plain tar files, because clips are read by byte "
+                    "range. Write it again without compression."
                 )
         for key, members in groupby(_members(file, note), key=lambda member: _parts(member.name)[0]):
             if key is not None:
@@ -139,22 +144,22 @@ def scan_shard(url: str, name: str, number: int) -> list[dict[str, Any]]:
 
 
 def _members(file: BinaryIO, note: Callable[[str, str], None]) -> Iterator[tarfile.TarInfo]:
-    """Plain files with names that stay within; the rest is noted. Ends at the first header that cannot be read."""
+    """The plain files of an archive, up to the first unreadable header; other members are passed to `note`."""
     last = "its beginning"
     try:
         for member in tar_members(file):
-            if _leaves(member.name):
-                note(member.name, "its name leads out of the shard")
+            if _escapes(member.name):
+                note(member.name, "its name leads outside the shard")
             elif member.isreg() and not member.issparse():
                 yield member
             elif not member.isdir():
-                note(member.name, "it is a link, a device or a file with holes, and no plain file")
+                note(member.name, "it is not a plain file but a link, a device or a sparse file")
             last = member.name
     except tarfile.TarError as error:
         note("", f"the shard is damaged or truncated after {last} ({error})")
 
 
-def _leaves(name: str) -> bool:
+def _escapes(name: str) -> bool:
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts or "\0" in name
 
@@ -165,24 +170,26 @@ def _parts(name: str) -> tuple[str | None, str]:
 
 
 class _Sample:
-    """Members of one key, one after the other in a shard."""
+    """The consecutive members of a shard with the same key."""
 
     def __init__(self, file: BinaryIO, key: str, members: list[tarfile.TarInfo], *, shard: str, number: int) -> None:
         self.file, self.key, self.members, self.shard, self.number = file, key, members, shard, number
 
     def add_to(self, rows: list[dict[str, Any]]) -> None:
-        """Add a row for each clip: of each video, or of the images if there is no video."""
+        """Add a row for each clip of each video, or of the images if there is no video."""
         videos = [member for member in self.members if member.name.lower().endswith(VIDEO_SUFFIXES)]
         images = sorted(
             (member for member in self.members if member.name.lower().endswith(IMAGE_SUFFIXES)),
-            key=lambda member: natural(member.name),
+            key=lambda member: natural_key(member.name),
         )
-        places = [Place(self.number, one.name.removeprefix("./"), one.offset_data, one.size, False) for one in videos]
+        places = [
+            MemberRange(self.number, one.name.removeprefix("./"), one.offset_data, one.size, False) for one in videos
+        ]
         if not places and images:
-            # Whole blocks, headers included: a piece of a tar is a tar.
+            # Complete blocks with their headers: a section of a tar archive is a tar archive.
             first = min(one.offset for one in images)
             end = max(one.offset_data + -(-one.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for one in images)
-            places = [Place(self.number, images[0].name.removeprefix("./"), first, end - first, True)]
+            places = [MemberRange(self.number, images[0].name.removeprefix("./"), first, end - first, True)]
         for place in places:
             path = Path(self.shard) / place.member
             try:
@@ -191,7 +198,7 @@ class _Sample:
                 reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
                 rows.append(bad_row(str(path), shard=self.number, member=place.member, reason=reason))
 
-    def _clips(self, place: Place, path: Path) -> list[Placed]:
+    def _clips(self, place: MemberRange, path: Path) -> list[SplitClip]:
         fields = parse_record(text, f"{self.key}.json") if (text := self._text("json")) is not None else {}
         if "clips" in fields:
             return from_sidecar(fields["clips"], path)
@@ -201,18 +208,18 @@ class _Sample:
             raise ValueError(f"there is no {self.key}.json or {self.key}.txt beside it")
         split = fields.get("split")
         if split is not None and str(split).lower() not in SPLITS:
-            raise ValueError(f"split={split}; allowed are {', '.join(SPLITS)}")
+            raise ValueError(f"split={split} is unknown; use {', '.join(SPLITS)}")
         name = f"{self.shard}/{self.key if place.frames else place.member}"
         clip = clip_of(name, path, fields)
-        return [Placed(clip, SPLITS[str(split).lower()], None) if split else Placed(clip, None, _rank(name))]
+        return [SplitClip(clip, SPLITS[str(split).lower()], None) if split else SplitClip(clip, None, _rank(name))]
 
     def _text(self, suffix: str) -> bytes | None:
         member = next((one for one in self.members if _parts(one.name)[1] == suffix), None)
         if member is None:
             return None
         if member.size > LARGEST_TEXT:
-            raise ValueError(f"{member.name} has {member.size} bytes, more than a text has")
-        # Beside the archive's own reading, which looks up its place again each time.
+            raise ValueError(f"{member.name} has {member.size} bytes, which is too large for an annotation")
+        # The archive's next read seeks to its own position first, so this seek does not disturb it.
         self.file.seek(member.offset_data)
         return cast(bytes, self.file.read(member.size))
 

@@ -1,4 +1,4 @@
-"""A data set in tar shards, on this machine or on a server, read by byte ranges."""
+"""A data set in local or remote tar shards, read by byte ranges."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from filelock import FileLock
 from torch.utils.data import Sampler
 
 from vtok.common.errors import UserError
-from vtok.common.files import whole
+from vtok.common.files import atomic_file
 from vtok.common.hashing import stable_hash
 from vtok.common.overrides import command
 from vtok.common.paths import user_path
@@ -29,33 +29,33 @@ from vtok.data.storage import filesystem, is_remote, join, size_of
 if TYPE_CHECKING:
     from vtok.data.sources.shards.index import Shard, ShardIndex
 
-# Servers answer many questions at once faster than one after the other.
-ASKED_AT_ONCE = 32
+# Concurrent requests to a server for the sizes of shards.
+REQUESTS_AT_ONCE = 32
 
 
 class ShardData(DataSource):
-    """Clips in plain tar files of WebDataset's layout (KEY.mp4, KEY.json) with an index of where each lies.
+    """Clips in plain tar files with WebDataset's layout (KEY.mp4, KEY.json), and an index of their byte ranges.
 
-    `vtok data pack` writes both, `vtok data index` an index of shards that others wrote. By the index, a clip is a
-    range of bytes: it is read into memory when it is wanted, from a local file or through fsspec (s3://, hf://,
-    https://, ...), and nothing is unpacked. The list of clips is the index itself, mapped into memory.
+    `vtok data pack` writes shards and index; `vtok data index` writes an index of existing shards. The bytes of a clip
+    are read into memory on access, from a local file or through fsspec (s3://, hf://, https://, ...); nothing is
+    unpacked. The list of clips is the memory-mapped index.
 
-    Clips whose split is written down keep it. The others are held out by the same hash of their file's name, and so
-    the same clips, as in `data=folder`; `heldout_fraction` may be changed without packing again.
+    Clips with a given split keep it. The others are held out by the same hash of their file's name as in `data=folder`,
+    which gives the same clips; `heldout_fraction` can be changed without packing again.
 
     Args:
-        root: folder or URL of the shards; with a pattern behind it, `PATH/shard-{000..127}.tar` or `PATH/a*.tar`, only
-            those of them are used.
-        index: path or URL of the index; None is `index.arrow` in the root.
-        index_cache: folder where the index of a remote root is kept, once.
+        root: folder or URL of the shards, with or without a pattern that selects some of them, such as
+            `PATH/shard-{000..127}.tar` or `PATH/a*.tar`.
+        index: path or URL of the index; None: `index.arrow` in the root.
+        index_cache: folder for local copies of remote indexes.
         frames_fps: frames a second of clips that are folders of images.
         heldout_fraction: share of the files that is held out, between 0 and 1.
-        shuffle_buffer: clips that are shuffled at a time, the shards having been shuffled before, so that reads stay
-            near each other; None shuffles all clips of an epoch.
+        shuffle_buffer: number of clips that are shuffled together, after the shards have been shuffled, so that reads
+            stay near each other; None: all clips of an epoch.
         (for the others see `DataSource`)
 
     Raises:
-        UserError: there are no shards or no index, or they do not fit each other.
+        UserError: there are no shards or no index, or the index does not match the shards.
     """
 
     is_indexed = True
@@ -76,9 +76,11 @@ class ShardData(DataSource):
     ) -> None:
         super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
         if not 0 < heldout_fraction < 1:
-            raise UserError(f"data.heldout_fraction={heldout_fraction}: allowed are fractions between 0 and 1.")
+            raise UserError(
+                f"data.heldout_fraction={heldout_fraction}: it is a share of clips. Use a fraction between 0 and 1."
+            )
         if shuffle_buffer is not None and shuffle_buffer < 1:
-            raise UserError(f"data.shuffle_buffer={shuffle_buffer}: allowed are whole numbers from 1 on, or null.")
+            raise UserError(f"data.shuffle_buffer={shuffle_buffer}: it counts clips. Use 1 or more, or null.")
         folder, self.pattern = split_pattern(root)
         self.root = folder if is_remote(folder) else str(user_path(folder))
         self.index = index or join(self.root, INDEX)
@@ -105,8 +107,11 @@ class ShardData(DataSource):
             row = index.row(number)
             self.bad[str(path_of(self.root, index.shards[row["shard"]].name, row["member"]))] = row["bad"]
         if not usable.any():
-            why = "".join(f" {path}: {reason}." for path, reason in list(self.bad.items())[:5])
-            raise UserError(f"data.root={self.root} holds no usable clip by its index {self.index}.{why}")
+            why = "; ".join(f"{path}: {reason}" for path, reason in list(self.bad.items())[:5])
+            raise UserError(
+                f"data.root={self.root} has no usable clip in its index {self.index} ({why or 'it is empty'}). "
+                "Check the shards, or use others."
+            )
         heldout = usable & self._heldout(index, usable)
         self._rows = {"train": np.flatnonzero(usable & ~heldout), "heldout": np.flatnonzero(heldout)}
         self._index = index
@@ -125,10 +130,10 @@ class ShardData(DataSource):
         )
 
     def _local_index(self) -> Path:
-        """The index as a file of this machine, which alone can be mapped into memory."""
+        """The path of the index; a remote one is downloaded, because only local files can be memory-mapped."""
         missing = (
-            f"data.root={self.root}: there is no index {self.index}; make it by: {self._index_command()} "
-            "(or shards and index out of any data set by: vtok data pack)."
+            f"data.root={self.root}: there is no index {self.index}. Make it with: {self._index_command()} "
+            "(`vtok data pack` makes shards and an index from any data set)."
         )
         if not is_remote(self.index):
             path = user_path(self.index)
@@ -141,65 +146,67 @@ class ShardData(DataSource):
             self.index_cache.mkdir(parents=True, exist_ok=True)
             with FileLock(kept.with_suffix(".lock")):
                 if not kept.is_file():
-                    with whole(kept) as partial:
+                    with atomic_file(kept) as partial:
                         system.get_file(there, str(partial))
         except FileNotFoundError as error:
             raise UserError(missing) from error
         except UserError:
             raise
-        # Each file system has errors of its own.
+        # Each file system has its own errors.
         except Exception as error:
-            raise UserError(f"{self.index} cannot be read ({type(error).__name__}: {error}).") from error
+            raise UserError(
+                f"data.index={self.index} cannot be read ({type(error).__name__}: {error}). Check URL and network."
+            ) from error
         return kept
 
     def _index_command(self) -> str:
         return command("vtok", "data", "index", f"root={self.root}")
 
     def _used(self, shards: "Sequence[Shard]") -> np.ndarray:
-        """Which shards are meant by the root, bool (shards,)."""
+        """Whether the root selects each shard, bool (shards,)."""
         if self.pattern is None:
             return np.ones(len(shards), dtype=bool)
         try:
             patterns = expand_braces(self.pattern)
         except ValueError as error:
-            raise UserError(f"data.root={self.root}/{self.pattern}: {error}.") from error
+            raise UserError(
+                f"data.root={self.root}/{self.pattern}: {error}. Write ranges upwards, such as {{000..127}}."
+            ) from error
         names = {shard.name for shard in shards}
         missing = next((one for one in patterns if one not in names and not is_glob(one)), None)
         used = np.array([matches(shard.name, patterns) for shard in shards], dtype=bool)
         if missing is not None or not used.any():
             raise UserError(
-                f"data.root={self.root}/{self.pattern}: {missing or 'no such shard'} is not in the index {self.index}, "
-                f"which has {len(shards)} shards, {shards[0].name if shards else 'none'} first."
+                f"data.root={self.root}/{self.pattern}: {self.index} has no shard {missing or self.pattern}. Use some "
+                f"of its {len(shards)} shards, of which the first is {shards[0].name if shards else 'none'}."
             )
         return used
 
     def _check_sizes(self, index: "ShardIndex", used: "Sequence[Shard]") -> None:
-        """Raise UserError where the shards are not those that the index was made of."""
-        again = f"make the index again by: {self._index_command()}"
+        """Raise UserError if the shards have changed since the index was made."""
+        again = f"Make the index again with: {self._index_command()}"
         for shard in used:
             path = Path(shard.name)
             if path.is_absolute() or ".." in path.parts:
-                raise UserError(f"{self.index}: the shard {shard.name} lies outside of the root; {again}.")
+                raise UserError(f"data.index={self.index}: the shard {shard.name} is outside the root. {again}")
         urls = [join(self.root, shard.name) for shard in used]
         try:
             if is_remote(self.root):
-                with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+                with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
                     sizes = list(pool.map(size_of, urls))
             else:
                 sizes = [os.path.getsize(url) for url in urls]
         except OSError as error:
-            raise UserError(
-                f"data.root={self.root}: a shard of its index cannot be read ({error}); {again}."
-            ) from error
+            raise UserError(f"data.root={self.root}: a shard of its index cannot be read ({error}). {again}") from error
         for shard, size in zip(used, sizes, strict=True):
             if None not in (shard.size, size) and shard.size != size:
                 raise UserError(
-                    f"data.root={self.root}: the shard {shard.name} has {size} bytes and had {shard.size} when its "
-                    f"clips were indexed, so that they are not where the index says; {again}."
+                    f"data.root={self.root}: the shard {shard.name} has {size} bytes, but had {shard.size} when it was "
+                    f"indexed. {again}"
                 )
 
     def _heldout(self, index: "ShardIndex", usable: np.ndarray) -> np.ndarray:
-        """Which rows are held out, bool (rows,), by the rules of `FolderData`."""
+        """Whether each row is held out, bool (rows,), by the rules of `FolderData`."""
         written = {split: usable & index.equal("split", split) for split in ("train", "heldout")}
         ours = usable & ~written["train"] & ~written["heldout"]
         ranks = index.column("rank")
@@ -212,9 +219,9 @@ class ShardData(DataSource):
 
 
 class ShardClips(Sequence[Clip]):
-    """Rows of an index as clips, each made when it is asked for; a slice is one, too, and copies nothing.
+    """Rows of an index as clips. An item is created on access, and a slice copies no clip.
 
-    It is pickled as the index's path and the numbers of the rows.
+    It is pickled as the path of the index and the numbers of the rows.
     """
 
     def __init__(self, index: "ShardIndex", rows: np.ndarray, *, root: str) -> None:
@@ -240,5 +247,5 @@ class ShardClips(Sequence[Clip]):
 
 
 def path_of(root: str, shard: str, member: str) -> Path:
-    """What a member of a shard is called in messages; a URL would not survive as a path."""
+    """The name of a member in messages; without the root if that is a URL, which `Path` would change."""
     return Path(shard) / member if is_remote(root) else Path(root) / shard / member

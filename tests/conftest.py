@@ -17,7 +17,7 @@ import yaml
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz", type=int, default=450, help="broken files that the tests named test_fuzz read, about")
+    parser.addoption("--fuzz", type=int, default=225, help="broken files that the tests named test_fuzz read, about")
 
 
 class MakeVideo(Protocol):
@@ -133,6 +133,43 @@ def tiny_settings() -> list[str]:
 def tiny_run(tmp_path: Path) -> list[str]:
     """Overrides of a run of about a second, which writes to the test's own folder."""
     return [*TINY_RUN, f"outputs={tmp_path / 'outputs'}"]
+
+
+class Ended(NamedTuple):
+    """The end of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def end_of(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], int]], Ended]:
+    """Runs a program's main function in this process: starting Python and torch takes 4 s more."""
+
+    def run(main: Callable[[], int]) -> Ended:
+        capsys.readouterr()
+        message = ""
+        try:
+            code = main()
+        except SystemExit as end:
+            # As Python does with what sys.exit is given.
+            code, message = (end.code, "") if isinstance(end.code, int) else (int(bool(end.code)), str(end.code or ""))
+        shown = capsys.readouterr()
+        return Ended(code, shown.out, shown.err + message)
+
+    return run
+
+
+@pytest.fixture
+def command(
+    end_of: Callable[[Callable[[], int]], Ended], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Ended]:
+    """Runs `vtok ARGUMENTS` in this process, in the test's own folder."""
+    from vtok.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: end_of(lambda: main(arguments))
 
 
 @pytest.fixture

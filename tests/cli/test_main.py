@@ -177,34 +177,31 @@ def test_libraries_write_no_progress_bars_to_a_log(tmp_path: Path) -> None:
     assert done.stdout.split() == ["True", "False", "False"], done.stderr
 
 
-def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path) -> None:
-    """python train.py, vtok evaluate, vtok describe and vtok compare, one after the other, in a fresh folder."""
+def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path, command) -> None:
+    """vtok train, evaluate, describe and compare, one after the other, in a fresh folder."""
     here = [item.replace(str(tmp_path) + "/", "") for item in tiny_run]
-    trained = run(str(ROOT / "train.py"), *here, "hydra.run.dir=first", cwd=tmp_path)
-    assert trained.returncode == 0, trained.stderr
-    assert "alignment/colour" in trained.stdout
-    assert "run folder:   first" in trained.stdout
+    trained = command("train", *here, "hydra.run.dir=first")
+    assert trained.code == 0, trained.err
+    assert "alignment/colour" in trained.out
+    assert "run folder:   first" in trained.out
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
 
-    evaluated = run("-m", "vtok", "evaluate", "loader.batch_size=2", cwd=tmp_path)
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert f"{summary['alignment/colour']:.1%}" in evaluated.stdout
+    evaluated = command("evaluate", "loader.batch_size=2")
+    assert evaluated.code == 0, evaluated.err
+    assert f"{summary['alignment/colour']:.1%}" in evaluated.out
 
     clip = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
-    described = run("-m", "vtok", "describe", "run=first", f"video={clip}", "prompt=what colour is it?", cwd=tmp_path)
-    assert described.returncode == 0, described.stderr
+    assert command("describe", "run=first", f"video={clip}", "prompt=what colour is it?").code == 0
 
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
-    broken = run("-m", "vtok", "describe", "run=first", "video=broken.mp4", cwd=tmp_path)
-    assert broken.returncode == 1
-    assert broken.stderr.count("broken.mp4") == 1
-    assert "Traceback" not in broken.stderr
+    broken = command("describe", "run=first", "video=broken.mp4")
+    assert broken.code == 1
+    assert broken.err.count("broken.mp4") == 1
 
-    second = run("-m", "vtok", "train", *here, "seed=1", "hydra.run.dir=second", cwd=tmp_path)
-    assert second.returncode == 0, second.stderr
-    compared = run("-m", "vtok", "compare", "runs=[first,second]", "out=table", cwd=tmp_path)
-    assert compared.returncode == 0, compared.stderr
-    assert "seed" in compared.stdout
+    assert command("train", *here, "seed=1", "hydra.run.dir=second").code == 0
+    compared = command("compare", "runs=[first,second]", "out=table")
+    assert compared.code == 0, compared.err
+    assert "seed" in compared.out
     assert (tmp_path / "table" / "comparison.png").stat().st_size > 1000
 
 
@@ -238,11 +235,10 @@ def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch)
     assert seen == [(said, True), [*said, "-m"]]
 
 
-def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path) -> None:
+def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path, command) -> None:
     settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
-    where = ["data=folder", f"data.root={clips_dir}", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = command("train", *settings, "data=folder", f"data.root={clips_dir}", "hydra.run.dir=run")
+    assert done.code == 0, done.err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["steps"] == 3
     assert summary["data/bad_files"] == 0
@@ -267,7 +263,7 @@ def test_sigterm_saves_and_says_how_to_resume(tiny_run: list[str], tmp_path: Pat
     assert (tmp_path / "run" / "checkpoints" / f"step-{steps:08d}").is_dir()
 
 
-def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Path, make_video) -> None:
+def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Path, make_video, command) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
     for number in range(11):
@@ -275,20 +271,19 @@ def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Pa
         (folder / f"{number}.txt").write_text(f"clip number {number}")
     (folder / "3.mp4").write_bytes(b"")
     settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
-    where = [f"data.root={folder}", "data=folder", f"hydra.run.dir={tmp_path / 'run'}", "trainer.max_steps=6"]
-    done = run(str(ROOT / "train.py"), *settings, *where, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    settings += [f"data.root={folder}", "data=folder", "trainer.max_steps=6"]
+    done = command("train", *settings, "hydra.run.dir=run")
+    assert done.code == 0, done.err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["data/bad_files"] == 1
     assert (tmp_path / "run" / "train.log").read_text().count("3.mp4") == 1
 
     (folder / "4.mp4").write_text("no video either")
-    again = [item.replace(str(tmp_path / "run"), str(tmp_path / "again")) for item in where]
-    done = run(str(ROOT / "train.py"), *settings, *again, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "loader.max_bad_fraction=0.1" in done.stderr
-    assert "3.mp4" in done.stderr
-    assert "4.mp4" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command("train", *settings, "hydra.run.dir=again")
+    assert done.code == 1
+    assert "loader.max_bad_fraction=0.1" in done.err
+    assert "3.mp4" in done.err
+    assert "4.mp4" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_offline_clip_names_the_key(tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,7 @@ def sweep(program: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_sweep_has_a_parent_with_the_comparison(program: Path, store_uri: str) -> None:
     done = sweep(program, "stride=2,4")
     assert done.returncode == 0, done.stderr
@@ -92,6 +93,7 @@ def test_failed_job_is_listed_and_the_sweep_fails(program: Path, store_uri: str)
     assert MlflowClient(store_uri).get_run(written["run_id"]).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_sweep_without_mlflow_is_compared_too(program: Path, store_uri: str) -> None:
     database = database_file(store_uri)
     assert database is not None

@@ -38,7 +38,17 @@ def test_readme_is_a_page() -> None:
     assert [line for line in lines if len(line) > 120] == []
 
 
-@pytest.mark.parametrize("command", [line for line in README if line.startswith("python")])
+def train_commands() -> list:
+    """README's commands of train.py; sweeps, which are several runs, are slow."""
+    sweeps = re.compile(r" -m | sweep=")
+    return [
+        pytest.param(line, marks=pytest.mark.slow) if sweeps.search(line) else line
+        for line in README
+        if line.startswith("python")
+    ]
+
+
+@pytest.mark.parametrize("command", train_commands())
 def test_train_commands_of_readme(command: str, carry_out: Callable[[str], int], tmp_path: Path) -> None:
     assert carry_out(command) == 0
     if "--help" not in command:

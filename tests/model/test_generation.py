@@ -279,6 +279,7 @@ def test_a_frame_sampling_tokeniser_generates_tokens_of_one_kind() -> None:
     assert generated.tokens.shape[1] == model.tokeniser.planner.num_tokens(3)
 
 
+@pytest.mark.slow
 def test_a_small_model_learns_to_generate_two_videos() -> None:
     """The loss falls far below its value at the start, and the reconstructions differ as their clips do."""
     # Only strong noise hides the mean of a video of one colour.

@@ -23,15 +23,13 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_a_sweep_is_a_parent_with_its_runs(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_sweep_is_a_parent_with_its_runs(tiny_run: list[str], tmp_path: Path, command) -> None:
     from mlflow import MlflowClient
 
     settings = [item for item in tiny_run if item != "tracking=none"]
-    swept = run(
-        str(ROOT / "train.py"), "-m", *settings, "tracking.system_metrics=false", "tokeniser.stride=3,6",
-        f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
-    )  # fmt: skip
-    assert swept.returncode == 0, swept.stderr
+    settings += ["tracking.system_metrics=false", "tokeniser.stride=3,6", "hydra.sweep.dir=sweep"]
+    swept = command("train", "-m", *settings)
+    assert swept.code == 0, swept.err
     client = MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("vtok").experiment_id])
     parent = json.loads((tmp_path / "sweep" / "mlflow_parent.json").read_text())["run_id"]
@@ -45,26 +43,22 @@ def test_a_sweep_is_a_parent_with_its_runs(tiny_run: list[str], tmp_path: Path) 
     assert (tmp_path / "sweep" / "comparison" / "comparison.png").exists()
 
 
-def test_a_failed_job_does_not_stop_the_others(tiny_run: list[str], tmp_path: Path) -> None:
-    swept = run(
-        str(ROOT / "train.py"), "-m", *tiny_run, "optimiser=sgd", "scheduler.num_warmup_steps=0",
-        "optimiser.lr=1e30,0.01", f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path,
-    )  # fmt: skip
-    assert swept.returncode == 1
-    assert json.loads((tmp_path / "sweep" / "1" / "status.json").read_text())["status"] == "finished"
-    assert json.loads((tmp_path / "sweep" / "0" / "status.json").read_text())["status"] == "failed"
-    assert "lower optimiser.lr" in swept.stderr
-    assert "Traceback" not in swept.stderr
+def test_a_failed_job_does_not_stop_the_others(tiny_run: list[str], tmp_path: Path, command) -> None:
+    fails = ["optimiser=sgd", "scheduler.num_warmup_steps=0", "optimiser.lr=1e30,0.01"]
+    swept = command("train", "-m", *tiny_run, *fails, "hydra.sweep.dir=sweep")
+    assert swept.code == 1
+    assert read_status(tmp_path / "sweep" / "1")["status"] == "finished"
+    assert read_status(tmp_path / "sweep" / "0")["status"] == "failed"
+    assert "lower optimiser.lr" in swept.err
+    assert "Traceback" not in swept.err
 
 
-def test_a_job_that_fails_before_training_has_a_status(tiny_run: list[str], tmp_path: Path) -> None:
-    sweep = f"hydra.sweep.dir={tmp_path / 'sweep'}"
-    swept = run(str(ROOT / "train.py"), "-m", *tiny_run, "seed=0,1", "resume=nowhere", sweep, cwd=tmp_path)
-    assert swept.returncode == 1
-    assert "error: resume=nowhere: there is no such folder" in swept.stderr
-    assert "Traceback" not in swept.stderr
-    for number in ("0", "1"):
-        assert json.loads((tmp_path / "sweep" / number / "status.json").read_text())["status"] == "failed"
+def test_a_job_that_fails_before_training_has_a_status(tiny_run: list[str], tmp_path: Path, command) -> None:
+    swept = command("train", "-m", *tiny_run, "seed=0,1", "resume=nowhere", "hydra.sweep.dir=sweep")
+    assert swept.code == 1
+    assert "error: resume=nowhere: there is no such folder" in swept.err
+    assert "Traceback" not in swept.err
+    assert [read_status(tmp_path / "sweep" / number)["status"] for number in ("0", "1")] == ["failed", "failed"]
 
 
 def test_several_processes_are_refused(
@@ -87,11 +81,11 @@ def test_a_sweep_in_a_folder_of_any_name_is_continued(tmp_path: Path) -> None:
     assert (there.key_or_group, there.value(), there.is_sweep_override()) == ("hydra.sweep.dir", str(folder), False)
 
 
-def test_an_interrupted_sweep_runs_its_unfinished_jobs(tiny_run: list[str], tmp_path: Path) -> None:
+def test_an_interrupted_sweep_runs_its_unfinished_jobs(tiny_run: list[str], tmp_path: Path, command) -> None:
     """The unfinished job is resumed from its checkpoint, and the finished one is left alone."""
-    command = [str(ROOT / "train.py"), "-m", *tiny_run, "loader.max_bad_fraction=0", "seed=0,1", "trainer.save_every=1"]
-    whole = run(*command, f"hydra.sweep.dir={tmp_path / 'whole'}", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
+    arguments = ["train", "-m", *tiny_run, "loader.max_bad_fraction=0", "seed=0,1", "trainer.save_every=1"]
+    whole = command(*arguments, f"hydra.sweep.dir={tmp_path / 'whole'}")
+    assert whole.code == 0, whole.err
     assert (tmp_path / "whole" / "finished").exists()
     # As a killed process leaves it: status "running", and the checkpoints up to the second step.
     cut = tmp_path / "outputs" / "sweeps" / "cut"
@@ -101,10 +95,10 @@ def test_an_interrupted_sweep_runs_its_unfinished_jobs(tiny_run: list[str], tmp_
     (cut / "1" / "summary.json").unlink()
     (cut / "1" / "status.json").write_text('{"status": "running", "mlflow_run_id": null}')
     before = (cut / "0" / "summary.json").stat().st_mtime_ns
-    again = run(*command, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "resuming the sweep in" in again.stdout
-    assert "0 has already finished" in again.stdout
+    again = command(*arguments)
+    assert again.code == 0, again.err
+    assert "resuming the sweep in" in again.out
+    assert "0 has already finished" in again.out
     assert "resumed from" in (cut / "1" / "train.log").read_text()
     assert (cut / "0" / "summary.json").stat().st_mtime_ns == before
     ends = [json.loads((folder / "1" / "summary.json").read_text()) for folder in (cut, tmp_path / "whole")]

@@ -39,6 +39,7 @@ tracker.finish("FINISHED")
 """
 
 
+@pytest.mark.slow
 def test_four_processes_start_at_once_on_a_new_store(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     # PYTHONPATH finds the package under test from any working directory.

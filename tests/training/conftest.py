@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,15 @@ from torch import Tensor
 
 from vtok.common.paths import conf_dir
 from vtok.config import compose
+from vtok.model import VideoLanguageModel
+from vtok.model.batch import Batch
+from vtok.model.build import build, build_model
 from vtok.runs.folder import read_status
 from vtok.tracking.store import resolve_uri
 from vtok.training import train
+from vtok.training.batches import training_batches
+from vtok.training.checkpoint import load_weights
+from vtok.training.loop import Start
 
 SMALL = (
     "data.train_clips=12",
@@ -77,6 +83,31 @@ class Ended:
         tracking = self.config.tracking
         points = MlflowClient(resolve_uri(tracking.uri, tracking.folder)).get_metric_history(run_id, name)
         return {point.step: point.value for point in points}
+
+
+@pytest.fixture(scope="session")
+def model_and_batches() -> Callable[..., tuple[VideoLanguageModel, Iterator[Batch]]]:
+    """Builds what a run steps with: its model, in training mode, and its batches from `start` on."""
+
+    def make(
+        config: DictConfig, *, start: Start, weights: Path | None = None
+    ) -> tuple[VideoLanguageModel, Iterator[Batch]]:
+        model, source = build_model(config), build(config.data)
+        if weights is not None:
+            load_weights(weights, model)
+        source.prepare()
+        batches = training_batches(
+            trainer=build(config.trainer),
+            model=model,
+            source=source,
+            loader=build(config.loader),
+            clips=source.clips("train"),
+            seed=config.seed,
+            start=start,
+        )
+        return model.train(), batches
+
+    return make
 
 
 @pytest.fixture(scope="session")

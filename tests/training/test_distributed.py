@@ -76,6 +76,7 @@ def test_two_resumed_processes_equal_an_uninterrupted_run(
     assert "resumed by 1: the clips continue in order after the first 32" in caplog.text
 
 
+@pytest.mark.slow
 def test_one_process_that_fails_ends_all_with_its_error(
     torchrun: Torchrun, tiny_run: list[str], tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_another_number_of_processes_than_was_asked_for_is_refused(tiny_run: lis
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_agree_on_a_step(torchrun: Torchrun, tmp_path: Path) -> None:
     done = torchrun(Path(__file__).with_name("agree_script.py"), str(tmp_path))
     assert done.returncode == 0, done.stderr

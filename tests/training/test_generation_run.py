@@ -219,7 +219,7 @@ def test_without_an_average_the_trained_weights_are_evaluated(run_it: RunIt) -> 
     [
         [],
         ["optimiser=muon", "trainer.accumulate=2", "loader.batch_size=2", "objective.condition_on_caption=true"],
-        ["objective.lambda_under=0", "loader.num_workers=1"],
+        pytest.param(["objective.lambda_under=0", "loader.num_workers=1"], marks=pytest.mark.slow),
     ],
     ids=str,
 )

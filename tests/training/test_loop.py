@@ -1,7 +1,7 @@
 """The training loop: its batches, its losses, and when it waits for a device."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import vtok
 from vtok.config import compose
 from vtok.model.batch import Batch
-from vtok.model.build import build, build_model
-from vtok.training.batches import training_batches
 from vtok.training.interrupt import Interrupt
 from vtok.training.loop import Start, add_losses, finite_numbers, is_due
 from vtok.training.step_batches import take_batches
@@ -46,26 +44,15 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.fixture
-def model_and_batches(tiny_run: list[str]) -> tuple[Any, Iterator[Batch]]:
-    config = compose(tiny_run)
-    model, source = build_model(config), build(config.data)
-    source.prepare()
-    batches = training_batches(
-        trainer=build(config.trainer),
-        model=model,
-        source=source,
-        loader=build(config.loader),
-        clips=source.clips("train"),
-        seed=0,
-        start=Start(step=0, samples=0),
-    )
-    return model.train(), batches
+def small(tiny_run: list[str], model_and_batches: Callable[..., Any]) -> tuple[Any, Iterator[Batch]]:
+    """A small model and its first batches."""
+    return model_and_batches(compose(tiny_run), start=Start(step=0, samples=0))
 
 
 def test_the_losses_of_understanding_and_their_gradients_wait_for_no_device(
-    model_and_batches: tuple[Any, Iterator[Batch]],
+    small: tuple[Any, Iterator[Batch]],
 ) -> None:
-    model, batches = model_and_batches
+    model, batches = small
     batch = next(batches)
     assert len(set(batch.text.mask.sum(1).tolist())) > 1, "rows of one length would hide what padding asks for"
     with Waits() as waits:
@@ -78,9 +65,9 @@ def test_the_losses_of_understanding_and_their_gradients_wait_for_no_device(
 
 
 def test_a_signal_while_waiting_for_data_stops_before_the_step(
-    model_and_batches: tuple[Any, Iterator[Batch]],
+    small: tuple[Any, Iterator[Batch]],
 ) -> None:
-    model, batches = model_and_batches
+    model, batches = small
     interrupt = Interrupt()
 
     def interrupted() -> Iterator[Batch]:

@@ -16,11 +16,9 @@ from transformers import get_scheduler
 
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.model.build import build, build_model
 from vtok.runs.folder import read_status
 from vtok.training import train
-from vtok.training.batches import training_batches
-from vtok.training.checkpoint import latest_checkpoint, load_training, load_weights, read_state, save_checkpoint
+from vtok.training.checkpoint import latest_checkpoint, load_training, read_state, save_checkpoint
 from vtok.training.loop import Start
 from vtok.training.optimisers import AdamW8bit, MuonAdamW
 from vtok.training.random_state import CPU, random_states, set_random_states
@@ -156,7 +154,7 @@ def by_hand(model: nn.Module, batches: list[Any]) -> Tensor:
 
 
 def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
-    saved_run: tuple[list[str], Path], run_dir: Path
+    saved_run: tuple[list[str], Path], run_dir: Path, model_and_batches: Callable[..., Any]
 ) -> None:
     """Batch size, accumulation, weight of a loss, clipping, average, rate: against a step that is taken by hand."""
     changes = ["loader.batch_size=3", "trainer.accumulate=2", f"objective.lambda_under={WEIGHT}", "trainer.max_steps=3"]
@@ -165,19 +163,8 @@ def test_a_changed_setting_of_the_loop_takes_effect_with_the_next_step(
     config = compose([*saved_run[0], *changes, f"resume={run_dir}", f"resume.allow=[{allowed}]"])
     before = latest_checkpoint(run_dir)
     average = load_file(before / "ema.safetensors")
-    model, source = build_model(config), build(config.data)
-    load_weights(before, model)
-    source.prepare()
-    batches = training_batches(
-        trainer=build(config.trainer),
-        model=model,
-        source=source,
-        loader=build(config.loader),
-        clips=source.clips("train"),
-        seed=config.seed,
-        start=Start(step=2, samples=2 * 4),
-    )
-    assert by_hand(model.train(), [next(batches), next(batches)]) > NORM
+    model, batches = model_and_batches(config, start=Start(step=2, samples=2 * 4), weights=before)
+    assert by_hand(model, [next(batches), next(batches)]) > NORM
     assert train(config)["steps"] == 3
     after = latest_checkpoint(run_dir)
     assert read_state(after)["samples"] == 2 * 4 + 2 * 3

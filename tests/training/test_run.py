@@ -238,6 +238,7 @@ def test_losses_and_weights_that_are_not_finite_stop_the_run(
     assert not list_checkpoints(tmp_path / "run" / "checkpoints")
 
 
+@pytest.mark.slow
 def test_overfitting_one_batch_brings_the_loss_near_zero(tiny_run: list[str], tmp_path: Path) -> None:
     settings = [
         item for item in tiny_run if not item.startswith(("trainer", "loader.batch_size", "loader.num_workers"))

@@ -24,8 +24,8 @@ from vtok.tokeniser import Tokeniser
 
 TOKENISER_GROUPS = ("backbone", "tokeniser")
 MODEL_GROUPS = (*TOKENISER_GROUPS, "mllm", "visual_head", "decoder", "objective")
-# Conv1D is the linear layer of GPT-2 and similar models.
-LINEAR = (nn.Linear, nn.MultiheadAttention, Conv1D)
+# Conv1D is the linear layer of GPT-2 and similar models. A kernel (C, c, h, w) is a matrix (C, c * h * w).
+LINEAR = (nn.Linear, nn.MultiheadAttention, Conv1D, nn.Conv2d)
 
 
 def device_of(config: DictConfig) -> str:
@@ -102,8 +102,9 @@ def build_optimiser(config: DictConfig, model: VideoLanguageModel) -> torch.opti
 def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
     """The trained parameters, in groups; only matrices have weight decay.
 
-    The group marked `hidden` has the matrices of linear layers, for optimisers that treat them differently. The output
-    layer, embeddings, learned positions and queries, and kernels of convolutions are not in it.
+    The group marked `hidden` has the matrices of linear layers and the kernels of 2D convolutions, for optimisers that
+    treat them differently. The output layer, embeddings (of patches in 3D too), learned positions and queries are not
+    in it.
 
     Raises:
         UserError: nothing is trained, or 16-bit weights are, which would lose most updates.
@@ -123,7 +124,7 @@ def parameter_groups(model: VideoLanguageModel) -> list[dict[str, Any]]:
         for module in model.modules()
         if isinstance(module, LINEAR)
         for parameter in module.parameters(recurse=False)
-        if parameter.ndim == 2
+        if parameter.ndim > 1
     }
     hidden = [one for one in trained if id(one) in linear - vocabulary]
     others = [one for one in trained if one.ndim > 1 and id(one) not in linear - vocabulary]

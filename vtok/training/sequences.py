@@ -1,5 +1,6 @@
 """Training sequences: the questions about a clip, and the batches of them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from torch.utils.data import Dataset
 
 from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
-from vtok.data import Clip, ClipDataset, ClipSample, SampleKey
+from vtok.data import Clip, ClipDataset, ClipSample, Question, SampleKey
 from vtok.data.plan import StridePlanner
 from vtok.mllm import ChatTokeniser, EncodedChat, LengthCheck
 from vtok.mllm.chat import MAKE_VIDEO
@@ -26,7 +27,7 @@ def training_turns(
 
     The caption comes last because it contains the answers. It is sometimes alone, as in `describe`. A category with
     both yes-or-no questions and others is asked in one of the two ways, because "is it red? yes" would answer "what
-    colour is it?".
+    colour is it?"; and by one yes-or-no question, because "is it red? yes" would answer "is it blue?" too.
 
     Args:
         clip: clip with questions and a caption.
@@ -38,12 +39,29 @@ def training_turns(
     describe = [(DESCRIBE, clip.caption)] if clip.caption else []
     if describe and rng.random() < CAPTION_ALONE:
         return describe
-    claims = {question.category for question in clip.questions if question.kind == "yes_no"}
-    both = claims & {question.category for question in clip.questions if question.kind != "yes_no"}
-    as_claim = {category for category in sorted(both) if rng.random() < yes_no_share}
-    order = [clip.questions[index] for index in rng.permutation(len(clip.questions))]
-    asked = [one for one in order if one.category not in both or (one.kind == "yes_no") == (one.category in as_claim)]
+    kinds = defaultdict(set)
+    for question in clip.questions:
+        kinds[question.category].add(question.kind == "yes_no")
+    both = sorted(category for category, found in kinds.items() if len(found) > 1)
+    claims = {
+        category: draw_claim([one for one in clip.questions if one.category == category and one.kind == "yes_no"], rng)
+        for category in both
+        if rng.random() < yes_no_share
+    }
+    asked = []
+    for question in (clip.questions[index] for index in rng.permutation(len(clip.questions))):
+        claim = claims.get(question.category)
+        if question.category not in both or (question.kind != "yes_no" if claim is None else question is claim):
+            asked.append(question)
     return [(question.text, question.answer) for question in asked[:questions]] + describe
+
+
+def draw_claim(claims: Sequence[Question], rng: np.random.Generator) -> Question:
+    """One of several yes-or-no questions, those with each answer together equally likely."""
+    answers = sorted({one.answer for one in claims})
+    answer = answers[rng.integers(len(answers))]
+    possible = [one for one in claims if one.answer == answer]
+    return possible[rng.integers(len(possible))]
 
 
 class ReturnErrors(Dataset[ClipSample | UserError]):

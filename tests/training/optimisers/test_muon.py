@@ -81,6 +81,23 @@ def test_steps_equal_those_of_two_separate_optimisers() -> None:
     assert all(not torch.equal(tensor, begun[name]) for name, tensor in model.state_dict().items())
 
 
+def test_a_kernel_is_stepped_as_the_matrix_that_it_is() -> None:
+    """A convolution over one place is a linear layer: both take the same steps, in any layout of memory."""
+    torch.manual_seed(0)
+    kernel = nn.Conv2d(3, 8, kernel_size=2, bias=False).to(memory_format=torch.channels_last)
+    linear = nn.Linear(12, 8, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(kernel.weight.flatten(1))
+    for layer, outputs in ((kernel, lambda x: kernel(x).flatten(1)), (linear, lambda x: linear(x.flatten(1)))):
+        optimiser = MuonAdamW([{"params": layer.parameters(), "hidden": True}], hidden_lr=HIDDEN_LR)
+        for step in range(4):
+            inputs = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(step))
+            outputs(inputs).square().mean().backward()
+            optimiser.step()
+            optimiser.zero_grad()
+    torch.testing.assert_close(kernel.weight.flatten(1), linear.weight, atol=1e-6, rtol=1e-5)
+
+
 def test_a_schedule_changes_both_rates_in_proportion() -> None:
     model, other = make(), make()
     optimiser = optimise(model)
@@ -116,7 +133,7 @@ def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
         assert all(torch.equal(tensor, theirs[index][name]) for name, tensor in entries.items())
 
 
-def test_muon_gets_only_matrices_of_linear_layers(tiny_settings: list[str]) -> None:
+def test_muon_gets_the_matrices_of_linear_layers_and_kernels_alone(tiny_settings: list[str]) -> None:
     config = compose([*tiny_settings, "objective=joint", "tokeniser=resampler", "tokeniser.width=32", "optimiser=muon"])
     model = build_model(config)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -127,7 +144,10 @@ def test_muon_gets_only_matrices_of_linear_layers(tiny_settings: list[str]) -> N
     assert "tokeniser.layers.0.self_attn.in_proj_weight" in hidden
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert (linear & trained) - tables <= set(hidden)
+    kernels = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    assert len(kernels & trained) >= 4
+    attention = {name for name in hidden if name.endswith("in_proj_weight")}
+    assert ((linear | kernels) & trained) - tables == set(hidden) - attention
     assert {*hidden, *others, *vectors} == trained
 
 
@@ -214,5 +234,5 @@ def test_accelerate_wraps_it_after_a_schedule_was_made_as_the_trainer_does() -> 
 
 
 def test_a_hidden_group_must_have_only_matrices() -> None:
-    with pytest.raises(ValueError, match="2D"):
+    with pytest.raises(ValueError, match="matrices and kernels"):
         MuonAdamW([{"params": [nn.Parameter(torch.zeros(3))], "hidden": True}], lr=LR, hidden_lr=HIDDEN_LR)

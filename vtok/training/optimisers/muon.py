@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from vtok.common.distributed import full
 from vtok.common.errors import UserError
@@ -17,6 +16,9 @@ from vtok.common.setting_types import Betas, FractionBelowOne, Positive, Rate
 from vtok.model.memory import FLOAT32
 from vtok.training.sharded_tensors import shard
 
+# Coefficients and number of the iterations (Jordan et al. 2024).
+NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 5
+MATRIX = 2
 HIDDEN, MOMENTUM = "hidden", "momentum_buffer"
 
 
@@ -24,10 +26,11 @@ class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) for groups marked `hidden`, AdamW for other groups.
 
     Muon makes the update of a matrix orthogonal, so that all its directions are learnt at the same speed. It is meant
-    for the matrices of linear layers, not for embeddings, positions, queries, output layers, biases and norms.
+    for the matrices of linear layers and the kernels of convolutions, not for embeddings, positions, queries, output
+    layers, biases and norms.
 
     Args:
-        groups: parameter groups; a group with `"hidden": True` has only matrices.
+        groups: parameter groups; a group with `"hidden": True` has only matrices and kernels.
         lr: learning rate of AdamW.
         hidden_lr: learning rate of Muon, whose update is scaled to the root mean square of AdamW's (Liu et al. 2025).
         momentum: momentum of Muon.
@@ -92,15 +95,19 @@ class MuonAdamW(Optimizer):
         return loss
 
 
-class BatchedMuon(Muon):
-    """torch's Muon, but matrices of the same shape are orthogonalised together and, on a CPU, in float32.
+class BatchedMuon(Optimizer):
+    """torch's Muon, with kernels of convolutions as well, and several matrices at a time, on a CPU in float32.
 
-    torch does it one matrix at a time in bf16, which most CPUs emulate. Sharded matrices are gathered one at a time,
-    and each process orthogonalises all of them.
+    torch takes matrices alone, one at a time, in bf16, which most CPUs emulate. Matrices of the same shape are
+    orthogonalised together here; a kernel (C, c, h, w) is a matrix (C, c * h * w). Sharded matrices are gathered one
+    at a time, and each process orthogonalises all of them.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
-        super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        vectors = [one.shape for group in self.param_groups for one in group["params"] if one.ndim < MATRIX]
+        if vectors:
+            raise ValueError(f"Muon takes matrices and kernels, not a parameter of shape {tuple(vectors[0])}.")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -112,13 +119,14 @@ class BatchedMuon(Muon):
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
                 ahead = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
-                orthogonalise = partial(orthogonal, coefficients=group["ns_coefficients"], steps=group["ns_steps"])
                 if isinstance(ahead[0], DTensor):
                     # Full matrices are needed. One at a time, because all of them may not fit the memory.
-                    updates = [shard(orthogonalise(full(one).unsqueeze(0))[0], like=one) for one in ahead]
+                    whole = (orthogonal(full(one).flatten(1).unsqueeze(0)).reshape(shape) for one in ahead)
+                    updates = [shard(update, like=one) for update, one in zip(whole, ahead, strict=True)]
                 else:
-                    updates = list(orthogonalise(torch.stack(ahead)))
-                rate = 0.2 * max(shape) ** 0.5 * group["lr"]
+                    updates = list(orthogonal(torch.stack(ahead).flatten(2)).unflatten(2, shape[1:]))
+                # The root mean square of AdamW's updates (Liu et al. 2025).
+                rate = 0.2 * max(shape[0], prod(shape[1:])) ** 0.5 * group["lr"]
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(parameters, [one.to(parameters[0].dtype) for one in updates], alpha=-rate)
         return None
@@ -133,13 +141,13 @@ class BatchedMuon(Muon):
         return parameter.grad.lerp(state[MOMENTUM], momentum)
 
 
-def orthogonal(matrices: Tensor, *, coefficients: Sequence[float], steps: int) -> Tensor:
+def orthogonal(matrices: Tensor) -> Tensor:
     """Matrices (N, m, n) with singular values near 1, by the quintic Newton-Schulz iteration of torch's Muon."""
-    a, b, c = coefficients
+    a, b, c = NEWTON_SCHULZ
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     x = wide.float() if wide.device.type == "cpu" else wide.bfloat16()
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(steps):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x if wide is matrices else x.mT

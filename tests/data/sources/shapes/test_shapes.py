@@ -100,6 +100,18 @@ def test_all_categories_occur_and_truths_are_balanced() -> None:
     assert all(len(set(question.choices)) == len(question.choices) for question in asked)
 
 
+def test_claims_name_the_truth_and_different_falsehoods() -> None:
+    for index, scene in enumerate(scenes(200)):
+        for number in (1, 3):
+            asked = questions(scene, np.random.default_rng(index), false_claims=number)
+            for choice in (one for one in asked if one.kind == "choice"):
+                claims = [one for one in asked if one.kind == "yes_no" and one.category == choice.category]
+                assert [one.answer for one in claims] == ["yes"] + ["no"] * min(number, len(choice.choices) - 1)
+                assert choice.answer in claims[0].text
+                assert len({one.text for one in claims}) == len(claims)
+                assert not any(choice.answer in one.text.split() for one in claims[1:])
+
+
 @pytest.mark.parametrize("level", ["easy", "hard"])
 def test_the_caption_holds_the_truth(level: str) -> None:
     for scene in scenes(300, level):

@@ -38,16 +38,16 @@ def attributes(scene: Scene) -> dict[str, str]:
     return truth
 
 
-def questions(scene: Scene, rng: np.random.Generator, claimed: dict[str, bool] | None = None) -> tuple[Question, ...]:
-    """One multiple-choice and one yes/no question for every category of the scene.
+def questions(scene: Scene, rng: np.random.Generator, *, false_claims: int = 1) -> tuple[Question, ...]:
+    """A multiple-choice question for every category of the scene, a true claim and some false ones.
 
     Args:
         scene: scene of the clip.
-        rng: random generator of the choices and of the claims in yes/no questions.
-        claimed: state that balances the yes/no questions, updated in place: by category, whether the last unpaired
-            claim was true. The next claim is the opposite, so that half of the claims are true in any number of clips.
+        rng: random generator of the choices.
+        false_claims: number of false claims in yes/no questions; fewer where there are not so many wrong choices. With
+            one, half of the claims are true.
     """
-    ask = partial(_ask, rng, {} if claimed is None else claimed)
+    ask = partial(_ask, rng, false_claims)
     first = scene.objects[0]
     alone = len({one.name for one in scene.objects}) == 1
     name = "object" if alone else first.name
@@ -83,36 +83,30 @@ def questions(scene: Scene, rng: np.random.Generator, claimed: dict[str, bool] |
         asked += [ask("count", "how many objects are there?", "are there {}?", truth, COUNTS)]
     if scene.family == "camera":
         asked += [ask("camera", "what does the camera do?", "is it true that it {}?", str(scene.camera), CAMERAS)]
-    return tuple(question for pair in asked for question in pair)
+    return tuple(question for about in asked for question in about)
 
 
 def _ask(
     rng: np.random.Generator,
-    claimed: dict[str, bool],
+    false_claims: int,
     category: str,
     open_text: str,
     yes_no_text: str,
     answer: str,
     values: tuple[str, ...],
-) -> tuple[Question, Question]:
+) -> tuple[Question, ...]:
     others = [value for value in values if value != answer]
     rng.shuffle(others)
     choices = [answer, *others[: CHOICES - 1]]
+    claims = [(answer, "yes"), *((value, "no") for value in others[:false_claims])]
     rng.shuffle(choices)
-    truth = bool(rng.integers(2))
-    if category in claimed:
-        truth = not claimed.pop(category)
-    else:
-        claimed[category] = truth
-    claim = answer if truth else others[0]
     return (
         Question(category=category, kind="choice", text=open_text, answer=answer, choices=tuple(choices)),
-        Question(
-            category=category,
-            kind="yes_no",
-            text=yes_no_text.format(claim),
-            answer="yes" if truth else "no",
-            choices=("yes", "no"),
+        *(
+            Question(
+                category=category, kind="yes_no", text=yes_no_text.format(value), answer=truth, choices=("yes", "no")
+            )
+            for value, truth in claims
         ),
     )
 

@@ -26,6 +26,8 @@ from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, Scene, sample_scene
 from vtok.data.video.write import write_video
 
 SPLITS: tuple[Split, ...] = ("train", "heldout")
+# A training sequence asks one claim about a category, as often a true as a false one; held-out clips have one of each.
+FALSE_CLAIMS: dict[Split, int] = {"train": 3, "heldout": 1}
 # Increase it when scenes or pixels change, so that files of an older version are not reused.
 VERSION = 2
 
@@ -33,8 +35,7 @@ VERSION = 2
 class ShapesData(DataSource):
     """Synthetic clips of moving shapes: h264 files with captions and questions.
 
-    A clip is a pure function of (seed, split, number). Of two successive yes/no questions of a category one is true, so
-    these also depend on the clips before.
+    A clip is a pure function of (seed, split, number).
 
     Args:
         root: folder of the files, which are rendered once; each combination of settings has its own subfolder.
@@ -123,10 +124,9 @@ class ShapesData(DataSource):
             (self.folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def all_clips(self, split: Split) -> list[Clip]:
-        claimed: dict[str, bool] = {}
-        return [self._clip(split, number, claimed) for number in range(self.numbers[split])]
+        return [self._clip(split, number) for number in range(self.numbers[split])]
 
-    def _clip(self, split: Split, number: int, claimed: dict[str, bool]) -> Clip:
+    def _clip(self, split: Split, number: int) -> Clip:
         scene = scene_of(split, number, level=self.level, families=self.families, seed=self.seed)
         asking = np.random.default_rng([scene.seed, 1])
         name = f"{split}-{number:06d}"
@@ -134,7 +134,7 @@ class ShapesData(DataSource):
             id=name,
             path=self.folder / f"{name}.mp4",
             caption=caption(scene),
-            questions=questions(scene, asking, claimed),
+            questions=questions(scene, asking, false_claims=FALSE_CLAIMS[split]),
             attributes=attributes(scene),
         )
 

@@ -17,7 +17,7 @@ import yaml
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz", type=int, default=225, help="broken files that the tests named test_fuzz read, about")
+    parser.addoption("--fuzz", type=int, default=450, help="broken files that the tests named test_fuzz read, about")
 
 
 class MakeVideo(Protocol):

@@ -1,4 +1,4 @@
-# make train | test | test-slow | lint | docs | clean
+# make train | test | test-slow | test-floor | lint | docs | clean
 #
 # Every target makes .venv on first use and installs the package into it again when pyproject.toml or constraints.txt has changed.
 # constraints.txt is the set of versions that was tested; pyproject.toml says which ones may be used.
@@ -13,7 +13,7 @@ ARGS ?=
 
 # pip must not run twice at once in one environment.
 .NOTPARALLEL:
-.PHONY: train test test-slow lint docs clean
+.PHONY: train test test-slow test-floor lint docs clean
 
 train: $(VENV)/installed
 	$(BIN)/python train.py $(ARGS)
@@ -26,6 +26,10 @@ test: $(VENV)/installed-test
 test-slow: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 1800 -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
 
+# The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own.
+test-floor: $(VENV)-floor/installed
+	OMP_NUM_THREADS=1 $(VENV)-floor/bin/python -m pytest -n auto $(ARGS)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,7 +41,7 @@ docs: $(VENV)/installed-docs
 
 # Runs and made data in outputs/ are kept.
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-floor build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -59,3 +63,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt -e ".[docs]"
 	touch $@ $(VENV)/installed
+
+# uv resolves to lowest versions, pip cannot. UV_CONSTRAINT=FILE holds back a version that this machine cannot have.
+$(VENV)-floor/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-floor
+	$(VENV)-floor/bin/python -m pip install uv
+	$(VENV)-floor/bin/uv pip install --python $(VENV)-floor/bin/python --resolution lowest-direct -e ".[test]"
+	touch $@

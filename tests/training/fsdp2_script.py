@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from vtok.common.distributed import full, gathered, rank
 from vtok.common.errors import UserError
@@ -156,6 +156,22 @@ def check_muon() -> None:
         torch.testing.assert_close(full(trained_weights(model)[name]), weight, rtol=1e-4, atol=1e-5)
 
 
+def check_muon_on_a_kernel() -> None:
+    """A sharded kernel of a convolution, (8, 3, 2, 2), takes the steps of a full one."""
+    _, _, model = placed()
+    like = next(weight for weight in trained_weights(model).values() if isinstance(weight, DTensor))
+    start = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    alone = nn.Parameter(start.clone())
+    sharded = nn.Parameter(distribute_tensor(start, like.device_mesh, [Shard(0)]))
+    for kernel in (alone, sharded):
+        optimiser = BatchedMuon([{"params": [kernel]}], lr=0.1, momentum=0.9, weight_decay=0.1)
+        for _ in range(2):
+            kernel.grad = kernel.detach().clone()
+            optimiser.step()
+    assert not torch.allclose(alone, start)
+    torch.testing.assert_close(full(sharded), alone.detach(), rtol=1e-4, atol=1e-5)
+
+
 def check_refusals() -> None:
     model = Toy()
     model.scale = nn.Parameter(torch.tensor(1.0))
@@ -232,6 +248,7 @@ def main(folder: Path) -> None:
     check_whole()
     check_average()
     check_muon()
+    check_muon_on_a_kernel()
     check_refusals()
     check_full_disk(folder / "full_disk")
     (folder / f"checked.{rank()}").touch()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vtok.common.contact_sheet import CARD, FONT_SIZE, GAP, PAD, TONES, Text, contact_sheet, wrap
+from vtok.common.contact_sheet import FONT_SIZE, GAP, PAD, TONES, Text, contact_sheet, wrap
+from vtok.common.style import LIGHT
 
 
 def clip(count: int, height: int, width: int) -> torch.Tensor:
@@ -59,7 +60,7 @@ def test_no_text_is_cut_off(tmp_path: Path) -> None:
     lines = ["a long question " * 20, "w" * 300, "last line, with descenders: gjpqy"]
     contact_sheet([clip(1, 32, 32)], [lines], tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
-        card = tuple(bytes.fromhex(CARD[1:]))
+        card = tuple(bytes.fromhex(LIGHT.panel[1:]))
         inner = [sheet.getpixel((x, y)) for x in range(2 * PAD, sheet.width - 2 * PAD) for y in (sheet.height - 18,)]
         edge = [sheet.getpixel((sheet.width - PAD - 5, y)) for y in range(40, sheet.height - 40)]
     assert set(inner) == {card}

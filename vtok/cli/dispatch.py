@@ -25,7 +25,7 @@ from vtok.common.overrides import command
 from vtok.common.source_code import Module, find
 from vtok.config.declaration import Declaration, declaration_by, declaration_of
 from vtok.config.options import one_of
-from vtok.config.signature import REQUIRED, Setting
+from vtok.config.signature import COMPUTED, REQUIRED, Setting
 from vtok.config.values import alternatives, check_value, command_line_help, type_text, value_text
 
 OVERRIDES = "overrides"
@@ -124,7 +124,8 @@ def parse(program: str, declared: Declaration, argv: Sequence[str]) -> tuple[dic
         UserError: if an item is not KEY=VALUE, a key is unknown, a value does not fit, or a required one is missing.
     """
     settings = arguments_of(declared)
-    given = {name: one.default for name, one in settings.items()}
+    # A computed default is left to the function itself.
+    given = {name: one.default for name, one in settings.items() if one.default is not COMPUTED}
     others = []
     for item in argv:
         name, equals, text = item.partition("=")

@@ -9,17 +9,17 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from vtok.common.style import LIGHT
+
 Tone = Literal["plain", "muted", "right", "wrong"]
 
 # The marks distinguish right from wrong for readers who cannot distinguish green from red.
 TONES: dict[Tone, tuple[str, str]] = {
-    "plain": ("#1b1f24", ""),
-    "muted": ("#6a737d", ""),
+    "plain": (LIGHT.ink, ""),
+    "muted": (LIGHT.muted, ""),
     "right": ("#137333", "✓ "),
     "wrong": ("#c5221f", "✗ "),
 }
-BACKGROUND = "#ffffff"
-CARD = "#f4f5f7"
 FONT_SIZE = 17
 LINE_HEIGHT = 24
 STRIP_WIDTH = 900
@@ -70,7 +70,9 @@ def contact_sheet(
     heights = [max(card.height for card in row) for row in rows]
     cell = width + 2 * PAD
     across = min(columns, len(cards))
-    sheet = Image.new("RGB", (across * cell + (across + 1) * PAD, sum(heights) + (len(rows) + 1) * PAD), BACKGROUND)
+    sheet = Image.new(
+        "RGB", (across * cell + (across + 1) * PAD, sum(heights) + (len(rows) + 1) * PAD), LIGHT.background
+    )
     top = PAD
     for row, height in zip(rows, heights, strict=True):
         for column, card in enumerate(row):
@@ -85,7 +87,7 @@ def _named(clips: Mapping[str, Tensor], scale: float) -> Image.Image:
     strips = {name: _strip(clip, scale) for name, clip in clips.items()}
     left = PAD + round(max(_font().getlength(name) for name in strips))
     width, height = max(strip.width for strip in strips.values()), sum(strip.height + GAP for strip in strips.values())
-    picture = Image.new("RGB", (left + width, height - GAP), CARD)
+    picture = Image.new("RGB", (left + width, height - GAP), LIGHT.panel)
     draw, top = ImageDraw.Draw(picture), 0
     for name, strip in strips.items():
         draw.text((0, top + strip.height / 2), name, font=_font(), fill=TONES["muted"][0], anchor="lm")
@@ -100,7 +102,7 @@ def _strip(clip: Tensor, scale: float) -> Image.Image:
     method = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
     across = min(count, max(1, (STRIP_WIDTH + GAP) // (size[0] + GAP)))
     down = -(-count // across)
-    strip = Image.new("RGB", (across * (size[0] + GAP) - GAP, down * (size[1] + GAP) - GAP), CARD)
+    strip = Image.new("RGB", (across * (size[0] + GAP) - GAP, down * (size[1] + GAP) - GAP), LIGHT.panel)
     for index, frame in enumerate(clip):
         picture = Image.fromarray(frame.permute(1, 2, 0).contiguous().cpu().numpy()).resize(size, method)
         strip.paste(picture, (index % across * (size[0] + GAP), index // across * (size[1] + GAP)))
@@ -117,7 +119,7 @@ def _card(strip: Image.Image, texts: Sequence[str | Text], width: int) -> _Card:
 
 def _place(sheet: Image.Image, card: _Card, *, left: int, top: int, width: int, height: int) -> None:
     draw = ImageDraw.Draw(sheet)
-    draw.rounded_rectangle((left, top, left + width, top + height), radius=8, fill=CARD)
+    draw.rounded_rectangle((left, top, left + width, top + height), radius=8, fill=LIGHT.panel)
     sheet.paste(card.strip, (left + PAD, top + PAD))
     y = top + PAD + card.strip.height + PAD // 2
     for line in card.lines:

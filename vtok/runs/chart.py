@@ -8,17 +8,18 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from vtok.common.style import LIGHT, LINE_COLOURS, PLOT_STYLE
 from vtok.runs.comparison import SEED, Comparison, numeric, show_metric
-from vtok.runs.curves import DASHES, LINE_COLOURS, Curves, draw_curves
-from vtok.runs.plot import COLOUR, GRID, INK, LIGHT, MUTED, STYLE, Mark, panels
+from vtok.runs.curves import DASHES, Curves, draw_curves
+from vtok.runs.plot import COLOUR, COLUMNS_OF_A_PAGE, PALE, Mark, panels
 from vtok.runs.seeds import estimate, seed_groups
 
 POINTS_AN_INCH = 72  # the unit of SVG
 # CSS variables of the page, which have other values in dark mode.
-CSS_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", COLOUR: "mark", LIGHT: "pale"} | {
+CSS_VARIABLES = {LIGHT.ink: "ink", LIGHT.muted: "muted", LIGHT.grid: "grid", COLOUR: "mark", PALE: "pale"} | {
     colour: f"line{number}" for number, colour in enumerate(LINE_COLOURS)
 }
-SVG_STYLE = STYLE | {"svg.fonttype": "none", "svg.hashsalt": "vtok", "font.family": "sans-serif"}
+SVG_STYLE = PLOT_STYLE | {"svg.fonttype": "none", "svg.hashsalt": "vtok", "font.family": "sans-serif"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Chart:
 def comparison_chart(comparison: Comparison) -> Chart:
     """The panels of `plot.draw`. The tooltip of a point lists its runs, their overrides and all metrics."""
     with rc_context(SVG_STYLE):
-        figure, marks = panels(comparison, dpi=POINTS_AN_INCH)
+        figure, marks = panels(comparison, dpi=POINTS_AN_INCH, columns=COLUMNS_OF_A_PAGE)
         svg = to_svg(figure)
     groups = seed_groups(comparison)
     tooltips = []

@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vtok.common.style import LINE_COLOURS, remove_frame
 from vtok.runs.comparison import Comparison
-from vtok.runs.plot import Mark, panel_grid, remove_frame
+from vtok.runs.plot import COLUMNS_OF_A_PAGE, Mark, panel_grid
 from vtok.runs.saved_run import SavedRun
 from vtok.tracking.sender import JOURNAL, parse_entries, read_lines
 
 LOSSES = ("train/loss", "train/under", "train/visLM", "train/dec")
 MOST_POINTS = 400
-# Colours that colour-blind readers can distinguish. Further lines use them again with dashes.
-LINE_COLOURS = ("#2a78d6", "#eb6834", "#1baf7a", "#eda100", "#e87ba4", "#008300", "#4a3aa7", "#e34948")
+# Styles of the lines after the last colour.
 DASHES = ("none", "6 3", "2 2")
 
 
@@ -80,7 +80,7 @@ def draw_curves(
     Returns:
         The figure, its marks, and for each group of marks its metric and step.
     """
-    figure, grid = panel_grid(len(curves.metrics), height=3.0, dpi=dpi)
+    figure, grid = panel_grid(len(curves.metrics), height=3.0, dpi=dpi, columns=COLUMNS_OF_A_PAGE)
     marks: list[Mark] = []
     steps: list[tuple[str, int]] = []
     for axes, (name, of_runs) in zip(grid, curves.metrics.items(), strict=True):
@@ -90,7 +90,7 @@ def draw_curves(
         for index, one in of_runs.items():
             _curve(axes, one, colour_of[index])
             marks += [Mark(axes, step, value, group[step]) for step, value in one.items()]
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name)
         axes.set_xlabel("optimiser step")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))

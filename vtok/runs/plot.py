@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -14,29 +14,18 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter
 
 from vtok.common.errors import UserError
+from vtok.common.style import LIGHT, PLOT_STYLE, remove_frame
 from vtok.runs.comparison import Comparison, numeric, show_setting
 from vtok.runs.saved_run import SavedRun
 from vtok.runs.seeds import Estimate, SeedGroup, estimate, is_share, seed_groups, without_seed
 
-COLUMNS = 3
+# Panels side by side: a file is shown at half its size in a text, a page has the width of the window.
+COLUMNS_OF_A_FILE, COLUMNS_OF_A_PAGE = 2, 3
 TICKS = 8
 LABEL_LETTERS = 48
 INCHES_A_LETTER = 0.075
-INK, MUTED, GRID = "#1b1f24", "#6a737e", "#dddfe2"
 COLOUR = "#1f5fa8"
-LIGHT = "#a9c4e4"
-# Names from a config may hold dollar signs, which matplotlib would read as formulas.
-STYLE: dict[Any, Any] = {
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-}
+PALE = "#a9c4e4"
 UNITS = {
     "tokens_per_clip": "tokens",
     "seconds_per_step": "seconds",
@@ -64,12 +53,12 @@ def draw(comparison: Comparison, path: Path) -> None:
     Raises:
         UserError: no metric is a number.
     """
-    with rc_context(STYLE):
-        figure, _ = panels(comparison, dpi=130)
+    with rc_context(PLOT_STYLE):
+        figure, _ = panels(comparison, dpi=130, columns=COLUMNS_OF_A_FILE)
         figure.savefig(path)
 
 
-def panels(comparison: Comparison, *, dpi: float) -> tuple[Figure, list[Mark]]:
+def panels(comparison: Comparison, *, dpi: float, columns: int) -> tuple[Figure, list[Mark]]:
     """The figure of `draw`, and its marks. The group of a mark is its index in `seed_groups`."""
     metrics = [name for name in comparison.metrics if any(numeric(run.summary.get(name)) for run in comparison.runs)]
     if not metrics:
@@ -78,10 +67,11 @@ def panels(comparison: Comparison, *, dpi: float) -> tuple[Figure, list[Mark]]:
     keys = list(without_seed(comparison).settings)
     swept = len(keys) == 1 and all(numeric(group.values[0]) for group in groups)
     if swept:
-        figure, grid = panel_grid(len(metrics), height=3.4, dpi=dpi)
+        figure, grid = panel_grid(len(metrics), height=3.4, dpi=dpi, columns=columns)
     else:
         names = INCHES_A_LETTER * max(len(shorten(group.label)) for group in groups)
-        figure, grid = panel_grid(len(metrics), height=1.6 + 0.34 * len(groups), dpi=dpi, names=names)
+        height = 1.6 + 0.34 * len(groups)
+        figure, grid = panel_grid(len(metrics), height=height, dpi=dpi, columns=columns, names=names)
     marks: list[Mark] = []
     for axes, metric in zip(grid, metrics, strict=False):
         found = [(place, estimate(comparison, group, metric)) for place, group in enumerate(groups)]
@@ -102,16 +92,17 @@ def chance_level(run: SavedRun, metric: str) -> Any:
     return run.summary.get(f"{metric}_majority", run.summary.get(f"{metric}_chance"))
 
 
-def panel_grid(count: int, *, height: float, dpi: float, names: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels in rows of COLUMNS; unused panels are hidden.
+def panel_grid(count: int, *, height: float, dpi: float, columns: int, names: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in rows of `columns`; unused panels are hidden.
 
     Args:
         count: number of panels.
         height: height of a panel in inches.
         dpi: resolution.
+        columns: largest number of panels side by side.
         names: inches for the names of bars, which the panels of a row share; 0: there are no bars.
     """
-    columns = min(COLUMNS, count)
+    columns = min(columns, count)
     rows = -(-count // columns)
     layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12)
     figure = Figure(figsize=(4.4 * columns + 0.6 + names, height * rows), dpi=dpi, layout=layout)
@@ -128,7 +119,7 @@ def _line(axes: Axes, key: str, groups: Sequence[SeedGroup], shown: list[tuple[i
     axes.errorbar(x, y, yerr=_errors(shown), color=COLOUR, elinewidth=1, capsize=4, marker="o")
     for at, (_, mean) in zip(x, shown, strict=True):
         if len(mean.per_run) > 1:
-            axes.plot([at] * len(mean.per_run), mean.per_run, "o", color=LIGHT, markersize=4, zorder=3)
+            axes.plot([at] * len(mean.per_run), mean.per_run, "o", color=PALE, markersize=4, zorder=3)
     if x[0] > 0 and x[-1] / x[0] >= 50:
         axes.set_xscale("log")
     if len(x) <= TICKS:
@@ -141,7 +132,7 @@ def _line(axes: Axes, key: str, groups: Sequence[SeedGroup], shown: list[tuple[i
 def _bars(axes: Axes, groups: Sequence[SeedGroup], shown: list[tuple[int, Estimate]]) -> list[Mark]:
     places = [place for place, _ in shown]
     lengths = [mean.value for _, mean in shown]
-    axes.barh(places, lengths, xerr=_errors(shown), color=LIGHT, ecolor=COLOUR, capsize=3, height=0.7)
+    axes.barh(places, lengths, xerr=_errors(shown), color=PALE, ecolor=COLOUR, capsize=3, height=0.7)
     for place, mean in shown:
         if len(mean.per_run) > 1:
             axes.plot(mean.per_run, [place] * len(mean.per_run), "o", color=COLOUR, markersize=3)
@@ -159,7 +150,7 @@ def shorten(label: str) -> str:
 def _format_panel(
     axes: Axes, metric: str, shown: list[tuple[int, Estimate]], *, share: bool, chance: object, upright: bool
 ) -> None:
-    axes.set_title(metric, fontsize=10)
+    axes.set_title(metric)
     # Accuracies have axes from 0 to 1, so that panels can be compared by eye.
     if share:
         limits = (0.0, 1.03)
@@ -170,7 +161,9 @@ def _format_panel(
         limits = (bottom, top + 0.05 * (top - bottom))
     unit = "share of right answers" if share else UNITS.get(metric, "")
     if numeric(chance):
-        (axes.axhline if upright else axes.axvline)(chance, color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+        (axes.axhline if upright else axes.axvline)(
+            chance, color=LIGHT.muted, linewidth=1, linestyle=(0, (2, 2)), zorder=1
+        )
         unit = f"{unit} (dotted: chance)".lstrip()
     if upright:
         axes.set_ylim(*limits)
@@ -181,13 +174,6 @@ def _format_panel(
     if limits[1] >= 10_000:
         (axes.yaxis if upright else axes.xaxis).set_major_formatter(EngFormatter(sep=""))
     remove_frame(axes, axis="y" if upright else "x")
-
-
-def remove_frame(axes: Axes, axis: Literal["x", "y"]) -> None:
-    """Draw a light grid along the values, and no frame."""
-    axes.grid(axis=axis, color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _errors(shown: list[tuple[int, Estimate]]) -> list[list[float]]:

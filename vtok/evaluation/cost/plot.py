@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from vtok.common.style import LINE_COLOURS, PLOT_STYLE, remove_frame
 from vtok.evaluation.cost.measure import Cost
 from vtok.evaluation.cost.timing import median_min_max
 
@@ -12,6 +17,7 @@ PANELS = (
     ("tokeniser with its backbone, ms", "encode", 1000.0),
     ("language model reads the clip, ms", "prefill", 1000.0),
 )
+MARKERS = "os^Dvp*h"
 
 
 def draw_costs(costs: Mapping[int, Mapping[str, Cost]], path: Path) -> None:
@@ -23,24 +29,26 @@ def draw_costs(costs: Mapping[int, Mapping[str, Cost]], path: Path) -> None:
         costs: by number of frames, then by tokeniser.
         path: file to write.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(PANELS), figsize=(13, 4), layout="constrained")
     lengths = sorted(costs)
-    for axis, (title, name, factor) in zip(axes, PANELS, strict=True):
-        for number, tokeniser in enumerate(costs[lengths[0]]):
-            values = [getattr(costs[length][tokeniser], name) for length in lengths]
-            spreads = [(value, value, value) if name == "tokens" else median_min_max(value) for value in values]
-            median, least, most = ([factor * spread[part] for spread in spreads] for part in range(3))
-            axis.plot(lengths, median, marker="os^Dvp*h"[number % 8], color=f"C{number}", label=tokeniser)
-            axis.fill_between(lengths, least, most, color=f"C{number}", alpha=0.15, linewidth=0)
-        axis.set(title=title, xlabel="frames of the clip", xscale="log", yscale="log")
-        axis.set_xticks(lengths, [str(length) for length in lengths])
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    axes[0].legend(fontsize="small")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    tokenisers = list(costs[lengths[0]])
+    with rc_context(PLOT_STYLE):
+        figure = Figure(figsize=(13, 4.2), dpi=130, layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, (title, name, factor) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+            for number, tokeniser in enumerate(tokenisers):
+                values = [getattr(costs[length][tokeniser], name) for length in lengths]
+                spreads = [(value, value, value) if name == "tokens" else median_min_max(value) for value in values]
+                median, least, most = ([factor * spread[part] for spread in spreads] for part in range(3))
+                colour = LINE_COLOURS[number % len(LINE_COLOURS)]
+                # Lines of equal values lie on each other: earlier ones have larger, hollow marks and stay visible.
+                axes.plot(
+                    lengths, median, color=colour, label=tokeniser, marker=MARKERS[number % len(MARKERS)],
+                    markersize=4.5 + 1.5 * (len(tokenisers) - number), markerfacecolor="none", markeredgewidth=1.5,
+                )  # fmt: skip
+                axes.fill_between(lengths, least, most, color=colour, alpha=0.15, linewidth=0)
+            axes.set(title=title, xlabel="frames of the clip", xscale="log", yscale="log")
+            axes.set_xticks(lengths, [str(length) for length in lengths])
+            axes.minorticks_off()
+            remove_frame(axes, axis="both")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(tokenisers), fontsize=9)
+        figure.savefig(path)

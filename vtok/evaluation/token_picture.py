@@ -1,0 +1,249 @@
+"""A picture of where a clip's tokens come from: frames, places, time and order.
+
+All of it is read off the tokeniser's plan and output, so that the picture changes where the tokeniser does: the frames
+that a token is made from are those whose noise changes it. Lengths are hundredths of an inch, which are pixels at the
+usual size.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import isqrt
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from vtok.common.errors import UserError
+from vtok.common.style import Theme
+from vtok.tokeniser import MOTION, SPATIAL, PlannedFrames, Tokeniser
+
+TIMELINE_WIDTHS = (580, 1500)
+LARGEST_FRAME, SMALLEST_FRAME, BETWEEN_FRAMES = 70, 12, 8
+LEFT, FRAMES_TOP, TOKENS_BELOW = 50, 34, 42
+TOKEN_PITCH, TOKEN_SHARE = 13, 11 / 13
+SEQUENCE_WIDTH, SEQUENCE_COLUMNS = 210, 15
+NAMES = {True: "motion: what has changed", False: "spatial: what is there"}
+
+
+class TokenGroup(NamedTuple):
+    """Tokens that follow each other in the sequence and are of one time and one kind.
+
+    Attributes:
+        seconds: time of the tokens.
+        kind: SPATIAL or MOTION.
+        number: number of tokens.
+        sources: the frames that they are made from, as positions among the K frames that are read.
+    """
+
+    seconds: float
+    kind: int
+    number: int
+    sources: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the block that the tokens are drawn as: a square where they are a grid."""
+        return isqrt(self.number) if isqrt(self.number) ** 2 == self.number else 1
+
+    @property
+    def columns(self) -> int:
+        """Columns of the block."""
+        return self.number // self.rows
+
+
+def token_groups(tokeniser: Tokeniser, planned: PlannedFrames) -> list[TokenGroup]:
+    """The tokens of a clip in their order, with the frames that they are made from.
+
+    Args:
+        tokeniser: a tokeniser in evaluation mode.
+        planned: the planned frames of one clip; every frame is encoded K + 1 times.
+    """
+    true = tokeniser.encode_planned(planned)
+    times = planned.timestamps[0]
+    if int(planned.key) < 0:
+        # Chosen from the content, the key frame would depend on every frame.
+        planned = replace(planned, key=(times - true.timestamps[0, 0]).abs().argmin().unsqueeze(0))
+    changed = [tokeniser.encode_planned(_with_noise(planned, frame)).tokens[0] for frame in range(len(times))]
+    depends = torch.stack([(tokens != true.tokens[0]).any(dim=-1) for tokens in changed])
+    groups: list[TokenGroup] = []
+    start = 0
+    for (seconds, kind), same in groupby(zip(true.timestamps[0].tolist(), true.kind.tolist(), strict=True)):
+        number = len(list(same))
+        sources = depends[:, start : start + number].any(dim=1).nonzero().flatten()
+        groups.append(TokenGroup(seconds, kind, number, tuple(sources.tolist())))
+        start += number
+    return groups
+
+
+def _with_noise(planned: PlannedFrames, frame: int) -> PlannedFrames:
+    """The clip with noise in place of one frame and of its motion vectors."""
+    generator = torch.Generator().manual_seed(frame)
+    frames = planned.pixels.clone()
+    frames[:, frame] = torch.randint(256, frames[:, frame].shape, generator=generator, dtype=torch.uint8)
+    vectors = planned.vectors
+    if vectors is not None:
+        vectors = vectors.clone()
+        vectors[:, frame] = torch.randn(vectors[:, frame].shape, generator=generator)
+    return replace(planned, frames=frames, vectors=vectors)
+
+
+@dataclass(frozen=True)
+class ClipPicture:
+    """What a picture of tokens shows.
+
+    Attributes:
+        frames: uint8 (K, 3, H, W), the frames that the tokeniser reads.
+        read: times of these frames in seconds, ascending.
+        clip: times of all frames of the clip in seconds, ascending.
+        groups: the tokens.
+    """
+
+    frames: Tensor
+    read: list[float]
+    clip: list[float]
+    groups: list[TokenGroup]
+
+
+class Layout:
+    """Places on the picture of a clip.
+
+    Raises:
+        UserError: the clip has too many frames for a picture.
+    """
+
+    def __init__(self, picture: ClipPicture) -> None:
+        length = picture.clip[-1] - picture.clip[0]
+        gap = min(np.diff(picture.read), default=length)
+        least, most = TIMELINE_WIDTHS
+        widest = max([group.columns for group in picture.groups if group.kind != MOTION], default=1)
+        wanted = (LARGEST_FRAME + BETWEEN_FRAMES) * length / gap if gap > 0 else 0.0
+        self.start, self.length = picture.clip[0], length
+        self.timeline_width = min(most, max(least, wanted))
+        room = self.timeline_width * gap / length - BETWEEN_FRAMES if length > 0 else LARGEST_FRAME
+        self.frame = min(LARGEST_FRAME, room)
+        if self.frame < SMALLEST_FRAME:
+            raise UserError(
+                f"tokeniser.stride or clip.num_frames: {len(picture.read)} frames are read, too many for a picture. "
+                "Use a larger stride or fewer frames."
+            )
+        room = self.timeline_width if len(picture.groups) == 1 else self.frame + BETWEEN_FRAMES / 2
+        self.pitch = min(TOKEN_PITCH, room / widest)
+        self.timeline_top = FRAMES_TOP + self.frame + 14
+        self.tokens_top = self.timeline_top + TOKENS_BELOW - 14
+        self.sequence_left = LEFT + self.timeline_width + 60
+        rows: dict[float, int] = {}
+        for group in picture.groups:
+            rows[group.seconds] = rows.get(group.seconds, 0) + group.rows
+        tokens = sum(group.number for group in picture.groups)
+        sequence_rows = -(-tokens // SEQUENCE_COLUMNS) + 3
+        self.width = self.sequence_left + SEQUENCE_WIDTH
+        self.height = 16 + max(
+            self.tokens_top + max(rows.values(), default=1) * self.pitch, FRAMES_TOP + 20 + sequence_rows * TOKEN_PITCH
+        )
+
+    def centre(self, seconds: float) -> float:
+        """The x position of a time."""
+        return LEFT + (self.timeline_width * (seconds - self.start) / self.length if self.length > 0 else 0.0)
+
+
+def draw_tokens(picture: ClipPicture, path: Path, *, theme: Theme) -> None:
+    """Write a PNG: the frames that are read, the places of them that become tokens, and the sequence of tokens.
+
+    Raises:
+        UserError: the clip has too many frames for a picture.
+    """
+    layout = Layout(picture)
+    size = (layout.width / 100, layout.height / 100)
+    figure = Figure(figsize=size, dpi=200, facecolor=theme.background)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(layout.height, 0))
+    axes.set_axis_off()
+    _draw_timeline(axes, picture, layout, theme)
+    for number, frame in enumerate(picture.frames):
+        groups = [group for group in picture.groups if number in group.sources]
+        _draw_frame(axes, frame, layout.centre(picture.read[number]), groups, layout, theme)
+    _draw_tokens(axes, picture, layout, theme)
+    _draw_sequence(axes, picture.groups, layout, theme)
+    # Without the version of matplotlib the same drawing is the same file.
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _draw_timeline(axes: Axes, picture: ClipPicture, layout: Layout, theme: Theme) -> None:
+    text = f"clip of {len(picture.clip)} frames, {len(picture.read)} read"
+    axes.text(LEFT - layout.frame / 2, 16, text, fontsize=9, color=theme.muted, va="center")
+    ends = [layout.centre(picture.clip[0]), layout.centre(picture.clip[-1])]
+    axes.plot(ends, [layout.timeline_top] * 2, color=theme.grid, linewidth=1, zorder=1)
+    for times, size, colour in ((picture.clip, 2.2, theme.grid), (picture.read, 3.6, theme.ink)):
+        places = [layout.centre(seconds) for seconds in times]
+        axes.plot(places, [layout.timeline_top] * len(places), "o", markersize=size, color=colour, zorder=2)
+
+
+def _draw_frame(
+    axes: Axes, frame: Tensor, centre: float, groups: list[TokenGroup], layout: Layout, theme: Theme
+) -> None:
+    """A frame that is read, with the places that become tokens; `groups` are those that are made from it."""
+    side, top = layout.frame, FRAMES_TOP
+    left, right, bottom = centre - side / 2, centre + side / 2, top + side
+    axes.imshow(frame.permute(1, 2, 0).numpy(), extent=(left, right, bottom, top), aspect="auto", zorder=3)
+    for group in groups:
+        is_of_places = group.kind == SPATIAL and len(group.sources) == 1
+        for line in range(1, group.rows if is_of_places else 1):
+            step = line * side / group.rows
+            axes.plot([left + step] * 2, [top, bottom], color="white", linewidth=0.8, zorder=4)
+            axes.plot([left, right], [top + step] * 2, color="white", linewidth=0.8, zorder=4)
+    edge = _colour(min(group.kind for group in groups), theme) if groups else theme.grid
+    box = Rectangle((left, top), side, side, facecolor="none", edgecolor=edge, linewidth=2, zorder=5)
+    axes.add_patch(box)
+
+
+def _draw_tokens(axes: Axes, picture: ClipPicture, layout: Layout, theme: Theme) -> None:
+    """Below each time its tokens, joined to the frames that they are made from.
+
+    What a second pass over the frames gives is below what the first gave.
+    """
+    used: dict[float, int] = {}
+    for group in picture.groups:
+        row, centre = used.get(group.seconds, 0), layout.centre(group.seconds)
+        used[group.seconds] = row + group.rows
+        for source in group.sources if row == 0 else ():
+            ends = [layout.timeline_top + 4, layout.tokens_top - 4]
+            places = [layout.centre(picture.read[source]), centre]
+            axes.plot(places, ends, color=_colour(group.kind, theme), linewidth=0.9, alpha=0.6, zorder=1)
+        left = centre - (group.columns - 1 + TOKEN_SHARE) * layout.pitch / 2
+        for place in range(group.number):
+            line, column = divmod(place, group.columns)
+            corner = (left + column * layout.pitch, layout.tokens_top + (row + line) * layout.pitch)
+            _draw_token(axes, corner, layout.pitch, _colour(group.kind, theme))
+
+
+def _draw_sequence(axes: Axes, groups: list[TokenGroup], layout: Layout, theme: Theme) -> None:
+    """The tokens in the order in which the language model reads them, and their number."""
+    kinds = [group.kind for group in groups for _ in range(group.number)]
+    motion = kinds.count(MOTION)
+    number = f"{len(kinds) - motion} + {motion} = {len(kinds)} tokens" if motion else f"{len(kinds)} tokens"
+    left, top = layout.sequence_left, FRAMES_TOP + 18
+    axes.text(left, 16, number, fontsize=11, color=theme.ink, weight="bold", va="center")
+    axes.text(left, FRAMES_TOP + 4, "in the order of the sequence", fontsize=9, color=theme.muted, va="center")
+    for place, kind in enumerate(kinds):
+        line, column = divmod(place, SEQUENCE_COLUMNS)
+        _draw_token(axes, (left + column * TOKEN_PITCH, top + line * TOKEN_PITCH), TOKEN_PITCH, _colour(kind, theme))
+    top += -(-len(kinds) // SEQUENCE_COLUMNS) * TOKEN_PITCH + 10
+    for line, kind in enumerate(sorted(set(kinds))):
+        _draw_token(axes, (left, top + line * 18), TOKEN_PITCH, _colour(kind, theme))
+        text = NAMES[kind == MOTION]
+        axes.text(left + 18, top + line * 18 + 6, text, fontsize=9, color=theme.muted, va="center")
+
+
+def _draw_token(axes: Axes, corner: tuple[float, float], pitch: float, colour: str) -> None:
+    side = pitch * TOKEN_SHARE
+    axes.add_patch(Rectangle(corner, side, side, facecolor=colour, edgecolor="none", zorder=3))
+
+
+def _colour(kind: int, theme: Theme) -> str:
+    return theme.motion if kind == MOTION else theme.spatial

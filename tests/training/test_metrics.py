@@ -49,6 +49,31 @@ def test_means_since_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
     assert running.seconds_per_step == 2.0
 
 
+def test_the_line_of_a_step_says_loss_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: now)
+    running = Meter(Stopwatch(torch.device("cpu")), peak_tflops=None)
+    for begin, losses in ((0.0, {"loss": 3.0, "grad_norm": 0.5}), (4.0, {"loss": 1.0, "grad_norm": 1.5})):
+        now = begin
+        running.begin_step()
+        now += 1
+        running.watch.lap("forward")
+        now += 3
+        running.watch.lap("backward")
+        running.add(losses, tokens=100, clips=8)
+    running.metrics()
+    assert running.line(lr=1.5e-3, steps_left=30) == (
+        "loss 2, lr 0.0015, grad_norm 1, 2 clips/s, 25 tokens/s, 2:00 left"
+    )
+    assert running.time_shares() == "forward 25%, backward 75%"
+    running.begin_step()
+    now += 4
+    running.add({"loss": 3.0, "under": 2.0, "dec": 1.0, "grad_norm": 1.0}, tokens=100, clips=8)
+    running.metrics()
+    assert running.line(lr=1.0, steps_left=1000).startswith("loss 3 (under 2, dec 1), lr 1, ")
+    assert running.line(lr=1.0, steps_left=1000).endswith(", 1:06:40 left")
+
+
 def test_operations_are_those_of_the_matrices_and_counting_changes_nothing() -> None:
     """For n rows, a linear layer has 2 n operations a weight in the forward pass and for each of its two gradients."""
 

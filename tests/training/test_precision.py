@@ -18,7 +18,9 @@ TOLERANCE = 1e-3  # of the loss, over the first steps; a number of bfloat16 is r
 
 
 def losses_of(run_dir: Path) -> list[float]:
-    return [float(loss) for loss in re.findall(r"step \d+: .*?\bloss ([\d.]+)", (run_dir / "train.log").read_text())]
+    return [
+        float(loss) for loss in re.findall(r"step \d+/\d+: .*?\bloss ([\d.]+)", (run_dir / "train.log").read_text())
+    ]
 
 
 def test_bf16_keeps_float32_weights_is_near_fp32_and_resumes_bit_for_bit(

@@ -136,6 +136,8 @@ def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, inte
                 model.train()
     if saved != step:
         save(run, step=step, samples=samples)
+    if step > start.step:
+        log.info("time of the steps: %s", meter.time_shares())
     return Progress(steps=step, seconds_per_step=meter.seconds_per_step, stopped_by=signal)
 
 
@@ -212,13 +214,11 @@ def progress_bar(run: "TrainingRun", step: int) -> "tqdm[None]":
 def log_step(run: "TrainingRun", step: int, meter: Meter, bar: "tqdm[None]") -> None:
     """Log the means since the last call: in the progress bar, the store and the log file."""
     metrics = meter.metrics()
-    bar.set_postfix_str(
-        f"loss {metrics['train/loss']:.3f}, {metrics['train/tokens_per_second']:.0f} tokens/s, "
-        f"data {metrics['train/time_data']:.0%}"
-    )
-    learning_rate = run.scheduler.get_last_lr()[0]
-    run.tracker.metrics({**metrics, "train/lr": learning_rate, "data/bad_files": run.bad_files.count}, step)
-    log.log(logging.INFO if bar.disable else logging.DEBUG, "step %d: %s", step, meter.line())
+    bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, {metrics['train/samples_per_second']:.0f} clips/s")
+    lr, steps = run.scheduler.get_last_lr()[0], run.trainer.max_steps
+    run.tracker.metrics({**metrics, "train/lr": lr, "data/bad_files": run.bad_files.count}, step)
+    level = logging.INFO if bar.disable else logging.DEBUG
+    log.log(level, "step %d/%d: %s", step, steps, meter.line(lr=lr, steps_left=steps - step))
 
 
 def save(run: "TrainingRun", *, step: int, samples: int) -> None:

@@ -82,6 +82,8 @@ class Meter:
         self._peak = peak_tflops
         self._steps: list[float] = []
         self._since: dict[str, float] = {}
+        self._parts: dict[str, float] = {}
+        self._names: tuple[str, ...] = ()
         self._number = self._tokens = self._clips = 0
         self._seconds = 0.0
 
@@ -106,11 +108,15 @@ class Meter:
     def metrics(self) -> dict[str, float]:
         """Means since the last call by name, including the share of time of each part."""
         number, seconds = max(1, self._number), max(1e-9, self._seconds)
+        shares = self.watch.shares()
+        for part, share in shares.items():
+            self._parts[part] = self._parts.get(part, 0.0) + share * seconds
+        self._names = tuple(self._since)
         self._last = {f"train/{name}": value / number for name, value in self._since.items()} | {
             "train/tokens_per_second": self._tokens / seconds,
             "train/samples_per_second": self._clips / seconds,
             "train/seconds_per_step": seconds / number,
-            **{f"train/time_{part}": share for part, share in self.watch.shares().items()},
+            **{f"train/time_{part}": share for part, share in shares.items()},
         }
         if self.flops and self._peak:
             tflops = self.flops * number / seconds / 1e12
@@ -118,14 +124,41 @@ class Meter:
         self._since, self._number, self._tokens, self._clips, self._seconds = {}, 0, 0, 0, 0.0
         return self._last
 
-    def line(self) -> str:
-        """The last metrics as text, for the log."""
-        return ", ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in self._last.items())
+    def line(self, *, lr: float, steps_left: int) -> str:
+        """The last metrics as text, for the log.
+
+        Args:
+            lr: learning rate.
+            steps_left: number of steps until the end, for the time left.
+        """
+        last = {name.removeprefix("train/"): value for name, value in self._last.items()}
+        parts = {
+            name: value for name, value in last.items() if name in self._names and name not in ("loss", "grad_norm")
+        }
+        each = f" ({', '.join(f'{name} {value:.4g}' for name, value in parts.items())})" if len(parts) > 1 else ""
+        speed = "".join(f", {name} {last[name]:.3g}" for name in ("tflops", "mfu") if name in last)
+        return (
+            f"loss {last['loss']:.4g}{each}, lr {lr:.2g}, grad_norm {last['grad_norm']:.3g}, "
+            f"{last['samples_per_second']:.3g} clips/s, {last['tokens_per_second']:.3g} tokens/s{speed}, "
+            f"{clock(steps_left * self.seconds_per_step)} left"
+        )
+
+    def time_shares(self) -> str:
+        """The share of each part of a step in the time so far, as text."""
+        total = max(1e-9, sum(self._parts.values()))
+        return ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in self._parts.items())
 
     @property
     def seconds_per_step(self) -> float:
         """Median duration of a step."""
         return median(self._steps) if self._steps else 0.0
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour up."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def count_flops(model: torch.nn.Module, batch: Batch, accelerator: Accelerator) -> int:

@@ -196,8 +196,8 @@ def test_half_of_the_yes_no_questions_are_true_however_many_clips_are_looked_at(
 
 def test_sets_of_other_families_do_not_mix(tmp_path: Path) -> None:
     whole, part = make_source(tmp_path), make_source(tmp_path, families=["count", "motion"], train_clips=16)
-    assert whole.folder.name == "v2-easy-seed0-10x64"
-    assert part.folder.name == "v2-easy-motion+count-seed0-10x64"
+    assert whole.folder.name == "v3-easy-seed0-10x64"
+    assert part.folder.name == "v3-easy-motion+count-seed0-10x64"
     assert make_source(tmp_path, families=["motion", "count"]).folder == part.folder
     assert make_source(tmp_path, families=list(FAMILIES)).folder == whole.folder
     part.prepare()

@@ -6,25 +6,40 @@ from vtok.data.sources.shapes.scene import COLOURS, DIRECTIONS, Scene, SceneObje
 
 PAN = 0.25
 ZOOM = 1.6
+# Standard deviations of the noise, in levels of 256.
+STANDING_NOISE, FRAME_NOISE = 5.0, 1.5
 
 
 def render(scene: Scene, *, num_frames: int, size: int) -> np.ndarray:
     """Draw a scene: uint8 frames (num_frames, size, size, 3), with anti-aliased edges."""
     rng = np.random.default_rng(scene.seed)
-    progress = np.linspace(0.0, 1.0, num_frames)[:, None, None]
-    axis = (np.arange(size) + 0.5) / size
+    progress = np.linspace(0.0, 1.0, num_frames, dtype=np.float32)[:, None, None]
+    axis = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     x, y = np.meshgrid(axis, axis)
     x, y, pixel = _camera_view(scene.camera, x[None], y[None], progress, 1.0 / size)
-    frames = np.broadcast_to(np.array(scene.background, dtype=np.float32), (num_frames, size, size, 3)).copy()
+    frames = np.empty((num_frames, size, size, 3), dtype=np.float32)
+    frames[:] = scene.background
     if scene.texture:
         frames += 255 * scene.texture * _texture(rng, x, y)[..., None]
     for one in scene.objects:
         centre_x, centre_y = _position(one, progress)
         distance = signed_distance(one.kind, x - centre_x, y - centre_y, one.radius)
         cover = np.clip(0.5 - distance / pixel, 0.0, 1.0)[..., None]
-        frames = frames * (1 - cover) + cover * np.array(COLOURS[one.colour], dtype=np.float32)
-    frames += rng.normal(0.0, 5.0, size=(1, size, size, 3)) + rng.normal(0.0, 1.5, size=frames.shape)
-    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+        frames += cover * (np.array(COLOURS[one.colour], dtype=np.float32) - frames)
+    _add_noise(frames, rng)
+    return np.clip(np.rint(frames, out=frames), 0, 255, out=frames).astype(np.uint8)
+
+
+def _add_noise(frames: np.ndarray, rng: np.random.Generator) -> None:
+    """Add noise that stays, and noise of each frame.
+
+    The latter is a random part of one larger pattern, because drawing noise takes longer than all of the rest.
+    """
+    size = frames.shape[1]
+    frames += STANDING_NOISE * rng.standard_normal((size, size, 3), dtype=np.float32)
+    pattern = FRAME_NOISE * rng.standard_normal((2 * size, 2 * size, 3), dtype=np.float32)
+    for frame, (top, left) in zip(frames, rng.integers(size + 1, size=(len(frames), 2)), strict=True):
+        frame += pattern[top : top + size, left : left + size]
 
 
 def _camera_view(

@@ -29,7 +29,7 @@ SPLITS: tuple[Split, ...] = ("train", "heldout")
 # A training sequence asks one claim about a category, as often a true as a false one; held-out clips have one of each.
 FALSE_CLAIMS: dict[Split, int] = {"train": 3, "heldout": 1}
 # Increase it when scenes or pixels change, so that files of an older version are not reused.
-VERSION = 2
+VERSION = 3
 
 
 class ShapesData(DataSource):

@@ -5,8 +5,8 @@ from statistics import median
 
 import torch
 from accelerate import Accelerator
-from torch.utils.flop_counter import FlopCounterMode
 
+from vtok.common.flops import flop_counter
 from vtok.model.batch import Batch
 
 LOSS_MEMORY = 0.95
@@ -169,7 +169,7 @@ def count_flops(model: torch.nn.Module, batch: Batch, accelerator: Accelerator) 
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     on = [accelerator.device] if accelerator.device.type == "cuda" else []
-    with torch.random.fork_rng(on), FlopCounterMode(display=False) as counter:
+    with torch.random.fork_rng(on), flop_counter() as counter:
         with accelerator.autocast():
             loss = model(batch)["loss"]
         loss.backward()

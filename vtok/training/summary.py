@@ -1,5 +1,6 @@
 """The metrics of a run: sizes before the first step, results after the last one, and the files they are written to."""
 
+import inspect
 import logging
 import resource
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vtok
+from vtok.backbone import Backbone
 from vtok.backbone.cached import CachedBackbone
+from vtok.common.flops import flops_from_shapes
 from vtok.common.foreign_files import encodable
 from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from vtok.training.run import TrainingRun
 
 log = logging.getLogger("vtok")
+
+# Side of images in pixels from which a run names the setting that makes them smaller.
+LARGE_IMAGE = 384
 
 
 def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, Sequence[Clip]]) -> dict[str, Any]:
@@ -53,8 +59,25 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
         type(model.tokeniser).__name__, source.describe(), len(clips["train"]), len(clips["heldout"]),
         tokens, source.clip.num_frames, f"{trained:,}", f"{frozen:,}",
     )  # fmt: skip
+    if not isinstance(backbone, CachedBackbone):
+        frames = planner.max_frames(source.clip.num_frames)
+        log.info("%s", backbone_cost(backbone, frames=frames))
     sizes = {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
     return counts | sizes | code_version()
+
+
+def backbone_cost(backbone: Backbone, *, frames: int) -> str:
+    """What a clip of `frames` planned frames costs in the backbone, and a hint where its images are large."""
+    size, places = backbone.image_size, backbone.feature_size**2
+    try:
+        cost = f"{frames * flops_from_shapes(backbone, (1, 3, size, size)) / 1e9:.3g} GFLOP a clip"
+    except RuntimeError:
+        # A backbone of the user's own may look at values, which the meta device does not have.
+        cost = "operations that cannot be counted from shapes"
+    text = f"backbone: {frames} frames a clip, {size} x {size} pixels, {places:,} places, {cost}"
+    if size >= LARGE_IMAGE and "image_size" in inspect.signature(type(backbone)).parameters:
+        text += ". A smaller backbone.image_size costs less: half of it is a quarter of the places"
+    return text
 
 
 def code_version() -> dict[str, str]:

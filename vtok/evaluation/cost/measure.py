@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch.utils.flop_counter import FlopCounterMode
 
+from vtok.common.flops import flop_counter
 from vtok.evaluation.cost.memory import PeakMemory
 from vtok.evaluation.cost.timing import median_min_max, now
 from vtok.model import VideoLanguageModel
@@ -138,10 +138,10 @@ class Measurement:
     def count_flops_and_bytes(self) -> None:
         """Count FLOPs and bytes, which are the same in every round."""
         # With gradients, because without them the counter fails on parameters that are passed to modules.
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             self.model.tokeniser.encode_planned(self.planned_frames)
         self.cost.encode_flops = counter.get_total_flops()
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             self.run_backbone()
         self.cost.backbone_flops = counter.get_total_flops()
         self.cost.encode_bytes = self._peak_bytes(self.run_tokeniser)

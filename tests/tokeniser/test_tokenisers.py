@@ -11,6 +11,7 @@ from vtok.tokeniser import (
     MOTION,
     SPATIAL,
     AttentionPooling,
+    DeltaTokeniser,
     FrameSamplingTokeniser,
     GridPooling,
     KeyFrameTokeniser,
@@ -192,3 +193,28 @@ def test_mistakes_are_told() -> None:
         VTokTokeniser(TinyBackbone())(torch.rand(30, 3, 64, 64))
     with pytest.raises(UserError, match="outside a clip of 12"):
         VTokTokeniser(TinyBackbone())(torch.rand(1, 12, 3, 64, 64), key_frame=12)
+
+
+@pytest.mark.parametrize("kind", [VTokTokeniser, DeltaTokeniser])
+@pytest.mark.parametrize("motion_pooling", [MeanPooling, AttentionPooling])
+def test_the_gradient_of_residuals_to_the_backbone_is_scaled_and_nothing_else(kind, motion_pooling) -> None:
+    """Gradients of the motion tokens with factor 1 times the factor are those with it; other weights have the same."""
+    frames = torch.rand(1, 13, 3, 64, 64)
+    gradients = {}
+    for factor in (1.0, 0.25, 0.0):
+        torch.manual_seed(0)
+        tokeniser = kind(TinyBackbone(), motion_pooling=motion_pooling, residual_gradient=factor)
+        tokens = tokeniser(frames)
+        for part, some in (("key", tokens[:, :16]), ("motion", tokens[:, 16:])):
+            tokeniser.zero_grad()
+            some.square().sum().backward(retain_graph=True)
+            gradients[part, factor] = {
+                name: weight.grad.clone() for name, weight in tokeniser.named_parameters() if weight.grad is not None
+            }
+        gradients["tokens", factor] = {"": tokens.detach()}
+    for factor in (0.25, 0.0):
+        assert torch.equal(gradients["tokens", factor][""], gradients["tokens", 1.0][""])
+        for part in ("key", "motion"):
+            for name, gradient in gradients[part, 1.0].items():
+                scale = factor if part == "motion" and name.startswith("backbone") else 1.0
+                torch.testing.assert_close(gradients[part, factor][name], scale * gradient)

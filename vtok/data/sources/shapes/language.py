@@ -54,8 +54,14 @@ def questions(scene: Scene, rng: np.random.Generator, *, false_claims: int = 1) 
     by_colour = "object" if alone else first.kind
     by_kind = "object" if alone else f"{first.colour} object"
     asked = [
-        ask("colour", f"what colour is the {by_colour}?", "is it {}?", first.colour, tuple(COLOURS)),
-        ask("object", f"what shape is the {by_kind}?", "is it a {}?", first.kind, OBJECTS),
+        ask(
+            "colour",
+            f"what colour is the {by_colour}?",
+            f"is the colour of the {by_colour} {{}}?",
+            first.colour,
+            tuple(COLOURS),
+        ),
+        ask("object", f"what shape is the {by_kind}?", f"is the shape of the {by_kind} a {{}}?", first.kind, OBJECTS),
     ]
     if scene.family == "motion":
         asked += [
@@ -80,9 +86,11 @@ def questions(scene: Scene, rng: np.random.Generator, *, false_claims: int = 1) 
         ]
     if scene.family == "count":
         truth = COUNTS[len(scene.objects) - 1]
-        asked += [ask("count", "how many objects are there?", "are there {}?", truth, COUNTS)]
+        asked += [ask("count", "how many objects are there?", "is the number of objects {}?", truth, COUNTS)]
     if scene.family == "camera":
-        asked += [ask("camera", "what does the camera do?", "is it true that it {}?", str(scene.camera), CAMERAS)]
+        asked += [
+            ask("camera", "what does the camera do?", "is it true that the camera {}?", str(scene.camera), CAMERAS)
+        ]
     return tuple(question for about in asked for question in about)
 
 

@@ -139,7 +139,7 @@ class Meter:
         speed = "".join(f", {name} {last[name]:.3g}" for name in ("tflops", "mfu") if name in last)
         return (
             f"loss {last['loss']:.4g}{each}, lr {lr:.2g}, grad_norm {last['grad_norm']:.3g}, "
-            f"{last['samples_per_second']:.3g} clips/s, {last['tokens_per_second']:.3g} tokens/s{speed}, "
+            f"{last['samples_per_second']:.3g} clips/s, {last['tokens_per_second']:,.0f} tokens/s{speed}, "
             f"{clock(steps_left * self.seconds_per_step)} left"
         )
 

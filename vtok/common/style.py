@@ -18,6 +18,8 @@ class Theme:
         panel: behind a group of things.
         spatial: spatial tokens.
         motion: motion tokens.
+        helps: changes that make an answer likelier.
+        hurts: changes that make it less likely.
     """
 
     background: str
@@ -27,13 +29,15 @@ class Theme:
     panel: str
     spatial: str
     motion: str
+    helps: str
+    hurts: str
 
 
 ThemeName = Literal["light", "dark"]
-# Blues and orange of Okabe and Ito, which colour-blind readers can distinguish.
+# Blues, orange and vermilion of Okabe and Ito, which colour-blind readers can distinguish.
 THEMES: dict[ThemeName, Theme] = {
-    "light": Theme("#ffffff", "#1b1f24", "#5f6872", "#dddfe2", "#f3f5f7", "#0072b2", "#e69f00"),
-    "dark": Theme("#16181c", "#e8eaed", "#a0a7b0", "#3d424a", "#22252a", "#56b4e9", "#e69f00"),
+    "light": Theme("#ffffff", "#1b1f24", "#5f6872", "#dddfe2", "#f3f5f7", "#0072b2", "#e69f00", "#0072b2", "#d55e00"),
+    "dark": Theme("#16181c", "#e8eaed", "#a0a7b0", "#3d424a", "#22252a", "#56b4e9", "#e69f00", "#56b4e9", "#d55e00"),
 }
 LIGHT = THEMES["light"]
 # Colours that colour-blind readers can distinguish. Further lines use them again with dashes.

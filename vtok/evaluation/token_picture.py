@@ -111,22 +111,22 @@ class ClipPicture:
 
 
 class Layout:
-    """Places on the picture of a clip.
+    """Places on the picture of a clip, whose frames have a side of at most `largest_frame`.
 
     Raises:
         UserError: the clip has too many frames for a picture.
     """
 
-    def __init__(self, picture: ClipPicture) -> None:
+    def __init__(self, picture: ClipPicture, *, largest_frame: float = LARGEST_FRAME) -> None:
         length = picture.clip[-1] - picture.clip[0]
         gap = min(np.diff(picture.read), default=length)
         least, most = TIMELINE_WIDTHS
         widest = max([group.columns for group in picture.groups if group.kind != MOTION], default=1)
-        wanted = (LARGEST_FRAME + BETWEEN_FRAMES) * length / gap if gap > 0 else 0.0
+        wanted = (largest_frame + BETWEEN_FRAMES) * length / gap if gap > 0 else 0.0
         self.start, self.length = picture.clip[0], length
         self.timeline_width = min(most, max(least, wanted))
-        room = self.timeline_width * gap / length - BETWEEN_FRAMES if length > 0 else LARGEST_FRAME
-        self.frame = min(LARGEST_FRAME, room)
+        room = self.timeline_width * gap / length - BETWEEN_FRAMES if length > 0 else largest_frame
+        self.frame = min(largest_frame, room)
         if self.frame < SMALLEST_FRAME:
             raise UserError(
                 f"tokeniser.stride or clip.num_frames: {len(picture.read)} frames are read, too many for a picture. "

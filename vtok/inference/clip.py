@@ -10,25 +10,26 @@ from vtok.common.paths import user_path
 from vtok.data import Clip, ClipSample, DataSource, SampleKey, open_video
 from vtok.data.clip_reader import clip_frames
 from vtok.data.plan import StridePlanner, TargetPlan
+from vtok.data.video.read import open_clip
 from vtok.model.build import build
 
 
 def read_clip(
     config: DictConfig,
     planner: StridePlanner,
-    video: str,
+    video: str | Clip,
     *,
-    start: float,
+    start: float = 0.0,
     target: TargetPlan | None = None,
     whole: bool = False,
 ) -> tuple[ClipSample, np.ndarray]:
-    """Read the clip that starts `start` seconds into a video file or a folder of frames.
+    """Read the clip that starts `start` seconds into a video file or a folder of frames, or a clip of the run's data.
 
     Args:
         config: configuration of the run.
         planner: frame planner of the run's tokeniser.
-        video: video file or folder of frames.
-        start: start of the clip in seconds, >= 0.
+        video: video file or folder of frames, or a clip of the run's data, which has a start of its own.
+        start: start of the clip in a file in seconds, >= 0.
         target: plan of the frames that a decoder reconstructs; None: they are not read.
         whole: whether the clip's T frames are spread evenly over the rest of the video instead of being read at the
             run's frame rate; a video with fewer frames gives all of them.
@@ -41,13 +42,13 @@ def read_clip(
     """
     if not start >= 0:
         raise UserError(f"start={start:g}: must be a number of seconds >= 0. Use start=0 for the start of the video.")
-    clip = Clip(id=video, path=user_path(video), start=start)
+    clip = Clip(id=video, path=user_path(video), start=start) if isinstance(video, str) else video
     source: DataSource = build(config.data)
     source = source.source_of(clip)
     if whole:
         source.clip = replace(source.clip, fps=fps_to_span(clip, source))
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))
-    with open_video(clip.path, frames_fps=source.frames_fps) as file:
+    with open_clip(clip, frames_fps=source.frames_fps) as file:
         shown = clip_frames(file.timestamps, clip, num_frames=source.clip.num_frames, fps=source.clip.fps)
         return sample, file.timestamps[shown]
 

@@ -1,20 +1,17 @@
 """vtok draw: a picture of where the tokens of a video come from."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
-
-import torch
 
 from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
 from vtok.common.setting_types import NotNegative
 from vtok.common.style import THEMES, ThemeName
 from vtok.config import check, compose
-from vtok.evaluation.token_picture import ClipPicture, draw_tokens, token_groups
+from vtok.evaluation.token_picture import draw_tokens
 from vtok.feature_cache import without_cache
 from vtok.inference.clip import read_clip
-from vtok.model.batch import stack_frames
+from vtok.inference.picture import picture_of
 from vtok.model.build import build_tokeniser
 
 # Pixels of a frame in the picture: two for each hundredth of an inch.
@@ -51,19 +48,7 @@ def draw(
     without_cache(config)
     tokeniser = build_tokeniser(config).eval()
     sample, times = read_clip(config, tokeniser.planner, video, start=start)
-    with torch.no_grad():
-        groups = token_groups(tokeniser, stack_frames([sample]))
-    # The frames once more, in the size of the picture.
-    shown = deepcopy(config)
-    shown.clip.size = FRAME_SIZE
-    frames = read_clip(shown, tokeniser.planner, video, start=start)[0].frames
-    assert frames is not None
-    picture = ClipPicture(
-        frames=frames,
-        read=sample.timestamps.tolist(),
-        clip=(times - times[0]).tolist(),
-        groups=groups,
-    )
+    picture = picture_of(config, tokeniser, video, sample, times, frame_size=FRAME_SIZE, start=start)
     with atomic_file(target) as partial:
         draw_tokens(picture, partial, theme=THEMES[theme])
     return target

@@ -1,0 +1,47 @@
+"""Reads the frames that a picture of a clip's tokens shows."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from vtok.data import Clip, ClipSample
+from vtok.evaluation.token_picture import ClipPicture, token_groups
+from vtok.inference.clip import read_clip
+from vtok.model.batch import stack_frames
+from vtok.tokeniser import Tokeniser
+
+
+def picture_of(
+    config: DictConfig,
+    tokeniser: Tokeniser,
+    video: str | Clip,
+    sample: ClipSample,
+    times: np.ndarray,
+    *,
+    frame_size: int,
+    start: float = 0.0,
+) -> ClipPicture:
+    """What a picture of the tokens of a clip shows; see `vtok.inference.clip.read_clip`, which read `sample`.
+
+    Args:
+        config: configuration of the run, or of a tokeniser alone.
+        tokeniser: tokeniser in evaluation mode.
+        video: video file or folder of frames, or a clip of the run's data.
+        sample: the planned frames of the clip.
+        times: times in the file of the clip's T frames, in seconds (T,).
+        frame_size: side in pixels of the frames in the picture, which are read once more.
+        start: start of the clip in a file in seconds, >= 0.
+
+    Raises:
+        UserError: if the video cannot be read.
+    """
+    device = next((parameter.device for parameter in tokeniser.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        groups = token_groups(tokeniser, stack_frames([sample]).to(device))
+    shown = deepcopy(config)
+    shown.clip.size = frame_size
+    frames = read_clip(shown, tokeniser.planner, video, start=start)[0].frames
+    assert frames is not None
+    return ClipPicture(frames=frames, read=sample.timestamps.tolist(), clip=(times - times[0]).tolist(), groups=groups)

@@ -208,8 +208,7 @@ def _colour(change: float, scale: float, theme: Theme) -> tuple[float, float, fl
 
 
 def _signed(number: float) -> str:
-    digits = 2 if abs(number) >= 0.1 or number == 0 else 4
-    return f"{number:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if number else "0"
+    return f"{number:+.2g}".replace("-", "\N{MINUS SIGN}") if number else "0"
 
 
 def _text(axes: Axes, x: float, y: float, text: str, colour: str, *, size: float = 9, place: str = "left") -> None:

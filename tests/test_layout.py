@@ -10,7 +10,7 @@ ROOT = Path(vtok.__file__).parent
 ORDER = (
     *("common", "data", "backbone", "tokeniser", "mllm", "visual_head", "decoder"),
     *("config", "feature_cache", "model", "tracking", "runs", "evaluation", "training"),
-    *("hub", "inference", "lmms", "cli"),
+    *("hub", "inference", "demo", "lmms", "cli"),
 )
 # Imports inside functions.
 EXCEPTIONS = {

@@ -49,18 +49,27 @@ class Chooser:
         Raises:
             UserError: a log-probability is not a finite number.
         """
-        rows = [row for row, question in asked for _ in question.choices]
-        turns = [(question.text, choice) for _, question in asked for choice in question.choices]
-        totals, lengths = self._logprobs(video, rows, turns)
-        by_score = {"total": totals, "token": totals / lengths.clamp(min=1)}
-        if "prior" in self.scores and turns:
-            by_score["prior"] = totals - self._without_video(video, turns)
+        by_score = self.scores_of(video, asked)
         chosen, start = [], 0
         for _, question in asked:
             here = slice(start, start + len(question.choices))
             chosen.append({score: question.choices[int(by_score[score][here].argmax())] for score in self.scores})
             start = here.stop
         return chosen
+
+    def scores_of(self, video: VideoTokens, asked: Sequence[tuple[int, Question]]) -> dict[str, Tensor]:
+        """The scores (N,) in nats, float64, of the choices of all questions in their order.
+
+        Raises:
+            UserError: a log-probability is not a finite number.
+        """
+        rows = [row for row, question in asked for _ in question.choices]
+        turns = [(question.text, choice) for _, question in asked for choice in question.choices]
+        totals, lengths = self._logprobs(video, rows, turns)
+        by_score = {"total": totals, "token": totals / lengths.clamp(min=1)}
+        if "prior" in self.scores and turns:
+            by_score["prior"] = totals - self._without_video(video, turns)
+        return by_score
 
     def _without_video(self, video: VideoTokens, turns: Sequence[tuple[str, str]]) -> Tensor:
         """Log-probabilities (N,) of the answers without a video; those that are not in `priors` are computed."""

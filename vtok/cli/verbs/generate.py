@@ -9,7 +9,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vtok.cli.prompts import requested_videos
-from vtok.cli.video_outputs import pixel_scale, sampling_of, trained_decoder, write_sheet
 from vtok.common.errors import UserError
 from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
@@ -18,6 +17,7 @@ from vtok.data import DataSource
 from vtok.data.video.write import check_rate, write_video
 from vtok.inference.answer import check_text
 from vtok.inference.load import load_run
+from vtok.inference.video_outputs import pixel_scale, sampling_of, trained_decoder, write_sheet
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vtok.cli.video_outputs import pixel_scale, sampling_of, trained_decoder, write_sheet
 from vtok.common.errors import UserError
 from vtok.common.files import check_writable
 from vtok.common.paths import user_path
@@ -12,6 +11,7 @@ from vtok.data.video.write import check_rate, write_video
 from vtok.inference.answer import check_text
 from vtok.inference.clip import duration, read_clip
 from vtok.inference.load import load_run
+from vtok.inference.video_outputs import pixel_scale, sampling_of, trained_decoder, write_sheet
 from vtok.model.batch import stack_frames, stack_targets
 
 

@@ -1,4 +1,4 @@
-"""Helpers of the verbs that write videos: generate and reconstruct."""
+"""Sampling settings, sizes and contact sheets of generated videos."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -223,7 +223,7 @@ def test_the_unchanged_toy_recipe_learns_and_generates_videos(outputs: Path, tmp
     settings = ["recipe=paper_tiny", "tracking=none", "trainer.progress=false", f"outputs={outputs}"]
     metrics = train(compose(settings), run_dir=tmp_path / "run")
     log = (tmp_path / "run" / "train.log").read_text()
-    losses = [float(loss) for loss in re.findall(r"^.*step \d+:.*\bloss ([\d.]+)", log, flags=re.MULTILINE)]
+    losses = [float(loss) for loss in re.findall(r"^.*step \d+/\d+:.*\bloss ([\d.]+)", log, flags=re.MULTILINE)]
     assert losses[-1] < 0.95 * losses[0]
     assert metrics["steps"] == 20
     assert {"alignment/colour", "generate/colour", "visual/rollout", "digest/ema"} <= metrics.keys()

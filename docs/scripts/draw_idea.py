@@ -6,13 +6,12 @@ Lengths are pixels of a picture 900 wide, as GitHub shows it, with y downwards; 
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 from vtok.common.style import THEMES, Theme
 from vtok.data.sources.shapes.render import render
 from vtok.data.sources.shapes.scene import Scene, SceneObject
+from vtok.evaluation.token_picture import canvas
 
 WIDTH, HEIGHT = 900, 482
 NUM_FRAMES, STRIDE, SIDE = 30, 6, 4
@@ -33,19 +32,14 @@ SCENE = Scene(
 
 
 def draw(path: Path, theme: Theme) -> None:
-    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=200, facecolor=theme.background)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
-    axes.set_axis_off()
-    for top, bottom in ((12, 162), (FRAMES_TOP + FRAME + 26, HEIGHT - 12)):
-        box = FancyBboxPatch((12, top), WIDTH - 24, bottom - top, boxstyle="round,pad=0,rounding_size=8")
-        box.set(facecolor=theme.panel, edgecolor="none", zorder=0)
-        axes.add_patch(box)
-    draw_frames(axes, theme)
-    draw_frame_sampling(axes, theme)
-    draw_vtok(axes, theme)
-    # Without the version of matplotlib the same drawing is the same file.
-    figure.savefig(path, metadata={"Software": None})
+    with canvas(path, width=WIDTH, height=HEIGHT, theme=theme) as axes:
+        for top, bottom in ((12, 162), (FRAMES_TOP + FRAME + 26, HEIGHT - 12)):
+            box = FancyBboxPatch((12, top), WIDTH - 24, bottom - top, boxstyle="round,pad=0,rounding_size=8")
+            box.set(facecolor=theme.panel, edgecolor="none", zorder=0)
+            axes.add_patch(box)
+        draw_frames(axes, theme)
+        draw_frame_sampling(axes, theme)
+        draw_vtok(axes, theme)
 
 
 def draw_frames(axes: Axes, theme: Theme) -> None:

@@ -11,6 +11,7 @@ from vtok.tokeniser import (
     MOTION,
     SPATIAL,
     AttentionPooling,
+    CodecMotionTokeniser,
     DeltaTokeniser,
     FrameSamplingTokeniser,
     GridPooling,
@@ -218,3 +219,23 @@ def test_the_gradient_of_residuals_to_the_backbone_is_scaled_and_nothing_else(ki
             for name, gradient in gradients[part, 1.0].items():
                 scale = factor if part == "motion" and name.startswith("backbone") else 1.0
                 torch.testing.assert_close(gradients[part, factor][name], scale * gradient)
+
+
+@pytest.mark.parametrize(
+    "kind", [VTokTokeniser, DeltaTokeniser, FrameSamplingTokeniser, KeyFrameTokeniser, CodecMotionTokeniser]
+)
+def test_the_number_of_encoded_frames_is_that_of_the_backbones_calls(kind: type) -> None:
+    backbone = Recorder()
+    tokeniser = kind(backbone)
+    plan = tokeniser.plan(30)
+    count, grid = len(plan.indices), plan.vector_grid
+    tokeniser.encode_planned(
+        PlannedFrames(
+            frames=torch.rand(1, count, 3, 8, 8),
+            key=torch.zeros(1, dtype=torch.long),
+            mask=torch.ones(1, count, dtype=torch.bool),
+            timestamps=torch.arange(count).float().unsqueeze(0),
+            vectors=None if grid is None else torch.zeros(1, count, 3, grid, grid),
+        )
+    )
+    assert tokeniser.num_encoded(count) == backbone.seen

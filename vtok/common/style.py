@@ -1,9 +1,11 @@
 """The look of all pictures: two themes, colours of lines, and matplotlib's settings."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from matplotlib.axes import Axes
+if TYPE_CHECKING:
+    # Colours are read where nothing is plotted, and matplotlib takes a while to load.
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ PLOT_STYLE: dict[Any, Any] = {
 }
 
 
-def remove_frame(axes: Axes, axis: Literal["x", "y", "both"]) -> None:
+def remove_frame(axes: "Axes", axis: Literal["x", "y", "both"]) -> None:
     """Draw a light grid along the values, and no frame."""
     axes.grid(axis=axis, color=LIGHT.grid, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -23,7 +23,6 @@ from vtok.inference.explain import write_explanation
 from vtok.inference.load import load_run
 from vtok.inference.picture import picture_of
 from vtok.inference.video_outputs import pixel_scale, sampling_of
-from vtok.mllm import EncodedChat
 from vtok.mllm.text_length import LengthCheck
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import stack_frames
@@ -218,9 +217,8 @@ class DemoRun:
 
     def _check_length(self, question: str, answer: str, tokens: VideoTokens) -> None:
         mllm, number = self.model.mllm, int(tokens.mask.sum())
-        ids = mllm.chat.encode([(question, answer)], num_video_tokens=number).ids
-        check = LengthCheck(mllm.chat, mllm.context_length)
-        if reason := check.too_long(EncodedChat(ids, ids), num_video_tokens=number):
+        chat = mllm.chat.encode([(question, answer)], num_video_tokens=number)
+        if reason := LengthCheck(mllm.chat, mllm.context_length).too_long(chat, num_video_tokens=number):
             raise UserError(f"question: {reason}.")
 
     def _new_file(self, name: str, suffix: str) -> Path:

@@ -11,17 +11,15 @@ from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from vtok.common.foreign_files import printable
 from vtok.common.style import Theme
 from vtok.evaluation.explain import Explanation
-from vtok.evaluation.token_picture import LEFT, ClipPicture, Layout, TokenGroup
-from vtok.tokeniser import MOTION, SPATIAL
+from vtok.evaluation.token_picture import LEFT, ClipPicture, Layout, TokenGroup, canvas
+from vtok.tokeniser import MOTION
 
 # The frames are larger than in the picture of tokens, so that the cells of a heat map can be seen.
 FRAME = 120
@@ -39,11 +37,6 @@ class ChangedGroup:
 
     group: TokenGroup
     changes: tuple[float, ...]
-
-    @property
-    def is_grid(self) -> bool:
-        """Whether the tokens are the places of one frame."""
-        return self.group.kind == SPATIAL and len(self.group.sources) == 1 and self.group.rows > 1
 
 
 def draw_explanation(explanation: Explanation, picture: ClipPicture, path: Path, *, theme: Theme) -> None:
@@ -70,23 +63,19 @@ def draw_explanation(explanation: Explanation, picture: ClipPicture, path: Path,
     top = MARGIN + LINE * len(title) + 18
     bars_top = top + layout.frame + 30
     height = bars_top + (BARS_HEIGHT + 32 if bars else 18)
-    figure = Figure(figsize=(width / 100, height / 100), dpi=200, facecolor=theme.background)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    for line, (text, strong) in enumerate(title):
-        _text(axes, MARGIN, MARGIN + LINE * (line + 0.5), text, theme.ink if strong else theme.muted, size=10)
     scale = max((abs(change) for change in explanation.changes), default=0.0)
-    for number, frame in enumerate(picture.frames):
-        centre = left - LEFT + layout.centre(picture.read[number])
-        _draw_frame(axes, frame, centre, top, layout.frame, maps.get(number), scale, theme)
-        _text(axes, centre, top + layout.frame + 11, f"{picture.read[number]:.2f} s", theme.muted, place="center")
-    right = left + layout.timeline_width + layout.frame / 2
-    if bars:
-        room = layout.timeline_width if len(changed) == 1 else layout.frame
-        _draw_bars(axes, bars, layout, room, (left, right, bars_top), scale, theme)
-    _draw_legend(axes, right + 24, top, layout.frame, scale, theme)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    with canvas(path, width=width, height=height, theme=theme) as axes:
+        for line, (text, strong) in enumerate(title):
+            _text(axes, MARGIN, MARGIN + LINE * (line + 0.5), text, theme.ink if strong else theme.muted, size=10)
+        for number, frame in enumerate(picture.frames):
+            centre = left - LEFT + layout.centre(picture.read[number])
+            _draw_frame(axes, frame, centre, top, layout.frame, maps.get(number), scale, theme)
+            _text(axes, centre, top + layout.frame + 11, f"{picture.read[number]:.2f} s", theme.muted, place="center")
+        right = left + layout.timeline_width + layout.frame / 2
+        if bars:
+            room = layout.timeline_width if len(changed) == 1 else layout.frame
+            _draw_bars(axes, bars, layout, room, (left, right, bars_top), scale, theme)
+        _draw_legend(axes, right + 24, top, layout.frame, scale, theme)
 
 
 def _changed_groups(groups: list[TokenGroup], changes: tuple[float, ...]) -> Iterator[ChangedGroup]:
@@ -102,7 +91,7 @@ def _divide(changed: list[ChangedGroup]) -> tuple[dict[int, ChangedGroup], list[
     """The finest grid of each frame, by the frame's position, and the groups that are drawn as bars."""
     maps: dict[int, ChangedGroup] = {}
     for one in changed:
-        if one.is_grid:
+        if one.group.is_grid:
             frame = one.group.sources[0]
             if frame not in maps or maps[frame].group.number < one.group.number:
                 maps[frame] = one

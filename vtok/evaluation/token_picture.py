@@ -5,6 +5,8 @@ that a token is made from are those whose noise changes it. Lengths are hundredt
 usual size.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import isqrt
@@ -50,6 +52,11 @@ class TokenGroup(NamedTuple):
     def rows(self) -> int:
         """Rows of the block that the tokens are drawn as: a square where they are a grid."""
         return isqrt(self.number) if isqrt(self.number) ** 2 == self.number else 1
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the tokens are the places of one frame."""
+        return self.kind == SPATIAL and len(self.sources) == 1 and self.rows > 1
 
     @property
     def columns(self) -> int:
@@ -159,17 +166,23 @@ def draw_tokens(picture: ClipPicture, path: Path, *, theme: Theme) -> None:
         UserError: the clip has too many frames for a picture.
     """
     layout = Layout(picture)
-    size = (layout.width / 100, layout.height / 100)
-    figure = Figure(figsize=size, dpi=200, facecolor=theme.background)
+    with canvas(path, width=layout.width, height=layout.height, theme=theme) as axes:
+        _draw_timeline(axes, picture, layout, theme)
+        for number, frame in enumerate(picture.frames):
+            groups = [group for group in picture.groups if number in group.sources]
+            _draw_frame(axes, frame, layout.centre(picture.read[number]), groups, layout, theme)
+        _draw_tokens(axes, picture, layout, theme)
+        _draw_sequence(axes, picture.groups, layout, theme)
+
+
+@contextmanager
+def canvas(path: Path, *, width: float, height: float, theme: Theme) -> Iterator[Axes]:
+    """Axes of `width` x `height` hundredths of an inch, y downwards, that are written as a PNG at the end."""
+    figure = Figure(figsize=(width / 100, height / 100), dpi=200, facecolor=theme.background)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(layout.height, 0))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    _draw_timeline(axes, picture, layout, theme)
-    for number, frame in enumerate(picture.frames):
-        groups = [group for group in picture.groups if number in group.sources]
-        _draw_frame(axes, frame, layout.centre(picture.read[number]), groups, layout, theme)
-    _draw_tokens(axes, picture, layout, theme)
-    _draw_sequence(axes, picture.groups, layout, theme)
+    yield axes
     # Without the version of matplotlib the same drawing is the same file.
     figure.savefig(path, format="png", metadata={"Software": None})
 
@@ -192,8 +205,7 @@ def _draw_frame(
     left, right, bottom = centre - side / 2, centre + side / 2, top + side
     axes.imshow(frame.permute(1, 2, 0).numpy(), extent=(left, right, bottom, top), aspect="auto", zorder=3)
     for group in groups:
-        is_of_places = group.kind == SPATIAL and len(group.sources) == 1
-        for line in range(1, group.rows if is_of_places else 1):
+        for line in range(1, group.rows if group.is_grid else 1):
             step = line * side / group.rows
             axes.plot([left + step] * 2, [top, bottom], color="white", linewidth=0.8, zorder=4)
             axes.plot([left, right], [top + step] * 2, color="white", linewidth=0.8, zorder=4)

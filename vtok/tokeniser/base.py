@@ -127,6 +127,10 @@ class Tokeniser(nn.Module, ABC):
         spatial, all_tokens = self.planner.key_tokens, self.planner.num_tokens(num_planned)
         return torch.tensor([SPATIAL] * spatial + [self.frame_kind] * (all_tokens - spatial))
 
+    def num_encoded(self, num_planned: int) -> int:
+        """How many of a clip's planned frames go through the backbone."""
+        return num_planned
+
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
         """The frames that are read of a clip of `num_frames`; no other frame is decoded or encoded."""
         return self.planner.plan(num_frames, key_frame)

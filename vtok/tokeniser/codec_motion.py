@@ -74,6 +74,10 @@ class CodecMotionTokeniser(Tokeniser):
             )
         return super().plan(num_frames)
 
+    def num_encoded(self, num_planned: int) -> int:
+        """The first frame alone; of the others only the motion vectors are read."""
+        return min(1, num_planned)
+
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled first frame; `motion` (B, M, 3 * g * g); `order` (B, K).
 

@@ -60,14 +60,14 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
         tokens, source.clip.num_frames, f"{trained:,}", f"{frozen:,}",
     )  # fmt: skip
     if not isinstance(backbone, CachedBackbone):
-        frames = planner.max_frames(source.clip.num_frames)
-        log.info("%s", backbone_cost(backbone, frames=frames))
+        encoded = model.tokeniser.num_encoded(planner.max_frames(source.clip.num_frames))
+        log.info("%s", backbone_cost(backbone, frames=encoded))
     sizes = {"tokens_per_clip": tokens, "parameters/trained": trained, "parameters/frozen": frozen}
     return counts | sizes | code_version()
 
 
 def backbone_cost(backbone: Backbone, *, frames: int) -> str:
-    """What a clip of `frames` planned frames costs in the backbone, and a hint where its images are large."""
+    """What a clip costs of which `frames` frames go through the backbone, and a hint where its images are large."""
     size, places = backbone.image_size, backbone.feature_size**2
     try:
         cost = f"{frames * flops_from_shapes(backbone, (1, 3, size, size)) / 1e9:.3g} GFLOP a clip"

@@ -65,7 +65,7 @@ MISTAKES = [
     (["data.families=[]"], "data.families=[]", "motion, order, count, camera"),
     (["data.families=motion"], "data.families=motion", "Write a list in brackets: [A,B]"),
     (["mllm.context_length=40"], "mllm.context_length=40", "mllm.context_length=52"),
-    (["mllm.width=97"], "mllm.width=97", "a multiple of 8 (2 x mllm.heads=4). Use 96"),
+    (["mllm.width=97"], "mllm.width=97", "a multiple of 16 (2 x mllm.heads=8). Use 96"),
     (["backbone._target_=os.system"], "backbone._target_=os.system", "an option of backbone"),
     (["backbone=vgg19", "backbone.weights=no.pth"], "backbone.weights=no.pth", "null for random weights"),
     (["backbone=vision", "backbone.dtype=fp16"], "backbone.dtype=fp16", "float16"),

@@ -55,13 +55,15 @@ def token_errors(model: VideoLanguageModel, sample: ClipSample, *, own: bool) ->
     mask = torch.ones(1, len(sample.frames), dtype=torch.bool)
     planned = PlannedFrames(frames, torch.tensor([sample.key]), mask, sample.timestamps.unsqueeze(0))
     true = model.tokeniser.encode_planned(planned).tokens[0]
-    scale, chat = model.visual_head.scale, model.mllm.chat
+    scale, chat = model.scale, model.mllm.chat
     prompt = torch.tensor([chat.encode_video(str(sample.clip.caption), num_video_tokens=0).ids])
     start = model.mllm.model.get_input_embeddings()(prompt)[0]
     before, errors = true[:0], []
     for number, token in enumerate(true):
         kind = int(number >= SPATIAL_TOKENS)
-        embeddings = torch.cat([start, model.projector(before)]).unsqueeze(0)
+        kinds = (torch.arange(number) >= SPATIAL_TOKENS).long()
+        standardised = (before - scale.mean[kinds]) / scale.spread[kinds]
+        embeddings = torch.cat([start, model.projector(standardised)]).unsqueeze(0)
         hidden = model.mllm.model.model(inputs_embeds=embeddings).last_hidden_state[0, -1]
         predicted = model.visual_head.layers(hidden)
         errors.append((predicted - (token - scale.mean[kind]) / scale.spread[kind]).square())

@@ -144,7 +144,7 @@ def test_a_cache_of_an_earlier_version_is_accepted(folder: list[str], cache: Pat
 
 
 def test_settings_of_the_trained_half_do_not_matter(folder: list[str], cache: Path) -> None:
-    free = ["tokeniser.token_dim=24", "tokeniser.residual_scale=3", "loader.batch_size=2", "data.limit=1"]
+    free = ["tokeniser.token_dim=24", "loader.batch_size=2", "data.limit=1"]
     assert attach.backbone_of_cache(compose([*folder, f"data.cache={cache}", *free])) is not None
 
 

@@ -28,11 +28,11 @@ def test_token_count(num_frames: int, stride: int, tokens: int, pixels) -> None:
 
 
 def test_tokens_are_the_first_frames_grid_and_g_phi_of_the_vectors(pixels) -> None:
-    tokeniser, clips = CodecMotionTokeniser(pixels, motion_grid=4, motion_scale=2.0), planned(2, 3, 4)
+    tokeniser, clips = CodecMotionTokeniser(pixels, motion_grid=4), planned(2, 3, 4)
     result = tokeniser.encode_planned(clips)
     assert clips.vectors is not None
     torch.testing.assert_close(result.tokens[:, :16], F.avg_pool2d(clips.pixels[:, 0], 2).flatten(2).mT)
-    torch.testing.assert_close(result.tokens[:, 16:], tokeniser.motion(2 * clips.vectors[:, 1:].reshape(2, 2, 48)))
+    torch.testing.assert_close(result.tokens[:, 16:], tokeniser.motion(clips.vectors[:, 1:].reshape(2, 2, 48)))
     assert result.timestamps[0].tolist() == [0] * 16 + [6, 12]
 
 

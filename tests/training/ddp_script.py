@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tests.model.test_freezing import combinations, make_batch, make_decoders, make_model
 from vtok.common.distributed import gathered, gathered_tensors, on_main_process, rank
+from vtok.model.token_scale import TokenScale
 from vtok.training.parallel import Ddp
-from vtok.visual_head import TokenScale
 
 KIND = torch.tensor([0, 0, 1])
 

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from vtok.common.errors import UserError
+from vtok.model.token_scale import TokenScale
 from vtok.training.checkpoint import (
     latest_checkpoint,
     list_checkpoints,
@@ -18,7 +19,6 @@ from vtok.training.checkpoint import (
     save_checkpoint,
 )
 from vtok.training.model_tensors import digest, trained_weights
-from vtok.visual_head import TokenScale
 
 
 def make(

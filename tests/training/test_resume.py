@@ -200,7 +200,7 @@ def test_a_run_that_cannot_be_resumed_stays_as_it_was(
 
 def test_a_changed_clip_is_one_difference_and_workers_are_none() -> None:
     before, now = compose(["loader.num_workers=3"]), compose(["clip.fps=8", "loader.batch_size=4"])
-    assert differences(before, now) == {"clip.fps": (None, 8.0), "loader.batch_size": (32, 4)}
+    assert differences(before, now) == {"clip.fps": (None, 8.0), "loader.batch_size": (16, 4)}
     allowed = compose(["clip.fps=8", "resume.allow=[clip.fps]"])
     assert differences(before, allowed) == {}
 

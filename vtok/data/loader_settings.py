@@ -15,6 +15,6 @@ class LoaderSettings:
         max_bad_fraction: share of broken clips above which a run stops.
     """
 
-    batch_size: Count = 32
+    batch_size: Count = 16
     num_workers: CountOrZero = 1
     max_bad_fraction: Fraction = 0.1

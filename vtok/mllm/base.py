@@ -34,6 +34,7 @@ class LanguageModel(nn.Module):
         frozen: whether no weight is trained; the model then stays in eval mode. Its inputs still get gradients.
         gradient_checkpointing: whether the backward pass recomputes activations: less memory, more time.
         lora: adapters to train instead of the weights, which are then frozen.
+        standardise_video: whether video tokens are standardised by their kind before phi_vis.
 
     Attributes:
         width: width D of the embeddings.
@@ -51,8 +52,10 @@ class LanguageModel(nn.Module):
         frozen: bool = False,
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
+        standardise_video: bool = True,
     ) -> None:
         super().__init__()
+        self.standardise_video = standardise_video
         if frozen and lora is not None:
             raise UserError(
                 "mllm.frozen=true: mllm.lora trains adapters, and a frozen model trains nothing. "

@@ -29,6 +29,8 @@ class CausalLanguageModel(LanguageModel):
         frozen: whether none of its weights are trained; gradients still reach the video tokens.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         lora: adapters to train instead of the weights: `Lora` or a mapping of its attributes.
+        standardise_video: standardise video tokens by their kind (spatial or motion) before phi_vis, to mean 0 and
+            standard deviation 1 over training clips, so that no tokeniser learns sooner because of its scale.
 
     Raises:
         UserError: the model cannot be loaded, has no chat template or does not run on embeddings, or an argument is
@@ -46,6 +48,7 @@ class CausalLanguageModel(LanguageModel):
         frozen: bool = False,
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
+        standardise_video: bool = True,
     ) -> None:
         adapters = Lora.of(lora)
         model, tokenizer = load(
@@ -65,5 +68,6 @@ class CausalLanguageModel(LanguageModel):
             frozen=frozen,
             gradient_checkpointing=gradient_checkpointing,
             lora=adapters,
+            standardise_video=standardise_video,
         )
         check_logits(self, str(weights))

@@ -67,7 +67,8 @@ class LlavaNextLanguageModel(LanguageModel):
         weights: hub id or local folder of a LLaVA-NeXT. A hub id is looked up in the local cache first. None: a
             LLaMA-3-8B with random weights and a byte-level vocabulary, to plan with (also on the meta device).
         projector: whether phi_vis starts from the model's projector; the video tokens must then be as wide as the
-            features of its vision tower (1024 for CLIP-L).
+            features of its vision tower (1024 for CLIP-L), and reach phi_vis as they are, because the projector was
+            trained on them. False: phi_vis starts at random and gets standardised tokens.
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights. Weights that are trained must be float32.
         context_length: number of video and text tokens in the longest sequence; None: the model's own limit.
@@ -117,6 +118,7 @@ class LlavaNextLanguageModel(LanguageModel):
             frozen=frozen,
             gradient_checkpointing=gradient_checkpointing,
             lora=adapters,
+            standardise_video=not projector,
         )
         # A plain dictionary, so that they are not weights of this module.
         self._projector, self._depths = parts.projector if projector else {}, parts.depths

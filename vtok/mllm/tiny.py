@@ -33,6 +33,8 @@ class TinyLanguageModel(LanguageModel):
         layers: number of transformer layers.
         heads: number of attention heads; the width must be a multiple of twice this.
         context_length: number of video and text tokens in the longest sequence.
+        standardise_video: standardise video tokens by their kind (spatial or motion) before phi_vis, to mean 0 and
+            standard deviation 1 over training clips, so that no tokeniser learns sooner because of its scale.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class TinyLanguageModel(LanguageModel):
         *,
         width: Annotated[int, Ge(1), MultipleOfSetting("heads", times=2)] = 128,
         layers: Count = 2,
-        heads: Count = 4,
+        heads: Count = 8,
         context_length: Count = 1024,
+        standardise_video: bool = True,
     ) -> None:
         tokenizer = byte_level_tokenizer()
         config = LlamaConfig(
@@ -56,7 +59,11 @@ class TinyLanguageModel(LanguageModel):
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-        super().__init__(LlamaForCausalLM(config), ChatTokeniser(tokenizer, video_token=VIDEO))
+        super().__init__(
+            LlamaForCausalLM(config),
+            ChatTokeniser(tokenizer, video_token=VIDEO),
+            standardise_video=standardise_video,
+        )
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:

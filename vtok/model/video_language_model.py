@@ -16,6 +16,7 @@ from vtok.mllm import EncodedChat, LanguageModel, VisualProjector
 from vtok.model.batch import Batch, Text, stack_text, to_left
 from vtok.model.freezing import freeze_unused
 from vtok.model.objective import Objective
+from vtok.model.token_scale import TokenScale
 from vtok.tokeniser import PlannedFrames, Tokeniser, VideoTokens
 from vtok.visual_head import NoVisualHead, VisualHead
 
@@ -92,6 +93,7 @@ class VideoLanguageModel(nn.Module):
         self.mllm = mllm
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
         mllm.initialise_projector(self.projector, depth=tokeniser.backbone.depth)
+        self.scale = TokenScale(tokeniser.token_dim)
         # The absent head and decoder are never called: their losses have weight 0.
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
         self.decoder = cast(Decoder, decoder(mllm.width))
@@ -124,6 +126,8 @@ class VideoLanguageModel(nn.Module):
             shares: see `Objective.total`.
         """
         video = self.tokeniser.encode_planned(batch.video)
+        if self.training and self.uses_scale:
+            self.scale.add(video.tokens, video.kind, video.mask)
         losses = {}
         if self.objective.understands and batch.text is not None:
             logprobs = self.text_logprobs(video, batch.text)
@@ -131,42 +135,47 @@ class VideoLanguageModel(nn.Module):
         if self.objective.generates and batch.captions is not None:
             states = self.visual_states(video, batch.captions)
             if self.objective.lambda_visLM:
-                if self.training:
-                    self.visual_head.scale.add(video.tokens, video.kind, video.mask)
                 losses["visLM"] = self.visual_loss(states, video)
             if self.objective.lambda_dec and batch.target is not None:
                 losses["dec"] = self.decoder.loss(batch.target, states.condition, states.mask, captions=batch.prompts)
         return {**losses, "loss": self.objective.total(losses, shares or {})}
 
+    @property
+    def uses_scale(self) -> bool:
+        """Whether tokens are standardised, for phi_vis or for the visual head."""
+        return self.mllm.standardise_video or self.predicts_tokens
+
     def is_unmeasured(self, batch: Batch) -> bool:
-        """Whether the visual head does not know the scale of some kind of token in the batch."""
-        if not self.predicts_tokens:
-            return False
-        return not self.visual_head.scale.has_seen(self.tokeniser.kinds(batch.video.mask.shape[1]))
+        """Whether the scale of some kind of token in the batch is used and not known."""
+        return self.uses_scale and not self.scale.has_seen(self.tokeniser.kinds(batch.video.mask.shape[1]))
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> None:
-        """Add a batch's tokens to the visual head's scale, before the first step that predicts tokens of their kind."""
+        """Add a batch's tokens to the scale, before the first step that has tokens of their kind."""
         video = self.tokeniser.encode_planned(batch.video)
-        self.visual_head.scale.add(video.tokens, video.kind, video.mask)
+        self.scale.add(video.tokens, video.kind, video.mask)
 
     def end_step(self, *, discard: bool = False) -> None:
-        """End a step: update the visual head's scale with the tokens of its micro-batches. All processes must call it.
+        """End a step: update the scale with the tokens of its micro-batches. All processes must call it.
 
         `discard`: ignore the tokens, because `measure` has added them already.
         """
-        if self.predicts_tokens:
-            self.visual_head.scale.update(discard=discard)
+        if self.uses_scale:
+            self.scale.update(discard=discard)
+
+    def project(self, tokens: Tensor, kind: Tensor) -> Tensor:
+        """phi_vis: tokens (B, L, d) of kinds (L,), standardised unless the language model wants them as they are."""
+        return self.projector(self.scale.standardise(tokens, kind) if self.mllm.standardise_video else tokens)
 
     def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
         """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row i of the text is about video i."""
-        embeddings = self.mllm.embed(text.ids, self.projector(video.tokens), video.mask)
+        embeddings = self.mllm.embed(text.ids, self.project(video.tokens, video.kind), video.mask)
         hidden = self.mllm.hidden_states(embeddings, text.mask)
         return self.mllm.answer_logprobs(hidden, text.labels, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
         """The hidden states that predict the video tokens and condition the decoder, with teacher forcing."""
-        embeddings = self.mllm.embed(captions.ids, self.projector(video.tokens), video.mask)
+        embeddings = self.mllm.embed(captions.ids, self.project(video.tokens, video.kind), video.mask)
         last, tapped = self.mllm.layer_states(embeddings, captions.mask, layers=(-1, self.condition_layer))
         places = captions.ids == self.mllm.chat.video_id
         # A caption comes first, so the first position of a row is never a video token.
@@ -176,8 +185,8 @@ class VideoLanguageModel(nn.Module):
 
     def visual_loss(self, states: VisualStates, video: VideoTokens) -> Tensor:
         """L_visLM: each token is predicted from the caption and the tokens before it. Targets get no gradient."""
-        head, tokens = self.visual_head, video.tokens.detach()
-        return head.loss(states.before[video.mask], head.scale.standardise(tokens, video.kind)[video.mask])
+        target = self.scale.standardise(video.tokens.detach(), video.kind)
+        return self.visual_head.loss(states.before[video.mask], target[video.mask])
 
     @torch.no_grad()
     def describe(self, video: PlannedFrames, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
@@ -192,7 +201,7 @@ class VideoLanguageModel(nn.Module):
             for prompt, mask in zip(prompts, tokens.mask, strict=True)
         ]
         text = stack_text(chats, pad_id=self.mllm.chat.pad_id, side="left").to(tokens.tokens.device)
-        embeddings = self.mllm.embed(text.ids, self.projector(tokens.tokens), tokens.mask)
+        embeddings = self.mllm.embed(text.ids, self.project(tokens.tokens, tokens.kind), tokens.mask)
         return self.mllm.generate(embeddings, text.mask, max_new_tokens=max_new_tokens)
 
     @torch.no_grad()
@@ -226,9 +235,9 @@ class VideoLanguageModel(nn.Module):
         tokens, states = [], [tapped]
         for number, kind in enumerate(kinds):
             standardised = head.sample(last[:, -1], noise=noise[:, number], temperature=temperature)
-            tokens.append(head.scale.unstandardise(standardised, kind))
+            tokens.append(self.scale.unstandardise(standardised, kind))
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            embedding = self.projector(tokens[-1].unsqueeze(1)).to(seen.dtype)
+            embedding = self.project(tokens[-1].unsqueeze(1), kind.unsqueeze(0)).to(seen.dtype)
             last, tapped = self.mllm.decode_step(embedding, mask, cache, layers=layers)
             states.append(tapped)
         if not self.objective.condition_on_caption:

@@ -29,7 +29,6 @@ class CodecMotionTokeniser(Tokeniser):
         grid_size: the first frame becomes grid_size x grid_size tokens.
         stride: clip frames between two sampled frames.
         motion_grid: a frame's motion vectors are averaged over motion_grid x motion_grid cells.
-        motion_scale: factor on motion (in fractions of the frame's side) before g_phi.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         budget: a clip that makes more tokens is refused; None refuses none.
 
@@ -38,7 +37,6 @@ class CodecMotionTokeniser(Tokeniser):
     """
 
     frame_kind = MOTION
-    project_settings = ("token_dim", "motion_scale")
     budgeted = "stride"
     needs_files = True
 
@@ -49,7 +47,6 @@ class CodecMotionTokeniser(Tokeniser):
         grid_size: Count = 4,
         stride: Count = 6,
         motion_grid: Count = 8,
-        motion_scale: float = 10.0,
         token_dim: Count | None = None,
         budget: Count | None = None,
     ) -> None:
@@ -58,7 +55,6 @@ class CodecMotionTokeniser(Tokeniser):
         )
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)
-        self.motion_scale = motion_scale
         self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
         self.motion = MotionEncoder(residual_dim=3 * motion_grid**2, token_dim=self.token_dim)
 
@@ -97,7 +93,7 @@ class CodecMotionTokeniser(Tokeniser):
         }
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
-        spatial, motion = self.spatial(pooled["grid"]), self.motion(self.motion_scale * pooled["motion"])
+        spatial, motion = self.spatial(pooled["grid"]), self.motion(pooled["motion"])
         key_tokens = spatial.shape[1]
 
         def laid_out(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vtok.backbone import Backbone
 from vtok.common.errors import UserError
-from vtok.common.setting_types import Count, NotNegative
+from vtok.common.setting_types import Count
 from vtok.data.plan import FramePlan
 from vtok.tokeniser.base import PlannedFrames, pool_grid
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
@@ -40,8 +40,6 @@ class DeltaTokeniser(VTokTokeniser):
         stride: Count = 6,
         token_dim: Count | None = None,
         motion_pooling: Callable[[int], MotionPooling] = MeanPooling,
-        residual_scale: float = 10.0,
-        residual_gradient: NotNegative = 1.0,
         budget: Count | None = None,
     ) -> None:
         super().__init__(
@@ -51,8 +49,6 @@ class DeltaTokeniser(VTokTokeniser):
             token_dim=token_dim,
             key_frame="first",
             motion_pooling=motion_pooling,
-            residual_scale=residual_scale,
-            residual_gradient=residual_gradient,
             budget=budget,
         )
 
@@ -81,7 +77,7 @@ class DeltaTokeniser(VTokTokeniser):
             last = maps[:, -1:]
             # A pooling takes many frames with one key frame; here every frame has its own.
             later, earlier = maps[:, 1:].flatten(0, 1), maps[:, :-1].flatten(0, 1)
-            pooled = self.residuals(later.unsqueeze(1), earlier).squeeze(1)
+            pooled = self.motion_pooling(later.unsqueeze(1), earlier).squeeze(1)
             changes.append(pooled.unflatten(0, (len(maps), maps.shape[1] - 1)))
         assert grid is not None
         order = torch.arange(planned.mask.shape[1], device=grid.device).expand(len(grid), -1)

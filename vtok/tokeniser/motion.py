@@ -1,34 +1,13 @@
 """Pooling of residual feature maps: the change since the key frame as one vector."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from vtok.common.setting_types import Count, MultipleOfSetting
-
-
-class _ScaledGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a factor."""
-
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return maps.view_as(maps)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0] * ctx.factor, None
-
-
-def scale_gradient(maps: Tensor, factor: float) -> Tensor:
-    """`maps`, unchanged; the gradient that comes back through them is multiplied by `factor`."""
-    if factor == 1:
-        return maps
-    scaled: Tensor = _ScaledGradient.apply(maps, factor)
-    return scaled
 
 
 class MotionPooling(nn.Module, ABC):

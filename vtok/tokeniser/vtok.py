@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vtok.backbone import Backbone
-from vtok.common.setting_types import Count, NotNegative
+from vtok.common.setting_types import Count
 from vtok.data.plan import KeyFrame, StridePlanner
 from vtok.tokeniser.base import (
     MOTION,
@@ -18,7 +18,7 @@ from vtok.tokeniser.base import (
     pool_grid,
 )
 from vtok.tokeniser.key_frame import choose_key, key_first
-from vtok.tokeniser.motion import MeanPooling, MotionPooling, scale_gradient
+from vtok.tokeniser.motion import MeanPooling, MotionPooling
 
 
 class SpatialEncoder(nn.Module):
@@ -56,10 +56,6 @@ class VTokTokeniser(Tokeniser):
         key_frame: "first" (the paper's), "middle", "medoid", "sharpest" or a clip-frame index; overridable in the call.
         motion_pooling: how a residual map becomes one vector: a MotionPooling class, or a function from the number of
             feature channels to one. The paper uses the mean.
-        residual_scale: factor on pooled residuals before g_phi. Most of a frame does not change, so the mean residual
-            is small beside the key frame's features and is learnt late; the paper has no factor (1).
-        residual_gradient: factor on the gradient that residuals send to the backbone; 1: none, as in the paper. A large
-            residual_scale also makes this gradient large, and a small backbone then learns motion alone.
         budget: a clip that makes more tokens is refused; None refuses none.
 
     Raises:
@@ -67,7 +63,6 @@ class VTokTokeniser(Tokeniser):
     """
 
     frame_kind = MOTION
-    project_settings = ("token_dim", "residual_scale", "residual_gradient")
     budgeted = "stride"
 
     def __init__(
@@ -79,8 +74,6 @@ class VTokTokeniser(Tokeniser):
         token_dim: Count | None = None,
         key_frame: KeyFrame = "first",
         motion_pooling: Callable[[int], MotionPooling] = MeanPooling,
-        residual_scale: float = 10.0,
-        residual_gradient: NotNegative = 1.0,
         budget: Count | None = None,
     ) -> None:
         planner = StridePlanner(
@@ -89,8 +82,6 @@ class VTokTokeniser(Tokeniser):
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)
         self.motion_pooling = motion_pooling(backbone.feature_dim)
-        self.residual_scale = residual_scale
-        self.residual_gradient = residual_gradient
         self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
         self.motion = MotionEncoder(residual_dim=self.motion_pooling.width, token_dim=self.token_dim)
 
@@ -109,21 +100,16 @@ class VTokTokeniser(Tokeniser):
             rows = torch.arange(len(order), device=order.device)
             key_map = features[rows, order[:, 0]]
             # Pooled before they are reordered, so that only the key frame's map is copied.
-            residual = self.residuals(features, key_map)[rows.unsqueeze(1), order[:, 1:]]
+            residual = self.motion_pooling(features, key_map)[rows.unsqueeze(1), order[:, 1:]]
         else:
             order = key_first(choose_key(planned, None, rule), frames)
             key_map = next(self.chunks(planned, order[:, :1]))[:, 0]
             others = self.chunks(planned, order[:, 1:])
-            residual = torch.cat([self.residuals(maps, key_map) for maps in others], dim=1)
+            residual = torch.cat([self.motion_pooling(maps, key_map) for maps in others], dim=1)
         return {"grid": pool_grid(key_map, self.grid_size), "residual": residual, "order": order}
 
-    def residuals(self, maps: Tensor, key_map: Tensor) -> Tensor:
-        """Pooled residuals (B, K, R) of maps (B, K, C, h, w) to a key frame's map (B, C, h, w)."""
-        factor = self.residual_gradient
-        return self.motion_pooling(scale_gradient(maps, factor), scale_gradient(key_map, factor))
-
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
-        spatial, motion = self.spatial(pooled["grid"]), self.motion(self.residual_scale * pooled["residual"])
+        spatial, motion = self.spatial(pooled["grid"]), self.motion(pooled["residual"])
         mask = planned.mask.gather(1, pooled["order"])
         timestamps = planned.timestamps.gather(1, pooled["order"])
         key_tokens = spatial.shape[1]

@@ -27,14 +27,15 @@ def training_turns(
 
     The caption comes last because it contains the answers. It is sometimes alone, as in `describe`. A category with
     both yes-or-no questions and others is asked in one of the two ways, because "is it red? yes" would answer "what
-    colour is it?"; and by one yes-or-no question, because "is it red? yes" would answer "is it blue?" too.
+    colour is it?". Only one category is asked by a yes-or-no question, and by one of them: of claims about several
+    categories a model learns only some.
 
     Args:
         clip: clip with questions and a caption.
         rng: source of the random choices.
         questions: greatest number of questions; None: all.
-        yes_no_share: share of sequences in which a category with both kinds is asked by yes-or-no questions, in [0, 1].
-            A model learns to verify claims late; until then these answers are noise.
+        yes_no_share: share of sequences in which one of the categories with both kinds is asked by a yes-or-no
+            question, in [0, 1].
     """
     describe = [(DESCRIBE, clip.caption)] if clip.caption else []
     if describe and rng.random() < CAPTION_ALONE:
@@ -43,15 +44,14 @@ def training_turns(
     for question in clip.questions:
         kinds[question.category].add(question.kind == "yes_no")
     both = sorted(category for category, found in kinds.items() if len(found) > 1)
-    claims = {
-        category: draw_claim([one for one in clip.questions if one.category == category and one.kind == "yes_no"], rng)
-        for category in both
-        if rng.random() < yes_no_share
-    }
+    claim = None
+    if both and rng.random() < yes_no_share:
+        category = both[rng.integers(len(both))]
+        claim = draw_claim([one for one in clip.questions if one.category == category and one.kind == "yes_no"], rng)
     asked = []
     for question in (clip.questions[index] for index in rng.permutation(len(clip.questions))):
-        claim = claims.get(question.category)
-        if question.category not in both or (question.kind != "yes_no" if claim is None else question is claim):
+        by_claim = claim is not None and question.category == claim.category
+        if question.category not in both or (question is claim if by_claim else question.kind != "yes_no"):
             asked.append(question)
     return [(question.text, question.answer) for question in asked[:questions]] + describe
 

@@ -30,7 +30,8 @@ class Trainer:
         device: auto: a GPU if there is one.
         processes: number that torchrun or accelerate launch must have started; null: any.
         questions_per_clip: number of questions about a clip in one training sequence; null: all of them.
-        yes_no_share: how often a category is asked by its yes-or-no question if it also has another one, in [0, 1].
+        yes_no_share: share of training sequences in which one category is asked by a yes-or-no question, the others by
+            multiple choice, in [0, 1].
         log_every: optimiser steps between two logged lines.
         evaluate_every: optimiser steps between two evaluations; 0: only at the end.
         save_every: optimiser steps between two checkpoints; 0: only at the end.
@@ -44,7 +45,7 @@ class Trainer:
     """
 
     parallel: Parallel
-    max_steps: Count = 500
+    max_steps: Count = 1500
     accumulate: Count = 1
     clip_norm: Positive = 1.0
     ema_decay: FractionBelowOne | None = None
@@ -53,7 +54,7 @@ class Trainer:
     device: Literal["auto", "cpu"] = "auto"
     processes: Count | None = None
     questions_per_clip: Count | None = None
-    yes_no_share: Fraction = 0.3
+    yes_no_share: Fraction = 1.0
     log_every: Count = 10
     evaluate_every: CountOrZero = 0
     save_every: CountOrZero = 0

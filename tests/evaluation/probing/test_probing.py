@@ -68,7 +68,7 @@ SETTINGS = Probing(steps=80, train_clips=99, heldout_clips=99, tuned=True, seed=
 def test_direction_is_probed_from_motion_tokens_and_not_from_a_still(kind: type) -> None:
     shares = {}
     # The middle frame, which is the key frame, is the same for both directions.
-    for one, settings in ((VTokTokeniser, {"motion_pooling": GRID, "residual_scale": 10.0}), (KeyFrameTokeniser, {})):
+    for one, settings in ((VTokTokeniser, {"motion_pooling": GRID}), (KeyFrameTokeniser, {})):
         tokeniser = tokeniser_of(one, key_frame="middle", **settings)
         train, heldout = read(tokeniser, range(60), key=2), read(tokeniser, range(60, 100), key=2)
         probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
@@ -102,7 +102,7 @@ def test_nan_features_are_refused() -> None:
 
 
 def test_order_is_recognised_only_from_tokens_that_hold_it() -> None:
-    moves = tokeniser_of(VTokTokeniser, motion_pooling=GRID, residual_scale=10.0)
+    moves = tokeniser_of(VTokTokeniser, motion_pooling=GRID)
     still = tokeniser_of(KeyFrameTokeniser, key_frame="middle")
     found = {}
     for tokeniser in (moves, still):

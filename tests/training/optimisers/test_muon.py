@@ -169,9 +169,9 @@ def test_groups_of_one_kind_are_accepted(hidden: bool) -> None:
     other.load_state_dict(model.state_dict())
     optimiser = MuonAdamW([{"params": model.parameters(), "hidden": hidden}], lr=LR, hidden_lr=HIDDEN_LR)
     alone = (
-        torch.optim.Muon(other.parameters(), lr=HIDDEN_LR, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        torch.optim.Muon(other.parameters(), lr=HIDDEN_LR, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
         if hidden
-        else torch.optim.AdamW(other.parameters(), lr=LR, betas=(0.9, 0.98), weight_decay=0.01)
+        else torch.optim.AdamW(other.parameters(), lr=LR, betas=(0.9, 0.98), weight_decay=0.2)
     )
     train(model, [optimiser], [], first=0, last=3)
     train(other, [alone], [], first=0, last=3)

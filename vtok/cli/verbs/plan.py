@@ -149,11 +149,11 @@ def measure_components(config: DictConfig, model: VideoLanguageModel) -> tuple[l
 
 
 def component_of(name: str) -> str:
-    """The component that holds a parameter of this name."""
+    """The component that holds a parameter or buffer of this name; the scale of tokens is that of phi_vis's inputs."""
     if name.startswith("tokeniser.backbone."):
         return "backbone"
     first = name.partition(".")[0]
-    return "phi_vis" if first == "projector" else first
+    return "phi_vis" if first in ("projector", "scale") else first
 
 
 def component_table(sizes: list[ComponentSize]) -> str:

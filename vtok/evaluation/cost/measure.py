@@ -183,7 +183,9 @@ class Measurement:
     def run_prefill(self) -> None:
         """Run the language model on the question about the clip, until the answer begins."""
         model = self.model
-        embeddings = model.mllm.embed(self.prompt, model.projector(self.tokens.tokens), self.tokens.mask)
+        embeddings = model.mllm.embed(
+            self.prompt, model.project(self.tokens.tokens, self.tokens.kind), self.tokens.mask
+        )
         model.mllm.hidden_states(embeddings, torch.ones_like(self.prompt, dtype=torch.bool))
 
     def run_training_step(self) -> None:

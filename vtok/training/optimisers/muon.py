@@ -48,7 +48,7 @@ class MuonAdamW(Optimizer):
         momentum: FractionBelowOne = 0.95,
         betas: Betas = (0.9, 0.98),
         eps: Positive = 1e-8,
-        weight_decay: Rate = 0.01,
+        weight_decay: Rate = 0.2,
     ) -> None:
         own = [dict(group) for group in groups]
         hidden, others = ([group for group in own if bool(group.get(HIDDEN)) == kind] for kind in (True, False))

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vtok.visual_head import TokenScale
+from tests.model.test_freezing import make_model
+from vtok.decoder import NoDecoder
+from vtok.model.token_scale import TokenScale
 
 KIND = torch.tensor([0, 0, 0, 1, 1])
 ALL = torch.ones(4, 5, dtype=torch.bool)
@@ -203,3 +205,30 @@ def test_a_kind_is_seen_after_its_first_step() -> None:
     loaded = TokenScale(4)
     loaded.load_state_dict(scale.state_dict())
     assert loaded.has_seen(both)
+
+
+def test_the_gradient_passes_unscaled() -> None:
+    """A small standard deviation would multiply it, and the backbone would learn motion alone."""
+    scale = TokenScale(6)
+    take_step(scale, batches(1)[0])
+    tokens, wanted = batches(2)[1].requires_grad_(), torch.randn(4, 5, 6)
+    scale.standardise(tokens, KIND).mul(wanted).sum().backward()
+    torch.testing.assert_close(tokens.grad, wanted)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_the_scale_of_tokens_does_not_matter_to_phi_vis_unless_the_language_model_takes_them_as_they_are(
+    standardise: bool,
+) -> None:
+    """Motion tokens times 0.01 plus 3, as of another tokeniser: phi_vis gets the same ones."""
+    torch.manual_seed(0)
+    model = make_model((1.0, 0.0, 0.0), "none", NoDecoder)
+    model.mllm.standardise_video = standardise
+    (tokens,) = batches(1)
+    other = torch.where((KIND == 1).view(1, 5, 1), 0.01 * tokens + 3, tokens)
+    projected = []
+    for ones in (tokens, other):
+        model.scale = TokenScale(6)
+        take_step(model.scale, ones)
+        projected.append(model.project(ones, KIND))
+    assert torch.allclose(projected[0], projected[1], atol=1e-3) == standardise

@@ -8,7 +8,7 @@ import pytest
 
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.config.moved import GROUPS, moved, with_one_clip
+from vtok.config.moved import GROUPS, moved, with_current_keys
 from vtok.data import ClipSettings, LoaderSettings
 from vtok.model.build import build
 from vtok.runs.folder import load_config
@@ -115,5 +115,5 @@ def test_old_and_new_configurations_come_out_alike() -> None:
     data = {"_target_": "vtok.data.MixtureData", "sources": {"one": own}, "clip": dict(clip)}
     new: dict[str, Any] = {"clip": clip, "loader": loader, "data": data}
     for content in (old, new):
-        assert with_one_clip(content) == [content["data"], content["data"]["sources"]["one"]]
+        assert with_current_keys(content) == [content["data"], content["data"]["sources"]["one"]]
     assert old == new

@@ -82,10 +82,14 @@ def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path:
     for number in range(14):
         make_video(root / f"{number}.mp4", 13)
         caption = "very " * 20_000 + "long" if number == 7 else f"clip {number}"
-        split = "heldout" if number > 11 else "train"
+        split = {12: "validation", 13: "test"}.get(number, "train")
         lines.append(json.dumps({"file": f"{number}.mp4", "caption": caption, "split": split}))
     (root / "manifest.jsonl").write_text("\n".join(lines))
-    small = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make", "data.num_w"))]
+    small = [
+        item
+        for item in tiny_run
+        if not item.startswith(("data.train", "data.validation", "data.test", "data.make", "data.num_w"))
+    ]
     settings = [*small, "data=folder", f"data.root={root}", "trainer.max_steps=4", "loader.max_bad_fraction=0.1"]
     ended = [
         train(compose([*settings, f"loader.num_workers={workers}"]), run_dir=tmp_path / str(workers))
@@ -107,7 +111,7 @@ def test_a_clip_before_the_truncation_of_its_file_is_complete(tmp_path: Path, ma
     (tmp_path / "clips" / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     rows = [
         {"file": "cut.mkv", "caption": name, "start": start, "end": start + 0.5, "split": split}
-        for name, start, split in (("early", 0.0, "train"), ("late", 2.0, "heldout"))
+        for name, start, split in (("early", 0.0, "train"), ("late", 2.0, "test"))
     ]
     (tmp_path / "clips" / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
     given = [

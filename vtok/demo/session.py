@@ -88,8 +88,8 @@ class DemoRun:
         """The run's folder and tokeniser, as a heading."""
         return f"{self.run_dir.resolve().name} · {type(self.model.tokeniser).__name__}"
 
-    def heldout_clips(self) -> Sequence[Clip]:
-        """The held-out clips of the run's data; none for an exported folder, which names no clips.
+    def test_clips(self) -> Sequence[Clip]:
+        """The test clips of the run's data; none for an exported folder, which names no clips.
 
         Raises:
             UserError: the data cannot be found.
@@ -97,7 +97,7 @@ class DemoRun:
         if is_exported(self.run_dir):
             return []
         self.source.prepare()
-        return self.source.clips("heldout")
+        return self.source.clips("test")
 
     def check_reads(self, clips: Sequence[Clip]) -> None:
         """Raise UserError if clips of another run's data cannot be read by this run."""

@@ -109,8 +109,11 @@ def _same(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
 
 
 def cluster_of(clip: Clip) -> str:
-    """The name under which all answers about a range of a file are grouped, for the interval over clips."""
-    return f"{clip.path}@{clip.start}-{clip.end}"
+    """The name under which answers that are not independent are counted together, for the interval.
+
+    It is the clip's group, or its range of its file if it has no group.
+    """
+    return f"{clip.path}@{clip.start}-{clip.end}" if clip.group is None else clip.group
 
 
 def category_names(category: str, clip: Clip) -> list[str]:

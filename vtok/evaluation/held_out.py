@@ -57,8 +57,8 @@ def evaluate_heldout(
     chosen = clips[: alignment.max_clips]
     if not chosen:
         raise UserError(
-            "data: the data set has no held-out clips, and evaluation needs at least one. Set split=val for some clips "
-            "in its manifest."
+            "data: the data set has no clips to evaluate on, and evaluation needs at least one. Set split=test for "
+            "some clips in its manifest."
         )
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, None, own, shown=examples)

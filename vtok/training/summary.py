@@ -16,6 +16,7 @@ from vtok.common.flops import flops_from_shapes
 from vtok.common.foreign_files import encodable
 from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
+from vtok.data.sources.base import SPLITS, Split
 from vtok.evaluation.results import Results
 from vtok.model import VideoLanguageModel
 from vtok.runs.folder import shown, write_status, write_summary
@@ -33,7 +34,7 @@ log = logging.getLogger("vtok")
 LARGE_IMAGE = 384
 
 
-def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, Sequence[Clip]]) -> dict[str, Any]:
+def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[Split, Sequence[Clip]]) -> dict[str, Any]:
     """The metrics known before the first step: numbers of tokens and parameters, which are also logged."""
     planner = model.tokeniser.planner
     tokens = planner.num_tokens(planner.max_frames(source.clip.num_frames))
@@ -55,8 +56,9 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = not_loaded + sum(p.numel() for p in model.parameters() if not p.requires_grad)
     log.info(
-        "%s on %s; %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
-        type(model.tokeniser).__name__, source.describe(), len(clips["train"]), len(clips["heldout"]),
+        "%s on %s; %d training, %d validation and %d test clips; %d tokens a clip of %d frames; %s parameters trained, "
+        "%s frozen",
+        type(model.tokeniser).__name__, source.describe(), *(len(clips[split]) for split in SPLITS),
         tokens, source.clip.num_frames, f"{trained:,}", f"{frozen:,}",
     )  # fmt: skip
     if not isinstance(backbone, CachedBackbone):
@@ -121,7 +123,6 @@ def finish(run: "TrainingRun", results: Results, metrics: dict[str, Any]) -> Non
     """Write and log the results of a finished run."""
     if not run.is_main:
         return
-    run.best.update(metrics["steps"], results.metrics())
     write_summary(run.run_dir, metrics)
     sheets = results.write_sheets(run.run_dir)
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}

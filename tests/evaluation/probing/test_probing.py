@@ -61,7 +61,7 @@ def tokeniser_of(kind: Callable[..., Tokeniser], **settings: object) -> Tokenise
     return kind(TinyBackbone(feature_dim=16, width=8), stride=1, grid_size=2, token_dim=12, **settings)
 
 
-SETTINGS = Probing(steps=80, train_clips=99, heldout_clips=99, tuned=True, seed=0)
+SETTINGS = Probing(steps=80, train_clips=99, test_clips=99, tuned=True, seed=0)
 
 
 @pytest.mark.parametrize("kind", [LinearProbe, AttentiveProbe])

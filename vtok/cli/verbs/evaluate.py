@@ -1,6 +1,7 @@
 """vtok evaluate: evaluates a run's model again."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from vtok.common.errors import UserError
 from vtok.data import BadVideoError, DataSource, LoaderSettings
@@ -14,11 +15,12 @@ from vtok.training import Trainer
 def evaluate(
     *,
     run: str = "latest",
+    split: Literal["validation", "test"] = "test",
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
     overrides: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Evaluate a run again, on its held-out clips or on those of another data set.
+    """Evaluate a run again, on its test clips or on those of another data set.
 
     Overrides change the run's configuration (evaluation.max_clips=100). data=folder data.root=PATH chooses another data
     set with its own keys; its clips are read with the run's clip.*. generation/judge=own chooses another judge of
@@ -26,6 +28,7 @@ def evaluate(
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped.
+        split: validation: clips to choose settings by; test: clips to report.
         outputs: folder in which runs are looked for.
         allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
         overrides: overrides of the configuration.
@@ -41,7 +44,7 @@ def evaluate(
     source.prepare()
     loader: LoaderSettings = build(config.loader)
     trainer: Trainer = build(config.trainer)
-    clips = source.clips("heldout")
+    clips = source.clips(split)
     alignment: Alignment = build(config.evaluation)
     generation: Generation = build(config.generation)
     max_clips = (alignment if model.objective.understands else generation).max_clips
@@ -61,8 +64,8 @@ def evaluate(
         raise BadVideoError(*results.bad[0])
     if results.scores_nothing:
         raise UserError(
-            f"data: none of the {len(clips)} held-out clips has a question with choices or a caption of its own, and "
+            f"data: none of the {len(clips)} {split} clips has a question with choices or a caption of its own, and "
             "there is nothing to score. Add a column choices with the choices of each question."
         )
-    print(f"{run_dir}, {len(clips)} held-out clips\n{results.table()}")
+    print(f"{run_dir}, {len(clips)} {split} clips\n{results.table()}")
     return results.metrics()

@@ -106,7 +106,9 @@ def test_shares_by_each_score_are_reported() -> None:
     assert all(any(name.endswith(end) for end in METRIC_SUFFIXES) for name in numbers if name != "alignment/colour")
 
 
-def test_answers_are_grouped_by_range_of_a_file() -> None:
+def test_answers_are_grouped_by_group_or_by_range_of_a_file() -> None:
     clip = Clip(id="a", path=Path("a.mp4"))
     assert cluster_of(clip) == cluster_of(replace(clip, id="a#2"))
     assert cluster_of(clip) != cluster_of(replace(clip, start=1.0))
+    scene = replace(clip, group="kitchen")
+    assert cluster_of(scene) == cluster_of(replace(scene, path=Path("b.mp4"), start=1.0)) != cluster_of(clip)

@@ -138,6 +138,7 @@ def test_without_weights_an_epoch_of_one_is_an_epoch_of_all() -> None:
 def test_clips_are_those_of_all_sources() -> None:
     made = mixture(WEIGHTS)
     train, test = made.clips("train"), made.clips("test")
+    assert test[0].group is None
     assert [train[place].id for place in (0, 39, 40, 47, 66)] == [
         "big/train0", "big/train39", "small/train0", "shards/train0", "shards/train19",
     ]  # fmt: skip

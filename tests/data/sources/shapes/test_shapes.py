@@ -7,6 +7,7 @@ import pytest
 
 from vtok.common.errors import UserError
 from vtok.data import ClipSettings, FolderData, ShapesData, read_video
+from vtok.data.sources.base import SPLITS
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import ZOOM, render
 from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, SceneObject, sample_scene
@@ -163,9 +164,9 @@ def make_source(tmp_path: Path, **changes: object) -> ShapesData:
 def test_splits_share_no_clip_and_files_are_rendered_once(tmp_path: Path) -> None:
     source = make_source(tmp_path)
     source.prepare()
-    clips = source.clips("train") + source.clips("test")
-    assert len({clip.id for clip in clips}) == len({clip.path for clip in clips}) == 9
-    assert len({clip.path.read_bytes() for clip in clips}) == 9
+    clips = [clip for split in SPLITS for clip in source.clips(split)]
+    assert len({clip.id for clip in clips}) == len({clip.path for clip in clips}) == 12
+    assert len({clip.path.read_bytes() for clip in clips}) == 12
     before = {clip.path: clip.path.stat().st_mtime_ns for clip in clips}
     make_source(tmp_path).prepare()
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -219,7 +220,7 @@ def test_the_rendered_folder_is_readable_as_data_folder(tmp_path: Path) -> None:
     folder = FolderData(root=source.folder, clip=ClipSettings(size=64))
     folder.prepare()
     assert [clip.caption for clip in folder.clips("train")] == [clip.caption for clip in source.clips("train")]
-    assert len(folder.clips("test")) == 3
+    assert [len(folder.clips(split)) for split in ("validation", "test")] == [3, 3]
 
 
 def test_invalid_settings_are_refused(tmp_path: Path) -> None:

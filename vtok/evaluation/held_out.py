@@ -70,7 +70,7 @@ def evaluate_heldout(
         part = alignment(
             model, batches, captions=captions, values=values_of(clips), examples=examples, progress=rank() == 0
         )
-    result = Evaluation.merged(gathered(part), examples=examples)
+    result = Evaluation.merged(gathered(part), chosen, examples=examples)
     unscored = sum(not question.choices for clip in chosen for question in clip.questions)
     if unscored and rank() == 0:
         log.warning(
@@ -141,7 +141,7 @@ def evaluate_generation_heldout(
             )
     finally:
         generation.judge.release()
-    result = GenerationResult.merged(gathered(part), examples=examples)
+    result = GenerationResult.merged(gathered(part), chosen, examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
     return result

@@ -22,6 +22,7 @@ from vtok.data.sources.base import HELD_OUT, SPLITS, Split
 from vtok.data.video.write import RATES
 from vtok.decoder import Decoder
 from vtok.evaluation import Alignment, Generation
+from vtok.evaluation.answers import VALIDATION_ANSWERS, write_answers
 from vtok.evaluation.results import Results, evaluate_model
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build, build_model, build_optimiser, build_scheduler
@@ -141,6 +142,7 @@ class TrainingRun:
             return metrics
         self.tracker.metrics(metrics, step)
         log.info("step %d, validation clips\n%s", step, results.table())
+        write_answers(results.answers, self.run_dir / VALIDATION_ANSWERS)
         folder = self.run_dir / "samples" / f"step-{step:08d}"
         results.write_samples(folder, fps=self.rate)
         self.tracker.artifact(folder, f"samples/{folder.name}")

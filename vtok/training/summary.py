@@ -17,6 +17,7 @@ from vtok.common.foreign_files import encodable
 from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
 from vtok.data.sources.base import SPLITS, Split
+from vtok.evaluation.answers import ANSWERS, VALIDATION_ANSWERS, write_answers
 from vtok.evaluation.results import Results
 from vtok.model import VideoLanguageModel
 from vtok.runs.folder import shown, write_status, write_summary
@@ -105,7 +106,9 @@ def training_metrics(run: "TrainingRun", progress: "Progress") -> dict[str, Any]
 
 def final_metrics(run: "TrainingRun", results: Results, *, began: float) -> dict[str, Any]:
     """The metrics known after the last evaluation. `began`: time at which the run began."""
+    score = {} if results.alignment is None else {"evaluation/score": results.alignment.score}
     return results.metrics() | {
+        **score,
         "data/bad_files": run.bad_files.count,
         "seconds": time.time() - began,
         "peak_memory_mb": peak_memory_mb(),
@@ -125,9 +128,11 @@ def finish(run: "TrainingRun", results: Results, metrics: dict[str, Any]) -> Non
         return
     write_summary(run.run_dir, metrics)
     sheets = results.write_sheets(run.run_dir)
+    write_answers(results.answers, run.run_dir / ANSWERS)
+    answers = [file for name in (ANSWERS, VALIDATION_ANSWERS) if (file := run.run_dir / name).is_file()]
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
     run.tracker.metrics(numbers, metrics["steps"])
-    for file in (run.run_dir / "summary.json", *sheets, run.run_dir / "train.log"):
+    for file in (run.run_dir / "summary.json", *answers, *sheets, run.run_dir / "train.log"):
         run.tracker.artifact(file, "")
     if results.has_videos:
         results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)

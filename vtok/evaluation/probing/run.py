@@ -14,7 +14,8 @@ from vtok.common.finite import check_metrics
 from vtok.data import Clip, ClipDataset, ClipSample, DataSource, LoaderSettings
 from vtok.data.plan import TargetPlan
 from vtok.data.sources.base import Split
-from vtok.evaluation.accuracy import Accuracy, cluster_of
+from vtok.evaluation.accuracy import Accuracy
+from vtok.evaluation.answers import Answer, answer_about
 from vtok.evaluation.clips import heldout_loader
 from vtok.evaluation.held_out import unreadable
 from vtok.evaluation.probing.fit import BATCH, Probe
@@ -117,18 +118,16 @@ class Probes:
         """The accuracy on the choice questions of each category."""
         labels = labels_of(train.samples, categories)
         probe = self._fit(kind, train.samples, labels, [len(answers) for answers in categories.values()])
-        truths = labels_of(test.samples, categories)
         accuracies = []
         for column, (category, logits) in enumerate(zip(categories, probe.predict(test.samples), strict=True)):
-            accuracy, known = Accuracy(), labels[:, column][labels[:, column] >= 0]
-            commonest = int(known.mode().values)
-            asked = [answer_of(sample.clip, category) is not None for sample in test.samples]
-            for row, (guess, truth) in enumerate(zip(logits.argmax(1), truths[:, column], strict=True)):
-                if asked[row]:
-                    clip = cluster_of(test.samples[row].clip)
-                    accuracy.add(bool(guess == truth), float(truth == commonest), clip=clip)
-            if accuracy.total:
-                accuracies.append((category, accuracy))
+            commonest = categories[category][int(labels[:, column][labels[:, column] >= 0].mode().values)]
+            answers = []
+            for sample, guess in zip(test.samples, logits.argmax(1).tolist(), strict=True):
+                if (truth := answer_of(sample.clip, category)) is not None:
+                    guessed = categories[category][guess]
+                    answers.append(probe_answer(sample.clip, category, guessed, truth, float(truth == commonest)))
+            if answers:
+                accuracies.append((category, Accuracy(answers)))
         return accuracies
 
     def reconstruction(self, train: ProbeSplit, test: ProbeSplit) -> dict[str, float]:
@@ -157,11 +156,14 @@ class Probes:
         samples = [*train.samples, *train.orders[order]]
         labels = torch.arange(len(samples)).ge(len(train.samples)).long().unsqueeze(1)
         probe = self._fit(AttentiveProbe, samples, labels, [2])
-        accuracy = Accuracy()
-        for number, asked in enumerate((test.samples, test.orders[order])):
-            for sample, guess in zip(asked, probe.predict(asked)[0].argmax(1), strict=True):
-                accuracy.add(bool(guess == number), 0.5, clip=cluster_of(sample.clip))
-        return accuracy
+        names = ("true", order)
+        return Accuracy(
+            [
+                probe_answer(sample.clip, "order", names[guess], truth, 0.5)
+                for truth, asked in zip(names, (test.samples, test.orders[order]), strict=True)
+                for sample, guess in zip(asked, probe.predict(asked)[0].argmax(1).tolist(), strict=True)
+            ]
+        )
 
     @torch.no_grad()
     def order_distance(self, samples: Sequence[ClipSample], changed: Sequence[ClipSample]) -> float:
@@ -212,6 +214,19 @@ class Probes:
 
         probe.fit(samples, loss, steps=self.settings.steps, seed=self.settings.seed)
         return probe
+
+
+def probe_answer(clip: Clip, category: str, answer: str, truth: str, chance: float) -> Answer:
+    return answer_about(
+        clip,
+        category=category,
+        kind="probe",
+        question="",
+        answer=answer,
+        truth=truth,
+        right=answer == truth,
+        chance=chance,
+    )
 
 
 def unexplained_variance(guesses: Tensor, truth: Tensor) -> float:

@@ -263,6 +263,7 @@ def trainer_loop(
             source=build(config.data),
             loader=build(config.loader),
             clips={},
+            evaluated=(),
             tracker=tracker,
             bad_files=BadFiles(clips=1, max_fraction=1.0),
             alignment=build(config.evaluation),

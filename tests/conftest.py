@@ -110,7 +110,8 @@ def _make_video(
 
 TINY_RUN = (
     "data.train_clips=12",
-    "data.heldout_clips=4",
+    "data.validation_clips=4",
+    "data.test_clips=4",
     "clip.num_frames=12",
     "data.make_workers=1",
     "loader.num_workers=0",

@@ -16,6 +16,7 @@ from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.data import DataSource
 from vtok.data.check import check_clip
+from vtok.data.sources.base import SPLITS
 from vtok.evaluation.held_out import check_files, evaluate_heldout
 from vtok.inference.load import load_run
 from vtok.model.build import build_model, build_optimiser
@@ -53,7 +54,7 @@ def evaluated(run: Path, source: DataSource | None = None) -> Any:
         instantiate(config.evaluation),
         model,
         source,
-        source.clips("heldout"),
+        source.clips("test"),
         loader=instantiate(config.loader),
         precision=nullcontext(),
     )
@@ -62,16 +63,16 @@ def evaluated(run: Path, source: DataSource | None = None) -> Any:
 def test_heldout_missing(faults_dir: Path) -> None:
     source = source_of("data=folder", f"data.root={faults_dir / 'heldout_missing'}")
     with pytest.raises(UserError, match=MISSING.format(2)):
-        check_files(source, source.clips("heldout"))
+        check_files(source, source.clips("test"))
 
 
-def test_a_data_set_without_heldout_clips(run: Path, make_video, tmp_path: Path) -> None:
+def test_a_data_set_without_test_clips(run: Path, make_video, tmp_path: Path) -> None:
     lines = [{"video": f"{number}.mp4", "caption": f"{number}", "split": "train"} for number in range(2)]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
     make_video(tmp_path / "0.mp4", 13)
     source = source_of("data=folder", f"data.root={tmp_path}", "clip.num_frames=12")
-    assert check_files(source, source.clips("heldout")) == []
-    with pytest.raises(UserError, match="the data set has no held-out clips"):
+    assert check_files(source, source.clips("test")) == []
+    with pytest.raises(UserError, match="the data set has no clips to evaluate on"):
         evaluated(run, source)
 
 
@@ -95,7 +96,7 @@ def test_truncated_checkpoint(length: int, run: Path, tmp_path: Path) -> None:
 def test_shard_network(faults_dir: Path) -> None:
     """A server listens where the playlist within the shard points to, and nobody comes."""
     source = source_of("data=shards", f"data.root={faults_dir / 'shard_network' / 'stranger_index'}")
-    clips = [clip for split in ("train", "heldout") for clip in source.clips(split)]
+    clips = [clip for split in SPLITS for clip in source.clips(split)]
     try:
         server = socket.create_server(("127.0.0.1", 18999))
     except OSError:

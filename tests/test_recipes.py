@@ -25,7 +25,8 @@ from vtok.training import train
 
 SHORT = (
     "data.train_clips=16",
-    "data.heldout_clips=2",
+    "data.validation_clips=2",
+    "data.test_clips=2",
     "data.make_workers=1",
     "data.families=[motion]",
     "evaluation.captions=false",
@@ -193,7 +194,7 @@ def test_a_run_of_toys_is_used_like_any_other(
     run_tiny: Callable[..., Ended], outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_tiny("trainer.max_steps=1").folder
-    clip = next((outputs / "data").rglob("heldout-*.mp4"))
+    clip = next((outputs / "data").rglob("test-*.mp4"))
     assert main(["describe", f"run={run}", f"video={clip}", "max_new_tokens=4"]) == 0
     video = tmp_path / "clip.mp4"
     assert main(["generate", f"run={run}", "prompt=a red circle moves left", f"out={video}", "steps=2"]) == 0

@@ -11,6 +11,8 @@ from vtok.cli.dispatch import parse, verbs
 from vtok.cli.main import main, train
 from vtok.common.errors import UserError
 
+# Settings of the synthetic clips.
+SHAPES = ("data.train", "data.validation", "data.test", "data.make")
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = (
     "evaluate",
@@ -190,7 +192,7 @@ def test_train_then_use_the_run(tiny_run: list[str], tmp_path: Path, command) ->
     assert evaluated.code == 0, evaluated.err
     assert f"{summary['alignment/colour']:.1%}" in evaluated.out
 
-    clip = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
+    clip = next((tmp_path / "outputs" / "data").rglob("test-*.mp4"))
     assert command("describe", "run=first", f"video={clip}", "prompt=what colour is it?").code == 0
 
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
@@ -236,7 +238,7 @@ def test_flags_stand_anywhere_between_overrides(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_real_clips_train_a_few_steps(tiny_run: list[str], tmp_path: Path, clips_dir: Path, command) -> None:
-    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    settings = [item for item in tiny_run if not item.startswith(SHAPES)]
     done = command("train", *settings, "data=folder", f"data.root={clips_dir}", "hydra.run.dir=run")
     assert done.code == 0, done.err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -270,7 +272,7 @@ def test_broken_files_are_counted_and_replaced(tiny_run: list[str], tmp_path: Pa
         make_video(folder / f"{number}.mp4", 14)
         (folder / f"{number}.txt").write_text(f"clip number {number}")
     (folder / "3.mp4").write_bytes(b"")
-    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    settings = [item for item in tiny_run if not item.startswith(SHAPES)]
     settings += [f"data.root={folder}", "data=folder", "trainer.max_steps=6"]
     done = command("train", *settings, "hydra.run.dir=run")
     assert done.code == 0, done.err

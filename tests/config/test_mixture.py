@@ -34,7 +34,8 @@ def test_a_source_has_a_smaller_limit_of_its_own() -> None:
 def test_recipe_and_command_line_compose_the_same() -> None:
     said = [
         "data=mixture", "+data@data.sources.easy=shapes", "+data@data.sources.hard=shapes",
-        "data.sources.hard.level=hard", "data.sources.hard.train_clips=800", "data.sources.hard.heldout_clips=200",
+        "data.sources.hard.level=hard", "data.sources.hard.train_clips=800", "data.sources.hard.validation_clips=100",
+        "data.sources.hard.test_clips=200",
         "data.weights={easy:3,hard:1}",
     ]  # fmt: skip
     assert compose(said).data == compose(RECIPE).data

@@ -8,7 +8,7 @@ import pytest
 
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.config.moved import GROUPS, moved, with_one_clip
+from vtok.config.moved import GROUPS, moved, with_current_keys
 from vtok.data import ClipSettings, LoaderSettings
 from vtok.model.build import build
 from vtok.runs.folder import load_config
@@ -28,6 +28,15 @@ ANSWERS = [
     (["data={num_frames:12}"], "data.num_frames: this key has moved. Use clip.num_frames."),
     ([MIXTURE, "data.sources.easy.size=32"], "data.sources.easy.size=32: this key has moved. Use clip.size=32."),
     ([MIXTURE, "data.batch_size=8"], "data.batch_size=8: this key has moved. Use loader.batch_size=8."),
+    (["data.heldout_clips=8"], "data.heldout_clips=8: this key has moved. Use data.test_clips=8."),
+    (
+        ["data=folder", "data.root=.", "data.heldout_fraction=0.2"],
+        "data.heldout_fraction=0.2: this key has moved. Use data.test_fraction=0.2.",
+    ),
+    (
+        [MIXTURE, "data.sources.hard.heldout_clips=8"],
+        "data.sources.hard.heldout_clips=8: this key has moved. Use data.sources.hard.test_clips=8.",
+    ),
     (
         ["tokeniser.stride=${data.num_frames}"],
         "tokeniser.stride: it refers to data.num_frames, which is not a key. Use ${clip.num_frames}.",
@@ -84,6 +93,21 @@ def test_a_run_folder_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert (source.clip, source.rate) == (ClipSettings(size=48, num_frames=12, fps=5.0, decode_timeout=None), 5)
 
 
+def test_held_out_clips_of_an_earlier_version_are_test_clips_and_choices_are_those_of_validation(
+    tmp_path: Path,
+) -> None:
+    made = {"_target_": "vtok.data.ShapesData", "root": "x", "heldout_clips": 7}
+    assert build(load_config(save(tmp_path, made | OLD), groups=LOADED).data).numbers["test"] == 7
+    content = {
+        "data": {"sources": {"one": {"heldout_fraction": 0.2}}},
+        "trainer": {"best_by": "alignment/colour"},
+        "optimise": None,
+    }
+    with_current_keys(content)
+    assert content["data"] == {"sources": {"one": {"test_fraction": 0.2}}}
+    assert (content["trainer"], content["optimise"]) == ({"best_by": "validation/alignment/colour"}, None)
+
+
 def mixture(**rates: float | None) -> dict[str, Any]:
     """A mixture of an earlier version, with the frame rate of each source."""
     folder = {"_target_": "vtok.data.FolderData", **OLD}
@@ -115,5 +139,5 @@ def test_old_and_new_configurations_come_out_alike() -> None:
     data = {"_target_": "vtok.data.MixtureData", "sources": {"one": own}, "clip": dict(clip)}
     new: dict[str, Any] = {"clip": clip, "loader": loader, "data": data}
     for content in (old, new):
-        assert with_one_clip(content) == [content["data"], content["data"]["sources"]["one"]]
+        assert with_current_keys(content) == [content["data"], content["data"]["sources"]["one"]]
     assert old == new

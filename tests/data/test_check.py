@@ -46,6 +46,31 @@ def test_a_report_of_what_there_is_and_what_is_broken(
     assert report["seconds"]["median"] == pytest.approx(13 / 24, abs=1e-3)
 
 
+def test_groups_and_splits_are_reported(tmp_path: Path, make_video, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("train", "kitchen"), ("train", "kitchen"), ("val", "office"), ("test", None), ("test", None)]
+    lines = []
+    for number, (split, group) in enumerate(rows):
+        # Two ranges of one file, in two splits.
+        video = "0.mp4" if number == 4 else f"{number}.mp4"
+        make_video(tmp_path / video, 14)
+        asked = {"video": video, "caption": f"clip {number}", "split": split, "end": 0.2 if number == 4 else None}
+        lines.append(json.dumps(asked | ({} if group is None else {"group": group})))
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "report.json"
+    assert main(["data", "check", "data=folder", f"data.root={tmp_path}", f"out={out}", "processes=1"]) == 1
+    assert "the group kitchen has rows of the splits test and train" in capsys.readouterr().err
+    lines[4] = lines[4].replace("0.mp4", "3.mp4").replace('"split": "test"', '"split": "train"')
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    assert main(["data", "check", "data=folder", f"data.root={tmp_path}", f"out={out}", "processes=1"]) == 0
+    shown = capsys.readouterr().out
+    assert "5: 3 to train, 1 to validate, 1 to test" in shown
+    assert "4: 2 to train, 1 to validate, 1 to test" in shown
+    assert f"in several splits  {tmp_path / '3.mp4'}" in shown
+    report = json.loads(out.read_text())
+    assert report["groups"] == {"train": 2, "validation": 1, "test": 1}
+    assert report["groups_in_several_splits"] == [str(tmp_path / "3.mp4")]
+
+
 def test_several_processes_find_the_same(folder: Path, tmp_path: Path) -> None:
     given = ["data=folder", f"data.root={folder}", "loader.max_bad_fraction=1"]
     for processes in (1, 2):
@@ -82,10 +107,14 @@ def test_a_text_that_is_too_long_is_a_broken_clip(tiny_run: list[str], tmp_path:
     for number in range(14):
         make_video(root / f"{number}.mp4", 13)
         caption = "very " * 20_000 + "long" if number == 7 else f"clip {number}"
-        split = "heldout" if number > 11 else "train"
+        split = {12: "validation", 13: "test"}.get(number, "train")
         lines.append(json.dumps({"file": f"{number}.mp4", "caption": caption, "split": split}))
     (root / "manifest.jsonl").write_text("\n".join(lines))
-    small = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make", "data.num_w"))]
+    small = [
+        item
+        for item in tiny_run
+        if not item.startswith(("data.train", "data.validation", "data.test", "data.make", "data.num_w"))
+    ]
     settings = [*small, "data=folder", f"data.root={root}", "trainer.max_steps=4", "loader.max_bad_fraction=0.1"]
     ended = [
         train(compose([*settings, f"loader.num_workers={workers}"]), run_dir=tmp_path / str(workers))
@@ -107,7 +136,7 @@ def test_a_clip_before_the_truncation_of_its_file_is_complete(tmp_path: Path, ma
     (tmp_path / "clips" / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     rows = [
         {"file": "cut.mkv", "caption": name, "start": start, "end": start + 0.5, "split": split}
-        for name, start, split in (("early", 0.0, "train"), ("late", 2.0, "heldout"))
+        for name, start, split in (("early", 0.0, "train"), ("late", 2.0, "test"))
     ]
     (tmp_path / "clips" / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
     given = [

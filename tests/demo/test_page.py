@@ -41,8 +41,8 @@ def page(run_dirs: list[Path], tmp_path: Path) -> Page:
     runs = [
         DemoRun.load(str(one), outputs="outputs", allowed_targets=(), folder=tmp_path, lock=lock) for one in run_dirs
     ]
-    build_page(runs, runs[0].heldout_clips())
-    return Page(runs, runs[0].heldout_clips())
+    build_page(runs, runs[0].test_clips())
+    return Page(runs, runs[0].test_clips())
 
 
 def call(function: Any, *given: Any, number: int = 2) -> Any:
@@ -109,7 +109,7 @@ def test_a_browser_chooses_a_clip_asks_and_shows_the_pictures(run_dirs: list[Pat
             time.sleep(1)
             if browser.value("!!document.querySelector('[role=option]')"):
                 break
-        browser.click("[role=option][aria-label^=heldout-000001]")
+        browser.click("[role=option][aria-label^=test-000001]")
         browser.wait("document.querySelector('.tokens img')?.naturalWidth > 500")
         browser.click("#choices textarea")
         browser.type("red\nblue")

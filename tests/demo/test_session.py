@@ -43,8 +43,8 @@ def run(run_dir: Path, tmp_path: Path) -> DemoRun:
 
 
 def test_a_held_out_clip_is_shown_with_its_tokens(run: DemoRun) -> None:
-    clip = run.heldout_clips()[1]
-    assert clip.id.startswith("heldout")
+    clip = run.test_clips()[1]
+    assert clip.id.startswith("test")
     with open_video(run.show_clip(clip)) as shown, open_video(clip.path) as true:
         assert len(shown.timestamps) == run.source.clip.num_frames
         assert shown.timestamps[1] == pytest.approx(true.timestamps[1], rel=0.1)
@@ -61,7 +61,7 @@ def test_the_answer_is_that_of_vtok_describe(run: DemoRun, run_dir: Path, make_v
 
 @torch.no_grad()
 def test_likelihoods_of_choices_are_those_of_their_tokens(run: DemoRun) -> None:
-    clip = run.heldout_clips()[0]
+    clip = run.test_clips()[0]
     found = run.answer(clip, "what colour is it?", ["red", " a very dark green ", "", "red"])
     sample, _ = read_clip(run.config, run.model.tokeniser.planner, clip)
     tokens = run.model.tokeniser.encode_planned(stack_frames([sample]))
@@ -76,7 +76,7 @@ def test_likelihoods_of_choices_are_those_of_their_tokens(run: DemoRun) -> None:
 
 
 def test_videos_are_generated_and_reconstructed(run: DemoRun) -> None:
-    for path in (run.generate("a red circle"), run.reconstruct(run.heldout_clips()[0])):
+    for path in (run.generate("a red circle"), run.reconstruct(run.test_clips()[0])):
         with open_video(path) as video:
             assert len(video.timestamps) == 4
 
@@ -93,7 +93,7 @@ def test_videos_are_generated_and_reconstructed(run: DemoRun) -> None:
 )
 def test_mistakes_are_sentences(use: Callable[[DemoRun, Any], Any], message: str, run: DemoRun) -> None:
     with pytest.raises(UserError, match=message):
-        use(run, run.heldout_clips()[0])
+        use(run, run.test_clips()[0])
 
 
 def test_a_port_that_is_taken_is_reported_and_0_is_a_free_one() -> None:

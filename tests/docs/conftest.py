@@ -67,7 +67,8 @@ class Shell:
         elif any("=folder" in item or "=shards" in item for item in given):
             given = [item.replace("PATH", str(self.clips())) for item in given]
         if any("=folder" in item or "=shards" in item for item in given):
-            small = [item for item in small if not item.startswith(("data.train", "data.held", "data.make"))]
+            shapes = ("data.train", "data.validation", "data.test", "data.make")
+            small = [item for item in small if not item.startswith(shapes)]
         if "data=mixture" in given:
             small = [*small, "data.limit=4"]
         if any(item.startswith(("tokeniser.budget=", "sweep=budget")) for item in given):
@@ -127,7 +128,7 @@ class Shell:
         (self.folder / "prompts.txt").write_text("a red circle moves left\na blue square moves up\n")
         (self.folder / "VBench_full_info.json").write_text('[{"prompt_en": "a dog", "dimension": ["object_class"]}]')
         asked = {"video": "a.mp4", "question": "what moves?", "answer": "a dog", "choices": ["a dog", "a cat"]}
-        (self.folder / "QUESTIONS.jsonl").write_text(json.dumps({**asked, "split": "heldout"}))
+        (self.folder / "QUESTIONS.jsonl").write_text(json.dumps({**asked, "split": "test"}))
 
     def have_run(self, *, sweep: bool) -> None:
         """A finished sweep, or a finished run of both branches, where there is none."""

@@ -1,39 +1,53 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scipy.stats import binomtest
 
 from vtok.data import Clip
 from vtok.data.clip import METRIC_SUFFIXES
-from vtok.evaluation.accuracy import Accuracy, accuracy_metrics, accuracy_table, cluster_of
+from vtok.evaluation.accuracy import Accuracy, accuracies_of, accuracy_metrics, accuracy_table
+from vtok.evaluation.answers import Answer, answer_about, cluster_of
+
+
+def answer(clip: int, right: bool, chance: float, *, kind: str = "choice", **others: Any) -> Answer:
+    about = Clip(id=str(clip), path=Path(f"{clip}.mp4"), source=others.pop("source", ""))
+    given = {"category": "colour", "question": "", "answer": "", "truth": ""} | others
+    return answer_about(about, kind=kind, right=right, chance=chance, **given)
 
 
 def accuracy(right: int, total: int, chance: float) -> Accuracy:
-    counted = Accuracy()
-    for number in range(total):
-        counted.add(number < right, chance, clip=str(number))
-    return counted
+    return Accuracy([answer(number, number < right, chance) for number in range(total)])
 
 
-def test_answers_are_counted() -> None:
-    counted = Accuracy()
-    for right, chance in ((True, 0.25), (False, 0.5), (True, 0.5), (True, 0.0)):
-        counted.add(right, chance, clip="a")
-    assert (counted.right, counted.total, counted.expected_right) == (3, 4, 1.25)
+def test_answers_are_named_by_their_kind_their_category_and_their_source() -> None:
+    kinds = ("control", "choice", "yes_no", "caption")
+    named = accuracies_of(
+        [answer(0, True, 0.5, kind=kind, source=source) for kind in kinds for source in ("web", "own", "web")]
+        + [answer(0, False, 0.5, kind="choice", category="count")]
+    )
+    parts = [
+        f"{prefix}/{name}"
+        for prefix in ("caption", "alignment", "alignment_yes_no", "control")
+        for name in ("colour", "own/colour", "web/colour")
+    ]
+    parts.insert(4, "alignment/count")
+    assert list(named) == parts
+    assert {len(one.answers) for name, one in named.items() if "web" in name} == {2}
+    assert (len(named["alignment/colour"].answers), named["alignment/count"].share) == (3, 0.0)
 
 
 def test_shares_with_their_interval_and_chance() -> None:
     """Intervals of Newcombe (1998), table I, method 3; chance is the mean over the questions."""
-    mixed = accuracy(81, 263, 0.25)
-    mixed.expected_right += 263 * 0.25
+    mixed = Accuracy([answer(number, number < 81, number % 2) for number in range(263)])
     numbers = accuracy_metrics({"generate/colour": mixed, "control/speed": accuracy(29, 29, 0.5)})
     assert numbers == pytest.approx(
         {
             "generate/colour": 81 / 263,
             "generate/colour_low": 0.2553,
             "generate/colour_high": 0.3662,
-            "generate/colour_chance": 0.5,
+            "generate/colour_chance": 131 / 263,
             "generate/colour_questions": 263.0,
             "control/speed": 1.0,
             "control/speed_low": 0.8830,
@@ -64,29 +78,28 @@ def test_accuracy_table() -> None:
 
 
 def test_majority_is_reported_only_if_all_questions_have_the_same_choices() -> None:
-    same, other = Accuracy(), Accuracy()
-    for number in range(73):
-        truth = "no" if number < 47 else "yes"
-        same.add(True, 0.5, clip=str(number), truth=truth, choices=("yes", "no")[:: 1 - 2 * (number % 2)])
-        other.add(True, 0.5, clip=str(number), truth=truth, choices=("yes", "no", "perhaps")[: 2 + number % 2])
-    numbers = accuracy_metrics({"alignment_yes_no/camera": same, "alignment/camera": other})
-    assert numbers["alignment_yes_no/camera_majority"] == pytest.approx(47 / 73)
-    assert "alignment/camera_majority" not in numbers
-    merged = Accuracy()
-    for _ in range(2):
-        merged.merge(same)
-    merged.merge(Accuracy())
-    assert (merged.majority, merged.total, len(merged.clips)) == (same.majority, 146, 73)
-    merged.merge(other)
-    assert merged.majority is None
+    given = [(number, "no" if number < 47 else "yes") for number in range(73)]
+    same = [answer(n, True, 0.4, truth=truth, choices=("yes", "no")[:: 1 - 2 * (n % 2)]) for n, truth in given]
+    other = [answer(n, True, 0.4, truth=truth, choices=("yes", "no", "perhaps")[: 2 + n % 2]) for n, truth in given]
+    numbers = accuracy_metrics({"alignment/camera": Accuracy(same), "alignment/other": Accuracy(other)})
+    assert numbers["alignment/camera_majority"] == pytest.approx(47 / 73)
+    assert numbers["alignment/camera_chance"] == pytest.approx(0.4)
+    assert "alignment/other_majority" not in numbers
+
+
+@pytest.mark.parametrize(("no", "chance"), [(47, 47 / 73), (36, 37 / 73)])
+def test_the_chance_of_yes_or_no_is_at_least_that_of_the_more_frequent_answer(no: int, chance: float) -> None:
+    answers = [
+        answer(n, True, 0.5, kind="yes_no", truth="no" if n < no else "yes", choices=("yes", "no")) for n in range(73)
+    ]
+    assert accuracy_metrics({"alignment_yes_no/camera": Accuracy(answers)})["alignment_yes_no/camera_chance"] == (
+        pytest.approx(chance)
+    )
 
 
 def test_questions_about_one_clip_are_not_independent() -> None:
     """20 equal answers for each of 40 clips have about the interval of 40 answers."""
-    many = Accuracy()
-    for number in range(40):
-        for _ in range(20):
-            many.add(number < 20, 0.5, clip=str(number))
+    many = Accuracy([answer(number, number < 20, 0.5) for number in range(40) for _ in range(20)])
     low, high = many.interval
     assert (low, high) == pytest.approx(tuple(binomtest(20, 40).proportion_ci(method="wilson")), abs=0.01)
     numbers = accuracy_metrics({"alignment/colour": many})
@@ -94,19 +107,27 @@ def test_questions_about_one_clip_are_not_independent() -> None:
 
 
 def test_shares_by_each_score_are_reported() -> None:
-    scored = Accuracy()
-    for number in range(4):
-        scored.add(
-            number < 2, 0.5, clip=str(number), right_by_score={"token": number < 2, "total": False, "prior": True}
-        )
+    scores = [
+        {"token": (-1.0, -2.0), "total": (-4.0, -2.0), "prior": (0.0, 0.0)},
+        {"token": (-2.0, -1.0), "total": (-4.0, -2.0), "prior": (1.0, 0.0)},
+    ]
+    scored = Accuracy(
+        [
+            answer(number, number % 2 == 0, 0.5, choices=("a", "b"), truth="a", scores=scores[number % 2])
+            for number in range(4)
+        ]
+    )
     numbers = accuracy_metrics({"alignment/colour": scored})
+    # Equal scores are decided by the text.
     assert [numbers[f"alignment/colour_by_{way}"] for way in ("token", "total", "prior")] == [0.5, 0.0, 1.0]
     heading = accuracy_table({"alignment/colour": scored, "caption/colour": accuracy(1, 2, 0.0)}).splitlines()[0]
     assert heading.split()[-6:] == ["by", "token", "by", "total", "by", "prior"]
     assert all(any(name.endswith(end) for end in METRIC_SUFFIXES) for name in numbers if name != "alignment/colour")
 
 
-def test_answers_are_grouped_by_range_of_a_file() -> None:
+def test_answers_are_grouped_by_group_or_by_range_of_a_file() -> None:
     clip = Clip(id="a", path=Path("a.mp4"))
     assert cluster_of(clip) == cluster_of(replace(clip, id="a#2"))
     assert cluster_of(clip) != cluster_of(replace(clip, start=1.0))
+    scene = replace(clip, group="kitchen")
+    assert cluster_of(scene) == cluster_of(replace(scene, path=Path("b.mp4"), start=1.0)) != cluster_of(clip)

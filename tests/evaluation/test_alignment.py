@@ -9,7 +9,8 @@ from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
 from vtok.data import BadVideoError, Clip, ClipSample, Question
 from vtok.decoder import NoDecoder
-from vtok.evaluation.alignment import Alignment
+from vtok.evaluation.alignment import Alignment, Evaluation
+from vtok.evaluation.answers import cluster_of
 from vtok.evaluation.choice import questions_of
 from vtok.evaluation.clips import HeldoutBatch, collate_heldout
 from vtok.mllm import TinyLanguageModel
@@ -62,7 +63,8 @@ def test_counts_chances_and_broken_clips(model: VideoLanguageModel, alignment: A
     metrics = result.metrics()
     assert metrics["alignment/colour_questions"] == 2
     assert metrics["alignment/colour_chance"] == pytest.approx(1 / 3)
-    assert metrics["alignment_yes_no/motion_direction_chance"] == 0.5
+    # There is one question, whose answer is the majority.
+    assert metrics["alignment_yes_no/motion_direction_chance"] == 1
     assert metrics["alignment/colour_low"] <= metrics["alignment/colour"] <= metrics["alignment/colour_high"]
     assert metrics["caption/colour_questions"] == 2
     assert result.clips == 2
@@ -70,6 +72,33 @@ def test_counts_chances_and_broken_clips(model: VideoLanguageModel, alignment: A
     assert len(result.examples) == 1
     assert result.examples[0].answers[0][2] == "red"
     assert "alignment/colour" in result.table()
+
+
+def test_answers_of_several_processes_are_those_of_one_in_the_order_of_the_clips(
+    model: VideoLanguageModel, alignment: Alignment
+) -> None:
+    torch.manual_seed(1)
+    samples = [sample(COLOUR, MOVES, name=f"clip {number}", colour="red") for number in range(5)]
+    clips = [one.clip for one in samples]
+    parts = {
+        processes: [
+            alignment(model, [HeldoutBatch([one], []) for one in samples[rank::processes]], progress=False)
+            for rank in range(processes)
+        ]
+        for processes in (1, 3)
+    }
+    one, three = (Evaluation.merged(part, clips, examples=0) for part in parts.values())
+    assert one.answers == three.answers
+    assert [(answer.clip, answer.kind) for answer in three.answers] == [
+        (clip.id, kind) for clip in clips for kind in ("choice", "yes_no", "caption")
+    ]
+    first, yes, caption = three.answers[:3]
+    assert (first.question, first.choices, first.truth) == (COLOUR.text, COLOUR.choices, "red")
+    assert first.group == cluster_of(clips[0])
+    assert first.right == (first.answer == "red")
+    assert first.answer == COLOUR.choices[max(range(3), key=first.token.__getitem__)]
+    assert (yes.chance, caption.choices, caption.token) == (0.5, (), ())
+    assert "Choices are scored by evaluation.score=token." in three.table()
 
 
 def test_clips_with_only_captions_get_a_question_about_them() -> None:

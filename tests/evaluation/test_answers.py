@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from vtok.common.errors import UserError
@@ -53,3 +54,17 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / ANSWERS).write_bytes(b"PAR1 nothing")
     with pytest.raises(UserError, match=r"answers\.parquet cannot be read"):
         read_answers(tmp_path / ANSWERS)
+
+
+def test_a_file_without_a_column_or_with_one_of_another_type_is_refused(tmp_path: Path) -> None:
+    write_answers([CHOICE], tmp_path / ANSWERS)
+    table = pq.read_table(tmp_path / ANSWERS)
+    pq.write_table(table.append_column("more", [[1]]), tmp_path / ANSWERS)
+    assert read_answers(tmp_path / ANSWERS) == [CHOICE]
+    pq.write_table(table.drop_columns(["group"]), tmp_path / ANSWERS)
+    with pytest.raises(UserError, match=rf"has no column group\. Evaluate .* run={tmp_path} out={tmp_path}"):
+        read_answers(tmp_path / ANSWERS)
+    place = table.column_names.index("total")
+    pq.write_table(table.set_column(place, "total", [[["many"]]]), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet cannot be read"):
+        read_answers(tmp_path / "b.parquet")

@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -6,7 +9,8 @@ import torch
 from vtok.backbone import TinyBackbone
 from vtok.data import Clip, Question
 from vtok.decoder import NoDecoder
-from vtok.evaluation.choice import SCORES, Chooser, choose, chunks, mention, names_only, questions_of
+from vtok.evaluation.answers import SCORES, best_choice
+from vtok.evaluation.choice import Chooser, choose, chunks, mention, names_only, questions_of
 from vtok.mllm import TinyLanguageModel
 from vtok.model import Objective, VideoLanguageModel
 from vtok.tokeniser import PlannedFrames, VideoTokens, VTokTokeniser
@@ -66,6 +70,14 @@ def by_hand(model: VideoLanguageModel, video: VideoTokens, row: int, question: Q
     return max(question.choices, key=worth)
 
 
+def best(asked: Sequence[tuple[int, Question]], scores: Sequence[dict[str, tuple[float, ...]]]) -> list[dict[str, str]]:
+    """The best choice of each question by each score."""
+    return [
+        {score: best_choice(question.choices, values) for score, values in one.items()}
+        for (_, question), one in zip(asked, scores, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("at_once", [1, 4, 512])
 def test_the_most_likely_choice_by_each_score(model: VideoLanguageModel, video: VideoTokens, at_once: int) -> None:
     """For clips with different numbers of tokens, and for any number of sequences at once."""
@@ -77,7 +89,7 @@ def test_the_most_likely_choice_by_each_score(model: VideoLanguageModel, video: 
     ]
     chooser = Chooser(model, at_once)
     with torch.no_grad():
-        chosen = chooser(video, asked)
+        chosen = best(asked, chooser(video, asked))
         assert chooser(video, []) == []
         for score in SCORES:
             expected = [by_hand(model, video, row, question, score) for row, question in asked]
@@ -94,7 +106,34 @@ def test_scores_token_and_total_agree_for_answers_of_equal_length(
     assert len({len(model.mllm.chat.encode([("a", word)], num_video_tokens=0).ids) for word in words}) == 1
     asked = [(row, Question("thing", "choice", word, "", words)) for row in range(3) for word in words]
     with torch.no_grad():
-        assert all(one["token"] == one["total"] for one in Chooser(model, 64)(video, asked))
+        assert all(one["token"] == one["total"] for one in best(asked, Chooser(model, 64)(video, asked)))
+
+
+@pytest.mark.parametrize("at_once", [3, 512])
+def test_the_order_of_the_choices_changes_no_answer_and_no_score(
+    model: VideoLanguageModel, video: VideoTokens, at_once: int
+) -> None:
+    words = ("red", "a very dark green", "blue", "it moves left and then it stops")
+    first = [(row, Question("thing", "choice", "what is it?", "", words)) for row in range(3)]
+    with torch.no_grad():
+        scores = Chooser(model, at_once)(video, first)
+        for order in permutations(range(4)):
+            asked = [(row, replace(one, choices=tuple(one.choices[place] for place in order))) for row, one in first]
+            found = Chooser(model, at_once)(video, asked)
+            assert found == [
+                {score: tuple(values[place] for place in order) for score, values in one.items()} for one in scores
+            ]
+            assert best(asked, found) == best(first, scores)
+
+
+def test_equal_scores_are_decided_by_the_text_of_the_choice(
+    model: VideoLanguageModel, video: VideoTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "text_logprobs", lambda video, text: torch.zeros(text.labels.shape))
+    for words in permutations(("red", "blue", "green")):
+        asked = [(0, Question("thing", "choice", "what is it?", "", words))]
+        assert choose(model, video, asked, sequences_at_once=9) == ["blue"]
+        assert best(asked, Chooser(model, 9)(video, asked)) == [dict.fromkeys(SCORES, "blue")]
 
 
 @pytest.mark.parametrize(

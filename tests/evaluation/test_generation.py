@@ -223,7 +223,7 @@ def test_controls_do_not_depend_on_the_number_of_processes(
     model, samples = make_model(), [make_sample(number % 2, caption=f"video {number}") for number in range(4)]
     samples = [replace(one, clip=replace(one.clip, id=f"{place}")) for place, one in enumerate(samples)]
     all_clips = [sample.clip for sample in samples]
-    metrics = []
+    results = []
     for processes in (1, 2):
         parts = [
             make_generation(judge)(
@@ -235,8 +235,12 @@ def test_controls_do_not_depend_on_the_number_of_processes(
             )
             for rank in range(processes)
         ]
-        metrics.append(GenerationResult.merged(parts, examples=0).metrics())
-    assert metrics[0] == pytest.approx(metrics[1])
+        results.append(GenerationResult.merged(parts, all_clips, examples=0))
+    assert results[0].metrics() == pytest.approx(results[1].metrics())
+    assert results[0].answers == results[1].answers
+    assert [one.clip for one in results[0].answers if one.kind == "control"] == ["0", "1", "2", "3"]
+    assert all(one.question == f"video {one.clip}" for one in results[0].answers if one.kind == "generate")
+    assert all(one.question == "" for one in results[0].answers if one.kind == "reconstruct")
 
 
 def test_a_decoder_with_nan_weights_is_refused(
@@ -259,6 +263,6 @@ def test_token_errors_are_measured_without_a_decoder(
     result = run(make_generation(judge), model, [HeldoutBatch([unjudged], [])], examples=1)
     assert {"visual/teacher_forced", "visual/rollout"} <= result.metrics().keys()
     assert result.clips == 1
-    assert not result.accuracies
+    assert not result.answers
     assert not result.examples
     assert not judge.given

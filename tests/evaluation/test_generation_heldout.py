@@ -34,7 +34,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
         clip=ClipSettings(size=32, num_frames=19),
         pixels=32,
         train_clips=0,
-        heldout_clips=6,
+        validation_clips=1,
+        test_clips=6,
         families=["motion"],
         make_workers=1,
     )
@@ -55,7 +56,7 @@ def test_at_most_max_clips_of_those_that_can_be_judged(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
 ) -> None:
     """A clip without a caption does not count, and a broken one is reported."""
-    clips = source.clips("heldout")
+    clips = source.clips("test")
     clips[0] = replace(clips[0], caption=None)
     clips[2] = replace(clips[2], path=Path("missing.mp4"))
     result = evaluate(make_generation(judge, max_clips=4), make_model(), source, clips, examples=9)
@@ -84,9 +85,9 @@ def test_a_model_that_reproduces_the_clips_is_perfect(
         return first.get("truth", torch.zeros(6, 8, 3, 32, 32, dtype=torch.uint8))
 
     monkeypatch.setattr(model, "reconstruct", reconstruct)
-    nothing = evaluate(generation, model, source, source.clips("heldout"), examples=6)
+    nothing = evaluate(generation, model, source, source.clips("test"), examples=6)
     first["truth"] = torch.stack([made.truth for made in nothing.examples])
-    right = evaluate(generation, model, source, source.clips("heldout")).metrics()
+    right = evaluate(generation, model, source, source.clips("test")).metrics()
     for category in ("shape", "colour", "motion_direction", "speed"):
         assert nothing.metrics()[f"reconstruct/{category}"] == 0
         assert right[f"reconstruct/{category}"] == 1
@@ -96,7 +97,7 @@ def test_a_model_that_reproduces_the_clips_is_perfect(
 def test_a_warning_is_logged_if_no_clip_can_be_judged(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clips = [replace(clip, attributes={}) for clip in source.clips("heldout")]
+    clips = [replace(clip, attributes={}) for clip in source.clips("test")]
     with caplog.at_level(logging.WARNING):
         result = evaluate(make_generation(OracleJudge()), make_model(), source, clips)
     assert result.metrics() == {"generation/clips": 0.0}
@@ -107,7 +108,7 @@ def test_a_warning_is_logged_if_no_clip_can_be_judged(
 def test_the_first_clip_is_named_if_none_can_be_read(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
 ) -> None:
-    clips = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(source.clips("heldout"))]
+    clips = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(source.clips("test"))]
     with pytest.raises(UserError, match=r"None of the 3 held-out clips can be read \(the first is missing-0\.mp4: "):
         evaluate(make_generation(judge, max_clips=3), make_model(), source, clips)
 
@@ -117,7 +118,7 @@ def test_a_model_without_generation_is_refused(
 ) -> None:
     model = make_model(lambdas=(1.0, 0.0, 0.0))
     with pytest.raises(ValueError, match="generates neither videos nor video tokens"):
-        evaluate(make_generation(judge), model, source, source.clips("heldout"))
+        evaluate(make_generation(judge), model, source, source.clips("test"))
 
 
 def test_clips_with_only_captions_can_be_judged_by_the_model_itself(
@@ -126,7 +127,7 @@ def test_clips_with_only_captions_can_be_judged_by_the_model_itself(
     """The question is which of four captions belongs to the clip; wrong ones are drawn from all clips."""
     clips = [
         replace(clip, questions=(MOVES,), attributes={}, caption=CAPTIONS[number])
-        for number, clip in enumerate(source.clips("heldout"))
+        for number, clip in enumerate(source.clips("test"))
     ]
     metrics = evaluate(make_generation(OwnJudge(), max_clips=2), make_model(), source, clips).metrics()
     assert metrics["generation/clips"] == 2
@@ -156,7 +157,7 @@ def test_a_clip_without_a_choice_gets_a_question_about_its_caption(questions: tu
 
 
 def test_missing_files_are_found_without_reading_any(source: ShapesData, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = source.clips("heldout")
+    clips = source.clips("test")
     monkeypatch.setattr(source, "reader", None)
     assert missing_files(source, clips) == check_files(source, clips) == []
     gone = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(clips)]

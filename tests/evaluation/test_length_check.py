@@ -24,8 +24,8 @@ def source(make_video: Callable[..., Path], tmp_path: Path) -> FolderData:
     for number in range(6):
         make_video(tmp_path / f"{number}.mp4", 12)
     rows = ["video,caption,question,answer,choices,split"]
-    rows += [f"{number}.mp4,{LONG if number == 2 else f'clip {number}'},,,,heldout" for number in range(5)]
-    rows += [f"5.mp4,,{LONG}?,yes,yes|no,heldout"]
+    rows += [f"{number}.mp4,{LONG if number == 2 else f'clip {number}'},,,,test" for number in range(5)]
+    rows += [f"5.mp4,,{LONG}?,yes,yes|no,test"]
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     return FolderData(root=tmp_path, clip=ClipSettings(size=32, num_frames=12))
 
@@ -60,7 +60,7 @@ def choice(text: str) -> Question:
 
 def test_alignment_leaves_out_a_clip_whose_text_is_too_long(make_model: MakeModel, source: FolderData) -> None:
     alignment = Alignment(max_clips=None, batch_size=2, sequences_at_once=8, captions=True, max_new_tokens=4)
-    clips = source.clips("heldout")
+    clips = source.clips("test")
     result = evaluate_heldout(alignment, make_model(), source, clips, loader=HERE, precision=nullcontext(), examples=9)
     assert result.clips == 4
     assert [Path(path).name for path, _ in result.bad] == ["2.mp4", "5.mp4"]
@@ -73,7 +73,7 @@ def test_generation_leaves_out_a_clip_whose_caption_is_too_long(
     make_model: MakeModel, make_generation: Callable, judge: object, source: FolderData
 ) -> None:
     model = make_model(lambdas=(1.0, 1.0, 0.0))
-    clips = source.clips("heldout")
+    clips = source.clips("test")
     result = evaluate_generation_heldout(
         make_generation(judge), model, source, clips, loader=HERE, precision=nullcontext()
     )

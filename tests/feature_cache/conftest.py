@@ -32,7 +32,13 @@ SMALL = (
     "trainer.progress=false",
     "tracking=none",
 )
-SHAPES = ("data.train_clips=12", "data.heldout_clips=4", "data.make_workers=1", "data.families=[motion,count]")
+SHAPES = (
+    "data.train_clips=12",
+    "data.validation_clips=4",
+    "data.test_clips=4",
+    "data.make_workers=1",
+    "data.families=[motion,count]",
+)
 
 JOINT = (
     "objective=joint",
@@ -45,13 +51,13 @@ JOINT = (
 
 @pytest.fixture
 def clips(tmp_path: Path, make_video: Callable[..., Path]) -> Path:
-    """Ten clips of 4 to 13 frames, two of them held out."""
+    """Ten clips of 4 to 13 frames, two of them for the test."""
     folder = tmp_path / "clips"
     folder.mkdir()
     lines = []
     for number in range(10):
         make_video(folder / f"{number}.mp4", 4 + number)
-        split = "heldout" if number in (3, 7) else "train"
+        split = {3: "test", 7: "test", 8: "validation"}.get(number, "train")
         lines.append(json.dumps({"file": f"{number}.mp4", "caption": f"clip {number}", "split": split}))
     (folder / "manifest.jsonl").write_text("\n".join(lines))
     return folder

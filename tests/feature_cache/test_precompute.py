@@ -20,6 +20,7 @@ from vtok.common.errors import UserError
 from vtok.config import check, compose
 from vtok.data import ClipDataset, ClipSettings, FolderData
 from vtok.data.cached_reader import Block, CachedReader
+from vtok.data.sources.base import SPLITS
 from vtok.feature_cache import attach, blocks
 from vtok.hub.toys import make_toys
 from vtok.training import precompute as precomputing
@@ -45,7 +46,7 @@ def test_the_cache_holds_what_the_tokeniser_extracts(folder: list[str], cache: P
     config = compose(folder)
     extractor, _ = precomputing.build_extractor(config, dtype="float32")
     source = FolderData(root=config.data.root, clip=ClipSettings(size=64, num_frames=12))
-    for split in ("train", "heldout"):
+    for split in SPLITS:
         clips = source.clips(split)
         dataset = ClipDataset(clips, source.frame_reader(extractor.tokeniser.planner), seed=0, replace_bad=False)
         for number, clip in enumerate(clips):

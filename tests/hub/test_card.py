@@ -72,7 +72,7 @@ def test_the_example_code_of_a_tokeniser_of_files_runs(make_run: Run, tmp_path: 
     text = (save_pretrained(run, tmp_path / "out", part="tokeniser") / "README.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert code is not None
-    video = next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))
+    video = next((tmp_path / "outputs" / "data").rglob("test-*.mp4"))
     exec(code[1].replace("FOLDER or ORG/NAME", str(tmp_path / "out")).replace("FILE", str(video)), names := {})
     assert names["tokens"].shape == (1, 16 + 3, 16)
 

@@ -92,7 +92,7 @@ def test_a_model_comes_back_and_can_be_used_as_a_run(make_run: Run, tmp_path: Pa
         assert torch.equal(ours, theirs), name
     assert losses(loaded) == losses(model)
     assert losses(loaded).keys() == {"under", "visLM", "loss"}
-    video = str(next((tmp_path / "outputs" / "data").rglob("heldout-*.mp4")))
+    video = str(next((tmp_path / "outputs" / "data").rglob("test-*.mp4")))
     said = [
         describe(video=video, prompt="what?", run=str(place), start=0.0, max_new_tokens=4, outputs="none")
         for place in (run, tmp_path / "out")

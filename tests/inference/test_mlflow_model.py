@@ -57,7 +57,7 @@ def test_a_registered_model_gives_the_answers_of_the_run(
     assert [one.step for one in outputs] == [3]
     assert version.source == client.get_logged_model(outputs[0].model_id).artifact_location
 
-    videos = [str(path) for path in sorted((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))[:2]]
+    videos = [str(path) for path in sorted((tmp_path / "outputs" / "data").rglob("test-*.mp4"))[:2]]
     folder = Path(client.get_logged_model(outputs[0].model_id).artifact_location.removeprefix("file://"))
     model = mlflow.pyfunc.load_model(str(folder))
     asked = {"prompt": "what color is the object?", "max_new_tokens": 4}
@@ -77,7 +77,7 @@ def test_a_registered_model_gives_the_answers_of_the_run(
 @pytest.mark.slow
 def test_a_fresh_process_has_a_registered_model_by_its_name(tracked_run, store_uri: str, tmp_path: Path) -> None:
     run_dir = tracked_run("tracking.register_model=captioner")
-    videos = [str(path) for path in sorted((tmp_path / "outputs" / "data").rglob("heldout-*.mp4"))[:2]]
+    videos = [str(path) for path in sorted((tmp_path / "outputs" / "data").rglob("test-*.mp4"))[:2]]
     truth = [describe(video=video, run=str(run_dir), max_new_tokens=4) for video in videos]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     fresh = subprocess.run(

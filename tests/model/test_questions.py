@@ -16,7 +16,7 @@ SECONDS = 30 / 4
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row['video']}@{row.get('start', 0)}" for row in ROWS])
 def test_each_answer_is_among_its_choices(row: dict) -> None:
-    assert row["split"] == "heldout"
+    assert row["split"] == "test"
     assert 2 <= len(row["questions"]) <= 4
     assert row.get("end", 0) - row.get("start", 0) <= SECONDS
     for question in row["questions"]:
@@ -33,7 +33,7 @@ def test_the_first_choice_is_mostly_wrong() -> None:
 def test_each_video_is_there_and_every_question_is_read(clips_dir: Path) -> None:
     source = FolderData(root=clips_dir, manifest=FILE, clip=ClipSettings(size=16))
     source.prepare()
-    clips = source.clips("heldout")
+    clips = source.clips("test")
     assert not source.bad
     assert not source.clips("train")
     assert all(clip.path.exists() for clip in clips)

@@ -146,17 +146,21 @@ def test_jobs_of_a_sweep_run_side_by_side(tiny_run: list[str], tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_search_optimises_the_given_metric(tiny_run: list[str], tmp_path: Path) -> None:
-    small = ["hydra.sweeper.n_trials=2", f"hydra.sweep.dir={tmp_path / 'sweep'}", "optimise=alignment/colour"]
+    small = [
+        "hydra.sweeper.n_trials=2",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        "optimise=validation/alignment/colour",
+    ]
     swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, *small, cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
     found = [json.loads((tmp_path / "sweep" / name / "summary.json").read_text()) for name in ("0", "1")]
-    assert f"Best value: {max(metrics['alignment/colour'] for metrics in found)}" in swept.stdout
+    assert f"Best value: {max(metrics['validation/alignment/colour'] for metrics in found)}" in swept.stdout
 
 
 @pytest.mark.slow
 def test_a_search_continues_after_a_failed_job(tiny_run: list[str], tmp_path: Path) -> None:
     fails = ["optimiser=sgd", "scheduler.num_warmup_steps=0", "tokeniser.stride=3", "optimiser.lr=choice(1e30,0.01)"]
-    small = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=10", "optimise=alignment/colour"]
+    small = ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=10", "optimise=validation/alignment/colour"]
     where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
     swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, *fails, *small, where, cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
@@ -171,9 +175,14 @@ def test_a_search_continues_after_a_failed_job(tiny_run: list[str], tmp_path: Pa
 @pytest.mark.slow
 def test_a_search_for_an_unknown_metric_ends_at_its_first_job(tiny_run: list[str], tmp_path: Path) -> None:
     where = f"hydra.sweep.dir={tmp_path / 'sweep'}"
-    swept = run(str(ROOT / "train.py"), "sweep=search", *tiny_run, where, "optimise=alignment/color", cwd=tmp_path)
+    swept = run(
+        str(ROOT / "train.py"), "sweep=search", *tiny_run, where, "optimise=validation/alignment/color", cwd=tmp_path
+    )
     assert swept.returncode == 1
-    assert "error: optimise=alignment/color: unknown metric. Did you mean alignment/colour?" in swept.stderr
+    assert (
+        "error: optimise=validation/alignment/color: unknown metric. Did you mean validation/alignment/colour?"
+        in swept.stderr
+    )
     assert "Traceback" not in swept.stderr
     assert not (tmp_path / "sweep" / "1").exists()
 

@@ -27,7 +27,8 @@ from vtok.training.loop import Start
 
 SMALL = (
     "data.train_clips=12",
-    "data.heldout_clips=8",
+    "data.validation_clips=8",
+    "data.test_clips=8",
     "data.seed=3",
     "data.families=[motion,count]",
     "clip.num_frames=12",
@@ -73,8 +74,8 @@ class Ended:
         return {path.name for path in (self.folder / folder).iterdir()}
 
     def measures(self) -> set[str]:
-        """The first parts of the names of the evaluations' metrics."""
-        others = {"parameters", "digest", "data"}
+        """The first parts of the names of the metrics of test clips."""
+        others = {"parameters", "digest", "data", "validation"}
         return {name.split("/")[0] for name in self.figures if "/" in name} - others
 
     def history(self, name: str) -> dict[int, float]:

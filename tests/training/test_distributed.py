@@ -33,7 +33,7 @@ def test_two_processes_take_the_steps_of_one_with_their_batches(
     torchrun: Torchrun, tiny_run: list[str], tmp_path: Path
 ) -> None:
     """The texts of clips differ in length, so that a mean over means would not be the mean over answers."""
-    settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16", "data.heldout_clips=5"]
+    settings = [*tiny_run, *PLAIN, *JOINT, "data.train_clips=16", "data.validation_clips=5", "data.test_clips=5"]
     one = train(compose([*settings, "loader.batch_size=6"]), run_dir=tmp_path / "one")
     done = torchrun(TRAIN, *settings, "loader.batch_size=3", "trainer.processes=2", f"hydra.run.dir={tmp_path / 'two'}")
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,14 @@ from vtok.training.sharded_tensors import read
 SCRIPT = Path(__file__).with_name("fsdp2_script.py")
 FSDP2 = "trainer/parallel=fsdp2"
 PLAIN = ("optimiser=sgd", "optimiser.lr=0.1", "scheduler=constant", "scheduler.num_warmup_steps=0")
-JOINT = ("objective=joint", "decoder=none", "objective.lambda_dec=0", "trainer.ema_decay=0.9", "data.heldout_clips=5")
+JOINT = (
+    "objective=joint",
+    "decoder=none",
+    "objective.lambda_dec=0",
+    "trainer.ema_decay=0.9",
+    "data.validation_clips=5",
+    "data.test_clips=5",
+)
 REGRESSION = ("visual_head=regression", "data.train_clips=16", "trainer.accumulate=2")
 NOISY = ("visual_head.width=16", "visual_head.steps=2", "scheduler=constant", "data.families=[motion]")
 OTHER = "resume.allow=[trainer.processes,trainer.parallel]"

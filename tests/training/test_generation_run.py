@@ -41,10 +41,10 @@ def watched(run_it: RunIt) -> Any:
 
 
 def families(config: DictConfig) -> list[str]:
-    """Of the held-out clips, by their captions."""
+    """Of the test clips, by their captions."""
     (manifest,) = Path(config.data.root).glob("*/manifest.jsonl")
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    captions = [line["caption"] for line in lines if line["split"] == "heldout"]
+    captions = [line["caption"] for line in lines if line["split"] == "test"]
     return ["count" if caption.endswith("standing still") else "motion" for caption in captions]
 
 
@@ -122,27 +122,31 @@ def test_the_average_is_the_closed_form_of_the_past_weights(watched: Any, step: 
 
 @pytest.mark.parametrize(("step", "clips"), [(1, 3), (3, 8)])
 def test_the_averaged_weights_are_evaluated(watched: Any, step: int, clips: int) -> None:
-    """The metrics are those of a model with the checkpoint's average, not with the trained weights."""
+    """The metrics are those of a model with the checkpoint's average, not with the trained weights.
+
+    During training they are of three validation clips, at the end of all test clips.
+    """
+    prefix, split = ("validation/", "validation") if step == 1 else ("", "test")
     source, loader, settings = (build(watched.config[group]) for group in ("data", "loader", "generation"))
     errors = []
     for averaged in (True, False):
         model = build_model(watched.config)
         load_weights(watched.folder / "checkpoints" / f"step-{step:08d}", model, averaged=averaged)
         result = evaluate_generation_heldout(
-            settings, model, source, source.clips("heldout")[:clips], loader=loader, precision=nullcontext()
+            settings, model, source, source.clips(split)[:clips], loader=loader, precision=nullcontext()
         )
         errors.append({name: error for name, error in result.metrics().items() if name.startswith("visual/")})
-    logged = {name: watched.history(name)[step] for name in errors[0]}
+    logged = {name: watched.history(f"{prefix}{name}")[step] for name in errors[0]}
     assert logged == pytest.approx(errors[0], rel=1e-5)
     assert logged != pytest.approx(errors[1], rel=1e-4)
-    assert watched.history("generation/clips")[step] == clips
+    assert watched.history(f"{prefix}generation/clips")[step] == clips
 
 
 def test_evaluations_during_training_write_samples_under_fixed_names(watched: Any) -> None:
     kinds = {"truth", "reconstructed", "generated"}
-    assert watched.files("samples") == {"step-00000001", "step-00000002", "last"}
+    assert watched.files("samples") == {"step-00000001", "step-00000002", "step-00000003", "last"}
     beside = {"captions.json", "generated.png", "held_out.png"}
-    for step in ("step-00000001", "step-00000002"):
+    for step in ("step-00000001", "step-00000003"):
         assert watched.files(f"samples/{step}") == videos(kinds, clips=3) | {
             "captions.json",
             "generated.png",
@@ -157,7 +161,7 @@ def test_evaluations_during_training_write_samples_under_fixed_names(watched: An
 
 def test_a_sample_shows_its_clip_and_takes_as_long(watched: Any) -> None:
     source = build(watched.config.data)
-    for number, clip in enumerate(source.clips("heldout")[:4]):
+    for number, clip in enumerate(source.clips("test")[:4]):
         shown, times = read_video(watched.folder / "samples" / "last" / f"{number}_truth.mp4", stride=1)
         # 12 frames at 15 a second, in 4 frames.
         torch.testing.assert_close(times, 0.2 * torch.arange(4, dtype=torch.float64), atol=1e-3, rtol=0)
@@ -175,16 +179,17 @@ def test_a_sample_shows_its_clip_and_takes_as_long(watched: Any) -> None:
 def test_the_store_has_samples_and_metrics_of_every_evaluation(watched: Any) -> None:
     run_id = read_status(watched.folder)["mlflow_run_id"]
     kept = Path(watched.config.outputs).absolute() / "mlartifacts" / run_id / "artifacts"
-    for folder in ("step-00000001", "step-00000002", "last"):
+    for folder in ("step-00000001", "step-00000003", "last"):
         ours = {path.name: path.read_bytes() for path in (watched.folder / "samples" / folder).iterdir()}
         assert {path.name: path.read_bytes() for path in (kept / "samples" / folder).iterdir()} == ours
     for name in ("generated.png", "held_out.png", "summary.json"):
         assert (kept / name).read_bytes() == (watched.folder / name).read_bytes()
     for kind in KINDS:
-        for category in ("colour", "motion_direction", "count"):
-            figures = watched.history(f"{kind}/{category}")
-            assert figures.keys() == {1, 2, 3}
-            assert figures[3] == watched.figures[f"{kind}/{category}"]
+        names = {f"{kind}/{category}": {3} for category in ("colour", "motion_direction", "count")}
+        for name, steps in (names | {f"validation/{kind}/colour": {1, 2, 3}}).items():
+            figures = watched.history(name)
+            assert figures.keys() == steps
+            assert figures[3] == watched.figures[name]
 
 
 def test_evaluation_during_training_does_not_change_it(watched: Any, run_it: RunIt) -> None:
@@ -194,7 +199,11 @@ def test_evaluation_during_training_does_not_change_it(watched: Any, run_it: Run
     assert_same(plain.saved(3), watched.saved(3))
     assert_same(plain.saved(3, "ema"), watched.saved(3, "ema"))
     one, other = (
-        {name: value for name, value in run.figures.items() if name not in NOT_OF_THE_TRAINING}
+        {
+            name: value
+            for name, value in run.figures.items()
+            if name not in NOT_OF_THE_TRAINING and not name.startswith("validation/")
+        }
         for run in (plain, watched)
     )
     assert one == other
@@ -208,7 +217,7 @@ def test_without_an_average_the_trained_weights_are_evaluated(run_it: RunIt) -> 
     load_weights(plain.folder / "checkpoints" / "step-00000003", model)
     settings, loader = build(plain.config.generation), build(plain.config.loader)
     result = evaluate_generation_heldout(
-        settings, model, source, source.clips("heldout"), loader=loader, precision=nullcontext()
+        settings, model, source, source.clips("test"), loader=loader, precision=nullcontext()
     )
     again = {name: value for name, value in result.metrics().items() if name.startswith("visual/")}
     assert {name: plain.figures[name] for name in again} == pytest.approx(again, rel=1e-5)
@@ -235,7 +244,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(changes: list[str], run_it: R
         assert resumed.figures[name] == whole.figures[name]
     assert_same(resumed.saved(6), whole.saved(6))
     assert_same(resumed.saved(6, "ema"), whole.saved(6, "ema"))
-    assert resumed.files("samples") == {"step-00000004", "last"}
+    assert resumed.files("samples") == {"step-00000004", "step-00000006", "last"}
 
 
 def test_a_run_without_an_average_cannot_be_resumed_with_one(run_it: RunIt) -> None:

@@ -26,6 +26,7 @@ from vtok.training.model_tensors import digest
 from vtok.training.run_log import Stopped
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+SHAPES = ("data.train", "data.validation", "data.test", "data.make")
 COMBINATIONS = [
     ["tokeniser=vtok"],
     ["tokeniser=vtok", "tokeniser/motion_pooling=grid"],
@@ -55,7 +56,7 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize("overrides", COMBINATIONS, ids=" ".join)
 def test_every_tiny_combination_takes_a_step(overrides: list[str], tiny_run: list[str], tmp_path: Path) -> None:
-    others = {"backbone=vgg19": "backbone", "recipe=shapes_mixture": ("data.train", "data.held", "data.make")}
+    others = {"backbone=vgg19": "backbone", "recipe=shapes_mixture": SHAPES}
     given = [item for item in tiny_run if not item.startswith(others.get(overrides[0], "none"))]
     figures = train(compose([*given, "trainer.max_steps=1", *overrides]), run_dir=tmp_path / "run")
     assert figures["steps"] == 1
@@ -145,19 +146,17 @@ def test_one_process_at_a_time_trains_in_a_folder(tiny_run: list[str], tmp_path:
         train(compose(tiny_run), run_dir=tmp_path / "run")
 
 
-def test_heldout_clips_that_cannot_be_read_stop_the_run(
+def test_held_out_clips_that_cannot_be_read_stop_the_run(
     tiny_run: list[str], tmp_path: Path, make_video: Callable[..., Path]
 ) -> None:
     lines = []
     for number in range(6):
         make_video(tmp_path / f"{number}.mp4", 13)
-        lines.append(
-            {"file": f"{number}.mp4", "caption": f"clip {number}", "split": "heldout" if number > 3 else "train"}
-        )
+        lines.append({"file": f"{number}.mp4", "caption": f"clip {number}", "split": "test" if number > 3 else "train"})
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for number in (4, 5):
         (tmp_path / f"{number}.mp4").write_bytes(b"")
-    settings = [item for item in tiny_run if not item.startswith(("data.train", "data.held", "data.make"))]
+    settings = [item for item in tiny_run if not item.startswith(SHAPES)]
     config = compose([*settings, "data=folder", f"data.root={tmp_path}", "loader.max_bad_fraction=0.5"])
     with pytest.raises(UserError, match="None of the 2 held-out clips can be read"):
         train(config, run_dir=tmp_path / "run")
@@ -260,7 +259,9 @@ def test_profile_leaves_a_trace(tiny_run: list[str], tmp_path: Path) -> None:
 def test_clip_l_with_random_weights_takes_a_step(tiny_run: list[str], tmp_path: Path) -> None:
     settings = [item for item in tiny_run if not item.startswith("backbone")]
     clip = ["backbone=clip", "backbone.weights=null", "loader.batch_size=1", "data.limit=1", "trainer.max_steps=1"]
-    figures = train(compose([*settings, *clip, "data.heldout_clips=1"]), run_dir=tmp_path / "run")
+    figures = train(
+        compose([*settings, *clip, "data.validation_clips=1", "data.test_clips=1"]), run_dir=tmp_path / "run"
+    )
     assert figures["parameters/frozen"] > 300e6
     assert torch.isfinite(torch.tensor(figures["seconds_per_step"]))
 
@@ -290,7 +291,7 @@ def test_evaluation_during_training_does_not_change_it(tiny_run: list[str], tmp_
     watched = train(compose([*tiny_run, "trainer.evaluate_every=1"]), run_dir=tmp_path / "watched")
     assert watched["digest/trained"] == plain["digest/trained"]
     log = (tmp_path / "watched" / "train.log").read_text()
-    assert log.count("alignment/colour ") == 3
+    assert log.count("alignment/colour ") == 3 + 1
 
 
 def test_a_backbone_of_half_precision_trains(tiny_run: list[str], tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ def packed_run(tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "the shards"
     assert main(["data", "pack", *tiny_run, f"out={out}"]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("packed 16 clips into 1 shards")
+    assert told.startswith("packed 20 clips into 1 shards")
     assert shlex.split(told.splitlines()[-1]) == ["python", "train.py", "data=shards", f"data.root={out}"]
-    made = ("data.train_clips", "data.heldout_clips", "data.make_workers")
+    made = ("data.train_clips", "data.validation_clips", "data.test_clips", "data.make_workers")
     settings = [item for item in tiny_run if not item.startswith(made)]
     return [*settings, "data=shards", f"data.root={out}", "scheduler=constant"]
 

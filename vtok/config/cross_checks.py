@@ -6,6 +6,7 @@ from vtok.common.errors import UserError
 from vtok.config.declaration import declaration_of
 from vtok.config.nodes import data_nodes, feature_shape, planner_of, token_dim, trait_of
 from vtok.config.values import value_text
+from vtok.data.clip import VALIDATION
 
 # Tokens that the context must hold beside those of a clip.
 TEXT_TOKENS = 32
@@ -15,6 +16,13 @@ HALF_PRECISION = ("bfloat16", "float16")
 def check_trainer(config: DictConfig) -> None:
     """Check the trainer's settings against the optimiser and trainer/parallel."""
     best_by = OmegaConf.select(config, "trainer.best_by")
+    for key in ("trainer.best_by", "optimise"):
+        metric = OmegaConf.select(config, key)
+        if metric and not metric.startswith(VALIDATION):
+            raise UserError(
+                f"{key}={metric}: test clips must not decide, and this is not a metric of validation clips. "
+                f"Use {key}={VALIDATION}{metric}."
+            )
     if best_by and not OmegaConf.select(config, "trainer.evaluate_every"):
         raise UserError(
             f"trainer.best_by={best_by}: the best checkpoint is chosen by evaluations during training. "

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from vtok.data.clip import VALIDATION
+
 # Groups whose settings used to be settings of every data set.
 TARGETS = {"clip": "vtok.data.ClipSettings", "loader": "vtok.data.LoaderSettings"}
 GROUPS = {
@@ -14,7 +16,9 @@ GROUPS = {
     "num_workers": "loader",
     "max_bad_fraction": "loader",
 }
-OF_DATA = re.compile(r"data\.(?:sources\.[^.]+\.)?(?:clip\.)?(\w+)")
+# Renamed settings of every data set.
+RENAMED = {"heldout_clips": "test_clips", "heldout_fraction": "test_fraction"}
+OF_DATA = re.compile(r"(data\.(?:sources\.[^.]+\.)?)(?:clip\.)?(\w+)")
 
 
 def moved(key: str) -> str | None:
@@ -23,7 +27,9 @@ def moved(key: str) -> str | None:
     `data.clip.fps` has a new name too: `data.clip` is a reference to `clip`.
     """
     found = OF_DATA.fullmatch(key)
-    return f"{GROUPS[found[1]]}.{found[1]}" if found and found[1] in GROUPS else None
+    if found and found[2] in RENAMED:
+        return f"{found[1]}{RENAMED[found[2]]}"
+    return f"{GROUPS[found[2]]}.{found[2]}" if found and found[2] in GROUPS else None
 
 
 def with_new_key(override: str) -> str:
@@ -33,8 +39,11 @@ def with_new_key(override: str) -> str:
     return override if new is None else f"{new}{equals}{value}"
 
 
-def with_one_clip(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Convert a configuration of an earlier version: settings of data sets become the groups `clip` and `loader`.
+def with_current_keys(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Convert a configuration of an earlier version to the current keys.
+
+    Settings of data sets become the groups `clip` and `loader`, held-out clips become test clips, and metrics by which
+    something is chosen become those of validation clips.
 
     If the sources of a mixture have different values, each source keeps its own, and checks then refuse it.
 
@@ -44,11 +53,16 @@ def with_one_clip(content: dict[str, Any]) -> list[dict[str, Any]]:
     Returns:
         The data sets that use `clip`.
     """
+    _choose_by_validation(content)
     data = content.get("data")
     if not isinstance(data, dict):
         return []
     named = data.get("sources")
     sources = [one for one in named.values() if isinstance(one, dict)] if isinstance(named, dict) else []
+    for one in (data, *sources):
+        for old, new in RENAMED.items():
+            if old in one:
+                one.setdefault(new, one.pop(old))
     if not any(group in content for group in TARGETS) and not GROUPS.keys().isdisjoint(data):
         for key, group in GROUPS.items():
             values = [one[key] for one in sources or [data] if key in one]
@@ -65,3 +79,11 @@ def with_one_clip(content: dict[str, Any]) -> list[dict[str, Any]]:
     for one in copies:
         del one["clip"]
     return copies
+
+
+def _choose_by_validation(content: dict[str, Any]) -> None:
+    trainer = content.get("trainer")
+    for section, key in ((trainer if isinstance(trainer, dict) else {}, "best_by"), (content, "optimise")):
+        metric = section.get(key)
+        if isinstance(metric, str) and not metric.startswith(VALIDATION):
+            section[key] = f"{VALIDATION}{metric}"

@@ -26,7 +26,7 @@ class RunSettings:
         seed: random seed of the run.
         name: name of the run in MLflow; null: made from the overrides.
         resume: run to resume.
-        optimise: metric of summary.json that a search optimises (hydra/sweeper=optuna).
+        optimise: validation metric of summary.json that a search optimises (hydra/sweeper=optuna).
         outputs: folder of runs, sweeps, synthetic data and the MLflow store.
         allowed_targets: packages of your own whose components are built, such as [mylab].
     """

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+# Prefix of the metrics on validation clips; those on test clips have none.
+VALIDATION = "validation/"
 # Suffixes of the metrics that accompany a category's own metric.
 METRIC_SUFFIXES = ("_low", "_high", "_chance", "_majority", "_questions", "_by_total", "_by_token", "_by_prior")
 
@@ -73,6 +75,7 @@ class Clip:
         end: end of the clip in the file, in seconds; None: the end of the file.
         span: bytes of the clip within a larger file; None: the file at `path`.
         source: name of the clip's data set within a mixture, else "".
+        group: name shared by clips that are not independent, such as their scene or lab; None: the clip's file.
     """
 
     id: str
@@ -84,3 +87,4 @@ class Clip:
     end: float | None = None
     span: Span | None = None
     source: str = ""
+    group: str | None = None

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 MOST_LISTED = 500
 UPLOAD_LIMIT = "100mb"
-NO_CLIP = "Choose a held-out clip, or upload a video."
+NO_CLIP = "Choose a test clip, or upload a video."
 LIKELIHOODS = "Likelihood of each choice (geometric mean of its tokens' probabilities)"
 # Fonts of the system: the page loads nothing from another host.
 THEME = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -30,7 +30,7 @@ def build_page(runs: Sequence[DemoRun], clips: Sequence[Clip]) -> gr.Blocks:
 
     Args:
         runs: loaded runs, one or more.
-        clips: held-out clips to choose from.
+        clips: test clips to choose from.
     """
     page = Page(runs, clips)
     # Files of gradio's own cache are deleted after an hour.
@@ -56,7 +56,7 @@ class Page:
         listed = [(f"{clip.id}: {clip.caption}" if clip.caption else clip.id, clip.id) for clip in self.clips.values()]
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
-                chosen = gr.Dropdown(listed, value=None, label="Held-out clip", visible=bool(listed), elem_id="clip")
+                chosen = gr.Dropdown(listed, value=None, label="Test clip", visible=bool(listed), elem_id="clip")
                 upload = gr.File(label="Or a video of your own, up to 100 MB", file_types=["video"], height=140)
                 shown = video("The clip that the model sees", height=280)
                 with gr.Group(visible=understands):
@@ -101,7 +101,7 @@ class Page:
         return tokens, answer, bars, why, generated, rebuilt
 
     def choose(self, chosen: str | None, upload: str | None) -> list[Any]:
-        """Show a held-out clip, and forget the uploaded file and earlier results."""
+        """Show a test clip, and forget the uploaded file and earlier results."""
         return [None, *self._shown(self._clip(chosen, None))]
 
     def take_upload(self, upload: str | None) -> list[Any]:

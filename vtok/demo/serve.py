@@ -42,7 +42,7 @@ def serve_demo(
             DemoRun.load(run, outputs=outputs, allowed_targets=allowed_targets, folder=Path(folder), lock=lock)
             for run in runs
         ]
-        clips = loaded[0].heldout_clips()
+        clips = loaded[0].test_clips()
         for run in loaded[1:]:
             run.check_reads(clips)
         page = build_page(loaded, clips)

@@ -1,5 +1,6 @@
 """What the page of vtok demo does with a run; nothing here needs gradio."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from vtok.common.style import LIGHT
 from vtok.data import Clip, ClipSample, DataSource, Question
 from vtok.data.plan import TargetPlan
 from vtok.data.video.write import write_video
+from vtok.evaluation.answers import best_choice
 from vtok.evaluation.choice import Chooser
 from vtok.evaluation.token_picture import draw_tokens
 from vtok.hub.files import is_exported
@@ -88,8 +90,8 @@ class DemoRun:
         """The run's folder and tokeniser, as a heading."""
         return f"{self.run_dir.resolve().name} · {type(self.model.tokeniser).__name__}"
 
-    def heldout_clips(self) -> Sequence[Clip]:
-        """The held-out clips of the run's data; none for an exported folder, which names no clips.
+    def test_clips(self) -> Sequence[Clip]:
+        """The test clips of the run's data; none for an exported folder, which names no clips.
 
         Raises:
             UserError: the data cannot be found.
@@ -97,7 +99,7 @@ class DemoRun:
         if is_exported(self.run_dir):
             return []
         self.source.prepare()
-        return self.source.clips("heldout")
+        return self.source.clips("test")
 
     def check_reads(self, clips: Sequence[Clip]) -> None:
         """Raise UserError if clips of another run's data cannot be read by this run."""
@@ -162,8 +164,9 @@ class DemoRun:
                 (text,) = self.model.answer(tokens, [question], max_new_tokens=MAX_NEW_TOKENS)
                 return Answer(question, text, {})
             asked = Question("own", "choice", question, "", tuple(choices))
-            scores = Chooser(self.model, SEQUENCES_AT_ONCE, scores=("token",)).scores_of(tokens, [(0, asked)])["token"]
-        return Answer(question, choices[int(scores.argmax())], dict(zip(choices, scores.exp().tolist(), strict=True)))
+            scores = Chooser(self.model, SEQUENCES_AT_ONCE, scores=("token",))(tokens, [(0, asked)])[0]["token"]
+        likelihoods = {choice: math.exp(score) for choice, score in zip(choices, scores, strict=True)}
+        return Answer(question, best_choice(choices, scores), likelihoods)
 
     def explain(self, video: str | Clip, answer: Answer) -> Path:
         """A picture of which tokens an answer used.

@@ -5,7 +5,6 @@ clips, each by category: multiple choice (the most likely choice, see `Chooser`)
 and captions (the model writes one, and it must name the true attribute and no wrong one).
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,23 +14,14 @@ from tqdm import tqdm
 
 from vtok.common.finite import check_metrics
 from vtok.common.setting_types import Count
-from vtok.data import ClipSample
-from vtok.evaluation.accuracy import (
-    Accuracy,
-    Score,
-    accuracy_metrics,
-    accuracy_table,
-    category_names,
-    cluster_of,
-    merge_results,
-)
+from vtok.data import Clip, ClipSample
+from vtok.evaluation.accuracy import Accuracy, accuracies_of, accuracy_metrics, accuracy_table, merge_results
+from vtok.evaluation.answers import SCORES, Answer, Score, answer_about, best_choice
 from vtok.evaluation.choice import Chooser, mention, names_only, questions_of
 from vtok.evaluation.clips import HeldoutBatch
 from vtok.model.batch import stack_frames
 from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 from vtok.tokeniser import VideoTokens
-
-PREFIX = {"choice": "alignment", "yes_no": "alignment_yes_no", "caption": "caption"}
 
 
 @dataclass(frozen=True)
@@ -52,40 +42,39 @@ class Evaluation:
     """The result of the benchmark.
 
     Attributes:
-        accuracies: accuracies by (measure, category).
+        score: score by which choices were compared.
+        answers: answers to all questions, and the captions.
         examples: the first clips, with answers.
         clips: number of evaluated clips.
         bad: (path, reason) of each broken clip.
     """
 
-    accuracies: dict[tuple[str, str], Accuracy] = field(default_factory=lambda: defaultdict(Accuracy))
+    score: Score = "token"
+    answers: list[Answer] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     clips: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """Metrics by name, such as `alignment/colour`, and `alignment/SOURCE/colour` for a mixture of data sets.
-
-        `accuracy_metrics` describes their suffixes.
-        """
-        numbers = {"evaluation/clips": float(self.clips), **accuracy_metrics(self._named())}
+        """Metrics by name, such as `alignment/colour`; `accuracy_metrics` describes their suffixes."""
+        numbers = {"evaluation/clips": float(self.clips), **accuracy_metrics(accuracies_of(self.answers))}
         check_metrics(numbers)
         return numbers
 
     def table(self) -> str:
-        """A table of the accuracies."""
-        return accuracy_table(self._named())
+        """A table of the accuracies, and the accuracy on all questions with choices by each score."""
+        accuracies = accuracy_table(accuracies_of(self.answers))
+        if not (scored := Accuracy([one for one in self.answers if one.token])).answers:
+            return accuracies
+        shares = ", ".join(f"{scored.share_by(score):.1%} by {score}" for score in SCORES)
+        return f"{accuracies}\nChoices are scored by evaluation.score={self.score}. All questions: {shares}."
 
     @classmethod
-    def merged(cls, parts: Sequence["Evaluation"], *, examples: int) -> "Evaluation":
-        """The result on all clips, merged from those of several processes."""
-        result = cls()
-        merge_results(result, parts, examples=examples)
+    def merged(cls, parts: Sequence["Evaluation"], clips: Sequence[Clip], *, examples: int) -> "Evaluation":
+        """The result on all clips, merged from those of several processes; answers are in the order of the clips."""
+        result = cls(parts[0].score)
+        merge_results(result, parts, clips, examples=examples)
         return result
-
-    def _named(self) -> dict[str, Accuracy]:
-        order = sorted(self.accuracies, key=lambda name: (name[0], "/" in name[1], name[1]))
-        return {f"{PREFIX[measure]}/{category}": self.accuracies[measure, category] for measure, category in order}
 
 
 @dataclass(frozen=True)
@@ -136,7 +125,7 @@ class Alignment:
         """
         device = next(model.parameters()).device
         model.eval()
-        result, chooser = Evaluation(), Chooser(model, self.sequences_at_once)
+        result, chooser = Evaluation(self.score), Chooser(model, self.sequences_at_once)
         bar = tqdm(batches, desc="evaluating", unit="batch", leave=False, disable=None if progress else True)
         for batch in bar:
             result.bad += batch.bad
@@ -149,26 +138,31 @@ class Alignment:
                 for row, sample in enumerate(samples)
                 for question in questions_of(sample.clip, (captions or {}).get(sample.clip.source, ()))
             ]
-            chosen = chooser(video, asked)
-            answers = [by_score[self.score] for by_score in chosen]
-            for (row, question), by_score in zip(asked, chosen, strict=True):
-                right = {score: answer == question.answer for score, answer in by_score.items()}
-                for name in category_names(question.category, samples[row].clip):
-                    result.accuracies[question.kind, name].add(
-                        right[self.score],
-                        1 / len(question.choices),
-                        clip=cluster_of(samples[row].clip),
-                        truth=question.answer,
+            answers = []
+            for (row, question), scores in zip(asked, chooser(video, asked), strict=True):
+                answer = best_choice(question.choices, scores[self.score])
+                answers.append(
+                    answer_about(
+                        samples[row].clip,
+                        category=question.category,
+                        kind=question.kind,
+                        question=question.text,
                         choices=question.choices,
-                        right_by_score=right,
+                        scores=scores,
+                        answer=answer,
+                        truth=question.answer,
+                        right=answer == question.answer,
+                        chance=1 / len(question.choices),
                     )
+                )
+            result.answers += answers
             if self.captions:
                 self._caption(model, video, samples, result, values or {})
-            for row, sample in enumerate(samples[: max(0, examples - len(result.examples))]):
+            for sample in samples[: max(0, examples - len(result.examples))]:
                 choice_answers = [
-                    (question.text, answer, question.answer)
-                    for (other, question), answer in zip(asked, answers, strict=True)
-                    if other == row and question.kind == "choice"
+                    (one.question, one.answer, one.truth)
+                    for one in answers
+                    if one.clip == sample.clip.id and one.kind == "choice"
                 ]
                 if sample.frames is not None:
                     result.examples.append(Example(sample.frames, choice_answers))
@@ -195,6 +189,15 @@ class Alignment:
                 others = {
                     one for one in values.get(clip.source, {}).get(category, ()) if not mention(clip.caption or "", one)
                 }
-                right = names_only(caption, truth, others=others)
-                for name in category_names(category, clip):
-                    result.accuracies["caption", name].add(right, 0.0, clip=cluster_of(clip), truth=truth)
+                result.answers.append(
+                    answer_about(
+                        clip,
+                        category=category,
+                        kind="caption",
+                        question=DESCRIBE,
+                        answer=caption,
+                        truth=truth,
+                        right=names_only(caption, truth, others=others),
+                        chance=0.0,
+                    )
+                )

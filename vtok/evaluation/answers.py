@@ -1,16 +1,22 @@
 """Answers: one row for every question that was asked about a clip. All accuracies and comparisons are made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
+from vtok.data import Clip
 
-ANSWERS = "answers.parquet"
+# Files of a run folder.
+ANSWERS, VALIDATION_ANSWERS = "answers.parquet", "answers_validation.parquet"
+# How choices are scored, in the order of the table; see `vtok.evaluation.choice.Chooser`.
+Score = Literal["token", "total", "prior"]
+SCORES: tuple[Score, ...] = ("token", "total", "prior")
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Answer:
         group: cluster of the clip, such as its scene or its file; answers of one group are not independent.
         source: data set of the clip in a mixture; empty if there is only one.
         category: what the question is about, such as "colour".
-        kind: "choice", "yes_no", "caption", "reconstruct", "generate" or "control".
+        kind: "choice", "yes_no", "caption", "reconstruct", "generate", "control", or "probe".
         question: text of the question, or the caption that a video was generated from.
         choices: possible answers; empty if they are unknown.
         total: log-likelihood of each choice in nats; empty if the answer was not chosen by likelihoods.
@@ -49,6 +55,57 @@ class Answer:
     right: bool
     chance: float
 
+    def by_score(self, score: Score) -> str | None:
+        """The choice that a score prefers; None if the answer was not chosen by likelihoods."""
+        scores: tuple[float, ...] = getattr(self, score)
+        return best_choice(self.choices, scores) if scores else None
+
+
+def best_choice(choices: Sequence[str], scores: Sequence[float]) -> str:
+    """The choice with the highest score; of equal ones the first by its text, whatever the order of the choices."""
+    return min(zip(choices, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))[0]
+
+
+def cluster_of(clip: Clip) -> str:
+    """The name under which answers that are not independent are counted together, for the interval.
+
+    It is the clip's group, or its range of its file if it has no group.
+    """
+    return f"{clip.path}@{clip.start}-{clip.end}" if clip.group is None else clip.group
+
+
+def answer_about(
+    clip: Clip,
+    *,
+    category: str,
+    kind: str,
+    question: str,
+    answer: str,
+    truth: str,
+    right: bool,
+    chance: float,
+    choices: Sequence[str] = (),
+    scores: Mapping[str, Sequence[float]] | None = None,
+) -> Answer:
+    """An answer about a clip; `scores` are those of the choices by name, if it was chosen by them."""
+    total, token, prior = (tuple((scores or {}).get(name, ())) for name in ("total", "token", "prior"))
+    return Answer(
+        clip=clip.id,
+        group=cluster_of(clip),
+        source=clip.source,
+        category=category,
+        kind=kind,
+        question=question,
+        choices=tuple(choices),
+        total=total,
+        token=token,
+        prior=prior,
+        answer=answer,
+        truth=truth,
+        right=right,
+        chance=chance,
+    )
+
 
 SCHEMA = pa.schema(
     [
@@ -74,13 +131,17 @@ def read_answers(path: Path) -> list[Answer]:
     """The answers of a file that `write_answers` wrote.
 
     Raises:
-        UserError: the file does not exist, is broken, or has other columns.
+        UserError: the file does not exist, is broken, or lacks columns.
     """
+    again = f"Evaluate the run again: vtok evaluate run={path.parent} out={path}."
     if not path.is_file():
-        raise UserError(f"{path} does not exist. Evaluate the run again: vtok evaluate run={path.parent}.")
+        raise UserError(f"{path} does not exist. {again}")
     try:
-        table = pq.read_table(path, schema=SCHEMA)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}). Evaluate the run again.") from error
+        table = pq.read_table(path)
+        if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+            raise UserError(f"{path} has no column {missing[0]}. {again}")
+        rows = table.select(SCHEMA.names).cast(SCHEMA).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}). {again}") from error
     lists = ("choices", "total", "token", "prior")
-    return [Answer(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]
+    return [Answer(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in rows]

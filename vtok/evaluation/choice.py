@@ -10,7 +10,7 @@ from torch import Tensor
 from vtok.common.finite import check_finite
 from vtok.common.hashing import stable_hash
 from vtok.data import Clip, Question
-from vtok.evaluation.accuracy import SCORES
+from vtok.evaluation.answers import SCORES, best_choice
 from vtok.mllm import IGNORED
 from vtok.model.batch import stack_text
 from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
@@ -21,7 +21,7 @@ CAPTION, CAPTION_CHOICES = "caption", 4
 
 @dataclass
 class Chooser:
-    """Finds the most likely choices of questions about clips. The end token is part of an answer.
+    """Scores the choices of questions about clips by their likelihood. The end token is part of an answer.
 
     Every token lowers the log-probability of an answer, so answers of different lengths need a score:
 
@@ -43,33 +43,29 @@ class Chooser:
     scores: Sequence[str] = SCORES
     priors: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def __call__(self, video: VideoTokens, asked: Sequence[tuple[int, Question]]) -> list[dict[str, str]]:
-        """The best choice by each score, for each (row of the clip, question).
+    def __call__(self, video: VideoTokens, asked: Sequence[tuple[int, Question]]) -> list[dict[str, tuple[float, ...]]]:
+        """The scores of the choices, in nats, for each (row of the clip, question).
 
         Raises:
             UserError: a log-probability is not a finite number.
         """
-        by_score = self.scores_of(video, asked)
-        chosen, start = [], 0
-        for _, question in asked:
-            here = slice(start, start + len(question.choices))
-            chosen.append({score: question.choices[int(by_score[score][here].argmax())] for score in self.scores})
-            start = here.stop
-        return chosen
-
-    def scores_of(self, video: VideoTokens, asked: Sequence[tuple[int, Question]]) -> dict[str, Tensor]:
-        """The scores (N,) in nats, float64, of the choices of all questions in their order.
-
-        Raises:
-            UserError: a log-probability is not a finite number.
-        """
-        rows = [row for row, question in asked for _ in question.choices]
-        turns = [(question.text, choice) for _, question in asked for choice in question.choices]
+        # In the order of their texts: another order of the choices must not change a score by a rounding error.
+        orders = [sorted(range(len(one.choices)), key=one.choices.__getitem__) for _, one in asked]
+        rows = [row for row, one in asked for _ in one.choices]
+        turns = [
+            (one.text, one.choices[place]) for (_, one), order in zip(asked, orders, strict=True) for place in order
+        ]
         totals, lengths = self._logprobs(video, rows, turns)
         by_score = {"total": totals, "token": totals / lengths.clamp(min=1)}
         if "prior" in self.scores and turns:
             by_score["prior"] = totals - self._without_video(video, turns)
-        return by_score
+        found, start = [], 0
+        for order in orders:
+            here = slice(start, start + len(order))
+            inverse = torch.tensor(order).argsort()
+            found.append({score: tuple(by_score[score][here][inverse].tolist()) for score in self.scores})
+            start = here.stop
+        return found
 
     def _without_video(self, video: VideoTokens, turns: Sequence[tuple[str, str]]) -> Tensor:
         """Log-probabilities (N,) of the answers without a video; those that are not in `priors` are computed."""
@@ -110,8 +106,8 @@ def choose(
     sequences_at_once: int,
 ) -> list[str]:
     """The most likely choice by the score `token`, for each (row of the clip, question); see `Chooser`."""
-    chosen = Chooser(model, sequences_at_once, scores=("token",))(video, asked)
-    return [by_score["token"] for by_score in chosen]
+    scores = Chooser(model, sequences_at_once, scores=("token",))(video, asked)
+    return [best_choice(one.choices, by_score["token"]) for (_, one), by_score in zip(asked, scores, strict=True)]
 
 
 def questions_of(clip: Clip, captions: Sequence[str]) -> list[Question]:

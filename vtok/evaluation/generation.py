@@ -112,7 +112,7 @@ class Generation:
                 )
                 verdicts = self.judge(model, videos, clips[part], num_frames=num_frames)
                 chances = [controls.chances(*one) for one in zip(clips[part], verdicts, strict=True)]
-                result.add("control", clips[part], verdicts, chances)
+                result.add("control", clips[part], verdicts, captions=others[part], chances=chances)
         return result
 
     def _evaluate_batch(
@@ -133,14 +133,14 @@ class Generation:
         if model.decodes:
             reconstructed = model.reconstruct(planned, seeds=seeds, sampling=self._sampling)
             verdicts = self.judge(model, reconstructed, clips, num_frames=num_frames)
-            result.add("reconstruct", clips, verdicts)
+            result.add("reconstruct", clips, verdicts, captions=[""] * len(clips))
         if model.predicts_tokens:
             imagined = self._generate_tokens(model, clips, captions, num_frames)
             self._errors(model, model.tokeniser.encode_planned(planned), clips, imagined.tokens, result)
         if model.decodes and imagined is not None:
             generated = model.decode(imagined, captions=captions, seeds=seeds, sampling=self._sampling)
             verdicts = self.judge(model, generated, clips, num_frames=num_frames)
-            result.add("generate", clips, verdicts)
+            result.add("generate", clips, verdicts, captions=captions)
         if reconstructed is not None:
             for row in range(min(len(clips), examples - len(result.examples))):
                 made, truth = None if generated is None else generated[row].cpu(), samples[row].target

@@ -9,17 +9,9 @@ from torch import Tensor
 from vtok.common.finite import check_metrics
 from vtok.common.tables import table
 from vtok.data import Clip
-from vtok.evaluation.accuracy import (
-    Accuracy,
-    accuracy_metrics,
-    accuracy_table,
-    category_names,
-    cluster_of,
-    merge_results,
-)
+from vtok.evaluation.accuracy import accuracies_of, accuracy_metrics, accuracy_table, merge_results
+from vtok.evaluation.answers import Answer, answer_about
 from vtok.evaluation.judge import Verdict
-
-KINDS = ("reconstruct", "generate", "control")
 
 
 @dataclass
@@ -66,14 +58,14 @@ class GenerationResult:
     """The result of the evaluation.
 
     Attributes:
-        accuracies: shares of right verdicts by (kind of video, category).
+        answers: verdicts on all videos.
         errors: squared errors of standardised tokens by name; always predicting the mean has an error of 1.
         examples: the first clips, with videos.
         clips: number of evaluated clips.
         bad: (path, reason) of each broken clip.
     """
 
-    accuracies: dict[tuple[str, str], Accuracy] = field(default_factory=lambda: defaultdict(Accuracy))
+    answers: list[Answer] = field(default_factory=list)
     errors: dict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
     examples: list[GeneratedClip] = field(default_factory=list)
     clips: int = 0
@@ -84,29 +76,40 @@ class GenerationResult:
         kind: str,
         clips: Sequence[Clip],
         verdicts: Sequence[Mapping[str, Verdict]],
+        *,
+        captions: Sequence[str],
         chances: Sequence[Mapping[str, float]] | None = None,
     ) -> None:
-        """Count verdicts.
+        """Add verdicts.
 
         Args:
-            kind: kind of video, one of KINDS.
+            kind: kind of video: "reconstruct", "generate" or "control".
             clips: the clips.
             verdicts: verdicts on each clip's video by category.
+            captions: caption that each video was generated from; empty if it was generated from none.
             chances: expected share of right verdicts for each clip, by category; None: that of random guessing.
         """
-        for row, (clip, verdict) in enumerate(zip(clips, verdicts, strict=True)):
-            for category, one in verdict.items():
-                chance = one.chance if chances is None else chances[row][category]
-                for name in category_names(category, clip):
-                    self.accuracies[kind, name].add(
-                        one.right, chance, clip=cluster_of(clip), truth=one.truth, choices=one.choices
-                    )
+        for row, (clip, caption, verdict) in enumerate(zip(clips, captions, verdicts, strict=True)):
+            self.answers += [
+                answer_about(
+                    clip,
+                    category=category,
+                    kind=kind,
+                    question=caption,
+                    choices=one.choices,
+                    answer=one.seen or "",
+                    truth=one.truth,
+                    right=one.right,
+                    chance=one.chance if chances is None else chances[row][category],
+                )
+                for category, one in verdict.items()
+            ]
 
     @classmethod
-    def merged(cls, parts: Sequence["GenerationResult"], *, examples: int) -> "GenerationResult":
-        """The result on all clips, merged from those of several processes."""
+    def merged(cls, parts: Sequence["GenerationResult"], clips: Sequence[Clip], *, examples: int) -> "GenerationResult":
+        """The result on all clips, merged from those of several processes; answers are in the order of the clips."""
         result = cls()
-        merge_results(result, parts, examples=examples)
+        merge_results(result, parts, clips, examples=examples)
         for part in parts:
             for name, mean in part.errors.items():
                 result.errors[name].merge(mean)
@@ -118,18 +121,14 @@ class GenerationResult:
         `vtok.evaluation.accuracy.accuracy_metrics` describes the suffixes of accuracies.
         """
         errors = {name: error.value for name, error in self.errors.items()}
-        numbers = {"generation/clips": float(self.clips), **accuracy_metrics(self._named()), **errors}
+        numbers = {"generation/clips": float(self.clips), **accuracy_metrics(accuracies_of(self.answers)), **errors}
         check_metrics(numbers)
         return numbers
 
     def table(self) -> str:
         """A table of the accuracies and errors."""
-        accuracies = accuracy_table(self._named())
+        accuracies = accuracy_table(accuracies_of(self.answers))
         if not self.errors:
             return accuracies
         errors = table([("", "error"), *((name, f"{error.value:.3f}") for name, error in self.errors.items())])
         return f"{accuracies}\n{errors}\nerror: squared error of standardised tokens, 1 for always predicting the mean."
-
-    def _named(self) -> dict[str, Accuracy]:
-        order = sorted(self.accuracies, key=lambda name: (KINDS.index(name[0]), "/" in name[1], name[1]))
-        return {f"{kind}/{category}": self.accuracies[kind, category] for kind, category in order}

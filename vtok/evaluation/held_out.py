@@ -57,8 +57,8 @@ def evaluate_heldout(
     chosen = clips[: alignment.max_clips]
     if not chosen:
         raise UserError(
-            "data: the data set has no held-out clips, and evaluation needs at least one. Set split=val for some clips "
-            "in its manifest."
+            "data: the data set has no clips to evaluate on, and evaluation needs at least one. Set split=test for "
+            "some clips in its manifest."
         )
     own = chosen[rank() :: world_size()]
     reader = heldout_reader(source, model.tokeniser.planner, None, own, shown=examples)
@@ -70,7 +70,7 @@ def evaluate_heldout(
         part = alignment(
             model, batches, captions=captions, values=values_of(clips), examples=examples, progress=rank() == 0
         )
-    result = Evaluation.merged(gathered(part), examples=examples)
+    result = Evaluation.merged(gathered(part), chosen, examples=examples)
     unscored = sum(not question.choices for clip in chosen for question in clip.questions)
     if unscored and rank() == 0:
         log.warning(
@@ -141,7 +141,7 @@ def evaluate_generation_heldout(
             )
     finally:
         generation.judge.release()
-    result = GenerationResult.merged(gathered(part), examples=examples)
+    result = GenerationResult.merged(gathered(part), chosen, examples=examples)
     if result.clips == 0:
         raise unreadable(len(chosen), result.bad)
     return result

@@ -19,6 +19,7 @@ from vtok.evaluation import (
     evaluate_heldout,
     write_generation_sheet,
 )
+from vtok.evaluation.answers import Answer
 from vtok.model import VideoLanguageModel
 from vtok.runs.samples import CAPTIONS
 
@@ -46,8 +47,13 @@ class Results:
 
     @property
     def scores_nothing(self) -> bool:
-        """Whether there are no accuracies, because no clip has questions or attributes."""
-        return not any(result.accuracies for result in self._results())
+        """Whether there are no answers, because no clip has questions or attributes."""
+        return not any(result.answers for result in self._results())
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers of both branches, each in the order of the clips."""
+        return [answer for result in self._results() for answer in result.answers]
 
     @property
     def has_videos(self) -> bool:

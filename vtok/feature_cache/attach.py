@@ -7,6 +7,7 @@ from vtok.common.paths import user_path
 from vtok.config.nodes import trait_of
 from vtok.data import CachedReader, DataSource
 from vtok.data.cached_reader import read_cache_file
+from vtok.data.sources.base import SPLITS
 from vtok.feature_cache.compatibility import decodes, recipe_of
 
 
@@ -48,5 +49,5 @@ def check_clips(source: DataSource) -> None:
     """
     if source.cache is not None:
         reader = CachedReader(source.cache, with_target=False)
-        for split in ("train", "heldout"):
+        for split in SPLITS:
             reader.check(source.clips(split), files=False)

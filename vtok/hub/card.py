@@ -87,7 +87,7 @@ def write_card(
     )
     commands = [*([DESCRIBE] if understands else []), *([GENERATE] if generates else [])] if part == "model" else []
     commit = f", commit {metrics['commit']}" if "commit" in metrics else ""
-    evaluation = f"On held-out clips of `{data}`, after {metrics.get('steps', 'some')} optimiser steps"
+    evaluation = f"On test clips of `{data}`, after {metrics.get('steps', 'some')} optimiser steps"
     of_full_model = ", with the full model that the tokeniser was trained in" if part == "tokeniser" else ""
     text = "\n".join(
         [
@@ -108,7 +108,7 @@ def write_card(
             "",
             table(metrics),
             "",
-            f"{evaluation}{of_full_model}." if results else "These weights were not evaluated on held-out clips.",
+            f"{evaluation}{of_full_model}." if results else "These weights were not evaluated on test clips.",
             "",
             "## Training",
             "",

@@ -23,7 +23,7 @@ from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves, nodes
 from vtok.common.paths import user_path
 from vtok.config.compose import complete_saved, explain
-from vtok.config.moved import with_new_key, with_one_clip
+from vtok.config.moved import with_current_keys, with_new_key
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
 
@@ -143,7 +143,7 @@ def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> Dict
     if not os.path.isfile(file):
         raise UserError(f"run={run_dir} is not a run folder (it has no config.yaml). Give a run folder, or run=latest.")
     content = read_mapping(file)
-    read_by_clip = with_one_clip(content)
+    read_by_clip = with_current_keys(content)
     wanted = [group for group in all_groups() if "/" not in group] if groups is None else groups
     for name in wanted:
         if not isinstance(content.get(name), dict):

@@ -9,7 +9,7 @@ from typing import Any
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.paths import natural_key
-from vtok.config.moved import with_one_clip
+from vtok.config.moved import with_current_keys
 from vtok.runs.folder import read_overrides, read_status, read_summary
 
 
@@ -48,7 +48,7 @@ def read_run(path: Path) -> SavedRun:
         raise UserError(f"{path / 'config.yaml'} is empty. Give a folder that holds the configuration of a run.")
     # Where a run was resumed from would make it differ from runs with other seeds.
     config.pop("resume", None)
-    with_one_clip(config)
+    with_current_keys(config)
     return SavedRun(
         path=path,
         config=config,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from vtok.common.errors import UserError
 from vtok.data import Clip, DataSource
+from vtok.data.sources.base import SPLITS, Split
 from vtok.evaluation import Alignment, Generation, check_files
 from vtok.feature_cache import check_clips
 from vtok.model import Objective
@@ -12,26 +13,39 @@ CHECKED_CLIPS = 10_000
 
 
 def prepare_clips(
-    source: DataSource, objective: Objective, alignment: Alignment, generation: Generation
-) -> tuple[dict[str, Sequence[Clip]], list[tuple[str, str]]]:
-    """The clips of both splits, and the (path, reason) of missing held-out files.
+    source: DataSource,
+    objective: Objective,
+    alignment: Alignment,
+    generation: Generation,
+    *,
+    evaluated: Sequence[Split],
+) -> tuple[dict[Split, Sequence[Clip]], list[tuple[str, str]]]:
+    """The clips of each split, and the (path, reason) of missing held-out files.
+
+    Args:
+        source: prepared data source.
+        objective: losses of the run.
+        alignment: benchmark of understanding.
+        generation: benchmark of generation.
+        evaluated: held-out splits that the run evaluates.
 
     Raises:
-        UserError: a split is empty, a text cannot be used, all held-out files are missing, or no training clip has a
-            caption although the objective needs captions.
+        UserError: a split that the run uses is empty, a text cannot be used, all files of a held-out split are missing,
+            or no training clip has a caption although the objective needs captions.
     """
-    clips = {split: source.clips(split) for split in ("train", "heldout")}
-    for split, found in clips.items():
-        if not found:
+    clips = {split: source.clips(split) for split in SPLITS}
+    for split in ("train", *evaluated):
+        if not clips[split]:
+            counts = ", ".join(f"{len(found)} {name}" for name, found in clips.items())
             raise UserError(
-                f"The data set has no {split} clips ({len(clips['train'])} train, {len(clips['heldout'])} heldout). "
-                "Use a data set with clips of both splits."
+                f"The data set has no {split} clips ({counts}). Use a data set with clips of all splits"
+                f"{', or set trainer.evaluate_every=0 and optimise=null' if split == 'validation' else ''}."
             )
     check_clips(source)
     # Further clips of a large data set are checked when they are read.
     source.check_augmentation(CHECKED_CLIPS)
-    evaluated = (alignment if objective.understands else generation).max_clips
-    missing = check_files(source, clips["heldout"][:evaluated])
+    most = (alignment if objective.understands else generation).max_clips
+    missing = [bad for split in evaluated for bad in check_files(source, clips[split][:most])]
     if objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError(
             "No training clip has a caption, which the generation branch needs. Add captions, or set "

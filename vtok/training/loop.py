@@ -132,7 +132,7 @@ def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, inte
                 save(run, step=step, samples=samples)
                 saved = step
             if evaluates:
-                run.evaluate_step(step)
+                run.validate(step)
                 model.train()
     if saved != step:
         save(run, step=step, samples=samples)

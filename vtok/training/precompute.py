@@ -23,6 +23,7 @@ from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, L
 from vtok.data.cached_reader import LATENTS, POOLED, TARGET, TIMESTAMPS, Block, block_path, clip_name, read_cache_file
 from vtok.data.file_identity import Identity, identify
 from vtok.data.plan import TargetPlan
+from vtok.data.sources.base import SPLITS
 from vtok.data.worker import ignore_stop_signals, start_method
 from vtok.feature_cache.blocks import CachedClip, claim_blocks, is_cached, read_block, write_block
 from vtok.feature_cache.compatibility import decodes, latent_decoder, recipe_of
@@ -88,7 +89,7 @@ class Extractor:
 
 
 def precompute(config: DictConfig, out: Path, *, block: int, dtype: str, progress: bool = True) -> CacheSummary:
-    """Write or finish the feature cache of a configuration's clips of both splits.
+    """Write or finish the feature cache of a configuration's clips of all splits.
 
     Cached clips whose files have not changed are not computed again.
 
@@ -106,7 +107,7 @@ def precompute(config: DictConfig, out: Path, *, block: int, dtype: str, progres
     source: DataSource = build(config.data)
     settings: LoaderSettings = build(config.loader)
     source.prepare()
-    clips = [clip for split in ("train", "heldout") for clip in source.clips(split)]
+    clips = [clip for split in SPLITS for clip in source.clips(split)]
     if not clips:
         raise UserError("The data set has no clips. Check the settings of data.")
     target = TargetPlan(config.decoder.num_frames, config.decoder.size) if decodes(config) else None

@@ -41,7 +41,6 @@ MAY_CHANGE = (
 WITHOUT_EFFECT = (
     "resume",
     "name",
-    "optimise",
     "outputs",
     "allowed_targets",
     "tracking",

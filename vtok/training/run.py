@@ -17,9 +17,12 @@ from vtok.common.errors import UserError
 from vtok.common.overrides import command, override
 from vtok.config.check import check
 from vtok.data import BadFiles, Clip, DataSource, LoaderSettings
+from vtok.data.clip import VALIDATION
+from vtok.data.sources.base import HELD_OUT, SPLITS, Split
 from vtok.data.video.write import RATES
 from vtok.decoder import Decoder
 from vtok.evaluation import Alignment, Generation
+from vtok.evaluation.answers import VALIDATION_ANSWERS, write_answers
 from vtok.evaluation.results import Results, evaluate_model
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build, build_model, build_optimiser, build_scheduler
@@ -59,7 +62,8 @@ class TrainingRun:
         ema: moving average of the trained weights, if there is one.
         source: source of the clips.
         loader: settings of the batches.
-        clips: clips of each split, "train" and "heldout".
+        clips: clips of each split.
+        evaluated: held-out splits that are evaluated: the test split, and the validation split if something is chosen.
         tracker: tracker of metrics and files; only the first process logs.
         bad_files: count of broken clips so far.
         alignment: benchmark of understanding.
@@ -76,7 +80,8 @@ class TrainingRun:
     ema: Ema | None
     source: DataSource
     loader: LoaderSettings
-    clips: dict[str, Sequence[Clip]]
+    clips: dict[Split, Sequence[Clip]]
+    evaluated: Sequence[Split]
     tracker: Tracker
     bad_files: BadFiles
     alignment: Alignment
@@ -97,11 +102,11 @@ class TrainingRun:
         frames = self.model.decoder.num_frames if isinstance(self.model.decoder, Decoder) else 1
         return min(max(frames * self.source.rate / self.source.clip.num_frames, RATES[0]), RATES[1])
 
-    def evaluate(self, *, full: bool) -> Results:
-        """Run the benchmarks on the held-out clips, with the averaged weights if any, in the precision of the training.
+    def evaluate(self, split: Split) -> Results:
+        """Run the benchmarks on held-out clips, with the averaged weights if any, in the precision of the training.
 
         Args:
-            full: whether videos are generated for all clips, instead of generation.clips_while_training.
+            split: "test", or "validation": then videos are generated for only generation.clips_while_training clips.
         """
         with ExitStack() as stack:
             # Generation grows token by token, and each length would be compiled anew.
@@ -115,27 +120,34 @@ class TrainingRun:
                 self.generation,
                 self.model,
                 self.source,
-                self.clips["heldout"],
+                self.clips[split],
                 loader=self.loader,
                 precision=self.accelerator.autocast,
-                whole=full,
+                whole=split == "test",
                 examples=SHEET_CLIPS,
             )
         self.bad_files.add(results.bad)
         self.bad_files.check()
         return results
 
-    def evaluate_step(self, step: int) -> None:
-        """Evaluate during training, and log metrics and samples under the same names at every step."""
-        results = self.evaluate(full=False)
+    def validate(self, step: int) -> dict[str, float]:
+        """Evaluate on validation clips, and log metrics and samples under the same names at every step.
+
+        Returns:
+            The metrics, by names that begin with `validation/`.
+        """
+        results = self.evaluate("validation")
+        metrics = {f"{VALIDATION}{name}": value for name, value in results.metrics().items()}
         if not self.is_main:
-            return
-        self.tracker.metrics(results.metrics(), step)
-        log.info("step %d\n%s", step, results.table())
+            return metrics
+        self.tracker.metrics(metrics, step)
+        log.info("step %d, validation clips\n%s", step, results.table())
+        write_answers(results.answers, self.run_dir / VALIDATION_ANSWERS)
         folder = self.run_dir / "samples" / f"step-{step:08d}"
         results.write_samples(folder, fps=self.rate)
         self.tracker.artifact(folder, f"samples/{folder.name}")
-        self.best.update(step, results.metrics())
+        self.best.update(step, metrics)
+        return metrics
 
 
 def train(
@@ -185,7 +197,9 @@ def train(
         if progress.stopped_by is not None:
             write_stopped(run, metrics)
             raise Stopped(run_dir, progress.stopped_by)
-        results = run.evaluate(full=True)
+        if "validation" in run.evaluated:
+            metrics |= run.validate(progress.steps)
+        results = run.evaluate("test")
         metrics |= final_metrics(run, results, began=began)
         finish(run, results, metrics)
     return metrics
@@ -222,11 +236,12 @@ def build_run(
     loader: LoaderSettings = build(config.loader)
     with accelerator.main_process_first():
         source.prepare()
-    clips, missing = prepare_clips(source, model.objective, alignment, generation)
+    evaluated = evaluated_splits(config)
+    clips, missing = prepare_clips(source, model.objective, alignment, generation, evaluated=evaluated)
     tracker: Tracker = build(config.tracking) if accelerator.is_main_process else NoTracker()
     trainer.parallel.place(model, accelerator)
     optimiser = build_optimiser(config, model)
-    total = len(source.all_clips("train")) + len(source.all_clips("heldout")) + len(source.bad)
+    total = sum(len(source.all_clips(split)) for split in SPLITS) + len(source.bad)
     run = TrainingRun(
         run_dir=run_dir,
         seed=config.seed,
@@ -239,12 +254,18 @@ def build_run(
         source=source,
         loader=loader,
         clips=clips,
+        evaluated=evaluated,
         tracker=tracker,
         bad_files=BadFiles(clips=total, max_fraction=loader.max_bad_fraction),
         alignment=alignment,
         generation=generation,
     )
     return run, missing
+
+
+def evaluated_splits(config: DictConfig) -> Sequence[Split]:
+    """The held-out splits that a run evaluates: validation too, if a checkpoint or a setting is chosen by it."""
+    return HELD_OUT if config.trainer.evaluate_every or config.optimise else ("test",)
 
 
 @contextmanager

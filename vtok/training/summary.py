@@ -16,6 +16,8 @@ from vtok.common.flops import flops_from_shapes
 from vtok.common.foreign_files import encodable
 from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
+from vtok.data.sources.base import SPLITS, Split
+from vtok.evaluation.answers import ANSWERS, VALIDATION_ANSWERS, write_answers
 from vtok.evaluation.results import Results
 from vtok.model import VideoLanguageModel
 from vtok.runs.folder import shown, write_status, write_summary
@@ -33,7 +35,7 @@ log = logging.getLogger("vtok")
 LARGE_IMAGE = 384
 
 
-def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str, Sequence[Clip]]) -> dict[str, Any]:
+def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[Split, Sequence[Clip]]) -> dict[str, Any]:
     """The metrics known before the first step: numbers of tokens and parameters, which are also logged."""
     planner = model.tokeniser.planner
     tokens = planner.num_tokens(planner.max_frames(source.clip.num_frames))
@@ -55,8 +57,9 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[str,
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = not_loaded + sum(p.numel() for p in model.parameters() if not p.requires_grad)
     log.info(
-        "%s on %s; %d training clips, %d held out; %d tokens a clip of %d frames; %s parameters trained, %s frozen",
-        type(model.tokeniser).__name__, source.describe(), len(clips["train"]), len(clips["heldout"]),
+        "%s on %s; %d training, %d validation and %d test clips; %d tokens a clip of %d frames; %s parameters trained, "
+        "%s frozen",
+        type(model.tokeniser).__name__, source.describe(), *(len(clips[split]) for split in SPLITS),
         tokens, source.clip.num_frames, f"{trained:,}", f"{frozen:,}",
     )  # fmt: skip
     if not isinstance(backbone, CachedBackbone):
@@ -103,7 +106,9 @@ def training_metrics(run: "TrainingRun", progress: "Progress") -> dict[str, Any]
 
 def final_metrics(run: "TrainingRun", results: Results, *, began: float) -> dict[str, Any]:
     """The metrics known after the last evaluation. `began`: time at which the run began."""
+    score = {} if results.alignment is None else {"evaluation/score": results.alignment.score}
     return results.metrics() | {
+        **score,
         "data/bad_files": run.bad_files.count,
         "seconds": time.time() - began,
         "peak_memory_mb": peak_memory_mb(),
@@ -121,12 +126,13 @@ def finish(run: "TrainingRun", results: Results, metrics: dict[str, Any]) -> Non
     """Write and log the results of a finished run."""
     if not run.is_main:
         return
-    run.best.update(metrics["steps"], results.metrics())
     write_summary(run.run_dir, metrics)
     sheets = results.write_sheets(run.run_dir)
+    write_answers(results.answers, run.run_dir / ANSWERS)
+    answers = [file for name in (ANSWERS, VALIDATION_ANSWERS) if (file := run.run_dir / name).is_file()]
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
     run.tracker.metrics(numbers, metrics["steps"])
-    for file in (run.run_dir / "summary.json", *sheets, run.run_dir / "train.log"):
+    for file in (run.run_dir / "summary.json", *answers, *sheets, run.run_dir / "train.log"):
         run.tracker.artifact(file, "")
     if results.has_videos:
         results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)

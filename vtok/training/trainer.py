@@ -33,10 +33,10 @@ class Trainer:
         yes_no_share: share of training sequences in which one category is asked by a yes-or-no question, the others by
             multiple choice, in [0, 1].
         log_every: optimiser steps between two logged lines.
-        evaluate_every: optimiser steps between two evaluations; 0: only at the end.
+        evaluate_every: optimiser steps between two evaluations on validation clips; 0: only test clips, at the end.
         save_every: optimiser steps between two checkpoints; 0: only at the end.
         keep_checkpoints: number of the newest checkpoints that are kept.
-        best_by: metric of the evaluations, such as alignment/motion_direction, whose best checkpoint is kept too.
+        best_by: validation metric, such as validation/alignment/motion_direction, whose best checkpoint is kept too.
         best_is: whether the highest or the lowest `best_by` is best.
         stop_loss: stop when the running mean of the loss is below this; null: never.
         peak_tflops: peak speed of the device in TFLOP/s (an H100 in bf16: 989), to log train/tflops and train/mfu.

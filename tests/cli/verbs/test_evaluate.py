@@ -29,7 +29,7 @@ def test_a_run_on_synthetic_clips_is_evaluated_on_real_ones(
     for category in set(asked):
         line = next(line for line in shown.splitlines() if line.startswith(f"alignment/{category} "))
         assert f" {asked.count(category)} " in line, "before the shares by each score"
-    assert f"{len(rows)} held-out clips" in shown
+    assert f"{len(rows)} test clips" in shown
     assert "alignment_yes_no/object" in shown
 
 
@@ -65,7 +65,7 @@ def test_questions_without_choices_are_counted_or_an_error_if_there_are_no_other
     given = [f"data.root={tmp_path}", "loader.num_workers=0"]
     assert evaluate(understanding_run, *given) == 1
     said = capsys.readouterr()
-    assert "none of the 2 held-out clips has a question with choices" in said.err
+    assert "none of the 2 test clips has a question with choices" in said.err
     assert "alignment" not in said.out
     asked = {
         "video": "b.mp4",
@@ -84,7 +84,7 @@ def test_questions_without_choices_are_counted_or_an_error_if_there_are_no_other
 def test_files_that_are_missing_are_reported_before_the_model_works(
     understanding_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "manifest.jsonl").write_text('{"video": "gone.mp4", "caption": "a dog", "split": "heldout"}\n')
+    (tmp_path / "manifest.jsonl").write_text('{"video": "gone.mp4", "caption": "a dog", "split": "test"}\n')
     monkeypatch.setattr("vtok.cli.verbs.evaluate.evaluate_model", None)
     assert evaluate(understanding_run, f"data.root={tmp_path}") == 1
     assert "gone.mp4: the file does not exist" in capsys.readouterr().err

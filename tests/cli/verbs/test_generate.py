@@ -11,6 +11,7 @@ from PIL import Image
 from vtok.cli.main import main
 from vtok.cli.prompts import requested_videos
 from vtok.data import ClipSettings, FolderData, read_video
+from vtok.data.sources.base import SPLITS
 from vtok.inference.load import load_run
 from vtok.model.video_language_model import Sampling
 
@@ -79,7 +80,7 @@ def test_a_file_of_prompts_makes_a_folder_of_videos(joint_run: Path, tmp_path: P
 
     source = FolderData(root=out, clip=ClipSettings(size=16))
     source.prepare()
-    assert {clip.caption for clip in source.clips("train") + source.clips("heldout")} == set(TEXTS)
+    assert {clip.caption for split in SPLITS for clip in source.clips(split)} == set(TEXTS)
     assert not source.bad
 
 

@@ -12,6 +12,7 @@ from vtok.common.errors import UserError
 from vtok.data import ClipSettings
 from vtok.data.clip import Question
 from vtok.data.sources.annotations import questions_of
+from vtok.data.sources.base import SPLITS
 from vtok.data.sources.folder import FolderData
 
 
@@ -20,7 +21,7 @@ def source(root: Path, **keys) -> FolderData:
 
 
 def every_clip(data: FolderData) -> dict:
-    return {clip.id: clip for split in ("train", "heldout") for clip in data.clips(split)}
+    return {clip.id: clip for split in SPLITS for clip in data.clips(split)}
 
 
 def test_videos_and_frame_folders_with_texts_beside_them(tmp_path):
@@ -97,7 +98,7 @@ def test_ignored_files_are_listed(tmp_path, caplog):
 def test_manifest_jsonl_in_any_case(tmp_path):
     rows = [
         {"file": "a.mp4", "caption": "a", "split": "train"},
-        {"Video": "sub/b.mp4", "caption": "b", "split": "val", "licence": "none"},
+        {"Video": "sub/b.mp4", "caption": "b", "split": "test", "licence": "none"},
         {"path": "c.mp4", "question": "Is it red?", "answer": True, "category": "colour"},
         {"path": "c.mp4", "question": "What is it?", "answer": "a ball"},
         {"path": "c.mp4", "start": 2, "end": 4, "caption": "later"},
@@ -109,7 +110,7 @@ def test_manifest_jsonl_in_any_case(tmp_path):
     clips = every_clip(data)
     assert list(sorted(clips)) == ["a.mp4", "c.mp4", "c.mp4@2-4", "d.mp4", "sub/b.mp4"]
     assert "a.mp4" in {clip.id for clip in data.clips("train")}
-    assert "sub/b.mp4" in {clip.id for clip in data.clips("heldout")}
+    assert "sub/b.mp4" in {clip.id for clip in data.clips("test")}
     yes, opened = clips["c.mp4"].questions
     assert yes == Question("colour", "yes_no", "Is it red?", "yes", ("yes", "no"))
     assert opened == Question("general", "open", "What is it?", "a ball")
@@ -146,7 +147,7 @@ def test_manifest_parquet(tmp_path):
                 None,
             ],
             "start": [float("nan"), None, None, 1.5],
-            "split": ["val", None, None, None],
+            "split": ["test", None, None, None],
             "licence": [1, 2, 3, 4],
         }
     )
@@ -154,7 +155,7 @@ def test_manifest_parquet(tmp_path):
     data = source(tmp_path)
     clips = every_clip(data)
     assert sorted(clips) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4@1.5-"]
-    assert "a.mp4" in {clip.id for clip in data.clips("heldout")}
+    assert "a.mp4" in {clip.id for clip in data.clips("test")}
     assert clips["b.mp4"].questions == (Question("general", "choice", "How many?", "2", ("1", "2")),)
     assert [question.answer for question in clips["c.mp4"].questions] == ["no", "yes"]
     assert not data.bad
@@ -168,7 +169,7 @@ def test_real_manifest(clips_dir):
     clips = every_clip(data)
     assert len(clips) == 16
     assert all(clip.path.exists() and clip.caption for clip in clips.values())
-    assert data.clips("heldout")
+    assert data.clips("test")
     assert not data.bad
 
 
@@ -200,7 +201,10 @@ def test_a_manifest_does_not_leave_the_root(video, tmp_path):
         ('{"caption": "a"}', "line 1 has no video"),
         ('{"video": "a.mp4", "caption": "a"}\n{', "manifest.jsonl line 2: it is not valid JSON"),
         ('{"video": "a.mp4", "caption": "a"}\n[1]', "line 2 is not a JSON object"),
-        ('{"video": "a.mp4", "caption": "a", "split": "dev"}', "split=dev is unknown. Use train, heldout"),
+        (
+            '{"video": "a.mp4", "caption": "a", "split": "dev"}',
+            "split=dev is unknown. Use train, validation, val, test",
+        ),
         ("", "no usable clip"),
     ],
 )
@@ -238,76 +242,104 @@ def ids(data: FolderData, split) -> set[str]:
 
 
 def test_splits_are_stable_and_apart(tmp_path):
-    small, large = manifest_of(tmp_path, 200), None
-    train, heldout = ids(small, "train"), ids(small, "heldout")
-    assert len(train | heldout) == 200
-    assert not train & heldout
-    assert 8 <= len(heldout) <= 35
+    small = manifest_of(tmp_path, 200)
+    before = {split: ids(small, split) for split in SPLITS}
+    assert sum(map(len, before.values())) == len(set.union(*before.values())) == 200
+    assert 2 <= len(before["validation"]) <= 20
+    assert 8 <= len(before["test"]) <= 35
     large = manifest_of(tmp_path, 400)
-    assert heldout == ids(large, "heldout") & (train | heldout)
+    assert all(found <= ids(large, split) for split, found in before.items())
 
 
-@pytest.mark.parametrize("fraction", [0.001, 0.999])
-@pytest.mark.parametrize("count", [2, 3])
-def test_both_splits_have_a_clip_where_there_are_two(count, fraction, tmp_path):
-    data = manifest_of(tmp_path, count, heldout_fraction=fraction)
-    assert ids(data, "train")
-    assert ids(data, "heldout")
+@pytest.mark.parametrize("fraction", [0.001, 0.949])
+def test_each_split_has_a_clip_where_there_are_three(fraction, tmp_path):
+    counts = [
+        [len(ids(manifest_of(tmp_path, count, test_fraction=fraction), split)) for split in SPLITS]
+        for count in (1, 2, 3)
+    ]
+    assert counts == [[1, 0, 0], [1, 0, 1], [1, 1, 1]]
 
 
-def test_a_single_clip_is_for_training(tmp_path):
-    data = manifest_of(tmp_path, 1, heldout_fraction=0.999)
-    assert ids(data, "train") == {"0.mp4"}
-    assert ids(data, "heldout") == set()
-
-
-def test_a_file_is_in_one_split_only(tmp_path):
-    rows = [{"video": f"{n % 5}.mp4", "caption": "a", "start": n, "end": n + 1} for n in range(50)]
-    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    data = source(tmp_path, heldout_fraction=0.4)
-    train, heldout = ({clip.path for clip in data.clips(split)} for split in ("train", "heldout"))
-    assert train
-    assert heldout
-    assert not train & heldout
-
-
-def paths_of(root: Path, rows: list[dict]) -> tuple[list[str], list[str]]:
-    """The files of the train and of the held-out clips, one for each clip."""
+def splits_of(root: Path, rows: list[dict], **keys) -> dict[str, str]:
+    """The splits of the clips by id, separated by spaces if a clip is in several."""
     (root / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    data = source(root)
-    train, heldout = (sorted(clip.path.name for clip in data.clips(split)) for split in ("train", "heldout"))
-    return train, heldout
+    data, found = source(root, **keys), {}
+    for split in SPLITS:
+        for clip in data.clips(split):
+            found[clip.id] = f"{found[clip.id]} {split}" if clip.id in found else split
+    return found
 
 
-@pytest.mark.parametrize("split", ["train", "heldout"])
-def test_rows_without_a_split_take_that_of_their_file(split, tmp_path):
+@pytest.mark.parametrize("group", [None, "scene"])
+def test_the_clips_of_a_file_or_a_group_are_in_one_split(group, tmp_path):
+    rows = [{"video": f"{n if group else n % 9}.mp4", "caption": "a", "start": n, "end": n + 1} for n in range(90)]
+    rows = [row | ({"group": f"scene {n % 9}"} if group else {}) for n, row in enumerate(rows)]
+    found = splits_of(tmp_path, rows, validation_fraction=0.3, test_fraction=0.3)
+    assert len(found) == 90
+    together = {}
+    for name, split in found.items():
+        together.setdefault(int(name.partition("@")[2].partition("-")[0]) % 9, set()).add(split)
+    assert all(len(splits) == 1 for splits in together.values())
+    assert set.union(*together.values()) == set(SPLITS)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("group", [None, 3])
+def test_rows_without_a_split_take_that_of_their_file_or_group(split, group, tmp_path):
     ranges = [{"video": "a.mp4", "caption": "a", "start": n, "end": n + 1} for n in range(40)]
-    ranges[20]["split"] = split
-    others = [{"video": f"{n}.mp4", "caption": "b"} for n in range(40)]
-    train, heldout = paths_of(tmp_path, ranges + others)
-    there, elsewhere = (train, heldout) if split == "train" else (heldout, train)
-    assert there.count("a.mp4") == 40
-    assert "a.mp4" not in elsewhere
+    ranges[20] |= {"split": split} | ({} if group is None else {"group": group})
+    found = splits_of(tmp_path, ranges + [{"video": f"{n}.mp4", "caption": "b"} for n in range(40)])
+    assert {where for name, where in found.items() if name.startswith("a.mp4")} == {split}
+
+
+def test_a_group_of_two_splits_is_refused(tmp_path):
+    rows = [{"video": f"{split}.mp4", "caption": "a", "group": "kitchen", "split": split} for split in ("train", "val")]
+    with pytest.raises(UserError, match=r"the group kitchen has rows of the splits train and validation"):
+        splits_of(tmp_path, rows)
+
+
+@pytest.mark.parametrize("name", ["val", "test", "heldout"])
+def test_of_a_manifest_with_one_held_out_split_that_one_is_reported(name, tmp_path, caplog):
+    rows = [
+        {"video": f"{n}.mp4", "caption": "a", "group": f"scene {n // 4}", "split": name if n < 12 else "train"}
+        for n in range(80)
+    ]
+    found = splits_of(tmp_path, rows, validation_fraction=0.3)
+    assert {clip for clip, split in found.items() if split == "test"} == {f"{n}.mp4" for n in range(12)}
+    validation = sum(split == "validation" for split in found.values())
+    assert 0 < validation < 68
+    # Entire groups, which are four clips each.
+    assert validation % 4 == 0
+    assert f"{validation} of 68 training clips are validation clips" in caplog.text
+    assert f"none is a {'test' if name == 'val' else 'validation'} clip. The 12" in caplog.text
+
+
+def test_a_manifest_with_three_splits_is_followed(tmp_path, caplog):
+    names = {"a": "train", "b": "val", "c": "test"}
+    rows = [{"video": f"{stem}.mp4", "caption": "a", "split": split} for stem, split in names.items()]
+    assert list(splits_of(tmp_path, rows).values()) == list(SPLITS)
+    assert not caplog.records
 
 
 def test_a_question_joins_its_clip_where_one_of_the_two_names_the_split(tmp_path):
-    asked = {"video": "a.mp4", "question": "Is it red?", "answer": "yes", "split": "val"}
+    asked = {"video": "a.mp4", "question": "Is it red?", "answer": "yes", "split": "test"}
     rows = [{"video": "a.mp4", "caption": "a"}, asked, {"video": "b.mp4", "caption": "b"}]
-    assert paths_of(tmp_path, rows) == (["b.mp4"], ["a.mp4"])
+    assert splits_of(tmp_path, rows) == {"a.mp4": "test", "b.mp4": "train"}
 
 
 def test_the_only_file_without_a_split_is_in_one_split(tmp_path):
     ranges = [{"video": "a.mp4", "caption": "a", "start": n, "end": n + 1} for n in range(40)]
-    train, heldout = paths_of(tmp_path, [*ranges, {"video": "b.mp4", "caption": "b", "split": "train"}])
-    assert (train, heldout) == (["b.mp4"], ["a.mp4"] * 40)
+    found = splits_of(tmp_path, [*ranges, {"video": "b.mp4", "caption": "b", "split": "train"}])
+    assert found.pop("b.mp4") == "train"
+    assert set(found.values()) == {"test"}
 
 
-def test_a_file_that_is_written_into_both_splits_stays_in_both(tmp_path):
+def test_a_file_that_is_written_into_two_splits_stays_in_both(tmp_path):
     rows = [
         {"video": "a.mp4", "caption": "a", "start": n, "end": n + 1, "split": split}
-        for n, split in enumerate(["train", "heldout", "train"])
+        for n, split in enumerate(["train", "validation", "test"])
     ]
-    assert paths_of(tmp_path, rows) == (["a.mp4"] * 2, ["a.mp4"])
+    assert list(splits_of(tmp_path, rows).values()) == list(SPLITS)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def parquet() -> bytes:
 
 def clips_of(source: DataSource) -> list[Clip]:
     source.prepare()
-    return [*source.clips("train"), *source.clips("heldout")]
+    return [*source.clips("train"), *source.clips("test")]
 
 
 def check(clips: list[Clip], bad: dict[str, str]) -> None:

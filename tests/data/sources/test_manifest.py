@@ -11,6 +11,7 @@ import pytest
 from vtok.common.errors import UserError
 from vtok.data import BadVideoError, Clip, ClipSettings, FolderData, Question
 from vtok.data.sources.annotations import clip_of, questions_of, range_of
+from vtok.data.sources.base import SPLITS
 from vtok.data.video.image_folder import BadVideoError as SameError
 from vtok.data.video.read import open_clip
 
@@ -22,7 +23,7 @@ DICT = {"A": "red", "B": "blue"}
 def clips_of(root: Path, **keys) -> tuple[list[Clip], dict[str, str]]:
     data = FolderData(root=root, clip=ClipSettings(size=32), **keys)
     data.prepare()
-    return sorted((*data.all_clips("train"), *data.all_clips("heldout")), key=lambda clip: clip.id), data.bad
+    return sorted((clip for split in SPLITS for clip in data.all_clips(split)), key=lambda clip: clip.id), data.bad
 
 
 def refusal(root: Path, name: str, content: bytes) -> str:

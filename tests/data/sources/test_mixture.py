@@ -30,7 +30,7 @@ from vtok.data import (
 )
 from vtok.data.plan import StridePlanner
 from vtok.data.sampler import WindowSampler
-from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.mixture.clips import MixtureClips, interleave
 from vtok.data.sources.mixture.sampler import BLOCK
 from vtok.data.sources.mixture.shares import samples_per_source
@@ -42,9 +42,9 @@ SETTINGS = {"clip": ClipSettings(size=32)}
 class Numbered(DataSource):
     """Clips without files; with a window, their order is that of shards of three."""
 
-    def __init__(self, train: int, heldout: int = 2, window: int | None = None, **settings) -> None:
+    def __init__(self, train: int, held_out: int = 2, window: int | None = None, **settings) -> None:
         super().__init__(**{**SETTINGS, **settings})
-        self.counts = {"train": train, "heldout": heldout}
+        self.counts = {"train": train, "validation": held_out, "test": held_out}
         self.window = window
 
     def prepare(self) -> None:
@@ -137,17 +137,18 @@ def test_without_weights_an_epoch_of_one_is_an_epoch_of_all() -> None:
 
 def test_clips_are_those_of_all_sources() -> None:
     made = mixture(WEIGHTS)
-    train, heldout = made.clips("train"), made.clips("heldout")
+    train, test = made.clips("train"), made.clips("test")
+    assert test[0].group is None
     assert [train[place].id for place in (0, 39, 40, 47, 66)] == [
         "big/train0", "big/train39", "small/train0", "shards/train0", "shards/train19",
     ]  # fmt: skip
     assert (train[40].source, train[40].path) == ("small", Path("train0"))
     assert len({clip.id for clip in train}) == len(train) == 67
     # One of each in turn, so that a few of them are of all.
-    assert [clip.id.replace("heldout", "") for clip in heldout] == [
+    assert [clip.id.replace("test", "") for clip in test] == [
         "big/0", "small/0", "big/1", "small/1", "small/2", "small/3", "small/4",
     ]  # fmt: skip
-    assert [clip.id for clip in heldout[1:6:2]] == [heldout[place].id for place in (1, 3, 5)]
+    assert [clip.id for clip in test[1:6:2]] == [test[place].id for place in (1, 3, 5)]
     assert made.bad == {"bad of 40": "it is bad", "bad of 7": "it is bad", "bad of 20": "it is bad"}
     assert len(pickle.loads(pickle.dumps(train))) == 67
 
@@ -155,7 +156,7 @@ def test_clips_are_those_of_all_sources() -> None:
 def test_a_limit_is_of_each_split_of_each_source() -> None:
     sources = {"big": Numbered(40, limit=6), "small": Numbered(7, 5, limit=3)}
     made = MixtureData(sources=sources, limit=6, **SETTINGS)
-    assert [len(made.clips(split)) for split in ("train", "heldout")] == [9, 5]
+    assert [len(made.clips(split)) for split in SPLITS] == [9, 5, 5]
     assert {index for _, index in take(made, 90)} == set(range(9))
     assert len(made.all_clips("train")) == 47
 
@@ -304,13 +305,13 @@ def test_a_source_without_training_clips_is_refused() -> None:
 def test_the_commands_on_data_take_a_mixture(tmp_path: Path) -> None:
     for number in range(3):
         write_frames(tmp_path / "own" / str(number), 12)
-    made = {"train_clips": 2, "heldout_clips": 1, "pixels": 32, "make_workers": 1}
+    made = {"train_clips": 2, "validation_clips": 1, "test_clips": 1, "pixels": 32, "make_workers": 1}
     ShapesData(root=str(tmp_path / "made"), clip=ClipSettings(size=32, num_frames=12), **made).prepare()
     settings = [
         "data=mixture", "clip.num_frames=12", "clip.size=32", "backbone.image_size=32", "tokeniser.grid_size=2",
         "+data@data.sources.own=folder", f"data.sources.own.root={tmp_path / 'own'}", "data.sources.own.frames_fps=10",
         "+data@data.sources.made=shapes", f"data.sources.made.root={tmp_path / 'made'}", "data.sources.made.pixels=32",
-        "data.sources.made.train_clips=2", "data.sources.made.heldout_clips=1",
+        "data.sources.made.train_clips=2", "data.sources.made.validation_clips=1", "data.sources.made.test_clips=1",
     ]  # fmt: skip
     assert main(["data", "check", *settings, "processes=1", f"out={tmp_path / 'report.json'}"]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
@@ -319,12 +320,12 @@ def test_the_commands_on_data_take_a_mixture(tmp_path: Path) -> None:
         **{f"own/{number}/frames": pytest.approx(11 / 10) for number in range(3)},
         **{
             f"made/{name}": pytest.approx(11 / 15, abs=1e-3)
-            for name in ("train-000000", "train-000001", "heldout-000000")
+            for name in ("train-000000", "train-000001", "validation-000000", "test-000000")
         },
     }
     assert main(["data", "preview", *settings, "clips=3", f"out={tmp_path / 'sheet.png'}"]) == 0
     assert main(["data", "pack", *settings, f"out={tmp_path / 'packed'}"]) == 0
-    packed = ShardData(root=str(tmp_path / "packed"), heldout_fraction=0.5, **SETTINGS)
+    packed = ShardData(root=str(tmp_path / "packed"), test_fraction=0.5, **SETTINGS)
     for split, number in report["splits"].items():
         names = [clip.id for clip in packed.clips(split)]
         assert len(names) == number

@@ -17,7 +17,7 @@ from vtok.evaluation.accuracy import Accuracy
 from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
 from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
-from vtok.evaluation.probing.run import Probes, Probing, common_answers, labels_of, unexplained_variance
+from vtok.evaluation.probing.run import Probes, Probing, common_answers, labels_of, probe_answer, unexplained_variance
 from vtok.evaluation.probing.samples import ProbeSplit, extract_split, reverse_frames, shuffle_frames
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import (
@@ -61,7 +61,7 @@ def tokeniser_of(kind: Callable[..., Tokeniser], **settings: object) -> Tokenise
     return kind(TinyBackbone(feature_dim=16, width=8), stride=1, grid_size=2, token_dim=12, **settings)
 
 
-SETTINGS = Probing(steps=80, train_clips=99, heldout_clips=99, tuned=True, seed=0)
+SETTINGS = Probing(steps=80, train_clips=99, test_clips=99, tuned=True, seed=0)
 
 
 @pytest.mark.parametrize("kind", [LinearProbe, AttentiveProbe])
@@ -73,8 +73,8 @@ def test_direction_is_probed_from_motion_tokens_and_not_from_a_still(kind: type)
         train, heldout = read(tokeniser, range(60), key=2), read(tokeniser, range(60, 100), key=2)
         probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
         [(category, accuracy)] = probes.answers(kind, train, heldout, {"way": ["left", "right"]})
-        assert (category, accuracy.total, accuracy.expected_right) == ("way", 40, 20.0)
-        shares[one] = accuracy.right / accuracy.total
+        assert (category, len(accuracy.answers), accuracy.chance) == ("way", 40, 0.5)
+        shares[one] = accuracy.share
     assert shares[VTokTokeniser] > 0.9
     assert shares[KeyFrameTokeniser] < 0.75
 
@@ -110,9 +110,9 @@ def test_order_is_recognised_only_from_tokens_that_hold_it() -> None:
         train, heldout = read(tokeniser, range(0, 80, 2), key=2), read(tokeniser, range(80, 120, 2), key=2)
         probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
         accuracy = probes.order_accuracy(train, heldout, "reversed")
-        assert (accuracy.total, accuracy.expected_right) == (40, 20.0)
-        assert len(accuracy.clips) == 20, "a clip and its reverse are one observation"
-        found[tokeniser] = accuracy.right / 40, probes.order_distance(heldout.samples, heldout.orders["reversed"])
+        assert (len(accuracy.answers), accuracy.chance) == (40, 0.5)
+        assert len({one.group for one in accuracy.answers}) == 20, "a clip and its reverse are one observation"
+        found[tokeniser] = accuracy.share, probes.order_distance(heldout.samples, heldout.orders["reversed"])
     assert found[moves][0] > 0.9
     assert found[moves][1] > 0.1
     assert found[still] == (0.5, 0.0)
@@ -161,7 +161,7 @@ def test_clips_of_several_lengths_and_broken_ones() -> None:
     torch.testing.assert_close(mixed.samples[5].pooled["residual"], whole)
     probes = Probes(replace(SETTINGS, steps=2), tokeniser, 8)
     [(_, accuracy)] = probes.answers(AttentiveProbe, mixed, mixed, {"way": list(WAYS)})
-    assert accuracy.total == 20
+    assert len(accuracy.answers) == 20
     assert probes.order_distance(mixed.samples, mixed.orders["shuffled"]) > 0
 
 
@@ -207,10 +207,8 @@ def test_the_table_has_a_column_for_each_tokeniser() -> None:
 
 def counted(right: int) -> Accuracy:
     """An accuracy with 100 answers, each about another clip."""
-    accuracy = Accuracy()
-    for number in range(100):
-        accuracy.add(number < right, 0.25, clip=str(number))
-    return accuracy
+    clips = [Clip(id=str(number), path=Path(str(number))) for number in range(100)]
+    return Accuracy([probe_answer(one, "way", str(int(one.id) < right), "True", 0.25) for one in clips])
 
 
 def test_several_seeds_give_means_with_students_interval() -> None:

@@ -2,19 +2,23 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from vtok.common.errors import UserError
 from vtok.common.files import check_writable, write_text
+from vtok.common.foreign_files import printable
 from vtok.common.setting_types import Count
 from vtok.common.tables import named_values
 from vtok.config import check, compose
-from vtok.data import DataSource, LoaderSettings
+from vtok.data import Clip, DataSource, LoaderSettings
 from vtok.data.broken_clips import list_bad
 from vtok.data.check import check_clips, summary
+from vtok.data.sources.base import SPLITS, Split
 from vtok.model.build import build
 
 MAX_LISTED = 6
@@ -46,7 +50,7 @@ def data_check(
     source: DataSource = build(config.data)
     loader: LoaderSettings = build(config.loader)
     source.prepare()
-    splits = {split: source.clips(split) for split in ("train", "heldout")}
+    splits = {split: source.clips(split) for split in SPLITS}
     clips = [clip for found in splits.values() for clip in found]
     each = check_clips(
         clips,
@@ -58,6 +62,7 @@ def data_check(
     # Clips that were left out before any frame was read, such as those without a caption.
     report["broken"] = dict(source.bad) | report["broken"]
     report["splits"] = {split: len(found) for split, found in splits.items()}
+    report |= groups_of(splits)
     if out is not None:
         write_text(Path(out), json.dumps(report, indent=1))
     total = len(clips) + len(source.bad)
@@ -70,11 +75,26 @@ def data_check(
     return text
 
 
+def groups_of(splits: Mapping[Split, Sequence[Clip]]) -> dict[str, Any]:
+    """Numbers of groups of clips by split, and the groups that are in several splits, by name."""
+    names = {split: {clip.group or str(clip.path) for clip in clips} for split, clips in splits.items()}
+    counts = Counter(name for found in names.values() for name in found)
+    return {
+        "groups": {split: len(found) for split, found in names.items()},
+        "groups_in_several_splits": sorted(name for name, number in counts.items() if number > 1),
+    }
+
+
+def by_split(counts: Mapping[str, int]) -> str:
+    return f"{counts['train']} to train, {counts['validation']} to validate, {counts['test']} to test"
+
+
 def report_text(report: dict) -> str:
     """The report as a table and a list of broken clips."""
-    seconds, splits = report["seconds"], report["splits"]
+    seconds = report["seconds"]
     rows = [
-        ("clips", f"{report['clips']}: {splits['train']} to train, {splits['heldout']} held out"),
+        ("clips", f"{report['clips']}: {by_split(report['splits'])}"),
+        ("groups", f"{sum(report['groups'].values())}: {by_split(report['groups'])}"),
         ("frames", f"{report['frames']}, {seconds['all'] / 3600:.3g} hours"),
         ("seconds", f"{seconds['least']:.2f} to {seconds['most']:.2f}, median {seconds['median']:.2f}"),
     ]
@@ -82,5 +102,8 @@ def report_text(report: dict) -> str:
         counts = list(report[name].items())
         more = f", and {len(counts) - MAX_LISTED} more" if len(counts) > MAX_LISTED else ""
         rows.append((name, ", ".join(f"{kind} {count}" for kind, count in counts[:MAX_LISTED]) + more))
+    if shared := report["groups_in_several_splits"]:
+        more = f", and {len(shared) - MAX_LISTED} more" if len(shared) > MAX_LISTED else ""
+        rows.append(("in several splits", ", ".join(printable(name) for name in shared[:MAX_LISTED]) + more))
     shown = named_values([*rows, ("broken", str(len(report["broken"])))])
     return f"{shown}\n{list_bad(report['broken'])}" if report["broken"] else shown

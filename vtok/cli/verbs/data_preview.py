@@ -23,7 +23,7 @@ def data_preview(
     *,
     out: str = "preview.png",
     clips: Count = 12,
-    split: Literal["train", "heldout"] = "train",
+    split: Literal["train", "validation", "test"] = "train",
     overrides: Sequence[str] = (),
 ) -> str:
     """Draw a contact sheet of clips with their captions, as the tokeniser sees them.
@@ -54,7 +54,7 @@ def data_preview(
     source.prepare()
     found = source.clips(split)
     if not found:
-        raise UserError(f"split={split}: the data set has no clips in this split. Use the other split.")
+        raise UserError(f"split={split}: the data set has no clips in this split. Use another split.")
     order = sorted(range(len(found)), key=lambda index: stable_hash("preview", config.seed, index))[:clips]
     reader, frames = source.reader(planner, seed=config.seed if split == "train" else None), []
     lines: list[list[str | Text]] = []

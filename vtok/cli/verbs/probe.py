@@ -26,7 +26,7 @@ def probe(
     tokenisers: Sequence[str] = (),
     steps: Annotated[int, Ge(2)] = 300,
     train_clips: Annotated[int, Ge(2)] = 2000,
-    heldout_clips: Annotated[int, Ge(2)] = 400,
+    test_clips: Annotated[int, Ge(2)] = 400,
     tuned: bool | None = None,
     seeds: Count = 1,
     out: str | None = None,
@@ -48,7 +48,7 @@ def probe(
         tokenisers: options of the group tokeniser, such as [vtok,key_frame].
         steps: training steps of each probe.
         train_clips: largest number of training clips.
-        heldout_clips: largest number of held-out clips.
+        test_clips: largest number of test clips.
         tuned: whether the tokeniser's trained half is trained with each probe; null: only that of an untrained one.
         seeds: number of random seeds, counted up from `seed`; several give means with intervals.
         out: JSON file for the metrics.
@@ -70,7 +70,7 @@ def probe(
         )
         source, loader = clips_of(config)
         results[run_dir.name] = [
-            Probing(steps, train_clips, heldout_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source, loader)
+            Probing(steps, train_clips, test_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source, loader)
             for seed in range(config.seed, config.seed + seeds)
         ]
     else:
@@ -90,7 +90,7 @@ def probe(
             results[name] = []
             for seed in range(config.seed, config.seed + seeds):
                 config.seed = seed
-                probing = Probing(steps, train_clips, heldout_clips, tuned=tuned is not False, seed=seed)
+                probing = Probing(steps, train_clips, test_clips, tuned=tuned is not False, seed=seed)
                 results[name].append(probing(build_tokeniser(config).to(device_of(config)), source, loader))
     if out is not None:
         write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))

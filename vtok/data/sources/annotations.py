@@ -11,16 +11,20 @@ from vtok.common.paths import LONGEST_NAME
 from vtok.data.clip import Clip, Question, category_of
 from vtok.data.sources.base import Split
 
-SPLITS: dict[str, Split] = {
+SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
-    "heldout": "heldout",
-    "val": "heldout",
-    "validation": "heldout",
-    "test": "heldout",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+    # The name that earlier versions wrote.
+    "heldout": "test",
 }
 VIDEO = ("video", "file", "path")
 CHOICES = ("choices", "candidates", "options")
-KNOWN = {*VIDEO, "caption", "question", "questions", "answer", "answers", *CHOICES, "category", "start", "end", "split"}
+KNOWN = {
+    *VIDEO, *CHOICES, "caption", "question", "questions", "answer", "answers", "category", "start", "end", "split",
+    "group",
+}  # fmt: skip
 LATEST = 1e9  # seconds (30 years); later times in a video are mistakes
 LONGEST_PATH = 4095  # bytes
 LONGEST_EXCERPT = 100  # characters of a wrong text in a message
@@ -84,7 +88,15 @@ def clip_of(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:
         raise ValueError("it has neither a caption nor a question")
     if start or end is not None:
         name = f"{name}@{start:.12g}-{'' if end is None else format(end, '.12g')}"
-    return Clip(id=printable(name), path=path, caption=caption, questions=questions, start=start, end=end)
+    return Clip(
+        id=printable(name),
+        path=path,
+        caption=caption,
+        questions=questions,
+        start=start,
+        end=end,
+        group=group_of(fields),
+    )
 
 
 def check_file_name(path: Path) -> None:
@@ -102,6 +114,11 @@ def check_file_name(path: Path) -> None:
 def caption_of(fields: Mapping[str, Any]) -> str | None:
     """The caption; None if there is none. Raises ValueError if it is not text."""
     return _text(fields.get("caption", ""), "caption") or None
+
+
+def group_of(fields: Mapping[str, Any]) -> str | None:
+    """The group; None if there is none. Raises ValueError if it is not text or a number."""
+    return _word(fields.get("group"), "group") or None
 
 
 def range_of(fields: Mapping[str, Any]) -> tuple[float, float | None]:

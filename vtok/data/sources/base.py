@@ -16,11 +16,16 @@ from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import TargetPlan
 from vtok.data.sampler import EpochSampler, SampleKey
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "validation", "test"]
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
+SPLITS: tuple[Split, ...] = ("train", *HELD_OUT)
 
 
 class DataSource(ABC):
-    """A data set: it finds clips and splits them into training and held-out clips.
+    """A data set: it finds clips and splits them into training, validation and test clips.
+
+    Validation clips are for every choice that is made, such as the best checkpoint. Test clips are for what is
+    reported.
 
     Args:
         clip: settings of a clip.
@@ -70,14 +75,14 @@ class DataSource(ABC):
 
     @abstractmethod
     def all_clips(self, split: Split) -> Sequence[Clip]:
-        """The clips of a split, in the same order in every run; no clip is in both splits."""
+        """The clips of a split, in the same order in every run; no clip is in two splits."""
 
     def clips(self, split: Split) -> Sequence[Clip]:
         """The first `limit` clips of a split."""
         return self.all_clips(split)[: self.limit]
 
     def split_rank(self, clip: Clip) -> float | None:
-        """A hash of the clip's file in [0, 1): clips below the held-out fraction are held out.
+        """A hash of the clip's group in [0, 1), see `vtok.data.sources.splits`.
 
         None if the split is given by something else, such as a manifest.
         """

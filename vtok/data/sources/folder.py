@@ -7,21 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Gt, Lt
+import numpy as np
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import printable, reason_of
-from vtok.common.hashing import stable_hash
 from vtok.common.paths import user_path
 from vtok.common.setting_types import Count, Positive
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip, Question
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.sources.annotations import clip_of, parse_caption, parse_record
-from vtok.data.sources.base import DataSource, Split
-from vtok.data.sources.manifest import Row, read_manifest
+from vtok.data.sources.base import SPLITS, DataSource, Split
+from vtok.data.sources.manifest import completed, read_manifest
+from vtok.data.sources.splits import NOT_GIVEN, SplitFraction, assign_splits, check_fractions, rank_of
 from vtok.data.video.container import VIDEO_SUFFIXES
 from vtok.data.video.image_folder import IMAGE_SUFFIXES, image_files
 
@@ -48,13 +48,14 @@ class FolderData(DataSource):
     - Frame folders at any depth: `sample/frames/*.jpg` with `sample/caption.txt`.
 
     Clips without a valid caption or question, or with an impossible file name, are left out and listed in `bad`. A
-    damaged manifest is refused, see `vtok.data.sources.manifest`. Held-out clips are chosen by a hash of their file's
-    path: a file is never in both splits, and keeps its split as the folder grows. A `split` in the manifest takes
-    precedence, and applies to all rows of the file.
+    damaged manifest is refused, see `vtok.data.sources.manifest`. Validation and test clips are chosen by a hash of
+    their `group`, such as a scene or a lab, or of their file's path if they have none. A `split` in the manifest takes
+    precedence, and applies to all rows of the group. See `vtok.data.sources.splits`.
 
     Args:
         root: folder of the clips.
-        heldout_fraction: share of the files that is held out, between 0 and 1; at least one of two files or more.
+        validation_fraction, test_fraction: share of the groups in the validation and in the test split, of the clips
+            whose split is not given.
         manifest: jsonl, csv or parquet file, relative to the root or else to the working directory; its videos are
             relative to the root in any case. None: look for one in the root.
         frames_fps: frames a second of clips that are folders of images.
@@ -70,20 +71,18 @@ class FolderData(DataSource):
         root: str | Path,
         clip: ClipSettings,
         frames_fps: Positive = 24.0,
-        heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        validation_fraction: SplitFraction = 0.05,
+        test_fraction: SplitFraction = 0.1,
         manifest: str | Path | None = None,
         limit: Count | None = None,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
-        if not 0 < heldout_fraction < 1:
-            raise UserError(
-                f"data.heldout_fraction={heldout_fraction}: it is a share of clips. Use a fraction between 0 and 1."
-            )
+        check_fractions(validation_fraction, test_fraction)
         self.root = user_path(root)
         self.frames_fps = frames_fps
-        self.heldout_fraction = heldout_fraction
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.manifest = manifest
         self._found: list[tuple[Clip, Split]] | None = None
         self._ranks: dict[str, float] = {}
@@ -139,7 +138,7 @@ class FolderData(DataSource):
         before: dict[tuple[str, float, float | None, str | None, Split | None], _Listed] = {}
         copies = Counter[str]()
         names: set[str] = set()
-        for row in _with_splits(list(read_manifest(manifest))):
+        for row in completed(list(read_manifest(manifest)), manifest):
             path = self.root / row.video
             try:
                 clip = clip_of(Path(row.video).as_posix(), path, row.fields)
@@ -221,19 +220,20 @@ class FolderData(DataSource):
         self.bad.setdefault(name if len(name) <= LONGEST_NOTED else f"{name[:LONGEST_NOTED]}...", printable(reason))
 
     def _split(self, clips: list[tuple[Clip, Split | None]]) -> list[tuple[Clip, Split]]:
-        ours = [clip for clip, split in clips if split is None]
-        several = len({clip.path for clip, _ in clips}) > 1
         # If all clips are of one file, split by clip instead of by file.
-        names = {clip.id: clip.path.relative_to(self.root).as_posix() if several else clip.id for clip in ours}
-        ranks = {name: stable_hash(name) / 2**63 for name in names.values()}
-        heldout = {name for name, rank in ranks.items() if rank < self.heldout_fraction}
-        given = {split for _, split in clips}
-        if "heldout" not in given and not heldout and len(clips) > 1 and ranks:
-            heldout.add(min(ranks, key=lambda name: ranks[name]))
-        if "train" not in given and len(heldout) == len(ranks) and ranks:
-            heldout.remove(max(ranks, key=lambda name: ranks[name]))
-        self._ranks = {clip.id: ranks[names[clip.id]] for clip in ours}
-        return [(clip, split or ("heldout" if names[clip.id] in heldout else "train")) for clip, split in clips]
+        several = len({clip.path for clip, _ in clips}) > 1
+        ranks = [
+            rank_of(clip.group or (clip.path.relative_to(self.root).as_posix() if several else clip.id))
+            for clip, _ in clips
+        ]
+        found = assign_splits(
+            np.array([NOT_GIVEN if split is None else SPLITS.index(split) for _, split in clips]),
+            np.array(ranks),
+            validation_fraction=self.validation_fraction,
+            test_fraction=self.test_fraction,
+        )
+        self._ranks = {clip.id: rank for (clip, split), rank in zip(clips, ranks, strict=True) if split is None}
+        return [(clip, SPLITS[split]) for (clip, _), split in zip(clips, found.tolist(), strict=True)]
 
 
 def _unread(names: Sequence[str]) -> list[str]:
@@ -252,13 +252,3 @@ class _Listed:
     clip: Clip
     split: Split | None
     questions: list[Question]
-
-
-def _with_splits(rows: list[Row]) -> list[Row]:
-    """Give rows without a split the split of their file's other rows, unless those have both splits."""
-    named: dict[str, set[Split]] = {}
-    for row in rows:
-        if row.split is not None:
-            named.setdefault(row.video, set()).add(row.split)
-    known = {video: next(iter(splits)) for video, splits in named.items() if len(splits) == 1}
-    return [replace(row, split=row.split or known.get(row.video)) for row in rows]

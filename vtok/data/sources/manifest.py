@@ -7,21 +7,25 @@ that clip, which counts as broken.
 
 import csv
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import parse_json, read_lines, reason_of
-from vtok.data.sources.annotations import KNOWN, SPLITS, VIDEO, excerpt, fields_of
+from vtok.data.sources.annotations import KNOWN, SPLIT_NAMES, VIDEO, excerpt, fields_of
 from vtok.data.sources.base import Split
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 COLUMNS = (
     "video (or file, or path), caption, question, answer, choices (or candidates, or options), category, start, end, "
-    "split"
+    "split, group"
 )
 
 
@@ -56,9 +60,55 @@ def read_manifest(manifest: Path) -> Iterator[Row]:
             )
         split = fields.get("split", "train")
         split = split.strip().lower() if isinstance(split, str) else type(split).__name__
-        if split not in SPLITS:
-            raise UserError(f"{where}: split={excerpt(split)} is unknown. Use {', '.join(SPLITS)}.")
-        yield Row(relative, fields, SPLITS[split] if "split" in fields else None)
+        if split not in SPLIT_NAMES:
+            raise UserError(f"{where}: split={excerpt(split)} is unknown. Use {', '.join(SPLIT_NAMES)}.")
+        yield Row(relative, fields, SPLIT_NAMES[split] if "split" in fields else None)
+
+
+def completed(rows: list[Row], manifest: Path) -> list[Row]:
+    """Give rows without a group that of their file's other rows, and rows without a split that of their group's.
+
+    A row keeps none if those rows differ.
+
+    Raises:
+        UserError: a group has rows of two splits.
+    """
+    groups = _values_by((row.video, _group_name(row)) for row in rows)
+    rows = [
+        replace(row, fields={**row.fields, "group": group})
+        if "group" not in row.fields and (group := _only(groups[row.video]))
+        else row
+        for row in rows
+    ]
+    splits: dict[str | Path, set[Split]] = _values_by((_cluster(row), row.split) for row in rows)
+    for cluster, found in splits.items():
+        if isinstance(cluster, str) and len(found) > 1:
+            raise UserError(
+                f"{manifest}: the group {excerpt(cluster)} has rows of the splits {' and '.join(sorted(found))}. A "
+                "group must be in one split. Give its rows the same split, or rename the column if it holds no groups."
+            )
+    return [replace(row, split=row.split or _only(splits[_cluster(row)])) for row in rows]
+
+
+def _group_name(row: Row) -> str | None:
+    return str(row.fields["group"]).strip() or None if "group" in row.fields else None
+
+
+def _cluster(row: Row) -> str | Path:
+    """What the row must share its split with: its group, or its file if it has none."""
+    return _group_name(row) or Path(row.video)
+
+
+def _values_by(pairs: Iterable[tuple[K, V | None]]) -> dict[K, set[V]]:
+    """The values of each key, without None."""
+    values: dict[K, set[V]] = defaultdict(set)
+    for key, value in pairs:
+        values[key] |= set() if value is None else {value}
+    return values
+
+
+def _only(values: set[V]) -> V | None:
+    return next(iter(values)) if len(values) == 1 else None
 
 
 def _records(manifest: Path) -> Iterator[tuple[str, Mapping[Any, Any]]]:

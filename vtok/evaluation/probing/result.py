@@ -22,8 +22,8 @@ class ProbeResult:
 
     Attributes:
         tokens: largest number of tokens of a clip.
-        clips: numbers of (training, held-out) clips.
-        accuracies: accuracies on held-out clips by name; chance is that of always giving the most frequent answer.
+        clips: numbers of (training, test) clips.
+        accuracies: accuracies on test clips by name; chance is that of always giving the most frequent answer.
         numbers: other metrics by name.
         seconds: duration of probing.
     """
@@ -40,7 +40,7 @@ class ProbeResult:
         return {
             "tokens_per_clip": float(self.tokens),
             "probe_clips/train": float(self.clips[0]),
-            "probe_clips/heldout": float(self.clips[1]),
+            "probe_clips/test": float(self.clips[1]),
             "seconds": self.seconds,
             **{f"probe/{name}": value for name, value in named.items()},
         }
@@ -93,9 +93,9 @@ def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
         chance = f"{guessing.chance:.0%}" if guessing is not None and guessing.chance is not None else ""
         lines.append([row, chance, *(cell(each, row) for each in results.values())])
     several = next(iter(results.values()))
-    train, heldout = several[0].clips
+    train, test = several[0].clips
     how = "accuracy with its 95 % interval" if len(several) == 1 else f"means of {len(several)} seeds, 95 % intervals"
-    return f"{table(lines)}\n{heldout} held-out clips, probes of {train} training clips; {how}. {LEGEND}"
+    return f"{table(lines)}\n{test} test clips, probes of {train} training clips; {how}. {LEGEND}"
 
 
 def cell(results: Sequence[ProbeResult], name: str) -> str:

@@ -13,7 +13,9 @@ from vtok.common.errors import UserError
 from vtok.common.finite import check_metrics
 from vtok.data import Clip, ClipDataset, ClipSample, DataSource, LoaderSettings
 from vtok.data.plan import TargetPlan
-from vtok.evaluation.accuracy import Accuracy, cluster_of
+from vtok.data.sources.base import Split
+from vtok.evaluation.accuracy import Accuracy
+from vtok.evaluation.answers import Answer, answer_about
 from vtok.evaluation.clips import heldout_loader
 from vtok.evaluation.held_out import unreadable
 from vtok.evaluation.probing.fit import BATCH, Probe
@@ -39,14 +41,14 @@ class Probing:
     Attributes:
         steps: number of training steps of each probe.
         train_clips: largest number of training clips.
-        heldout_clips: largest number of held-out clips.
+        test_clips: largest number of test clips.
         tuned: whether the tokeniser's trained half is trained with each probe, see `Probe`.
         seed: random seed of the probes.
     """
 
     steps: int
     train_clips: int
-    heldout_clips: int
+    test_clips: int
     tuned: bool
     seed: int
 
@@ -57,33 +59,29 @@ class Probing:
             UserError: a split has no clips or none that can be read, or features or tokens are not finite.
         """
         began = time.monotonic()
-        train, heldout = (
-            self._read(tokeniser, source, loader, split, number)
-            for split, number in (("train", self.train_clips), ("heldout", self.heldout_clips))
-        )
-        longest = max(sample.num_planned for sample in (*train.samples, *heldout.samples))
-        result = ProbeResult(tokeniser.planner.num_tokens(longest), (len(train.samples), len(heldout.samples)))
+        train = self._read(tokeniser, source, loader, "train", self.train_clips)
+        test = self._read(tokeniser, source, loader, "test", self.test_clips)
+        longest = max(sample.num_planned for sample in (*train.samples, *test.samples))
+        result = ProbeResult(tokeniser.planner.num_tokens(longest), (len(train.samples), len(test.samples)))
         probes = Probes(self, tokeniser, result.tokens)
         categories = common_answers([sample.clip for sample in train.samples])
         if not categories:
             log.warning("the clips have no choice questions whose answers recur: the probes of answers are left out.")
         for name, kind in (("linear", LinearProbe), ("attentive", AttentiveProbe)):
             if categories:
-                result.accuracies |= {
-                    f"{name}/{one}": it for one, it in probes.answers(kind, train, heldout, categories)
-                }
-        result.numbers |= probes.reconstruction(train, heldout)
+                result.accuracies |= {f"{name}/{one}": it for one, it in probes.answers(kind, train, test, categories)}
+        result.numbers |= probes.reconstruction(train, test)
         for order in train.orders:
-            result.numbers[f"order/distance/{order}"] = probes.order_distance(heldout.samples, heldout.orders[order])
-            result.accuracies[f"order/told/{order}"] = probes.order_accuracy(train, heldout, order)
+            result.numbers[f"order/distance/{order}"] = probes.order_distance(test.samples, test.orders[order])
+            result.accuracies[f"order/told/{order}"] = probes.order_accuracy(train, test, order)
         result.seconds = time.monotonic() - began
         check_metrics(result.metrics())
         return result
 
     def _read(
-        self, tokeniser: Tokeniser, source: DataSource, loader: LoaderSettings, split: str, number: int
+        self, tokeniser: Tokeniser, source: DataSource, loader: LoaderSettings, split: Split, number: int
     ) -> ProbeSplit:
-        clips = source.clips(split)[:number]  # type: ignore[arg-type]
+        clips = source.clips(split)[:number]
         if not clips:
             raise UserError(f"data: the data set has no {split} clips to probe with. Add some to its manifest.")
         reader = source.frame_reader(tokeniser.planner, TargetPlan(FRAMES, source.clip.size))
@@ -114,27 +112,25 @@ class Probes:
         self,
         kind: type[LinearProbe | AttentiveProbe],
         train: ProbeSplit,
-        heldout: ProbeSplit,
+        test: ProbeSplit,
         categories: dict[str, list[str]],
     ) -> list[tuple[str, Accuracy]]:
         """The accuracy on the choice questions of each category."""
         labels = labels_of(train.samples, categories)
         probe = self._fit(kind, train.samples, labels, [len(answers) for answers in categories.values()])
-        truths = labels_of(heldout.samples, categories)
         accuracies = []
-        for column, (category, logits) in enumerate(zip(categories, probe.predict(heldout.samples), strict=True)):
-            accuracy, known = Accuracy(), labels[:, column][labels[:, column] >= 0]
-            commonest = int(known.mode().values)
-            asked = [answer_of(sample.clip, category) is not None for sample in heldout.samples]
-            for row, (guess, truth) in enumerate(zip(logits.argmax(1), truths[:, column], strict=True)):
-                if asked[row]:
-                    clip = cluster_of(heldout.samples[row].clip)
-                    accuracy.add(bool(guess == truth), float(truth == commonest), clip=clip)
-            if accuracy.total:
-                accuracies.append((category, accuracy))
+        for column, (category, logits) in enumerate(zip(categories, probe.predict(test.samples), strict=True)):
+            commonest = categories[category][int(labels[:, column][labels[:, column] >= 0].mode().values)]
+            answers = []
+            for sample, guess in zip(test.samples, logits.argmax(1).tolist(), strict=True):
+                if (truth := answer_of(sample.clip, category)) is not None:
+                    guessed = categories[category][guess]
+                    answers.append(probe_answer(sample.clip, category, guessed, truth, float(truth == commonest)))
+            if answers:
+                accuracies.append((category, Accuracy(answers)))
         return accuracies
 
-    def reconstruction(self, train: ProbeSplit, heldout: ProbeSplit) -> dict[str, float]:
+    def reconstruction(self, train: ProbeSplit, test: ProbeSplit) -> dict[str, float]:
         """Unexplained variance of frame features in a ridge regression on the tokens.
 
         It is measured for the features of all frames, and for their change since the first frame. The penalty is chosen
@@ -142,29 +138,32 @@ class Probes:
         """
         from sklearn.linear_model import RidgeCV
 
-        given, asked = (self._flat_tokens(part.samples) for part in (train, heldout))
+        given, asked = (self._flat_tokens(part.samples) for part in (train, test))
         spread = given.std(0, keepdim=True).clamp(min=1e-6)
         metrics = {}
         for name, part in (("frames", slice(None)), ("change", slice(1, None))):
             wanted, truth = (
                 torch.stack(targets)[:, part] - (torch.stack(targets)[:, :1] if name == "change" else 0.0)
-                for targets in (train.targets, heldout.targets)
+                for targets in (train.targets, test.targets)
             )
             ridge = RidgeCV(alphas=PENALTIES).fit((given / spread).numpy(), wanted.flatten(1).numpy())
             guesses = torch.from_numpy(ridge.predict((asked / spread).numpy())).view_as(truth)
             metrics[f"reconstruction/{name}"] = unexplained_variance(guesses, truth)
         return metrics
 
-    def order_accuracy(self, train: ProbeSplit, heldout: ProbeSplit, order: str) -> Accuracy:
+    def order_accuracy(self, train: ProbeSplit, test: ProbeSplit, order: str) -> Accuracy:
         """The accuracy of a probe that separates true clips from clips with their frames in another order."""
         samples = [*train.samples, *train.orders[order]]
         labels = torch.arange(len(samples)).ge(len(train.samples)).long().unsqueeze(1)
         probe = self._fit(AttentiveProbe, samples, labels, [2])
-        accuracy = Accuracy()
-        for number, asked in enumerate((heldout.samples, heldout.orders[order])):
-            for sample, guess in zip(asked, probe.predict(asked)[0].argmax(1), strict=True):
-                accuracy.add(bool(guess == number), 0.5, clip=cluster_of(sample.clip))
-        return accuracy
+        names = ("true", order)
+        return Accuracy(
+            [
+                probe_answer(sample.clip, "order", names[guess], truth, 0.5)
+                for truth, asked in zip(names, (test.samples, test.orders[order]), strict=True)
+                for sample, guess in zip(asked, probe.predict(asked)[0].argmax(1).tolist(), strict=True)
+            ]
+        )
 
     @torch.no_grad()
     def order_distance(self, samples: Sequence[ClipSample], changed: Sequence[ClipSample]) -> float:
@@ -215,6 +214,19 @@ class Probes:
 
         probe.fit(samples, loss, steps=self.settings.steps, seed=self.settings.seed)
         return probe
+
+
+def probe_answer(clip: Clip, category: str, answer: str, truth: str, chance: float) -> Answer:
+    return answer_about(
+        clip,
+        category=category,
+        kind="probe",
+        question="",
+        answer=answer,
+        truth=truth,
+        right=answer == truth,
+        chance=chance,
+    )
 
 
 def unexplained_variance(guesses: Tensor, truth: Tensor) -> float:

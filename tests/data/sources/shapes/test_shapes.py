@@ -7,6 +7,7 @@ import pytest
 
 from vtok.common.errors import UserError
 from vtok.data import ClipSettings, FolderData, ShapesData, read_video
+from vtok.data.sources.base import SPLITS
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import ZOOM, render
 from vtok.data.sources.shapes.scene import CAMERAS, COLOURS, DIRECTIONS, FAMILIES, Scene, SceneObject, sample_scene
@@ -156,16 +157,16 @@ def test_chosen_families_keep_their_shares_of_each_other() -> None:
 
 def make_source(tmp_path: Path, **changes: object) -> ShapesData:
     clip = ClipSettings(size=64, num_frames=10)
-    settings: dict = {"root": str(tmp_path), "clip": clip, "train_clips": 6, "heldout_clips": 3}
+    settings: dict = {"root": str(tmp_path), "clip": clip, "train_clips": 6, "validation_clips": 3, "test_clips": 3}
     return ShapesData(**(settings | changes))
 
 
 def test_splits_share_no_clip_and_files_are_rendered_once(tmp_path: Path) -> None:
     source = make_source(tmp_path)
     source.prepare()
-    clips = source.clips("train") + source.clips("heldout")
-    assert len({clip.id for clip in clips}) == len({clip.path for clip in clips}) == 9
-    assert len({clip.path.read_bytes() for clip in clips}) == 9
+    clips = [clip for split in SPLITS for clip in source.clips(split)]
+    assert len({clip.id for clip in clips}) == len({clip.path for clip in clips}) == 12
+    assert len({clip.path.read_bytes() for clip in clips}) == 12
     before = {clip.path: clip.path.stat().st_mtime_ns for clip in clips}
     make_source(tmp_path).prepare()
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -183,7 +184,7 @@ def test_a_clip_is_independent_of_the_other_clips(tmp_path: Path) -> None:
 
 def test_half_of_the_yes_no_questions_are_true_however_many_clips_are_looked_at(tmp_path: Path) -> None:
     """Drawn independently, 47 of 73 about the camera were false."""
-    clips = ShapesData(root=str(tmp_path), clip=ClipSettings(size=64)).clips("heldout")
+    clips = ShapesData(root=str(tmp_path), clip=ClipSettings(size=64)).clips("test")
     for number in (400, 101, 40):
         answers: dict[str, Counter[str]] = defaultdict(Counter)
         for clip in clips[:number]:
@@ -201,7 +202,7 @@ def test_sets_of_other_families_do_not_mix(tmp_path: Path) -> None:
     assert make_source(tmp_path, families=["motion", "count"]).folder == part.folder
     assert make_source(tmp_path, families=list(FAMILIES)).folder == whole.folder
     part.prepare()
-    clips = part.clips("train") + part.clips("heldout")
+    clips = part.clips("train") + part.clips("test")
     assert all(clip.attributes.keys() & {"count", "speed"} for clip in clips)
     # The files hold the scenes of these families too.
     still = next(clip for clip in clips if "count" in clip.attributes)
@@ -219,7 +220,7 @@ def test_the_rendered_folder_is_readable_as_data_folder(tmp_path: Path) -> None:
     folder = FolderData(root=source.folder, clip=ClipSettings(size=64))
     folder.prepare()
     assert [clip.caption for clip in folder.clips("train")] == [clip.caption for clip in source.clips("train")]
-    assert len(folder.clips("heldout")) == 3
+    assert [len(folder.clips(split)) for split in ("validation", "test")] == [3, 3]
 
 
 def test_invalid_settings_are_refused(tmp_path: Path) -> None:

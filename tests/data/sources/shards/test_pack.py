@@ -11,7 +11,7 @@ from PIL import Image
 
 from vtok.common.errors import UserError
 from vtok.data import BadVideoError, ClipSettings, FolderData, ShardData
-from vtok.data.sources.base import DataSource
+from vtok.data.sources.base import SPLITS, DataSource
 from vtok.data.sources.shards import pack as packing
 from vtok.data.sources.shards.pack import pack
 from vtok.data.sources.shards.scan import index_shards
@@ -26,10 +26,11 @@ def folder_of(root: Path, make_video, count: int = 7) -> Path:
     for number in range(count):
         video = make_video(root / f"deep.er/{number}.MP4", 4 + number)
         name = video.relative_to(root).as_posix()
-        rows.append({"video": name, "caption": f"clip {number} – ü"})
+        group = {"group": "kitchen – ü"} if number in (2, 4) else {}
+        rows.append({"video": name, "caption": f"clip {number} – ü"} | group)
         if number % 3 == 0:
             rows.append({"video": name, "start": 0.05, "end": 0.2, "question": "Red?", "answer": "yes"})
-    rows[1]["split"] = "heldout"
+    rows[1]["split"] = "test"
     (root / "still").mkdir()
     for number in range(11):
         Image.fromarray(np.full((32, 40, 3), 20 * number, np.uint8)).save(root / "still" / f"f{number}.png")
@@ -54,8 +55,8 @@ def shards(root: Path | str, **keys) -> ShardData:
 
 def facts(source: DataSource) -> dict:
     return {
-        clip.id: (split, clip.caption, clip.questions, clip.attributes, clip.start, clip.end)
-        for split in ("train", "heldout")
+        clip.id: (split, clip.caption, clip.questions, clip.attributes, clip.start, clip.end, clip.group)
+        for split in SPLITS
         for clip in source.clips(split)
     }
 
@@ -84,16 +85,17 @@ def test_shards_are_plain_tars_that_hold_the_files_bit_for_bit(root, tmp_path):
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
 def test_the_clips_are_those_of_the_folder_whatever_is_held_out(root, tmp_path, fraction):
     pack(folder(root), tmp_path / "out", shard_bytes=SHARD)
-    expected = facts(folder(root, heldout_fraction=fraction))
-    assert facts(shards(tmp_path / "out", heldout_fraction=fraction)) == expected
-    assert len({split for split, *_ in expected.values()}) == 2
+    expected = facts(folder(root, test_fraction=fraction))
+    assert facts(shards(tmp_path / "out", test_fraction=fraction)) == expected
+    assert {split for split, *_ in expected.values()} == set(SPLITS)
+    assert {group for *_, group in expected.values()} == {None, "kitchen – ü"}
 
 
 def test_frames_from_shards_are_those_of_the_files(root, tmp_path):
     pack(folder(root), tmp_path / "out", shard_bytes=SHARD)
     source, packed = folder(root), shards(tmp_path / "out")
-    originals = {clip.id: clip for split in ("train", "heldout") for clip in source.clips(split)}
-    for split in ("train", "heldout"):
+    originals = {clip.id: clip for split in SPLITS for clip in source.clips(split)}
+    for split in SPLITS:
         for clip in packed.clips(split):
             with open_clip(clip) as here, open_clip(originals[clip.id]) as there:
                 assert np.array_equal(here.timestamps, there.timestamps)
@@ -150,7 +152,7 @@ def test_a_packing_of_other_clips_does_not_resume(root, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "_merge_indexes", lambda out: None)
     pack(folder(root), tmp_path / "out", shard_bytes=SHARD)
     with pytest.raises(UserError, match="shards of other clips"):
-        pack(folder(root, heldout_fraction=0.6), tmp_path / "out", shard_bytes=SHARD)
+        pack(folder(root, test_fraction=0.6), tmp_path / "out", shard_bytes=SHARD)
 
 
 def test_only_into_a_folder_of_its_own(root, tmp_path):
@@ -186,7 +188,7 @@ def test_broken_files_stay_as_broken_as_they_were(root, tmp_path):
     (root / "deep.er" / "4.MP4").write_bytes((root / "deep.er" / "4.MP4").read_bytes()[:700])
     pack(folder(root), tmp_path / "out", shard_bytes=SHARD)
     broken = {}
-    for clip in [clip for split in ("train", "heldout") for clip in shards(tmp_path / "out").clips(split)]:
+    for clip in [clip for split in SPLITS for clip in shards(tmp_path / "out").clips(split)]:
         try:
             with open_clip(clip) as video:
                 video.read([0])

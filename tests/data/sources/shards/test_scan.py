@@ -12,6 +12,7 @@ from PIL import Image
 
 from vtok.common.errors import UserError
 from vtok.data import BadVideoError, ClipSettings, Question, ShardData, read_video
+from vtok.data.sources.base import SPLITS
 from vtok.data.sources.shards.scan import index_shards, scan_shard
 from vtok.data.video.image_folder import images_in
 from vtok.data.video.read import open_clip
@@ -41,7 +42,7 @@ def shards(root: Path | str, **keys) -> ShardData:
 
 
 def every_clip(data: ShardData) -> dict:
-    return {clip.id: clip for split in ("train", "heldout") for clip in data.clips(split)}
+    return {clip.id: clip for split in SPLITS for clip in data.clips(split)}
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_webdataset_layout(video, tmp_path, layout):
         {
             "0001.txt": "ein Würfel\n".encode(),
             "0001.mp4": video,
-            "./0002.JSON": json.dumps(asked | {"start": 0.1, "split": "val"}).encode(),
+            "./0002.JSON": json.dumps(asked | {"start": 0.1, "split": "val", "group": 7}).encode(),
             "./0002.MP4": video,
             f"{long}.mp4": video,
             f"{long}.txt": b"long",
@@ -75,7 +76,8 @@ def test_webdataset_layout(video, tmp_path, layout):
     assert clips["a-00.tar/0001.mp4"].caption == "ein Würfel"
     asked_clip = clips["a-00.tar/0002.MP4@0.1-"]
     assert asked_clip.questions == (Question("general", "choice", "Which way?", "left", ("left", "right")),)
-    assert "a-00.tar/0002.MP4@0.1-" in {clip.id for clip in data.clips("heldout")}
+    assert "a-00.tar/0002.MP4@0.1-" in {clip.id for clip in data.clips("validation")}
+    assert asked_clip.group == "7"
     expected, _ = read_video(tmp_path / "video.mp4", stride=1)
     for clip in clips.values():
         with open_clip(clip) as opened:

@@ -30,7 +30,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root=str(folder / "made"),
         clip=ClipSettings(size=32, num_frames=4),
         train_clips=22,
-        heldout_clips=5,
+        validation_clips=3,
+        test_clips=5,
         pixels=32,
         make_workers=1,
     )
@@ -59,7 +60,7 @@ def frames_of(clip: Clip) -> torch.Tensor:
 
 def test_a_server_gives_the_same_clips_and_frames(packed, bucket, tmp_path):
     here, there = shards(packed), shards(bucket, index_cache=str(tmp_path / "cache"))
-    for split, count in (("train", 22), ("heldout", 5)):
+    for split, count in (("train", 22), ("validation", 3), ("test", 5)):
         assert len(here.clips(split)) == len(there.clips(split)) == count
         for one, other in zip(here.clips(split), there.clips(split), strict=True):
             assert (one.id, one.caption, one.questions, one.attributes) == (
@@ -207,7 +208,7 @@ def test_invalid_roots_are_refused(tmp_path, bucket):
         shards("nosuch://bucket", index_cache=str(tmp_path)).prepare()
 
 
-@pytest.mark.parametrize("wrong", [{"heldout_fraction": 1.0}, {"shuffle_buffer": 0}])
+@pytest.mark.parametrize("wrong", [{"test_fraction": 1.0}, {"validation_fraction": 0.9}, {"shuffle_buffer": 0}])
 def test_wrong_values_name_their_key(wrong, tmp_path):
     with pytest.raises(UserError, match=f"data.{next(iter(wrong))}="):
         shards(tmp_path, **wrong)
@@ -274,6 +275,6 @@ def test_a_name_that_is_not_utf8_is_packed(make_video, tmp_path):
     source = FolderData(root=tmp_path / "from", clip=ClipSettings(size=32))
     pack(source, tmp_path / "to", shard_bytes=10**6, max_bad_fraction=0.5, progress=False)
     data = shards(tmp_path / "to")
-    (clip,) = [*data.clips("train"), *data.clips("heldout")]
+    (clip,) = [*data.clips("train"), *data.clips("test")]
     assert (clip.id, clip.caption) == ("W\\udcfcrfel.mp4", "a cube\non a table")
     assert len(frames_of(clip)) == 2

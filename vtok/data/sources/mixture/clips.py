@@ -14,7 +14,7 @@ from vtok.data.clip import Clip
 class MixtureClips(Sequence[Clip]):
     """Clips of several sources. An item is created on access, and a slice copies no clip.
 
-    A clip's id is `SOURCE/ID`, and its `source` is the name of the source.
+    A clip's id is `SOURCE/ID`, its group `SOURCE/GROUP`, and its `source` is the name of the source.
 
     Args:
         parts: clips of each source, by name.
@@ -40,7 +40,8 @@ class MixtureClips(Sequence[Clip]):
         which = bisect_right(self._ends, place)
         clip = self._parts[which][place - self._first(which)]
         name = self._names[which]
-        return replace(clip, id=f"{name}/{clip.id}", source=name)
+        group = None if clip.group is None else f"{name}/{clip.group}"
+        return replace(clip, id=f"{name}/{clip.id}", source=name, group=group)
 
     @property
     def clip_counts(self) -> dict[str, int]:

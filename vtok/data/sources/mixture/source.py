@@ -13,7 +13,7 @@ from vtok.data.clip_reader import ClipReader, ClipSample, Planner
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import TargetPlan
 from vtok.data.sampler import SampleKey
-from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.base import HELD_OUT, DataSource, Split
 from vtok.data.sources.mixture.clips import MixtureClips, interleave
 from vtok.data.sources.mixture.sampler import MixtureSampler
 from vtok.data.sources.mixture.shares import check_names, check_weights
@@ -85,7 +85,8 @@ class MixtureData(DataSource):
         if (empty := next((name for name, part in parts.items() if not part), None)) is not None:
             raise UserError(f"data.sources.{empty} has no training clips. Remove it: ~data.sources.{empty}.")
         self._clips["train"] = MixtureClips(parts)
-        self._clips["heldout"] = interleave({name: source.clips("heldout") for name, source in self.sources.items()})
+        for split in HELD_OUT:
+            self._clips[split] = interleave({name: source.clips(split) for name, source in self.sources.items()})
 
     def describe(self) -> str:
         weights, counts = self._weights(), self.clips("train").clip_counts

@@ -19,15 +19,16 @@ from vtok.common.setting_types import Count, Seed
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
-from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import render
 from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, Scene, sample_scene
 from vtok.data.video.write import write_video
 
-SPLITS: tuple[Split, ...] = ("train", "heldout")
+# Streams of random numbers.
+STREAMS: dict[str, int] = {"train": 0, "test": 1, "validation": 2}
 # A training sequence asks one claim about a category, as often a true as a false one; held-out clips have one of each.
-FALSE_CLAIMS: dict[Split, int] = {"train": 3, "heldout": 1}
+FALSE_CLAIMS: dict[Split, int] = {"train": 3, "validation": 1, "test": 1}
 # Increase it when scenes or pixels change, so that files of an older version are not reused.
 VERSION = 3
 
@@ -40,7 +41,7 @@ class ShapesData(DataSource):
     Args:
         root: folder of the files, which are rendered once; each combination of settings has its own subfolder.
         level: "easy" or "hard", see `sample_scene`.
-        train_clips, heldout_clips: number of clips in the split; no clip is in both.
+        train_clips, validation_clips, test_clips: number of clips in the split.
         seed: random seed of the clips, independent of the run's seed.
         pixels: side of the files' frames in pixels.
         families: skills that the clips test; None: all.
@@ -61,7 +62,8 @@ class ShapesData(DataSource):
         clip: ClipSettings,
         level: Literal["easy", "hard"] = "easy",
         train_clips: Count = 2400,
-        heldout_clips: Count = 400,
+        validation_clips: Count = 200,
+        test_clips: Count = 400,
         seed: Seed = 0,
         pixels: Count = 64,
         families: Annotated[Sequence[Literal["motion", "order", "count", "camera"]], MinLen(1)] | None = None,
@@ -86,7 +88,7 @@ class ShapesData(DataSource):
         self.level = level
         # In a fixed order, so that the same families give the same clips.
         self.families = tuple(family for family in FAMILIES if family in chosen)
-        self.numbers = {"train": train_clips, "heldout": heldout_clips}
+        self.numbers = {"train": train_clips, "validation": validation_clips, "test": test_clips}
         self.seed = seed
         self.pixels = pixels
         self.make_workers = make_workers or os.cpu_count() or 1
@@ -141,7 +143,7 @@ class ShapesData(DataSource):
 
 def scene_of(split: str, number: int, *, level: str, families: Collection[str], seed: int) -> Scene:
     """The scene of a clip."""
-    return sample_scene(np.random.default_rng([seed, SPLITS.index(split), number]), level, families)
+    return sample_scene(np.random.default_rng([seed, STREAMS[split], number]), level, families)
 
 
 def render_file(path: Path, *, level: str, families: Collection[str], seed: int, num_frames: int, pixels: int) -> None:

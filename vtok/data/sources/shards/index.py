@@ -14,7 +14,7 @@ from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
 from vtok.common.foreign_files import parse_json, parse_text, reason_of
 
-VERSION = 1
+VERSION = 2
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -28,7 +28,8 @@ SCHEMA = pa.schema(
         pa.field("attributes", pa.string()),  # JSON
         pa.field("start", pa.float64()),  # seconds
         pa.field("end", pa.float64()),
-        pa.field("split", pa.string()),  # "train" or "heldout"; null: `rank` decides
+        pa.field("group", pa.string()),
+        pa.field("split", pa.string()),  # given split; null: `rank` decides
         pa.field("rank", pa.float64()),  # hash in [0, 1), see `DataSource.split_rank`
         pa.field("bad", pa.string()),  # why the clip cannot be used; null: it can
     ]

@@ -19,7 +19,7 @@ from vtok.common.foreign_files import printable
 from vtok.data.broken_clips import BadFiles
 from vtok.data.clip import Clip
 from vtok.data.loader_settings import LoaderSettings
-from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.shards.index import Shard, ShardIndex, to_batch, write_index
 from vtok.data.sources.shards.names import INDEX
 from vtok.data.sources.shards.records import MemberRange, SplitClip, bad_row, to_row, to_sidecar
@@ -27,7 +27,6 @@ from vtok.data.storage import read_span
 from vtok.data.video.common import BadVideoError
 from vtok.data.video.image_folder import image_files, images_in
 
-SPLITS: tuple[Split, ...] = ("train", "heldout")
 LOCK = ".packing.lock"
 
 

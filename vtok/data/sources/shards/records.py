@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from vtok.common.foreign_files import parse_json, printable
 from vtok.data.clip import Clip, Question, Span, category_of
-from vtok.data.sources.annotations import SPLITS, caption_of, excerpt, range_of, replace_surrogates
+from vtok.data.sources.annotations import SPLIT_NAMES, caption_of, excerpt, group_of, range_of, replace_surrogates
 from vtok.data.sources.base import Split
 from vtok.data.video.common import BadVideoError
 
@@ -21,7 +21,7 @@ class SplitClip(NamedTuple):
     Attributes:
         clip: the clip.
         split: given split; None: `rank` decides.
-        rank: hash in [0, 1), see `DataSource.split_rank`; None: `split` is given.
+        rank: hash in [0, 1), see `DataSource.split_rank`; None: the clip keeps its given split.
     """
 
     clip: Clip
@@ -50,6 +50,7 @@ def to_sidecar(placed: Sequence[SplitClip]) -> bytes:
             "attributes": clip.attributes,
             "start": clip.start,
             "end": clip.end,
+            "group": clip.group,
             "split": split,
             "rank": rank,
         }
@@ -74,9 +75,11 @@ def from_sidecar(records: Any, path: Path) -> list[SplitClip]:
             attributes={category_of(str(name)): str(value) for name, value in record["attributes"].items()},
             start=start,
             end=end,
+            group=group_of(given),
         )
-        written = SPLITS[given["split"]] if "split" in given else None
-        found.append(SplitClip(clip, written, float(given["rank"]) if written is None else None))
+        written = SPLIT_NAMES[given["split"]] if "split" in given else None
+        rank = float(given["rank"]) if written is None or "rank" in given else None
+        found.append(SplitClip(clip, written, rank))
     return found
 
 
@@ -91,6 +94,7 @@ def to_row(placed: SplitClip, place: MemberRange) -> dict[str, Any]:
         "attributes": json.dumps(clip.attributes) if clip.attributes else None,
         "start": clip.start,
         "end": clip.end,
+        "group": None if clip.group is None else printable(clip.group),
         "split": placed.split,
         "rank": placed.rank,
         "bad": None,
@@ -127,6 +131,7 @@ def to_clip(row: Mapping[str, Any], *, url: str, path: Path) -> Clip:
         attributes=attributes,
         start=row["start"] or 0.0,
         end=row["end"],
+        group=row["group"],
         span=Span(url, row["offset"], row["size"], row["frames"]),
     )
 

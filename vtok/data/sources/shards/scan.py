@@ -14,12 +14,12 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from vtok.common.errors import UserError
-from vtok.common.hashing import stable_hash
 from vtok.common.paths import natural_key, user_path
-from vtok.data.sources.annotations import SPLITS, clip_of, parse_caption, parse_record
+from vtok.data.sources.annotations import SPLIT_NAMES, clip_of, parse_caption, parse_record
 from vtok.data.sources.shards.index import Shard, to_batch, write_index
 from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, split_pattern
 from vtok.data.sources.shards.records import MemberRange, SplitClip, bad_row, from_sidecar, to_row
+from vtok.data.sources.splits import rank_of
 from vtok.data.storage import filesystem, is_remote, join, open_binary, size_of
 from vtok.data.tar_members import tar_members
 from vtok.data.video.container import VIDEO_SUFFIXES
@@ -207,11 +207,12 @@ class _Sample:
         if not fields:
             raise ValueError(f"there is no {self.key}.json or {self.key}.txt beside it")
         split = fields.get("split")
-        if split is not None and str(split).lower() not in SPLITS:
-            raise ValueError(f"split={split} is unknown; use {', '.join(SPLITS)}")
+        if split is not None and str(split).lower() not in SPLIT_NAMES:
+            raise ValueError(f"split={split} is unknown; use {', '.join(SPLIT_NAMES)}")
         name = f"{self.shard}/{self.key if place.frames else place.member}"
         clip = clip_of(name, path, fields)
-        return [SplitClip(clip, SPLITS[str(split).lower()], None) if split else SplitClip(clip, None, _rank(name))]
+        given = SPLIT_NAMES[str(split).lower()] if split else None
+        return [SplitClip(clip, given, rank_of(clip.group or name))]
 
     def _text(self, suffix: str) -> bytes | None:
         member = next((one for one in self.members if _parts(one.name)[1] == suffix), None)
@@ -222,7 +223,3 @@ class _Sample:
         # The archive's next read seeks to its own position first, so this seek does not disturb it.
         self.file.seek(member.offset_data)
         return cast(bytes, self.file.read(member.size))
-
-
-def _rank(name: str) -> float:
-    return stable_hash(name) / 2**63

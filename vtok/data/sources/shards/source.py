@@ -4,10 +4,9 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from annotated_types import Gt, Lt
 from filelock import FileLock
 from torch.utils.data import Sampler
 
@@ -21,9 +20,10 @@ from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.sampler import SampleKey, WindowSampler
-from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, matches, split_pattern
 from vtok.data.sources.shards.records import to_clip
+from vtok.data.sources.splits import NOT_GIVEN, SplitFraction, assign_splits, check_fractions
 from vtok.data.storage import filesystem, is_remote, join, size_of
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class ShardData(DataSource):
     are read into memory on access, from a local file or through fsspec (s3://, hf://, https://, ...); nothing is
     unpacked. The list of clips is the memory-mapped index.
 
-    Clips with a given split keep it. The others are held out by the same hash of their file's name as in `data=folder`,
-    which gives the same clips; `heldout_fraction` can be changed without packing again.
+    Clips are assigned to splits as in `data=folder`, see `vtok.data.sources.splits`; the fractions can be changed
+    without packing again.
 
     Args:
         root: folder or URL of the shards, with or without a pattern that selects some of them, such as
@@ -49,7 +49,8 @@ class ShardData(DataSource):
         index: path or URL of the index; None: `index.arrow` in the root.
         index_cache: folder for local copies of remote indexes.
         frames_fps: frames a second of clips that are folders of images.
-        heldout_fraction: share of the files that is held out, between 0 and 1.
+        validation_fraction, test_fraction: share of the groups in the validation and in the test split, of the clips
+            whose split is not given.
         shuffle_buffer: number of clips that are shuffled together, after the shards have been shuffled, so that reads
             stay near each other; None: all clips of an epoch.
         (for the others see `DataSource`)
@@ -68,17 +69,15 @@ class ShardData(DataSource):
         index: str | None = None,
         index_cache: str = "outputs/data/shards",
         frames_fps: Positive = 24.0,
-        heldout_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        validation_fraction: SplitFraction = 0.05,
+        test_fraction: SplitFraction = 0.1,
         shuffle_buffer: Count | None = None,
         limit: Count | None = None,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
-        if not 0 < heldout_fraction < 1:
-            raise UserError(
-                f"data.heldout_fraction={heldout_fraction}: it is a share of clips. Use a fraction between 0 and 1."
-            )
+        check_fractions(validation_fraction, test_fraction)
         if shuffle_buffer is not None and shuffle_buffer < 1:
             raise UserError(f"data.shuffle_buffer={shuffle_buffer}: it counts clips. Use 1 or more, or null.")
         folder, self.pattern = split_pattern(root)
@@ -86,7 +85,7 @@ class ShardData(DataSource):
         self.index = index or join(self.root, INDEX)
         self.index_cache = Path(index_cache)
         self.frames_fps = frames_fps
-        self.heldout_fraction = heldout_fraction
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.shuffle_buffer = shuffle_buffer
         self._index: ShardIndex | None = None
         self._rows: dict[Split, np.ndarray] = {}
@@ -112,8 +111,15 @@ class ShardData(DataSource):
                 f"data.root={self.root} has no usable clip in its index {self.index} ({why or 'it is empty'}). "
                 "Check the shards, or use others."
             )
-        heldout = usable & self._heldout(index, usable)
-        self._rows = {"train": np.flatnonzero(usable & ~heldout), "heldout": np.flatnonzero(heldout)}
+        rows = np.flatnonzero(usable)
+        given = np.select([index.equal("split", split)[rows] for split in SPLITS], range(len(SPLITS)), NOT_GIVEN)
+        splits = assign_splits(
+            given,
+            index.column("rank")[rows],
+            validation_fraction=self.validation_fraction,
+            test_fraction=self.test_fraction,
+        )
+        self._rows = {split: rows[splits == number] for number, split in enumerate(SPLITS)}
         self._index = index
 
     def all_clips(self, split: Split) -> "ShardClips":
@@ -204,18 +210,6 @@ class ShardData(DataSource):
                     f"data.root={self.root}: the shard {shard.name} has {size} bytes, but had {shard.size} when it was "
                     f"indexed. {again}"
                 )
-
-    def _heldout(self, index: "ShardIndex", usable: np.ndarray) -> np.ndarray:
-        """Whether each row is held out, bool (rows,), by the rules of `FolderData`."""
-        written = {split: usable & index.equal("split", split) for split in ("train", "heldout")}
-        ours = usable & ~written["train"] & ~written["heldout"]
-        ranks = index.column("rank")
-        heldout = ours & (ranks < self.heldout_fraction)
-        if not written["heldout"].any() and not heldout.any() and ours.any() and usable.sum() > 1:
-            heldout = ours & (ranks == ranks[ours].min())
-        if not written["train"].any() and ours.any() and (heldout == ours).all():
-            heldout &= ranks != ranks[ours].max()
-        return written["heldout"] | heldout
 
 
 class ShardClips(Sequence[Clip]):

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from scipy.optimize import brentq
@@ -147,6 +148,11 @@ def separation(first: int, second: int) -> float:
     """
     success = np.linspace(0, 1, 1001)
     return float((success**first * (1 - success) ** second + (1 - success) ** first * success**second).max())
+
+
+def seeds_to_separate(level: float) -> int:
+    """The smallest number of seeds in each group that can show a difference at this level."""
+    return next(seeds for seeds in count(2) if separation(seeds, seeds) <= level)
 
 
 def mcnemar(first: Scores, second: Scores) -> float:

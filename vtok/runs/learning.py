@@ -57,6 +57,10 @@ class Learning:
         header = ["metric", "group", "learnt", "steps of the seeds", "median step", "median seconds", "median clips"]
         return [header, *(self._row(metric, group) for metric, groups in self.times.items() for group in groups)]
 
+    def text(self) -> str:
+        """How the table is to be read."""
+        return f"time until a metric stays at {100 * LEARNT:.0f} % or above; medians by Kaplan and Meier"
+
     def sentences(self, base: int | None) -> list[str]:
         """Which group learns a metric sooner than another, by the log-rank test with Holm's correction.
 

@@ -48,7 +48,7 @@ def _learnt(axes: Axes, learning: Learning, metric: str, end: int) -> None:
             [0, *steps, end], [0, *(1 - share for share in shares), 1 - shares[-1]], where="post", linewidth=1.5,
             color=LINE_COLOURS[group % len(LINE_COLOURS)], linestyle=line_style(group),
         )  # fmt: skip
-    _format(axes, f"{metric}: learnt", f"share of seeds at {LEARNT:.0%} to stay", end)
+    _format(axes, f"{metric}: learnt", f"share of seeds at {100 * LEARNT:.0f} % to stay", end)
 
 
 def _format(axes: Axes, title: str, unit: str, end: int) -> None:

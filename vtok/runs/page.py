@@ -17,6 +17,7 @@ from vtok.common.overrides import command
 from vtok.runs.chart import comparison_chart, curves_chart
 from vtok.runs.comparison import Comparison, numeric
 from vtok.runs.curves import read_curves
+from vtok.runs.learning import read_learning
 from vtok.runs.pairs import compare_pairs, find_baseline
 from vtok.runs.samples import ClipVideos, clip_videos, contact_sheets
 from vtok.runs.seeds import seed_table
@@ -78,6 +79,8 @@ def write_plot_page(comparison: Comparison, path: Path, *, title: str, base: int
         "comparison": comparison,
         "seeds": seed_table(comparison),
         "pairs": compare_pairs(comparison, base),
+        "learning": read_learning(comparison),
+        "base": base,
         "chart": comparison_chart(comparison),
     }
     write_text(path, render("comparison.html", title, values))
@@ -98,11 +101,14 @@ def write_report_page(comparison: Comparison, path: Path, *, title: str, embed_m
     files = PageFiles(path, embed_bytes=int(embed_mb * MEGABYTE))
     files.clear()
     curves = read_curves(comparison)
+    base = find_baseline(comparison, None)
     drawn = any(numeric(run.summary.get(name)) for run in comparison.runs for name in comparison.metrics)
     values = {
         "comparison": comparison,
         "seeds": seed_table(comparison),
-        "pairs": compare_pairs(comparison, find_baseline(comparison, None)),
+        "pairs": compare_pairs(comparison, base),
+        "learning": read_learning(comparison),
+        "base": base,
         "chart": comparison_chart(comparison) if drawn and len(comparison.runs) > 1 else None,
         "curves": curves,
         "curves_chart": curves_chart(comparison, curves) if curves.metrics else None,

@@ -91,7 +91,7 @@ class Pairs:
         """How the table is to be read."""
         return (
             f"differences in points on common questions, with 95 % intervals; p by Holm's correction over "
-            f"{len(self.tested)} comparisons; what could be shown: with 80 % power"
+            f"{len(self.tested)} comparisons; could show: what is shown with a probability of 80 %"
         )
 
     def write_csv(self, path: Path) -> None:

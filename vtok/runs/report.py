@@ -11,7 +11,7 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.tables import markdown, table
 from vtok.runs.comparison import Comparison, compare_runs
-from vtok.runs.learning import LEARNT, read_learning
+from vtok.runs.learning import read_learning
 from vtok.runs.learning_plot import draw_learning
 from vtok.runs.page import write_plot_page
 from vtok.runs.pairs import compare_pairs, find_baseline
@@ -79,7 +79,7 @@ def report(
     sections = [
         ("means over the seeds, with 95 % intervals", seed_table(comparison)),
         (pairs.text(), pairs.rows()),
-        (f"time until a metric stays at {LEARNT:.0%} or above", learning.rows()),
+        (learning.text(), learning.rows()),
     ]
     sections = [(heading, rows) for heading, rows in sections if rows]
     sentences = [*pairs.sentences(), *pairs.untested, *learning.sentences(base)]

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 from scipy import stats
 
-from vtok.common.statistics import student
+from vtok.common.statistics import share_interval, student
 from vtok.runs.comparison import Comparison, compare_runs
 from vtok.runs.saved_run import read_run
 from vtok.runs.seeds import estimate, seed_groups, seed_table
@@ -43,26 +44,43 @@ def test_mean_and_interval_are_those_of_scipy(swept: Comparison) -> None:
 
 
 def test_a_share_stays_within_its_range(make_run) -> None:
-    shares = {0: 0.9, 1: 1.0}
+    shares = {0: (0.9, 0.8, 0.96), 1: (1.0, 0.93, 1.0)}
     folders = [
-        make_run(str(seed), {"seed": seed}, [], {"colour": share, "colour_low": 0.8, "colour_high": 1.0, "time": share})
-        for seed, share in shares.items()
+        make_run(
+            str(seed), {"seed": seed}, [], {"colour": share, "colour_low": low, "colour_high": high, "time": share}
+        )
+        for seed, (share, low, high) in shares.items()
     ]
     comparison = compare_runs([read_run(folder) for folder in folders], ["colour", "time"])
     (group,) = seed_groups(comparison)
     colour, time = (estimate(comparison, group, name) for name in ("colour", "time"))
     # Student's interval of the two is 0.95 ± 0.64.
     assert colour is not None
-    assert (colour.low, colour.high) == (pytest.approx(0.95 - 12.7062 * 0.05, abs=1e-5), 1.0)
+    assert 0 < colour.low < 0.8
+    assert 0.97 < colour.high < 1
     assert time is not None
     assert time.high == pytest.approx(0.95 + 12.7062 * 0.05, abs=1e-5)
 
 
-def test_equal_values_have_no_interval_and_one_run_keeps_its_own(swept: Comparison) -> None:
+def test_answers_give_the_interval_of_a_share_if_all_seeds_have_them(answered_run) -> None:
+    right = np.random.default_rng(0).random((3, 40)) < 0.7
+    folders = [answered_run(str(seed), {"seed": seed}, {"colour": row}) for seed, row in enumerate(right)]
+    comparison = compare_runs([read_run(folder) for folder in folders], [])
+    found = estimate(comparison, seed_groups(comparison)[0], "alignment/colour")
+    truth = share_interval(right.reshape(3, 20, 2).sum(2), np.full(20, 2))
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx((right.mean(), *truth))
+
+
+def test_equal_values_and_one_run(swept: Comparison) -> None:
     _, six, ten = seed_groups(swept)
     equal, single = estimate(swept, six, "colour"), estimate(swept, ten, "colour")
     assert equal is not None
-    assert (equal.value, equal.low, equal.high) == (0.5, None, None)
+    # Of the two runs, whose clips alone vary.
+    assert (equal.value, equal.low, equal.high) == pytest.approx((0.5, 0.455, 0.545), abs=1e-3)
+    loss = estimate(swept, six, "loss")
+    assert loss is not None
+    assert (loss.value, loss.low, loss.high) == (-5, None, None)
     assert single is not None
     assert (single.value, single.low, single.high) == (0.25, 0.2, 0.29)
     assert estimate(swept, ten, "absent") is None
@@ -71,8 +89,8 @@ def test_equal_values_have_no_interval_and_one_run_keeps_its_own(swept: Comparis
 def test_table(swept: Comparison) -> None:
     header, three, six, ten = seed_table(swept)
     assert header == ["seeds", "stride", "colour", "loss", "steps"]
-    assert three == ["3", "3", "0.930 [0.864, 0.996]", "-9.30 [-9.96, -8.64]", "7"]
-    assert six == ["2", "6", "0.500", "-5.00", "7"]
+    assert three == ["3", "3", "0.930 [0.851, 0.969]", "-9.30 [-9.96, -8.64]", "7"]
+    assert six == ["2", "6", "0.500 [0.455, 0.545]", "-5.00", "7"]
     assert ten == ["1", "10", "0.250 [0.200, 0.290]", "-2.50", "7"]
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -88,7 +89,7 @@ def draw_curves(
         group = {step: len(steps) + place for place, step in enumerate(at)}
         steps += [(name, step) for step in at]
         for index, one in of_runs.items():
-            _curve(axes, one, colour_of[index])
+            draw_curve(axes, one, colour_of[index])
             marks += [Mark(axes, step, value, group[step]) for step, value in one.items()]
         axes.set_title(name)
         axes.set_xlabel("optimiser step")
@@ -99,14 +100,19 @@ def draw_curves(
     return figure, marks, steps
 
 
-def _curve(axes: Axes, metrics: Mapping[int, float], colour: int) -> None:
-    dashes = DASHES[colour // len(LINE_COLOURS) % len(DASHES)]
-    style = "solid" if dashes == "none" else (0, tuple(float(part) for part in dashes.split()))
+def draw_curve(axes: Axes, metrics: Mapping[int, float], colour: int) -> None:
+    """Draw values by step as a line of this index of the line colours, with points if there are few."""
     few = len(metrics) <= 12
     axes.plot(
-        list(metrics), list(metrics.values()), color=LINE_COLOURS[colour % len(LINE_COLOURS)], linestyle=style,
-        linewidth=1.5, marker="o" if few else "", markersize=4,
+        list(metrics), list(metrics.values()), color=LINE_COLOURS[colour % len(LINE_COLOURS)],
+        linestyle=line_style(colour), linewidth=1.5, marker="o" if few else "", markersize=4,
     )  # fmt: skip
+
+
+def line_style(colour: int) -> Any:
+    """matplotlib's style of a line with this index: dashes after the last colour."""
+    dashes = DASHES[colour // len(LINE_COLOURS) % len(DASHES)]
+    return "solid" if dashes == "none" else (0, tuple(float(part) for part in dashes.split()))
 
 
 def _limit(axes: Axes, values: Sequence[float], *, share: bool) -> None:

@@ -17,6 +17,8 @@ from vtok.common.overrides import command
 from vtok.runs.chart import comparison_chart, curves_chart
 from vtok.runs.comparison import Comparison, numeric
 from vtok.runs.curves import read_curves
+from vtok.runs.learning import read_learning
+from vtok.runs.pairs import compare_pairs, find_baseline
 from vtok.runs.samples import ClipVideos, clip_videos, contact_sheets
 from vtok.runs.seeds import seed_table
 
@@ -61,13 +63,26 @@ class PageFiles:
         return f"{quote(self.folder.name)}/{name}"
 
 
-def write_plot_page(comparison: Comparison, path: Path, *, title: str) -> None:
-    """Write a page with the comparison's plot, its tooltips, and its table.
+def write_plot_page(comparison: Comparison, path: Path, *, title: str, base: int | None = None) -> None:
+    """Write a page with the comparison's plot, its tooltips, and its tables.
+
+    Args:
+        comparison: the runs.
+        path: file of the page; an existing one is replaced.
+        title: title of the page.
+        base: index of the group that the others are compared with; None: all pairs.
 
     Raises:
         UserError: no metric is a number.
     """
-    values = {"comparison": comparison, "seeds": seed_table(comparison), "chart": comparison_chart(comparison)}
+    values = {
+        "comparison": comparison,
+        "seeds": seed_table(comparison),
+        "pairs": compare_pairs(comparison, base),
+        "learning": read_learning(comparison),
+        "base": base,
+        "chart": comparison_chart(comparison),
+    }
     write_text(path, render("comparison.html", title, values))
 
 
@@ -86,10 +101,14 @@ def write_report_page(comparison: Comparison, path: Path, *, title: str, embed_m
     files = PageFiles(path, embed_bytes=int(embed_mb * MEGABYTE))
     files.clear()
     curves = read_curves(comparison)
+    base = find_baseline(comparison, None)
     drawn = any(numeric(run.summary.get(name)) for run in comparison.runs for name in comparison.metrics)
     values = {
         "comparison": comparison,
         "seeds": seed_table(comparison),
+        "pairs": compare_pairs(comparison, base),
+        "learning": read_learning(comparison),
+        "base": base,
         "chart": comparison_chart(comparison) if drawn and len(comparison.runs) > 1 else None,
         "curves": curves,
         "curves_chart": curves_chart(comparison, curves) if curves.metrics else None,

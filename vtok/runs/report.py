@@ -11,7 +11,10 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.tables import markdown, table
 from vtok.runs.comparison import Comparison, compare_runs
+from vtok.runs.learning import read_learning
+from vtok.runs.learning_plot import draw_learning
 from vtok.runs.page import write_plot_page
+from vtok.runs.pairs import compare_pairs, find_baseline
 from vtok.runs.plot import draw
 from vtok.runs.saved_run import find_runs, read_run
 from vtok.runs.seeds import seed_table
@@ -19,6 +22,7 @@ from vtok.tracking.store import compare_url, database_file, open_command, open_s
 
 PARENT_FILE = "mlflow_parent.json"
 ARTIFACT_FOLDER = "comparison"
+DIFFERENCES, CURVES = "comparison_differences.csv", "comparison_learning.png"
 
 
 @dataclass(frozen=True)
@@ -52,35 +56,63 @@ def write_parent(sweep_dir: Path, parent: Parent) -> None:
     (sweep_dir / PARENT_FILE).write_text(json.dumps(written))
 
 
-def report(folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None, title: str) -> Comparison:
-    """Compare run folders and print the table, with means over the seeds where runs differ by those alone.
+def report(
+    folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None, title: str, baseline: str | None = None
+) -> Comparison:
+    """Compare run folders and print the tables: of runs, of means over seeds, of differences, and of times to learn.
 
-    Where `out` is given, it gets `comparison.csv`, `.md`, `.png`, and `.html`, the plot to point at, headed `title`.
+    Args:
+        folders: the run folders.
+        metrics: names of metrics in summary.json; none: the default ones.
+        out: folder of the files, created if it is missing: `comparison.csv`, `.md`, `.png` and `.html`, the plot to
+            point at, `comparison_differences.csv` if runs have answers, and `comparison_learning.png` if they were
+            evaluated during training; None: no files.
+        title: title of the page.
+        baseline: group of runs that the others are compared with, see `find_baseline`.
+
+    Raises:
+        UserError: a folder holds no run, no run has metrics, or a metric or the baseline is unknown.
     """
     comparison = compare_runs([read_run(folder) for folder in folders], metrics)
-    seeds = seed_table(comparison)
-    print(comparison.text())
-    if seeds:
-        print(f"\nmeans over the seeds, with 95 % intervals:\n{table(seeds)}")
+    base = find_baseline(comparison, baseline)
+    pairs, learning = compare_pairs(comparison, base), read_learning(comparison)
+    sections = [
+        ("means over the seeds, with 95 % intervals", seed_table(comparison)),
+        (pairs.text(), pairs.rows()),
+        (learning.text(), learning.rows()),
+    ]
+    sections = [(heading, rows) for heading, rows in sections if rows]
+    sentences = [*pairs.sentences(), *pairs.untested, *learning.sentences(base)]
+    print("\n\n".join([comparison.text(), *(f"{heading}:\n{table(rows)}" for heading, rows in sections)]))
+    if sentences:
+        print("\n" + "\n".join(sentences))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         comparison.write_csv(out / "comparison.csv")
-        means = f"\nMeans over the seeds, with 95 % intervals:\n\n{markdown(seeds)}\n" if seeds else ""
-        (out / "comparison.md").write_text(comparison.markdown() + means)
+        texts = [f"{heading[0].upper()}{heading[1:]}:\n\n{markdown(rows)}\n" for heading, rows in sections]
+        lists = ["\n".join(f"- {sentence}" for sentence in sentences) + "\n"] if sentences else []
+        (out / "comparison.md").write_text("\n".join([comparison.markdown(), *texts, *lists]))
         draw(comparison, out / "comparison.png")
-        write_plot_page(comparison, out / "comparison.html", title=title)
-        print(f"\nwritten: {out}/comparison.csv, .md, .png, .html")
+        write_plot_page(comparison, out / "comparison.html", title=title, base=base)
+        written = [f"{out}/comparison.csv, .md, .png, .html"]
+        if pairs.tested:
+            pairs.write_csv(out / DIFFERENCES)
+            written.append(DIFFERENCES)
+        if learning.times:
+            draw_learning(learning, out / CURVES)
+            written.append(CURVES)
+        print(f"\nwritten: {', '.join(written)}")
     return comparison
 
 
-def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path) -> Comparison:
+def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path, baseline: str | None = None) -> Comparison:
     """`report` on all runs of a sweep. If the sweep has a parent run in MLflow, the files are logged there too."""
     folders = runs_of_sweep(sweep_dir)
-    comparison = report(folders, metrics=metrics, out=out, title=title_of(sweep_dir))
+    comparison = report(folders, metrics=metrics, out=out, title=title_of(sweep_dir), baseline=baseline)
     parent = read_parent(sweep_dir)
     if parent is None:
         return comparison
-    log_to_parent(parent, sorted(out.glob("comparison.*")))
+    log_to_parent(parent, sorted(out.glob("comparison*")))
     run_ids = [run.mlflow_run_id for run in comparison.runs if run.mlflow_run_id is not None]
     if len(run_ids) > 1:
         print(f"in MLflow: {open_command(parent.uri)}")

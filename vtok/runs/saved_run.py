@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.paths import natural_key
 from vtok.config.moved import with_current_keys
+from vtok.runs.answered import Asked, read_right
 from vtok.runs.folder import read_overrides, read_status, read_summary
 
 
@@ -32,6 +34,15 @@ class SavedRun:
     summary: dict[str, float | str]
     status: str
     mlflow_run_id: str | None
+
+    @cached_property
+    def right(self) -> dict[str, dict[Asked, bool]]:
+        """Whether each answer is right, by metric and question; empty if the run has no `answers.parquet`.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        return read_right(self.path)
 
 
 def read_run(path: Path) -> SavedRun:

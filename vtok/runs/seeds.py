@@ -1,12 +1,15 @@
 """Runs that differ only in the seed, as groups: the means of their metrics, with intervals."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from vtok.common.statistics import student
+from vtok.common.statistics import share_interval, share_interval_of_runs, student
+from vtok.runs.answered import common_answers
 from vtok.runs.comparison import MISSING, SEED, Comparison, numeric, show_number, show_setting
+from vtok.runs.saved_run import SavedRun
 
 
 @dataclass(frozen=True)
@@ -68,23 +71,41 @@ def seed_groups(comparison: Comparison) -> list[SeedGroup]:
 def estimate(comparison: Comparison, group: SeedGroup, metric: str) -> Estimate | None:
     """A metric of a group; None if none of its runs has it as a number.
 
-    One run has the interval that it reports, which is over clips. Several runs have Student's interval over the runs,
-    clipped to 0..1 for a share, and to 0 or more if no run is negative. Runs with exactly equal values have no
-    interval, because an interval of width 0 would claim too much.
+    One run has the interval that it reports, which is over clips. Several runs have an interval over seeds and clips
+    for a share of right answers. For other metrics they have Student's over the runs, clipped to 0 if no run is
+    negative, and none if the runs are exactly equal, because one of width 0 would claim too much.
     """
-    summaries = [comparison.runs[index].summary for index in group.runs]
-    summaries = [summary for summary in summaries if numeric(summary.get(metric))]
-    values = [value for summary in summaries if numeric(value := summary[metric])]
+    runs = [comparison.runs[index] for index in group.runs]
+    runs = [run for run in runs if numeric(run.summary.get(metric))]
+    values = [value for run in runs if numeric(value := run.summary[metric])]
     if not values:
         return None
     if len(values) == 1:
-        low, high = (summaries[0].get(f"{metric}_{end}") for end in ("low", "high"))
+        low, high = (runs[0].summary.get(f"{metric}_{end}") for end in ("low", "high"))
         return Estimate(values[0], low if numeric(low) else None, high if numeric(high) else None, values)
-    least = 0.0 if min(values) >= 0 else -math.inf
-    interval = student(values, least=least, most=1.0 if is_share(comparison, metric) else math.inf)
-    if interval is None:
-        return Estimate(values[0], None, None, values)
-    return Estimate(fmean(values), *interval, values)
+    if is_share(comparison, metric):
+        interval = share_over_seeds(runs, metric)
+    else:
+        interval = student(values, least=0.0 if min(values) >= 0 else -math.inf)
+    low, high = interval or (None, None)
+    # The mean of equal integers is written as an integer.
+    return Estimate(values[0] if len(set(values)) == 1 else fmean(values), low, high, values)
+
+
+def share_over_seeds(runs: Sequence[SavedRun], metric: str) -> tuple[float, float] | None:
+    """The 95 % interval of a share of right answers over the seeds and clips of runs with the same settings.
+
+    It is that of the answers if all runs have saved answers to the same questions, otherwise that of the runs' shares
+    and intervals; None if a run reports no interval.
+    """
+    answered = common_answers([run.right.get(metric, {}) for run in runs])
+    if answered is not None and not answered.left_out:
+        return share_interval(answered.right, answered.sizes)
+    numbers = [[run.summary.get(f"{metric}{end}") for end in ("", "_low", "_high")] for run in runs]
+    known = [(value, low, high) for value, low, high in numbers if numeric(value) and numeric(low) and numeric(high)]
+    if len(known) < len(runs):
+        return None
+    return share_interval_of_runs([value for value, _, _ in known], [(low, high) for _, low, high in known])
 
 
 def is_share(comparison: Comparison, metric: str) -> bool:

@@ -9,26 +9,33 @@ from vtok.runs.report import ARTIFACT_FOLDER, report, report_sweep
 from vtok.runs.sweep_folder import find_sweep
 
 
-def compare_runs(runs: Path | Sequence[Path], *, metrics: Sequence[str] = (), out: Path | None = None) -> Comparison:
-    """Compare the runs of a sweep folder, or two or more run folders, and print the table.
+def compare_runs(
+    runs: Path | Sequence[Path],
+    *,
+    metrics: Sequence[str] = (),
+    out: Path | None = None,
+    baseline: str | None = None,
+) -> Comparison:
+    """Compare the runs of a sweep folder, or two or more run folders, and print the tables.
 
     The files of a sweep are also logged to its parent run in MLflow.
 
     Args:
         runs: sweep folder, or run folders.
         metrics: names of metrics in summary.json; none: the default ones.
-        out: folder for `comparison.csv`, `.md`, `.png`, `.html`; None: `comparison` in the sweep folder, and no files
-            for a list of runs.
+        out: folder for the files, see `report`; None: `comparison` in the sweep folder, none for a list of runs.
+        baseline: label or value of the group of runs that the others are compared with; None: all pairs of up to four
+            groups, else the first group.
 
     Raises:
-        UserError: if a folder holds no run, no run has metrics, or a metric is unknown.
+        UserError: if a folder holds no run, no run has metrics, or a metric or the baseline is unknown.
     """
     if isinstance(runs, Path):
-        return report_sweep(runs, metrics=metrics, out=out or runs / ARTIFACT_FOLDER)
+        return report_sweep(runs, metrics=metrics, out=out or runs / ARTIFACT_FOLDER, baseline=baseline)
     if len(runs) < 2:
         given = ",".join(map(str, runs))
         raise UserError(f"runs=[{given}]: a comparison takes two runs or more. Use runs=[A,B] or sweep=DIR.")
-    return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs")
+    return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs", baseline=baseline)
 
 
 def compare(
@@ -36,27 +43,31 @@ def compare(
     sweep: str | None = None,
     runs: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    baseline: str | None = None,
     out: str | None = None,
     outputs: str = "outputs",
 ) -> None:
-    """Compare runs side by side: a table, and a plot of the metrics against the settings that differ.
+    """Compare runs side by side: their metrics, what differs between them, and how soon they learn.
 
-    Either a sweep or a list of runs.
+    Either a sweep or a list of runs. Runs that differ only in the seed are one group. Groups are compared question by
+    question, and a sentence for each difference says whether it is shown.
 
     Args:
         sweep: a sweep folder, or latest.
         runs: run folders, [A,B].
         metrics: names of metrics in summary.json; []: the default ones.
+        baseline: label or value of the group of runs that the others are compared with, such as frame_sampling; null:
+            all pairs of up to four groups, else the first group.
         out: a folder for the files; null: comparison in the sweep folder, and no files for a list of runs.
         outputs: folder in which runs are looked for.
 
     Raises:
-        UserError: if a folder holds no run, no run has metrics, or a metric is unknown.
+        UserError: if a folder holds no run, no run has metrics, or a metric or the baseline is unknown.
     """
     target = Path(out) if out else None
     if (sweep is None) == (not runs):
         raise UserError("vtok compare takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
     if sweep is None:
-        compare_runs([Path(run) for run in runs], metrics=metrics, out=target)
+        compare_runs([Path(run) for run in runs], metrics=metrics, out=target, baseline=baseline)
     else:
-        compare_runs(find_sweep(sweep, outputs), metrics=metrics, out=target)
+        compare_runs(find_sweep(sweep, outputs), metrics=metrics, out=target, baseline=baseline)

@@ -1,11 +1,10 @@
 """Results of probing, as metrics and as a table."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from vtok.common.statistics import student
+from vtok.common.statistics import share_interval_of_runs, student
 from vtok.common.tables import table
 from vtok.evaluation.accuracy import Accuracy, accuracy_metrics
 
@@ -52,7 +51,7 @@ class ProbeResult:
 
 
 def over_seeds(results: Sequence[ProbeResult]) -> dict[str, float]:
-    """The metrics of one result, or the means of several with different seeds, with Student's 95 % intervals."""
+    """The metrics of one result, or the means of several with different seeds, with 95 % intervals."""
     if len(results) == 1:
         return results[0].metrics()
     by_seed = [result.metrics() for result in results]
@@ -71,12 +70,14 @@ def values_of(results: Sequence[ProbeResult], name: str) -> list[float]:
 
 
 def interval_of(results: Sequence[ProbeResult], name: str) -> tuple[float, float] | None:
-    """Student's 95 % interval of a metric's mean over seeds, clipped to 0..1 for accuracies and to >= 0 for errors.
+    """The 95 % interval of a metric's mean over seeds: of an accuracy over seeds and clips, else Student's over seeds.
 
-    Seeds with exactly equal values have no interval, because an interval of width 0 would claim too much.
+    Errors of exactly equal size have no interval, because an interval of width 0 would claim too much.
     """
-    most = 1.0 if name in results[0].accuracies else math.inf
-    return student(values_of(results, name), least=0.0, most=most)
+    accuracies = [result.accuracies[name] for result in results if name in result.accuracies]
+    if accuracies:
+        return share_interval_of_runs([one.share for one in accuracies], [one.interval for one in accuracies])
+    return student(values_of(results, name), least=0.0)
 
 
 def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:

@@ -1,0 +1,90 @@
+"""Which questions a run has answered right, from its `answers.parquet`."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE = "answers.parquet"
+# First part of a metric's name by kind of question, where it is not the kind itself.
+PREFIXES = {"choice": "alignment", "yes_no": "alignment_yes_no"}
+
+
+class Asked(NamedTuple):
+    """A question about a clip. Runs that are compared must have the same choices and the same truth.
+
+    Attributes:
+        cluster: data set of the clip, and cluster of the clip in it.
+        clip: id of the clip.
+        question: text of the question.
+        choices: possible answers, sorted.
+        truth: the true answer.
+        number: how often the same question about the clip came before.
+    """
+
+    cluster: tuple[str, str]
+    clip: str
+    question: str
+    choices: tuple[str, ...]
+    truth: str
+    number: int
+
+
+Right = Mapping[Asked, bool]
+
+
+@dataclass(frozen=True)
+class CommonAnswers:
+    """Answers of several runs to the questions that all of them were asked.
+
+    Attributes:
+        right: (runs, clusters), number of right answers.
+        sizes: (clusters,), number of questions in each cluster.
+        left_out: number of questions that only some of the runs were asked.
+    """
+
+    right: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    left_out: int
+
+
+def read_right(run_dir: Path) -> dict[str, dict[Asked, bool]]:
+    """Whether each answer of a run is right, by metric and question; empty if the run has no `answers.parquet`.
+
+    Metrics have the names of `summary.json`. Those of a mixture of data sets are there for each data set too.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    # A run's evaluations write the file, and come after the folder that reads it.
+    from vtok.evaluation.answers import read_answers
+
+    if not (run_dir / FILE).is_file():
+        return {}
+    right: dict[str, dict[Asked, bool]] = {}
+    seen: Counter[tuple[str, Asked]] = Counter()
+    for answer in read_answers(run_dir / FILE):
+        cluster, choices = (answer.source, answer.group), tuple(sorted(answer.choices))
+        first = Asked(cluster, answer.clip, answer.question, choices, answer.truth, 0)
+        prefix = PREFIXES.get(answer.kind, answer.kind)
+        own = [f"{prefix}/{answer.source}/{answer.category}"] if answer.source else []
+        for metric in (f"{prefix}/{answer.category}", *own):
+            asked = first._replace(number=seen[metric, first])
+            seen[metric, first] += 1
+            right.setdefault(metric, {})[asked] = answer.right
+    return right
+
+
+def common_answers(runs: Sequence[Right]) -> CommonAnswers | None:
+    """The answers of runs to their common questions; None if they have none in common."""
+    common = [asked for asked in runs[0] if all(asked in run for run in runs[1:])]
+    if not common:
+        return None
+    places: dict[tuple[str, str], int] = {}
+    cluster = [places.setdefault(asked.cluster, len(places)) for asked in common]
+    right = [np.bincount(cluster, weights=[run[asked] for asked in common]).astype(np.int64) for run in runs]
+    return CommonAnswers(np.stack(right), np.bincount(cluster), len(set().union(*runs)) - len(common))

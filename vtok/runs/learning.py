@@ -1,0 +1,157 @@
+"""Time to learn: the step of training from which a metric stays at 90 % or above, over the seeds of each group."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import CensoredData, ecdf, logrank
+
+from vtok.common.differences import LEVEL, separation
+from vtok.common.statistics import holm
+from vtok.runs.comparison import MISSING, Comparison
+from vtok.runs.curves import read_journal
+from vtok.runs.pairs import group_names, pairs_of_groups
+from vtok.runs.seeds import is_share, seed_groups
+from vtok.tracking.sender import JOURNAL
+
+LEARNT = 0.9
+Journal = Mapping[str, Mapping[int, float]]
+
+
+@dataclass(frozen=True)
+class LearningTime:
+    """When one run has learnt a category.
+
+    Attributes:
+        learnt: whether it has.
+        step: step of the evaluation from which on all are at 90 % or above; that of the last evaluation if the run has
+            not learnt it.
+        seconds: duration of the training steps until then, without evaluations; None if unknown.
+        clips: number of clips trained on until then; None if unknown.
+    """
+
+    learnt: bool
+    step: float
+    seconds: float | None
+    clips: float | None
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Times to learn of groups of runs.
+
+    Attributes:
+        names: names of the groups.
+        histories: values by metric, index of the group, seed and step.
+        times: times by metric, index of the group and seed.
+    """
+
+    names: list[str]
+    histories: dict[str, dict[int, list[dict[int, float]]]]
+    times: dict[str, dict[int, list[LearningTime]]]
+
+    def rows(self) -> list[list[str]]:
+        """A header, and a row for each metric and group; empty if no run has evaluations during training."""
+        if not self.times:
+            return []
+        header = ["metric", "group", "learnt", "steps of the seeds", "median step", "median seconds", "median clips"]
+        return [header, *(self._row(metric, group) for metric, groups in self.times.items() for group in groups)]
+
+    def text(self) -> str:
+        """How the table is to be read."""
+        return f"time until a metric stays at {100 * LEARNT:.0f} % or above; medians by Kaplan and Meier"
+
+    def sentences(self, base: int | None) -> list[str]:
+        """Which group learns a metric sooner than another, by the log-rank test with Holm's correction.
+
+        Groups of one seed are not tested. A p-value is at least `separation`, as those of differences are.
+
+        Args:
+            base: index of the group that the others are compared with; None: all pairs.
+        """
+        tests = []
+        for metric, groups in self.times.items():
+            for first, second in pairs_of_groups(len(self.names), base):
+                several = [groups.get(place, []) for place in (first, second)]
+                if min(map(len, several)) > 1 and any(time.learnt for times in several for time in times):
+                    tests.append((metric, self.names[first], self.names[second], sooner(*several)))
+        adjusted = holm([p for *_, (_, p) in tests])
+        shown = [
+            f"shown: {first if before else second} learns {metric} sooner than {second if before else first}."
+            for (metric, first, second, (before, _)), p in zip(tests, adjusted, strict=True)
+            if p <= LEVEL
+        ]
+        if tests and not shown:
+            return [f"not shown in {len(tests)} comparisons: one group learns sooner than another (log-rank test)."]
+        return shown
+
+    def _row(self, metric: str, group: int) -> list[str]:
+        times = self.times[metric][group]
+        steps = [f"{time.step:,.0f}" if time.learnt else f">{time.step:,.0f}" for time in times]
+        learnt = f"{sum(time.learnt for time in times)} of {len(times)}"
+        medians = [median_time(times, unit) for unit in ("step", "seconds", "clips")]
+        return [metric, self.names[group], learnt, " ".join(steps), *medians]
+
+
+def read_learning(comparison: Comparison) -> Learning:
+    """The times to learn the comparison's accuracies, of runs that were evaluated more than once."""
+    groups = seed_groups(comparison)
+    journals = [read_journal(run.path / JOURNAL) for run in comparison.runs]
+    histories: dict[str, dict[int, list[dict[int, float]]]] = {}
+    times: dict[str, dict[int, list[LearningTime]]] = {}
+    for metric in comparison.metrics:
+        for place, group in enumerate(groups):
+            found = [journals[run] for run in group.runs if len(journals[run].get(metric, {})) > 1]
+            if is_share(comparison, metric) and found:
+                histories.setdefault(metric, {})[place] = [journal[metric] for journal in found]
+                times.setdefault(metric, {})[place] = [learning_time(journal, metric) for journal in found]
+    return Learning(group_names(comparison), histories, times)
+
+
+def learning_time(journal: Journal, metric: str) -> LearningTime:
+    """The time to learn a metric, from a run's metrics by name and step."""
+    steps = list(journal[metric])
+    below = [place for place, step in enumerate(steps) if journal[metric][step] < LEARNT]
+    first = below[-1] + 1 if below else 0
+    learnt = first < len(steps)
+    step = steps[first] if learnt else steps[-1]
+    seconds, clips = effort(journal, step)
+    return LearningTime(learnt, step, seconds, clips)
+
+
+def effort(journal: Journal, step: int) -> tuple[float | None, float | None]:
+    """The seconds and clips of training until a step, from the logged speeds; None if unknown."""
+    each, speed = (journal.get(f"train/{name}", {}) for name in ("seconds_per_step", "samples_per_second"))
+    logged = [at for at in each if at in speed]
+    if not logged:
+        return None, None
+    seconds = np.diff(logged, prepend=0) * [each[at] for at in logged]
+    clips = seconds * [speed[at] for at in logged]
+    until = [float(np.interp(step, [0, *logged], [0, *np.cumsum(one)])) for one in (seconds, clips)]
+    return until[0], until[1]
+
+
+def survival(times: Sequence[LearningTime], unit: str = "step") -> tuple[list[float], list[float]]:
+    """Times, and the shares of seeds that have not learnt by each of them (Kaplan and Meier 1958)."""
+    estimate = ecdf(_censored(times, unit)).sf
+    return estimate.quantiles.tolist(), estimate.probabilities.tolist()
+
+
+def median_time(times: Sequence[LearningTime], unit: str) -> str:
+    """The time by which half of the seeds have learnt, as text: ">1,000" if fewer have by then, "-" if unknown."""
+    if any(getattr(time, unit) is None for time in times):
+        return MISSING
+    at, shares = survival(times, unit)
+    median = next((one for one, share in zip(at, shares, strict=True) if share <= 0.5), None)
+    return f">{at[-1]:,.0f}" if median is None else f"{median:,.0f}"
+
+
+def sooner(first: Sequence[LearningTime], second: Sequence[LearningTime]) -> tuple[bool, float]:
+    """Whether the first group learns sooner, and the p-value of the log-rank test, at least `separation`."""
+    found = logrank(_censored(first, "step"), _censored(second, "step"))
+    return bool(found.statistic > 0), max(float(found.pvalue), separation(len(first), len(second)))
+
+
+def _censored(times: Sequence[LearningTime], unit: str) -> CensoredData:
+    known = [getattr(time, unit) for time in times if time.learnt]
+    return CensoredData(uncensored=known, right=[getattr(time, unit) for time in times if not time.learnt])

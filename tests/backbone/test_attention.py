@@ -107,7 +107,7 @@ def test_without_attention_layers_it_is_that_of_the_features(backbone: str, tmp_
 
 def test_a_layer_without_readable_attention_is_refused() -> None:
     with (
-        pytest.raises(UserError, match="which Linear does not give. Use backbone=clip, or another tokeniser"),
+        pytest.raises(UserError, match=r"which Linear does not give\. Use backbone=clip, or another tokeniser"),
         recorded_attention(torch.nn.Linear(2, 2)),
     ):
         pass

@@ -11,7 +11,7 @@ from vtok.common.errors import UserError
 
 
 def feature_attention(maps: Tensor) -> Tensor:
-    """The attention (N, h, w) that each place receives in a layer without weights: softmax(f f^T / sqrt(C)) over places.
+    """The attention (N, h, w) that each place receives in a layer without weights: softmax(f f^T / sqrt(C)).
 
     It is averaged over the places that attend. The features (N, C, h, w) are queries and keys.
     """
@@ -21,7 +21,7 @@ def feature_attention(maps: Tensor) -> Tensor:
 
 
 def received_attention(weights: Tensor, *, leading: int, size: int) -> Tensor:
-    """The attention (N, size, size) that patches receive: from the class token, or from all patches where there is none.
+    """The attention (N, size, size) that patches receive: from the class token, or from all patches if there is none.
 
     Args:
         weights: (N, heads, L, L) of a vision transformer, in the rows the tokens that attend.

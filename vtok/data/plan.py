@@ -130,7 +130,7 @@ class CodecMotionPlanner(StridePlanner):
 
 @dataclass(frozen=True)
 class PatchPlanner(StridePlanner):
-    """Every stride-th frame, as `frame_patches` patches each; `key_tokens` tokens a clip, or as many as it has patches."""
+    """Every stride-th frame, as `frame_patches` patches; a clip has `key_tokens` tokens, or as many as patches."""
 
     frame_patches: int = 16
 

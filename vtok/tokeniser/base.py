@@ -164,8 +164,10 @@ class Tokeniser(nn.Module, ABC):
         return self.planner.plan(num_frames, key_frame)
 
     def token_map(self, planned: PlannedFrames) -> Tensor | None:
-        """The number (B, K, g, g) of the token that each patch of a frame is averaged into: 1 to L, or 0 where a patch is
-        dropped. None: the tokens are not averages of patches."""
+        """The number (B, K, g, g) of the token that each patch of a frame is averaged into, 1 to L; 0: it is dropped.
+
+        None: the tokens are not averages of patches.
+        """
         return None
 
     def encode_planned(self, planned: PlannedFrames) -> VideoTokens:

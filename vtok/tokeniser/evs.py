@@ -1,4 +1,4 @@
-"""Efficient Video Sampling (EVS, Bagrov et al. 2025, arXiv 2510.14624): patches that have changed since the last frame."""
+"""Efficient Video Sampling (EVS, Bagrov et al. 2025, arXiv 2510.14624): patches that differ from the frame before."""
 
 import torch
 from torch import Tensor
@@ -18,9 +18,10 @@ class EvsTokeniser(PatchTokeniser):
     score of place p in frame t:  1 - cos(f[t, p], f[t - 1, p])
     kept:                         all of frame 0, and the `num_tokens` - S highest scores of all later frames together
 
-    As in the paper and its public code, the scores compete over the clip, so that a frame in which nothing changes has
-    no token, and kept patches keep their order and places. Unlike both, patches are cells of a grid, so that S + (the
-    rest) can be as small as the budgets of other tokeniser; the number of tokens is given instead of the pruning rate.
+    As in the paper and its public code (of vLLM and SGLang), the scores compete over the clip, so that a frame in which
+    nothing changes has no token, and kept patches keep their order and places. Unlike there, patches are by default the
+    cells of a grid, so that the first frame leaves something of a small budget, and the number of tokens is set instead
+    of the share that is pruned.
 
     Args:
         backbone: frames to feature maps.

@@ -1,4 +1,4 @@
-"""Clusters of patches over all places and times: the idea of VQToken (Zhang and Fu 2025, arXiv 2503.16980), untrained."""
+"""Clusters of patches over places and times: the idea of VQToken (Zhang and Fu 2025, arXiv 2503.16980), untrained."""
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from vtok.tokeniser.selection import ranks, totals
 class KMeansTokeniser(PatchTokeniser):
     """The centroids of `num_tokens` clusters of the clip's patches, by k-means (Lloyd 1982).
 
-    As in VQToken, clusters join patches of similar features wherever and whenever they are, so that an object that moves
-    can be one token. VQToken then trains a codebook, and an attention over a map of which patch is in which cluster;
-    here tokens are the centroids alone, and say where they are by `places` and `timestamps`.
+    As in VQToken, clusters join patches of similar features wherever and whenever they are, so that an object that
+    moves can be one token. VQToken then trains a codebook, and attention to a map of which patch is in which cluster;
+    here tokens are the centroids alone, and `places` and `timestamps` say where they are.
 
-    The first centroids are patches at equal steps through the clip: no random numbers. A cluster that becomes empty, as
-    when patches are the same, takes the patch that is furthest from its centroid, so that there are always `num_tokens`.
+    The first centroids are patches at equal steps through the clip; nothing is drawn at random. A cluster that becomes
+    empty, for example because patches are the same, takes the patch that is furthest from its centroid, so that there
+    are always `num_tokens`.
 
     Args:
         backbone: frames to feature maps.

@@ -47,8 +47,8 @@ class PatchTokeniser(Tokeniser):
     the subclass selects, many if it merges. Tokens are SPATIAL, as they show what is there; they stand in the order of
     time, then row, then column of their centres. A clip with fewer patches than `num_tokens` keeps all of them.
 
-    A projection is trained if the widths differ. All settings but `token_dim` belong to `extract`, so that a cache holds
-    only the tokens, and fits one number of them.
+    A projection is trained if the widths differ. All settings but `token_dim` belong to `extract`: a cache holds the
+    tokens alone, and fits one value of each setting.
 
     Args:
         backbone: frames to feature maps.

@@ -90,7 +90,9 @@ class SlowFastTokeniser(Tokeniser):
         mask = torch.cat([each(there, cells), each(planned.mask, fast_cells)], dim=1)
         slow, fast = there.shape[1], times.shape[1]
         fine, coarse = cell_places(self.grid_size, like=tokens), cell_places(self.fast_grid_size, like=tokens)
-        sizes = torch.tensor([1 / cells] * (slow * cells) + [1 / fast_cells] * (fast * fast_cells), device=tokens.device)
+        sizes = torch.tensor(
+            [1 / cells] * (slow * cells) + [1 / fast_cells] * (fast * fast_cells), device=tokens.device
+        )
         # The padding of a shorter clip's slow tokens goes to the end.
         order = mask.argsort(dim=1, descending=True, stable=True)
         return VideoTokens(

@@ -23,10 +23,11 @@ class VidCom2Tokeniser(PatchTokeniser):
     s = softmax over frames of (-mean over p of v[t, p]) / temperature
     quota of frame t = num_tokens / K * (1 + s[t] - 1 / K),  filled with the patches of the least v + w
 
-    Channels, widths, and the temperature are those of the public code. It rounds each quota, with at least one token a
-    frame, so that their sum is not exact. Here quotas become whole numbers by the method of Sainte-Lague, which rounds
-    to the nearest with one common divisor so that the sum is `num_tokens`: the patch of rank j (from 0) in its frame has
-    priority quota / (j + 1/2), and the highest priorities are kept. Of more frames than tokens some have none.
+    The choice of channels, the widths and the temperature are those of the public code. It rounds each quota, to one
+    token or more a frame, so that their sum is not exact. Here quotas become whole numbers by the method of
+    Sainte-Lague, which rounds to the nearest with a common divisor for which the sum is `num_tokens`: the patch of rank
+    j (from 0) in its frame has priority quota / (j + 1/2), and the highest priorities are kept. If there are more
+    frames than tokens, some frames have none.
 
     Args:
         backbone: frames to feature maps.

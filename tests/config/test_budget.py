@@ -26,6 +26,11 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
     "frame_sampling": lambda frames, stride: 4 * ceil(frames / stride),
     "key_frame": lambda _, grid_size: grid_size**2,
     "resampler": lambda _, num_queries: num_queries,
+    **{
+        option: lambda frames, num_tokens: min(num_tokens, 64 * ceil(frames / 6))
+        for option in ("random", "uniform", "vidcom2", "tome", "visionzip", "kmeans")
+    },
+    "evs": lambda frames, num_tokens: min(num_tokens, 16 * ceil(frames / 6)),
     "slow_fast": lambda frames, stride: 4 * min(3, ceil(frames / stride)) + ceil(frames / stride),
 }
 
@@ -38,6 +43,8 @@ def test_a_budget_is_met_exactly_or_the_nearest_are_named(option: str, num_frame
     most = {"stride": max(1, num_frames - 1), "grid_size": 8}.get(key, max(BUDGETS))
     counts = {value: COUNTS[option](num_frames, value) for value in range(1, most + 1)}
     for budget in BUDGETS:
+        if option == "evs" and budget < 16:
+            continue
         config = OmegaConf.merge(whole, {"tokeniser": {"budget": budget}})
         assert isinstance(config, DictConfig)
         if budget in counts.values():
@@ -57,6 +64,11 @@ def test_a_budget_is_met_exactly_or_the_nearest_are_named(option: str, num_frame
         assert all(counts[int(value)] == int(count) for count, value in named)
         assert str(error.value).startswith(f"tokeniser.budget={budget}: ")
         assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_budget_that_the_tokeniser_refuses_is_answered_by_the_tokeniser() -> None:
+    with pytest.raises(UserError, match=r"num_tokens=15 is fewer than the 16 patches of the first frame. Use 16"):
+        compose(["tokeniser=evs", "tokeniser.budget=15"])
 
 
 def test_every_tokeniser_that_takes_a_budget_is_counted_here() -> None:

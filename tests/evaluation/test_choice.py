@@ -59,7 +59,7 @@ def answer_logprobs(
 
 def by_hand(model: VideoLanguageModel, video: VideoTokens, row: int, question: Question, score: str) -> str:
     """The best choice, with one sequence at a time."""
-    none = VideoTokens(video.tokens[:, :0], video.kind[:0], video.timestamps[:, :0], video.mask[:, :0])
+    none = video.at(torch.zeros(1, 0, dtype=torch.long))
 
     def worth(choice: str) -> float:
         logprobs = answer_logprobs(model, video, row, question, choice)

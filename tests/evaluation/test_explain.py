@@ -71,6 +71,8 @@ def by_hand(model: VideoLanguageModel, video: VideoTokens, kept: list[int]) -> f
         torch.tensor([int(video.kind[one]) for one in kept]),
         torch.cat([video.timestamps[:, one : one + 1] for one in kept], dim=1),
         torch.ones(1, len(kept), dtype=torch.bool),
+        torch.cat([video.places[:, one : one + 1] for one in kept], dim=1),
+        torch.cat([video.weights[:, one : one + 1] for one in kept], dim=1),
     )
     return float(model.text_logprobs(part, text).double().sum())
 
@@ -124,12 +126,8 @@ def test_padding_is_not_a_token_and_changes_nothing() -> None:
 def test_a_clip_with_one_token_is_compared_with_no_video() -> None:
     model = model_of()
     video = tokens_of(model.tokeniser)
-    one = VideoTokens(video.tokens[:, :1], video.kind[:1], video.timestamps[:, :1], video.mask[:, :1])
-    none = explain_answer(
-        model, VideoTokens(video.tokens[:, :0], video.kind[:0], video.timestamps[:, :0], video.mask[:, :0]),
-        QUESTION, ANSWER,
-    )  # fmt: skip
-    found = explain_answer(model, one, QUESTION, ANSWER)
+    none = explain_answer(model, video.at(torch.zeros(1, 0, dtype=torch.long)), QUESTION, ANSWER)
+    found = explain_answer(model, video.at(torch.tensor([[0]])), QUESTION, ANSWER)
     assert none.changes == ()
     assert found.changes == pytest.approx([found.log_likelihood - none.log_likelihood], abs=1e-5)
 

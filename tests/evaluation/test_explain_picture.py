@@ -10,7 +10,8 @@ from matplotlib.image import imread
 from vtok.common.style import LIGHT
 from vtok.evaluation.explain import Explanation
 from vtok.evaluation.explain_picture import draw_explanation
-from vtok.evaluation.token_picture import ClipPicture, TokenGroup
+from vtok.evaluation.token_groups import TokenGroup
+from vtok.evaluation.token_picture import ClipPicture
 from vtok.tokeniser import MOTION, SPATIAL
 
 GROUPS = [TokenGroup(0.0, SPATIAL, 4, (0,)), TokenGroup(10.0, MOTION, 1, (0, 1)), TokenGroup(20.0, MOTION, 1, (0, 2))]

@@ -7,72 +7,11 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
 from vtok.common.style import THEMES
-from vtok.evaluation.token_picture import ClipPicture, TokenGroup, draw_tokens, token_groups
-from vtok.tokeniser import (
-    MOTION,
-    SPATIAL,
-    CodecMotionTokeniser,
-    DeltaTokeniser,
-    FrameSamplingTokeniser,
-    KeyFrameTokeniser,
-    PlannedFrames,
-    ResamplerTokeniser,
-    SlowFastTokeniser,
-    Tokeniser,
-    VTokTokeniser,
-)
-
-READ = (0, 6, 12, 18, 24)
-
-
-def planned(tokeniser: Tokeniser) -> PlannedFrames:
-    """The planned frames of a clip of 30 frames, one a second."""
-    plan = tokeniser.plan(30)
-    indices = torch.tensor(plan.indices)
-    return PlannedFrames(
-        frames=torch.zeros(1, len(indices), 3, 64, 64, dtype=torch.uint8),
-        key=torch.tensor([-1 if plan.key is None else plan.key]),
-        mask=torch.ones(1, len(indices), dtype=torch.bool),
-        timestamps=indices.float().unsqueeze(0),
-        vectors=None if plan.vector_grid is None else torch.zeros(1, len(indices), 3, *[plan.vector_grid] * 2),
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "groups"),
-    [
-        (VTokTokeniser, {}, [(0, SPATIAL, 16, (0,)), *((READ[k], MOTION, 1, (0, k)) for k in (1, 2, 3, 4))]),
-        (VTokTokeniser, {"key_frame": "middle"}, [
-            (12, SPATIAL, 16, (2,)),
-            *((READ[k], MOTION, 1, tuple(sorted((2, k)))) for k in (0, 1, 3, 4)),
-        ]),
-        (DeltaTokeniser, {}, [(0, SPATIAL, 16, (0,)), *((READ[k], MOTION, 1, (k - 1, k)) for k in (1, 2, 3, 4))]),
-        (CodecMotionTokeniser, {}, [(0, SPATIAL, 16, (0,)), *((READ[k], MOTION, 1, (k,)) for k in (1, 2, 3, 4))]),
-        (FrameSamplingTokeniser, {}, [(READ[k], SPATIAL, 4, (k,)) for k in range(5)]),
-        (KeyFrameTokeniser, {}, [(0, SPATIAL, 16, (0,))]),
-        (SlowFastTokeniser, {}, [
-            *((4 * k, SPATIAL, 4, (k,)) for k in (0, 4, 7)), *((4 * k, SPATIAL, 1, (k,)) for k in range(8)),
-        ]),
-        (ResamplerTokeniser, {}, [(12, SPATIAL, 20, (0, 1, 2, 3, 4))]),
-    ],
-)  # fmt: skip
-def test_groups_of_tokens_have_their_time_and_the_frames_that_they_are_made_from(kind, settings, groups) -> None:
-    tokeniser = kind(TinyBackbone(), **settings).eval()
-    with torch.no_grad():
-        assert token_groups(tokeniser, planned(tokeniser)) == groups
-
-
-@pytest.mark.parametrize("key_frame", ["medoid", "sharpest"])
-def test_a_key_frame_chosen_by_content_does_not_join_every_frame_to_every_token(key_frame: str) -> None:
-    tokeniser = VTokTokeniser(TinyBackbone(), key_frame=key_frame).eval()
-    with torch.no_grad():
-        spatial, *motion = token_groups(tokeniser, planned(tokeniser))
-    (key,) = spatial.sources
-    assert spatial.seconds == READ[key]
-    assert [group.sources for group in motion] == [tuple(sorted((key, k))) for k in range(5) if k != key]
+from vtok.evaluation.token_groups import TokenGroup
+from vtok.evaluation.token_picture import ClipPicture, draw_tokens
+from vtok.tokeniser import MOTION, SPATIAL
 
 
 def picture(read: list[float], groups: list[TokenGroup], *, frames: int = 30) -> ClipPicture:
@@ -102,6 +41,23 @@ def test_every_token_is_drawn_below_its_frame_and_in_the_sequence(theme, tmp_pat
     # Once below a frame, once in the sequence; one square of the key, and the edge of each frame.
     assert count_tokens(tmp_path / "tokens.png", THEMES[theme].spatial) == 16 + 16 + 1 + 1
     assert count_tokens(tmp_path / "tokens.png", THEMES[theme].motion) == 2 + 2 + 1 + 2
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_on_a_frame_dropped_patches_fade_and_lines_are_between_tokens(theme, tmp_path: Path) -> None:
+    groups = [TokenGroup(0.0, SPATIAL, 2, (0,), of_patches=True)]
+    # Red frames; of the first frame a quarter is one token and a quarter another, of the second nothing is kept.
+    numbers = torch.tensor([[[1, 2], [0, 0]], [[0, 0], [0, 0]]])
+    shown = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    shown[:, 0] = 255
+    clip = ClipPicture(shown, read=[0.0, 10.0], clip=[0.0, 10.0], groups=groups, token_map=numbers)
+    draw_tokens(clip, tmp_path / "tokens.png", theme=THEMES[theme])
+    image = imread(tmp_path / "tokens.png")[..., :3]
+    strong, ground = np.array([1, 0, 0]), np.array([int(THEMES[theme].background[at : at + 2], 16) for at in (1, 3, 5)])
+    faded = 0.25 * strong + 0.75 * ground / 255
+    counts = [int((np.abs(image - colour).max(axis=-1) < 0.02).sum()) for colour in (strong, faded)]
+    # Half of one frame, but for the lines; the rest of it and all of the other.
+    assert 2.7 < counts[1] / counts[0] < 3.3
 
 
 def test_more_frames_make_a_wider_picture_and_far_too_many_are_refused(tmp_path: Path) -> None:

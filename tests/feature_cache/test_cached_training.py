@@ -30,6 +30,8 @@ TOKENISERS = [
     ["tokeniser=resampler", "tokeniser.stride=3"],
     ["tokeniser=delta", "tokeniser.stride=2"],
     ["tokeniser=codec_motion", "tokeniser.stride=2"],
+    ["tokeniser=random", "tokeniser.stride=3", "tokeniser.num_tokens=9", "tokeniser.token_dim=24"],
+    ["tokeniser=visionzip", "tokeniser.stride=3"],
 ]
 
 

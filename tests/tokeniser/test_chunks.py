@@ -11,12 +11,19 @@ from vtok.evaluation.cost.memory import PeakMemory
 from vtok.tokeniser import (
     AttentionPooling,
     DeltaTokeniser,
+    EvsTokeniser,
     FrameSamplingTokeniser,
     GridPooling,
+    KMeansTokeniser,
     PlannedFrames,
+    RandomTokeniser,
     ResamplerTokeniser,
     SlowFastTokeniser,
     Tokeniser,
+    ToMeTokeniser,
+    UniformTokeniser,
+    VidCom2Tokeniser,
+    VisionZipTokeniser,
     VTokTokeniser,
     base,
 )
@@ -32,6 +39,13 @@ KINDS: dict[str, Callable[..., Tokeniser]] = {
     "frame_sampling": FrameSamplingTokeniser,
     "slow_fast": SlowFastTokeniser,
     "resampler": ResamplerTokeniser,
+    "random": RandomTokeniser,
+    "uniform": UniformTokeniser,
+    "evs": EvsTokeniser,
+    "vidcom2": VidCom2Tokeniser,
+    "tome": ToMeTokeniser,
+    "visionzip": VisionZipTokeniser,
+    "kmeans": KMeansTokeniser,
 }
 
 

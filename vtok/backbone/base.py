@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vtok.backbone.attention import feature_attention
+
 
 @dataclass(frozen=True)
 class FeatureShape:
@@ -109,6 +111,21 @@ class Backbone(nn.Module, ABC):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             images = resize_and_crop(to_unit_range(frames), self.image_size)
             return self.feature_map((images - self.mean) / self.std)
+
+    def attend(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """The feature maps of frames, and the attention that each place receives in the layer that gives them.
+
+        Of a network without attention layers it is `vtok.backbone.attention.feature_attention`: that of the features
+        themselves.
+
+        Args:
+            frames: as for `forward`.
+
+        Returns:
+            (N, feature_dim, feature_size, feature_size) and (N, feature_size, feature_size), 0 or more.
+        """
+        maps = self(frames)
+        return maps, feature_attention(maps)
 
 
 def to_unit_range(frames: Tensor) -> Tensor:

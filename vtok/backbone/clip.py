@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from vtok.backbone.attention import received_attention, recorded_attention
 from vtok.backbone.base import Backbone, FeatureShape
 from vtok.common.errors import UserError
 from vtok.common.pretrained import Place, dtype_of, load, only_shapes, read_model, refuse_missing
@@ -97,6 +98,15 @@ class ClipBackbone(Backbone):
         tokens = self.vision_model(images).last_hidden_state
         patches = tokens[:, 1:]  # the first token is CLS
         return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
+
+    def attend(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Backbone.attend`: the attention of the class token, averaged over heads."""
+        layers = self.vision_model.encoder.layers
+        if not len(layers):
+            return super().attend(frames)
+        with recorded_attention(layers[-1]) as recorded:
+            maps = self(frames)
+        return maps, received_attention(recorded[0], leading=1, size=self.feature_size)
 
 
 def drop_layers_above(model: "CLIPVisionModel", layer: int) -> int:

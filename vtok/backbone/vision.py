@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
+from vtok.backbone.attention import received_attention, recorded_attention, transformer_layers
 from vtok.backbone.base import Backbone, FeatureShape
 from vtok.common.errors import UserError
 from vtok.common.pretrained import (
@@ -150,6 +151,15 @@ class VisionBackbone(Backbone):
         patches = state[:, self.hidden_state.leading :]
         return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
 
+    def attend(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Backbone.attend`: the attention of the class token, or of all tokens where the model has none."""
+        index, layers = self.hidden_state.index, transformer_layers(self.model)
+        if index == 0:
+            return super().attend(frames)
+        with recorded_attention(layers[index - 1] if len(layers) else self.model) as recorded:
+            maps = self(frames)
+        return maps, received_attention(recorded[0], leading=self.hidden_state.leading, size=self.feature_size)
+
 
 def read_pretrained(
     place: Place, *, dtype: torch.dtype, layer: int, image_size: int | None
@@ -271,10 +281,9 @@ def options_of(model: Any, images: Tensor) -> dict[str, bool]:
 
 def drop_layers_above(model: Any, index: int) -> None:
     """Drop the layers above a hidden state except one: transformers norms the last hidden state of some models."""
-    count = model.config.num_hidden_layers
-    lists = [one for one in model.modules() if isinstance(one, nn.ModuleList) and len(one) == count]
-    if len(lists) == 1 and index + 1 < count:
-        del lists[0][index + 1 :]
+    layers = transformer_layers(model)
+    if index + 1 < len(layers):
+        del layers[index + 1 :]
         model.config.num_hidden_layers = index + 1
 
 

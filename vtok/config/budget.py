@@ -40,6 +40,9 @@ def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
         with suppress(UserError):
             planner = planner_with({key: value, "budget": None})
             settings[planner.num_tokens(planner.max_frames(num_frames))] = value
+    if not settings:
+        # Every value is refused; the tokeniser says why.
+        planner_with({key: values[0], "budget": None})
     if budget in settings:
         if given != settings[budget] and any(item.lstrip("+").startswith(f"tokeniser.{key}=") for item in overrides):
             raise UserError(

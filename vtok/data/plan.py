@@ -129,6 +129,16 @@ class CodecMotionPlanner(StridePlanner):
 
 
 @dataclass(frozen=True)
+class PatchPlanner(StridePlanner):
+    """Every stride-th frame, as `frame_patches` patches; a clip has `key_tokens` tokens, or as many as patches."""
+
+    frame_patches: int = 16
+
+    def num_tokens(self, num_planned: int) -> int:
+        return min(self.key_tokens, self.frame_patches * num_planned)
+
+
+@dataclass(frozen=True)
 class SlowFastPlanner(StridePlanner):
     """Every stride-th frame with `frame_tokens`; `slow_frames` of them, evenly spaced, also have `key_tokens`."""
 

@@ -70,12 +70,7 @@ class Chooser:
     def _without_video(self, video: VideoTokens, turns: Sequence[tuple[str, str]]) -> Tensor:
         """Log-probabilities (N,) of the answers without a video; those that are not in `priors` are computed."""
         new = [turn for turn in dict.fromkeys(turns) if turn not in self.priors]
-        nothing = VideoTokens(
-            tokens=video.tokens[:1, :0],
-            kind=video.kind[:0],
-            timestamps=video.timestamps[:1, :0],
-            mask=video.mask[:1, :0],
-        )
+        nothing = video.at(torch.zeros(1, 0, dtype=torch.long, device=video.tokens.device))
         found, _ = self._logprobs(nothing, [0] * len(new), new)
         self.priors.update(zip(new, found.tolist(), strict=True))
         return torch.tensor([self.priors[turn] for turn in turns], dtype=torch.float64)

@@ -81,11 +81,5 @@ def _log_likelihoods(
     """Log-likelihoods (N,) of an answer, float64 on the CPU, where only the tokens at `places` (N, n) are given."""
     chat = model.mllm.chat.encode([(question, answer)], num_video_tokens=places.shape[1])
     text = stack_text([chat] * len(places), pad_id=model.mllm.chat.pad_id).to(video.tokens.device)
-    # A row has kinds of its own, which the language model does not read; those of the first row have the right length.
-    part = VideoTokens(
-        tokens=video.tokens[0][places],
-        kind=video.kind[places[0]],
-        timestamps=video.timestamps[0][places],
-        mask=torch.ones_like(places, dtype=torch.bool),
-    )
-    return model.text_logprobs(part, text).sum(1).double().cpu()
+    # `at` gives all rows the kinds of the first, which the language model does not read.
+    return model.text_logprobs(video.at(places), text).sum(1).double().cpu()

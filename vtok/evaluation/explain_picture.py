@@ -18,7 +18,8 @@ from torch import Tensor
 from vtok.common.foreign_files import printable
 from vtok.common.style import Theme
 from vtok.evaluation.explain import Explanation
-from vtok.evaluation.token_picture import LEFT, ClipPicture, Layout, TokenGroup, canvas
+from vtok.evaluation.token_groups import TokenGroup
+from vtok.evaluation.token_picture import LEFT, ClipPicture, Layout, canvas
 from vtok.tokeniser import MOTION
 
 # The frames are larger than in the picture of tokens, so that the cells of a heat map can be seen.

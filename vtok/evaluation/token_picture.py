@@ -1,20 +1,15 @@
 """A picture of where a clip's tokens come from: frames, places, time and order.
 
-All of it is read off the tokeniser's plan and output, so that the picture changes where the tokeniser does: the frames
-that a token is made from are those whose noise changes it. Lengths are hundredths of an inch, which are pixels at the
-usual size.
+All of it is read off the tokeniser's plan and output, so that the picture changes where the tokeniser does (see
+`vtok.evaluation.token_groups`). Lengths are hundredths of an inch, which are pixels at the usual size.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import groupby
-from math import isqrt
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,7 +18,8 @@ from torch import Tensor
 
 from vtok.common.errors import UserError
 from vtok.common.style import Theme
-from vtok.tokeniser import MOTION, SPATIAL, PlannedFrames, Tokeniser
+from vtok.evaluation.token_groups import TokenGroup
+from vtok.tokeniser import MOTION
 
 TIMELINE_WIDTHS = (580, 1500)
 LARGEST_FRAME, SMALLEST_FRAME, BETWEEN_FRAMES = 70, 12, 8
@@ -31,73 +27,6 @@ LEFT, FRAMES_TOP, TOKENS_BELOW = 50, 34, 42
 TOKEN_PITCH, TOKEN_SHARE = 13, 11 / 13
 SEQUENCE_WIDTH, SEQUENCE_COLUMNS = 210, 15
 NAMES = {True: "motion: what has changed", False: "spatial: what is there"}
-
-
-class TokenGroup(NamedTuple):
-    """Tokens that follow each other in the sequence and are of one time and one kind.
-
-    Attributes:
-        seconds: time of the tokens.
-        kind: SPATIAL or MOTION.
-        number: number of tokens.
-        sources: the frames that they are made from, as positions among the K frames that are read.
-    """
-
-    seconds: float
-    kind: int
-    number: int
-    sources: tuple[int, ...]
-
-    @property
-    def rows(self) -> int:
-        """Rows of the block that the tokens are drawn as: a square where they are a grid."""
-        return isqrt(self.number) if isqrt(self.number) ** 2 == self.number else 1
-
-    @property
-    def is_grid(self) -> bool:
-        """Whether the tokens are the places of one frame."""
-        return self.kind == SPATIAL and len(self.sources) == 1 and self.rows > 1
-
-    @property
-    def columns(self) -> int:
-        """Columns of the block."""
-        return self.number // self.rows
-
-
-def token_groups(tokeniser: Tokeniser, planned: PlannedFrames) -> list[TokenGroup]:
-    """The tokens of a clip in their order, with the frames that they are made from.
-
-    Args:
-        tokeniser: a tokeniser in evaluation mode.
-        planned: the planned frames of one clip; every frame is encoded K + 1 times.
-    """
-    true = tokeniser.encode_planned(planned)
-    times = planned.timestamps[0]
-    if int(planned.key) < 0:
-        # Chosen from the content, the key frame would depend on every frame.
-        planned = replace(planned, key=(times - true.timestamps[0, 0]).abs().argmin().unsqueeze(0))
-    changed = [tokeniser.encode_planned(_with_noise(planned, frame)).tokens[0] for frame in range(len(times))]
-    depends = torch.stack([(tokens != true.tokens[0]).any(dim=-1) for tokens in changed])
-    groups: list[TokenGroup] = []
-    start = 0
-    for (seconds, kind), same in groupby(zip(true.timestamps[0].tolist(), true.kind.tolist(), strict=True)):
-        number = len(list(same))
-        sources = depends[:, start : start + number].any(dim=1).nonzero().flatten()
-        groups.append(TokenGroup(seconds, kind, number, tuple(sources.tolist())))
-        start += number
-    return groups
-
-
-def _with_noise(planned: PlannedFrames, frame: int) -> PlannedFrames:
-    """The clip with noise in place of one frame and of its motion vectors."""
-    generator = torch.Generator().manual_seed(frame)
-    frames = planned.pixels.clone()
-    frames[:, frame] = torch.randint(256, frames[:, frame].shape, generator=generator, dtype=torch.uint8)
-    vectors = planned.vectors
-    if vectors is not None:
-        vectors = vectors.clone()
-        vectors[:, frame] = torch.randn(vectors[:, frame].shape, generator=generator)
-    return replace(planned, frames=frames, vectors=vectors)
 
 
 @dataclass(frozen=True)
@@ -109,12 +38,14 @@ class ClipPicture:
         read: times of these frames in seconds, ascending.
         clip: times of all frames of the clip in seconds, ascending.
         groups: the tokens.
+        token_map: see `Tokeniser.token_map`, (K, g, g).
     """
 
     frames: Tensor
     read: list[float]
     clip: list[float]
     groups: list[TokenGroup]
+    token_map: Tensor | None = None
 
 
 class Layout:
@@ -170,7 +101,10 @@ def draw_tokens(picture: ClipPicture, path: Path, *, theme: Theme) -> None:
         _draw_timeline(axes, picture, layout, theme)
         for number, frame in enumerate(picture.frames):
             groups = [group for group in picture.groups if number in group.sources]
-            _draw_frame(axes, frame, layout.centre(picture.read[number]), groups, layout, theme)
+            centre = layout.centre(picture.read[number])
+            _draw_frame(axes, frame, centre, groups, layout, theme)
+            if picture.token_map is not None:
+                _draw_patches(axes, picture.token_map[number], centre, layout, theme)
         _draw_tokens(axes, picture, layout, theme)
         _draw_sequence(axes, picture.groups, layout, theme)
 
@@ -212,6 +146,21 @@ def _draw_frame(
     edge = _colour(min(group.kind for group in groups), theme) if groups else theme.grid
     box = Rectangle((left, top), side, side, facecolor="none", edgecolor=edge, linewidth=2, zorder=5)
     axes.add_patch(box)
+
+
+def _draw_patches(axes: Axes, numbers: Tensor, centre: float, layout: Layout, theme: Theme) -> None:
+    """On a frame, lines between the patches of different tokens; patches that are dropped fade."""
+    patches = numbers.shape[0]
+    step, left = layout.frame / patches, centre - layout.frame / 2
+    for row, column in (numbers == 0).nonzero().tolist():
+        corner = (left + column * step, FRAMES_TOP + row * step)
+        axes.add_patch(Rectangle(corner, step, step, facecolor=theme.background, alpha=0.75, linewidth=0, zorder=4))
+    for row, column in (numbers[:, 1:] != numbers[:, :-1]).nonzero().tolist():
+        x, y = left + (column + 1) * step, FRAMES_TOP + row * step
+        axes.plot([x, x], [y, y + step], color=theme.spatial, linewidth=0.9, zorder=4)
+    for row, column in (numbers[1:] != numbers[:-1]).nonzero().tolist():
+        x, y = left + column * step, FRAMES_TOP + (row + 1) * step
+        axes.plot([x, x + step], [y, y], color=theme.spatial, linewidth=0.9, zorder=4)
 
 
 def _draw_tokens(axes: Axes, picture: ClipPicture, layout: Layout, theme: Theme) -> None:

@@ -7,7 +7,8 @@ import torch
 from omegaconf import DictConfig
 
 from vtok.data import Clip, ClipSample
-from vtok.evaluation.token_picture import ClipPicture, token_groups
+from vtok.evaluation.token_groups import token_groups
+from vtok.evaluation.token_picture import ClipPicture
 from vtok.inference.clip import read_clip
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import Tokeniser
@@ -38,10 +39,17 @@ def picture_of(
         UserError: if the video cannot be read.
     """
     device = next((parameter.device for parameter in tokeniser.parameters()), torch.device("cpu"))
+    planned = stack_frames([sample]).to(device)
     with torch.no_grad():
-        groups = token_groups(tokeniser, stack_frames([sample]).to(device))
+        groups, token_map = token_groups(tokeniser, planned), tokeniser.token_map(planned)
     shown = deepcopy(config)
     shown.clip.size = frame_size
     frames = read_clip(shown, tokeniser.planner, video, start=start)[0].frames
     assert frames is not None
-    return ClipPicture(frames=frames, read=sample.timestamps.tolist(), clip=(times - times[0]).tolist(), groups=groups)
+    return ClipPicture(
+        frames=frames,
+        read=sample.timestamps.tolist(),
+        clip=(times - times[0]).tolist(),
+        groups=groups,
+        token_map=None if token_map is None else token_map[0].cpu(),
+    )

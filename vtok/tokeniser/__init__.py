@@ -5,14 +5,29 @@ from typing import TYPE_CHECKING
 from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vtok.data.plan import CodecMotionPlanner, FramePlan, KeyFramePlanner, SlowFastPlanner, StridePlanner
+    from vtok.data.plan import (
+        CodecMotionPlanner,
+        FramePlan,
+        KeyFramePlanner,
+        PatchPlanner,
+        SlowFastPlanner,
+        StridePlanner,
+    )
     from vtok.tokeniser.base import MOTION, SPATIAL, PlannedFrames, Tokeniser, VideoTokens
     from vtok.tokeniser.codec_motion import CodecMotionTokeniser
     from vtok.tokeniser.delta import DeltaTokeniser
+    from vtok.tokeniser.evs import EvsTokeniser
     from vtok.tokeniser.frame_sampling import FrameSamplingTokeniser, KeyFrameTokeniser
+    from vtok.tokeniser.kmeans import KMeansTokeniser
     from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
+    from vtok.tokeniser.patches import Patches, PatchTokeniser
+    from vtok.tokeniser.random_patches import RandomTokeniser
     from vtok.tokeniser.resampler import ResamplerTokeniser
     from vtok.tokeniser.slow_fast import SlowFastTokeniser
+    from vtok.tokeniser.tome import ToMeTokeniser
+    from vtok.tokeniser.uniform import UniformTokeniser
+    from vtok.tokeniser.vidcom2 import VidCom2Tokeniser
+    from vtok.tokeniser.visionzip import VisionZipTokeniser
     from vtok.tokeniser.vtok import VTokTokeniser
 
 __all__ = [
@@ -22,22 +37,32 @@ __all__ = [
     "CodecMotionPlanner",
     "CodecMotionTokeniser",
     "DeltaTokeniser",
+    "EvsTokeniser",
     "FramePlan",
     "FrameSamplingTokeniser",
     "GridPooling",
+    "KMeansTokeniser",
     "KeyFramePlanner",
     "KeyFrameTokeniser",
     "MeanPooling",
     "MotionPooling",
+    "PatchPlanner",
+    "PatchTokeniser",
+    "Patches",
     "PlannedFrames",
+    "RandomTokeniser",
     "ResamplerTokeniser",
     "SlowFastPlanner",
     "SlowFastTokeniser",
     "StridePlanner",
+    "ToMeTokeniser",
     "Tokeniser",
     "TransformerPooling",
+    "UniformTokeniser",
     "VTokTokeniser",
+    "VidCom2Tokeniser",
     "VideoTokens",
+    "VisionZipTokeniser",
 ]
 
 __getattr__, __dir__ = lazy_exports(__name__)

@@ -71,18 +71,45 @@ class VideoTokens:
     Attributes:
         tokens: (B, L, d), the key frame's spatial tokens first, then the motion tokens in the order of time.
         kind: (L,), SPATIAL or MOTION.
-        timestamps: (B, L), time in seconds of the frame that a token represents.
-        mask: (B, L), False at padding, which comes last.
+        timestamps: (B, L), time in seconds of the frame that a token represents; the mean where it represents several.
+        mask: (B, L), False at padding, which comes last. Where it is False the other values mean nothing.
+        places: (B, L, 2), row and column of the token's centre in the frame, from 0 (top left) to 1; the mean where it
+            represents several patches. NaN where it represents entire frames or the difference of two.
+        weights: (B, L), how many places of the backbone's feature map it represents. A selected place is 1, a cell of a
+            grid its share of the map, an entire frame the map.
     """
 
     tokens: Tensor
     kind: Tensor
     timestamps: Tensor
     mask: Tensor
+    places: Tensor
+    weights: Tensor
 
     def select(self, rows: Tensor) -> "VideoTokens":
         """The clips `rows`, repeats allowed: one clip's tokens for many texts."""
-        return VideoTokens(self.tokens[rows], kind=self.kind, timestamps=self.timestamps[rows], mask=self.mask[rows])
+        return VideoTokens(
+            self.tokens[rows],
+            kind=self.kind,
+            timestamps=self.timestamps[rows],
+            mask=self.mask[rows],
+            places=self.places[rows],
+            weights=self.weights[rows],
+        )
+
+    def at(self, positions: Tensor) -> "VideoTokens":
+        """The tokens of the first clip at `positions` (N, n) in the sequence: N clips of n tokens each, none padded.
+
+        `kind` is that of the first row.
+        """
+        return VideoTokens(
+            tokens=self.tokens[0][positions],
+            kind=self.kind[positions[0]],
+            timestamps=self.timestamps[0][positions],
+            mask=torch.ones_like(positions, dtype=torch.bool),
+            places=self.places[0][positions],
+            weights=self.weights[0][positions],
+        )
 
 
 class Tokeniser(nn.Module, ABC):
@@ -124,7 +151,8 @@ class Tokeniser(nn.Module, ABC):
 
     def kinds(self, num_planned: int) -> Tensor:
         """The kind (L,) of each token of a clip with `num_planned` planned frames."""
-        spatial, all_tokens = self.planner.key_tokens, self.planner.num_tokens(num_planned)
+        all_tokens = self.planner.num_tokens(num_planned)
+        spatial = min(self.planner.key_tokens, all_tokens)
         return torch.tensor([SPATIAL] * spatial + [self.frame_kind] * (all_tokens - spatial))
 
     def num_encoded(self, num_planned: int) -> int:
@@ -134,6 +162,13 @@ class Tokeniser(nn.Module, ABC):
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
         """The frames that are read of a clip of `num_frames`; no other frame is decoded or encoded."""
         return self.planner.plan(num_frames, key_frame)
+
+    def token_map(self, planned: PlannedFrames) -> Tensor | None:
+        """The number (B, K, g, g) of the token that each patch of a frame is averaged into, 1 to L; 0: it is dropped.
+
+        None: the tokens are not averages of patches.
+        """
+        return None
 
     def encode_planned(self, planned: PlannedFrames) -> VideoTokens:
         return self.project(self.extract(planned) if planned.pooled is None else planned.pooled, planned)
@@ -184,14 +219,20 @@ class Tokeniser(nn.Module, ABC):
 
         Chunks keep the memory of a long clip as small as that of a short one.
         """
-        pixels = planned.pixels
-        number = self.frames_at_once(pixels)
-        rows = torch.arange(len(pixels), device=pixels.device).unsqueeze(1)
-        parts = pixels.split(number, dim=1) if places is None else places.split(number, dim=1)
-        for part in parts:
-            frames = part if places is None else pixels[rows, part]
+        for frames in self.pixel_chunks(planned, places):
             # A frozen backbone may have half precision; the trained layers after it do not.
             yield self.backbone(frames.flatten(0, 1)).float().unflatten(0, frames.shape[:2])
+
+    def pixel_chunks(self, planned: PlannedFrames, places: Tensor | None = None) -> Iterator[Tensor]:
+        """The planned frames (B, k, 3, H, W), or those at `places` (B, n), in chunks for the backbone."""
+        pixels = planned.pixels
+        number = self.frames_at_once(pixels)
+        if places is None:
+            yield from pixels.split(number, dim=1)
+            return
+        rows = torch.arange(len(pixels), device=pixels.device).unsqueeze(1)
+        for part in places.split(number, dim=1):
+            yield pixels[rows, part]
 
     def features(self, planned: PlannedFrames) -> Tensor:
         """The backbone's feature maps of all planned frames, (B, K, C, h, w)."""
@@ -224,6 +265,17 @@ def check_grid(grid_size: int, backbone: Backbone, *, key: str = "grid_size") ->
 def pool_grid(features: Tensor, grid_size: int) -> Tensor:
     """Average-pool maps (N, C, h, w) to a grid: (N, grid_size * grid_size, C), row by row from the top left."""
     return nn.functional.adaptive_avg_pool2d(features, grid_size).flatten(2).transpose(1, 2)
+
+
+def cell_places(grid_size: int, *, like: Tensor) -> Tensor:
+    """Centres (grid_size * grid_size, 2) of the cells of a grid as row and column in 0..1, on the device of `like`."""
+    centres = (torch.arange(grid_size, device=like.device) + 0.5) / grid_size
+    return torch.cartesian_prod(centres, centres).view(-1, 2)
+
+
+def no_places(number: int, *, like: Tensor) -> Tensor:
+    """Places (number, 2) of tokens that represent entire frames, on the device of `like`."""
+    return torch.full((number, 2), torch.nan, device=like.device)
 
 
 def match_width(features: int, tokens: int) -> nn.Module:

@@ -9,7 +9,7 @@ from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
 from vtok.data.plan import CodecMotionPlanner, FramePlan
 from vtok.tokeniser.base import MOTION, PlannedFrames, Tokeniser, VideoTokens, check_grid, pool_grid
-from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder
+from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_places, key_frame_weights
 
 
 class CodecMotionTokeniser(Tokeniser):
@@ -104,4 +104,6 @@ class CodecMotionTokeniser(Tokeniser):
             kind=self.kinds(1 + motion.shape[1]).to(spatial.device, non_blocking=True),
             timestamps=laid_out(planned.timestamps),
             mask=laid_out(planned.mask),
+            places=key_frame_places(self.grid_size, motion),
+            weights=key_frame_weights(self.grid_size, motion, map_size=self.backbone.feature_size),
         )

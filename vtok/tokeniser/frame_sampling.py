@@ -6,7 +6,16 @@ from torch import Tensor
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
 from vtok.data.plan import KeyFrame, KeyFramePlanner, StridePlanner
-from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
+from vtok.tokeniser.base import (
+    SPATIAL,
+    PlannedFrames,
+    Tokeniser,
+    VideoTokens,
+    cell_places,
+    check_grid,
+    match_width,
+    pool_grid,
+)
 from vtok.tokeniser.key_frame import choose_key
 
 
@@ -52,6 +61,8 @@ class FrameSamplingTokeniser(Tokeniser):
             kind=torch.full((tokens.shape[1],), SPATIAL, device=tokens.device),
             timestamps=planned.timestamps.repeat_interleave(cells, dim=1),
             mask=planned.mask.repeat_interleave(cells, dim=1),
+            places=cell_places(self.grid_size, like=tokens).repeat(*planned.mask.shape, 1),
+            weights=torch.full(tokens.shape[:2], self.backbone.feature_size**2 / cells, device=tokens.device),
         )
 
 
@@ -102,4 +113,6 @@ class KeyFrameTokeniser(Tokeniser):
             kind=torch.full((cells,), SPATIAL, device=tokens.device),
             timestamps=planned.timestamps.gather(1, pooled["order"]).expand(-1, cells),
             mask=planned.mask.gather(1, pooled["order"]).expand(-1, cells),
+            places=cell_places(self.grid_size, like=tokens).expand(len(tokens), -1, -1),
+            weights=torch.full(tokens.shape[:2], self.backbone.feature_size**2 / cells, device=tokens.device),
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count, MultipleOfSetting
 from vtok.data.plan import StridePlanner
-from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid
+from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, no_places
 
 
 class ResamplerTokeniser(Tokeniser):
@@ -24,7 +24,8 @@ class ResamplerTokeniser(Tokeniser):
     time is a sinusoid of the frame's number among the sampled ones, so that there is no longest clip; all is trained
     from scratch.
 
-    A token represents the full clip: its timestamp is the mean of the sampled frames' timestamps.
+    A token represents the full clip: its timestamp is the mean of the sampled frames' timestamps, its weight all places
+    of these frames.
 
     Args:
         backbone: frames to feature maps.
@@ -94,6 +95,8 @@ class ResamplerTokeniser(Tokeniser):
             kind=torch.full((tokens.shape[1],), SPATIAL, device=tokens.device),
             timestamps=middle.expand(-1, tokens.shape[1]),
             mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device),
+            places=no_places(tokens.shape[1], like=tokens).expand(len(tokens), -1, -1),
+            weights=(self.backbone.feature_size**2 * there.sum(1, keepdim=True)).expand(-1, tokens.shape[1]),
         )
 
 

@@ -7,7 +7,16 @@ from torch.nn.utils.rnn import pad_sequence
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
 from vtok.data.plan import SlowFastPlanner
-from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
+from vtok.tokeniser.base import (
+    SPATIAL,
+    PlannedFrames,
+    Tokeniser,
+    VideoTokens,
+    cell_places,
+    check_grid,
+    match_width,
+    pool_grid,
+)
 
 
 class SlowFastTokeniser(Tokeniser):
@@ -73,12 +82,17 @@ class SlowFastTokeniser(Tokeniser):
         return {"slow": fine[rows, places], "fast": coarse}
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
-        places, there = self.slow(planned)
+        chosen, there = self.slow(planned)
         times = planned.timestamps
         cells, fast_cells = self.grid_size**2, self.fast_grid_size**2
         tokens = torch.cat([self.spatial(pooled[name]).flatten(1, 2) for name in ("slow", "fast")], dim=1)
-        timestamps = torch.cat([each(times.gather(1, places), cells), each(times, fast_cells)], dim=1)
+        timestamps = torch.cat([each(times.gather(1, chosen), cells), each(times, fast_cells)], dim=1)
         mask = torch.cat([each(there, cells), each(planned.mask, fast_cells)], dim=1)
+        slow, fast = there.shape[1], times.shape[1]
+        fine, coarse = cell_places(self.grid_size, like=tokens), cell_places(self.fast_grid_size, like=tokens)
+        sizes = torch.tensor(
+            [1 / cells] * (slow * cells) + [1 / fast_cells] * (fast * fast_cells), device=tokens.device
+        )
         # The padding of a shorter clip's slow tokens goes to the end.
         order = mask.argsort(dim=1, descending=True, stable=True)
         return VideoTokens(
@@ -86,6 +100,8 @@ class SlowFastTokeniser(Tokeniser):
             kind=torch.full((tokens.shape[1],), SPATIAL, device=tokens.device),
             timestamps=timestamps.gather(1, order),
             mask=mask.gather(1, order),
+            places=torch.cat([fine.repeat(slow, 1), coarse.repeat(fast, 1)])[order],
+            weights=self.backbone.feature_size**2 * sizes[order],
         )
 
     def slow(self, planned: PlannedFrames) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,10 @@ from vtok.tokeniser.base import (
     PlannedFrames,
     Tokeniser,
     VideoTokens,
+    cell_places,
     check_grid,
     match_width,
+    no_places,
     pool_grid,
 )
 from vtok.tokeniser.key_frame import choose_key, key_first
@@ -118,4 +120,18 @@ class VTokTokeniser(Tokeniser):
             kind=self.kinds(1 + motion.shape[1]).to(spatial.device, non_blocking=True),
             timestamps=torch.cat([timestamps[:, :1].expand(-1, key_tokens), timestamps[:, 1:]], dim=1),
             mask=torch.cat([mask[:, :1].expand(-1, key_tokens), mask[:, 1:]], dim=1),
+            places=key_frame_places(self.grid_size, motion),
+            weights=key_frame_weights(self.grid_size, motion, map_size=self.backbone.feature_size),
         )
+
+
+def key_frame_places(grid_size: int, motion: Tensor) -> Tensor:
+    """Places (B, S + M, 2) of a grid and of motion tokens (B, M, d), which represent entire frames."""
+    places = torch.cat([cell_places(grid_size, like=motion), no_places(motion.shape[1], like=motion)])
+    return places.expand(len(motion), -1, -1)
+
+
+def key_frame_weights(grid_size: int, motion: Tensor, *, map_size: int) -> Tensor:
+    """Weights (B, S + M) of a grid and of motion tokens (B, M, d) that represent entire feature maps."""
+    weights = [map_size**2 / grid_size**2] * grid_size**2 + [map_size**2] * motion.shape[1]
+    return torch.tensor(weights, device=motion.device).expand(len(motion), -1)

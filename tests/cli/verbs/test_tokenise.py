@@ -43,6 +43,11 @@ def test_the_tokens_are_those_of_the_clip(
     assert tensors["tokens"].shape == (7, 16)
     assert tensors["kind"].tolist() == [0, 0, 0, 0, 1, 1, 1]
     assert tensors["frames"].tolist() == [0, 3, 6, 9]
+    quarters = [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]]
+    assert tensors["places"][:4].tolist() == quarters
+    assert tensors["places"][4:].isnan().all()
+    cells = model.tokeniser.backbone.feature_size**2
+    assert tensors["weights"].tolist() == [cells / 4] * 4 + [cells] * 3
     wanted = torch.tensor([0, 0, 0, 0, 3, 6, 9]) / 24
     torch.testing.assert_close(tensors["timestamps"], wanted, rtol=0, atol=1e-4)
     assert metadata["tokeniser"] == "vtok.tokeniser.VTokTokeniser"

@@ -28,8 +28,8 @@ def tokenise(
 ) -> Path:
     """Write the tokens of a video to a safetensors file.
 
-    The file holds tokens, kind, timestamps and frames; its metadata holds the tokeniser's settings, the run and the
-    clip.
+    The file holds tokens, kind, timestamps, places, weights and frames; its metadata holds the tokeniser's
+    settings, the run and the clip.
 
     Args:
         video: a video file or a folder of frames.
@@ -52,6 +52,8 @@ def tokenise(
         "tokens": tokens.tokens[0].cpu().contiguous(),
         "kind": tokens.kind.cpu(),
         "timestamps": tokens.timestamps[0].cpu().contiguous(),
+        "places": tokens.places[0].cpu().contiguous(),
+        "weights": tokens.weights[0].cpu().contiguous(),
         "frames": torch.tensor(model.tokeniser.plan(len(seconds)).indices),
     }
     metadata = {

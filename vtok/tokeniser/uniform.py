@@ -1,0 +1,80 @@
+"""Average pooling over time and space, to any number of tokens."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from vtok.backbone import Backbone
+from vtok.common.setting_types import Count
+from vtok.tokeniser.base import PlannedFrames
+from vtok.tokeniser.patches import Patches, PatchTokeniser
+
+
+class UniformTokeniser(PatchTokeniser):
+    """The means of `num_tokens` boxes of about the same size that fill the clip's K x h x w patches.
+
+    The boxes are found by halving: a box with k tokens is cut across its longest side (in patches; the frames are a
+    side) into one with floor(k / 2) tokens and one with the rest, of proportional sizes. So every number of tokens is
+    possible, primes too, where the cells of a regular grid must be a product: 46 would be 23 x 2 x 1. The boxes depend
+    on the number of frames alone, not on what they show.
+
+    Args:
+        backbone: frames to feature maps.
+        grid_size: every sampled frame is pooled to grid_size x grid_size patches first; None: the places of the feature
+            map.
+        stride: clip frames between two sampled frames.
+        num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
+        token_dim: width of the tokens; the backbone's feature_dim where None.
+        budget: a clip that makes more tokens is refused; None refuses none.
+
+    Raises:
+        UserError: a stride below 1, or a grid larger than the feature map.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        grid_size: Count | None = None,
+        stride: Count = 6,
+        num_tokens: Count = 20,
+        token_dim: Count | None = None,
+        budget: Count | None = None,
+    ) -> None:
+        super().__init__(
+            backbone, grid_size=grid_size, stride=stride, num_tokens=num_tokens, token_dim=token_dim, budget=budget
+        )
+
+    def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
+        frames, wanted = patches.mask.sum(1).tolist(), patches.wanted.tolist()
+        side, longest = self.grid_size, patches.there.shape[1]
+        boxes = [boxes_of((count, side, side), tokens).flatten() for count, tokens in zip(frames, wanted, strict=True)]
+        return pad_sequence([*boxes, torch.zeros(longest, dtype=torch.long)], batch_first=True)[:-1].to(
+            patches.mask.device
+        )
+
+
+@lru_cache(maxsize=256)
+def boxes_of(shape: tuple[int, int, int], tokens: int) -> Tensor:
+    """The number, 1 to `tokens`, of the box that each patch of a volume (K, h, w) is in."""
+    numbers = torch.empty(shape, dtype=torch.long)
+    boxes = [(numbers, tokens)]
+    done = 0
+    while boxes:
+        box, count = boxes.pop()
+        if count == 1:
+            done += 1
+            box.fill_(done)
+            continue
+        side = max(range(3), key=lambda axis: box.shape[axis])
+        length = box.shape[side]
+        layer = box.numel() // length
+        first = count // 2
+        cut = min(max(1, round(length * first / count)), length - 1)
+        # Neither part may have more tokens than patches.
+        first = min(max(first, count - (length - cut) * layer), cut * layer)
+        halves = box.tensor_split([cut], dim=side)
+        boxes += [(halves[1], count - first), (halves[0], first)]
+    return numbers

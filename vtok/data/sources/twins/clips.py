@@ -9,8 +9,8 @@ from typing import NamedTuple, overload
 
 from vtok.common.hashing import stable_hash
 from vtok.data.clip import Clip
-from vtok.data.sources.twins.flow import Motion
 from vtok.data.sources.twins.language import questions
+from vtok.data.sources.twins.motions import Motion
 from vtok.data.sources.twins.versions import ANSWERS, FLOW, Category, versions_of
 
 

@@ -1,5 +1,6 @@
 """The data set of twins."""
 
+import os
 from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated
@@ -12,11 +13,12 @@ from vtok.common.setting_types import Count, Fraction, Positive
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import ClipReader, Planner
 from vtok.data.clip_settings import ClipSettings
+from vtok.data.flow import read_flow
 from vtok.data.plan import TargetPlan
 from vtok.data.sources.base import DataSource, Split
 from vtok.data.sources.mixture.source import MixtureData
 from vtok.data.sources.twins.clips import TwinClips, twin_sets
-from vtok.data.sources.twins.flow import Motion, motions_of, read_flow
+from vtok.data.sources.twins.motions import Motion, motions_of
 from vtok.data.sources.twins.versions import CATEGORIES, FLOW, PLAIN, SIDED, Category
 
 
@@ -54,7 +56,7 @@ class TwinsData(DataSource):
         sets: Count | None = None,
         window: Annotated[float, Ge(0.1), Lt(1)] = 0.6,
         flow: str | None = None,
-        least_shift: Positive = 0.1,
+        least_shift: Positive = 0.05,
         least_coherence: Fraction = 0.8,
         limit: Count | None = None,
         cache: str | None = None,
@@ -144,8 +146,8 @@ class TwinsData(DataSource):
         limits = {"least_shift": self.least_shift, "least_coherence": self.least_coherence}
         found = {}
         for number, clip in enumerate(clips):
-            if clip.path in flows:
-                found[number] = motions_of(clip, flows[clip.path], self.clip, **limits)
+            if (flow := flows.get(os.path.abspath(clip.path))) is not None:
+                found[number] = motions_of(clip, flow, self.clip, **limits)
         if not found:
             raise UserError(
                 f"data.flow={self.flow}: it has none of the clips' files. Use the file that vtok data flow wrote for "

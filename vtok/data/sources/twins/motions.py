@@ -1,17 +1,12 @@
-"""Reads the flow statistics of `vtok data flow`, and finds in them ranges with motion in one direction."""
+"""Finds ranges of clips with motion in one direction, in the flow statistics of their files."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from vtok.common.errors import UserError
-from vtok.common.foreign_files import read_mapping
-from vtok.common.overrides import command
-from vtok.common.paths import user_path
 from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
+from vtok.data.flow import VideoFlow
 from vtok.data.sources.twins.versions import FLOW, Category
 
 # Motion in a category is this many times the motion across.
@@ -22,56 +17,11 @@ LEAST_SHARE = 0.02
 TOLERANCE = 1e-3
 
 
-class VideoFlow(NamedTuple):
-    """Flow statistics of a video.
-
-    Attributes:
-        step: number of frames between two times.
-        seconds: float64 (n + 1,), times of every `step`-th frame.
-        moves: float64 (n, 2), mean flow between two times of what moves, to the right and down, in picture widths.
-        shares: float64 (n,), share of the picture that moves.
-    """
-
-    step: int
-    seconds: np.ndarray
-    moves: np.ndarray
-    shares: np.ndarray
-
-
 class Motion(NamedTuple):
     """A range of a clip with motion in one direction: its start in seconds, and the number of the answer."""
 
     start: float
     answer: int
-
-
-def read_flow(path: str | Path) -> dict[Path, VideoFlow]:
-    """The flow statistics in a file of `vtok data flow`, by the path of the video.
-
-    Raises:
-        UserError: the file cannot be read, or is not of this kind.
-    """
-    file = user_path(path)
-    again = f"Make it again with: {command('vtok', 'data', 'flow', f'root={file.parent}')}"
-    try:
-        content = read_mapping(file)
-    except UserError as error:
-        raise UserError(f"data.flow={path}: {error} {again}") from error
-    match content:
-        case {"width": int(width), "step": int(step), "videos": dict(videos)} if width > 0 and step > 0:
-            try:
-                return {file.parent / name: _video(video, width, step) for name, video in videos.items()}
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"data.flow={path}: an entry is damaged ({error}). {again}") from error
-    raise UserError(f"data.flow={path}: this is not a file of flow statistics. {again}")
-
-
-def _video(content: Mapping[str, Any], width: int, step: int) -> VideoFlow:
-    seconds = np.asarray(content["seconds"], dtype=np.float64)
-    flow = np.asarray(content["flow"], dtype=np.float64).reshape(-1, 3)
-    if len(seconds) != len(flow) + 1:
-        raise ValueError(f"{len(seconds)} times for {len(flow)} steps")
-    return VideoFlow(step, seconds, flow[:, :2] / width, flow[:, 2])
 
 
 def motions_of(

@@ -265,8 +265,8 @@ def check_plan(config: DictConfig) -> None:
     plan = planner.plan(num_frames)
     if plan.vector_grid is not None and are_twins(config):
         raise UserError(
-            "tokeniser=codec_motion: the motion vectors in a file are those of the video as it was filmed, and data=twins "
-            "plays it in other ways. Use another tokeniser."
+            "tokeniser=codec_motion: the motion vectors in a file are those of the video as it was filmed, and "
+            "data=twins plays it in other ways. Use another tokeniser."
         )
     context = OmegaConf.select(config, "mllm.context_length")
     tokens = planner.num_tokens(planner.max_frames(num_frames))

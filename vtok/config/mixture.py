@@ -39,9 +39,10 @@ def check_sources(config: DictConfig) -> None:
         raise UserError(f"{place}: twins cannot be shown as twins. Use data@{place}=folder, shards, shapes or mixture.")
     sources = {f"{place}.sources.{name}": node for name, node in data.sources.items()} if is_mixture(config) else {}
     for path, node in sources.items():
-        for trait, kind in (("holds_sources", "a mixture"), ("wraps_source", "twins")):
-            if trait_of(node, trait):
-                raise UserError(f"{path}: a mixture cannot hold {kind}. Add the sources to {place}.sources directly.")
+        if trait_of(node, "holds_sources"):
+            raise UserError(f"{path}: a mixture cannot hold a mixture. Add its sources to {place}.sources directly.")
+        if trait_of(node, "wraps_source"):
+            raise UserError(f"{path}: a mixture cannot hold twins. Use data=twins data@data.source=mixture instead.")
     for path, node in (sources | ({place: data} if are_twins(config) else {})).items():
         if node.get("cache") is not None:
             raise UserError(

@@ -51,7 +51,7 @@ def flow_statistics(path: Path, *, step: int, width: int, frames_fps: float) -> 
     stamp = stamp_of(Clip(str(path), path))
     if stamp is None:
         raise BadVideoError(path, "the file does not exist")
-    estimate = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    estimate = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     flow: list[list[float]] = []
     with open_video(path, frames_fps=frames_fps) as video:
         chosen = np.arange(0, len(video.timestamps), step)

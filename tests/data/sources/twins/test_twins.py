@@ -160,7 +160,9 @@ def test_twins_are_in_the_split_and_file_of_their_clip(folder: Path) -> None:
     source = twins(folder)
     for split in get_args(Split):
         filmed = {clip.path for clip in source.filmed(split)}
-        assert {clip.path for clip in source.clips(split)} == filmed == {clip.path for clip in source.source.clips(split)}
+        assert (
+            {clip.path for clip in source.clips(split)} == filmed == {clip.path for clip in source.source.clips(split)}
+        )
     assert source.clips("train").counts == {
         name: 2 * {"arrow": 2, "order": 2, "odd": 3}.get(name, 4) for name in ANSWERS if "_" not in name
     }
@@ -171,7 +173,13 @@ def test_the_first_twins_are_of_many_clips_and_sets_are_never_broken(folder: Pat
     few = twins(folder, limit=9).clips("train")
     assert [clip.id for clip in few] == [clip.id for clip in every[: len(few)]]
     # Sets of 2, 2 and 4; the second clip begins with the second category.
-    assert [clip.id.split("~")[1] for clip in few] == ["arrow-0", "arrow-1", "order-0", "order-1", *("order-0", "order-1")]
+    assert [clip.id.split("~")[1] for clip in few] == [
+        "arrow-0",
+        "arrow-1",
+        "order-0",
+        "order-1",
+        *("order-0", "order-1"),
+    ]
     assert [clip.id[0] for clip in few] == ["0", "0", "2", "2", "0", "0"]
     one_each = twins(folder, sets=1, categories=["odd", "arrow"]).clips("train")
     assert [clip.id for clip in one_each] == ["0.mp4~arrow-0", "0.mp4~arrow-1", *(f"2.mp4~odd-{n}" for n in range(3))]

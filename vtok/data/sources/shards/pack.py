@@ -68,8 +68,8 @@ def pack(
     """
     if source.wraps_source:
         raise UserError(
-            "data=twins: shards hold clips as they were filmed. Pack the data set that is data.source, and show the shards "
-            "as twins with data=twins data@data.source=shards."
+            "data=twins: shards hold clips as they were filmed. Use vtok data pack with the data set of data.source, and "
+            "then data=twins data@data.source=shards."
         )
     source.prepare()
     try:

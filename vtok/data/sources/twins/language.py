@@ -72,8 +72,8 @@ def questions(clip_id: str, category: Category, answer: str) -> tuple[Question, 
     """A multiple-choice question, a true and a false claim.
 
     Wording, order of the choices and order of the claims follow from the clip and the category, so that all versions of
-    a clip are asked in the same words. Claims are paired with answers in a cycle: over the versions of a clip, each claim
-    is as often true as false, and so does not give its own truth away.
+    a clip are asked in the same words. Claims are paired with answers in a cycle: over the versions of a clip, each
+    claim is as often true as false, and so does not give its own truth away.
 
     Args:
         clip_id: id of the clip of which this is a version.
@@ -91,7 +91,9 @@ def questions(clip_id: str, category: Category, answer: str) -> tuple[Question, 
     return (
         Question(category=category, kind="choice", text=wording.choice, answer=answer, choices=choices),
         *(
-            Question(category=category, kind="yes_no", text=wording.claim.format(about), answer=truth, choices=("yes", "no"))
+            Question(
+                category=category, kind="yes_no", text=wording.claim.format(about), answer=truth, choices=("yes", "no")
+            )
             for about, truth in claims
         ),
     )

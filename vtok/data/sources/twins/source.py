@@ -25,10 +25,10 @@ from vtok.data.sources.twins.versions import CATEGORIES, FLOW, PLAIN, SIDED, Cat
 class TwinsData(DataSource):
     """A temporal benchmark out of another data set: its clips in versions that share their frames.
 
-    A clip is shown forwards and backwards, with its halves swapped, with one half faster, and so on; the questions are
-    about the version (compare the conflicting videos of TempCompass, Liu et al. 2024, and TVBench, Cores et al. 2024). A
-    reader of the frames without their order is right for exactly one in n answers, see `versions`. All twins of a clip
-    are in the split of the clip.
+    A clip is shown forwards and backwards, with its halves swapped, with one half faster, and so on. The questions are
+    about the version. Compare the conflicting videos of TempCompass (Liu et al. 2024) and TVBench (Cores et al. 2024).
+    A reader of the frames without their order is right for exactly one in n answers, see `versions`. All twins of a
+    clip are in the split of the clip.
 
     Args:
         source: the other data set, whose clips are shown; no twins. Its `clip` must be that of the twins.

@@ -56,10 +56,10 @@ def versions_of(category: Category, *, window: float, variant: int = 0) -> tuple
 
     - arrow: forwards and backwards. `BACKWARDS` shows the planned frames in reverse, thus the same frames.
     - order: the planned frames, and the same with their halves swapped.
-    - odd: one planned frame is put elsewhere, three permutations of the planned frames. Early it is the last frame, late
-      the first one, in the middle either, by `variant`.
-    - left_right, up_down: the clip forwards and backwards, in which what moved left moves right. `variant` is the number
-      of the answer that the clip has forwards.
+    - odd: one planned frame is put elsewhere, three permutations of the planned frames. Early it is the last frame,
+      late the first one, in the middle either, by `variant`.
+    - left_right, up_down: the clip forwards and backwards, in which what moved left moves right. `variant` is the
+      number of the answer that the clip has forwards.
     - speed, freeze, pan, tilt, zoom: the versions with the two answers show different frames (denser where the clip is
       slow) or pairs of frame and window. So each is shown in reverse as well, which has the same frames and the other
       answer. Each answer occurs once forwards and once backwards, and the direction of time does not give it away.
@@ -71,24 +71,23 @@ def versions_of(category: Category, *, window: float, variant: int = 0) -> tuple
     """
     answers = ANSWERS[category]
     if category in ("arrow", *FLOW):
-        first = variant if category in FLOW else 0
-        return Version(answers[first], AS_FILMED), Version(answers[1 - first], BACKWARDS)
+        filmed = variant if category in FLOW else 0
+        return Version(answers[filmed], AS_FILMED), Version(answers[1 - filmed], BACKWARDS)
     if category == "order":
         return Version(answers[0], AS_FILMED), Version(answers[1], Playback(swapped=True))
     if category == "odd":
-        origins = (1.0, float(variant % 2), 0.0)
-        moves = zip(origins, PLACES, strict=True)
+        moves = zip((1.0, float(variant % 2), 0.0), PLACES, strict=True)
         return tuple(Version(answer, Playback(moved=move)) for answer, move in zip(answers, moves, strict=True))
     if category in ("speed", "freeze"):
         halves = PACES if category == "speed" else STILL
         return _with_reverse(answers, Playback(half=halves[0]), Playback(half=halves[1]))
     middle, end = (1 - window) / 2, 1 - window
-    first, last = {
+    ends = {
         "pan": (Window(middle, end, window), Window(middle, 0.0, window)),
         "tilt": (Window(end, middle, window), Window(0.0, middle, window)),
         "zoom": (Window(0.0, 0.0, 1.0), Window(middle, middle, window)),
     }[category]
-    return _with_reverse(answers, Playback(windows=(first, last)), Playback(windows=(last, first)))
+    return _with_reverse(answers, Playback(windows=ends), Playback(windows=ends[::-1]))
 
 
 def _with_reverse(answers: tuple[str, ...], first: Playback, second: Playback) -> tuple[Version, ...]:

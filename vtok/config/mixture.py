@@ -18,12 +18,10 @@ def limit_sources(config: DictConfig) -> None:
 
 
 def check_are_components(config: DictConfig) -> None:
-    """The sources of a mixture, and the source of twins, must be components; `check_targets` checks of which class."""
-    path, data = filmed_node(config)
-    if is_mixture(config):
-        check_names([str(name) for name in data.sources])
-    elif not are_twins(config):
+    """The sources of a mixture must be components; `check_targets` checks of which class."""
+    if not is_mixture(config):
         return
+    check_names([str(name) for name in filmed_node(config)[1].sources])
     for path, node in data_nodes(config):
         if not isinstance(node, DictConfig) or "_target_" not in node:
             raise UserError(
@@ -44,7 +42,7 @@ def check_sources(config: DictConfig) -> None:
         if trait_of(node, "wraps_source"):
             raise UserError(f"{path}: a mixture cannot hold twins. Use data=twins data@data.source=mixture instead.")
     for path, node in (sources | ({place: data} if are_twins(config) else {})).items():
-        if node.get("cache") is not None:
+        if isinstance(node, DictConfig) and node.get("cache") is not None:
             raise UserError(
                 f"{path}.cache={node.cache}: there is one feature cache for all sources. Make it with vtok precompute "
                 f"out=FOLDER, and set {path}.cache=null data.cache=FOLDER."

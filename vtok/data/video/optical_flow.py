@@ -1,7 +1,9 @@
 """Statistics of the optical flow of videos, by OpenCV's DIS (Kroeger et al. 2016)."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +46,8 @@ def flow_statistics(path: Path, *, step: int, width: int, frames_fps: float) -> 
     Raises:
         BadVideoError: the video does not exist, or cannot be read.
     """
-    import cv2
-
+    # Untyped, because mypy finds the types of an extra only where it is installed.
+    cv2: Any = import_module("cv2")
     # Videos are shared out to processes already.
     cv2.setNumThreads(1)
     stamp = stamp_of(Clip(str(path), path))

@@ -61,7 +61,9 @@ def test_motion_that_is_not_asked_about(given: VideoFlow, changed: dict) -> None
 
 def test_the_range_lies_within_the_clip() -> None:
     assert motions(flow(LEFT), Clip("a", Path("a"), start=3 * TICK, end=5 * TICK)) == {}
-    assert motions(flow(LEFT), Clip("a", Path("a"), start=2 * TICK, end=4 * TICK)) == {"left_right": Motion(2 * TICK, 0)}
+    assert motions(flow(LEFT), Clip("a", Path("a"), start=2 * TICK, end=4 * TICK)) == {
+        "left_right": Motion(2 * TICK, 0)
+    }
 
 
 def test_the_length_follows_the_rate_of_the_clip() -> None:

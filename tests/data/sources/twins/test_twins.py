@@ -39,12 +39,14 @@ def pictures(number: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(make_video, tmp_path_factory) -> Path:
-    """A folder of four videos, half of them in a test split, with flow statistics."""
+    """A folder of four videos of all splits, with flow statistics."""
     root = tmp_path_factory.mktemp("videos")
     rows, flow = [], {}
     for number, length in enumerate(LENGTHS):
         make_video(root / f"{number}.mp4", pictures(length, number))
-        rows.append({"video": f"{number}.mp4", "caption": "a square", "split": ("train", "test")[number % 2]})
+        rows.append(
+            {"video": f"{number}.mp4", "caption": "a square", "split": ("train", "test", "train", "validation")[number]}
+        )
         right = [8.0, 0.5] if number % 2 else [0.5, -8.0]
         seconds = [step * 4 / 24 for step in range((length - 1) // 4 + 1)]
         flow[f"{number}.mp4"] = {"seconds": seconds, "flow": [[*right, 0.1]] * (len(seconds) - 1)}

@@ -68,8 +68,8 @@ def pack(
     """
     if source.wraps_source:
         raise UserError(
-            "data=twins: shards hold clips as they were filmed. Use vtok data pack with the data set of data.source, and "
-            "then data=twins data@data.source=shards."
+            "data=twins: shards hold clips as they were filmed. Use the data set of data.source here, and data=twins "
+            "data@data.source=shards to read the shards."
         )
     source.prepare()
     try:

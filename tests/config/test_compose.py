@@ -28,6 +28,7 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
     settings = {
         ("data", "folder"): [f"data.root={folder}"],
         ("data", "shards"): [f"data.root={folder}"],
+        ("data", "twins"): [f"data.source.root={folder}"],
         ("data", "mixture"): ["+data@data.sources.own=folder", f"data.sources.own.root={folder}"],
         ("mllm", "llava_next"): ["backbone=clip", "backbone.layer=-2"],
     }

@@ -1,6 +1,7 @@
 """`vtok data check`, `vtok data preview`, and texts that are too long to be used."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,18 @@ def test_a_clip_before_the_truncation_of_its_file_is_complete(tmp_path: Path, ma
     assert main(["data", "check", *given, "processes=1"]) == 0
     broken = json.loads((tmp_path / "r.json").read_text())["broken"]
     assert list(broken) == ["cut.mkv@2-2.5"]
+
+
+def test_twins_are_counted_and_each_file_is_read_once(clips_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["data=twins", f"data.source.root={clips_dir}", "data.source.limit=2", "data.categories=[arrow,odd]"]
+    assert main(["data", "check", *given, "processes=1"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    number = int(re.search(r"clips (\d+):", said)[1])
+    assert f"twins odd {3 * number}, arrow {2 * number} broken 0" in said
+
+
+def test_twins_stand_beside_each_other_on_a_contact_sheet(clips_dir: Path, tmp_path: Path) -> None:
+    given = ["data=twins", f"data.source.root={clips_dir}", "data.categories=[arrow]", "clips=2"]
+    for name, others in {"a": [], "b": ["seed=3"]}.items():
+        assert main(["data", "preview", *given, *others, f"out={tmp_path / name}.png"]) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

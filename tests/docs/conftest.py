@@ -64,9 +64,9 @@ class Shell:
             small = [item for item in small if not item.startswith("backbone")]
         if "data.root=clips" in given:
             self.have_synthetic_clips()
-        elif any("=folder" in item or "=shards" in item for item in given):
+        elif any("=folder" in item or "=shards" in item or item == "data=twins" for item in given):
             given = [item.replace("PATH", str(self.clips())) for item in given]
-        if any("=folder" in item or "=shards" in item for item in given):
+        if any("=folder" in item or "=shards" in item or item == "data=twins" for item in given):
             shapes = ("data.train", "data.validation", "data.test", "data.make")
             small = [item for item in small if not item.startswith(shapes)]
         if "data=mixture" in given:
@@ -91,7 +91,7 @@ class Shell:
         name, overrides = given[0], [item for item in self.small if not item.startswith("clip.num_frames")]
         if any("latest" in item for item in given):
             self.have_run(sweep="sweep=latest" in given)
-        if "data=folder" in given:
+        if "data=folder" in given or "data=twins" in given:
             overrides = [item for item in overrides if not item.startswith("data.")]
         if name == "probe":
             given += ["steps=2", "seeds=1", *overrides]

@@ -20,7 +20,7 @@ from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_
 USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
 # Verbs that build the data set of a configuration, and some of them its backbone.
 USE_DATA = ("data pack", "data check", "data preview", "precompute", "probe")
-DATA_KEYS = ("data=", "data.", "+data@data.sources.")
+DATA_KEYS = ("data=", "data.", "data@data.source", "+data@data.source")
 
 
 def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> None:

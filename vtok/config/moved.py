@@ -18,7 +18,7 @@ GROUPS = {
 }
 # Renamed settings of every data set.
 RENAMED = {"heldout_clips": "test_clips", "heldout_fraction": "test_fraction"}
-OF_DATA = re.compile(r"(data\.(?:sources\.[^.]+\.)?)(?:clip\.)?(\w+)")
+OF_DATA = re.compile(r"(data\.(?:source\.)?(?:sources\.[^.]+\.)?)(?:clip\.)?(\w+)")
 
 
 def moved(key: str) -> str | None:

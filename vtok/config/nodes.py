@@ -31,18 +31,33 @@ def can_be_random(target: str) -> bool:
     return NoneType in alternatives(declaration_of(target).settings["weights"].type)
 
 
-def is_mixture(config: DictConfig) -> bool:
-    """Whether the data set is a mixture of others."""
+def are_twins(config: DictConfig) -> bool:
+    """Whether the data set shows the clips of another one."""
     # An exported tokeniser has no data.
     data = OmegaConf.select(config, "data")
+    return "source" in (data or ()) and bool(trait_of(data, "wraps_source", False))
+
+
+def filmed_node(config: DictConfig) -> tuple[str, Any]:
+    """The data set with its full key; for twins, the data set that they show, which may not be a node yet."""
+    path = "data.source" if are_twins(config) else "data"
+    return path, OmegaConf.select(config, path)
+
+
+def is_mixture(config: DictConfig) -> bool:
+    """Whether the data set, or the one that twins show, is a mixture of others."""
+    _, data = filmed_node(config)
     return "sources" in (data or ()) and bool(trait_of(data, "holds_sources", False))
 
 
 def data_nodes(config: DictConfig) -> list[tuple[str, Any]]:
-    """The data set with its full key; for a mixture, its sources instead, which may not be nodes yet."""
-    if is_mixture(config):
-        return [(f"data.sources.{name}", node) for name, node in config.data.sources.items()]
-    return [("data", config.data)]
+    """Every data set with its full key: for a mixture its sources instead, for twins also the data set that they show.
+
+    A source may not be a node yet.
+    """
+    path, data = filmed_node(config)
+    found = [(f"{path}.sources.{name}", node) for name, node in data.sources.items()] if is_mixture(config) else []
+    return [*([("data", config.data)] if are_twins(config) else []), *(found or [(path, data)])]
 
 
 def feature_shape(config: DictConfig) -> "FeatureShape | None":

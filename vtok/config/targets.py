@@ -58,7 +58,9 @@ def targets_in(node: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 
 def group_of(keys: tuple[str, ...]) -> str:
     """The group whose options belong at these keys; NO_GROUP inside a component."""
-    # Each source of a mixture is a data set.
+    # The source of twins is a data set, and so is each source of a mixture.
+    if keys[:2] == ("data", "source"):
+        keys = ("data", *keys[2:])
     if len(keys) > 2 and keys[:2] == ("data", "sources"):
         keys = ("data", *keys[3:])
     if keys in (("tokeniser", "backbone"), ("data", "clip")):

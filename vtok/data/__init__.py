@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vtok.data.sources.mixture import MixtureData
     from vtok.data.sources.shapes import ShapesData
     from vtok.data.sources.shards import ShardData
+    from vtok.data.sources.twins import TwinsData
     from vtok.data.video.read import BadVideoError, open_video, read_video
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "SampleKey",
     "ShapesData",
     "ShardData",
+    "TwinsData",
     "open_video",
     "read_video",
 ]

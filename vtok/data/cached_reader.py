@@ -82,8 +82,9 @@ def block_metadata(entries: Mapping[str, Entry]) -> dict[str, str]:
 
 
 def clip_name(clip: Clip) -> str:
-    """A clip's name in a cache; it includes the range of seconds in the file."""
-    return f"{clip.id}\n{clip.start!r} {clip.end!r}"
+    """A clip's name in a cache; it includes the range of seconds in the file and how the clip is played."""
+    played = "" if clip.playback is None else f"\n{clip.playback!r}"
+    return f"{clip.id}\n{clip.start!r} {clip.end!r}{played}"
 
 
 def block_path(folder: Path, clip: Clip, blocks: int) -> Path:

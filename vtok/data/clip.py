@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vtok.data.playback import Playback
+
 # Prefix of the metrics on validation clips; those on test clips have none.
 VALIDATION = "validation/"
 # Suffixes of the metrics that accompany a category's own metric.
@@ -76,6 +78,7 @@ class Clip:
         span: bytes of the clip within a larger file; None: the file at `path`.
         source: name of the clip's data set within a mixture, else "".
         group: name shared by clips that are not independent, such as their scene or lab; None: the clip's file.
+        playback: how the clip is played; None: as it was filmed.
     """
 
     id: str
@@ -88,3 +91,4 @@ class Clip:
     span: Span | None = None
     source: str = ""
     group: str | None = None
+    playback: Playback | None = None

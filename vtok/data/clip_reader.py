@@ -1,6 +1,7 @@
 """Reads the frames of a clip that a tokeniser and a decoder need."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import FramePlan, TargetPlan
+from vtok.data.playback import Playback, Shown
 from vtok.data.sampler import SampleKey
 from vtok.data.video.common import BadVideoError
 from vtok.data.video.image_folder import FrameFolder
@@ -117,21 +119,25 @@ class FrameReader:
                 plan = self.planner.plan(len(native))
             except UserError as error:
                 raise BadVideoError(clip.path, str(error).rstrip(".")) from error
-            target_indices = () if self.target is None else self.target.indices(len(native))
+            playback = Playback() if clip.playback is None else clip.playback
+            planned = playback.show(plan.indices, len(native))
+            wanted = () if self.target is None else playback.show(self.target.indices(len(native)), len(native))
             # Frames in both plans are decoded once, in the larger of the two sizes.
-            both = sorted({*plan.indices, *target_indices})
+            both = sorted({one.frame for one in (*planned, *wanted)})
             size = max(self.settings.size, self.target.size if self.target else 0)
-            zoomed = round(size * augmentation.zoom)
+            zoomed = round(size * augmentation.zoom * playback.zoom)
             read = view.apply(video.read(native[both].tolist(), zoomed))
             vectors = None
             if plan.vector_grid is not None:
-                planned = native[list(plan.indices)].tolist()
-                vectors = motion_fields(video, planned, grid=plan.vector_grid, size=zoomed, view=view)
+                if clip.playback is not None:
+                    raise ValueError(f"{clip.path}: the file's motion vectors are not those of {clip.playback}.")
+                indices = native[list(plan.indices)].tolist()
+                vectors = motion_fields(video, indices, grid=plan.vector_grid, size=zoomed, view=view)
         place = {index: number for number, index in enumerate(both)}
-        frames = scaled(read[[place[index] for index in plan.indices]], self.settings.size)
+        frames = pictures(read, planned, place, size=self.settings.size)
         target = None
         if self.target is not None:
-            target = scaled(read[[place[index] for index in target_indices]], self.target.size)
+            target = pictures(read, wanted, place, size=self.target.size)
         timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
         place_of_key = -1 if plan.key is None else plan.key
         return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target, vectors=vectors)
@@ -150,6 +156,27 @@ def truncation(video: VideoFile | FrameFolder, clip: Clip) -> str | None:
     if video.missing > 0 and (clip.end is None or clip.end > last + TOLERANCE):
         return f"it is truncated: {video.missing:.2g} s are missing after {last:.2f} s"
     return None
+
+
+def pictures(frames: Tensor, shown: Sequence[Shown], place: Mapping[int, int], *, size: int) -> Tensor:
+    """What is shown, uint8 (K, 3, size, size).
+
+    Args:
+        frames: uint8 (N, 3, H, W).
+        shown: K frame numbers with windows.
+        place: position of each frame number in `frames`.
+        size: side of the result in pixels.
+    """
+    if all(one.window is None for one in shown):
+        return scaled(frames[[place[one.frame] for one in shown]], size)
+    height, width = frames.shape[-2:]
+    parts = []
+    for frame, window in shown:
+        assert window is not None
+        rows, columns = (max(1, round(side * window.side)) for side in (height, width))
+        top, left = min(round(height * window.top), height - rows), min(round(width * window.left), width - columns)
+        parts.append(scaled(frames[place[frame], None, :, top : top + rows, left : left + columns], size))
+    return torch.cat(parts)
 
 
 def scaled(frames: Tensor, size: int) -> Tensor:

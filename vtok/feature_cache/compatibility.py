@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
 from vtok.config.moved import moved
-from vtok.config.nodes import trait_of
+from vtok.config.nodes import data_nodes, trait_of
 from vtok.feature_cache.weight_files import Weights, find_change, fingerprint
 from vtok.tokeniser import Tokeniser
 
@@ -87,8 +87,7 @@ def recipe_of(config: DictConfig) -> Recipe:
         | {f"backbone.{name}" for name in NOT_COMPARED}
         | {f"tokeniser.{name}" for name in kind.project_settings}
     )
-    data_nodes = ["data", *(f"data.sources.{name}" for name in config.data.get("sources", ()))]
-    compared = ("backbone.", "tokeniser.", *CLIP_SETTINGS, *(f"{node}.frames_fps" for node in data_nodes))
+    compared = ("backbone.", "tokeniser.", *CLIP_SETTINGS, *(f"{path}.frames_fps" for path, _ in data_nodes(config)))
     settings = {
         key: value
         for key, value in given.items()

@@ -125,7 +125,7 @@ def write_card(
 
 def train_command(run_dir: Path) -> str:
     """The run's command line, for a shell; paths of clips are replaced by PATH, to keep them private."""
-    place = rf"^(\+*data\.(?:sources\.[\w-]+\.)?(?:{'|'.join(CLIP_LOCATIONS)}))=.*"
+    place = rf"^(\+*data\.(?:source\.)?(?:sources\.[\w-]+\.)?(?:{'|'.join(CLIP_LOCATIONS)}))=.*"
     shown = [re.sub(place, r"\1=PATH", item, flags=re.DOTALL) for item in main_overrides(read_overrides(run_dir))]
     return command("python", "train.py", *shown)
 

@@ -9,7 +9,7 @@ from vtok.common.foreign_files import read_mapping
 Part = Literal["tokeniser", "model"]
 MARKER, CONFIG, WEIGHTS, METRICS, CARD = "export.json", "config.yaml", "model.safetensors", "summary.json", "README.md"
 # Keys of a data set that say where its clips are, and their values in an exported folder.
-CLIP_LOCATIONS = {"root": ".", "manifest": None, "index": None, "index_cache": ".", "cache": None}
+CLIP_LOCATIONS = {"root": ".", "manifest": None, "index": None, "index_cache": ".", "cache": None, "flow": None}
 # The groups of the configuration that each part is built from.
 GROUPS: dict[Part, tuple[str, ...]] = {
     "tokeniser": ("backbone", "tokeniser"),

@@ -23,9 +23,9 @@ from vtok.training.checkpoint import latest_checkpoint, load_weights
 
 log = logging.getLogger(__name__)
 
-# The beginning of an override that adds a source to a mixture.
-MIXTURE_SOURCE = "+data@data.sources."
-NAMES_CLIPS = re.compile(r"data=|data\.(sources\.[^.]+\.)?root=")
+# The beginnings of overrides that add a source to a mixture, or choose that of twins.
+SOURCES = ("+data@data.source", "data@data.source")
+NAMES_CLIPS = re.compile(r"data=|data\.(source\.)?(sources\.[^.]+\.)?root=")
 
 
 def load_run(
@@ -82,7 +82,7 @@ def load_run(
     if any(item.startswith("generation/judge=") for item in overrides):
         judge = overrides_of(overrides, "generation/judge=", "generation.judge.")
         config.generation.judge = compose(judge).generation.judge
-    remaining = [item for item in overrides if not item.startswith(("data=", MIXTURE_SOURCE, "generation/judge="))]
+    remaining = [item for item in overrides if not item.startswith(("data=", *SOURCES, "generation/judge="))]
     for item in remaining:
         if item.partition("=")[0].replace(".", "/") in groups():
             raise UserError(
@@ -116,7 +116,7 @@ def other_data(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: if there is no such option, or a required key has no value.
     """
-    return compose(overrides_of(overrides, "data=", MIXTURE_SOURCE, "data.")).data
+    return compose(overrides_of(overrides, "data=", *SOURCES, "data.")).data
 
 
 def overrides_of(overrides: Sequence[str], *prefixes: str) -> list[str]:

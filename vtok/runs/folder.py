@@ -42,7 +42,7 @@ MOVED_TARGETS = {
     "vtok.objective.Objective": "vtok.model.Objective",
 }
 # Keys of components that name a file or a folder.
-PATH_KEYS = ("root", "manifest", "index", "cache", "weights")
+PATH_KEYS = ("root", "manifest", "index", "cache", "flow", "weights")
 
 
 def open_run(run_dir: Path, config: DictConfig, overrides: list[str]) -> None:

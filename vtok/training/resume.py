@@ -50,8 +50,8 @@ WITHOUT_EFFECT = (
 )
 
 
-# A key of a mixture's source may change if the same key of a data set may.
-SOURCE = re.compile(r"^data\.sources\.[^.]+")
+# A key of a source, of a mixture or of twins, may change if the same key of a data set may.
+SOURCE = re.compile(r"^data(\.source)?(\.sources\.[^.]+)?(?=\.)")
 # A copy of `clip` (`check_clip`), which is compared itself.
 CLIP_COPY = "data.clip"
 

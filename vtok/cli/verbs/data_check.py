@@ -50,7 +50,7 @@ def data_check(
     source: DataSource = build(config.data)
     loader: LoaderSettings = build(config.loader)
     source.prepare()
-    splits = {split: source.clips(split) for split in SPLITS}
+    splits = {split: source.filmed(split) for split in SPLITS}
     clips = [clip for found in splits.values() for clip in found]
     each = check_clips(
         clips,
@@ -63,6 +63,9 @@ def data_check(
     report["broken"] = dict(source.bad) | report["broken"]
     report["splits"] = {split: len(found) for split, found in splits.items()}
     report |= groups_of(splits)
+    if source.wraps_source:
+        twins = (clip for split in splits for clip in source.clips(split))
+        report["twins"] = dict(Counter(clip.questions[0].category for clip in twins).most_common())
     if out is not None:
         write_text(Path(out), json.dumps(report, indent=1))
     total = len(clips) + len(source.bad)
@@ -105,5 +108,7 @@ def report_text(report: dict) -> str:
     if shared := report["groups_in_several_splits"]:
         more = f", and {len(shared) - MAX_LISTED} more" if len(shared) > MAX_LISTED else ""
         rows.append(("in several splits", ", ".join(printable(name) for name in shared[:MAX_LISTED]) + more))
+    if "twins" in report:
+        rows.append(("twins", ", ".join(f"{category} {count}" for category, count in report["twins"].items())))
     shown = named_values([*rows, ("broken", str(len(report["broken"])))])
     return f"{shown}\n{list_bad(report['broken'])}" if report["broken"] else shown

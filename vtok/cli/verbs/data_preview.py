@@ -32,7 +32,7 @@ def data_preview(
 
     Args:
         out: output file.
-        clips: number of clips; the same seed shows the same clips.
+        clips: number of clips; the same seed shows the same clips, and of twins the first ones.
         split: split of the clips.
         overrides: overrides of the configuration.
 
@@ -55,7 +55,11 @@ def data_preview(
     found = source.clips(split)
     if not found:
         raise UserError(f"split={split}: the data set has no clips in this split. Use another split.")
-    order = sorted(range(len(found)), key=lambda index: stable_hash("preview", config.seed, index))[:clips]
+    order = list(range(len(found)))
+    # Twins are shown side by side, in their own order.
+    if not source.wraps_source:
+        order.sort(key=lambda index: stable_hash("preview", config.seed, index))
+    order = order[:clips]
     reader, frames = source.reader(planner, seed=config.seed if split == "train" else None), []
     lines: list[list[str | Text]] = []
     for index in sorted(order):

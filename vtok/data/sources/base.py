@@ -38,8 +38,10 @@ class DataSource(ABC):
         frames_fps: frames a second of clips that are folders of images.
     """
 
-    # Whether the data set is a mixture of others, and whether its clips are synthetic.
+    # Whether the data set is a mixture of others, whether it shows the clips of another one, and whether its clips are
+    # synthetic.
     holds_sources: ClassVar[bool] = False
+    wraps_source: ClassVar[bool] = False
     synthetic: ClassVar[bool] = False
     # Name of the data set in model cards; None: the name of the class.
     dataset: ClassVar[str | None] = None
@@ -80,6 +82,10 @@ class DataSource(ABC):
     def clips(self, split: Split) -> Sequence[Clip]:
         """The first `limit` clips of a split."""
         return self.all_clips(split)[: self.limit]
+
+    def filmed(self, split: Split) -> Sequence[Clip]:
+        """The clips of a split as they were filmed, for those who read files: twins are versions of other clips."""
+        return self.clips(split)
 
     def split_rank(self, clip: Clip) -> float | None:
         """A hash of the clip's group in [0, 1), see `vtok.data.sources.splits`.

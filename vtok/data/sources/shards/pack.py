@@ -63,8 +63,14 @@ def pack(
         progress: whether to show a progress bar.
 
     Raises:
-        UserError: the folder holds other files or cannot be written, or too many clips cannot be opened.
+        UserError: the folder holds other files or cannot be written, too many clips cannot be opened, or the data set
+            shows the clips of another one.
     """
+    if source.wraps_source:
+        raise UserError(
+            "data=twins: shards hold clips as they were filmed. Use the data set of data.source here, and data=twins "
+            "data@data.source=shards to read the shards."
+        )
     source.prepare()
     try:
         out.mkdir(parents=True, exist_ok=True)

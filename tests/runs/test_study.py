@@ -1,0 +1,139 @@
+"""Studies: their files, the choice of settings on validation clips, and the page of the result."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vtok.common.errors import UserError
+from vtok.common.paths import experiments_dir
+from vtok.runs.saved_run import read_run
+from vtok.runs.study import Choice, Study, choose, read_study
+from vtok.runs.study_report import study_result, write_study
+
+CONTENT = {
+    "question": "Which is better?",
+    "methods": {"a": ["tokeniser=vtok"], "b": ["tokeniser=key_frame"]},
+    "common": [],
+    "baseline": "b",
+    "tuning": {"optimiser.lr": [0.1, 0.2, 0.4], "tokeniser.stride": [3, 6]},
+    "tuning_seed": 9,
+    "choose_by": ["validation/alignment/colour", "validation/alignment/speed"],
+    "seeds": [0, 1, 2],
+    "metrics": ["alignment/colour"],
+    "limits": ["Nothing else."],
+}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(CONTENT))
+    return read_study(str(file))
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (experiments_dir() / "study").glob("*.yaml")])
+def test_shipped_studies_are_valid(name: str) -> None:
+    study = read_study(name)
+    assert study.settings_tried >= 3
+    assert f"{len(study.methods) * len(study.seeds)} final runs" in study.plan()
+
+
+def test_every_method_is_tuned_by_the_same_grid(study: Study) -> None:
+    a, b = (study.tuning_overrides(method) for method in ("a", "b"))
+    assert a == [
+        "tokeniser=vtok",
+        "optimiser.lr=0.1,0.2,0.4",
+        "tokeniser.stride=3,6",
+        "seed=9",
+        "optimise=validation/alignment/colour",
+    ]
+    assert a[1:] == b[1:]
+    final = study.final_overrides("b", {"optimiser.lr": 0.2, "tokeniser.stride": 3})
+    assert final == ["tokeniser=key_frame", "optimiser.lr=0.2", "tokeniser.stride=3", "seed=0,1,2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": "c"}, r"baseline=c is not a method"),
+        ({"tuning_seed": 1}, r"tuning_seed=1 is one of the seeds"),
+        ({"choose_by": ["alignment/colour"]}, r"not of validation clips\. Use validation/alignment/colour"),
+        ({"seeds": []}, r"seeds must be a list that is not empty"),
+        ({"seed": [1]}, r"seed is an unknown key\. Did you mean seeds"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({**CONTENT, **change}))
+    with pytest.raises(UserError, match=message):
+        read_study(str(file))
+
+
+def test_an_unknown_study_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"unknown study.*tokenisers"):
+        read_study("tokeniser")
+
+
+def test_the_setting_with_the_best_mean_is_chosen(study: Study, make_run: Callable[..., Path]) -> None:
+    """The mean of two metrics: lr=0.4, stride=3 is best in neither."""
+    scores = {(0.1, 3): (0.9, 0.1), (0.2, 3): (0.1, 0.9), (0.4, 3): (0.8, 0.8)}
+    runs = [
+        read_run(
+            make_run(
+                f"{lr}-{stride}",
+                {"optimiser": {"lr": lr}, "tokeniser": {"stride": stride}},
+                [],
+                dict(zip(study.choose_by, scores.get((lr, stride), (0.5, 0.5)), strict=True)),
+            )
+        )
+        for lr in (0.1, 0.2, 0.4)
+        for stride in (3, 6)
+    ]
+    choice = choose(study, "a", runs)
+    assert choice.settings == {"optimiser.lr": 0.4, "tokeniser.stride": 3}
+    assert len(choice.tried) == 6
+    # Two values have no middle.
+    assert choice.at_the_edge == ["optimiser.lr"]
+    with pytest.raises(UserError, match=r"lr=0.1, tokeniser.stride=6 has not finished"):
+        choose(study, "a", [runs[0], *runs[2:]])
+
+
+def test_the_page_says_what_was_tuned_what_came_out_and_what_is_not_shown(
+    study: Study, answered_run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = {"a": [True] * 36 + [False] * 4, "b": [True] * 4 + [False] * 36}
+    runs = {
+        method: [
+            read_run(answered_run(f"{method}-{seed}", {"seed": seed, "m": method}, {"colour": right[method]}))
+            for seed in study.seeds
+        ]
+        for method in study.methods
+    }
+    choices = {
+        method: Choice(
+            {"optimiser.lr": lr, "tokeniser.stride": 3},
+            [({"optimiser.lr": one, "tokeniser.stride": other}, 0.5) for one in (0.1, 0.2, 0.4) for other in (3, 6)],
+        )
+        for method, lr in (("a", 0.2), ("b", 0.4))
+    }
+    result = study_result(
+        study, choices, runs, costs=[["method", "tokens"], ["a", "20"]], replay="vtok study name=mine"
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    written = {file.name for file in write_study(result, out)}
+    assert written == {"accuracy.png", "differences.csv", "study.html", "study.md"}
+    text = (out / "study.md").read_text()
+    assert "| a | 0.2 | 3 | tokeniser=vtok |" in text
+    assert "0.4 (edge)" in text
+    assert "edge of the grid for b" in text
+    assert "Nothing else." in text
+    assert "vtok study name=mine" in text
+    page = (out / "study.html").read_text()
+    for sentence in result.sentences():
+        assert sentence in text
+        assert sentence in page.replace("&#39;", "'").replace("&lt;", "<")
+    assert "Which is better?" in page
+    assert "Differences from b" in capsys.readouterr().out

@@ -1,0 +1,208 @@
+"""Studies: comparisons in which every method is tuned alike, on validation clips, and then repeated with several seeds.
+
+A study is a file of `experiments/study`. Its runs are sweeps in folders of the study: `tuning/METHOD` and
+`seeds/METHOD`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from vtok.common.errors import UserError
+from vtok.common.files import write_text
+from vtok.common.foreign_files import read_mapping
+from vtok.common.paths import experiments_dir
+from vtok.config.options import one_of
+from vtok.runs.comparison import numeric
+from vtok.runs.saved_run import SavedRun, find_runs, read_run
+
+CHOSEN = "chosen.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its file declares it.
+
+    Attributes:
+        name: name of the file.
+        question: what is asked, in a sentence.
+        methods: overrides of each method by its name.
+        common: overrides of all runs.
+        baseline: method that the others are compared with.
+        tuning: values of the keys that are tuned, the same for every method.
+        tuning_seed: seed of the tuning runs, which is none of `seeds`.
+        choose_by: validation metrics whose mean is maximised.
+        seeds: seeds of the final runs.
+        metrics: test metrics that are compared.
+        limits: what the study does not show, in sentences.
+    """
+
+    name: str
+    question: str
+    methods: Mapping[str, Sequence[str]]
+    common: Sequence[str]
+    baseline: str
+    tuning: Mapping[str, Sequence[Any]]
+    tuning_seed: int
+    choose_by: Sequence[str]
+    seeds: Sequence[int]
+    metrics: Sequence[str]
+    limits: Sequence[str]
+
+    @property
+    def settings_tried(self) -> int:
+        """Number of tuning runs of each method."""
+        return prod(len(values) for values in self.tuning.values())
+
+    def tuning_overrides(self, method: str) -> list[str]:
+        """The overrides of a method's tuning runs, as one sweep."""
+        swept = [f"{key}={','.join(map(str, values))}" for key, values in self.tuning.items()]
+        # A metric to optimise makes the run evaluate its validation clips at the end.
+        return [
+            *self.common,
+            *self.methods[method],
+            *swept,
+            f"seed={self.tuning_seed}",
+            f"optimise={self.choose_by[0]}",
+        ]
+
+    def final_overrides(self, method: str, chosen: Mapping[str, Any]) -> list[str]:
+        """The overrides of a method's final runs, as one sweep over the seeds."""
+        settings = [f"{key}={chosen[key]}" for key in self.tuning]
+        return [*self.common, *self.methods[method], *settings, f"seed={','.join(map(str, self.seeds))}"]
+
+    def plan(self) -> str:
+        """What will be run, in words."""
+        settings = " x ".join(f"{len(values)} values of {key}" for key, values in self.tuning.items())
+        tuning, final = len(self.methods) * self.settings_tried, len(self.methods) * len(self.seeds)
+        return "\n".join(
+            [
+                self.question,
+                f"{len(self.methods)} methods: {', '.join(self.methods)}",
+                f"{tuning} tuning runs: {settings} for each method, chosen by the mean of {', '.join(self.choose_by)}",
+                f"{final} final runs: seeds {', '.join(map(str, self.seeds))} of each method, reported on test clips",
+            ]
+        )
+
+
+KEYS = {
+    "question": str,
+    "methods": dict,
+    "common": list,
+    "baseline": str,
+    "tuning": dict,
+    "tuning_seed": int,
+    "choose_by": list,
+    "seeds": list,
+    "metrics": list,
+    "limits": list,
+}
+
+
+def read_study(name: str) -> Study:
+    """The study `name` of `experiments/study`, or that of a file whose name ends in .yaml.
+
+    Raises:
+        UserError: there is no such study, or its file lacks a key or has a wrong one.
+    """
+    folder = experiments_dir() / "study"
+    file = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"name={name}: unknown study. {one_of(name, sorted(one.stem for one in folder.glob('*.yaml')))}"
+        )
+    content = read_mapping(file)
+    for key in content:
+        if key not in KEYS:
+            raise UserError(f"{file}: {key} is an unknown key. {one_of(str(key), list(KEYS))}")
+    for key, kind in KEYS.items():
+        if not isinstance(content.get(key), kind) or (not content[key] and key != "common"):
+            raise UserError(f"{file}: {key} must be a {kind.__name__} that is not empty. Set {key}.")
+    study = Study(name=file.stem, **content)
+    if study.baseline not in study.methods:
+        raise UserError(
+            f"{file}: baseline={study.baseline} is not a method. {one_of(study.baseline, list(study.methods))}"
+        )
+    if study.tuning_seed in study.seeds:
+        raise UserError(
+            f"{file}: tuning_seed={study.tuning_seed} is one of the seeds, so a reported run would choose its own "
+            "settings. Use another seed."
+        )
+    if wrong := next((one for one in study.choose_by if not one.startswith("validation/")), None):
+        raise UserError(f"{file}: choose_by has {wrong}, which is not of validation clips. Use validation/{wrong}.")
+    return study
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The tuned settings of a method.
+
+    Attributes:
+        settings: chosen values by key.
+        tried: (values by key, score) of every tuning run; the score is the mean of `Study.choose_by`.
+    """
+
+    settings: dict[str, Any]
+    tried: list[tuple[dict[str, Any], float]]
+
+    @property
+    def at_the_edge(self) -> list[str]:
+        """Keys whose chosen value is the least or the greatest of three or more, so that another may be better."""
+        edges = []
+        for key, value in self.settings.items():
+            values = sorted({tried[key] for tried, _ in self.tried if numeric(tried[key])})
+            if len(values) > 2 and value in (values[0], values[-1]):
+                edges.append(key)
+        return edges
+
+
+def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
+    """Choose a method's settings by its finished tuning runs.
+
+    Raises:
+        UserError: a run has not finished, or lacks a metric.
+    """
+    tried = []
+    for values in product(*study.tuning.values()):
+        settings = dict(zip(study.tuning, values, strict=True))
+        found = [run for run in runs if all(_setting(run, key) == value for key, value in settings.items())]
+        if not found or found[0].status != "finished":
+            shown = ", ".join(f"{key}={value}" for key, value in settings.items())
+            raise UserError(f"{method}: the tuning run with {shown} has not finished. Start the study again.")
+        tried.append((settings, fmean(_metric(found[0], name) for name in study.choose_by)))
+    return Choice(max(tried, key=lambda one: one[1])[0], tried)
+
+
+def write_choices(choices: Mapping[str, Choice], folder: Path) -> None:
+    """Write the tuned settings of all methods, with every setting that was tried."""
+    content = {name: {"settings": one.settings, "tried": one.tried} for name, one in choices.items()}
+    write_text(folder / CHOSEN, json.dumps(content, indent=1))
+
+
+def final_runs(study: Study, folder: Path) -> dict[str, list[SavedRun]]:
+    """The final runs of each method."""
+    return {method: runs_in(folder / "seeds" / method) for method in study.methods}
+
+
+def runs_in(folder: Path) -> list[SavedRun]:
+    return [read_run(path) for path in find_runs(folder)]
+
+
+def _setting(run: SavedRun, key: str) -> Any:
+    value: Any = run.config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _metric(run: SavedRun, name: str) -> float:
+    value = run.summary.get(name)
+    if not numeric(value):
+        known = [one for one in run.summary if one.startswith("validation/")]
+        raise UserError(f"choose_by: {run.path} has no metric {name}. {one_of(name, known)}")
+    return float(value)

@@ -1,0 +1,149 @@
+"""The result of a study: printed, as pictures, as Markdown, and as a page that a reader can judge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vtok.common.files import write_text
+from vtok.common.overrides import command
+from vtok.common.tables import markdown, table
+from vtok.runs.comparison import SEED, Comparison, compare_runs
+from vtok.runs.learning import Learning, read_learning
+from vtok.runs.learning_plot import draw_learning
+from vtok.runs.page import MEGABYTE, PageFiles, render
+from vtok.runs.pairs import Pairs, compare_pairs, find_baseline
+from vtok.runs.plot import draw
+from vtok.runs.saved_run import SavedRun
+from vtok.runs.seeds import seed_table
+from vtok.runs.study import Choice, Study
+
+PAGE, TEXT, DIFFERENCES = "study.html", "study.md", "differences.csv"
+FIGURE, LEARNING = "accuracy.png", "learning.png"
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The result of a study.
+
+    Attributes:
+        study: the study.
+        choices: tuned settings of each method.
+        comparison: the final runs; they differ in `method` and seed.
+        pairs: differences from the baseline.
+        learning: times to learn.
+        costs: a table with a header: the cost of each method.
+        replay: the command that runs the study.
+    """
+
+    study: Study
+    choices: Mapping[str, Choice]
+    comparison: Comparison
+    pairs: Pairs
+    learning: Learning
+    costs: Sequence[Sequence[str]]
+    replay: str
+
+    @property
+    def base(self) -> int | None:
+        """Index of the baseline's group."""
+        return find_baseline(self.comparison, self.study.baseline)
+
+    @property
+    def commits(self) -> str:
+        """The commits of the final runs."""
+        return ", ".join(sorted({str(run.summary.get("commit", "not known")) for run in self.comparison.runs}))
+
+    def settings(self) -> list[list[str]]:
+        """A table: what each method was run with, and what was chosen for it."""
+        rows = [["method", *self.study.tuning, "overrides"]]
+        for method, choice in self.choices.items():
+            shown = [
+                f"{value}{' (edge)' if key in choice.at_the_edge else ''}" for key, value in choice.settings.items()
+            ]
+            rows.append([method, *shown, command(*self.study.methods[method])])
+        return rows
+
+    def tuning(self) -> str:
+        """What was tuned and what was not, in words."""
+        keys = " and ".join(f"{key} ({', '.join(map(str, values))})" for key, values in self.study.tuning.items())
+        edges = [name for name, choice in self.choices.items() if choice.at_the_edge]
+        text = (
+            f"Tuned for every method: {keys}; one run a setting, with seed {self.study.tuning_seed}. Chosen by the "
+            f"mean of {', '.join(self.study.choose_by)}. Nothing was chosen on test clips."
+        )
+        if edges:
+            text += f" The best value is at the edge of the grid for {', '.join(edges)}: a wider grid may favour them."
+        return text
+
+    def sections(self) -> list[tuple[str, str, list[list[str]]]]:
+        """Heading, explanation and table of each part of the result; empty tables are left out."""
+        found = [
+            ("Settings", self.tuning(), self.settings()),
+            ("Accuracy on test clips", "Means over the seeds, with 95 % intervals.", seed_table(self.comparison)),
+            (f"Differences from {self.study.baseline}", f"{self.pairs.text()}.", self.pairs.rows()),
+            ("Time to learn", f"{self.learning.text()}.", self.learning.rows()),
+            ("Cost of one clip", "Medians on this machine, one clip at a time.", [list(row) for row in self.costs]),
+        ]
+        return [(heading, f"{text[0].upper()}{text[1:]}", rows) for heading, text, rows in found if rows]
+
+    def sentences(self) -> list[str]:
+        """What is shown, and what is not."""
+        return [*self.pairs.sentences(), *self.pairs.untested, *self.learning.sentences(self.base)]
+
+    def text(self) -> str:
+        """The study as Markdown."""
+        study = self.study
+        parts = [f"# Study: {study.name}", study.question]
+        for heading, text, rows in self.sections():
+            parts += [f"## {heading}", text, markdown(rows)]
+        parts += ["## What is shown, and what is not", "\n".join(f"- {one}" for one in self.sentences())]
+        parts += ["## What this study does not show", "\n".join(f"- {one}" for one in study.limits)]
+        parts += ["## To repeat it", f"```\n{self.replay}\n```", f"Commit: {self.commits}."]
+        return "\n\n".join(parts) + "\n"
+
+
+def study_result(
+    study: Study,
+    choices: Mapping[str, Choice],
+    runs: Mapping[str, Sequence[SavedRun]],
+    *,
+    costs: Sequence[Sequence[str]],
+    replay: str,
+) -> StudyResult:
+    """Compare the final runs of a study.
+
+    Raises:
+        UserError: no run has finished, or a metric is unknown.
+    """
+    every = [(method, run) for method, ones in runs.items() for run in ones]
+    compared = compare_runs([run for _, run in every], study.metrics)
+    methods = {run.path: method for method, run in every}
+    settings = {
+        "method": [methods[run.path] for run in compared.runs],
+        SEED: [run.config[SEED] for run in compared.runs],
+    }
+    comparison = Comparison(runs=compared.runs, failed=compared.failed, settings=settings, metrics=compared.metrics)
+    base = find_baseline(comparison, study.baseline)
+    return StudyResult(
+        study, choices, comparison, compare_pairs(comparison, base), read_learning(comparison), costs, replay
+    )
+
+
+def write_study(result: StudyResult, folder: Path) -> list[Path]:
+    """Print the tables, and write the page, the Markdown text, the pictures and the differences as CSV."""
+    for heading, text, rows in result.sections():
+        print(f"\n{heading}. {text}\n{table(rows)}")
+    print("", *result.sentences(), sep="\n")
+    draw(result.comparison, folder / FIGURE)
+    pictures = [folder / FIGURE]
+    if result.learning.times:
+        draw_learning(result.learning, folder / LEARNING)
+        pictures.append(folder / LEARNING)
+    if result.pairs.tested:
+        result.pairs.write_csv(folder / DIFFERENCES)
+    write_text(folder / TEXT, result.text())
+    files = PageFiles(folder / PAGE, embed_bytes=16 * MEGABYTE)
+    files.clear()
+    values = {"result": result, "pictures": [(one.stem, files.source(one)) for one in pictures]}
+    write_text(folder / PAGE, render("study.html", f"Study: {result.study.name}", values))
+    return sorted([*pictures, folder / TEXT, folder / PAGE, *folder.glob(DIFFERENCES)])

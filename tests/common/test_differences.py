@@ -168,9 +168,9 @@ def test_an_interval_contains_zero_if_and_only_if_several_seeds_show_nothing() -
 
 
 def test_clips_that_are_too_few_need_more_than_seeds() -> None:
-    simulation = Simulation(20, 1)
-    one = paired_difference(*simulation.pair((10, 10), 0.0), simulation.sizes, paired_seeds=True)
-    assert one.seeds_needed(0.01) is None
+    simulation = Simulation(20, 4)
+    one = paired_difference(*simulation.pair((40, 40), 0.0), simulation.sizes, paired_seeds=True)
+    assert one.seeds_needed(0.02) is None
     single = paired_difference(*simulation.pair((1, 1), 0.0), simulation.sizes, paired_seeds=True)
     assert single.seeds_needed(0.5) is None
     with pytest.raises(ValueError):

@@ -28,6 +28,7 @@ def needs(group: str, option: str, folder: Path) -> list[str]:
     settings = {
         ("data", "folder"): [f"data.root={folder}"],
         ("data", "shards"): [f"data.root={folder}"],
+        ("data", "videos"): [f"data.root={folder}"],
         ("data", "twins"): [f"data.source.root={folder}"],
         ("data", "mixture"): ["+data@data.sources.own=folder", f"data.sources.own.root={folder}"],
         ("mllm", "llava_next"): ["backbone=clip", "backbone.layer=-2"],
@@ -52,7 +53,7 @@ def test_every_option_composes_and_validates(
 
 
 @pytest.mark.parametrize("debug", DEBUG)
-@pytest.mark.parametrize("data", ["shapes", "folder", "shards", "mixture"])
+@pytest.mark.parametrize("data", ["shapes", "folder", "shards", "mixture", "twins"])
 def test_every_debug_mode_composes(debug: str, data: str, folder: Path) -> None:
     check(compose([f"debug={debug}", f"data={data}", *needs("data", data, folder)]))
 

@@ -1,6 +1,7 @@
 """Checks of the clips before the first step of a run."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from vtok.common.errors import UserError
 from vtok.data import Clip, DataSource
@@ -31,7 +32,7 @@ def prepare_clips(
 
     Raises:
         UserError: a split that the run uses is empty, a text cannot be used, all files of a held-out split are missing,
-            or no training clip has a caption although the objective needs captions.
+            no training clip has a text, or none has a caption although the objective needs captions.
     """
     clips = {split: source.clips(split) for split in SPLITS}
     for split in ("train", *evaluated):
@@ -46,6 +47,11 @@ def prepare_clips(
     source.check_augmentation(CHECKED_CLIPS)
     most = (alignment if objective.understands else generation).max_clips
     missing = [bad for split in evaluated for bad in check_files(source, clips[split][:most])]
+    if not any(clip.caption or clip.questions for clip in islice(clips["train"], CHECKED_CLIPS)):
+        raise UserError(
+            "No training clip has a caption or a question. Add captions, or use data=twins, which asks its own "
+            "questions."
+        )
     if objective.generates and not any(clip.caption for clip in clips["train"]):
         raise UserError(
             "No training clip has a caption, which the generation branch needs. Add captions, or set "

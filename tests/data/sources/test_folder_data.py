@@ -357,3 +357,14 @@ def test_categories_are_names_of_metrics(name: str | None, category: str) -> Non
 def test_categories_that_would_break_or_shadow_metrics_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"the category {name!r} cannot name a metric"):
         questions_of({"question": "which?", "answer": "a", "choices": "a|b", "category": name})
+
+
+def test_videos_without_text_are_clips_only_where_none_is_needed(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "b.txt").write_text("a caption")
+    found = every_clip(source(tmp_path, needs_text=False))
+    assert {name: clip.caption for name, clip in found.items()} == {"a.mp4": None, "b.mp4": "a caption"}
+    (tmp_path / "manifest.jsonl").write_text('{"video": "a.mp4"}\n{"video": "b.mp4", "caption": "another"}')
+    for needed, ids in ((False, {"a.mp4", "b.mp4"}), (True, {"b.mp4"})):
+        assert every_clip(source(tmp_path, needs_text=needed)).keys() == ids

@@ -47,7 +47,8 @@ def data_flow(
     if find_spec("cv2") is None:
         raise UserError("vtok data flow: OpenCV is not installed. Install it with pip install 'vtok[flow]'.")
     file = user_path(root) / FLOW_FILE if out is None else user_path(out)
-    source = FolderData(root=root, manifest=manifest, clip=ClipSettings(size=width), frames_fps=frames_fps)
+    clip = ClipSettings(size=width)
+    source = FolderData(root=root, manifest=manifest, clip=clip, frames_fps=frames_fps, needs_text=False)
     source.prepare()
     check_writable(file, suffix=".json")
     paths = list(dict.fromkeys(clip.path for split in get_args(Split) for clip in source.all_clips(split)))

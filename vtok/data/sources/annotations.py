@@ -71,20 +71,22 @@ def parse_record(content: bytes, name: str) -> dict[str, Any]:
         raise ValueError(f"{name}: {error}") from None
 
 
-def clip_of(name: str, path: Path, fields: Mapping[str, Any]) -> Clip:
+def clip_of(name: str, path: Path, fields: Mapping[str, Any], *, needs_text: bool = True) -> Clip:
     """The clip with these annotations.
 
     Args:
         name: id of the clip; a range of seconds is appended to it.
         path: video file or folder of frames.
         fields: annotations by name, see `fields_of`.
+        needs_text: whether a clip needs a caption or a question.
 
     Raises:
-        ValueError: there is no caption and no question, an annotation is invalid, or the file's name is impossible.
+        ValueError: there is no caption and no question but one is needed, an annotation is invalid, or the file's name
+            is impossible.
     """
     check_file_name(path)
     caption, questions, (start, end) = caption_of(fields), questions_of(fields), range_of(fields)
-    if caption is None and not questions:
+    if needs_text and caption is None and not questions:
         raise ValueError("it has neither a caption nor a question")
     if start or end is not None:
         name = f"{name}@{start:.12g}-{'' if end is None else format(end, '.12g')}"

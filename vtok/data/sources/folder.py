@@ -59,6 +59,7 @@ class FolderData(DataSource):
         manifest: jsonl, csv or parquet file, relative to the root or else to the working directory; its videos are
             relative to the root in any case. None: look for one in the root.
         frames_fps: frames a second of clips that are folders of images.
+        needs_text: whether clips without a caption or a question are left out; data=twins asks questions of its own.
         (for the others see `DataSource`)
 
     Raises:
@@ -74,6 +75,7 @@ class FolderData(DataSource):
         validation_fraction: SplitFraction = 0.05,
         test_fraction: SplitFraction = 0.1,
         manifest: str | Path | None = None,
+        needs_text: bool = True,
         limit: Count | None = None,
         cache: str | None = None,
         augmentation: Augmentation | None = None,
@@ -84,6 +86,7 @@ class FolderData(DataSource):
         self.frames_fps = frames_fps
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.manifest = manifest
+        self.needs_text = needs_text
         self._found: list[tuple[Clip, Split]] | None = None
         self._ranks: dict[str, float] = {}
 
@@ -141,7 +144,7 @@ class FolderData(DataSource):
         for row in completed(list(read_manifest(manifest)), manifest):
             path = self.root / row.video
             try:
-                clip = clip_of(Path(row.video).as_posix(), path, row.fields)
+                clip = clip_of(Path(row.video).as_posix(), path, row.fields, needs_text=self.needs_text)
             except ValueError as error:
                 self._note(path, str(error))
                 continue
@@ -199,9 +202,10 @@ class FolderData(DataSource):
                 fields = parse_record(record.read_bytes(), record.name)
             if "caption" not in fields and os.path.isfile(text):
                 fields["caption"] = parse_caption(text.read_bytes(), text.name)
-            if not fields:
+            if not fields and self.needs_text:
                 raise ValueError(f"there is no {' or '.join(file.name for file in beside)} beside it")
-            yield clip_of(path.relative_to(self.root).as_posix(), path, fields), None
+            name = path.relative_to(self.root).as_posix()
+            yield clip_of(name, path, fields, needs_text=self.needs_text), None
         except (OSError, ValueError) as error:
             self._note(path, reason_of(error))
 

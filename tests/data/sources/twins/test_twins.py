@@ -183,6 +183,7 @@ def test_the_first_twins_are_of_many_clips_and_sets_are_never_broken(folder: Pat
         *("order-0", "order-1"),
     ]
     assert [clip.id[0] for clip in few] == ["0", "0", "2", "2", "0", "0"]
+    assert len(twins(folder, limit=1).clips("train")) == 2
     one_each = twins(folder, sets=1, categories=["odd", "arrow"]).clips("train")
     assert [clip.id for clip in one_each] == ["0.mp4~arrow-0", "0.mp4~arrow-1", *(f"2.mp4~odd-{n}" for n in range(3))]
     assert [clip.id for clip in every[3:8:2]] == [every[number].id for number in (3, 5, 7)]

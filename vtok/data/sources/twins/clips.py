@@ -80,8 +80,8 @@ class TwinClips(Sequence[Clip]):
         )
 
     def complete(self, most: int) -> "TwinClips":
-        """The first twins, `most` of them or fewer, without a set of which some are left out."""
-        return self[: max((end for end in self._ends if end <= most), default=0)]
+        """The first complete sets, with `most` twins or fewer; at least one set."""
+        return self[: max((end for end in self._ends if end <= most), default=self._ends[0] if self._ends else 0)]
 
     @property
     def counts(self) -> dict[str, int]:

@@ -38,7 +38,7 @@ class TwinsData(DataSource):
         flow: file of `vtok data flow`, for left_right and up_down; None: no such questions.
         least_shift: smallest motion that left_right and up_down ask about, in picture widths over the clip.
         least_coherence: smallest share of that motion in the length of its path; 1: all steps go the same way.
-        limit: largest number of twins of each split; none is shown without the others of its set.
+        limit: largest number of twins of each split, in complete sets, of which there is at least one.
         cache: folder of a feature cache of all twins; the other data set has none of its own.
 
     The other arguments are those of `DataSource`. The augmentation is that of `source`.
@@ -107,7 +107,7 @@ class TwinsData(DataSource):
         return self._twins[split]
 
     def clips(self, split: Split) -> TwinClips:
-        """The first `limit` twins of a split, without a set of which some are left out."""
+        """The first complete sets of a split, with `limit` twins or fewer."""
         twins = self.all_clips(split)
         return twins if self.limit is None else twins.complete(self.limit)
 

@@ -1,5 +1,6 @@
 """vtok study: a comparison in which every method is tuned alike, and then repeated with several seeds."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -96,7 +97,20 @@ def run_sweep(overrides: Sequence[str], folder: Path, *, study_dir: Path) -> Non
     print(f"\n{command('vtok', *arguments)}", flush=True)
     if (parent := read_parent(study_dir)) is not None:
         write_parent(folder, parent)
-    if subprocess.run([sys.executable, "-m", "vtok", *arguments], check=False).returncode:
-        raise UserError(f"{folder}: a run of this sweep has failed. Read its message, and start the study again.")
+    if run_process([sys.executable, "-m", "vtok", *arguments]):
+        raise UserError(f"{folder}: this sweep has failed or was stopped. Read its message, and start the study again.")
     if parent is None and (first := read_parent(folder)) is not None:
         write_parent(study_dir, first)
+
+
+def run_process(arguments: Sequence[str]) -> int:
+    """Run a process to its end, and return its exit code. If this one is stopped, the process is stopped first."""
+    process = subprocess.Popen(arguments)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # The terminal has interrupted the process too.
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)

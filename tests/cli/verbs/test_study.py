@@ -1,0 +1,91 @@
+"""vtok study: from the file to the page, and a second call that repeats nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from vtok.cli.verbs.study import study
+from vtok.common.errors import UserError
+from vtok.runs.report import read_parent
+from vtok.runs.saved_run import find_runs, read_run
+
+CONTENT = {
+    "question": "Does the stride matter?",
+    "methods": {"three": ["tokeniser.stride=3"], "six": ["tokeniser.stride=6"]},
+    "common": ["debug=smoke", "data.families=[motion]", "data.make_workers=1", "evaluation.captions=false"],
+    "baseline": "six",
+    "tuning": {"optimiser.lr": [0.001, 0.002]},
+    "tuning_seed": 9,
+    "choose_by": ["validation/alignment/motion_direction"],
+    "seeds": [0, 1],
+    "metrics": ["alignment/motion_direction"],
+    "limits": ["Four steps teach nothing."],
+}
+
+
+def write(file: Path, **changes: object) -> str:
+    file.write_text(yaml.safe_dump({**CONTENT, **changes}))
+    return str(file)
+
+
+@pytest.mark.slow
+def test_a_study_tunes_repeats_and_reports_and_repeats_nothing(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "vtok", "study", f"name={write(tmp_path / 'stride.yaml')}", f"outputs={tmp_path}",
+        "data.train_clips=16", "data.validation_clips=8", "data.test_clips=8",
+    ]  # fmt: skip
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    folder = tmp_path / "studies" / "stride"
+    assert first.stdout.count("run folder:") == 8
+    chosen = json.loads((folder / "chosen.json").read_text())
+    for method in ("three", "six"):
+        scores = {settings["optimiser.lr"]: score for settings, score in chosen[method]["tried"]}
+        assert scores[chosen[method]["settings"]["optimiser.lr"]] == max(scores.values())
+        finals = [read_run(path) for path in find_runs(folder / "seeds" / method)]
+        assert [run.config["seed"] for run in finals] == [0, 1]
+        assert {run.config["optimiser"]["lr"] for run in finals} == {chosen[method]["settings"]["optimiser.lr"]}
+        assert {run.config["tokeniser"]["stride"] for run in finals} == {3 if method == "three" else 6}
+    page = (folder / "study.html").read_text()
+    assert "Does the stride matter?" in page
+    assert "Four steps teach nothing." in page
+    parent = read_parent(folder)
+    assert parent is not None
+    children = MlflowClient(parent.uri).search_runs(
+        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
+    )
+    assert len(children) == 8
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.count("has already finished") == 8
+
+
+def test_a_mistake_in_the_last_method_is_found_before_the_first_run(tmp_path: Path) -> None:
+    name = write(tmp_path / "wrong.yaml", methods={"three": [], "six": ["tokeniser.stirde=6"]})
+    with pytest.raises(UserError, match=r"tokeniser\.stirde.*Did you mean tokeniser\.stride"):
+        study(name=name, outputs=str(tmp_path))
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_plan_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study(name=write(tmp_path / "stride.yaml"), plan=True, outputs=str(tmp_path))
+    shown = capsys.readouterr().out
+    assert "4 tuning runs: 2 values of optimiser.lr for each method" in shown
+    assert "4 final runs: seeds 0, 1 of each method" in shown
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_stopped_study_stops_its_sweep() -> None:
+    script = (
+        "import sys; from vtok.cli.verbs.study import run_process; "
+        "print(run_process([sys.executable, '-c', 'import time; print(\"begun\", flush=True); time.sleep(600)']))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    assert process.communicate()[0] == f"{-signal.SIGTERM}\n"

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.evaluation.alignment import PREFIX
-from vtok.evaluation.answers import ANSWERS, Answer, write_answers
-from vtok.runs.answered import FILE, PREFIXES, common_answers, read_right
+from vtok.evaluation.accuracy import PREFIXES as NAMES
+from vtok.evaluation.answers import ANSWERS, VALIDATION_ANSWERS, Answer, write_answers
+from vtok.runs.answered import FILE, PREFIXES, VALIDATION_FILE, common_answers, read_right
 
 RED = Answer(
     clip="a", group="scene", source="", category="colour", kind="choice", question="Which colour?",
@@ -21,8 +21,8 @@ def read(folder: Path, *answers: Answer) -> dict[str, dict]:
 
 
 def test_names_are_those_of_the_evaluation() -> None:
-    assert FILE == ANSWERS
-    assert {kind: PREFIXES.get(kind, kind) for kind in PREFIX} == PREFIX
+    assert (FILE, VALIDATION_FILE) == (ANSWERS, VALIDATION_ANSWERS)
+    assert {kind: PREFIXES.get(kind, kind) for kind in NAMES} == NAMES
 
 
 def test_metrics_of_all_kinds_and_of_each_data_set(tmp_path: Path) -> None:
@@ -32,6 +32,9 @@ def test_metrics_of_all_kinds_and_of_each_data_set(tmp_path: Path) -> None:
     assert list(right) == [*names, "alignment/real/colour"]
     assert list(right["alignment/colour"].values()) == [True, False]
     assert list(right["alignment/real/colour"].values()) == [False]
+    write_answers([replace(RED, right=False)], tmp_path / VALIDATION_FILE)
+    validation = read_right(tmp_path)["validation/alignment/colour"]
+    assert list(validation.values()) == [False]
     assert read_right(tmp_path / "absent") == {}
     (tmp_path / FILE).write_text("broken")
     with pytest.raises(UserError, match="cannot be read"):

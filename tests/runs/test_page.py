@@ -189,3 +189,11 @@ def test_broken_runs_are_named(runs: Comparison, make_run, tmp_path: Path) -> No
     report(comparison, tmp_path / "r.html", title="runs")
     assert "failed, no metrics" in (tmp_path / "r.html").read_text()
     assert yaml.safe_load((failed / "overrides.yaml").read_text()) == ["note=x"]
+
+
+def test_accuracies_over_the_steps_are_those_of_validation_clips(make_run) -> None:
+    folder = make_run("a", {"seed": 0}, [], {"alignment/colour": 0.5})
+    write_journal(folder, {"validation/alignment/colour": [(10, 0.4), (20, 0.6)], "alignment/colour": [(20, 0.5)]})
+    assert read_curves(compare_runs([read_run(folder)], [])).metrics == {
+        "validation/alignment/colour": {0: {10: 0.4, 20: 0.6}}
+    }

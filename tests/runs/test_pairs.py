@@ -133,7 +133,7 @@ def test_runs_without_answers_are_named(make_run, compared: Comparison) -> None:
     assert len(pairs.tested) == 3
     assert pairs.untested == [
         "No differences question by question: 1 of 16 runs have no answers.parquet. "
-        f"Write it with `vtok evaluate run={other}`."
+        f"Write it with `vtok evaluate run=RUN out=RUN/answers.parquet`, where RUN is {other}."
     ]
     assert compare_pairs(compare_runs([read_run(other)], []), None) == Pairs([], [])
 

@@ -13,7 +13,9 @@ def folders(answered_run) -> list[Path]:
     found = []
     for stride, right in ((3, 5), (6, 38)):
         folder = answered_run(str(stride), {"stride": stride}, {"speed": [number < right for number in range(40)]})
-        lines = [f'[["alignment/speed", {value}, 0, {step}]]\n' for step, value in ((10, 0.2), (20, right / 40))]
+        lines = [
+            f'[["validation/alignment/speed", {value}, 0, {step}]]\n' for step, value in ((10, 0.2), (20, right / 40))
+        ]
         (folder / "metrics.jsonl").write_text("".join(lines))
         found.append(folder)
     return found
@@ -30,7 +32,7 @@ def test_all_tables_are_printed_and_written(
     for text in (printed, written, page):
         assert "shown: stride=6 is " in text
         assert "+82.5 " in text
-        assert "until a metric stays at 90 % or above" in text.replace("\xa0", " ")
+        assert "until a metric stays at 90 % or above on validation clips" in text.replace("\xa0", " ")
         assert "0 of 1" in text
         assert "1 of 1" in text
     with (out / "comparison_differences.csv").open(newline="") as file:

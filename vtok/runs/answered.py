@@ -1,4 +1,4 @@
-"""Which questions a run has answered right, from its `answers.parquet`."""
+"""Which questions a run has answered right, from its `answers.parquet` and `answers_validation.parquet`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FILE = "answers.parquet"
+from vtok.data.clip import VALIDATION
+
+FILE, VALIDATION_FILE = "answers.parquet", "answers_validation.parquet"
 # First part of a metric's name by kind of question, where it is not the kind itself.
 PREFIXES = {"choice": "alignment", "yes_no": "alignment_yes_no"}
 
@@ -53,30 +55,15 @@ class CommonAnswers:
 
 
 def read_right(run_dir: Path) -> dict[str, dict[Asked, bool]]:
-    """Whether each answer of a run is right, by metric and question; empty if the run has no `answers.parquet`.
+    """Whether each answer of a run is right, by metric and question; empty if the run has saved no answers.
 
     Metrics have the names of `summary.json`. Those of a mixture of data sets are there for each data set too.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: a file cannot be read.
     """
-    # A run's evaluations write the file, and come after the folder that reads it.
-    from vtok.evaluation.answers import read_answers
-
-    if not (run_dir / FILE).is_file():
-        return {}
-    right: dict[str, dict[Asked, bool]] = {}
-    seen: Counter[tuple[str, Asked]] = Counter()
-    for answer in read_answers(run_dir / FILE):
-        cluster, choices = (answer.source, answer.group), tuple(sorted(answer.choices))
-        first = Asked(cluster, answer.clip, answer.question, choices, answer.truth, 0)
-        prefix = PREFIXES.get(answer.kind, answer.kind)
-        own = [f"{prefix}/{answer.source}/{answer.category}"] if answer.source else []
-        for metric in (f"{prefix}/{answer.category}", *own):
-            asked = first._replace(number=seen[metric, first])
-            seen[metric, first] += 1
-            right.setdefault(metric, {})[asked] = answer.right
-    return right
+    validation = {f"{VALIDATION}{metric}": each for metric, each in _read_file(run_dir / VALIDATION_FILE).items()}
+    return _read_file(run_dir / FILE) | validation
 
 
 def common_answers(runs: Sequence[Right]) -> CommonAnswers | None:
@@ -88,3 +75,23 @@ def common_answers(runs: Sequence[Right]) -> CommonAnswers | None:
     cluster = [places.setdefault(asked.cluster, len(places)) for asked in common]
     right = [np.bincount(cluster, weights=[run[asked] for asked in common]).astype(np.int64) for run in runs]
     return CommonAnswers(np.stack(right), np.bincount(cluster), len(set().union(*runs)) - len(common))
+
+
+def _read_file(path: Path) -> dict[str, dict[Asked, bool]]:
+    # A run's evaluations write the file, and come after the folder that reads it.
+    from vtok.evaluation.answers import read_answers
+
+    if not path.is_file():
+        return {}
+    right: dict[str, dict[Asked, bool]] = {}
+    seen: Counter[tuple[str, Asked]] = Counter()
+    for answer in read_answers(path):
+        cluster, choices = (answer.source, answer.group), tuple(sorted(answer.choices))
+        first = Asked(cluster, answer.clip, answer.question, choices, answer.truth, 0)
+        prefix = PREFIXES.get(answer.kind, answer.kind)
+        own = [f"{prefix}/{answer.source}/{answer.category}"] if answer.source else []
+        for metric in (f"{prefix}/{answer.category}", *own):
+            asked = first._replace(number=seen[metric, first])
+            seen[metric, first] += 1
+            right.setdefault(metric, {})[asked] = answer.right
+    return right

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vtok.common.style import LINE_COLOURS, remove_frame
+from vtok.data.clip import VALIDATION
 from vtok.runs.comparison import Comparison
 from vtok.runs.plot import COLUMNS_OF_A_PAGE, Mark, panel_grid
 from vtok.runs.saved_run import SavedRun
@@ -42,7 +43,9 @@ def read_curves(comparison: Comparison) -> Curves:
     journals = [read_journal(run.path / JOURNAL) for run in comparison.runs]
     metrics: dict[str, dict[int, dict[int, float]]] = {}
     every = 1
-    for name in (*LOSSES, *comparison.metrics):
+    # Evaluations during training are on validation clips.
+    accuracies = [name for metric in comparison.metrics for name in (metric, f"{VALIDATION}{metric}")]
+    for name in (*LOSSES, *accuracies):
         found = {index: one[name] for index, one in enumerate(journals) if len(one.get(name, {})) > 1}
         if found and found not in metrics.values():
             step = max(math.ceil(len(one) / MOST_POINTS) for one in found.values())

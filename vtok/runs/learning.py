@@ -8,6 +8,7 @@ from scipy.stats import CensoredData, ecdf, logrank
 
 from vtok.common.differences import LEVEL, separation
 from vtok.common.statistics import holm
+from vtok.data.clip import VALIDATION
 from vtok.runs.comparison import MISSING, Comparison
 from vtok.runs.curves import read_journal
 from vtok.runs.pairs import group_names, pairs_of_groups
@@ -59,7 +60,8 @@ class Learning:
 
     def text(self) -> str:
         """How the table is to be read."""
-        return f"time until a metric stays at {100 * LEARNT:.0f} % or above; medians by Kaplan and Meier"
+        high = f"{100 * LEARNT:.0f} % or above"
+        return f"time until a metric stays at {high} on validation clips; medians by Kaplan and Meier"
 
     def sentences(self, base: int | None) -> list[str]:
         """Which group learns a metric sooner than another, by the log-rank test with Holm's correction.
@@ -94,17 +96,21 @@ class Learning:
 
 
 def read_learning(comparison: Comparison) -> Learning:
-    """The times to learn the comparison's accuracies, of runs that were evaluated more than once."""
+    """The times to learn the comparison's accuracies on validation clips, of runs evaluated more than once."""
     groups = seed_groups(comparison)
     journals = [read_journal(run.path / JOURNAL) for run in comparison.runs]
     histories: dict[str, dict[int, list[dict[int, float]]]] = {}
     times: dict[str, dict[int, list[LearningTime]]] = {}
     for metric in comparison.metrics:
         for place, group in enumerate(groups):
-            found = [journals[run] for run in group.runs if len(journals[run].get(metric, {})) > 1]
+            # Evaluations during training are on validation clips.
+            names = (f"{VALIDATION}{metric}", metric)
+            found = [
+                (journals[run], name) for run in group.runs for name in names if len(journals[run].get(name, {})) > 1
+            ]
             if is_share(comparison, metric) and found:
-                histories.setdefault(metric, {})[place] = [journal[metric] for journal in found]
-                times.setdefault(metric, {})[place] = [learning_time(journal, metric) for journal in found]
+                histories.setdefault(metric, {})[place] = [journal[name] for journal, name in found]
+                times.setdefault(metric, {})[place] = [learning_time(journal, name) for journal, name in found]
     return Learning(group_names(comparison), histories, times)
 
 

@@ -214,9 +214,8 @@ def _unanswered(comparison: Comparison) -> list[str]:
     if not missing:
         return []
     which = "the runs" if len(missing) == len(comparison.runs) else f"{len(missing)} of {len(comparison.runs)} runs"
-    return [
-        f"No differences question by question: {which} have no {FILE}. Write it with `vtok evaluate run={missing[0]}`."
-    ]
+    write = f"`vtok evaluate run=RUN out=RUN/{FILE}`, where RUN is {missing[0]}"
+    return [f"No differences question by question: {which} have no {FILE}. Write it with {write}."]
 
 
 def _shown(pair: Pair) -> str:

@@ -37,10 +37,10 @@ class SavedRun:
 
     @cached_property
     def right(self) -> dict[str, dict[Asked, bool]]:
-        """Whether each answer is right, by metric and question; empty if the run has no `answers.parquet`.
+        """Whether each answer is right, by metric and question; empty if the run has saved no answers.
 
         Raises:
-            UserError: the file cannot be read.
+            UserError: a file of answers cannot be read.
         """
         return read_right(self.path)
 

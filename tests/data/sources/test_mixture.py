@@ -138,7 +138,6 @@ def test_without_weights_an_epoch_of_one_is_an_epoch_of_all() -> None:
 def test_clips_are_those_of_all_sources() -> None:
     made = mixture(WEIGHTS)
     train, test = made.clips("train"), made.clips("test")
-    assert test[0].group is None
     assert [train[place].id for place in (0, 39, 40, 47, 66)] == [
         "big/train0", "big/train39", "small/train0", "shards/train0", "shards/train19",
     ]  # fmt: skip
@@ -151,6 +150,11 @@ def test_clips_are_those_of_all_sources() -> None:
     assert [clip.id for clip in test[1:6:2]] == [test[place].id for place in (1, 3, 5)]
     assert made.bad == {"bad of 40": "it is bad", "bad of 7": "it is bad", "bad of 20": "it is bad"}
     assert len(pickle.loads(pickle.dumps(train))) == 67
+
+
+def test_groups_of_two_sources_are_two_groups() -> None:
+    clips = {name: [Clip("a", Path("a"), group="kitchen"), Clip("b", Path("b"))] for name in ("own", "web")}
+    assert [clip.group for clip in MixtureClips(clips)] == ["own/kitchen", None, "web/kitchen", None]
 
 
 def test_a_limit_is_of_each_split_of_each_source() -> None:

@@ -13,10 +13,11 @@ import torch
 
 from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
-from vtok.data import Augmentation, ClipSample, ClipSettings, FolderData, MixtureData, SampleKey, TwinsData
+from vtok.data import Augmentation, ClipSample, ClipSettings, FolderData, MixtureData, SampleKey, ShardData, TwinsData
 from vtok.data.cached_reader import clip_name
 from vtok.data.plan import KeyFramePlanner, SlowFastPlanner, StridePlanner, TargetPlan
 from vtok.data.sources.base import Split
+from vtok.data.sources.shards.pack import pack
 from vtok.data.sources.twins.versions import ANSWERS, CATEGORIES
 from vtok.data.video.read import read_video
 from vtok.tokeniser import FrameSamplingTokeniser, VTokTokeniser
@@ -204,6 +205,16 @@ def test_twins_of_a_mixture(folder: Path) -> None:
     assert source.source_of(sample.clip) is mixed.sources["b"]
     with pytest.raises(UserError, match=r"data.source.weights: .* Set data.source.weights=null"):
         TwinsData(source=MixtureData(sources=mixed.sources, weights={"a": 1, "b": 2}, **SETTINGS), **SETTINGS)
+
+
+def test_twins_of_shards_are_those_of_the_packed_folder(folder: Path, tmp_path: Path) -> None:
+    pack(FolderData(root=folder, **SETTINGS), tmp_path / "shards", shard_bytes=10**9, progress=False)
+    packed = TwinsData(source=ShardData(root=str(tmp_path / "shards"), **SETTINGS), **SETTINGS)
+    for one, other in zip(*(read(each, "test", StridePlanner(6)) for each in (packed, twins(folder))), strict=True):
+        assert (one.clip.id, one.clip.questions) == (other.clip.id, other.clip.questions)
+        assert torch.equal(one.frames, other.frames)
+    with pytest.raises(UserError, match="shards hold clips as they were filmed"):
+        pack(twins(folder), tmp_path / "more", shard_bytes=10**9, progress=False)
 
 
 def flipping(folder: Path, left_right: str, **settings) -> TwinsData:

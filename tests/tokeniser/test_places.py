@@ -170,9 +170,11 @@ def test_a_budget_is_met_exactly_by_what_is_encoded(name: str, frames: int, budg
 @torch.no_grad()
 def test_a_clip_of_few_patches_keeps_all_of_them(name: str) -> None:
     tokeniser = made(name, grid_size=4, num_tokens=50)
-    tokens = tokeniser.encode_planned(clips(tokeniser, [30, 13]))
+    planned = clips(tokeniser, [30, 13])
+    tokens = tokeniser.encode_planned(planned)
     assert tokens.mask.sum(1).tolist() == [50, 48]
     assert tokens.weights[1, :48].tolist() == [4] * 48
+    assert_same(tokens, 1, tokeniser.encode_planned(alone(planned, 1)))
 
 
 @pytest.mark.parametrize("name", UNTRAINED)

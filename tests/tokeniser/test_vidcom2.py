@@ -35,7 +35,7 @@ def kept(features: np.ndarray, tokens: int, temperature: float) -> list[list[int
     return groups
 
 
-@pytest.mark.parametrize("temperature", [0.01, 1.0])
+@pytest.mark.parametrize("temperature", [0.01, 0.05, 0.2, 1.0])
 @pytest.mark.parametrize("tokens", [3, 20, 46, 79])
 def test_tokens_are_those_of_the_formula(tokens: int, temperature: float, video, blocks, features, check) -> None:
     tokeniser = VidCom2Tokeniser(blocks, stride=1, num_tokens=tokens, temperature=temperature)

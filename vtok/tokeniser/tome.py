@@ -58,18 +58,18 @@ class ToMeTokeniser(PatchTokeniser):
         there, count = patches.there, patches.there.sum(1)
         # At first each patch is a token. Padding, which comes last, is token 0: none.
         numbers = torch.where(there, there.cumsum(1), 0)
-        sums, sizes = patches.flat, there.float()
+        # Cosine similarity is the same for sums as for means, weighted by the number of patches of each token.
+        sums = patches.flat
         while int((count - patches.wanted).max()) > 0:
             merges = torch.minimum(count - patches.wanted, count // 2)
-            target = match(sums / sizes.clamp(min=1).unsqueeze(2), count, merges)
+            target = match(sums, count, merges)
             position = torch.arange(target.shape[1], device=target.device)
             # A token that stays is counted; one that is merged has the number of the token that it goes to.
             new = (target == position).cumsum(1).gather(1, target)
             new = new.masked_fill(position >= count.unsqueeze(1), 0)
             count = count - merges
-            most = int(count.max())
             numbers = renumber(numbers, new)
-            sums, sizes = totals(new, sums, most), totals(new, sizes, most)
+            sums = totals(new, sums, int(count.max()))
         return numbers
 
 

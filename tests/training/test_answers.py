@@ -35,7 +35,7 @@ def test_a_run_and_vtok_evaluate_write_the_same_answers(
         assert (kept / name).read_bytes() == (run / name).read_bytes()
     assert figures["evaluation/score"] == "token"
     assert main(["evaluate", f"run={run}", "out=answers.json"]) == 1
-    assert "out=answers.json" in capsys.readouterr().err
+    assert "must end in .parquet" in capsys.readouterr().err
 
 
 def test_another_score_gives_the_accuracy_that_is_reported_for_it(tiny_run: list[str], tmp_path: Path) -> None:

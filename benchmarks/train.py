@@ -192,6 +192,12 @@ def bare_loop(
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     endless = cycle(batches)
     model.train()
+    # Before its first step the trainer measures the scale of the tokens.
+    for batch in batches[: trainer.accumulate]:
+        with accelerator.autocast():
+            model.measure(batch.to(accelerator.device))
+    model.end_step()
+    scale_is_new = True
     while True:
         for _ in range(trainer.accumulate):
             with accelerator.autocast():
@@ -199,7 +205,8 @@ def bare_loop(
             (loss / trainer.accumulate).backward()
         torch.nn.utils.clip_grad_norm_(parameters, trainer.clip_norm)
         optimiser.step()
-        model.end_step()
+        model.end_step(discard=scale_is_new)
+        scale_is_new = False
         scheduler.step()
         optimiser.zero_grad()
         if ema:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hydra.utils import instantiate
 
@@ -17,6 +18,7 @@ from vtok.config import compose
 from vtok.data import DataSource
 from vtok.data.check import check_clip
 from vtok.data.sources.base import SPLITS
+from vtok.data.sources.shards.index import SCHEMA, VERSION
 from vtok.evaluation.held_out import check_files, evaluate_heldout
 from vtok.inference.load import load_run
 from vtok.model.build import build_model, build_optimiser
@@ -93,9 +95,23 @@ def test_truncated_checkpoint(length: int, run: Path, tmp_path: Path) -> None:
         load_run(str(broken), outputs="none")
 
 
-def test_shard_network(faults_dir: Path) -> None:
-    """A server listens where the playlist within the shard points to, and nobody comes."""
-    source = source_of("data=shards", f"data.root={faults_dir / 'shard_network' / 'stranger_index'}")
+def test_shard_network(faults_dir: Path, tmp_path: Path) -> None:
+    """A server listens where the playlist within the shard points to, and nobody comes.
+
+    The stranger's index is of an earlier version, so its rows are written again in today's.
+    """
+    given = faults_dir / "shard_network" / "stranger_index"
+    shutil.copyfile(given / "a.tar", tmp_path / "a.tar")
+    with pa.ipc.open_file(given / "index.arrow") as reader:
+        rows = [
+            {**row, "group": None, "split": row["split"].replace("heldout", "test")}
+            for row in reader.read_all().to_pylist()
+        ]
+        about = json.loads(reader.schema.metadata[b"vtok"])
+    schema = SCHEMA.with_metadata({"vtok": json.dumps({**about, "version": VERSION})})
+    with pa.ipc.new_file(tmp_path / "index.arrow", schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
+    source = source_of("data=shards", f"data.root={tmp_path}")
     clips = [clip for split in SPLITS for clip in source.clips(split)]
     try:
         server = socket.create_server(("127.0.0.1", 18999))

@@ -86,7 +86,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "tokeniser.stride=99"], "tokeniser.stride=99"),
         (["train", "-m", "tokeniser.stride=3,99"], "tokeniser.stride=99"),
         (["train", "just a word"], "KEY=VALUE"),
-        (["data", "pakc"], "vtok data pakc: unknown verb. Use vtok data check | index | pack | preview."),
+        (["data", "pakc"], "vtok data pakc: unknown verb. Use vtok data check | flow | index | pack | preview."),
         (["data", "pack"], "vtok data pack: the argument out is missing. Set out=VALUE"),
         (["data", "pack", "out=x", "data=folder", "data.root=nowhere"], "data.root=nowhere: there is no such folder"),
         (["data", "pack", "out=x", "shard_mb=0"], "shard_mb=0: must be an integer >= 1."),

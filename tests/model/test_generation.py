@@ -1,6 +1,7 @@
 """The generation branch on synthetic batches: captions to tokens to videos, and the gradients of the losses."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -138,7 +139,7 @@ def test_the_targets_of_l_vislm_are_constants() -> None:
     batch = make_batch(model, [1])
     video = model.tokeniser.encode_planned(batch.video)
     tokens = video.tokens.detach().requires_grad_()
-    watched = type(video)(tokens=tokens, kind=video.kind, timestamps=video.timestamps, mask=video.mask)
+    watched = replace(video, tokens=tokens)
     model.visual_loss(model.visual_states(watched, batch.captions), watched).backward()
     assert tokens.grad is not None
     assert tokens.grad[:, :-1].abs().amax(-1).min() > 0
@@ -199,7 +200,7 @@ def test_generation_with_a_cache_equals_one_without(head: str, temperature: floa
     generated = model.generate_tokens(CAPTIONS, num_planned=planned, seeds=seeds, temperature=temperature)
     tokens = generated.tokens
     video = model.tokeniser.encode_planned(make_video([planned] * 3))
-    given = type(video)(tokens=tokens, kind=video.kind, timestamps=video.timestamps, mask=video.mask)
+    given = replace(video, tokens=tokens)
     with torch.no_grad():
         full = model.visual_states(given, model.caption_text(CAPTIONS, given))
     assert torch.equal(generated.mask, full.mask)

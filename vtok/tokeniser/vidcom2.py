@@ -34,7 +34,7 @@ class VidCom2Tokeniser(PatchTokeniser):
         grid_size: every sampled frame is pooled to grid_size x grid_size patches; None: the places of the feature map.
         stride: clip frames between two sampled frames.
         num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
-        temperature: of the softmax; a large one gives all frames the same quota.
+        temperature: temperature of the softmax; a large one gives all frames the same quota.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         budget: a clip that makes more tokens is refused; None refuses none.
 

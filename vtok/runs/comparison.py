@@ -157,8 +157,16 @@ def show_metric(run: SavedRun, name: str) -> str:
     if name not in run.summary:
         return MISSING
     value, low, high = (run.summary.get(key) for key in (name, f"{name}_low", f"{name}_high"))
-    interval = "" if low is None or high is None else f" [{show_number(low)}, {show_number(high)}]"
-    return f"{show_number(value)}{interval}"
+    return f"{show_number(value)}{show_interval(value, low, high)}"
+
+
+def show_interval(value: Any, low: Any, high: Any) -> str:
+    """ " [0.001, 0.940]" behind a value, with its decimals; nothing if there is no interval."""
+    if low is None or high is None:
+        return ""
+    # 0.0068 beside 0.35 is 0.007, not 6.80e-03.
+    decimals = numeric(value) and 0.01 <= abs(value) <= 1
+    return " [{}, {}]".format(*(f"{bound:.3f}" if decimals else show_number(bound) for bound in (low, high)))
 
 
 def show_number(value: Any) -> str:

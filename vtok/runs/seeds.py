@@ -8,7 +8,7 @@ from typing import Any
 
 from vtok.common.statistics import share_interval, share_interval_of_runs, student
 from vtok.runs.answered import common_answers
-from vtok.runs.comparison import MISSING, SEED, Comparison, numeric, show_number, show_setting
+from vtok.runs.comparison import MISSING, SEED, Comparison, numeric, show_interval, show_number, show_setting
 from vtok.runs.saved_run import SavedRun
 
 
@@ -44,9 +44,7 @@ class Estimate:
     per_run: list[float]
 
     def text(self) -> str:
-        has_interval = self.low is not None and self.high is not None
-        interval = f" [{show_number(self.low)}, {show_number(self.high)}]" if has_interval else ""
-        return f"{show_number(self.value)}{interval}"
+        return f"{show_number(self.value)}{show_interval(self.value, self.low, self.high)}"
 
 
 def without_seed(comparison: Comparison) -> Comparison:

@@ -16,7 +16,8 @@ from vtok.evaluation.control import Controls
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.generation_result import GenerationResult
 from vtok.evaluation.judge import Judge, Verdict
-from vtok.model.video_language_model import GeneratedTokens, Sampling, VideoLanguageModel
+from vtok.model.video_language_model import VideoLanguageModel
+from vtok.model.visual_states import GeneratedTokens, Sampling
 from vtok.tokeniser import PlannedFrames
 
 MakeModel = Callable[..., VideoLanguageModel]

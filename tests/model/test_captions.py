@@ -15,7 +15,8 @@ from vtok.decoder import TinyDecoder
 from vtok.mllm import ChatTokeniser, TinyLanguageModel
 from vtok.mllm.tiny import byte_level_tokenizer
 from vtok.model import Objective
-from vtok.model.video_language_model import Sampling, VideoLanguageModel
+from vtok.model.video_language_model import VideoLanguageModel
+from vtok.model.visual_states import Sampling
 from vtok.tokeniser import VTokTokeniser
 from vtok.training.sequences import Collate
 from vtok.visual_head import RegressionHead

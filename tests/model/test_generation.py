@@ -13,7 +13,8 @@ from vtok.decoder import Decoder, TinyDecoder
 from vtok.mllm import TinyLanguageModel
 from vtok.model import Objective
 from vtok.model.batch import Batch, Text, stack_text
-from vtok.model.video_language_model import Sampling, VideoLanguageModel
+from vtok.model.video_language_model import VideoLanguageModel
+from vtok.model.visual_states import Sampling
 from vtok.tokeniser import FrameSamplingTokeniser, PlannedFrames, Tokeniser, VTokTokeniser
 from vtok.visual_head import FlowHead, MixtureHead, RegressionHead
 

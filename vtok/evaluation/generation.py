@@ -28,7 +28,8 @@ from vtok.evaluation.control import Controls
 from vtok.evaluation.generation_result import GeneratedClip, GenerationResult
 from vtok.evaluation.judge import Judge, Verdict
 from vtok.model.batch import stack_frames
-from vtok.model.video_language_model import GeneratedTokens, Sampling, VideoLanguageModel
+from vtok.model.video_language_model import VideoLanguageModel
+from vtok.model.visual_states import GeneratedTokens, Sampling
 from vtok.tokeniser import MOTION, SPATIAL, VideoTokens
 
 PARTS = {"_spatial": SPATIAL, "_motion": MOTION}

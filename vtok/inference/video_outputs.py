@@ -11,7 +11,8 @@ from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
 from vtok.data.video.write import check_scale
 from vtok.decoder import Decoder
-from vtok.model.video_language_model import Sampling, VideoLanguageModel
+from vtok.model.video_language_model import VideoLanguageModel
+from vtok.model.visual_states import Sampling
 
 MIN_SIDE = 256
 SHEET_SIDE = 96

@@ -1,7 +1,6 @@
 """The full model: tokeniser, language model, visual head and decoder, with their joint losses (VTok, section 3)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -17,55 +16,11 @@ from vtok.model.batch import Batch, Text, stack_text, to_left
 from vtok.model.freezing import freeze_unused
 from vtok.model.objective import Objective
 from vtok.model.token_scale import TokenScale
+from vtok.model.visual_states import GeneratedTokens, Sampling, VisualStates
 from vtok.tokeniser import PlannedFrames, Tokeniser, VideoTokens
 from vtok.visual_head import NoVisualHead, VisualHead
 
 DESCRIBE = "describe the video."
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Settings of sampling.
-
-    Attributes:
-        steps: number of the decoder's integration steps from noise to video.
-        guidance: scale of the decoder's classifier-free guidance; 1: no guidance.
-        temperature: temperature of the visual head; 0: the most likely tokens.
-    """
-
-    steps: int
-    guidance: float
-    temperature: float
-
-
-@dataclass(frozen=True)
-class VisualStates:
-    """Hidden states of the generation branch.
-
-    Attributes:
-        before: (B, L, D), at the position before each video token; they predict the token.
-        condition: (B, N, D), the decoder's condition: at the video tokens, preceded by those at the caption if
-            `Objective.condition_on_caption`.
-        mask: (B, N), False at the padding of `condition`, on the right.
-    """
-
-    before: Tensor
-    condition: Tensor
-    mask: Tensor
-
-
-@dataclass(frozen=True)
-class GeneratedTokens:
-    """Video tokens generated from captions.
-
-    Attributes:
-        tokens: (B, L, d).
-        condition, mask: see `VisualStates`.
-    """
-
-    tokens: Tensor
-    condition: Tensor
-    mask: Tensor
 
 
 class VideoLanguageModel(nn.Module):

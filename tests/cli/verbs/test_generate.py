@@ -13,7 +13,7 @@ from vtok.cli.prompts import requested_videos
 from vtok.data import ClipSettings, FolderData, read_video
 from vtok.data.sources.base import SPLITS
 from vtok.inference.load import load_run
-from vtok.model.video_language_model import Sampling
+from vtok.model.visual_states import Sampling
 
 PROMPTS = "﻿# shapes\na red circle moves left\n\n  the ground stands still and a blue square grows  \n# end\nÄ\n"
 TEXTS = ["a red circle moves left", "the ground stands still and a blue square grows", "Ä"]

@@ -16,7 +16,8 @@ from vtok.data.sources.shapes.scene import Scene, SceneObject, sample_scene
 from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.generation import Generation
 from vtok.evaluation.judge import OracleJudge, Verdict
-from vtok.model.video_language_model import GeneratedTokens, VideoLanguageModel
+from vtok.model.video_language_model import VideoLanguageModel
+from vtok.model.visual_states import GeneratedTokens
 
 CHOICES = {"shape": 4, "colour": 6, "motion_direction": 4, "speed": 2, "count": 4}
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vtok.evaluation.doctor.examine import examine
     from vtok.evaluation.doctor.finding import FAILED, Finding
+    from vtok.evaluation.doctor.run import examine
 
 __all__ = ["FAILED", "Finding", "examine"]
 

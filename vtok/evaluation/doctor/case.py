@@ -12,8 +12,8 @@ from vtok.tokeniser import PlannedFrames, Tokeniser, VideoTokens
 
 # Planned frames of a clip, where the plan allows it: a first, a last, and some between them.
 FRAMES = 5
-# Half of a level of 8 bits would be rounded to the next one.
-SMALL = 0.4 / 255
+# A change of a pixel that changes no choice of patches, neither by features nor by levels of 8 bits.
+SMALL = 0.02 / 255
 # Of the root mean square of the tokens. Rounding errors are a hundredth of it.
 TOLERANCE = 1e-4
 SECONDS_A_FRAME = 1 / 24
@@ -145,6 +145,12 @@ def difference(found: VideoTokens, expected: VideoTokens, row: int = 0) -> str |
             size = float(((one - other)[token] / unit).abs().nan_to_num(torch.inf).max())
             return f"{name} of token {token} and {int(far.sum()) - 1} others differ by {size:.2g}"
     return None
+
+
+def changed_tokens(found: VideoTokens, base: VideoTokens) -> Tensor:
+    """Which tokens (L,) of one clip differ from those of `base` by more than rounding errors."""
+    scale = base.tokens[0].float().square().mean().sqrt()
+    return ((found.tokens - base.tokens)[0].abs() > TOLERANCE * scale).any(1)
 
 
 def movements(found: VideoTokens, base: VideoTokens) -> Tensor:

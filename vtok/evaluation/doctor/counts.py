@@ -2,7 +2,6 @@
 
 import torch
 
-from vtok.common.errors import UserError
 from vtok.evaluation.doctor.case import Case
 from vtok.evaluation.doctor.finding import Defect
 from vtok.tokeniser import MOTION, SPATIAL
@@ -58,7 +57,7 @@ def runs(kind: list[int]) -> str:
 
 
 def fields(case: Case) -> None:
-    """Tokens have the width `token_dim`, and each has a time, a place in 0..1 or none, and a positive weight."""
+    """Tokens have the width `token_dim`; each has a time, a place within the frame or none, and a positive weight."""
     encoded = case.encode(case.clip())
     batch, number, width = encoded.tokens.shape
     if width != case.tokeniser.token_dim:
@@ -70,9 +69,10 @@ def fields(case: Case) -> None:
             raise Defect(f"{name} of the shape {shape}", f"{found}")
     if not encoded.tokens.isfinite().all():
         raise Defect("finite tokens", "infinite ones or NaN")
-    outside = ((encoded.places < 0) | (encoded.places > 1)).any(2)
+    # The centre of a token that stands for one place or more is not on the edge.
+    outside = ((encoded.places <= 0) | (encoded.places >= 1)).any(2)
     if outside.any() or not torch.equal(encoded.places.isnan().any(2), encoded.places.isnan().all(2)):
-        raise Defect("places from 0 to 1, or NaN for row and column", f"{encoded.places[0].tolist()[:8]}")
+        raise Defect("places between 0 and 1, or NaN for both row and column", f"{encoded.places[0, :4].tolist()}")
     if not (encoded.weights > 0).all():
         raise Defect("positive weights", f"{float(encoded.weights.min())}")
 

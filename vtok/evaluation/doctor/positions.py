@@ -31,12 +31,13 @@ def timestamps(case: Case) -> None:
             )
     moved = torch.stack([frame_movement(case, planned, base, position) for position in range(len(times))], dim=1)
     # Tokens that no frame moves, such as learned separators, stand for none.
-    moves = moved > NO_MOVEMENT * moved.clamp(max=1e30).amax(1, keepdim=True)
+    moves = moved > NO_MOVEMENT * moved.masked_fill(moved.isinf(), 0.0).amax(1, keepdim=True)
     wrong = (shares > NO_TIME) & ~moves & moves.any(1, keepdim=True)
     if wrong.any():
         token, position = map(int, wrong.nonzero()[0])
         raise Defect(
-            f"token {token}, at {float(stated[token]):.3f} s, to change with the frame at {float(times[position]):.3f} s",
+            f"token {token} at {seconds(stated[token : token + 1])} to change with the frame at "
+            f"{seconds(times[position : position + 1])}",
             f"one that changes with frames at {seconds(times[moves[token]])} alone",
         )
 
@@ -65,7 +66,7 @@ def frame_movement(case: Case, planned: PlannedFrames, base: VideoTokens, positi
 
 
 def places(case: Case) -> None:
-    """A bright spot in the frames moves the tokens most whose places are nearest to it."""
+    """A spot that is a little brighter moves the tokens most whose places are nearest to it."""
     planned = case.clip()
     base = case.encode(planned)
     found = [case.encode(with_spot(planned, row, column)) for row in range(SPOTS) for column in range(SPOTS)]
@@ -87,8 +88,6 @@ def places(case: Case) -> None:
                 "the spots that move them",
                 f"{correlation:.2f}",
             )
-        bias = float((stated[:, axis] - seen[:, axis]).mean())
-        print(name, correlation, bias)
 
 
 def with_spot(planned: PlannedFrames, row: int, column: int) -> PlannedFrames:

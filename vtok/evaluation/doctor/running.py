@@ -82,7 +82,9 @@ def half_precision(case: Case) -> None:
     error = (found.tokens[0].float() - expected.tokens[0].float())[same].norm(dim=1) / scale
     if len(error) and float(error.max()) > HALF_PRECISION:
         token = int(same.nonzero()[error.argmax()])
-        raise Defect(f"errors of {HALF_PRECISION:.0%} of a token or less", f"{float(error.max()):.0%} for token {token}")
+        raise Defect(
+            f"errors of {HALF_PRECISION:.0%} of a token or less", f"{float(error.max()):.0%} for token {token}"
+        )
 
 
 def device(case: Case) -> None:

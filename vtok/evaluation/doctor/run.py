@@ -14,13 +14,13 @@ CHECKS: dict[Check, tuple[Check, ...]] = {
     counts.plan: (),
     counts.number_of_tokens: (counts.plan,),
     counts.kinds: (counts.number_of_tokens,),
-    counts.fields: (counts.number_of_tokens,),
-    running.input_unchanged: (),
     running.device: (),
-    running.same_call: (),
+    counts.fields: (counts.number_of_tokens, running.device),
+    running.input_unchanged: (),
+    running.same_call: (running.device,),
     running.same_seed: (running.same_call,),
     batches.batch: (running.same_call, counts.kinds),
-    batches.padding: (running.same_call,),
+    batches.padding: (running.same_call, counts.number_of_tokens),
     batches.mixed_lengths: (batches.batch, batches.padding),
     frames.only_planned_frames: (running.same_call,),
     frames.planned_frames_matter: (running.same_call,),
@@ -31,8 +31,8 @@ CHECKS: dict[Check, tuple[Check, ...]] = {
     running.cache: (running.same_call,),
     running.pixel_type: (running.same_call,),
     running.half_precision: (running.same_call, counts.fields),
-    training.gradient: (),
     training.frozen_backbone: (),
+    training.gradient: (training.frozen_backbone,),
     frames.later_frames: (running.same_call, frames.planned_frames_matter),
 }
 
@@ -48,14 +48,16 @@ def examine(make: Callable[[], Tokeniser], *, num_frames: int = 30) -> list[Find
     findings, unusable = [], set()
     for check, needed in CHECKS.items():
         failed = [name_of(one) for one in needed if one in unusable]
-        finding = run(check, case) if not failed else skipped(check, f"it needs {', '.join(failed)}, which failed")
+        finding = (
+            finding_of(check, case) if not failed else skipped(check, f"it needs {', '.join(failed)}, which failed")
+        )
         if failed or finding.status == FAILED:
             unusable.add(check)
         findings.append(finding)
     return findings
 
 
-def run(check: Check, case: Case) -> Finding:
+def finding_of(check: Check, case: Case) -> Finding:
     """The finding of one check; any exception of the tokeniser is a finding too."""
     try:
         information = check(case)

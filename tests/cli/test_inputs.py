@@ -39,6 +39,7 @@ CASES = [
     (["data", "index", "root=no/{000..004}.tar"], "root=no/{000..004}.tar: there is no such folder"),
     (["precompute", "out=x", "backbone=clip"], "backbone.weights="),
     (["cost", "backbone=clip"], "backbone.weights="),
+    (["doctor", "backbone=clip"], "backbone.weights="),
 ]  # fmt: skip
 PROGRAM = """
 import contextlib, io, json, sys

@@ -20,6 +20,8 @@ from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_
 USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
 # Verbs that build the data set of a configuration, and some of them its backbone.
 USE_DATA = ("data pack", "data check", "data preview", "precompute", "probe")
+# Verbs that run the components of a configuration on clips of noise in memory.
+USE_NOISE = ("cost", "doctor")
 DATA_KEYS = ("data=", "data.", "data@data.source", "+data@data.source")
 
 
@@ -76,8 +78,7 @@ def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> 
 
 def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[DictConfig]:
     """The configurations that a verb without a run composes; those with a data set are checked."""
-    if verb == "cost":
-        # Cost measures noise in memory.
+    if verb in USE_NOISE:
         yield compose([*overrides, "data.cache=null"])
     elif verb in USE_DATA:
         outputs = [override("outputs", given["outputs"])] if verb == "probe" else []
@@ -94,7 +95,7 @@ def loaded_weights(verb: str, config: DictConfig) -> list[WeightsRef]:
     """The weights that a verb without a run loads."""
     if verb == "cost":
         groups = list(WITH_WEIGHTS)
-    elif verb == "probe":
+    elif verb in ("probe", "doctor"):
         groups = ["backbone"]
     elif verb == "precompute":
         groups = ["backbone", *(["decoder"] if config.objective.get("lambda_dec") else [])]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vtok.tokeniser.random_patches import RandomTokeniser
     from vtok.tokeniser.resampler import ResamplerTokeniser
     from vtok.tokeniser.slow_fast import SlowFastTokeniser
+    from vtok.tokeniser.token_learner import TokenLearnerTokeniser
     from vtok.tokeniser.tome import ToMeTokeniser
     from vtok.tokeniser.uniform import UniformTokeniser
     from vtok.tokeniser.vidcom2 import VidCom2Tokeniser
@@ -56,6 +57,7 @@ __all__ = [
     "SlowFastTokeniser",
     "StridePlanner",
     "ToMeTokeniser",
+    "TokenLearnerTokeniser",
     "Tokeniser",
     "TransformerPooling",
     "UniformTokeniser",

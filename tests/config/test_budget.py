@@ -27,6 +27,7 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
     "key_frame": lambda _, grid_size: grid_size**2,
     "resampler": lambda _, num_queries: num_queries,
     "token_learner": lambda _, num_tokens: num_tokens,
+    "grouped_ttm": lambda _, num_tokens: num_tokens,
     **{
         option: lambda frames, num_tokens: min(num_tokens, 64 * ceil(frames / 6))
         for option in ("random", "uniform", "vidcom2", "tome", "visionzip", "kmeans")

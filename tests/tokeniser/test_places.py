@@ -18,6 +18,7 @@ from vtok.tokeniser import (
     DeltaTokeniser,
     EvsTokeniser,
     FrameSamplingTokeniser,
+    GroupedTtmTokeniser,
     KeyFrameTokeniser,
     KMeansTokeniser,
     PlannedFrames,
@@ -48,6 +49,7 @@ UNTRAINED: dict[str, Make] = {
 OF_THE_CLIP: dict[str, Make] = {
     "resampler": ResamplerTokeniser,
     "token_learner": TokenLearnerTokeniser,
+    "grouped_ttm": GroupedTtmTokeniser,
 }
 ALL: dict[str, Make] = {
     "vtok": VTokTokeniser,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vtok.tokeniser.delta import DeltaTokeniser
     from vtok.tokeniser.evs import EvsTokeniser
     from vtok.tokeniser.frame_sampling import FrameSamplingTokeniser, KeyFrameTokeniser
+    from vtok.tokeniser.grouped_ttm import GroupedTtmTokeniser
     from vtok.tokeniser.kmeans import KMeansTokeniser
     from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
     from vtok.tokeniser.patches import Patches, PatchTokeniser
@@ -42,6 +43,7 @@ __all__ = [
     "FramePlan",
     "FrameSamplingTokeniser",
     "GridPooling",
+    "GroupedTtmTokeniser",
     "KMeansTokeniser",
     "KeyFramePlanner",
     "KeyFrameTokeniser",

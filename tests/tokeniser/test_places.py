@@ -18,6 +18,7 @@ from vtok.tokeniser import (
     DeltaTokeniser,
     EvsTokeniser,
     FrameSamplingTokeniser,
+    FrequencyTokeniser,
     GroupedTtmTokeniser,
     KeyFrameTokeniser,
     KMeansTokeniser,
@@ -57,6 +58,7 @@ ALL: dict[str, Make] = {
     "delta": DeltaTokeniser,
     "codec_motion": CodecMotionTokeniser,
     "frame_sampling": FrameSamplingTokeniser,
+    "frequency": FrequencyTokeniser,
     "key_frame": KeyFrameTokeniser,
     "slow_fast": SlowFastTokeniser,
     **OF_THE_CLIP,
@@ -136,7 +138,7 @@ def test_tokens_stand_where_they_are_in_the_frame(name: str) -> None:
     frames = planned.mask.shape[1]
     entire = tokens.places.isnan().all(2)
     assert torch.equal(entire, tokens.places.isnan().any(2))
-    whole = SIDE**2 * (frames if name in OF_THE_CLIP else 1)
+    whole = SIDE**2 * (frames if name in OF_THE_CLIP else frames - 1 if name == "frequency" else 1)
     assert (tokens.weights[entire] == whole).all()
     assert entire[0].tolist() == [kind == MOTION or name in OF_THE_CLIP for kind in tokens.kind.tolist()]
     placed = tokens.places[~entire]
@@ -146,7 +148,9 @@ def test_tokens_stand_where_they_are_in_the_frame(name: str) -> None:
     assert ((tokens.timestamps >= times[0]) & (tokens.timestamps <= times[-1])).all()
 
 
-@pytest.mark.parametrize(("name", "cells"), [("vtok", 4), ("frame_sampling", 2), ("key_frame", 4), ("slow_fast", 2)])
+@pytest.mark.parametrize(
+    ("name", "cells"), [("vtok", 4), ("frequency", 4), ("frame_sampling", 2), ("key_frame", 4), ("slow_fast", 2)]
+)
 @torch.no_grad()
 def test_cells_of_a_grid_have_their_centres(name: str, cells: int) -> None:
     tokeniser = made(name)

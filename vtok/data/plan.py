@@ -139,6 +139,16 @@ class PatchPlanner(StridePlanner):
 
 
 @dataclass(frozen=True)
+class CappedPlanner(StridePlanner):
+    """Every stride-th frame; a clip has at most `most_tokens` tokens."""
+
+    most_tokens: int = 20
+
+    def num_tokens(self, num_planned: int) -> int:
+        return min(self.most_tokens, super().num_tokens(num_planned))
+
+
+@dataclass(frozen=True)
 class SlowFastPlanner(StridePlanner):
     """Every stride-th frame with `frame_tokens`; `slow_frames` of them, evenly spaced, also have `key_tokens`."""
 

@@ -6,6 +6,7 @@ from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vtok.data.plan import (
+        CappedPlanner,
         CodecMotionPlanner,
         FramePlan,
         KeyFramePlanner,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vtok.tokeniser.delta import DeltaTokeniser
     from vtok.tokeniser.evs import EvsTokeniser
     from vtok.tokeniser.frame_sampling import FrameSamplingTokeniser, KeyFrameTokeniser
+    from vtok.tokeniser.frequency import FrequencyTokeniser
     from vtok.tokeniser.grouped_ttm import GroupedTtmTokeniser
     from vtok.tokeniser.kmeans import KMeansTokeniser
     from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
@@ -36,12 +38,14 @@ __all__ = [
     "MOTION",
     "SPATIAL",
     "AttentionPooling",
+    "CappedPlanner",
     "CodecMotionPlanner",
     "CodecMotionTokeniser",
     "DeltaTokeniser",
     "EvsTokeniser",
     "FramePlan",
     "FrameSamplingTokeniser",
+    "FrequencyTokeniser",
     "GridPooling",
     "GroupedTtmTokeniser",
     "KMeansTokeniser",

@@ -61,6 +61,7 @@ ALL: dict[str, Make] = {
     "frequency": FrequencyTokeniser,
     "key_frame": KeyFrameTokeniser,
     "slow_fast": SlowFastTokeniser,
+    "slow_fast, once": partial(SlowFastTokeniser, repeat_slow=False),
     **OF_THE_CLIP,
     **UNTRAINED,
 }
@@ -216,7 +217,7 @@ def test_the_token_map_has_the_patches_of_each_token(name: str) -> None:
         assert (numbers[row][~planned.mask[row]] == 0).all()
 
 
-@pytest.mark.parametrize("name", [*UNTRAINED, *OF_THE_CLIP])
+@pytest.mark.parametrize("name", [*UNTRAINED, *OF_THE_CLIP, "frequency"])
 def test_features_that_are_trained_have_a_gradient_and_cached_ones_give_the_same_tokens(name: str) -> None:
     tokeniser = made(name)
     planned = clips(tokeniser, [30, 13])

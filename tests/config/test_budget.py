@@ -26,6 +26,9 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
     "frame_sampling": lambda frames, stride: 4 * ceil(frames / stride),
     "key_frame": lambda _, grid_size: grid_size**2,
     "resampler": lambda _, num_queries: num_queries,
+    "frequency": lambda frames, num_tokens: min(num_tokens, 16 + ceil(frames / 6) - 1),
+    "token_learner": lambda _, num_tokens: num_tokens,
+    "grouped_ttm": lambda _, num_tokens: num_tokens,
     **{
         option: lambda frames, num_tokens: min(num_tokens, 64 * ceil(frames / 6))
         for option in ("random", "uniform", "vidcom2", "tome", "visionzip", "kmeans")
@@ -43,7 +46,7 @@ def test_a_budget_is_met_exactly_or_the_nearest_are_named(option: str, num_frame
     most = {"stride": max(1, num_frames - 1), "grid_size": 8}.get(key, max(BUDGETS))
     counts = {value: COUNTS[option](num_frames, value) for value in range(1, most + 1)}
     for budget in BUDGETS:
-        if option == "evs" and budget < 16:
+        if option in ("evs", "frequency") and budget < 16:
             continue
         config = OmegaConf.merge(whole, {"tokeniser": {"budget": budget}})
         assert isinstance(config, DictConfig)

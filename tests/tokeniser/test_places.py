@@ -18,6 +18,8 @@ from vtok.tokeniser import (
     DeltaTokeniser,
     EvsTokeniser,
     FrameSamplingTokeniser,
+    FrequencyTokeniser,
+    GroupedTtmTokeniser,
     KeyFrameTokeniser,
     KMeansTokeniser,
     PlannedFrames,
@@ -25,6 +27,7 @@ from vtok.tokeniser import (
     ResamplerTokeniser,
     SlowFastTokeniser,
     Tokeniser,
+    TokenLearnerTokeniser,
     ToMeTokeniser,
     UniformTokeniser,
     VidCom2Tokeniser,
@@ -43,15 +46,23 @@ UNTRAINED: dict[str, Make] = {
     "visionzip": VisionZipTokeniser,
     "kmeans": KMeansTokeniser,
 }
+# Their tokens represent all frames of the clip.
+OF_THE_CLIP: dict[str, Make] = {
+    "resampler": ResamplerTokeniser,
+    "token_learner": TokenLearnerTokeniser,
+    "grouped_ttm": GroupedTtmTokeniser,
+}
 ALL: dict[str, Make] = {
     "vtok": VTokTokeniser,
     "vtok, middle": partial(VTokTokeniser, key_frame="middle"),
     "delta": DeltaTokeniser,
     "codec_motion": CodecMotionTokeniser,
     "frame_sampling": FrameSamplingTokeniser,
+    "frequency": FrequencyTokeniser,
     "key_frame": KeyFrameTokeniser,
     "slow_fast": SlowFastTokeniser,
-    "resampler": ResamplerTokeniser,
+    "slow_fast, once": partial(SlowFastTokeniser, repeat_slow=False),
+    **OF_THE_CLIP,
     **UNTRAINED,
 }
 SIDE = 8
@@ -128,10 +139,9 @@ def test_tokens_stand_where_they_are_in_the_frame(name: str) -> None:
     frames = planned.mask.shape[1]
     entire = tokens.places.isnan().all(2)
     assert torch.equal(entire, tokens.places.isnan().any(2))
-    # Motion is that of a frame; the resampler reads all frames.
-    whole = SIDE**2 * (frames if name == "resampler" else 1)
+    whole = SIDE**2 * (frames if name in OF_THE_CLIP else frames - 1 if name == "frequency" else 1)
     assert (tokens.weights[entire] == whole).all()
-    assert entire[0].tolist() == [kind == MOTION or name == "resampler" for kind in tokens.kind.tolist()]
+    assert entire[0].tolist() == [kind == MOTION or name in OF_THE_CLIP for kind in tokens.kind.tolist()]
     placed = tokens.places[~entire]
     assert ((placed > 0) & (placed < 1)).all()
     assert (tokens.weights >= 1).all()
@@ -139,7 +149,9 @@ def test_tokens_stand_where_they_are_in_the_frame(name: str) -> None:
     assert ((tokens.timestamps >= times[0]) & (tokens.timestamps <= times[-1])).all()
 
 
-@pytest.mark.parametrize(("name", "cells"), [("vtok", 4), ("frame_sampling", 2), ("key_frame", 4), ("slow_fast", 2)])
+@pytest.mark.parametrize(
+    ("name", "cells"), [("vtok", 4), ("frequency", 4), ("frame_sampling", 2), ("key_frame", 4), ("slow_fast", 2)]
+)
 @torch.no_grad()
 def test_cells_of_a_grid_have_their_centres(name: str, cells: int) -> None:
     tokeniser = made(name)
@@ -154,7 +166,7 @@ def test_cells_of_a_grid_have_their_centres(name: str, cells: int) -> None:
 
 
 @pytest.mark.parametrize(("frames", "budget"), [(30, 20), (30, 46), (121, 20), (121, 46)])
-@pytest.mark.parametrize("name", UNTRAINED)
+@pytest.mark.parametrize("name", [*UNTRAINED, *OF_THE_CLIP])
 @torch.no_grad()
 def test_a_budget_is_met_exactly_by_what_is_encoded(name: str, frames: int, budget: int) -> None:
     config = compose([f"tokeniser={name}", f"tokeniser.budget={budget}", f"clip.num_frames={frames}"])
@@ -205,7 +217,7 @@ def test_the_token_map_has_the_patches_of_each_token(name: str) -> None:
         assert (numbers[row][~planned.mask[row]] == 0).all()
 
 
-@pytest.mark.parametrize("name", UNTRAINED)
+@pytest.mark.parametrize("name", [*UNTRAINED, *OF_THE_CLIP, "frequency"])
 def test_features_that_are_trained_have_a_gradient_and_cached_ones_give_the_same_tokens(name: str) -> None:
     tokeniser = made(name)
     planned = clips(tokeniser, [30, 13])

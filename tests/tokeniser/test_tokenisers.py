@@ -128,6 +128,19 @@ def test_rivals_have_their_own_counts(video: Tensor) -> None:
     torch.testing.assert_close(key(video), VTokTokeniser(Recorder())(video, key_frame=29)[:, :16])
 
 
+def test_frame_sampling_can_have_the_network_of_motion_tokens(video: Tensor) -> None:
+    sampling, vtok = FrameSamplingTokeniser(Recorder(), token_dim=5, mlp=True), VTokTokeniser(Recorder(), token_dim=5)
+    first, _, second = vtok.motion.project
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    sampling.spatial.load_state_dict(vtok.motion.state_dict())
+    grid = video[:, 6, :, 4:, :4].mean((-2, -1))
+    expected = nn.functional.gelu(grid @ first.weight.T + first.bias) @ second.weight.T + second.bias
+    torch.testing.assert_close(sampling.encode(video).tokens[:, 6], expected)
+    sampling(video).sum().backward()
+    assert all(one.grad is not None for one in sampling.parameters() if one.requires_grad)
+
+
 def test_mean_pooling_equals_the_mean_of_the_residual_map() -> None:
     features, key = torch.randn(2, 4, 6, 5, 5), torch.randn(2, 6, 5, 5)
     expected = (features - key.unsqueeze(1)).mean((-2, -1))

@@ -139,10 +139,24 @@ class PatchPlanner(StridePlanner):
 
 
 @dataclass(frozen=True)
+class CappedPlanner(StridePlanner):
+    """Every stride-th frame; a clip has at most `most_tokens` tokens."""
+
+    most_tokens: int = 20
+
+    def num_tokens(self, num_planned: int) -> int:
+        return min(self.most_tokens, super().num_tokens(num_planned))
+
+
+@dataclass(frozen=True)
 class SlowFastPlanner(StridePlanner):
-    """Every stride-th frame with `frame_tokens`; `slow_frames` of them, evenly spaced, also have `key_tokens`."""
+    """Every stride-th frame with `frame_tokens`; `slow_frames` of them, evenly spaced, also have `key_tokens`.
+
+    Without `repeat_slow` these have `key_tokens` only.
+    """
 
     slow_frames: int = 1
+    repeat_slow: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,7 +166,8 @@ class SlowFastPlanner(StridePlanner):
             )
 
     def num_tokens(self, num_planned: int) -> int:
-        return self.key_tokens * len(self.slow(num_planned)) + self.frame_tokens * num_planned
+        slow = len(self.slow(num_planned))
+        return self.key_tokens * slow + self.frame_tokens * (num_planned if self.repeat_slow else num_planned - slow)
 
     def slow(self, num_planned: int) -> tuple[int, ...]:
         """Positions of the slow frames among `num_planned` frames, ascending; all frames if there are fewer."""

@@ -6,6 +6,7 @@ from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vtok.data.plan import (
+        CappedPlanner,
         CodecMotionPlanner,
         FramePlan,
         KeyFramePlanner,
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from vtok.tokeniser.delta import DeltaTokeniser
     from vtok.tokeniser.evs import EvsTokeniser
     from vtok.tokeniser.frame_sampling import FrameSamplingTokeniser, KeyFrameTokeniser
+    from vtok.tokeniser.frequency import FrequencyTokeniser
+    from vtok.tokeniser.grouped_ttm import GroupedTtmTokeniser
     from vtok.tokeniser.kmeans import KMeansTokeniser
     from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
     from vtok.tokeniser.patches import Patches, PatchTokeniser
     from vtok.tokeniser.random_patches import RandomTokeniser
     from vtok.tokeniser.resampler import ResamplerTokeniser
     from vtok.tokeniser.slow_fast import SlowFastTokeniser
+    from vtok.tokeniser.token_learner import TokenLearnerTokeniser
     from vtok.tokeniser.tome import ToMeTokeniser
     from vtok.tokeniser.uniform import UniformTokeniser
     from vtok.tokeniser.vidcom2 import VidCom2Tokeniser
@@ -34,13 +38,16 @@ __all__ = [
     "MOTION",
     "SPATIAL",
     "AttentionPooling",
+    "CappedPlanner",
     "CodecMotionPlanner",
     "CodecMotionTokeniser",
     "DeltaTokeniser",
     "EvsTokeniser",
     "FramePlan",
     "FrameSamplingTokeniser",
+    "FrequencyTokeniser",
     "GridPooling",
+    "GroupedTtmTokeniser",
     "KMeansTokeniser",
     "KeyFramePlanner",
     "KeyFrameTokeniser",
@@ -56,6 +63,7 @@ __all__ = [
     "SlowFastTokeniser",
     "StridePlanner",
     "ToMeTokeniser",
+    "TokenLearnerTokeniser",
     "Tokeniser",
     "TransformerPooling",
     "UniformTokeniser",

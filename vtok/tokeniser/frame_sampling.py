@@ -17,6 +17,7 @@ from vtok.tokeniser.base import (
     pool_grid,
 )
 from vtok.tokeniser.key_frame import choose_key
+from vtok.tokeniser.vtok import MotionEncoder
 
 
 class FrameSamplingTokeniser(Tokeniser):
@@ -26,6 +27,8 @@ class FrameSamplingTokeniser(Tokeniser):
         backbone: frames to feature maps.
         grid_size: every sampled frame becomes grid_size x grid_size tokens.
         stride: clip frames between two sampled frames.
+        mlp: whether the tokens are made by the two-layer network of VTok's motion tokens, so that both have the same
+            trained parts; otherwise by a projection where the widths differ.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         budget: a clip that makes more tokens is refused; None refuses none.
 
@@ -33,6 +36,7 @@ class FrameSamplingTokeniser(Tokeniser):
         UserError: a stride below 1, or a grid larger than the feature map.
     """
 
+    project_settings = ("token_dim", "mlp")
     budgeted = "stride"
 
     def __init__(
@@ -41,13 +45,18 @@ class FrameSamplingTokeniser(Tokeniser):
         *,
         grid_size: Count = 2,
         stride: Count = 6,
+        mlp: bool = False,
         token_dim: Count | None = None,
         budget: Count | None = None,
     ) -> None:
         planner = StridePlanner(stride=stride, key_tokens=grid_size**2, frame_tokens=grid_size**2, budget=budget)
         super().__init__(backbone, planner=planner, token_dim=token_dim)
         self.grid_size = check_grid(grid_size, backbone)
-        self.spatial = match_width(backbone.feature_dim, self.token_dim)
+        self.spatial = (
+            MotionEncoder(residual_dim=backbone.feature_dim, token_dim=self.token_dim)
+            if mlp
+            else match_width(backbone.feature_dim, self.token_dim)
+        )
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, K, S, C): the pooled frames in temporal order."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count, MultipleOfSetting
 from vtok.data.plan import StridePlanner
-from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, no_places
+from vtok.tokeniser.base import PlannedFrames, Tokeniser, VideoTokens, check_grid
+from vtok.tokeniser.clip_tokens import clip_tokens
 
 
 class ResamplerTokeniser(Tokeniser):
@@ -87,17 +88,7 @@ class ResamplerTokeniser(Tokeniser):
         tokens = self.queries.expand(len(memory), -1, -1)
         for layer in self.layers:
             tokens = layer(tokens, memory, memory_key_padding_mask=padding)
-        tokens = self.outward(tokens)
-        there = planned.mask.to(planned.timestamps.dtype)
-        middle = (planned.timestamps * there).sum(1, keepdim=True) / there.sum(1, keepdim=True)
-        return VideoTokens(
-            tokens=tokens,
-            kind=torch.full((tokens.shape[1],), SPATIAL, device=tokens.device),
-            timestamps=middle.expand(-1, tokens.shape[1]),
-            mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device),
-            places=no_places(tokens.shape[1], like=tokens).expand(len(tokens), -1, -1),
-            weights=(self.backbone.feature_size**2 * there.sum(1, keepdim=True)).expand(-1, tokens.shape[1]),
-        )
+        return clip_tokens(self.outward(tokens), planned, map_size=self.backbone.feature_size)
 
 
 def sinusoid(number: int, *, like: Tensor) -> Tensor:

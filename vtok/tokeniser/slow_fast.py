@@ -28,12 +28,16 @@ class SlowFastTokeniser(Tokeniser):
     All tokens are SPATIAL: they are features, not changes. A clip with fewer frames has fewer slow tokens, so a
     position in the sequence does not identify the pathway.
 
+    With `slow_frames=1 grid_size=4 repeat_slow=false` the layout is VTok's (one frame in full, one token for every
+    other sampled frame) without the subtraction and g_phi: a control of both.
+
     Args:
         backbone: frames to feature maps.
         grid_size: every slow frame becomes grid_size x grid_size tokens.
         slow_frames: slow frames, evenly spread over the sampled ones, the first and the last among them; a clip of
             fewer sampled frames has all of them.
         fast_grid_size: every sampled frame becomes fast_grid_size x fast_grid_size tokens as well.
+        repeat_slow: whether slow frames have fast tokens too, as in the paper.
         stride: clip frames between two sampled frames.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         budget: a clip that makes more tokens is refused; None refuses none.
@@ -44,6 +48,7 @@ class SlowFastTokeniser(Tokeniser):
 
     planner: SlowFastPlanner
 
+    project_settings = ("token_dim", "repeat_slow")
     budgeted = "stride"
 
     def __init__(
@@ -53,6 +58,7 @@ class SlowFastTokeniser(Tokeniser):
         grid_size: Count = 2,
         slow_frames: Count = 3,
         fast_grid_size: Count = 1,
+        repeat_slow: bool = True,
         stride: Count = 4,
         token_dim: Count | None = None,
         budget: Count | None = None,
@@ -62,6 +68,7 @@ class SlowFastTokeniser(Tokeniser):
             key_tokens=grid_size**2,
             frame_tokens=fast_grid_size**2,
             slow_frames=slow_frames,
+            repeat_slow=repeat_slow,
             budget=budget,
         )
         super().__init__(backbone, planner=planner, token_dim=token_dim)
@@ -87,17 +94,21 @@ class SlowFastTokeniser(Tokeniser):
         cells, fast_cells = self.grid_size**2, self.fast_grid_size**2
         tokens = torch.cat([self.spatial(pooled[name]).flatten(1, 2) for name in ("slow", "fast")], dim=1)
         timestamps = torch.cat([each(times.gather(1, chosen), cells), each(times, fast_cells)], dim=1)
-        mask = torch.cat([each(there, cells), each(planned.mask, fast_cells)], dim=1)
         slow, fast = there.shape[1], times.shape[1]
+        fast_there, length = planned.mask, slow * cells + fast * fast_cells
+        if not self.planner.repeat_slow:
+            # The padding of `chosen` is frame 0, which is always slow.
+            fast_there, length = fast_there.scatter(1, chosen, False), length - slow * fast_cells
+        mask = torch.cat([each(there, cells), each(fast_there, fast_cells)], dim=1)
         fine, coarse = cell_places(self.grid_size, like=tokens), cell_places(self.fast_grid_size, like=tokens)
         sizes = torch.tensor(
             [1 / cells] * (slow * cells) + [1 / fast_cells] * (fast * fast_cells), device=tokens.device
         )
-        # The padding of a shorter clip's slow tokens goes to the end.
-        order = mask.argsort(dim=1, descending=True, stable=True)
+        # The padding of a shorter clip's slow tokens goes to the end, and fast tokens that no clip has are cut off.
+        order = mask.argsort(dim=1, descending=True, stable=True)[:, :length]
         return VideoTokens(
-            tokens=tokens.gather(1, order.unsqueeze(2).expand_as(tokens)),
-            kind=torch.full((tokens.shape[1],), SPATIAL, device=tokens.device),
+            tokens=tokens.gather(1, order.unsqueeze(2).expand(-1, -1, tokens.shape[2])),
+            kind=torch.full((length,), SPATIAL, device=tokens.device),
             timestamps=timestamps.gather(1, order),
             mask=mask.gather(1, order),
             places=torch.cat([fine.repeat(slow, 1), coarse.repeat(fast, 1)])[order],

@@ -45,12 +45,12 @@ def examine(make: Callable[[], Tokeniser], *, num_frames: int = 30) -> list[Find
         num_frames: largest length of a usual clip, in frames; the plan is checked for other lengths too.
     """
     case = Case(make, num_frames)
-    findings, unusable = [], set()
+    findings: list[Finding] = []
+    unusable: set[Check] = set()
     for check, needed in CHECKS.items():
         failed = [name_of(one) for one in needed if one in unusable]
-        finding = (
-            finding_of(check, case) if not failed else skipped(check, f"it needs {', '.join(failed)}, which failed")
-        )
+        reason = f"it needs {', '.join(failed)}, which failed"
+        finding = skipped(check, reason) if failed else finding_of(check, case)
         if failed or finding.status == FAILED:
             unusable.add(check)
         findings.append(finding)

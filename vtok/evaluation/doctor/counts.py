@@ -62,7 +62,7 @@ def fields(case: Case) -> None:
     batch, number, width = encoded.tokens.shape
     if width != case.tokeniser.token_dim:
         raise Defect(f"tokens of width {case.tokeniser.token_dim}", f"{width}")
-    shapes = {"mask": (batch, number), "timestamps": (batch, number), "weights": (batch, number)}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("mask", "timestamps", "weights"), (batch, number))
     shapes |= {"places": (batch, number, 2), "kind": (number,)}
     for name, shape in shapes.items():
         if (found := tuple(getattr(encoded, name).shape)) != shape:

@@ -13,6 +13,7 @@ from vtok.tokeniser import (
     AttentionPooling,
     CodecMotionTokeniser,
     DeltaTokeniser,
+    FramePooling,
     FrameSamplingTokeniser,
     GridPooling,
     KeyFrameTokeniser,
@@ -147,6 +148,13 @@ def test_mean_pooling_equals_the_mean_of_the_residual_map() -> None:
     torch.testing.assert_close(MeanPooling(6)(features, key), expected)
     torch.testing.assert_close(GridPooling(6, size=1)(features, key), expected)
     torch.testing.assert_close(AttentionPooling(6)(features, key), expected)
+
+
+def test_frame_pooling_lacks_the_subtraction_alone() -> None:
+    """With a key frame without features both poolings are the same; otherwise only the frame's own mean is left."""
+    features, key = torch.randn(2, 4, 6, 5, 5), torch.randn(2, 6, 5, 5)
+    torch.testing.assert_close(FramePooling(6)(features, key), MeanPooling(6)(features, torch.zeros_like(key)))
+    torch.testing.assert_close(FramePooling(6)(features, key), features.flatten(3).mean(3))
 
 
 def test_grid_pooling_knows_where() -> None:

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from vtok.tokeniser.frequency import FrequencyTokeniser
     from vtok.tokeniser.grouped_ttm import GroupedTtmTokeniser
     from vtok.tokeniser.kmeans import KMeansTokeniser
-    from vtok.tokeniser.motion import AttentionPooling, GridPooling, MeanPooling, MotionPooling, TransformerPooling
+    from vtok.tokeniser.motion import (
+        AttentionPooling,
+        FramePooling,
+        GridPooling,
+        MeanPooling,
+        MotionPooling,
+        TransformerPooling,
+    )
     from vtok.tokeniser.patches import Patches, PatchTokeniser
     from vtok.tokeniser.random_patches import RandomTokeniser
     from vtok.tokeniser.resampler import ResamplerTokeniser
@@ -44,6 +51,7 @@ __all__ = [
     "DeltaTokeniser",
     "EvsTokeniser",
     "FramePlan",
+    "FramePooling",
     "FrameSamplingTokeniser",
     "FrequencyTokeniser",
     "GridPooling",

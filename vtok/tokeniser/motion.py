@@ -43,6 +43,20 @@ class MeanPooling(MotionPooling):
         return features.mean((-2, -1)) - key.mean((-2, -1)).unsqueeze(1)
 
 
+class FramePooling(MotionPooling):
+    """The mean over the frame's own map: nothing is subtracted, so a comparison shows what the subtraction gives.
+
+    Layout, number of tokens and weights are those of `MeanPooling`.
+    """
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.width = feature_dim
+
+    def forward(self, features: Tensor, key: Tensor) -> Tensor:
+        return features.mean((-2, -1))
+
+
 class GridPooling(MotionPooling):
     """The mean over each cell of a size x size grid, concatenated: one vector a frame that keeps where the change is.
 

@@ -166,7 +166,7 @@ def show_interval(value: Any, low: Any, high: Any) -> str:
         return ""
     # 0.0068 beside 0.35 is 0.007, not 6.80e-03.
     decimals = numeric(value) and 0.01 <= abs(value) <= 1
-    return " [{}, {}]".format(*(f"{bound:.3f}" if decimals else show_number(bound) for bound in (low, high)))
+    return f" [{low:.3f}, {high:.3f}]" if decimals else f" [{show_number(low)}, {show_number(high)}]"
 
 
 def show_number(value: Any) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from vtok.common.errors import UserError
 from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping
+from vtok.common.nested import flatten
 from vtok.common.paths import experiments_dir
 from vtok.config.options import one_of
 from vtok.runs.comparison import numeric
@@ -167,10 +168,11 @@ def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
     Raises:
         UserError: a run has not finished, or lacks a metric.
     """
+    configs = [(flatten(run.config), run) for run in runs]
     tried = []
     for values in product(*study.tuning.values()):
         settings = dict(zip(study.tuning, values, strict=True))
-        found = [run for run in runs if all(_setting(run, key) == value for key, value in settings.items())]
+        found = [run for config, run in configs if all(config.get(key) == value for key, value in settings.items())]
         if not found or found[0].status != "finished":
             shown = ", ".join(f"{key}={value}" for key, value in settings.items())
             raise UserError(f"{method}: the tuning run with {shown} has not finished. Start the study again.")
@@ -191,13 +193,6 @@ def final_runs(study: Study, folder: Path) -> dict[str, list[SavedRun]]:
 
 def runs_in(folder: Path) -> list[SavedRun]:
     return [read_run(path) for path in find_runs(folder)]
-
-
-def _setting(run: SavedRun, key: str) -> Any:
-    value: Any = run.config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def _metric(run: SavedRun, name: str) -> float:

@@ -74,6 +74,12 @@ def test_counts_chances_and_broken_clips(model: VideoLanguageModel, alignment: A
     assert "alignment/colour" in result.table()
 
 
+def test_yes_or_no_questions_can_be_left_out(model: VideoLanguageModel) -> None:
+    batches = [HeldoutBatch([sample(COLOUR, MOVES, colour="red")], [])]
+    result = Alignment(yes_no=False, captions=False)(model, batches, progress=False)
+    assert [one.kind for one in result.answers] == ["choice"]
+
+
 def test_answers_of_several_processes_are_those_of_one_in_the_order_of_the_clips(
     model: VideoLanguageModel, alignment: Alignment
 ) -> None:

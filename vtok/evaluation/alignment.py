@@ -88,6 +88,7 @@ class Alignment:
         score: score by which choices are compared: token (mean log-probability of a token), total (log-probability of
             the answer, which prefers short ones) or prior (total minus total without the video). Metrics are reported
             for all three.
+        yes_no: ask the yes-or-no questions too.
         captions: write a caption of each clip and look for its attributes.
         max_new_tokens: length limit of a caption in tokens.
     """
@@ -96,6 +97,7 @@ class Alignment:
     batch_size: Count = 32
     sequences_at_once: Count = 512
     score: Score = "token"
+    yes_no: bool = True
     captions: bool = True
     max_new_tokens: Count = 32
 
@@ -137,6 +139,7 @@ class Alignment:
                 (row, question)
                 for row, sample in enumerate(samples)
                 for question in questions_of(sample.clip, (captions or {}).get(sample.clip.source, ()))
+                if self.yes_no or question.kind != "yes_no"
             ]
             answers = []
             for (row, question), scores in zip(asked, chooser(video, asked), strict=True):

@@ -1,19 +1,26 @@
-"""Explains an answer about a video by its tokens, as a picture."""
+"""Explains answers about videos by their tokens, as pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 
+from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
-from vtok.common.style import Theme
+from vtok.common.style import LIGHT, Theme
 from vtok.data import Clip
+from vtok.evaluation.answers import Answer, read_answers
 from vtok.evaluation.explain import Explanation, explain_answer
 from vtok.evaluation.explain_picture import FRAME, draw_explanation
 from vtok.inference.clip import read_clip
+from vtok.inference.load import load_run
 from vtok.inference.picture import picture_of
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import stack_frames
+from vtok.model.build import build
+from vtok.runs.answered import FILE
+from vtok.runs.samples import explanation_file
 
 
 def write_explanation(
@@ -51,3 +58,38 @@ def write_explanation(
     with atomic_file(path) as partial:
         draw_explanation(explanation, picture, partial, theme=theme)
     return explanation
+
+
+def explain_test_answers(run: str, *, number: int, outputs: str, allowed_targets: Sequence[str] = ()) -> None:
+    """Write pictures of which tokens a run used for its answers to test questions, into the run folder.
+
+    Each is the answer to the first choice question of another category.
+
+    Args:
+        run: a run folder with a checkpoint and `answers.parquet`.
+        number: largest number of answers, >= 1.
+        outputs: folder in which the clips of a moved run are looked for; see `load_run`.
+        allowed_targets: packages of the user's own whose components may be built.
+
+    Raises:
+        UserError: the run cannot be loaded, has answered no choice questions, or its test clips cannot be read.
+    """
+    run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets, clips=True)
+    first: dict[str, Answer] = {}
+    for answer in read_answers(run_dir / FILE):
+        if answer.kind == "choice":
+            first.setdefault(answer.category, answer)
+    if not first:
+        raise UserError(f"{run_dir}: the run answered no choice questions. Set explain=0 for runs that only generate.")
+    source = build(config.data)
+    source.prepare()
+    clips = {(clip.source, clip.id): clip for clip in source.clips("test")}
+    for place, answer in enumerate(list(first.values())[:number]):
+        clip = clips.get((answer.source, answer.clip))
+        if clip is None:
+            raise UserError(
+                f"{run_dir}: its test clip {answer.clip} is no longer in its data. "
+                f"Use vtok evaluate run={run_dir} first, or explain=0."
+            )
+        path = explanation_file(run_dir, place)
+        write_explanation(config, model, clip, prompt=answer.question, answer=answer.answer, path=path, theme=LIGHT)

@@ -19,7 +19,7 @@ from vtok.runs.comparison import Comparison, numeric
 from vtok.runs.curves import read_curves
 from vtok.runs.learning import read_learning
 from vtok.runs.pairs import compare_pairs, find_baseline
-from vtok.runs.samples import ClipVideos, clip_videos, contact_sheets
+from vtok.runs.samples import ClipVideos, clip_videos, contact_sheets, explanations
 from vtok.runs.seeds import seed_table
 
 TYPES = {".png": "image/png", ".mp4": "video/mp4"}
@@ -87,7 +87,7 @@ def write_plot_page(comparison: Comparison, path: Path, *, title: str, base: int
 
 
 def write_report_page(comparison: Comparison, path: Path, *, title: str, embed_mb: float) -> int:
-    """Write a report of runs: results, plot, curves, videos, contact sheets, commands and commits.
+    """Write a report of runs: results, plot, curves, videos, contact sheets, explained answers, commands and commits.
 
     Args:
         comparison: the runs.
@@ -114,6 +114,7 @@ def write_report_page(comparison: Comparison, path: Path, *, title: str, embed_m
         "curves_chart": curves_chart(comparison, curves) if curves.metrics else None,
         "clips": [_clip(clip, files) for clip in clip_videos(comparison)],
         "sheets": [(name, files.source(file)) for name, file in contact_sheets(comparison)],
+        "explanations": [(name, files.source(file)) for name, file in explanations(comparison)],
         "runs": [_run_entry(comparison, index) for index in range(len(comparison.runs))],
         "written": datetime.now().strftime("%Y-%m-%d %H:%M"),
     }

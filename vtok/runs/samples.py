@@ -1,4 +1,4 @@
-"""Contact sheets and videos in run folders, clip by clip."""
+"""Contact sheets, explained answers and videos in run folders."""
 
 import re
 from dataclasses import dataclass
@@ -35,6 +35,21 @@ def contact_sheets(comparison: Comparison) -> list[tuple[str, Path]]:
         for index, run in enumerate(comparison.runs)
         if (run.path / name).is_file()
     ]
+
+
+def explanation_file(run_dir: Path, number: int) -> Path:
+    """The picture of which tokens one of a run's answers used."""
+    return run_dir / f"explained_{number}.png"
+
+
+def explanations(comparison: Comparison) -> list[tuple[str, Path]]:
+    """The explained answers of all runs, each as (name of the run, file); those to the same question together."""
+    files = [
+        (number, index, file)
+        for index, run in enumerate(comparison.runs)
+        for number, file in enumerate(sorted(run.path.glob("explained_*.png")))
+    ]
+    return [(comparison.label(index), file) for _, index, file in sorted(files)]
 
 
 def clip_videos(comparison: Comparison) -> list[ClipVideos]:

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from matplotlib.image import imread
 
 from vtok.cli.main import main
+from vtok.evaluation.answers import Answer, write_answers
 
 
 def write_run(folder: Path, stride: int, summary: dict[str, float] | None) -> Path:
@@ -28,6 +30,34 @@ def test_runs_and_the_latest_sweep(
     assert "0.250" in page
     assert main(["report", f"runs=[{runs[0]}]", "out=one.html"]) == 0
     assert "<title>2</title>" in Path("one.html").read_text()
+
+
+def answer(clip: str, category: str, kind: str = "choice") -> Answer:
+    return Answer(
+        clip=clip, group="", source="", category=category, kind=kind, question=f"what is the {category}?",
+        choices=("red", "blue"), total=(0.0, -1.0), token=(0.0, -1.0), prior=(0.0, -1.0),
+        answer="red", truth="blue", right=False, chance=0.5,
+    )  # fmt: skip
+
+
+def test_answers_of_different_categories_are_explained(make_run, tmp_path: Path, command) -> None:
+    run_dir = make_run("data.train_clips=2", "data.test_clips=2", "data.validation_clips=1")
+    (run_dir / "summary.json").write_text(json.dumps({"alignment/colour": 0.5}))
+    first, second = "test-000000", "test-000001"
+    asked = [("yes_no", "order", first), ("choice", "colour", first), ("choice", "colour", second)]
+    asked += [("choice", "object", second), ("choice", "speed", second)]
+    write_answers([answer(clip, category, kind) for kind, category, clip in asked], run_dir / "answers.parquet")
+    ended = command("report", f"runs=[{run_dir}]", "explain=2", f"out={tmp_path / 'page.html'}")
+    assert ended.code == 0, ended.err
+    assert [file.name for file in sorted(run_dir.glob("explained_*.png"))] == ["explained_0.png", "explained_1.png"]
+    assert imread(run_dir / "explained_1.png").std() > 0.05
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<summary>") == 2
+    assert "Tokens that answers used" in page
+    write_answers([answer("gone", "colour")], run_dir / "answers.parquet")
+    ended = command("report", f"runs=[{run_dir}]", "explain=1", f"out={tmp_path / 'page.html'}")
+    assert ended.code == 1
+    assert "test clip gone is no longer in its data" in ended.err
 
 
 def test_mistakes_are_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

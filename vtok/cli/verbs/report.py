@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.common.errors import UserError
-from vtok.common.setting_types import NotNegative
+from vtok.common.setting_types import CountOrZero, NotNegative
+from vtok.inference.explain import explain_test_answers
 from vtok.runs.comparison import compare_runs
 from vtok.runs.page import write_report_page
 from vtok.runs.report import runs_of_sweep, title_of
@@ -18,8 +19,10 @@ def report(
     runs: Sequence[str] = (),
     out: str = "report.html",
     metrics: Sequence[str] = (),
+    explain: CountOrZero = 0,
     embed_mb: NotNegative = 32.0,
     outputs: str = "outputs",
+    allowed_targets: Sequence[str] = (),
 ) -> str:
     """Write one HTML page about a sweep or a list of runs, which opens in a browser without a server or a network.
 
@@ -32,11 +35,14 @@ def report(
         runs: one or more run folders, [A,B].
         out: HTML file; an existing one is replaced.
         metrics: names of metrics in summary.json; []: the default ones.
+        explain: number of test answers of each run, of different categories, for which it is shown which tokens they
+            used; the runs are loaded for it, and the pictures stay in their folders. 0: those already there.
         embed_mb: largest total size of images and videos within the page, in megabytes; 0: all in NAME_files.
         outputs: folder in which runs are looked for.
+        allowed_targets: packages of your own whose components may be built, [A,B]; only needed to explain answers.
 
     Raises:
-        UserError: if a folder holds no run, or the page cannot be written.
+        UserError: if a folder holds no run, an answer cannot be explained, or the page cannot be written.
     """
     if (sweep is None) == (not runs):
         raise UserError("vtok report takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
@@ -49,6 +55,9 @@ def report(
         folder = find_sweep(sweep, outputs)
         folders, title = runs_of_sweep(folder), title_of(folder)
     comparison = compare_runs([read_run(folder) for folder in folders], metrics)
+    if explain:
+        for folder in folders:
+            explain_test_answers(str(folder), number=explain, outputs=outputs, allowed_targets=allowed_targets)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         num_files = write_report_page(comparison, page, title=title, embed_mb=embed_mb)

@@ -1,4 +1,7 @@
-"""A browser that a test can click in, by the DevTools protocol over a pipe, which needs no WebSocket library."""
+"""A run that generates, and a browser that a test can click in.
+
+The browser is driven by the DevTools protocol over a pipe, which needs no WebSocket library.
+"""
 
 import base64
 import json
@@ -14,12 +17,20 @@ from typing import Any
 
 import pytest
 
+from vtok.cli.main import main
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # No host but this machine has an address, so that anything loaded from elsewhere fails.
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-component-update", "--disable-sync",
     "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
+)  # fmt: skip
+
+JOINT = (
+    "objective=joint", "visual_head.width=16", "visual_head.steps=2", "decoder.num_frames=4", "decoder.size=16",
+    "decoder.heads=2", "decoder.head_dim=12", "decoder.double_layers=1", "decoder.single_layers=0",
+    "generation.steps=2", "generation.max_clips=2",
 )  # fmt: skip
 
 
@@ -124,3 +135,12 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     opened = Browser(program, tmp_path / "profile")
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="package")
+def joint_run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
+    """A run of a few steps that understands and generates videos."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    assert main(["train", *tiny_settings, *JOINT, f"outputs={outputs}"]) == 0
+    (found,) = (outputs / "runs").iterdir()
+    return found

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -93,24 +95,8 @@ def test_a_bug_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None
 
 @pytest.mark.slow
 def test_a_browser_chooses_a_clip_asks_and_shows_the_pictures(run_dirs: list[Path], browser, tmp_path: Path) -> None:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "vtok", "demo", f"run={run_dirs[0]}", "port=0", "open_browser=false"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        url = server.stdout.readline().partition(" ")[0]
-        assert url.startswith("http://127.0.0.1:")
-        browser.open(url)
-        browser.wait("!!document.querySelector('#clip input')")
-        # Until the page's own program listens, a click does nothing.
-        for _ in range(30):
-            browser.click("#clip input")
-            time.sleep(1)
-            if browser.value("!!document.querySelector('[role=option]')"):
-                break
-        browser.click("[role=option][aria-label^=test-000001]")
-        browser.wait("document.querySelector('.tokens img')?.naturalWidth > 500")
+    with serving(run_dirs[0], tmp_path) as url:
+        choose_a_clip(browser, url)
         browser.click("#choices textarea")
         browser.type("red\nblue")
         browser.click("#ask")
@@ -127,6 +113,47 @@ def test_a_browser_chooses_a_clip_asks_and_shows_the_pictures(run_dirs: list[Pat
             r"<(?:script|link|img|iframe|video|source)\b[^>]*?\b(?:src|href)=[\"'](https?://[^\"']+)", html
         )
         assert [one for one in loaded if not one.startswith(url)] == []
+
+
+@pytest.mark.slow
+def test_a_browser_generates_and_reconstructs(joint_run: Path, browser, tmp_path: Path) -> None:
+    with serving(joint_run, tmp_path) as url:
+        choose_a_clip(browser, url)
+        browser.click("#sentence textarea")
+        browser.type("a red square moves left.")
+        for name in ("generate", "reconstruct"):
+            browser.click(f"#{name}")
+            # Its length is known once the browser has decoded the video.
+            seconds = browser.wait(f"document.querySelector('.{name} video')?.duration")
+            assert 0 < seconds < 10
+        assert "Error" not in browser.value("document.body.innerText")
+
+
+@contextmanager
+def serving(run_dir: Path, cwd: Path) -> Iterator[str]:
+    """The address of `vtok demo` in a process of its own."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "vtok", "demo", f"run={run_dir}", "port=0", "open_browser=false"],
+        cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().partition(" ")[0]
+        assert url.startswith("http://127.0.0.1:")
+        yield url
     finally:
         server.terminate()
         server.wait(30)
+
+
+def choose_a_clip(browser: Any, url: str) -> None:
+    browser.open(url)
+    browser.wait("!!document.querySelector('#clip input')")
+    # Until the page's own program listens, a click does nothing.
+    for _ in range(30):
+        browser.click("#clip input")
+        time.sleep(1)
+        if browser.value("!!document.querySelector('[role=option]')"):
+            break
+    browser.click("[role=option][aria-label^=test-000001]")
+    browser.wait("document.querySelector('.tokens img')?.naturalWidth > 500")

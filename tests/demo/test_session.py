@@ -20,26 +20,12 @@ from vtok.demo.session import DemoRun
 from vtok.inference.clip import read_clip
 from vtok.model.batch import stack_frames, stack_text
 
-JOINT = (
-    "objective=joint", "visual_head.width=16", "visual_head.steps=2", "decoder.num_frames=4", "decoder.size=16",
-    "decoder.heads=2", "decoder.head_dim=12", "decoder.double_layers=1", "decoder.single_layers=0",
-    "generation.steps=2", "generation.max_clips=2",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
-    outputs = tmp_path_factory.mktemp("outputs")
-    assert main(["train", *tiny_settings, *JOINT, f"outputs={outputs}"]) == 0
-    (found,) = (outputs / "runs").iterdir()
-    return found
-
 
 @pytest.fixture
-def run(run_dir: Path, tmp_path: Path) -> DemoRun:
+def run(joint_run: Path, tmp_path: Path) -> DemoRun:
     folder = tmp_path / "page"
     folder.mkdir()
-    return DemoRun.load(str(run_dir), outputs="outputs", allowed_targets=(), folder=folder, lock=Lock())
+    return DemoRun.load(str(joint_run), outputs="outputs", allowed_targets=(), folder=folder, lock=Lock())
 
 
 def test_a_held_out_clip_is_shown_with_its_tokens(run: DemoRun) -> None:
@@ -51,10 +37,10 @@ def test_a_held_out_clip_is_shown_with_its_tokens(run: DemoRun) -> None:
     assert imread(run.draw_clip(clip)).std() > 0.05
 
 
-def test_the_answer_is_that_of_vtok_describe(run: DemoRun, run_dir: Path, make_video, tmp_path: Path) -> None:
+def test_the_answer_is_that_of_vtok_describe(run: DemoRun, joint_run: Path, make_video, tmp_path: Path) -> None:
     video = str(make_video(tmp_path / "own.mp4"))
     found = run.answer(video, "what is it?")
-    assert found.text == describe(video=video, run=str(run_dir), prompt="what is it?")
+    assert found.text == describe(video=video, run=str(joint_run), prompt="what is it?")
     assert found.likelihoods == {}
     assert imread(run.explain(video, found)).std() > 0.05
 
@@ -105,7 +91,7 @@ def test_a_port_that_is_taken_is_reported_and_0_is_a_free_one() -> None:
 
 
 def test_without_gradio_one_line_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run_dir: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], joint_run: Path
 ) -> None:
     real = builtins.__import__
 
@@ -115,6 +101,6 @@ def test_without_gradio_one_line_says_what_to_install(
         return real(name, *given)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    assert main(["demo", f"run={run_dir}"]) == 1
+    assert main(["demo", f"run={joint_run}"]) == 1
     line = "vtok demo needs gradio, which is not installed. Install it: pip install 'vtok[demo]'.\n"
     assert capsys.readouterr().err.endswith(line)

@@ -58,7 +58,7 @@ class Page:
             with gr.Column(scale=1, min_width=320):
                 chosen = gr.Dropdown(listed, value=None, label="Test clip", visible=bool(listed), elem_id="clip")
                 upload = gr.File(label="Or a video of your own, up to 100 MB", file_types=["video"], height=140)
-                shown = video("The clip that the model sees", height=280)
+                shown = video("The clip that the model sees", name="clip", height=280)
                 with gr.Group(visible=understands):
                     question = gr.Textbox(label="Question", value=DESCRIBE, max_length=2000, elem_id="question")
                     choices = gr.Textbox(
@@ -69,9 +69,13 @@ class Page:
                         describe = gr.Button("Describe", elem_id="describe")
                     explain = gr.Button("Which tokens did the answer use?", elem_id="explain")
                 with gr.Group(visible=generates):
-                    sentence = gr.Textbox(label="Sentence to generate a video from", max_length=2000)
+                    sentence = gr.Textbox(
+                        label="Sentence to generate a video from", max_length=2000, elem_id="sentence"
+                    )
                     generate = gr.Button("Generate", elem_id="generate")
-                reconstruct = gr.Button("Reconstruct the clip from its tokens", visible=reconstructs)
+                reconstruct = gr.Button(
+                    "Reconstruct the clip from its tokens", visible=reconstructs, elem_id="reconstruct"
+                )
             columns = [self._column(run) for run in self.runs]
         answers = gr.State(None)
         tokens, texts, bars, whys, generated, rebuilt = (list(each) for each in zip(*columns, strict=True))
@@ -96,8 +100,8 @@ class Page:
             bars = no_bars()
             gr.Markdown("Which tokens the answer used", visible=run.understands, elem_classes="caption")
             why = picture("why", visible=run.understands)
-            generated = video("Generated from the sentence", visible=run.generates)
-            rebuilt = video("Reconstructed from its tokens", visible=run.reconstructs)
+            generated = video("Generated from the sentence", name="generate", visible=run.generates)
+            rebuilt = video("Reconstructed from its tokens", name="reconstruct", visible=run.reconstructs)
         return tokens, answer, bars, why, generated, rebuilt
 
     def choose(self, chosen: str | None, upload: str | None) -> list[Any]:
@@ -177,10 +181,11 @@ def picture(name: str, *, visible: bool = True) -> gr.Image:
     )
 
 
-def video(label: str, *, visible: bool = True, height: int | None = None) -> gr.Video:
+def video(label: str, *, name: str, visible: bool = True, height: int | None = None) -> gr.Video:
     return gr.Video(
-        label=label, interactive=False, visible=visible, height=height, autoplay=True, loop=True, buttons=["download"]
-    )
+        label=label, interactive=False, visible=visible, height=height, autoplay=True, loop=True, buttons=["download"],
+        elem_classes=name,
+    )  # fmt: skip
 
 
 def on(event: Callable[..., Any], function: Callable[..., list[Any]], inputs: list[Any], outputs: list[Any]) -> None:

@@ -1,13 +1,81 @@
-"""`tokeniser.budget`: finds the tokeniser's setting that makes this many tokens from a clip."""
+"""`tokeniser.budget`: finds the tokeniser's setting that makes this many tokens from a clip.
+
+A budget in GFLOP or milliseconds is settled by `vtok.config.cost_budget`.
+"""
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.config.nodes import feature_shape, planners, trait_of
+from vtok.config.values import value_text
+from vtok.data.plan import is_integer
+
+AMOUNT = re.compile(r"(\d+\.?\d*|\.\d+)(GFLOP|ms)")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a clip may cost.
+
+    Attributes:
+        amount: tokens; or 10^9 operations, or milliseconds, of tokenising and prefill as `vtok cost` measures them.
+        currency: unit of the amount.
+    """
+
+    amount: float
+    currency: Literal["tokens", "GFLOP", "ms"]
+
+    def __str__(self) -> str:
+        """The budget as it is given on the command line."""
+        return f"{self.amount:g}" if self.currency == "tokens" else f"{number_text(self.amount)}{self.currency}"
+
+
+def number_text(amount: float) -> str:
+    """A positive number with three significant digits, without an exponent: "0.0123", "2.31", "1250"."""
+    if amount >= 100:
+        return f"{amount:.0f}"
+    return f"{amount:.{2 - math.floor(math.log10(amount))}f}".rstrip("0").rstrip(".")
+
+
+def parse_budget(value: Any) -> Budget:
+    """The budget of a value of `tokeniser.budget`, such as 46, "3GFLOP" or "40ms".
+
+    Raises:
+        UserError: if it is not one.
+    """
+    if is_integer(value) and value >= 1:
+        return Budget(value, "tokens")
+    found = AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    if found is not None and float(found[1]) > 0:
+        return Budget(float(found[1]), "GFLOP" if found[2] == "GFLOP" else "ms")
+    raise UserError(
+        f"tokeniser.budget={value_text(value)}: this is not a budget. Use a number of tokens >= 1 "
+        "(tokeniser.budget=46), operations > 0 (tokeniser.budget=3GFLOP), milliseconds > 0 (tokeniser.budget=40ms) or "
+        "null."
+    )
+
+
+def read_budget(config: DictConfig) -> Budget | None:
+    """The budget that a configuration asks for; None if it asks for none, or the tokeniser takes none.
+
+    A budget in another currency than tokens becomes null in the configuration, until it is settled.
+
+    Raises:
+        UserError: if it is not a budget.
+    """
+    if budgeted_key(config) is None:
+        return None
+    budget = parse_budget(config.tokeniser.budget)
+    if budget.currency != "tokens":
+        config.tokeniser.budget = None
+    return budget
 
 
 def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -44,7 +112,7 @@ def settle_budget(config: DictConfig, overrides: Sequence[str] = ()) -> None:
         # Every value is refused; the tokeniser says why.
         planner_with({key: values[0], "budget": None})
     if budget in settings:
-        if given != settings[budget] and any(item.lstrip("+").startswith(f"tokeniser.{key}=") for item in overrides):
+        if given != settings[budget] and overrides_setting(overrides, key):
             raise UserError(
                 f"tokeniser.{key}={given}: this does not meet tokeniser.budget={budget} with "
                 f"clip.num_frames={num_frames}. Remove it, or use tokeniser.{key}={settings[budget]}."
@@ -65,6 +133,11 @@ def budgeted_key(config: DictConfig) -> str | None:
     if OmegaConf.select(config, "tokeniser.budget") is None:
         return None
     return trait_of(config.tokeniser, "budgeted")
+
+
+def overrides_setting(overrides: Sequence[str], key: str) -> bool:
+    """Whether overrides set a setting of the tokeniser."""
+    return any(item.lstrip("+").startswith(f"tokeniser.{key}=") for item in overrides)
 
 
 def candidates(config: DictConfig, key: str) -> Sequence[int]:

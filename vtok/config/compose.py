@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from vtok.common.errors import UserError
 from vtok.common.overrides import command, parse, quoted, readable
 from vtok.common.paths import conf_dir
-from vtok.config.budget import settle_budget
+from vtok.config.budget import Budget, parse_budget, read_budget, settle_budget
+from vtok.config.cost_budget import settle_cost
 from vtok.config.cross_checks import check_clip
 from vtok.config.declaration import declaration_of
 from vtok.config.mixture import check_are_components, check_sources, limit_sources
@@ -75,11 +76,22 @@ def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     check_targets(config)
     with open_dict(config):
         with_defaults(config)
+    budget = read_budget(config)
     check_sources(config)
     check_all_values(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     limit_sources(config)
-    settle_budget(config, overrides)
+    if budget is None or budget.currency == "tokens":
+        settle_budget(config, overrides)
+    else:
+        settle_cost(config, budget, overrides)
+
+
+def asked_budget(overrides: Sequence[str]) -> Budget | None:
+    """The budget that overrides and files ask for; `compose` sets `tokeniser.budget` to the tokens that it chose."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        config = hydra_compose(CONFIG_NAME, overrides=hydra_overrides(overrides), return_hydra_config=False)
+    return read_budget(config)
 
 
 def check_groups(config: DictConfig) -> None:

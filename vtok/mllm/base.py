@@ -12,6 +12,7 @@ from vtok.common.errors import UserError
 from vtok.common.finite import check_finite
 from vtok.mllm.chat import IGNORED, ChatTokeniser
 from vtok.mllm.lora import Lora, add_adapters
+from vtok.mllm.masks import position_ids, readable_mask
 from vtok.mllm.projector import VisualProjector
 
 
@@ -148,11 +149,9 @@ class LanguageModel(nn.Module):
         self.eval()
         weight = cast(Tensor, self.model.get_input_embeddings().weight)
         ids = torch.tensor([self.chat.encode([("a", "b")], num_video_tokens=0).ids[-8:]], device=weight.device)
-        number = ids.shape[1]
-        # transformers reads the values of a mask over tokens, and tensors on the meta device have none.
-        mask = weight.new_zeros(1, 1, number, number) if ids.is_meta else torch.ones_like(ids)
         with torch.enable_grad():
             embeddings = self.model.get_input_embeddings()(ids)
+            mask = readable_mask(torch.ones_like(ids), embeddings)
             output = self._run(embeddings, layers, attention_mask=mask, use_cache=False)
         with_gradient = leaves_of(select_layers(output, layers))
         self.train(mode)
@@ -176,7 +175,7 @@ class LanguageModel(nn.Module):
         output = self._run(
             embeddings,
             layers,
-            attention_mask=attention_mask.long(),
+            attention_mask=readable_mask(attention_mask, embeddings),
             position_ids=position_ids(attention_mask),
             use_cache=False,
         )
@@ -280,11 +279,6 @@ def leaves_of(outputs: Sequence[Tensor]) -> set[int]:
             leaves.add(id(leaf))
         pending += [following for following, _ in node.next_functions]
     return leaves
-
-
-def position_ids(attention_mask: Tensor) -> Tensor:
-    """Position ids (B, N), counted over tokens that are not padding."""
-    return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
 def checked_context_length(model: PreTrainedModel, wanted: int | None) -> int:

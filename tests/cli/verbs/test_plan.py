@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from vtok.cli.main import main
-from vtok.cli.verbs.plan import measure_components, model_without_weights, plan
+from vtok.cli.verbs.plan import measure_components, plan
 from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.hub.toys import make_toys
 from vtok.model.build import build_model, build_optimiser
 from vtok.model.memory import Memory
+from vtok.model.without_weights import model_without_weights
 
 SMALL = ["backbone.width=8", "backbone.feature_dim=16", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
 

@@ -10,7 +10,7 @@ from vtok.cli.main import main
 from vtok.cli.verbs.cost import config_of
 from vtok.common.errors import UserError
 from vtok.evaluation.cost import timing
-from vtok.evaluation.cost.measure import QUESTION, Cost, Measurement, measure
+from vtok.evaluation.cost.measure import QUESTION, Cost, Measurement, loaded_model, measure
 from vtok.tokeniser import base
 
 SMALL = ["backbone.feature_dim=16", "backbone.width=8", "mllm.width=32", "mllm.layers=1", "mllm.heads=2"]
@@ -55,7 +55,8 @@ def test_a_tokenisers_own_time_excludes_the_backbone(monkeypatch: pytest.MonkeyP
         nonlocal now
         now += seconds
 
-    measurement = Measurement(config_of("vtok", 12, [*SMALL, "backbone.frozen=true"]), every_frame=False)
+    config = config_of("vtok", 12, [*SMALL, "backbone.frozen=true"])
+    measurement = Measurement(config, loaded_model(config))
     tokeniser = measurement.model.tokeniser
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
     monkeypatch.setattr(base, "PIXELS_AT_ONCE", 1)
@@ -67,7 +68,8 @@ def test_a_tokenisers_own_time_excludes_the_backbone(monkeypatch: pytest.MonkeyP
 
 
 def test_the_prefill_ends_where_the_answer_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    measurement = Measurement(config_of("vtok", 12, SMALL), every_frame=False)
+    config = config_of("vtok", 12, SMALL)
+    measurement = Measurement(config, loaded_model(config))
     read: list[int] = []
     hidden_states = measurement.model.mllm.hidden_states
 

@@ -33,6 +33,7 @@ HEADINGS = (
     "its own",
     "encode, MB",
     "every frame, times",
+    "prefill, GFLOP",
     "prefill, ms",
     "prefill, MB",
     "step, ms",
@@ -56,7 +57,8 @@ def cost(
 
     The columns: video tokens, and frames that go through the backbone; FLOPs, time and memory of the tokeniser with its
     backbone, and how many FLOPs and how much time it adds to the backbone's; the time of the backbone on every frame,
-    as a multiple; time and memory of the language model on a question, up to the answer; time of a training step.
+    as a multiple; FLOPs, time and memory of the language model on a question, up to the answer; time of a training
+    step. A budget such as tokeniser.budget=3GFLOP or tokeniser.budget=40ms counts tokenising and prefill together.
 
     Args:
         tokenisers: options of the group tokeniser.
@@ -126,6 +128,7 @@ def row_of(frames: int, tokeniser: str, cost: Cost) -> tuple[str, ...]:
         spread([100 * share for share in cost.overhead], digits=1) + " %",
         f"{cost.encode_bytes / 1e6:.1f}",
         spread(multiples) if multiples else "",
+        f"{cost.prefill_flops / 1e9:.2f}",
         spread([1000 * seconds for seconds in cost.prefill], digits=1),
         f"{cost.prefill_bytes / 1e6:.1f}",
         spread([1000 * seconds for seconds in cost.step], digits=1),

@@ -1,27 +1,20 @@
 """vtok plan: parameters and training memory of a configuration, before anything is loaded."""
 
-import logging
 from dataclasses import dataclass, field
 
-import torch
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vtok.cli.verbs.validate import frame_rows
-from vtok.common.errors import UserError
-from vtok.common.nested import nodes
-from vtok.common.paths import user_path
-from vtok.common.quiet import quiet
 from vtok.common.tables import named_values, table
-from vtok.config import check, compose
-from vtok.config.check import check_toys
+from vtok.config import compose
+from vtok.config.compose import asked_budget
 from vtok.decoder.latent import LatentDecoder
 from vtok.model import VideoLanguageModel
-from vtok.model.build import build_model, parameter_groups
+from vtok.model.build import parameter_groups
 from vtok.model.memory import Memory, gigabytes, memory_per_gpu, parameter_memory
+from vtok.model.without_weights import COMPONENTS, model_without_weights
 
-# Groups of the configuration that hold parameters.
-COMPONENTS = ("backbone", "tokeniser", "mllm", "visual_head", "decoder")
 # Bytes of Adam's two float32 moments, assumed for an optimiser that does not state its own.
 ADAM_BYTES = 8
 
@@ -56,60 +49,8 @@ def plan(overrides: list[str]) -> None:
     config = compose(overrides)
     model, notes = model_without_weights(config)
     sizes, more = measure_components(config, model)
-    blocks = [named_values(frame_rows(config)), component_table(sizes), gpu_table(sizes), "\n".join([*notes, *more])]
+    blocks = [named_values(frame_rows(config, asked_budget(overrides))), component_table(sizes), gpu_table(sizes), "\n".join([*notes, *more])]
     print(*filter(None, blocks), sep="\n\n")
-
-
-def model_without_weights(config: DictConfig) -> tuple[VideoLanguageModel, list[str]]:
-    """The model of a configuration on the meta device, and notes on the weights that were not read.
-
-    For weights in a local folder, its config.json or model_index.json gives the architecture, if the component can be
-    built from that file alone. Otherwise the architecture is that of `weights: null`.
-
-    Raises:
-        UserError: if the configuration cannot run.
-    """
-    check_toys(config)
-    given = {
-        f"{path}.weights": str(node["weights"])
-        for path, node in nodes(config)
-        if path.split(".")[0] in COMPONENTS and node.get("weights") is not None
-    }
-    folders = {
-        key
-        for key, value in given.items()
-        if any((user_path(value) / name).is_file() for name in ("config.json", "model_index.json"))
-    }
-    for key in given.keys() - folders:
-        OmegaConf.update(config, key, None)
-    try:
-        model = build_on_meta(config)
-    except UserError:
-        if not folders:
-            raise
-        for key in folders:
-            OmegaConf.update(config, key, None)
-        folders = set()
-        model = build_on_meta(config)
-    notes = [
-        f"{key}={value}: no weights were read. The architecture is that of the folder."
-        if key in folders
-        else f"{key}={value}: not looked up. The architecture is that of {key}=null."
-        for key, value in given.items()
-    ]
-    return model, notes
-
-
-def build_on_meta(config: DictConfig) -> VideoLanguageModel:
-    """Build the model without memory, initialisation or download.
-
-    Raises:
-        UserError: if the configuration cannot run.
-    """
-    check(config, files=False)
-    # Warnings about random weights do not apply: there are no weights at all.
-    with quiet("vtok", level=logging.ERROR), torch.device("meta"):
-        return build_model(config)
 
 
 def measure_components(config: DictConfig, model: VideoLanguageModel) -> tuple[list[ComponentSize], list[str]]:

@@ -1,6 +1,7 @@
 """The cost of tokenisers for clips of one length: tokens, FLOPs, seconds and memory."""
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from vtok.model.batch import Batch, stack_text
 from vtok.model.build import build_model, device_of
 from vtok.tokeniser import PlannedFrames
 
+# A list of seconds, and what is timed.
+Part = tuple[list[float], Callable[[], None]]
 QUESTION, ANSWER = "what is to be seen in the video?", "an object that moves to the left and then comes back."
 
 
@@ -29,6 +32,7 @@ class Cost:
         tokens: number of video tokens L.
         backbone_flops: FLOPs of the backbone on the K frames.
         encode_flops: FLOPs of the tokeniser, its backbone included.
+        prefill_flops: FLOPs of the language model in `prefill`, with phi_vis.
         backbone: seconds of the backbone alone on the K frames.
         encode: seconds of the tokeniser, its backbone included.
         own: the seconds of `encode` that were spent outside the backbone.
@@ -43,6 +47,7 @@ class Cost:
     tokens: int
     backbone_flops: int = 0
     encode_flops: int = 0
+    prefill_flops: int = 0
     backbone: list[float] = field(default_factory=list)
     encode: list[float] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
@@ -51,6 +56,16 @@ class Cost:
     every_frame: list[float] = field(default_factory=list)
     encode_bytes: int = 0
     prefill_bytes: int = 0
+
+    @property
+    def gflop(self) -> float:
+        """Operations of tokenising and prefill, in 10^9: the currency of a budget such as 3GFLOP."""
+        return (self.encode_flops + self.prefill_flops) / 1e9
+
+    @property
+    def milliseconds(self) -> float:
+        """Time of tokenising and prefill, the median of the rounds: the currency of a budget such as 40ms."""
+        return 1000 * statistics.median(one + two for one, two in zip(self.encode, self.prefill, strict=True))
 
     @property
     def seconds(self) -> dict[str, list[float]]:
@@ -70,6 +85,7 @@ class Cost:
             "tokens": self.tokens,
             "backbone_flops": self.backbone_flops,
             "encode_flops": self.encode_flops,
+            "prefill_flops": self.prefill_flops,
             "encode_bytes": self.encode_bytes,
             "prefill_bytes": self.prefill_bytes,
             **{f"{name}_seconds": median_min_max(values) for name, values in self.seconds.items() if values},
@@ -85,9 +101,12 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
         runs: number of rounds.
         every_frame: also encode all frames of the clip.
     """
-    measurements = {name: Measurement(config, every_frame=every_frame) for name, config in configs.items()}
+    measurements = {
+        name: Measurement(config, loaded_model(config), every_frame=every_frame) for name, config in configs.items()
+    }
     for one in measurements.values():
-        one.count_flops_and_bytes()
+        one.count_flops()
+        one.count_bytes()
     for _ in range(runs + 1):
         for one in measurements.values():
             one.time_round()
@@ -98,19 +117,25 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
     return costs
 
 
+def loaded_model(config: DictConfig) -> VideoLanguageModel:
+    """The model of a configuration as it is measured: on its device, in evaluation mode."""
+    return build_model(config).to(device_of(config)).eval()
+
+
 class Measurement:
     """A model, a clip of noise, and the cost measured so far.
 
     Args:
         config: configuration of the model.
+        model: the model. Its language model may be on another device than its tokeniser, which may be the meta device.
         every_frame: also encode all T frames, to measure what sampling frames before the backbone saves.
     """
 
-    def __init__(self, config: DictConfig, *, every_frame: bool) -> None:
-        self.device = torch.device(device_of(config))
-        self.model: VideoLanguageModel = build_model(config)
-        self.model.to(self.device).eval()
-        tokeniser = self.model.tokeniser
+    def __init__(self, config: DictConfig, model: VideoLanguageModel, *, every_frame: bool = False) -> None:
+        self.model = model
+        tokeniser = model.tokeniser
+        self.device = tokeniser.backbone.mean.device
+        self.mllm_device = next(model.projector.parameters()).device
         num_frames, size = int(config.clip.num_frames), int(config.clip.size)
         plan = tokeniser.plan(num_frames)
         planned = len(plan.indices)
@@ -133,10 +158,10 @@ class Measurement:
         text = chat.encode([(QUESTION, ANSWER)], num_video_tokens=self.cost.tokens)
         self.batch = Batch(video=self.planned_frames, text=stack_text([text], pad_id=chat.pad_id)).to(self.device)
         prompt = chat.encode_prompt(QUESTION, num_video_tokens=self.cost.tokens)
-        self.prompt = torch.tensor([prompt], device=self.device)
+        self.prompt = torch.tensor([prompt], device=self.mllm_device)
 
-    def count_flops_and_bytes(self) -> None:
-        """Count FLOPs and bytes, which are the same in every round."""
+    def count_flops(self) -> None:
+        """Count FLOPs, which are the same in every round."""
         # With gradients, because without them the counter fails on parameters that are passed to modules.
         with flop_counter() as counter:
             self.model.tokeniser.encode_planned(self.planned_frames)
@@ -144,13 +169,19 @@ class Measurement:
         with flop_counter() as counter:
             self.run_backbone()
         self.cost.backbone_flops = counter.get_total_flops()
+        with flop_counter() as counter:
+            self._prefill()
+        self.cost.prefill_flops = counter.get_total_flops()
+
+    def count_bytes(self) -> None:
+        """Count the bytes of tensors, which are the same in every round."""
         self.cost.encode_bytes = self._peak_bytes(self.run_tokeniser)
         self.cost.prefill_bytes = self._peak_bytes(self.run_prefill)
 
     def time_round(self) -> None:
         """Time each part once."""
         cost = self.cost
-        parts: list[tuple[list[float], Callable[[], None]]] = [
+        parts: list[Part] = [
             (cost.backbone, self.run_backbone),
             (cost.encode, self.run_tokeniser),
             (cost.prefill, self.run_prefill),
@@ -158,14 +189,21 @@ class Measurement:
         ]
         if self.all_frames is not None:
             parts.append((cost.every_frame, self.run_backbone_on_all_frames))
+        self._time(parts)
+
+    def time_clip(self) -> None:
+        """Time tokenising and prefill once."""
+        self._time([(self.cost.encode, self.run_tokeniser), (self.cost.prefill, self.run_prefill)])
+
+    def _time(self, parts: Sequence[Part]) -> None:
         # The order is reversed in every other round, so that no part always profits from caches filled by another one.
-        for seconds, run in parts[:: 1 if len(cost.step) % 2 else -1]:
+        for seconds, run in parts[:: 1 if len(self.cost.encode) % 2 else -1]:
             self._backbone_seconds = 0.0
             began = now(self.device)
             run()
             seconds.append(now(self.device) - began)
-            if seconds is cost.encode:
-                cost.own.append(seconds[-1] - self._backbone_seconds)
+            if seconds is self.cost.encode:
+                self.cost.own.append(seconds[-1] - self._backbone_seconds)
 
     def run_backbone(self) -> None:
         self._encode_frames(self.planned_frames.pixels[:, : self.cost.encoded_frames])
@@ -182,10 +220,14 @@ class Measurement:
     @torch.no_grad()
     def run_prefill(self) -> None:
         """Run the language model on the question about the clip, until the answer begins."""
+        self._prefill()
+
+    def _prefill(self) -> None:
         model = self.model
-        embeddings = model.mllm.embed(
-            self.prompt, model.project(self.tokens.tokens, self.tokens.kind), self.tokens.mask
+        tokens, kind, mask = (
+            one.to(self.mllm_device) for one in (self.tokens.tokens, self.tokens.kind, self.tokens.mask)
         )
+        embeddings = model.mllm.embed(self.prompt, model.project(tokens, kind), mask)
         model.mllm.hidden_states(embeddings, torch.ones_like(self.prompt, dtype=torch.bool))
 
     def run_training_step(self) -> None:

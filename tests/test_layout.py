@@ -16,6 +16,8 @@ ORDER = (
 EXCEPTIONS = {
     # Checks that classes derive from the base class of their group.
     "config/targets.py": {"model", "evaluation", "tracking", "training"},
+    # Counts and times what a budget in GFLOP or milliseconds costs.
+    "config/cost_budget.py": {"evaluation"},
     # Reads the answers that an evaluation has written to the run folder.
     "runs/answered.py": {"evaluation"},
     # Logs the trained model as an MLflow model.

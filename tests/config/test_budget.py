@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.cli.main import main
 from vtok.common.errors import UserError
 from vtok.config import compose, settle_budget
+from vtok.config.budget import parse_budget
 from vtok.config.compose import options_of
 from vtok.config.nodes import planner_of, trait_of
 from vtok.model.build import build
@@ -114,7 +115,28 @@ def test_a_longer_clip_than_the_budget_allows_is_refused_and_a_shorter_one_has_f
         tokeniser(torch.rand(1, 60, 3, 64, 64))
 
 
-@pytest.mark.parametrize("given", ["0", "abc"])
-def test_a_budget_is_a_number_of_tokens(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "given", ["0", "-3", "4.5", "abc", "nan", "true", "3 GFLOPs", "3GFLOPs", "40 s", "-3GFLOP", "0ms", "nanms", "1e3ms"]
+)
+def test_what_is_no_budget_is_refused_with_the_allowed_forms(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", f"tokeniser.budget={given}"]) == 1
-    assert f"tokeniser.budget={given}: must be an integer >= 1 or null." in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert f"tokeniser.budget={given}: this is not a budget. Use a number of tokens" in message
+    assert all(f"tokeniser.budget={form}" in message for form in ("46", "3GFLOP", "40ms"))
+
+
+@pytest.mark.parametrize(
+    ("value", "amount", "currency"),
+    [
+        (46, 46, "tokens"),
+        ("3GFLOP", 3, "GFLOP"),
+        ("0.15GFLOP", 0.15, "GFLOP"),
+        (".5ms", 0.5, "ms"),
+        ("1250ms", 1250, "ms"),
+    ],
+)
+def test_a_budget_has_an_amount_and_a_currency(value: int | str, amount: float, currency: str) -> None:
+    budget = parse_budget(value)
+    assert (budget.amount, budget.currency) == (amount, currency)
+    # What a message says can be typed again.
+    assert parse_budget(str(budget) if currency != "tokens" else int(str(budget))) == budget

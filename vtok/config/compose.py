@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vtok.common.errors import UserError
 from vtok.common.overrides import command, parse, quoted, readable
 from vtok.common.paths import conf_dir
-from vtok.config.budget import Budget, parse_budget, read_budget, settle_budget
+from vtok.config.budget import Budget, read_budget, settle_budget
 from vtok.config.cost_budget import settle_cost
 from vtok.config.cross_checks import check_clip
 from vtok.config.declaration import declaration_of

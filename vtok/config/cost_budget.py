@@ -56,8 +56,10 @@ def settle_cost(config: DictConfig, budget: Budget, overrides: Sequence[str] = (
     def is_met(index: int) -> bool:
         return abs(cost_at(index) / budget.amount - 1) <= TOLERANCE[budget.currency]
 
-    found = bracket(cost_at, levels.first, levels.last, budget.amount, near_enough=NEAR_ENOUGH[budget.currency])
-    best = levels.start_of(min(found, key=lambda index: abs(cost_at(index) - budget.amount)))
+    near_enough = NEAR_ENOUGH[budget.currency]
+    nearest = bracket(cost_at, levels.first, levels.last, budget.amount, near_enough=near_enough)
+    found = [levels.start_of(index) for index in nearest]
+    best = min(found, key=lambda index: abs(cost_at(index) - budget.amount))
     given = config.tokeniser[key]
     if given in levels.values[levels.first : levels.last + 1]:
         set_already = levels.values.index(given)
@@ -68,7 +70,7 @@ def settle_cost(config: DictConfig, budget: Budget, overrides: Sequence[str] = (
         met = [f"{Budget(cost_at(one), budget.currency)} (tokeniser.{key}={levels.values[one]})" for one in found]
         raise UserError(
             f"tokeniser.budget={budget}: no tokeniser.{key} costs this much within "
-            f"{TOLERANCE[budget.currency]:.0%} with clip.num_frames={config.clip.num_frames} frames. "
+            f"{100 * TOLERANCE[budget.currency]:.0f} % with clip.num_frames={config.clip.num_frames} frames. "
             f"Use {' or '.join(met)}."
         )
     value = levels.values[best]

@@ -30,7 +30,7 @@ class CodecMotionTokeniser(Tokeniser):
         stride: clip frames between two sampled frames.
         motion_grid: a frame's motion vectors are averaged over motion_grid x motion_grid cells.
         token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

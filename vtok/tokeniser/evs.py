@@ -30,7 +30,7 @@ class EvsTokeniser(PatchTokeniser):
         stride: clip frames between two sampled frames.
         num_tokens: number of tokens of a clip, S or more; a clip with fewer patches keeps all.
         token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, a grid larger than the feature map, or fewer tokens than patches of a frame.

@@ -30,7 +30,7 @@ class FrameSamplingTokeniser(Tokeniser):
         mlp: whether the tokens are made by the two-layer network of VTok's motion tokens, so that both have the same
             trained parts; otherwise by a projection where the widths differ.
         token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
@@ -84,7 +84,7 @@ class KeyFrameTokeniser(Tokeniser):
         stride: clip frames between the frames among which "medoid" and "sharpest" choose.
         token_dim: width of the tokens; the backbone's feature_dim where None.
         key_frame: "first", "middle", "medoid", "sharpest" or a clip-frame index.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, an unknown key frame, or a grid larger than the feature map.

@@ -39,7 +39,7 @@ class FrequencyTokeniser(Tokeniser):
         num_tokens: number of tokens of a clip, S or more; a clip of few frames has S + M.
         absorbed: number of frequencies that are added to the first frame's tokens.
         token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, a grid larger than the feature map, or fewer tokens than places of a frame.

@@ -56,7 +56,7 @@ class PatchTokeniser(Tokeniser):
         stride: clip frames between two sampled frames.
         num_tokens: number of tokens of a clip.
         token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Attributes:
         reads_attention: whether `assign` needs the backbone's attention.

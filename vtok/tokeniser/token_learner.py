@@ -90,7 +90,7 @@ class TokenLearnerTokeniser(Tokeniser):
         width: width of the features that are averaged, an even number.
         positions: whether each feature has an embedding of its place and time.
         token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

@@ -31,7 +31,7 @@ class VisionZipTokeniser(PatchTokeniser):
         num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
         contextual_share: share of contextual tokens, rounded to a whole number of them; the paper has 10 of 64.
         token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

@@ -58,7 +58,7 @@ class VTokTokeniser(Tokeniser):
         key_frame: "first" (the paper's), "middle", "medoid", "sharpest" or a clip-frame index; overridable in the call.
         motion_pooling: how a residual map becomes one vector: a MotionPooling class, or a function from the number of
             feature channels to one. The paper uses the mean.
-        budget: a clip that makes more tokens is refused; None refuses none.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, an unknown key frame, or a grid larger than the feature map.

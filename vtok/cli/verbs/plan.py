@@ -49,7 +49,8 @@ def plan(overrides: list[str]) -> None:
     config = compose(overrides)
     model, notes = model_without_weights(config)
     sizes, more = measure_components(config, model)
-    blocks = [named_values(frame_rows(config, asked_budget(overrides))), component_table(sizes), gpu_table(sizes), "\n".join([*notes, *more])]
+    frames = named_values(frame_rows(config, asked_budget(overrides)))
+    blocks = [frames, component_table(sizes), gpu_table(sizes), "\n".join([*notes, *more])]
     print(*filter(None, blocks), sep="\n\n")
 
 

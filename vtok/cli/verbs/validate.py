@@ -26,7 +26,8 @@ def validate(overrides: list[str]) -> None:
     config = compose(overrides)
     check(config)
     rows = [(group, config[group]["_target_"]) for group in GROUPS]
-    print(named_values([*rows, *frame_rows(config, asked_budget(overrides)), *cost_rows(config)]), "the configuration is valid", sep="\n")
+    rows += [*frame_rows(config, asked_budget(overrides)), *cost_rows(config)]
+    print(named_values(rows), "the configuration is valid", sep="\n")
 
 
 def frame_rows(config: DictConfig, asked: Budget | None) -> list[tuple[str, str]]:

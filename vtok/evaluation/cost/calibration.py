@@ -41,8 +41,8 @@ class Calibration:
         key: name of the tokeniser's setting that varies.
 
     Attributes:
-        depends_on: what the times depend on: the machine, the device, the number of torch's threads, torch's version, and
-            the settings of clips, backbone, tokeniser and language model.
+        depends_on: what the times depend on: the machine, the device, torch's version and number of threads, and the
+            settings of clips, backbone, tokeniser and language model.
         path: file, whose name holds a hash of `depends_on`.
         times: measured times, by value of the setting.
 

@@ -162,16 +162,14 @@ class Measurement:
 
     def count_flops(self) -> None:
         """Count FLOPs, which are the same in every round."""
+        self.count_clip_flops()
+        self.cost.backbone_flops = self._flops(self.run_backbone)
+
+    def count_clip_flops(self) -> None:
+        """Count the FLOPs of tokenising and prefill."""
         # With gradients, because without them the counter fails on parameters that are passed to modules.
-        with flop_counter() as counter:
-            self.model.tokeniser.encode_planned(self.planned_frames)
-        self.cost.encode_flops = counter.get_total_flops()
-        with flop_counter() as counter:
-            self.run_backbone()
-        self.cost.backbone_flops = counter.get_total_flops()
-        with flop_counter() as counter:
-            self._prefill()
-        self.cost.prefill_flops = counter.get_total_flops()
+        self.cost.encode_flops = self._flops(lambda: self.model.tokeniser.encode_planned(self.planned_frames))
+        self.cost.prefill_flops = self._flops(self._prefill)
 
     def count_bytes(self) -> None:
         """Count the bytes of tensors, which are the same in every round."""
@@ -247,6 +245,11 @@ class Measurement:
 
     def _leave_backbone(self, *_: Any) -> None:
         self._backbone_seconds += now(self.device) - self._entered
+
+    def _flops(self, run: Callable[[], object]) -> int:
+        with flop_counter() as counter:
+            run()
+        return int(counter.get_total_flops())
 
     def _peak_bytes(self, run: Callable[[], None]) -> int:
         """Peak memory in bytes of the tensors that `run` allocates."""

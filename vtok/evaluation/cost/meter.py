@@ -47,7 +47,7 @@ class FlopMeter:
                 log.info(note)
         self._model.tokeniser = build_tokeniser(config, self._backbone)
         measurement = Measurement(config, self._model.eval())
-        measurement.count_flops()
+        measurement.count_clip_flops()
         return measurement.cost.gflop
 
 
@@ -149,7 +149,7 @@ def with_value(config: DictConfig, key: str, value: int) -> DictConfig:
 
 
 def timed(measurement: Measurement) -> Cost:
-    """The cost with the times of several rounds of tokenising and prefill; a first round warms up and is not counted."""
+    """The cost with the times of several rounds of tokenising and prefill, after a first round that warms up."""
     cost = measurement.cost
     measurement.time_clip()
     for seconds in cost.seconds.values():

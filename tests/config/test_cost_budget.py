@@ -183,10 +183,12 @@ def test_a_run_stores_what_was_chosen(clock: list[int], tiny_run: list[str]) -> 
     assert clock == []
 
 
-def test_times_between_two_measured_ones_are_interpolated(tmp_path: Path) -> None:
+def test_times_rise_and_are_interpolated_between_measured_ones(tmp_path: Path) -> None:
     calibration = Calibration(compose([f"outputs={tmp_path}"]), "stride")
     calibration.path.parent.mkdir()
-    times = [{"value": 6, "tokens": 20, "milliseconds": 10.0}, {"value": 3, "tokens": 25, "milliseconds": 20.0}]
+    # The time of 18 tokens was measured while the machine did other work.
+    measured = {10: (18, 13.0), 6: (20, 10.0), 3: (25, 20.0)}
+    times = [{"value": k, "tokens": tokens, "milliseconds": time} for k, (tokens, time) in measured.items()]
     calibration.path.write_text(json.dumps({"depends_on": {}, "times": times}))
     read = Calibration(compose([f"outputs={tmp_path}"]), "stride")
-    assert [read.milliseconds(tokens) for tokens in (19, 20, 22, 25, 26)] == [None, 10.0, 14.0, 20.0, None]
+    assert [read.milliseconds(tokens) for tokens in (17, 18, 20, 22, 25, 26)] == [None, 10.0, 10.0, 14.0, 20.0, None]

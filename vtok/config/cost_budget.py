@@ -45,13 +45,11 @@ def settle_cost(config: DictConfig, budget: Budget, overrides: Sequence[str] = (
     key = trait_of(config.tokeniser, "budgeted")
     levels = Levels(config, key)
     meter = FlopMeter(config, key) if budget.currency == "GFLOP" else TimeMeter(config, key)
-    costs: dict[int, float] = {}
+    # Values that make as many tokens cost the same: one of them is measured.
+    measured: dict[int, int] = {}
 
     def cost_at(index: int) -> float:
-        tokens = levels.tokens_at(index)
-        if tokens not in costs:
-            costs[tokens] = meter.cost(levels.values[index])
-        return costs[tokens]
+        return meter.cost(measured.setdefault(levels.tokens_at(index), levels.values[index]))
 
     def is_met(index: int) -> bool:
         return abs(cost_at(index) / budget.amount - 1) <= TOLERANCE[budget.currency]

@@ -67,9 +67,21 @@ class Calibration:
         times = [{"value": one, **asdict(self.times[one])} for one in sorted(self.times)]
         write_text(self.path, json.dumps({"depends_on": self.depends_on, "times": times}, indent=1))
 
+    def rising(self) -> dict[int, float]:
+        """Milliseconds by number of tokens, ascending: of each, the least that was measured with as many or more.
+
+        Other work on the machine only lengthens times, so a time above that of more tokens is not the tokeniser's.
+        """
+        found: dict[int, float] = {}
+        least = float("inf")
+        for one in sorted(self.times.values(), key=lambda time: time.tokens, reverse=True):
+            least = min(least, one.milliseconds)
+            found[one.tokens] = least
+        return dict(sorted(found.items()))
+
     def milliseconds(self, tokens: int) -> float | None:
         """The time of a number of tokens, interpolated between those that were measured; None outside of them."""
-        by_tokens = sorted((one.tokens, one.milliseconds) for one in self.times.values())
+        by_tokens = list(self.rising().items())
         for (fewer, less), (more, longer) in zip(by_tokens, by_tokens[1:] or by_tokens, strict=False):
             if fewer <= tokens <= more:
                 return less + (longer - less) * (tokens - fewer) / max(1, more - fewer)

@@ -31,6 +31,7 @@ class FlopMeter:
 
     def __init__(self, config: DictConfig, key: str) -> None:
         self.config, self.key = reading_only(config), key
+        self._counted: dict[int, float] = {}
         self._model: VideoLanguageModel | None = None
 
     def cost(self, value: int) -> float:
@@ -39,6 +40,11 @@ class FlopMeter:
         Raises:
             UserError: if the model cannot be built.
         """
+        if value not in self._counted:
+            self._counted[value] = self._count(value)
+        return self._counted[value]
+
+    def _count(self, value: int) -> float:
         config = with_value(self.config, self.key, value)
         if self._model is None:
             self._model, notes = model_without_weights(deepcopy(config))
@@ -68,21 +74,22 @@ class TimeMeter:
         self._model: VideoLanguageModel | None = None
 
     def cost(self, value: int) -> float:
-        """Milliseconds of tokenising and prefill of a clip, `Cost.milliseconds`, with this value of the setting.
+        """Milliseconds of tokenising and prefill of a clip with this value of the setting.
+
+        They rise with the number of tokens, see `Calibration.rising`.
 
         Raises:
             UserError: if the model cannot be built, or this is one of several processes.
         """
-        known = self.calibration.times.get(value)
-        if known is None:
+        if value not in self.calibration.times:
             refuse_several_processes()
-            known = self._measure(value)
-            self.calibration.add(value, known)
+            measured = self._measure(value)
+            self.calibration.add(value, measured)
             log.info(
                 "calibrated tokeniser.%s=%d: %d tokens take %.3g ms, saved in %s",
-                *(self.key, value, known.tokens, known.milliseconds, self.calibration.path),
+                *(self.key, value, measured.tokens, measured.milliseconds, self.calibration.path),
             )
-        return known.milliseconds
+        return self.calibration.rising()[self.calibration.times[value].tokens]
 
     def _measure(self, value: int) -> MeasuredTime:
         config = with_value(self.config, self.key, value)

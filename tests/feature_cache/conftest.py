@@ -93,7 +93,7 @@ def joint(tmp_path: Path) -> Callable[[str], list[str]]:
 @pytest.fixture
 def cache(folder: list[str], tmp_path: Path) -> Path:
     """The features of `folder`, in blocks of about 3."""
-    precompute(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=folder)
+    precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=3, dtype="float32", overrides=folder)
     return tmp_path / "cache"
 
 

@@ -50,7 +50,7 @@ def test_losses_equal_those_from_files_without_decoding_or_backbone(
     tokeniser: list[str], folder: list[str], losses: Losses, no_decoding, no_backbone, tmp_path: Path
 ) -> None:
     overrides, cache = [*folder, *tokeniser], tmp_path / "cache"
-    precompute(out=str(cache), block=3, dtype="float32", overrides=overrides)
+    precompute(out=str(cache), tokenisers=["vtok"], block=3, dtype="float32", overrides=overrides)
     truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
     no_backbone()
@@ -69,7 +69,7 @@ def test_decoder_losses_equal_those_from_files(
     decoder: str, joint: Joint, losses: Losses, no_decoding, no_backbone, tmp_path: Path
 ) -> None:
     overrides = joint(decoder)
-    precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=overrides)
+    precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=8, dtype="float32", overrides=overrides)
     kept = {name.split("/", 1)[1] for name in load_file(next((tmp_path / "cache" / "blocks").iterdir()))}
     assert ("latents" in kept, "target" in kept) == (decoder == "hunyuan_video", decoder == "tiny")
     truth, metrics = losses(overrides, tmp_path / "files")
@@ -88,7 +88,7 @@ def test_a_model_that_judges_its_own_videos_has_its_backbone(
 ) -> None:
     others = (item for item in joint("tiny") if not item.startswith("data"))
     overrides = [*others, *(item for item in folder if item.startswith("data")), "generation/judge=own"]
-    precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=overrides)
+    precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=8, dtype="float32", overrides=overrides)
     truth, metrics = losses(overrides, tmp_path / "files")
     found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
     assert found == pytest.approx(truth, abs=1e-5)
@@ -120,7 +120,7 @@ def test_a_broken_clip_is_replaced_by_the_same_one(
     (clips / "4.mp4").write_bytes(b"no video")
     (clips / "5.mp4").unlink()
     overrides = [*folder, "loader.max_bad_fraction=0.5"]
-    report = precompute(out=str(tmp_path / "cache"), block=3, dtype="float32", overrides=overrides)
+    report = precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=3, dtype="float32", overrides=overrides)
     assert "2 of them are broken" in report
     assert "4.mp4: " in report
     truth, metrics = losses(overrides, tmp_path / "files")
@@ -169,7 +169,7 @@ def test_a_new_clip_is_reported_before_training_and_added_by_the_same_command(
     config = compose([*folder, f"data.cache={cache}"])
     with pytest.raises(UserError, match=rf"new.mp4 is not in the cache. Run: vtok precompute out={cache}"):
         train(config, run_dir=tmp_path / "run")
-    precompute(out=str(cache), block=3, dtype="float32", overrides=folder)
+    precompute(out=str(cache), tokenisers=["vtok"], block=3, dtype="float32", overrides=folder)
     no_decoding()
     assert train(config, run_dir=tmp_path / "run")["data/bad_files"] == 0
 
@@ -178,7 +178,7 @@ def test_half_precision_is_half_the_size_and_about_the_same(
     folder: list[str], cache: Path, losses: Losses, tmp_path: Path
 ) -> None:
     half = tmp_path / "half"
-    precompute(out=str(half), block=3, dtype="bfloat16", overrides=folder)
+    precompute(out=str(half), tokenisers=["vtok"], block=3, dtype="bfloat16", overrides=folder)
     sizes = [
         sum(one.numel() * one.element_size() for file in path.glob("blocks/*") for key, one in load_file(file).items()
             if one.is_floating_point() and "timestamps" not in key)

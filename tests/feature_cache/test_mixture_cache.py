@@ -37,7 +37,7 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
 ) -> None:
     cache = tmp_path / "cache"
     given = [*mixed, "name=two words"]
-    report = precompute(out=str(cache), block=30, dtype="float32", overrides=given)
+    report = precompute(out=str(cache), tokenisers=["vtok"], block=30, dtype="float32", overrides=given)
     assert report.startswith("20 clips in 1 blocks")
     # Quoted for a shell, which would split some of the overrides into several words.
     assert shlex.split(report.splitlines()[-1]) == ["python", "train.py", *given, f"data.cache={cache}"]
@@ -54,7 +54,7 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
 
 def test_a_cache_with_another_frame_rate_of_a_source_is_refused(mixed: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    precompute(out=str(cache), block=30, dtype="float32", overrides=mixed)
+    precompute(out=str(cache), tokenisers=["vtok"], block=30, dtype="float32", overrides=mixed)
     other = [item.replace("half.frames_fps=12", "half.frames_fps=8") for item in mixed]
     with pytest.raises(UserError, match=r"was computed with data\.sources\.half\.frames_fps=12\.0, not 8\.0"):
         train(compose([*other, f"data.cache={cache}"]), run_dir=tmp_path / "run")

@@ -76,13 +76,13 @@ def test_an_interrupted_precompute_continues_where_it_stopped(
 
     monkeypatch.setattr(precomputing, "write_block", stop)
     with pytest.raises(KeyboardInterrupt):
-        precompute(out=str(other), block=3, dtype="float32", overrides=folder)
+        precompute(out=str(other), tokenisers=["vtok"], block=3, dtype="float32", overrides=folder)
     done = {path.name: path.stat().st_mtime_ns for path in other.glob("blocks/0*")}
     assert len(done) == 2
     # A truncated block, as after a power failure.
     written[0].write_bytes(written[0].read_bytes()[:100])
     monkeypatch.setattr(precomputing, "write_block", write)
-    precompute(out=str(other), block=3, dtype="float32", overrides=folder)
+    precompute(out=str(other), tokenisers=["vtok"], block=3, dtype="float32", overrides=folder)
     assert same(contents(cache), contents(other))
     assert written[1].stat().st_mtime_ns == done[written[1].name]
     assert not list(other.glob("blocks/.partial*"))
@@ -130,7 +130,7 @@ def test_other_settings_are_refused_by_name(change: list[str], expected: str, fo
     assert expected in message
     assert len(message.splitlines()) == 1
     with pytest.raises(UserError, match=rf"^out={cache} was computed with.*Choose another folder\.$"):
-        precompute(out=str(cache), block=3, dtype="float32", overrides=[*folder, *change])
+        precompute(out=str(cache), tokenisers=["vtok"], block=3, dtype="float32", overrides=[*folder, *change])
 
 
 def test_a_cache_of_an_earlier_version_is_accepted(folder: list[str], cache: Path) -> None:
@@ -160,7 +160,7 @@ def test_other_weights_are_refused_and_a_copy_of_them_is_not(folder: list[str], 
     def opened(place: Path, *more: str) -> object:
         return attach.backbone_of_cache(compose([*overrides(place), f"data.cache={cache}", *more]))
 
-    precompute(out=str(cache), block=8, dtype="float32", overrides=overrides(weights))
+    precompute(out=str(cache), tokenisers=["vtok"], block=8, dtype="float32", overrides=overrides(weights))
     # Pretrained weights do not depend on the seed.
     assert opened(weights, "seed=1") is not None
     shutil.copytree(weights, tmp_path / "copy")
@@ -188,7 +188,7 @@ def test_features_of_trained_modules_are_not_cached(folder: list[str], tmp_path:
         ),
     ):
         with pytest.raises(UserError, match=rf"^out={tmp_path / 'cache'}: {expected}"):
-            precompute(out=str(tmp_path / "cache"), block=8, dtype="float32", overrides=[*folder, change])
+            precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=8, dtype="float32", overrides=[*folder, change])
     assert not (tmp_path / "cache").exists()
 
 
@@ -219,7 +219,7 @@ def test_two_processes_complete_one_cache_although_one_is_killed(
     first.wait()
     assert second.returncode == 0
     assert output.startswith("150 clips in ")
-    precompute(out=str(whole), block=2, dtype="float32", overrides=folder)
+    precompute(out=str(whole), tokenisers=["vtok"], block=2, dtype="float32", overrides=folder)
     assert same(contents(cache), contents(whole))
     assert len(load_file(next(cache.glob("blocks/0*")))) > 0
 

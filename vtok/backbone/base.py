@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtok.backbone.attention import feature_attention
+from vtok.common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class Backbone(nn.Module, ABC):
         stride: distance between two neighbours of the feature map, in pixels of the image.
         mean: mean of the red, green and blue values in [0, 1] of the network's training images.
         std: their standard deviation.
+        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Attributes:
         frozen: whether no weight is trained.
         depth: number of transformer layers below the feature map, which is `hidden_states[depth]`; None: not known, or
             not a vision transformer.
+
+    Raises:
+        UserError: `map_size` exceeds the network's own.
     """
 
     frozen: bool
@@ -51,12 +56,25 @@ class Backbone(nn.Module, ABC):
     std: Tensor
 
     def __init__(
-        self, *, feature_dim: int, image_size: int, stride: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        *,
+        feature_dim: int,
+        image_size: int,
+        stride: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        map_size: int | None = None,
     ) -> None:
         super().__init__()
         self.feature_dim = feature_dim
         self.image_size = image_size
         self.stride = stride
+        if map_size is not None and not 1 <= map_size <= self.own_map_size:
+            raise UserError(
+                f"backbone.map_size={map_size}: the network's own feature map has {self.own_map_size} places a side. "
+                f"Use 1 to {self.own_map_size}, or null."
+            )
+        self.map_size = map_size
         # Not persistent: the state dict holds only the network's own keys.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -73,11 +91,20 @@ class Backbone(nn.Module, ABC):
     @property
     def feature_size(self) -> int:
         """Side h = w of the feature map."""
+        return self.own_map_size if self.map_size is None else self.map_size
+
+    @property
+    def own_map_size(self) -> int:
+        """Side of the feature map before it is averaged to `map_size`."""
         return self.image_size // self.stride
 
     @abstractmethod
     def feature_map(self, images: Tensor) -> Tensor:
-        """Normalised float32 images (N, 3, image_size, image_size) -> (N, feature_dim, feature_size, feature_size)."""
+        """Normalised float32 images (N, 3, image_size, image_size) -> (N, feature_dim, own_map_size, own_map_size)."""
+
+    def averaged(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, h, w) averaged to (N, C, feature_size, feature_size)."""
+        return maps if maps.shape[-1] == self.feature_size else F.adaptive_avg_pool2d(maps, self.feature_size)
 
     def set_frozen(self, frozen: bool) -> None:
         """Freeze all parameters (no gradient, always in eval mode), or train them."""
@@ -110,7 +137,7 @@ class Backbone(nn.Module, ABC):
         # no_grad, not inference_mode: the trained layers that follow need the features in their graph.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             images = resize_and_crop(to_unit_range(frames), self.image_size)
-            return self.feature_map((images - self.mean) / self.std)
+            return self.averaged(self.feature_map((images - self.mean) / self.std))
 
     def attend(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """The feature maps of frames, and the attention that each place receives in the layer that gives them.

@@ -14,13 +14,26 @@ class CachedBackbone(Backbone):
         stride: distance between two neighbours of the feature map in pixels.
         num_parameters: number of parameters of the backbone, for reports.
         depth: see `Backbone`.
+        map_size: see `Backbone`.
     """
 
     def __init__(
-        self, *, feature_dim: int, image_size: int, stride: int, num_parameters: int, depth: int | None = None
+        self,
+        *,
+        feature_dim: int,
+        image_size: int,
+        stride: int,
+        num_parameters: int,
+        depth: int | None = None,
+        map_size: int | None = None,
     ) -> None:
         super().__init__(
-            feature_dim=feature_dim, image_size=image_size, stride=stride, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+            feature_dim=feature_dim,
+            image_size=image_size,
+            stride=stride,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            map_size=map_size,
         )
         self.num_parameters, self.depth = num_parameters, depth
         self.set_frozen(True)

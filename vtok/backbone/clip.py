@@ -43,6 +43,7 @@ class ClipBackbone(Backbone):
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights and of the feature map.
         image_size: side of the images in pixels if `weights` is None; otherwise the model's config has it.
+        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: the weights cannot be loaded or are not CLIP's, or an argument is out of range.
@@ -57,6 +58,7 @@ class ClipBackbone(Backbone):
         revision: str | None = None,
         dtype: Dtype = "float32",
         image_size: Count = 336,
+        map_size: Count | None = None,
     ) -> None:
         # Imported late: it takes seconds, and settings are checked without it.
         from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -80,6 +82,7 @@ class ClipBackbone(Backbone):
             stride=config.patch_size,
             mean=OPENAI_CLIP_MEAN,
             std=OPENAI_CLIP_STD,
+            map_size=map_size,
         )
         self.depth = drop_layers_above(model, layer)
         self.vision_model = model
@@ -90,14 +93,15 @@ class ClipBackbone(Backbone):
         """Known for the default weights and for random ones, which have the architecture of CLIP-L."""
         if settings["weights"] not in (None, WEIGHTS):
             return None
+        size = settings.get("map_size") or settings["image_size"] // RANDOM_PATCH
         # 25 hidden states: the embedded image and the outputs of 24 layers.
-        return FeatureShape(channels=1024, size=settings["image_size"] // RANDOM_PATCH, depth=settings["layer"] % 25)
+        return FeatureShape(channels=1024, size=size, depth=settings["layer"] % 25)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / patch, S / patch)."""
         tokens = self.vision_model(images).last_hidden_state
         patches = tokens[:, 1:]  # the first token is CLS
-        return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
+        return patches.transpose(1, 2).unflatten(2, (self.own_map_size, self.own_map_size))
 
     def attend(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """As `Backbone.attend`: the attention of the class token, averaged over heads."""
@@ -106,7 +110,8 @@ class ClipBackbone(Backbone):
             return super().attend(frames)
         with recorded_attention(layers[-1]) as recorded:
             maps = self(frames)
-        return maps, received_attention(recorded[0], leading=1, size=self.feature_size)
+        received = received_attention(recorded[0], leading=1, size=self.own_map_size)
+        return maps, self.averaged(received.unsqueeze(1)).squeeze(1)
 
 
 def drop_layers_above(model: "CLIPVisionModel", layer: int) -> int:

@@ -27,6 +27,7 @@ class TinyBackbone(Backbone):
         image_size: side of the images in pixels, a multiple of 8.
         width: number of channels after the first convolution; the next two have twice as many. A multiple of 8.
         frozen: whether the random weights are not trained.
+        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: `image_size` or `width` is not a positive multiple of 8.
@@ -41,6 +42,7 @@ class TinyBackbone(Backbone):
         image_size: Annotated[int, MultipleOf(STRIDE), Ge(STRIDE)] = 64,
         width: Annotated[int, MultipleOf(NORM_GROUPS), Ge(NORM_GROUPS)] = 32,
         frozen: bool = False,
+        map_size: Count | None = None,
     ) -> None:
         for name, value, step in (("image_size", image_size, STRIDE), ("width", width, NORM_GROUPS)):
             if value < step or value % step:
@@ -48,7 +50,12 @@ class TinyBackbone(Backbone):
                     f"backbone.{name}={value} does not suit the tiny backbone. Use a positive multiple of {step}."
                 )
         super().__init__(
-            feature_dim=feature_dim, image_size=image_size, stride=STRIDE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+            feature_dim=feature_dim,
+            image_size=image_size,
+            stride=STRIDE,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            map_size=map_size,
         )
         axis = torch.linspace(-1, 1, image_size)
         y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -64,7 +71,8 @@ class TinyBackbone(Backbone):
 
     @classmethod
     def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
-        return FeatureShape(channels=settings["feature_dim"], size=settings["image_size"] // STRIDE)
+        size = settings.get("map_size") or settings["image_size"] // STRIDE
+        return FeatureShape(channels=settings["feature_dim"], size=size)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / 8, S / 8)."""

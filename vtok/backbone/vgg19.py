@@ -51,6 +51,7 @@ class Vgg19Backbone(Backbone):
         layer: name of the layer whose output is the feature map, such as conv4_4 (512 channels, stride 8).
         image_size: side of the images in pixels.
         frozen: whether no weight is trained.
+        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: the layer does not exist, images are smaller than its stride, or the file is not a VGG19.
@@ -64,6 +65,7 @@ class Vgg19Backbone(Backbone):
         layer: str = "conv4_4",
         image_size: Count = 224,
         frozen: bool = True,
+        map_size: Count | None = None,
     ) -> None:
         modules, channels, stride = build_layers(layers_up_to(layer))
         if image_size < stride:
@@ -71,7 +73,12 @@ class Vgg19Backbone(Backbone):
                 f"backbone.image_size={image_size} is smaller than the stride of {layer}. Use {stride} or more."
             )
         super().__init__(
-            feature_dim=channels, image_size=image_size, stride=stride, mean=IMAGENET_MEAN, std=IMAGENET_STD
+            feature_dim=channels,
+            image_size=image_size,
+            stride=stride,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            map_size=map_size,
         )
         self.features = nn.Sequential(*modules)
         if weights is None:
@@ -85,7 +92,7 @@ class Vgg19Backbone(Backbone):
     def feature_shape(cls, settings: Mapping[str, Any]) -> FeatureShape | None:
         with torch.device("meta"):
             _, channels, stride = build_layers(layers_up_to(settings["layer"]))
-        return FeatureShape(channels=channels, size=settings["image_size"] // stride)
+        return FeatureShape(channels=channels, size=settings.get("map_size") or settings["image_size"] // stride)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / stride, S / stride)."""

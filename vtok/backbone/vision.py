@@ -90,6 +90,7 @@ class VisionBackbone(Backbone):
         dtype: number format of the weights and of the feature map.
         frozen: whether no weight is trained. If False, weights that the hidden state does not depend on (pooling, last
             norm) stay frozen.
+        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: the weights cannot be loaded or are not a vision transformer, or an argument is out of range.
@@ -104,6 +105,7 @@ class VisionBackbone(Backbone):
         image_size: Count | None = 224,
         dtype: Dtype = "float32",
         frozen: bool = True,
+        map_size: Count | None = None,
     ) -> None:
         precision = dtype_of(dtype, key="backbone.dtype")
         if weights is None:
@@ -125,6 +127,7 @@ class VisionBackbone(Backbone):
             stride=square_side(config.patch_size),
             mean=vision.mean,
             std=vision.std,
+            map_size=map_size,
         )
         drop_layers_above(vision.model, state.index)
         self.hidden_state, self.depth = state, state.index
@@ -142,14 +145,14 @@ class VisionBackbone(Backbone):
         """Known for the default weights and for random ones, which have the architecture of DINOv2-L."""
         if settings["weights"] not in (None, WEIGHTS):
             return None
-        return FeatureShape(channels=1024, size=(settings["image_size"] or 518) // 14)
+        return FeatureShape(channels=1024, size=settings.get("map_size") or (settings["image_size"] or 518) // 14)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / patch, S / patch)."""
         images = images.to(next(self.model.parameters()).dtype)
         state = hidden_states(self.model, images)[self.hidden_state.index]
         patches = state[:, self.hidden_state.leading :]
-        return patches.transpose(1, 2).unflatten(2, (self.feature_size, self.feature_size))
+        return patches.transpose(1, 2).unflatten(2, (self.own_map_size, self.own_map_size))
 
     def attend(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """As `Backbone.attend`: the attention of the class token, or of all tokens where the model has none."""
@@ -158,7 +161,8 @@ class VisionBackbone(Backbone):
             return super().attend(frames)
         with recorded_attention(layers[index - 1] if len(layers) else self.model) as recorded:
             maps = self(frames)
-        return maps, received_attention(recorded[0], leading=self.hidden_state.leading, size=self.feature_size)
+        received = received_attention(recorded[0], leading=self.hidden_state.leading, size=self.own_map_size)
+        return maps, self.averaged(received.unsqueeze(1)).squeeze(1)
 
 
 def read_pretrained(

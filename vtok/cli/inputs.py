@@ -85,7 +85,7 @@ def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> It
         for tokeniser in given.get("tokenisers") or [None]:
             chosen = [] if tokeniser is None else [override("tokeniser", tokeniser)]
             config = compose([*outputs, *overrides, *chosen])
-            # A probe ignores a cache, and precompute refuses one.
+            # Precompute refuses a cache, and a probe checks it itself.
             if config.data.get("cache") is None:
                 check(config, plan=False)
             yield config
@@ -96,7 +96,8 @@ def loaded_weights(verb: str, config: DictConfig) -> list[WeightsRef]:
     if verb == "cost":
         groups = list(WITH_WEIGHTS)
     elif verb in ("probe", "doctor"):
-        groups = ["backbone"]
+        # Without a backbone if its features come from a cache.
+        groups = ["backbone"] if config.data.get("cache") is None else []
     elif verb == "precompute":
         groups = ["backbone", *(["decoder"] if config.objective.get("lambda_dec") else [])]
     else:

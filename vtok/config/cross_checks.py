@@ -184,17 +184,17 @@ def check_cacheable(config: DictConfig, *, override: str) -> None:
         override: setting or argument that asked for the cache, such as "data.cache=FOLDER".
 
     Raises:
-        UserError: if the backbone, motion pooling, augmentation or decoder does not allow a cache.
+        UserError: if the backbone, tokeniser, augmentation or decoder does not allow a cache.
     """
     if OmegaConf.select(config, "backbone.frozen") is False:
         raise UserError(
             f"{override}: backbone.frozen=false trains the backbone, and its features change with every step. "
             "Use backbone.frozen=true, or no cache."
         )
-    if trait_of(pooling := OmegaConf.select(config, "tokeniser.motion_pooling"), "trained", False):
+    if trait_of(config.tokeniser, "needs_files", False):
         raise UserError(
-            f"{override}: {pooling._target_} of tokeniser/motion_pooling is trained on feature maps, which a cache "
-            "does not hold. Use tokeniser/motion_pooling=mean or grid, or no cache."
+            f"{override}: {config.tokeniser._target_} reads motion vectors from the files, and a cache holds feature "
+            "maps. Use another tokeniser, or no cache."
         )
     for path, node in data_nodes(config):
         augmentation = node.get("augmentation")

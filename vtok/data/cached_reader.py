@@ -1,95 +1,42 @@
-"""Reads clips from a feature cache of `vtok precompute`: no file is decoded, and no backbone is run.
+"""Reads clips from a feature cache of `vtok precompute`: no file is decoded, and no backbone is run."""
 
-A cache is a folder with `cache.json`, which holds the settings it was computed with, and blocks,
-`blocks/00012.safetensors`. A clip's block is a hash of its name, so clips can be added to the data set later. A block
-holds tensors named ROW/NAME, and in its metadata an `Entry` for each clip by name.
-"""
-
-import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from torch import Tensor
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
-from vtok.common.hashing import stable_hash
 from vtok.common.overrides import command
 from vtok.common.paths import CACHE_FILE, user_path
+from vtok.data.cache_blocks import (
+    ATTENTION,
+    BROKEN,
+    LATENTS,
+    LEVELS,
+    MAPS,
+    SECONDS,
+    SHARPNESS,
+    TARGET,
+    Block,
+    Entry,
+    block_path,
+    footage_name,
+    pictures_of,
+    target_name,
+)
 from vtok.data.clip import Clip
-from vtok.data.clip_reader import ClipSample
-from vtok.data.file_identity import Identity, is_unchanged
+from vtok.data.clip_reader import ClipSample, Planner
+from vtok.data.file_identity import is_unchanged
+from vtok.data.frame_maps import FrameMaps
+from vtok.data.plan import FramePlan, TargetPlan
 from vtok.data.sampler import SampleKey
 from vtok.data.video.common import BadVideoError
 
-TIMESTAMPS, TARGET, LATENTS, POOLED = "timestamps", "target", "latents", "pooled/"
 OPEN_BLOCKS = 64
-# Errors of a file that is not a block.
-BROKEN = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A clip in a block.
-
-    Attributes:
-        row: number of the clip's tensors in the block.
-        file: identity of the clip's file when the features were computed; None if there was no file.
-        bad: why the clip cannot be read; None if it can.
-    """
-
-    row: int
-    file: Identity | None
-    bad: str | None
-
-
-class Block:
-    """An open block, its tensors mapped into memory.
-
-    Raises:
-        OSError: the file does not exist. One of BROKEN: the file is not a block.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="pt")
-        self.entries = {name: _entry(given) for name, given in json.loads(self._file.metadata()["clips"]).items()}
-        self._names: dict[int, list[str]] = {}
-        for key in self._file.keys():  # noqa: SIM118 - a safe_open is not iterable
-            row, _, name = key.partition("/")
-            self._names.setdefault(int(row), []).append(name)
-
-    def tensors(self, row: int) -> dict[str, Tensor]:
-        """The tensors of a row, by name."""
-        return {name: self._file.get_tensor(f"{row}/{name}") for name in self._names[row]}
-
-
-def _entry(given: Mapping[str, Any]) -> Entry:
-    match given:
-        case {"row": int(row), "file": None, "bad": None | str() as bad}:
-            return Entry(row, None, bad)
-        case {"row": int(row), "file": {"stamp": [*stamp], "digest": str(digest)}, "bad": None | str() as bad}:
-            return Entry(row, Identity(tuple(stamp), digest), bad)
-    raise ValueError("an entry of a clip is damaged")
-
-
-def block_metadata(entries: Mapping[str, Entry]) -> dict[str, str]:
-    """The metadata of a block with these entries, by clip name."""
-    return {"clips": json.dumps({name: asdict(entry) for name, entry in entries.items()})}
-
-
-def clip_name(clip: Clip) -> str:
-    """A clip's name in a cache; it includes the range of seconds in the file and how the clip is played."""
-    played = "" if clip.playback is None else f"\n{clip.playback!r}"
-    return f"{clip.id}\n{clip.start!r} {clip.end!r}{played}"
-
-
-def block_path(folder: Path, clip: Clip, blocks: int) -> Path:
-    """The path of a clip's block; `blocks` is the number of blocks in the cache."""
-    return folder / "blocks" / f"{stable_hash('block', clip_name(clip)) % blocks:05d}.safetensors"
 
 
 def read_cache_file(folder: Path, *, setting: str) -> dict[str, Any]:
@@ -109,24 +56,27 @@ def read_cache_file(folder: Path, *, setting: str) -> dict[str, Any]:
     match cache:
         case {
             "blocks": int(blocks),
-            "settings": dict(),
+            "settings": dict(settings),
             "weights": dict(weights),
             "backbone": {
                 "feature_dim": int(),
                 "image_size": int(),
                 "stride": int(),
                 "num_parameters": int(),
+                "depth": None | int(),
+                "map_size": None | int(),
                 **others,
             },
             "dtype": str(),
+            "attention": bool(),
             "digest": str(),
-        } if (
-            blocks > 0
-            # Older caches have no depth.
-            and (others.keys() <= {"depth"} and isinstance(others.get("depth"), int | None))
-            and all(map(_is_fingerprint, weights.values()))
-        ):
+        } if blocks > 0 and not others and settings and all(map(_is_fingerprint, weights.values())):
             return cache
+        case {"settings": {"version": 1}}:
+            raise UserError(
+                f"{setting} is a cache of an earlier version, which holds the pooled features of one tokeniser. Use "
+                f"another folder. {make_cache('FOLDER')}"
+            )
     raise UserError(f"{setting}: its {CACHE_FILE} is damaged. {make_cache(folder)}")
 
 
@@ -140,7 +90,7 @@ def _is_fingerprint(given: Any) -> bool:
     return False
 
 
-def make_cache(folder: Path) -> str:
+def make_cache(folder: str | Path) -> str:
     """The instruction to compute a cache, or what a cache lacks."""
     return f"Run: {command('vtok', 'precompute', f'out={folder}')}, followed by the overrides of this run."
 
@@ -150,15 +100,17 @@ class CachedReader:
 
     Args:
         folder: folder of the cache.
-        with_target: whether samples hold the decoder's target frames or latents.
+        planner: planner of the frames whose feature maps are read.
+        target: plan of the decoder's target frames, whose frames or latents are read; None: no decoder.
 
     Raises:
         UserError: the folder is not a feature cache.
     """
 
-    def __init__(self, folder: str | Path, *, with_target: bool) -> None:
+    def __init__(self, folder: str | Path, planner: Planner, target: TargetPlan | None = None) -> None:
         self.folder = user_path(folder)
-        self.with_target = with_target
+        self.planner = planner
+        self.target = target
         self.blocks = int(read_cache_file(self.folder, setting=f"data.cache={folder}")["blocks"])
         self._open: OrderedDict[Path, Block] = OrderedDict()
 
@@ -169,45 +121,79 @@ class CachedReader:
         """The sample of a clip.
 
         Raises:
-            BadVideoError: the clip could not be read when the features were computed.
-            UserError: the clip is not in the cache, or its file has changed since.
+            BadVideoError: the clip could not be read when the features were computed, or the planner refuses it.
+            UserError: the clip or one of its frames is not in the cache, or its file has changed since.
         """
         block = self._block(clip)
         entry = self._check(clip, block)
         if entry.bad is not None:
             raise BadVideoError(clip.path, entry.bad)
+        plan = self._plan(clip, entry)
+        frames = torch.tensor([entry.places[one] for one in pictures_of(clip, plan.indices, entry.frames)])
+        names = block.names(entry.row)
+        targets = {kind: target_name(kind, clip) for kind in (TARGET, LATENTS)}
         try:
-            stored = block.tensors(entry.row)
-            timestamps = stored[TIMESTAMPS].float()
-        except BROKEN as error:
+            seconds = block.tensor(entry.row, SECONDS)[list(plan.indices)]
+            maps = FrameMaps(
+                maps=block.tensor(entry.row, MAPS)[frames],
+                sharpness=block.tensor(entry.row, SHARPNESS)[frames],
+                levels=block.tensor(entry.row, LEVELS)[frames],
+                attention=block.tensor(entry.row, ATTENTION)[frames] if ATTENTION in names else None,
+            )
+            found: dict[str, Tensor] = {
+                kind: block.tensor(entry.row, name).clone()
+                for kind, name in targets.items()
+                if self.target is not None and name in names
+            }
+        except (*BROKEN, IndexError) as error:
             raise UserError(
                 f"data.cache={self.folder}: the features of {clip.path} cannot be read ({error}). "
                 f"Delete blocks/{block_path(self.folder, clip, self.blocks).name}. {make_cache(self.folder)}"
             ) from error
-        tensors = {name: one.float() if one.is_floating_point() else one for name, one in stored.items()}
         return ClipSample(
             frames=None,
-            timestamps=timestamps,
-            key=-1,
+            timestamps=seconds,
+            key=-1 if plan.key is None else plan.key,
             clip=clip,
             epoch=key.epoch,
-            target=tensors.get(TARGET) if self.with_target else None,
-            pooled={name.removeprefix(POOLED): tensor for name, tensor in tensors.items() if name.startswith(POOLED)},
-            latents=tensors.get(LATENTS) if self.with_target else None,
+            target=found.get(TARGET),
+            maps=maps,
+            latents=found[LATENTS].float() if LATENTS in found else None,
         )
 
     def check(self, clips: Iterable[Clip], *, files: bool) -> None:
-        """Raise UserError if a clip is not in the cache or, with `files`, its file has changed since."""
+        """Raise UserError if a clip's planned frames are not in the cache or, with `files`, its file has changed."""
         by_block: dict[Path, list[Clip]] = {}
         for clip in clips:
             by_block.setdefault(block_path(self.folder, clip, self.blocks), []).append(clip)
         for few in by_block.values():
             block = self._block(few[0])
             for clip in few:
-                self._check(clip, block, files=files)
+                entry = self._check(clip, block, files=files)
+                if entry.bad is None:
+                    try:
+                        self._plan(clip, entry)
+                    except BadVideoError:
+                        # It counts as broken when it is read, as without a cache.
+                        continue
+
+    def _plan(self, clip: Clip, entry: Entry) -> FramePlan:
+        """The plan for a clip, whose pictures are all in the cache."""
+        try:
+            plan = self.planner.plan(entry.frames)
+        except UserError as error:
+            raise BadVideoError(clip.path, str(error).rstrip(".")) from error
+        for picture in pictures_of(clip, plan.indices, entry.frames):
+            if picture not in entry.places:
+                part = "" if picture.window is None else " in the window that this clip shows"
+                raise UserError(
+                    f"data.cache={self.folder}: frame {picture.frame}{part} of {clip.path} is not in the cache, which "
+                    f"was made for other plans (tokeniser.stride, tokeniser.key_frame). {make_cache(self.folder)}"
+                )
+        return plan
 
     def _check(self, clip: Clip, block: Block, *, files: bool = True) -> Entry:
-        entry = block.entries.get(clip_name(clip))
+        entry = block.entries.get(footage_name(clip))
         if entry is None:
             raise UserError(f"data.cache={self.folder}: {clip.path} is not in the cache. {make_cache(self.folder)}")
         if files and not is_unchanged(clip, entry.file):
@@ -215,6 +201,13 @@ class CachedReader:
                 f"data.cache={self.folder}: {clip.path} has changed since its features were computed. "
                 f"{make_cache(self.folder)}"
             )
+        if self.target is not None and entry.bad is None:
+            names = {target_name(kind, clip) for kind in (TARGET, LATENTS)}
+            if not names & entry.targets:
+                raise UserError(
+                    f"data.cache={self.folder}: {clip.path} has no targets of the decoder in the cache. "
+                    f"{make_cache(self.folder)}"
+                )
         return entry
 
     def _block(self, clip: Clip) -> Block:

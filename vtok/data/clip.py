@@ -79,6 +79,7 @@ class Clip:
         source: name of the clip's data set within a mixture, else "".
         group: name shared by clips that are not independent, such as their scene or lab; None: the clip's file.
         playback: how the clip is played; None: as it was filmed.
+        footage: id of the clip of which this is a version; None: it is no version of another.
     """
 
     id: str
@@ -92,3 +93,4 @@ class Clip:
     source: str = ""
     group: str | None = None
     playback: Playback | None = None
+    footage: str | None = None

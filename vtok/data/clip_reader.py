@@ -15,6 +15,7 @@ from vtok.common.hashing import stable_hash
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
+from vtok.data.frame_maps import FrameMaps
 from vtok.data.plan import FramePlan, TargetPlan
 from vtok.data.playback import Playback, Shown
 from vtok.data.sampler import SampleKey
@@ -39,17 +40,19 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class ClipSample:
-    """The planned frames of a clip, or their cached features.
+    """The planned frames of a clip, their feature maps from a cache, or what a tokeniser has extracted of them.
 
     Attributes:
-        frames: uint8 (K, 3, size, size); None if `pooled` is given instead.
+        frames: uint8 (K, 3, size, size); None if `maps` or `pooled` are given instead.
         timestamps: float32 (K,), seconds since the clip's first frame.
         key: position of the key frame among the K frames; -1 if it is chosen from their content.
         clip: clip of the frames; if clips were broken, their replacement.
         epoch: epoch of the sample.
         bad: (path, reason) of the broken clips that this one replaces.
         target: uint8 (F, 3, target.size, target.size), frames that the decoder learns from; None: no decoder.
-        pooled: output of the tokeniser's `extract` by name, without the batch dimension; None if `frames` are given.
+        maps: feature maps of the frames, from a cache; None if there is none.
+        target_maps: feature maps of `target`, from a cache; None if they are not needed.
+        pooled: output of the tokeniser's `extract` by name, without the batch dimension; None: not extracted yet.
         latents: float32 (C, f, h, w), VAE latents of `target`; None if they are not cached.
         vectors: float32 (K, 3, g, g), see `motion_fields`; None if the plan asks for none.
     """
@@ -61,6 +64,8 @@ class ClipSample:
     epoch: int
     bad: tuple[tuple[str, str], ...] = ()
     target: Tensor | None = None
+    maps: FrameMaps | None = None
+    target_maps: FrameMaps | None = None
     pooled: dict[str, Tensor] | None = None
     latents: Tensor | None = None
     vectors: Tensor | None = None

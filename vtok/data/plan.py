@@ -175,6 +175,16 @@ class SlowFastPlanner(StridePlanner):
 
 
 @dataclass(frozen=True)
+class EvenPlanner:
+    """`number` frames, evenly spaced from the first to the last of a clip; frames of a short clip are repeated."""
+
+    number: int
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        return FramePlan(evenly_spaced(self.number, num_frames), 0)
+
+
+@dataclass(frozen=True)
 class TargetPlan:
     """The frames that a decoder generates: `num_frames` square frames of `size` pixels, evenly spaced in a clip."""
 

@@ -1,4 +1,4 @@
-"""Pooled features that are computed once, with `vtok precompute`, and trained from, with `data.cache`."""
+"""Feature maps that are computed once, with `vtok precompute`, and trained from, with `data.cache`."""
 
 from typing import TYPE_CHECKING
 

@@ -3,10 +3,12 @@
 from omegaconf import DictConfig
 
 from vtok.backbone.cached import CachedBackbone
+from vtok.common.errors import UserError
 from vtok.common.paths import user_path
 from vtok.config.nodes import trait_of
 from vtok.data import CachedReader, DataSource
 from vtok.data.cached_reader import read_cache_file
+from vtok.data.clip_reader import Planner
 from vtok.data.sources.base import SPLITS
 from vtok.feature_cache.compatibility import decodes, recipe_of
 
@@ -29,8 +31,16 @@ def backbone_of_cache(config: DictConfig) -> CachedBackbone | None:
         "vtok precompute out=FOLDER, followed by the overrides of this run."
     )
     recipe_of(config).check_cache(cache, setting=setting, advice=advice)
-    evaluates_itself = decodes(config) and trait_of(config.generation.judge, "uses_the_model", False)
-    return None if evaluates_itself else CachedBackbone(**cache["backbone"])
+    if trait_of(config.tokeniser, "reads_attention", False) and not cache["attention"]:
+        raise UserError(
+            f"{setting}: {config.tokeniser._target_} reads the backbone's attention, which this cache does not hold. "
+            "Compute another cache with vtok precompute attention=true, or set data.cache=null."
+        )
+    if decodes(config) and trait_of(config.generation.judge, "uses_the_model", False):
+        return None
+    # The maps of the cache are averaged to the size of this run.
+    map_size = config.backbone.get("map_size") or cache["backbone"]["map_size"]
+    return CachedBackbone(**{**cache["backbone"], "map_size": map_size})
 
 
 def without_cache(config: DictConfig) -> None:
@@ -39,15 +49,15 @@ def without_cache(config: DictConfig) -> None:
         config.data.cache = None
 
 
-def check_clips(source: DataSource) -> None:
-    """Check that all clips of a data set are in its cache, if it has one, before the first clip is read.
+def check_clips(source: DataSource, planner: Planner) -> None:
+    """Check that the planned frames of all clips are in the data set's cache, if it has one, before one is read.
 
     Whether a clip's file has changed is checked when the clip is read.
 
     Raises:
-        UserError: a clip is not in the cache.
+        UserError: a clip or one of its frames is not in the cache.
     """
     if source.cache is not None:
-        reader = CachedReader(source.cache, with_target=False)
+        reader = CachedReader(source.cache, planner)
         for split in SPLITS:
             reader.check(source.clips(split), files=False)

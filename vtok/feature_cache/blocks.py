@@ -5,31 +5,62 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
 from vtok.common.files import atomic_file
-from vtok.data import Clip
-from vtok.data.cached_reader import BROKEN, Block, Entry, block_metadata, clip_name
-from vtok.data.file_identity import Identity, is_unchanged
+from vtok.data.cache_blocks import (
+    ATTENTION,
+    BROKEN,
+    LATENTS,
+    LEVELS,
+    MAPS,
+    SHARPNESS,
+    TARGET,
+    Block,
+    Entry,
+    Picture,
+    block_metadata,
+)
+from vtok.data.file_identity import Identity
 
 POLL_SECONDS = 1.0
+# Tensors with one row for each picture.
+BY_PICTURE = (MAPS, ATTENTION, SHARPNESS, LEVELS)
 
 
 @dataclass(frozen=True)
-class CachedClip:
-    """A clip in the cache.
+class CachedFootage:
+    """A footage in the cache.
 
     Attributes:
         file: identity of the clip's file when it was read; None if there was no file.
         bad: reason why the clip cannot be read; None if it can be read.
-        tensors: features by name; empty if the clip cannot be read.
+        frames: number of frames of the clip.
+        pictures: cached pictures, in the order of the tensors' rows.
+        tensors: tensors by name, see `vtok.data.cache_blocks`; empty if the clip cannot be read.
     """
 
     file: Identity | None
     bad: str | None
+    frames: int
+    pictures: tuple[Picture, ...]
     tensors: dict[str, Tensor]
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """Names of the targets."""
+        return frozenset(name for name in self.tensors if name.startswith((TARGET, LATENTS)))
+
+    def with_more(self, later: "CachedFootage") -> "CachedFootage":
+        """This and what was computed later of the same file."""
+        tensors = self.tensors | later.tensors
+        for name in BY_PICTURE:
+            if name in self.tensors:
+                tensors[name] = torch.cat([self.tensors[name], later.tensors[name]])
+        return CachedFootage(later.file, None, later.frames, (*self.pictures, *later.pictures), tensors)
 
 
 def claim_blocks(paths: Iterable[Path], locks: Path) -> Iterator[Path]:
@@ -51,35 +82,38 @@ def claim_blocks(paths: Iterable[Path], locks: Path) -> Iterator[Path]:
         remaining = busy
 
 
-def read_block(path: Path) -> dict[str, CachedClip]:
-    """The clips of a block by name; empty if the block does not exist or cannot be read."""
+def read_entries(path: Path) -> dict[str, Entry]:
+    """The entries of a block by name; empty if the block does not exist or cannot be read."""
     try:
-        block = Block(path)
+        return Block(path).entries
     except (OSError, *BROKEN):
         return {}
-    return {
-        name: CachedClip(entry.file, entry.bad, block.tensors(entry.row) if entry.bad is None else {})
-        for name, entry in block.entries.items()
-    }
 
 
-def is_cached(clip: Clip, cached: Mapping[str, CachedClip]) -> bool:
-    """Whether a clip is in the cache and its file has not changed since."""
-    found = cached.get(clip_name(clip))
-    return found is not None and is_unchanged(clip, found.file)
+def read_block(path: Path) -> dict[str, CachedFootage]:
+    """The footage in a block by name; empty if the block does not exist or cannot be read."""
+    try:
+        block = Block(path)
+        return {
+            name: CachedFootage(entry.file, entry.bad, entry.frames, tuple(entry.places), block.tensors(entry.row))
+            for name, entry in block.entries.items()
+        }
+    except (OSError, *BROKEN):
+        return {}
 
 
-def write_block(path: Path, clips: Mapping[str, CachedClip]) -> None:
-    """Write a block of clips by name. The file is complete, or is not there.
+def write_block(path: Path, footage: Mapping[str, CachedFootage]) -> None:
+    """Write a block of footage by name. The file is complete, or is not there.
 
     Raises:
         UserError: the file cannot be written.
     """
     entries: dict[str, Entry] = {}
     tensors: dict[str, Tensor] = {}
-    for row, (name, clip) in enumerate(clips.items()):
-        entries[name] = Entry(row, clip.file, clip.bad)
-        tensors |= {f"{row}/{key}": tensor for key, tensor in clip.tensors.items()}
+    for row, (name, one) in enumerate(footage.items()):
+        places = {picture: place for place, picture in enumerate(one.pictures)}
+        entries[name] = Entry(row, one.file, one.bad, one.frames, places, one.targets)
+        tensors |= {f"{row}/{key}": tensor for key, tensor in one.tensors.items()}
     with atomic_file(path) as partial:
         # safetensors' own save_file creates files that other users cannot read.
         partial.write_bytes(save(tensors, metadata=block_metadata(entries)))

@@ -9,19 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
-from vtok.config.moved import moved
 from vtok.config.nodes import data_nodes, trait_of
 from vtok.feature_cache.weight_files import Weights, find_change, fingerprint
-from vtok.tokeniser import Tokeniser
 
 if TYPE_CHECKING:
     from vtok.decoder.latent import LatentDecoder
 
 # Incremented when the same settings give other features, so that older caches are refused.
-VERSION = 1
+VERSION = 2
 CLIP_SETTINGS = ("clip.size", "clip.num_frames", "clip.fps")
 # Weights and revision are compared by their files; a cached backbone is always frozen.
 NOT_COMPARED = ("weights", "revision", "frozen")
+# Maps of this size, null, can be averaged to any other.
+MAP_SIZE = "backbone.map_size"
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Recipe:
     """Everything that features depend on, except the clips.
 
     Attributes:
-        settings: values by configuration key. They are the settings of the backbone, of the tokeniser's plan and
-            `extract`, of how clips are read, and of the decoder's targets. With random backbone weights, the seed.
+        settings: values by configuration key. They are the settings of the backbone, of how clips are read, and of the
+            decoder's targets. With random backbone weights, the seed.
         weights: pretrained weights by configuration key.
     """
 
@@ -56,15 +56,13 @@ class Recipe:
             UserError: the cache was computed with other settings or weights; the message names the first difference.
         """
         for key, value in self.settings.items():
-            # In a cache of an earlier version the clip settings are keys of each data set.
-            found = [cached for name, cached in cache["settings"].items() if (moved(name) or name) == key]
-            if not found:
+            if key not in cache["settings"]:
                 raise UserError(f"{setting} was computed without {key}={_yaml_text(value)}. {advice}")
-            for cached in found:
-                if cached != value:
-                    raise UserError(
-                        f"{setting} was computed with {key}={_yaml_text(cached)}, not {_yaml_text(value)}. {advice}"
-                    )
+            cached = cache["settings"][key]
+            if cached != value and not (key == MAP_SIZE and cached is None):
+                raise UserError(
+                    f"{setting} was computed with {key}={_yaml_text(cached)}, not {_yaml_text(value)}. {advice}"
+                )
         for key, weights in self.weights.items():
             if key not in cache["weights"]:
                 raise UserError(f"{setting} was computed without {key}={weights.name}. {advice}")
@@ -79,20 +77,9 @@ def _yaml_text(value: Any) -> str:
 def recipe_of(config: DictConfig) -> Recipe:
     """The recipe of a configuration's features."""
     given = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-    kind = get_class(str(config.tokeniser._target_))
-    assert issubclass(kind, Tokeniser)
-    # A budget is met by changing another setting of the tokeniser, and that setting is compared.
-    ignored = (
-        {"tokeniser.budget"}
-        | {f"backbone.{name}" for name in NOT_COMPARED}
-        | {f"tokeniser.{name}" for name in kind.project_settings}
-    )
-    compared = ("backbone.", "tokeniser.", *CLIP_SETTINGS, *(f"{path}.frames_fps" for path, _ in data_nodes(config)))
-    settings = {
-        key: value
-        for key, value in given.items()
-        if key.startswith(compared) and key not in ignored and not key.startswith("tokeniser.backbone.")
-    }
+    ignored = {f"backbone.{name}" for name in NOT_COMPARED}
+    compared = ("backbone.", *CLIP_SETTINGS, *(f"{path}.frames_fps" for path, _ in data_nodes(config)))
+    settings = {key: value for key, value in given.items() if key.startswith(compared) and key not in ignored}
     settings["version"] = VERSION
     weights: dict[str, Weights] = {}
     if name := given.get("backbone.weights"):

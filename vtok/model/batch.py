@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from vtok.data import ClipSample
+from vtok.data.frame_maps import stack_maps
 from vtok.mllm import IGNORED, EncodedChat
 from vtok.mllm.base import find_predictors
 from vtok.tokeniser import PlannedFrames
@@ -92,18 +93,20 @@ class Batch:
 def stack_frames(samples: Sequence[ClipSample]) -> PlannedFrames:
     """Stack samples of one frame size; samples with fewer frames are padded at the end with black frames.
 
-    If the samples have cached features, these are stacked and padded instead.
+    If the samples have feature maps from a cache, or extracted features, these are stacked and padded instead.
     """
+    maps = [sample.maps for sample in samples if sample.maps is not None]
     pooled = [sample.pooled for sample in samples if sample.pooled is not None]
     frames = [sample.frames for sample in samples if sample.frames is not None]
     vectors = [sample.vectors for sample in samples if sample.vectors is not None]
     lengths = torch.tensor([sample.num_planned for sample in samples])
     return PlannedFrames(
-        frames=None if pooled else pad_sequence(frames, batch_first=True),
+        frames=None if maps or pooled else pad_sequence(frames, batch_first=True),
         key=torch.tensor([sample.key for sample in samples]),
         mask=torch.arange(int(lengths.max())) < lengths.unsqueeze(1),
         timestamps=pad_sequence([sample.timestamps for sample in samples], batch_first=True),
         vectors=pad_sequence(vectors, batch_first=True) if vectors else None,
+        maps=stack_maps(maps) if maps and not pooled else None,
         pooled=stack_pooled(pooled) if pooled else None,
     )
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from vtok.backbone import Backbone
 from vtok.common.errors import UserError
+from vtok.data.frame_maps import FrameMaps
 from vtok.data.plan import FramePlan, StridePlanner
+from vtok.tokeniser.pixels import frame_levels, frame_sharpness
 
 SPATIAL, MOTION = 0, 1
 # Frames of a clip in a chunk, so that a long clip takes no more memory than two seconds at 8 frames a second.
@@ -25,11 +27,12 @@ class PlannedFrames:
     """The frames that a tokeniser's plan asked for.
 
     Attributes:
-        frames: (B, K, 3, H, W), uint8 or float in [0, 1]; None if `pooled` is given instead.
+        frames: (B, K, 3, H, W), uint8 or float in [0, 1]; None if `maps` or `pooled` are given instead.
         key: (B,) position of the key frame among the K frames; -1 if the tokeniser chooses it.
         mask: (B, K), False where a shorter clip was padded.
         timestamps: (B, K) seconds.
-        pooled: what `Tokeniser.extract` returned for the frames, from a cache; None if it is still to be computed.
+        maps: the backbone's feature maps of the frames, from a cache; None if there is none.
+        pooled: what `Tokeniser.extract` returned for the frames; None if it is still to be computed.
         vectors: (B, K, 3, g, g), the codec's motion since the planned frame before (`vtok.data.video.motion_vectors`);
             None if the plan asked for none.
     """
@@ -38,6 +41,7 @@ class PlannedFrames:
     key: Tensor
     mask: Tensor
     timestamps: Tensor
+    maps: FrameMaps | None = None
     pooled: dict[str, Tensor] | None = None
     vectors: Tensor | None = None
 
@@ -48,6 +52,7 @@ class PlannedFrames:
             key=move(self.key),
             mask=move(self.mask),
             timestamps=move(self.timestamps),
+            maps=None if self.maps is None else self.maps.to(device),
             pooled=None if self.pooled is None else {name: move(tensor) for name, tensor in self.pooled.items()},
             vectors=None if self.vectors is None else move(self.vectors),
         )
@@ -57,11 +62,27 @@ class PlannedFrames:
         """The frames.
 
         Raises:
-            ValueError: there are only cached features.
+            UserError: there are only feature maps from a cache.
+            ValueError: there is only what `extract` returned.
         """
+        if self.maps is not None:
+            raise UserError(
+                "data.cache: the tokeniser reads the pixels of its frames, and a feature cache holds feature maps. "
+                "Set data.cache=null, or use another tokeniser."
+            )
         if self.frames is None:
-            raise ValueError("these clips come from a feature cache and have no frames.")
+            raise ValueError("these clips have extracted features and no frames.")
         return self.frames
+
+    @property
+    def sharpness(self) -> Tensor:
+        """Variance of the Laplacian of each frame, (B, K)."""
+        return frame_sharpness(self.pixels) if self.maps is None else self.maps.sharpness
+
+    @property
+    def levels(self) -> Tensor:
+        """Sum of the pixels of each frame in 0..255, int64 (B, K): exact, so the same on every device."""
+        return frame_levels(self.pixels) if self.maps is None else self.maps.levels
 
 
 @dataclass(frozen=True)
@@ -115,20 +136,18 @@ class VideoTokens:
 class Tokeniser(nn.Module, ABC):
     """Turns clips into tokens of width `token_dim`.
 
-    A subclass has a planner and two halves: `extract` (backbone and pooling) and `project` (projections). With a frozen
-    backbone and a pooling without weights, what `extract` returns can be computed once and cached.
+    A subclass has a planner and two halves: `extract` (backbone and pooling) and `project` (projections). `extract`
+    reads feature maps through `chunks`, `features` or `grids`, which take them from a feature cache if there is one.
 
     Attributes:
         frame_kind: kind of the tokens of frames other than the key frame, SPATIAL or MOTION.
         needs_files: whether it reads more than pixels from a file, so that generated videos cannot be tokenised.
         budgeted: name of the setting that is adjusted to meet `budget`; None: the tokeniser takes no budget.
-        project_settings: names of settings that only `project` depends on; cached features fit any value of them.
     """
 
     frame_kind = SPATIAL
     needs_files: ClassVar[bool] = False
     budgeted: ClassVar[str | None] = None
-    project_settings: tuple[str, ...] = ("token_dim",)
 
     def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:
         super().__init__()
@@ -143,11 +162,6 @@ class Tokeniser(nn.Module, ABC):
     @abstractmethod
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         """The tokens, from what `extract` returned."""
-
-    @property
-    def is_cacheable(self) -> bool:
-        """Whether `extract` has no trained weights, so that its result for a clip stays the same."""
-        return self.backbone.frozen
 
     def kinds(self, num_planned: int) -> Tensor:
         """The kind (L,) of each token of a clip with `num_planned` planned frames."""
@@ -208,31 +222,59 @@ class Tokeniser(nn.Module, ABC):
         """Only the tokens, (B, L, token_dim), of clips (B, T, 3, H, W)."""
         return self.encode(video, key_frame=key_frame).tokens
 
-    def frames_at_once(self, pixels: Tensor) -> int:
-        """Frames of each clip (B, K, 3, H, W) that go through the backbone at once: all if the backbone is trained."""
+    def frames_at_once(self, frames: Tensor) -> int:
+        """Frames of each clip (B, K, C, H, W) that go through the backbone at once: all if the backbone is trained."""
         if not self.backbone.frozen:
-            return pixels.shape[1]
-        return min(FRAMES_AT_ONCE, max(1, PIXELS_AT_ONCE // (len(pixels) * pixels.shape[-2] * pixels.shape[-1])))
+            return frames.shape[1]
+        return min(FRAMES_AT_ONCE, max(1, PIXELS_AT_ONCE // (len(frames) * frames.shape[-2] * frames.shape[-1])))
 
     def chunks(self, planned: PlannedFrames, places: Tensor | None = None) -> Iterator[Tensor]:
         """The backbone's feature maps (B, k, C, h, w) of the planned frames, or of those at `places` (B, n), in chunks.
 
         Chunks keep the memory of a long clip as small as that of a short one.
         """
-        for frames in self.pixel_chunks(planned, places):
+        if planned.maps is not None:
+            for maps in self.split(planned.maps.maps, places):
+                yield self._cached(maps)
+            return
+        for frames in self.split(planned.pixels, places):
             # A frozen backbone may have half precision; the trained layers after it do not.
             yield self.backbone(frames.flatten(0, 1)).float().unflatten(0, frames.shape[:2])
 
-    def pixel_chunks(self, planned: PlannedFrames, places: Tensor | None = None) -> Iterator[Tensor]:
-        """The planned frames (B, k, 3, H, W), or those at `places` (B, n), in chunks for the backbone."""
-        pixels = planned.pixels
-        number = self.frames_at_once(pixels)
-        if places is None:
-            yield from pixels.split(number, dim=1)
+    def attended_chunks(self, planned: PlannedFrames) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `chunks`, with the attention (B, k, h, w) that each place receives.
+
+        Raises:
+            UserError: the feature cache holds no attention.
+        """
+        if planned.maps is None:
+            for frames in self.split(planned.pixels):
+                maps, attention = self.backbone.attend(frames.flatten(0, 1))
+                yield maps.float().unflatten(0, frames.shape[:2]), attention.float().unflatten(0, frames.shape[:2])
             return
-        rows = torch.arange(len(pixels), device=pixels.device).unsqueeze(1)
+        if planned.maps.attention is None:
+            raise UserError(
+                "data.cache: the tokeniser reads the backbone's attention, which this cache does not hold. Compute "
+                "another cache with vtok precompute attention=true, or set data.cache=null."
+            )
+        for maps, attention in zip(
+            self.split(planned.maps.maps), self.split(planned.maps.attention.unsqueeze(2)), strict=True
+        ):
+            yield self._cached(maps), self._cached(attention).squeeze(2)
+
+    def split(self, frames: Tensor, places: Tensor | None = None) -> Iterator[Tensor]:
+        """Frames or maps (B, K, C, H, W), or those at `places` (B, n), in chunks (B, k, C, H, W)."""
+        number = self.frames_at_once(frames)
+        if places is None:
+            yield from frames.split(number, dim=1)
+            return
+        rows = torch.arange(len(frames), device=frames.device).unsqueeze(1)
         for part in places.split(number, dim=1):
-            yield pixels[rows, part]
+            yield frames[rows, part]
+
+    def _cached(self, maps: Tensor) -> Tensor:
+        """Maps (B, k, C, h, w) of a cache as the backbone would give them."""
+        return self.backbone.averaged(maps.flatten(0, 1).float()).unflatten(0, maps.shape[:2])
 
     def features(self, planned: PlannedFrames) -> Tensor:
         """The backbone's feature maps of all planned frames, (B, K, C, h, w)."""

@@ -36,7 +36,6 @@ class FrameSamplingTokeniser(Tokeniser):
         UserError: a stride below 1, or a grid larger than the feature map.
     """
 
-    project_settings = ("token_dim", "mlp")
     budgeted = "stride"
 
     def __init__(

@@ -46,7 +46,6 @@ class FrequencyTokeniser(Tokeniser):
     """
 
     frame_kind = MOTION
-    project_settings = ("token_dim", "num_tokens", "absorbed")
     budgeted = "num_tokens"
 
     def __init__(

@@ -87,7 +87,6 @@ class GroupedTtmTokeniser(Tokeniser):
         ValueError: a width that is not a multiple of 2 x heads.
     """
 
-    project_settings = ("token_dim", "num_tokens", "memory", "width", "depth", "heads")
     budgeted = "num_tokens"
 
     def __init__(

@@ -5,9 +5,6 @@ from torch import Tensor
 
 from vtok.tokeniser.base import PlannedFrames
 
-# Frames in a chunk: as floating-point numbers they take four times the memory.
-AT_ONCE = 16
-
 
 def choose_key(planned: PlannedFrames, pooled: Tensor | None, rule: str | int) -> Tensor:
     """The key frame's position (B,), chosen by `rule` where the plan has left it open (-1).
@@ -21,7 +18,7 @@ def choose_key(planned: PlannedFrames, pooled: Tensor | None, rule: str | int) -
         assert pooled is not None
         chosen = medoid(pooled, planned.mask)
     elif rule == "sharpest":
-        chosen = sharpest(planned.pixels, planned.mask)
+        chosen = sharpest(planned.sharpness, planned.mask)
     else:
         return planned.key
     return torch.where(planned.key < 0, chosen, planned.key)
@@ -33,17 +30,9 @@ def medoid(pooled: Tensor, mask: Tensor) -> Tensor:
     return distances.masked_fill(~mask, torch.inf).argmin(1)
 
 
-def sharpest(frames: Tensor, mask: Tensor) -> Tensor:
-    """The frame (B,) with the greatest variance of the Laplacian; frames (B, K, 3, H, W), mask (B, K)."""
-    sharpness = torch.cat([_sharpness(few) for few in frames.split(AT_ONCE, dim=1)], dim=1)
+def sharpest(sharpness: Tensor, mask: Tensor) -> Tensor:
+    """The frame (B,) with the greatest sharpness (B, K); mask (B, K)."""
     return sharpness.masked_fill(~mask, -torch.inf).argmax(1)
-
-
-def _sharpness(frames: Tensor) -> Tensor:
-    grey = frames.float().mean(2)
-    centre = grey[..., 1:-1, 1:-1]
-    around = grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1] + grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:]
-    return (around - 4 * centre).flatten(2).var(2)
 
 
 def key_first(key: Tensor, frames: int) -> Tensor:

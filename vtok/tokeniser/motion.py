@@ -1,7 +1,7 @@
 """Pooling of residual feature maps: the change since the key frame as one vector."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
@@ -15,12 +15,7 @@ class MotionPooling(nn.Module, ABC):
 
     Args:
         feature_dim: channels of the feature maps.
-
-    Attributes:
-        trained: whether it has trained weights.
     """
-
-    trained: ClassVar[bool] = False
 
     width: int
 
@@ -85,8 +80,6 @@ class AttentionPooling(MotionPooling):
         size: side of the map of learned biases, interpolated to the feature map.
     """
 
-    trained = True
-
     def __init__(self, feature_dim: int, *, size: Count = 8) -> None:
         super().__init__()
         self.width = feature_dim
@@ -115,8 +108,6 @@ class TransformerPooling(MotionPooling):
         depth: number of layers.
         heads: number of attention heads of each layer.
     """
-
-    trained = True
 
     def __init__(
         self,

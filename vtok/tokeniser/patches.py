@@ -47,8 +47,7 @@ class PatchTokeniser(Tokeniser):
     the subclass selects, many if it merges. Tokens are SPATIAL, as they show what is there; they stand in the order of
     time, then row, then column of their centres. A clip with fewer patches than `num_tokens` keeps all of them.
 
-    A projection is trained if the widths differ. All settings but `token_dim` belong to `extract`: a cache holds the
-    tokens alone, and fits one value of each setting.
+    A projection is trained if the widths differ.
 
     Args:
         backbone: frames to feature maps.
@@ -114,11 +113,10 @@ class PatchTokeniser(Tokeniser):
         if not self.reads_attention:
             return self.grids(planned, self.grid_size), None
         pooled, received = [], []
-        for frames in self.pixel_chunks(planned):
-            maps, attention = self.backbone.attend(frames.flatten(0, 1))
-            pooled.append(pool_grid(maps.float(), self.grid_size).unflatten(0, frames.shape[:2]))
-            attention = pool_grid(attention.unsqueeze(1).float(), self.grid_size).squeeze(2)
-            received.append(attention.detach().unflatten(0, frames.shape[:2]))
+        for maps, attention in self.attended_chunks(planned):
+            pooled.append(pool_grid(maps.flatten(0, 1), self.grid_size).unflatten(0, maps.shape[:2]))
+            grid = pool_grid(attention.flatten(0, 1).unsqueeze(1), self.grid_size).squeeze(2)
+            received.append(grid.detach().unflatten(0, maps.shape[:2]))
         return torch.cat(pooled, dim=1), torch.cat(received, dim=1)
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:

@@ -48,14 +48,11 @@ class RandomTokeniser(PatchTokeniser):
         self.seed = seed
 
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
-        pixels = planned.pixels
-        # Whole numbers, whose sum is the same on every device.
-        levels = pixels if pixels.dtype == torch.uint8 else (255 * pixels).round()
-        sums = levels.sum((2, 3, 4), dtype=torch.float64).long().tolist()
+        sums = planned.levels.tolist()
         draws = []
         for clip, number in zip(sums, patches.mask.sum(1).tolist(), strict=True):
             generator = torch.Generator().manual_seed(stable_hash("patches", self.seed, *clip[:number]))
             draws.append(torch.rand(number * patches.features.shape[2], generator=generator))
         longest = patches.there.shape[1]
-        scores = pad_sequence([*draws, torch.zeros(longest)], batch_first=True)[:-1].to(pixels.device)
+        scores = pad_sequence([*draws, torch.zeros(longest)], batch_first=True)[:-1].to(patches.mask.device)
         return keep_best(scores, patches.there, patches.wanted)

@@ -21,7 +21,7 @@ class ResamplerTokeniser(Tokeniser):
     of their time, are laid out as one sequence, and a fixed number of queries reads it. The layers are those of the
     Q-Former (BLIP-2, Li et al. 2023, arXiv 2301.12597) without its text: self-attention among the queries,
     cross-attention to the features, a feed-forward layer; Flamingo has one attention to both. Different from both:
-    frames are pooled to a grid first, which is what a feature cache keeps; each cell has an embedding of its place;
+    frames are pooled to a grid first; each cell has an embedding of its place;
     time is a sinusoid of the frame's number among the sampled ones, so that there is no longest clip; all is trained
     from scratch.
 
@@ -44,7 +44,6 @@ class ResamplerTokeniser(Tokeniser):
         ValueError: a width that is not a multiple of 2 x heads.
     """
 
-    project_settings = ("token_dim", "num_queries", "width", "depth", "heads")
     budgeted = "num_queries"
 
     def __init__(

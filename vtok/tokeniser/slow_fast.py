@@ -48,7 +48,6 @@ class SlowFastTokeniser(Tokeniser):
 
     planner: SlowFastPlanner
 
-    project_settings = ("token_dim", "repeat_slow")
     budgeted = "stride"
 
     def __init__(

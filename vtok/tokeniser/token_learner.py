@@ -96,7 +96,6 @@ class TokenLearnerTokeniser(Tokeniser):
         UserError: a stride below 1, or a grid larger than the feature map.
     """
 
-    project_settings = ("token_dim", "num_tokens", "width", "positions")
     budgeted = "num_tokens"
 
     def __init__(

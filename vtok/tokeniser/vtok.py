@@ -87,14 +87,11 @@ class VTokTokeniser(Tokeniser):
         self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
         self.motion = MotionEncoder(residual_dim=self.motion_pooling.width, token_dim=self.token_dim)
 
-    @property
-    def is_cacheable(self) -> bool:
-        return super().is_cacheable and not any(one.requires_grad for one in self.motion_pooling.parameters())
-
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled key frame; `residual` (B, M, R): pooled residuals; `order` (B, K)."""
         frames, rule = planned.mask.shape[1], self.planner.key_frame
-        if frames <= self.frames_at_once(planned.pixels) or rule == "medoid":
+        given = planned.pixels if planned.maps is None else planned.maps.maps
+        if frames <= self.frames_at_once(given) or rule == "medoid":
             # The medoid needs the features of all frames.
             features = self.features(planned)
             means = features.mean((-2, -1)) if rule == "medoid" else None

@@ -5,6 +5,7 @@ from itertools import islice
 
 from vtok.common.errors import UserError
 from vtok.data import Clip, DataSource
+from vtok.data.clip_reader import Planner
 from vtok.data.sources.base import SPLITS, Split
 from vtok.evaluation import Alignment, Generation, check_files
 from vtok.feature_cache import check_clips
@@ -15,6 +16,7 @@ CHECKED_CLIPS = 10_000
 
 def prepare_clips(
     source: DataSource,
+    planner: Planner,
     objective: Objective,
     alignment: Alignment,
     generation: Generation,
@@ -25,6 +27,7 @@ def prepare_clips(
 
     Args:
         source: prepared data source.
+        planner: planner of the tokeniser.
         objective: losses of the run.
         alignment: benchmark of understanding.
         generation: benchmark of generation.
@@ -42,7 +45,7 @@ def prepare_clips(
                 f"The data set has no {split} clips ({counts}). Use a data set with clips of all splits"
                 f"{', or set trainer.evaluate_every=0 and optimise=null' if split == 'validation' else ''}."
             )
-    check_clips(source)
+    check_clips(source, planner)
     # Further clips of a large data set are checked when they are read.
     source.check_augmentation(CHECKED_CLIPS)
     most = (alignment if objective.understands else generation).max_clips

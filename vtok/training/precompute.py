@@ -1,36 +1,63 @@
 """Computing a feature cache, with any number of processes on one folder. Each may be killed and started again."""
 
 import json
+import logging
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 from omegaconf import DictConfig
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from vtok import __version__
 from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
 from vtok.common.paths import CACHE_FILE
-from vtok.common.pretrained import dtype_of
-from vtok.data import BadVideoError, Clip, ClipReader, ClipSample, DataSource, LoaderSettings, SampleKey
-from vtok.data.cached_reader import LATENTS, POOLED, TARGET, TIMESTAMPS, Block, block_path, clip_name, read_cache_file
-from vtok.data.file_identity import Identity, identify
+from vtok.data import BadVideoError, Clip, DataSource, LoaderSettings
+from vtok.data.cache_blocks import LATENTS, TARGET, Entry, block_path, footage_name
+from vtok.data.cached_reader import read_cache_file
+from vtok.data.clip_reader import Planner
+from vtok.data.file_identity import Identity, identify, is_unchanged
+from vtok.data.footage import Footage, FootageReader, FootageSample, Wanted
 from vtok.data.plan import TargetPlan
 from vtok.data.sources.base import SPLITS
 from vtok.data.worker import ignore_stop_signals, start_method
-from vtok.feature_cache.blocks import CachedClip, claim_blocks, is_cached, read_block, write_block
-from vtok.feature_cache.compatibility import decodes, latent_decoder, recipe_of
-from vtok.model.batch import stack_frames, stack_targets
+from vtok.feature_cache.blocks import CachedFootage, claim_blocks, read_block, read_entries, write_block
+from vtok.feature_cache.compatibility import decodes, recipe_of
+from vtok.feature_cache.extract import Extractor, build_extractor
 from vtok.model.build import build, build_tokeniser, device_of
-from vtok.tokeniser import Tokeniser
 from vtok.training.model_tensors import digest
+
+log = logging.getLogger("vtok")
+
+# Pictures of the first clips, by which the duration is estimated.
+CALIBRATION = 32
+
+Blocks = Mapping[Path, Mapping[str, Footage]]
+"""The footage of each block, by name."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to be computed.
+
+    Attributes:
+        pictures: number of pictures to encode.
+        bytes: size of the tensors to be written in bytes; broken clips are found when they are decoded.
+        seconds: estimated duration; None if there is nothing to compute.
+    """
+
+    pictures: int
+    bytes: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        minutes = "" if self.seconds is None else f", about {self.seconds / 60:.1f} minutes in this process"
+        return f"{self.pictures:,} pictures to encode, {self.bytes:,} bytes{minutes}"
 
 
 @dataclass(frozen=True)
@@ -39,228 +66,264 @@ class CacheSummary:
 
     Attributes:
         folder: cache folder.
-        clips: number of clips.
+        clips: number of clips; versions of a clip count.
+        pictures: number of encoded pictures.
         blocks: number of blocks.
         bytes: size of the blocks in bytes.
         bad: reason why a clip cannot be read, by path.
+        estimate: what was to be computed at the start.
     """
 
     folder: Path
     clips: int
+    pictures: int
     blocks: int
     bytes: int
     bad: dict[str, str]
+    estimate: Estimate
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """The frozen components, whose outputs are cached.
-
-    Attributes:
-        tokeniser: tokeniser whose `extract` computes the features.
-        to_latents: VAE encoder of the decoder, for frames (B, F, 3, H, W); None: target frames are cached instead.
-        dtype: number format of the cached features and latents.
-    """
-
-    tokeniser: Tokeniser
-    to_latents: Callable[[Tensor], Tensor] | None
-    dtype: torch.dtype
-
-    @torch.no_grad()
-    def __call__(self, samples: Sequence[ClipSample]) -> list[dict[str, Tensor]]:
-        """The cached tensors of clips with the same number of frames, by name."""
-        device = next(self.tokeniser.parameters()).device
-        planned, target = stack_frames(samples), stack_targets(samples)
-        pooled = self.tokeniser.extract(planned.to(device))
-        named = {f"{POOLED}{name}": self._on_cpu(tensor) for name, tensor in pooled.items()}
-        if target is not None and self.to_latents is not None:
-            named[LATENTS] = self._on_cpu(self.to_latents(target.to(device)))
-        elif target is not None:
-            named[TARGET] = target
-        # Not in half precision: 16 bits cannot distinguish the timestamps of a long clip.
-        named[TIMESTAMPS] = planned.timestamps
-        return [
-            {name: tensor[row].clone(memory_format=torch.contiguous_format) for name, tensor in named.items()}
-            for row in range(len(samples))
-        ]
-
-    def _on_cpu(self, tensor: Tensor) -> Tensor:
-        return tensor.to("cpu", self.dtype if tensor.is_floating_point() else tensor.dtype)
-
-
-def precompute(config: DictConfig, out: Path, *, block: int, dtype: str, progress: bool = True) -> CacheSummary:
+def precompute(
+    config: DictConfig,
+    out: Path,
+    *,
+    planners: Sequence[Planner],
+    block: int,
+    dtype: str,
+    attention: bool,
+    only_estimate: bool = False,
+    progress: bool = True,
+) -> CacheSummary | Estimate:
     """Write or finish the feature cache of a configuration's clips of all splits.
 
-    Cached clips whose files have not changed are not computed again.
+    What is cached of files that have not changed is not computed again.
 
     Args:
         config: configuration that `vtok.config.check` accepts, without `data.cache`.
         out: output folder.
+        planners: planners whose frames are cached.
         block: approximate number of clips in a file; a killed process loses this many.
-        dtype: number format of the cached features, "float32" or "bfloat16".
+        dtype: number format of the cached feature maps.
+        attention: whether the backbone's attention is cached.
+        only_estimate: return the estimate, and write nothing.
         progress: whether a progress bar is shown.
 
     Raises:
-        UserError: the folder has a cache of other settings or cannot be written, or the features are trained.
+        UserError: the folder has a cache of other settings or cannot be written, or a file is missing of which more
+            frames are needed.
     """
-    extractor, description = build_extractor(config, dtype=dtype)
+    backbone = build_tokeniser(config).backbone
+    extractor, description = build_extractor(
+        config, backbone, device=device_of(config), dtype=dtype, attention=attention
+    )
+    description["digest"] = digest(backbone.state_dict())
     source: DataSource = build(config.data)
     settings: LoaderSettings = build(config.loader)
     source.prepare()
-    clips = [clip for split in SPLITS for clip in source.clips(split)]
-    if not clips:
-        raise UserError("The data set has no clips. Check the settings of data.")
+    footage = footage_of(source)
     target = TargetPlan(config.decoder.num_frames, config.decoder.size) if decodes(config) else None
-    reader = source.frame_reader(extractor.tokeniser.planner, target)
+    reader = FootageReader(tuple(planners), source.clip, target)
+    number = open_cache(config, out, {**description, "blocks": -(-len(footage) // block)}, write=not only_estimate)
+    blocks: dict[Path, dict[str, Footage]] = defaultdict(dict)
+    for name, one in footage.items():
+        blocks[block_path(out, one.clips[0], number)][name] = one
+
+    estimate = estimated(blocks, reader, extractor, settings)
+    if only_estimate:
+        return estimate
+    log.info("%s: %s", out, estimate)
+    bar = tqdm(total=estimate.pictures, desc="computing features", unit="picture", disable=None if progress else True)
+    with bar:
+        for path in claim_blocks(blocks, out / "locks"):
+            fill_block(path, blocks[path], reader, extractor, settings, bar)
+    return summarise(out, blocks, estimate)
+
+
+def footage_of(source: DataSource) -> dict[str, Footage]:
+    """The footage of the clips of all splits, by name, each with all of its versions."""
+    versions: dict[str, list[Clip]] = defaultdict(list)
+    for split in SPLITS:
+        for clip in source.clips(split):
+            versions[footage_name(clip)].append(clip)
+    if not versions:
+        raise UserError("The data set has no clips. Check the settings of data.")
+    return {name: Footage(tuple(clips), source.source_of(clips[0]).frames_fps) for name, clips in versions.items()}
+
+
+def open_cache(config: DictConfig, out: Path, description: dict[str, Any], *, write: bool) -> int:
+    """Write `cache.json`, or check the existing one against this configuration, and return the number of blocks.
+
+    Raises:
+        UserError: the folder has a cache of other settings, or cannot be written.
+    """
+    if not write:
+        return check_existing(config, out, description) if (out / CACHE_FILE).exists() else description["blocks"]
     try:
         (out / "blocks").mkdir(parents=True, exist_ok=True)
         (out / "locks").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"out={out} cannot be written ({error.strerror or error}). Use another folder.") from error
-    number = open_cache(config, out, {**description, "blocks": -(-len(clips) // block)})
-    by_block: dict[Path, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        by_block[block_path(out, clip, number)].append(clip)
-
-    bar = tqdm(total=len(clips), desc="computing features", unit="clip", disable=None if progress else True)
-    with bar:
-        for path in claim_blocks(by_block, out / "locks"):
-            known = read_block(path)
-            missing = [clip for clip in by_block[path] if not is_cached(clip, known)]
-            bar.update(len(by_block[path]) - len(missing))
-            if missing:
-                loader = make_loader(missing, reader, settings)
-                for clip, entry in compute_features(missing, loader, extractor):
-                    known[clip_name(clip)] = entry
-                    bar.update()
-                write_block(path, known)
-    return summarise(out, by_block)
-
-
-def build_extractor(config: DictConfig, *, dtype: str) -> tuple[Extractor, dict[str, Any]]:
-    """The tokeniser and the VAE of a configuration, without the rest of the model, and their description in the cache.
-
-    Raises:
-        UserError: the features are trained.
-    """
-    tokeniser = build_tokeniser(config)
-    if not tokeniser.is_cacheable:
-        raise UserError(
-            f"{type(tokeniser).__name__}: its backbone or its pooling is trained, so its features cannot be cached. "
-            "Set backbone.frozen=true, and use a pooling without weights."
-        )
-    device = device_of(config)
-    backbone = tokeniser.to(device).eval().backbone
-    to_latents = None
-    if decodes(config) and (kind := latent_decoder(config)) is not None:
-        decoder = config.decoder
-        vae = kind.read_vae(decoder.weights, revision=decoder.revision, dtype=decoder.vae_dtype).to(device)
-        if decoder.vae_tiling:
-            vae.enable_tiling()
-        # One video at a time, so that a batch needs no more memory than a clip.
-        vae.enable_slicing()
-
-        def to_latents(video: Tensor) -> Tensor:
-            return kind.latents_of(vae, video)
-
-    description = {
-        **recipe_of(config).as_json(),
-        "dtype": dtype,
-        "backbone": {
-            "feature_dim": backbone.feature_dim,
-            "image_size": backbone.image_size,
-            "stride": backbone.stride,
-            "depth": backbone.depth,
-            "num_parameters": sum(parameter.numel() for parameter in backbone.parameters()),
-        },
-        "digest": digest(backbone.state_dict()),
-        "versions": {"vtok": __version__, "torch": torch.__version__},
-    }
-    return Extractor(tokeniser, to_latents, dtype_of(dtype, key="dtype")), description
-
-
-def open_cache(config: DictConfig, out: Path, description: dict[str, Any]) -> int:
-    """Write `cache.json`, or check the existing one against this configuration, and return the number of blocks.
-
-    Raises:
-        UserError: the folder has a cache of other settings.
-    """
     with FileLock(out / "locks" / "cache.lock"):
-        if not (out / CACHE_FILE).exists():
-            with atomic_file(out / CACHE_FILE) as partial:
-                partial.write_text(json.dumps(description, indent=2), encoding="utf-8")
-            return description["blocks"]
-        existing = read_cache_file(out, setting=f"out={out}")
-        recipe_of(config).check_cache(existing, setting=f"out={out}", advice="Choose another folder.")
-        if existing["dtype"] != description["dtype"]:
+        if (out / CACHE_FILE).exists():
+            return check_existing(config, out, description)
+        with atomic_file(out / CACHE_FILE) as partial:
+            partial.write_text(json.dumps(description, indent=2), encoding="utf-8")
+        return description["blocks"]
+
+
+def check_existing(config: DictConfig, out: Path, description: Mapping[str, Any]) -> int:
+    """Check an existing cache, to which more is added, and return its number of blocks."""
+    existing = read_cache_file(out, setting=f"out={out}")
+    recipe_of(config).check_cache(existing, setting=f"out={out}", advice="Choose another folder.")
+    for key in ("dtype", "attention"):
+        if existing[key] != description[key]:
+            has, wanted = (str(one[key]).lower() for one in (existing, description))
             raise UserError(
-                f"out={out} has a cache in {existing['dtype']}, not {description['dtype']}. "
-                f"Set dtype={existing['dtype']}, or use another folder."
+                f"out={out} has a cache with {key}={has}, not {wanted}. Set {key}={has}, or use another folder."
             )
-        # Random weights can differ between versions of a library.
-        if existing["digest"] != description["digest"]:
-            raise UserError(f"out={out} has a cache of a backbone with other weights. Use another folder.")
-        return existing["blocks"]
+    # A cache of the network's own maps serves runs of any map_size, but what is added must have its size.
+    if existing["backbone"]["map_size"] != description["backbone"]["map_size"]:
+        raise UserError(f"out={out} has maps of another size. Set backbone.map_size=null, or use another folder.")
+    # Random weights can differ between versions of a library.
+    if existing["digest"] != description["digest"]:
+        raise UserError(f"out={out} has a cache of a backbone with other weights. Use another folder.")
+    return int(existing["blocks"])
 
 
-class IdentifiedSamples(Dataset[tuple[Identity | None, ClipSample | BadVideoError]]):
-    """Each clip's file identity just before it was read, and its sample or the reason why there is none."""
+def with_known(footage: Footage, entry: Entry | None) -> Footage | None:
+    """The footage with what is cached of it, if its file has not changed; None if its file cannot be read."""
+    if entry is None or not is_unchanged(footage.clips[0], entry.file):
+        return footage
+    if entry.bad is not None:
+        return None
+    return replace(footage, frames=entry.frames, pictures=frozenset(entry.places), targets=entry.targets)
 
-    def __init__(self, clips: Sequence[Clip], reader: ClipReader) -> None:
-        self.clips, self.reader = clips, reader
+
+class FootageItems(Dataset[tuple[Identity | None, FootageSample | Wanted | BadVideoError]]):
+    """What is read of each footage with its file's identity just before, or the reason why nothing is.
+
+    Args:
+        footage: the footage.
+        reader: the reader.
+        scan: whether only what is wanted is found out, and nothing is decoded.
+    """
+
+    def __init__(self, footage: Sequence[Footage], reader: FootageReader, *, scan: bool) -> None:
+        self.footage, self.reader, self.scan = footage, reader, scan
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.footage)
 
-    def __getitem__(self, index: int) -> tuple[Identity | None, ClipSample | BadVideoError]:
-        file = identify(self.clips[index])
+    def __getitem__(self, index: int) -> tuple[Identity | None, FootageSample | Wanted | BadVideoError]:
+        one = self.footage[index]
         try:
-            return file, self.reader.read(self.clips[index], SampleKey(0, index))
+            if self.scan:
+                return None, self.reader.scan(one)
+            return identify(one.clips[0]), self.reader.read(one)
         except BadVideoError as error:
-            return file, error
+            return None if self.scan else identify(one.clips[0]), error
 
 
-def make_loader(clips: Sequence[Clip], reader: ClipReader, settings: LoaderSettings) -> DataLoader[Any]:
-    """A loader of lists of `IdentifiedSamples`, in the order of the clips."""
-    return DataLoader(
-        IdentifiedSamples(clips, reader),
-        batch_size=settings.batch_size,
-        num_workers=settings.num_workers,
-        collate_fn=list,
-        worker_init_fn=ignore_stop_signals,
-        multiprocessing_context=start_method(settings.num_workers),
+def items_of(
+    footage: Sequence[Footage], reader: FootageReader, settings: LoaderSettings, *, scan: bool = False
+) -> Iterator[list[tuple[Identity | None, Any]]]:
+    """Batches of `FootageItems`, in the order of the footage."""
+    return iter(
+        DataLoader(
+            FootageItems(footage, reader, scan=scan),
+            batch_size=settings.batch_size,
+            num_workers=settings.num_workers,
+            collate_fn=list,
+            worker_init_fn=ignore_stop_signals,
+            multiprocessing_context=start_method(settings.num_workers),
+        )
     )
 
 
-def compute_features(
-    clips: Sequence[Clip], loader: DataLoader[Any], extractor: Extractor
-) -> Iterator[tuple[Clip, CachedClip]]:
-    """The cache entry of each clip. Clips with the same number of frames are encoded together, without padding."""
-    remaining = iter(clips)
-    for batch in loader:
-        by_length: dict[int, list[tuple[Clip, Identity | None, ClipSample]]] = defaultdict(list)
-        for (file, read), clip in zip(batch, remaining, strict=False):
-            if isinstance(read, BadVideoError):
-                yield clip, CachedClip(file, read.reason, {})
-            else:
-                by_length[read.num_planned].append((clip, file, read))
-        for group in by_length.values():
-            for (clip, file, _), tensors in zip(group, extractor([read for *_, read in group]), strict=True):
-                yield clip, CachedClip(file, None, tensors)
+def estimated(blocks: Blocks, reader: FootageReader, extractor: Extractor, settings: LoaderSettings) -> Estimate:
+    """What is to be computed: counted in the clips' timestamps, and timed on the first pictures."""
+    several = []
+    for path, footage in blocks.items():
+        entries = read_entries(path)
+        several += [known for name, one in footage.items() if (known := with_known(one, entries.get(name)))]
+    found = [wanted for batch in items_of(several, reader, settings, scan=True) for _, wanted in batch]
+    todo = [(one, wanted) for one, wanted in zip(several, found, strict=True) if isinstance(wanted, Wanted)]
+    pictures, targets = (sum(len(getattr(one, name)) for _, one in todo) for name in ("pictures", "targets"))
+    # Seconds are written with the first pictures of a footage.
+    size = pictures * extractor.picture_bytes + sum(4 * one.frames for it, one in todo if it.frames is None)
+    seconds = None
+    first = next((one for one, wanted in todo if wanted.pictures or wanted.targets), None)
+    if first is not None:
+        first = replace(first, clips=first.clips[:1], pictures=frozenset(), targets=frozenset())
+        began = time.monotonic()
+        sample = reader.read(first)
+        read = (time.monotonic() - began) / max(1, len(sample.pixels))
+        sample = replace(sample, pixels=sample.pixels[:CALIBRATION])
+        (tensors,) = extractor([sample])
+        began = time.monotonic()
+        extractor([sample])
+        encode = (time.monotonic() - began) / max(1, len(sample.pixels))
+        # Worker processes decode while this one encodes.
+        workers = settings.num_workers
+        seconds = pictures * (read + encode if workers == 0 else max(encode, read / workers))
+        size += targets * sum(one.nbytes for name, one in tensors.items() if name.startswith((TARGET, LATENTS)))
+    return Estimate(pictures, size, seconds)
 
 
-def summarise(out: Path, by_block: Mapping[Path, Sequence[Clip]]) -> CacheSummary:
+def fill_block(
+    path: Path,
+    footage: Mapping[str, Footage],
+    reader: FootageReader,
+    extractor: Extractor,
+    settings: LoaderSettings,
+    bar: "tqdm[Any]",
+) -> None:
+    """Compute what a block lacks, and write it."""
+    entries = read_entries(path)
+    pairs = [(name, known) for name, one in footage.items() if (known := with_known(one, entries.get(name)))]
+    lacking = [
+        (name, one)
+        for name, one in pairs
+        if one.frames is None or (wanted := reader.scan(one)).pictures or wanted.targets
+    ]
+    if not lacking:
+        return
+    known_block = read_block(path)
+    remaining = iter(lacking)
+    for batch in items_of([one for _, one in lacking], reader, settings):
+        read = [(file, sample, *next(remaining)) for file, sample in batch]
+        good = [(file, sample, name, one) for file, sample, name, one in read if isinstance(sample, FootageSample)]
+        for (file, sample, name, one), tensors in zip(good, extractor([each[1] for each in good]), strict=True):
+            computed = CachedFootage(file, None, sample.wanted.frames, sample.wanted.pictures, tensors)
+            known_block[name] = computed if one.frames is None else known_block[name].with_more(computed)
+            bar.update(len(sample.wanted.pictures))
+        for file, error, name, one in read:
+            if isinstance(error, BadVideoError):
+                if one.frames is not None:
+                    raise UserError(
+                        f"{error}: more frames of it are to be cached, and the file cannot be read any more. Restore "
+                        "the file, or use another out=FOLDER."
+                    )
+                known_block[name] = CachedFootage(file, error.reason, 0, (), {})
+    write_block(path, known_block)
+
+
+def summarise(out: Path, blocks: Blocks, estimate: Estimate) -> CacheSummary:
     """The summary of the finished cache, of all processes."""
-    bad = {}
-    for path, clips in by_block.items():
-        entries = Block(path).entries
-        for clip in clips:
-            if reason := entries[clip_name(clip)].bad:
-                bad[str(clip.path)] = reason
+    bad, clips, pictures = {}, 0, 0
+    for path, footage in blocks.items():
+        entries = read_entries(path)
+        for name, one in footage.items():
+            clips += len(one.clips)
+            pictures += len(entries[name].places)
+            if reason := entries[name].bad:
+                bad[str(one.clips[0].path)] = reason
     return CacheSummary(
         folder=out,
-        clips=sum(map(len, by_block.values())),
-        blocks=len(by_block),
-        bytes=sum(path.stat().st_size for path in by_block),
+        clips=clips,
+        pictures=pictures,
+        blocks=len(blocks),
+        bytes=sum(path.stat().st_size for path in blocks),
         bad=bad,
+        estimate=estimate,
     )

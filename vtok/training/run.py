@@ -237,7 +237,9 @@ def build_run(
     with accelerator.main_process_first():
         source.prepare()
     evaluated = evaluated_splits(config)
-    clips, missing = prepare_clips(source, model.objective, alignment, generation, evaluated=evaluated)
+    clips, missing = prepare_clips(
+        source, model.tokeniser.planner, model.objective, alignment, generation, evaluated=evaluated
+    )
     tracker: Tracker = build(config.tracking) if accelerator.is_main_process else NoTracker()
     trainer.parallel.place(model, accelerator)
     optimiser = build_optimiser(config, model)

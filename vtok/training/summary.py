@@ -71,7 +71,7 @@ def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[Spli
 
 def backbone_cost(backbone: Backbone, *, frames: int) -> str:
     """What a clip costs of which `frames` frames go through the backbone, and a hint where its images are large."""
-    size, places = backbone.image_size, backbone.feature_size**2
+    size, places = backbone.image_size, backbone.own_map_size**2
     try:
         cost = f"{frames * flops_from_shapes(backbone, (1, 3, size, size)) / 1e9:.3g} GFLOP a clip"
     except RuntimeError:

@@ -1,7 +1,9 @@
-"""vtok precompute: computes the features of a frozen backbone once."""
+"""vtok precompute: computes the feature maps of a frozen backbone once."""
 
 from collections.abc import Sequence
 from typing import Literal
+
+from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command, override
@@ -9,45 +11,98 @@ from vtok.common.paths import user_path
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
 from vtok.config.cross_checks import check_cacheable
+from vtok.config.nodes import planner_of, trait_of
+from vtok.config.options import options_of
 from vtok.data.broken_clips import list_bad
+from vtok.data.clip_reader import Planner
+from vtok.data.plan import EvenPlanner
+from vtok.evaluation.probing.run import FRAMES
+from vtok.training.precompute import Estimate
 from vtok.training.precompute import precompute as make_cache
 
 
 def precompute(
     *,
     out: str,
-    block: Count = 256,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    tokenisers: Sequence[str] = (),
+    strides: Sequence[Count] = (),
+    probe: bool = True,
+    attention: bool = True,
+    dtype: Literal["float16", "bfloat16", "float32"] = "float16",
+    block: Count = 32,
+    estimate: bool = False,
     overrides: Sequence[str] = (),
 ) -> str:
-    """Compute a frozen backbone's features of each clip once; data.cache=FOLDER then trains without the backbone.
+    """Compute a frozen backbone's feature maps once; with data.cache=FOLDER every tokeniser trains from them.
 
-    Takes train's overrides. The cache holds pooled features, and the targets of a trained decoder: latents of its VAE,
-    or frames. Several processes may work on one folder. The same command resumes after an interruption, and adds new
-    clips and clips whose files have changed.
+    Takes train's overrides. The cache holds the feature map of each frame that one of the tokenisers plans, once,
+    whichever tokenisers and versions of a clip (data=twins) share it, and the targets of a trained decoder: latents of
+    its VAE, or frames. Size and time are reported first. Several processes may work on one folder. The same command
+    resumes after an interruption; with other clips, tokenisers or strides it adds what is missing. For smaller maps set
+    backbone.map_size.
 
     Args:
         out: output folder.
+        tokenisers: options of the group tokeniser whose frames are cached; all that read feature maps if the overrides
+            choose none.
+        strides: values of tokeniser.stride for which each tokeniser is planned, besides its own.
+        probe: whether the frames whose features vtok probe reconstructs are cached too.
+        attention: whether the attention that each place receives is cached, which tokeniser=visionzip reads.
+        dtype: number format of the maps; float32 gives the same losses as the files.
         block: approximate number of clips in a file; after a crash, unfinished files are computed again.
-        dtype: number format of the features: float32 for the same losses as from the files, bfloat16 for half the size.
+        estimate: report size and time, and write nothing.
         overrides: overrides of the configuration.
 
     Raises:
-        UserError: if the configuration does not fit, or as in `vtok.training.precompute.precompute`.
+        UserError: if a configuration does not fit, or as in `vtok.training.precompute.precompute`.
     """
-    config = compose(overrides)
-    if config.data.get("cache") is not None:
-        raise UserError(
-            f"data.cache={config.data.cache}: a cache is computed from files, not from another cache. Remove this key, "
-            "and set out=FOLDER."
-        )
-    check(config)
-    check_cacheable(config, override=f"out={out}")
-    made = make_cache(config, user_path(out), block=block, dtype=dtype, progress=config.trainer.progress)
-    each = made.bytes / max(1, made.clips - len(made.bad))
+    configs = configurations(tokenisers, strides, overrides)
+    for config in configs:
+        if config.data.get("cache") is not None:
+            raise UserError(
+                f"data.cache={config.data.cache}: a cache is computed from files, not from another cache. Remove this "
+                "key, and set out=FOLDER."
+            )
+        check(config)
+        check_cacheable(config, override=f"out={out}")
+    planners: list[Planner] = [planner for config in configs if (planner := planner_of(config)) is not None]
+    if probe:
+        planners.append(EvenPlanner(FRAMES))
+    made = make_cache(
+        configs[0],
+        user_path(out),
+        planners=planners,
+        block=block,
+        dtype=dtype,
+        attention=attention,
+        only_estimate=estimate,
+        progress=configs[0].trainer.progress,
+    )
+    if isinstance(made, Estimate):
+        return f"{made}. Nothing was written, because estimate=true."
+    each = made.bytes / max(1, made.pictures)
     lines = [
-        f"{made.clips} clips in {made.blocks} blocks, {made.bytes / 1e9:.3g} GB, {each / 1e3:.3g} kB a clip, in {out}"
+        f"{made.clips} clips in {made.blocks} blocks: {made.pictures} pictures, {made.bytes / 1e9:.3g} GB, "
+        f"{each / 1e3:.3g} kB a picture, in {out}"
     ]
     if made.bad:
-        lines.append(f"{len(made.bad)} of them are broken:\n{list_bad(made.bad)}")
+        lines.append(f"{len(made.bad)} files are broken:\n{list_bad(made.bad)}")
     return "\n".join([*lines, command("python", "train.py", *overrides, override("data.cache", out))])
+
+
+def configurations(tokenisers: Sequence[str], strides: Sequence[int], overrides: Sequence[str]) -> list[DictConfig]:
+    """The configurations whose plans are united.
+
+    Raises:
+        UserError: if an override does not fit one of the tokenisers.
+    """
+    chosen: list[list[str]] = [[override("tokeniser", name)] for name in tokenisers]
+    if not chosen and any(item.startswith("tokeniser=") for item in overrides):
+        chosen = [[]]
+    configs = []
+    for option in chosen or [[override("tokeniser", name)] for name in options_of("tokeniser")]:
+        config = compose([*overrides, *option])
+        # One that is asked for by name is refused later, with the reason.
+        if chosen or not trait_of(config.tokeniser, "needs_files", False):
+            configs += [config, *(compose([*overrides, *option, f"tokeniser.stride={stride}"]) for stride in strides)]
+    return configs

@@ -15,7 +15,7 @@ from vtok.common.setting_types import Count
 from vtok.config import check, compose
 from vtok.data import DataSource, LoaderSettings
 from vtok.evaluation.probing import ProbeResult, Probing, over_seeds, side_by_side
-from vtok.feature_cache import without_cache
+from vtok.feature_cache import backbone_of_cache
 from vtok.inference.load import load_run
 from vtok.model.build import build, build_tokeniser, device_of
 
@@ -37,7 +37,7 @@ def probe(
     """Measure what can be predicted from video tokens without a language model.
 
     A linear and an attentive probe predict answers, the features of the frames, and the order of the frames. Takes
-    train's overrides.
+    train's overrides; with data.cache no file is read.
 
     The tokens come from a run, or from untrained tokenisers on the configured backbone. The trained half of such a
     tokeniser is trained with each probe.
@@ -82,7 +82,6 @@ def probe(
         chosen = [[*given, f"tokeniser={name}"] for name in tokenisers] or [given]
         configs = [compose(each) for each in chosen]
         for config in configs:
-            without_cache(config)
             check(config)
         for number, config in enumerate(configs):
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
@@ -91,7 +90,8 @@ def probe(
             for seed in range(config.seed, config.seed + seeds):
                 config.seed = seed
                 probing = Probing(steps, train_clips, test_clips, tuned=tuned is not False, seed=seed)
-                results[name].append(probing(build_tokeniser(config).to(device_of(config)), source, loader))
+                tokeniser = build_tokeniser(config, backbone_of_cache(config)).to(device_of(config))
+                results[name].append(probing(tokeniser, source, loader))
     if out is not None:
         write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
     return side_by_side(results)

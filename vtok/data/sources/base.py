@@ -111,7 +111,7 @@ class DataSource(ABC):
             seed: random seed of the augmentation, for training; None: no augmentation.
         """
         if self.cache is not None:
-            return CachedReader(self.cache, with_target=target is not None)
+            return CachedReader(self.cache, planner, target)
         return self.frame_reader(planner, target, seed=seed)
 
     def frame_reader(

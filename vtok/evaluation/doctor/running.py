@@ -4,8 +4,11 @@ from dataclasses import fields, replace
 
 import torch
 
+from vtok.common.errors import UserError
+from vtok.data.frame_maps import stack_maps
 from vtok.evaluation.doctor.case import Case, copy_of, difference, same_sources
 from vtok.evaluation.doctor.finding import Defect, NotApplicable
+from vtok.feature_cache.extract import encode_frames
 from vtok.tokeniser import PlannedFrames
 
 # Of a token's length. bfloat16 has 8 bits, and errors add up over layers.
@@ -45,20 +48,26 @@ def same_seed(case: Case) -> None:
 
 
 def cache(case: Case) -> None:
-    """Features that `extract` has given, without frames, make the tokens that `encode_planned` makes of the frames."""
+    """Feature maps alone, as a cache holds them, and what `extract` makes of frames give the tokens of the frames."""
     tokeniser = case.make().eval()
     tokeniser.backbone.set_frozen(True)
-    if not tokeniser.is_cacheable:
-        raise NotApplicable("`extract` has trained weights (`is_cacheable` is false)")
     planned = case.clip()
-    pooled = tokeniser.extract(copy_of(planned))
-    trained = [name for name, tensor in pooled.items() if tensor.requires_grad]
-    if trained:
-        raise Defect("features without a gradient, as `is_cacheable` says", f"a gradient of {', '.join(trained)}")
+    expected = case.encode(planned, tokeniser)
     with torch.no_grad():
+        pooled = tokeniser.extract(copy_of(planned))
         found = tokeniser.encode_planned(replace(copy_of(planned), frames=None, vectors=None, pooled=pooled))
-    if changed := difference(found, case.encode(planned, tokeniser)):
-        raise Defect("the tokens that come without a cache", changed)
+    if changed := difference(found, expected):
+        raise Defect("the tokens of the frames from what `extract` returned", changed)
+    if tokeniser.needs_files:
+        raise NotApplicable("it reads motion vectors, which a feature cache does not hold")
+    maps = stack_maps([encode_frames(tokeniser.backbone, planned.pixels[0], attention=True)])
+    try:
+        with torch.no_grad():
+            found = tokeniser.encode_planned(replace(copy_of(planned), frames=None, maps=maps))
+    except UserError as error:
+        raise NotApplicable("it reads pixels, which a feature cache does not hold") from error
+    if changed := difference(found, expected):
+        raise Defect("the tokens of the frames from their feature maps", changed)
 
 
 def pixel_type(case: Case) -> None:

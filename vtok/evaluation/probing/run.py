@@ -4,15 +4,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from vtok.common.errors import UserError
 from vtok.common.finite import check_metrics
-from vtok.data import Clip, ClipDataset, ClipSample, DataSource, LoaderSettings
-from vtok.data.plan import TargetPlan
+from vtok.data import (
+    CachedReader,
+    Clip,
+    ClipDataset,
+    ClipReader,
+    ClipSample,
+    DataSource,
+    LoaderSettings,
+    SampleKey,
+)
+from vtok.data.plan import EvenPlanner, TargetPlan
 from vtok.data.sources.base import Split
 from vtok.evaluation.accuracy import Accuracy
 from vtok.evaluation.answers import Answer, answer_about
@@ -84,7 +93,16 @@ class Probing:
         clips = source.clips(split)[:number]
         if not clips:
             raise UserError(f"data: the data set has no {split} clips to probe with. Add some to its manifest.")
-        reader = source.frame_reader(tokeniser.planner, TargetPlan(FRAMES, source.clip.size))
+        reader: ClipReader
+        if source.cache is None:
+            reader = source.frame_reader(tokeniser.planner, TargetPlan(FRAMES, source.clip.size))
+        else:
+            reader = CachedReaderOfTargets(
+                planned=CachedReader(source.cache, tokeniser.planner),
+                targets=CachedReader(source.cache, EvenPlanner(FRAMES)),
+            )
+            for each in (reader.planned, reader.targets):
+                each.check(clips, files=True)
         dataset = ClipDataset(clips, reader, seed=0, replace_bad=False)
         read = extract_split(tokeniser, heldout_loader(dataset, batch_size=BATCH, num_workers=loader.num_workers))
         if not read.samples:
@@ -92,6 +110,22 @@ class Probing:
         for path, reason in read.bad:
             log.warning("left out: %s: %s", path, reason)
         return read
+
+
+@dataclass(frozen=True)
+class CachedReaderOfTargets:
+    """Reads the maps of planned frames and of those whose features are reconstructed from a feature cache.
+
+    Attributes:
+        planned: reader of the planned frames.
+        targets: reader of the target frames.
+    """
+
+    planned: CachedReader
+    targets: CachedReader
+
+    def read(self, clip: Clip, key: SampleKey) -> ClipSample:
+        return replace(self.planned.read(clip, key), target_maps=self.targets.read(clip, key).maps)
 
 
 @dataclass(frozen=True)

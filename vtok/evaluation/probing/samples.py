@@ -71,25 +71,34 @@ def extract_features(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> lis
             check_finite(tensor, what="the features of clips")
         for row, place in enumerate(places):
             features = {name: tensor[row].cpu() for name, tensor in pooled.items()}
-            done[place] = replace(samples[place], frames=None, target=None, pooled=features)
+            done[place] = replace(
+                samples[place], frames=None, target=None, maps=None, target_maps=None, pooled=features
+            )
     return [done[place] for place in range(len(samples))]
 
 
 def reverse_frames(sample: ClipSample) -> ClipSample:
     """The clip with its frames in reverse order."""
-    assert sample.frames is not None
-    return replace(sample, frames=sample.frames.flip(0), timestamps=sample.timestamps[-1] - sample.timestamps.flip(0))
+    order = torch.arange(sample.num_planned).flip(0)
+    return replace(in_order(sample, order), timestamps=sample.timestamps[-1] - sample.timestamps.flip(0))
 
 
 def shuffle_frames(sample: ClipSample) -> ClipSample:
     """The clip with its frames in a random order, seeded by its id; never in their own order if there are several."""
-    assert sample.frames is not None
-    number = len(sample.frames)
+    number = sample.num_planned
     generator = torch.Generator().manual_seed(stable_hash("shuffled", sample.clip.id))
     order = torch.randperm(number, generator=generator)
     if torch.equal(order, torch.arange(number)):
         order = order.roll(1)
-    return replace(sample, frames=sample.frames[order])
+    return in_order(sample, order)
+
+
+def in_order(sample: ClipSample, order: Tensor) -> ClipSample:
+    """The clip with the frames, or the maps of a cache, at positions `order`; the timestamps stay."""
+    frames, maps = sample.frames, sample.maps
+    return replace(
+        sample, frames=None if frames is None else frames[order], maps=None if maps is None else maps.at(order)
+    )
 
 
 ORDERS: dict[str, Callable[[ClipSample], ClipSample]] = {"reversed": reverse_frames, "shuffled": shuffle_frames}
@@ -100,15 +109,21 @@ def features_of_targets(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> 
 
     Wider features are projected to CHANNELS random directions, which are the same for all tokenisers of a backbone.
     """
+    device = next(tokeniser.parameters()).device
+    cached = [sample.target_maps.maps for sample in samples if sample.target_maps is not None]
     targets = [sample.target for sample in samples if sample.target is not None]
-    if not targets:
+    if not cached and not targets:
         return []
-    frames = torch.stack(targets).to(next(tokeniser.parameters()).device)
-    maps = tokeniser.backbone(frames.flatten(0, 1)).float()
+    if cached:
+        number = len(cached)
+        maps = tokeniser.backbone.averaged(torch.cat(cached).to(device).float())
+    else:
+        number = len(targets)
+        maps = tokeniser.backbone(torch.stack(targets).to(device).flatten(0, 1)).float()
     check_finite(maps, what="the features of clips")
     pooled = pool_grid(maps, min(CELLS, maps.shape[-1])).cpu()
     if pooled.shape[-1] > CHANNELS:
         generator = torch.Generator().manual_seed(0)
         directions = torch.linalg.qr(torch.randn(pooled.shape[-1], CHANNELS, generator=generator)).Q
         pooled = pooled @ directions
-    return list(pooled.unflatten(0, (len(targets), -1)))
+    return list(pooled.unflatten(0, (number, -1)))

@@ -77,6 +77,7 @@ class TwinClips(Sequence[Clip]):
             questions=questions(clip.id, chosen.category, answer),
             attributes={},
             playback=playback,
+            footage=clip.id if clip.footage is None else clip.footage,
         )
 
     def complete(self, most: int) -> "TwinClips":

@@ -46,11 +46,6 @@ MISTAKES = [
         "a multiple of 4 (tokeniser.motion_pooling.heads=4)",
     ),
     (["tokeniser=resampler", "tokeniser.width=12"], "tokeniser.width=12", "a multiple of 8 (2 x tokeniser.heads=4)"),
-    (
-        ["tokeniser/motion_pooling=transformer", "backbone.frozen=true", "data.cache=x"],
-        "data.cache=x: vtok.tokeniser.TransformerPooling",
-        "mean or grid",
-    ),
     (["tokeniser.key_frame=30"], "tokeniser.key_frame=30", "-30 to 29"),
     (["tokeniser.key_frame=frist"], "tokeniser.key_frame=frist", "first, middle, medoid, sharpest"),
     (["tokeniser=frame_sampling", "tokeniser.key_frame=1"], "tokeniser.key_frame: unknown key.", "grid_size, stride"),
@@ -189,9 +184,9 @@ MISTAKES = [
         "vtok precompute out=x",
     ),
     (
-        ["data.cache=x", "backbone=clip", "tokeniser/motion_pooling=attention"],
-        "data.cache=x: vtok.tokeniser.AttentionPooling",
-        "mean or grid",
+        ["data.cache=x", "backbone=clip", "tokeniser=codec_motion"],
+        "data.cache=x: vtok.tokeniser.CodecMotionTokeniser",
+        "Use another tokeniser, or no cache",
     ),
     (
         ["data.cache=x", "backbone=clip", "objective=joint", "decoder=hunyuan_video", "decoder.weights=null"],

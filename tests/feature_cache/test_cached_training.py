@@ -21,15 +21,10 @@ from vtok.training import train
 
 Losses = Callable[..., tuple[list[float], dict[str, float]]]
 Joint = Callable[[str], list[str]]
+# The tokens of all are compared in test_every_tokeniser.
 TOKENISERS = [
-    ["tokeniser=vtok", "tokeniser.stride=3"],
     ["tokeniser=vtok", "tokeniser.stride=3", "tokeniser.key_frame=medoid", "tokeniser/motion_pooling=grid"],
-    ["tokeniser=frame_sampling", "tokeniser.stride=3", "tokeniser.token_dim=24"],
-    ["tokeniser=key_frame", "tokeniser.key_frame=sharpest", "tokeniser.stride=2"],
-    ["tokeniser=slow_fast", "tokeniser.stride=2"],
-    ["tokeniser=resampler", "tokeniser.stride=3"],
-    ["tokeniser=delta", "tokeniser.stride=2"],
-    ["tokeniser=codec_motion", "tokeniser.stride=2"],
+    ["tokeniser=delta", "tokeniser.stride=2", "tokeniser/motion_pooling=attention"],
     ["tokeniser=random", "tokeniser.stride=3", "tokeniser.num_tokens=9", "tokeniser.token_dim=24"],
     ["tokeniser=visionzip", "tokeniser.stride=3"],
 ]
@@ -50,7 +45,7 @@ def test_losses_equal_those_from_files_without_decoding_or_backbone(
     tokeniser: list[str], folder: list[str], losses: Losses, no_decoding, no_backbone, tmp_path: Path
 ) -> None:
     overrides, cache = [*folder, *tokeniser], tmp_path / "cache"
-    precompute(out=str(cache), tokenisers=["vtok"], block=3, dtype="float32", overrides=overrides)
+    precompute(out=str(cache), block=3, dtype="float32", overrides=overrides)
     truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
     no_backbone()
@@ -71,7 +66,8 @@ def test_decoder_losses_equal_those_from_files(
     overrides = joint(decoder)
     precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=8, dtype="float32", overrides=overrides)
     kept = {name.split("/", 1)[1] for name in load_file(next((tmp_path / "cache" / "blocks").iterdir()))}
-    assert ("latents" in kept, "target" in kept) == (decoder == "hunyuan_video", decoder == "tiny")
+    kinds = {name.partition("/")[0] for name in kept}
+    assert ("latents" in kinds, "target" in kinds) == (decoder == "hunyuan_video", decoder == "tiny")
     truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
     no_backbone()
@@ -121,7 +117,7 @@ def test_a_broken_clip_is_replaced_by_the_same_one(
     (clips / "5.mp4").unlink()
     overrides = [*folder, "loader.max_bad_fraction=0.5"]
     report = precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=3, dtype="float32", overrides=overrides)
-    assert "2 of them are broken" in report
+    assert "2 files are broken" in report
     assert "4.mp4: " in report
     truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
@@ -178,14 +174,13 @@ def test_half_precision_is_half_the_size_and_about_the_same(
     folder: list[str], cache: Path, losses: Losses, tmp_path: Path
 ) -> None:
     half = tmp_path / "half"
-    precompute(out=str(half), tokenisers=["vtok"], block=3, dtype="bfloat16", overrides=folder)
+    precompute(out=str(half), tokenisers=["vtok"], block=3, overrides=folder)
     sizes = [
-        sum(one.numel() * one.element_size() for file in path.glob("blocks/*") for key, one in load_file(file).items()
-            if one.is_floating_point() and "timestamps" not in key)
+        sum(one.nbytes for file in path.glob("blocks/*") for key, one in load_file(file).items() if "maps" in key)
         for path in (cache, half)
-    ]  # fmt: skip
+    ]
     assert sizes[0] == 2 * sizes[1] > 0
     truth, _ = losses([*folder, f"data.cache={cache}"], tmp_path / "whole")
     found, _ = losses([*folder, f"data.cache={half}"], tmp_path / "run")
-    assert found == pytest.approx(truth, abs=0.02)
+    assert found == pytest.approx(truth, abs=2e-3)
     assert all(map(math.isfinite, found))

@@ -9,7 +9,7 @@ import pytest
 from vtok.cli.verbs.precompute import precompute
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.data.cached_reader import Block
+from vtok.data.cache_blocks import Block
 from vtok.training import train
 
 
@@ -38,7 +38,7 @@ def test_a_mixture_trains_from_its_cache_as_from_its_files(
     cache = tmp_path / "cache"
     given = [*mixed, "name=two words"]
     report = precompute(out=str(cache), tokenisers=["vtok"], block=30, dtype="float32", overrides=given)
-    assert report.startswith("20 clips in 1 blocks")
+    assert report.startswith("20 clips in 1 blocks: ")
     # Quoted for a shell, which would split some of the overrides into several words.
     assert shlex.split(report.splitlines()[-1]) == ["python", "train.py", *given, f"data.cache={cache}"]
     names = Block(next((cache / "blocks").iterdir())).entries

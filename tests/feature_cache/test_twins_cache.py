@@ -1,4 +1,4 @@
-"""A feature cache of twins: one entry for each version of a clip."""
+"""A feature cache of twins: one entry for all versions of a clip."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,8 @@ def test_twins_train_from_their_cache_as_from_their_files(
 ) -> None:
     cache = tmp_path / "cache"
     # 10 clips, each forwards and backwards, and with four pans.
-    assert precompute(out=str(cache), tokenisers=["vtok"], block=30, dtype="float32", overrides=twins).startswith("60 clips in ")
+    report = precompute(out=str(cache), tokenisers=["vtok"], block=30, dtype="float32", overrides=twins)
+    assert report.startswith("60 clips in 1 blocks: ")
     files, metrics = losses(twins, tmp_path / "files")
     no_decoding()
     cached, again = losses([*twins, f"data.cache={cache}"], tmp_path / "cached")

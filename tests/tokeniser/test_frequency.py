@@ -92,11 +92,10 @@ def test_the_papers_budgets_are_met(frames: int, stride: int, budget: int, pixel
 
 
 @pytest.mark.parametrize("num_tokens", [4, 6])
-def test_gradient_reaches_all_that_is_trained_and_what_is_kept_is_frozen(num_tokens: int, pixels) -> None:
+def test_gradient_reaches_all_that_is_trained(num_tokens: int) -> None:
     tokeniser = two_by_two(TinyBackbone(), num_tokens=num_tokens)
     tokeniser(torch.rand(1, 12, 3, 64, 64)).pow(2).sum().backward()
     assert all(one.grad is not None and one.grad.isfinite().all() for one in tokeniser.parameters())
-    assert FrequencyTokeniser(pixels).is_cacheable
 
 
 def test_mistakes_are_told(pixels) -> None:

@@ -70,11 +70,10 @@ def test_sinusoids_tell_frames_apart() -> None:
     assert distances.min() > 0.1
 
 
-def test_gradient_reaches_all_that_is_trained_and_what_is_kept_is_frozen(pixels) -> None:
+def test_gradient_reaches_all_that_is_trained() -> None:
     tokeniser = ResamplerTokeniser(TinyBackbone(), num_queries=3, width=16)
     tokeniser(torch.rand(1, 12, 3, 64, 64)).pow(2).sum().backward()
     assert all(one.grad is not None and one.grad.isfinite().all() for one in tokeniser.parameters())
-    assert ResamplerTokeniser(pixels).is_cacheable
 
 
 def test_a_width_that_does_not_fit_is_told(pixels) -> None:

@@ -117,16 +117,18 @@ class Backbone(nn.Module, ABC):
         super().train(mode and not self.frozen)
         return self
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, *, average: bool = True) -> Tensor:
         """Encode frames of any size.
 
         Frames of other sizes are resized until the short side is `image_size`, then cropped in the centre.
 
         Args:
             frames: (N, 3, H, W), uint8 in 0..255 or floating point in 0..1.
+            average: whether the feature map is averaged to `map_size`.
 
         Returns:
-            (N, feature_dim, feature_size, feature_size); a frozen backbone gives no gradient.
+            (N, feature_dim, feature_size, feature_size), or own_map_size if it is not averaged;
+            a frozen backbone gives no gradient.
 
         Raises:
             ValueError: the shape is not (N, 3, H, W).
@@ -137,7 +139,8 @@ class Backbone(nn.Module, ABC):
         # no_grad, not inference_mode: the trained layers that follow need the features in their graph.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             images = resize_and_crop(to_unit_range(frames), self.image_size)
-            return self.averaged(self.feature_map((images - self.mean) / self.std))
+            maps = self.feature_map((images - self.mean) / self.std)
+            return self.averaged(maps) if average else maps
 
     def attend(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """The feature maps of frames, and the attention that each place receives in the layer that gives them.
@@ -151,8 +154,12 @@ class Backbone(nn.Module, ABC):
         Returns:
             (N, feature_dim, feature_size, feature_size) and (N, feature_size, feature_size), 0 or more.
         """
-        maps = self(frames)
-        return maps, feature_attention(maps)
+        maps = self(frames, average=False)
+        return self.averaged(maps), self.averaged_attention(feature_attention(maps))
+
+    def averaged_attention(self, attention: Tensor) -> Tensor:
+        """Attention (N, h, w) averaged to (N, feature_size, feature_size), as maps are."""
+        return self.averaged(attention.unsqueeze(1)).squeeze(1)
 
 
 def to_unit_range(frames: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class ClipBackbone(Backbone):
         with recorded_attention(layers[-1]) as recorded:
             maps = self(frames)
         received = received_attention(recorded[0], leading=1, size=self.own_map_size)
-        return maps, self.averaged(received.unsqueeze(1)).squeeze(1)
+        return maps, self.averaged_attention(received)
 
 
 def drop_layers_above(model: "CLIPVisionModel", layer: int) -> int:

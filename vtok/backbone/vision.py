@@ -162,7 +162,7 @@ class VisionBackbone(Backbone):
         with recorded_attention(layers[index - 1] if len(layers) else self.model) as recorded:
             maps = self(frames)
         received = received_attention(recorded[0], leading=self.hidden_state.leading, size=self.own_map_size)
-        return maps, self.averaged(received.unsqueeze(1)).squeeze(1)
+        return maps, self.averaged_attention(received)
 
 
 def read_pretrained(

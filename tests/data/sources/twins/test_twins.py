@@ -14,7 +14,7 @@ import torch
 from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
 from vtok.data import Augmentation, ClipSample, ClipSettings, FolderData, MixtureData, SampleKey, ShardData, TwinsData
-from vtok.data.cached_reader import clip_name
+from vtok.data.cache_blocks import footage_name, pictures_of
 from vtok.data.plan import KeyFramePlanner, SlowFastPlanner, StridePlanner, TargetPlan
 from vtok.data.sources.base import Split
 from vtok.data.sources.shards.pack import pack
@@ -191,10 +191,13 @@ def test_the_first_twins_are_of_many_clips_and_sets_are_never_broken(folder: Pat
     assert pickle.loads(pickle.dumps(every))[-1].id == every[len(every) - 1].id
 
 
-def test_a_feature_cache_distinguishes_how_clips_are_played(folder: Path) -> None:
+def test_versions_of_a_clip_have_one_name_in_a_feature_cache_and_windows_their_own_pictures(folder: Path) -> None:
     clips = [clip for window in (0.5, 0.6) for clip in twins(folder, window=window, categories=["pan"]).clips("train")]
-    assert len({clip_name(clip) for clip in clips}) == len(clips)
-    assert {clip.id for clip in clips[: len(clips) // 2]} == {clip.id for clip in clips[len(clips) // 2 :]}
+    assert {footage_name(clip) for clip in clips} == {f"{name}\n0.0 None" for name in ("0.mp4", "2.mp4")}
+    shown = [set(pictures_of(clip, (0, 6, 12), 30)) for clip in clips if clip.footage == "0.mp4"]
+    # Two versions are each other's reverse, which has the same pictures; another window has others.
+    assert [sum(one == other for other in shown) for one in shown] == [2] * len(shown)
+    assert len(set().union(*shown)) == 3 * len(shown) // 2
 
 
 def test_twins_of_a_mixture(folder: Path) -> None:

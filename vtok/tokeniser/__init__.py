@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         SlowFastPlanner,
         StridePlanner,
     )
-    from vtok.tokeniser.base import MOTION, SPATIAL, PlannedFrames, Tokeniser, VideoTokens
+    from vtok.tokeniser.base import MOTION, SPATIAL, Tokeniser, VideoTokens
     from vtok.tokeniser.codec_motion import CodecMotionTokeniser
     from vtok.tokeniser.delta import DeltaTokeniser
     from vtok.tokeniser.evs import EvsTokeniser
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         TransformerPooling,
     )
     from vtok.tokeniser.patches import Patches, PatchTokeniser
+    from vtok.tokeniser.planned_frames import PlannedFrames
     from vtok.tokeniser.random_patches import RandomTokeniser
     from vtok.tokeniser.resampler import ResamplerTokeniser
     from vtok.tokeniser.slow_fast import SlowFastTokeniser

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from vtok.tokeniser.base import SPATIAL, PlannedFrames, VideoTokens, no_places
+from vtok.tokeniser.base import SPATIAL, VideoTokens, no_places
+from vtok.tokeniser.planned_frames import PlannedFrames
 
 
 def clip_tokens(tokens: Tensor, planned: PlannedFrames, *, map_size: int) -> VideoTokens:

@@ -8,7 +8,8 @@ from vtok.backbone import Backbone
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
 from vtok.data.plan import CodecMotionPlanner, FramePlan
-from vtok.tokeniser.base import MOTION, PlannedFrames, Tokeniser, VideoTokens, check_grid, pool_grid
+from vtok.tokeniser.base import MOTION, Tokeniser, VideoTokens, check_grid, pool_grid
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_places, key_frame_weights
 
 

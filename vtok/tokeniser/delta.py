@@ -9,8 +9,9 @@ from vtok.backbone import Backbone
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
 from vtok.data.plan import FramePlan
-from vtok.tokeniser.base import PlannedFrames, pool_grid
+from vtok.tokeniser.base import pool_grid
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import VTokTokeniser
 
 

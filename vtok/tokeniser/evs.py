@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from vtok.backbone import Backbone
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
-from vtok.tokeniser.base import PlannedFrames
 from vtok.tokeniser.patches import Patches, PatchTokeniser
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.selection import keep_best
 
 

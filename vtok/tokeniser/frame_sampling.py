@@ -6,17 +6,9 @@ from torch import Tensor
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
 from vtok.data.plan import KeyFrame, KeyFramePlanner, StridePlanner
-from vtok.tokeniser.base import (
-    SPATIAL,
-    PlannedFrames,
-    Tokeniser,
-    VideoTokens,
-    cell_places,
-    check_grid,
-    match_width,
-    pool_grid,
-)
+from vtok.tokeniser.base import SPATIAL, Tokeniser, VideoTokens, cell_places, check_grid, match_width, pool_grid
 from vtok.tokeniser.key_frame import choose_key
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import MotionEncoder
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vtok.tokeniser.base import PlannedFrames
+from vtok.tokeniser.planned_frames import PlannedFrames
 
 
 def choose_key(planned: PlannedFrames, pooled: Tensor | None, rule: str | int) -> Tensor:

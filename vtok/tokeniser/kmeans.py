@@ -5,8 +5,8 @@ from torch import Tensor
 
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
-from vtok.tokeniser.base import PlannedFrames
 from vtok.tokeniser.patches import Patches, PatchTokeniser
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.selection import ranks, totals
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from vtok.backbone import Backbone
 from vtok.data.plan import PatchPlanner
-from vtok.tokeniser.base import SPATIAL, PlannedFrames, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
+from vtok.tokeniser.base import SPATIAL, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.selection import in_order, totals
 
 

@@ -7,8 +7,8 @@ from torch.nn.utils.rnn import pad_sequence
 from vtok.backbone import Backbone
 from vtok.common.hashing import stable_hash
 from vtok.common.setting_types import Count, Seed
-from vtok.tokeniser.base import PlannedFrames
 from vtok.tokeniser.patches import Patches, PatchTokeniser
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.selection import keep_best
 
 

@@ -7,16 +7,8 @@ from torch.nn.utils.rnn import pad_sequence
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
 from vtok.data.plan import SlowFastPlanner
-from vtok.tokeniser.base import (
-    SPATIAL,
-    PlannedFrames,
-    Tokeniser,
-    VideoTokens,
-    cell_places,
-    check_grid,
-    match_width,
-    pool_grid,
-)
+from vtok.tokeniser.base import SPATIAL, Tokeniser, VideoTokens, cell_places, check_grid, match_width, pool_grid
+from vtok.tokeniser.planned_frames import PlannedFrames
 
 
 class SlowFastTokeniser(Tokeniser):

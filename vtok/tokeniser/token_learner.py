@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
 from vtok.data.plan import StridePlanner
-from vtok.tokeniser.base import PlannedFrames, Tokeniser, VideoTokens, check_grid
+from vtok.tokeniser.base import Tokeniser, VideoTokens, check_grid
 from vtok.tokeniser.clip_tokens import clip_tokens
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.resampler import sinusoid
 
 

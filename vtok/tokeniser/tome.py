@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
-from vtok.tokeniser.base import PlannedFrames
 from vtok.tokeniser.patches import Patches, PatchTokeniser
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.selection import ranks, renumber, totals
 
 # Similarities in memory at once: 256 MB.

@@ -8,8 +8,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
-from vtok.tokeniser.base import PlannedFrames
 from vtok.tokeniser.patches import Patches, PatchTokeniser
+from vtok.tokeniser.planned_frames import PlannedFrames
 
 
 class UniformTokeniser(PatchTokeniser):

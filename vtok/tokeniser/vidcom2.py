@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count, Positive
-from vtok.tokeniser.base import PlannedFrames
 from vtok.tokeniser.patches import Patches, PatchTokeniser
+from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.selection import keep_best, ranks
 
 # Widths of the Gaussians (the public code's): squared distances of normalised features are between 0 and 4.

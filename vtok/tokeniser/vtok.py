@@ -10,7 +10,6 @@ from vtok.common.setting_types import Count
 from vtok.data.plan import KeyFrame, StridePlanner
 from vtok.tokeniser.base import (
     MOTION,
-    PlannedFrames,
     Tokeniser,
     VideoTokens,
     cell_places,
@@ -21,6 +20,7 @@ from vtok.tokeniser.base import (
 )
 from vtok.tokeniser.key_frame import choose_key, key_first
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
+from vtok.tokeniser.planned_frames import PlannedFrames
 
 
 class SpatialEncoder(nn.Module):

@@ -2,62 +2,34 @@
 
 import json
 import logging
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
 from vtok.common.paths import CACHE_FILE
-from vtok.data import BadVideoError, Clip, DataSource, LoaderSettings
-from vtok.data.cache_blocks import LATENTS, TARGET, Entry, block_path, footage_name
+from vtok.data import BadVideoError, DataSource, LoaderSettings
+from vtok.data.cache_blocks import block_path
 from vtok.data.cached_reader import read_cache_file
 from vtok.data.clip_reader import Planner
-from vtok.data.file_identity import Identity, identify, is_unchanged
-from vtok.data.footage import Footage, FootageReader, FootageSample, Wanted
+from vtok.data.footage import Footage, FootageReader, FootageSample
 from vtok.data.plan import TargetPlan
-from vtok.data.sources.base import SPLITS
-from vtok.data.worker import ignore_stop_signals, start_method
 from vtok.feature_cache.blocks import CachedFootage, claim_blocks, read_block, read_entries, write_block
 from vtok.feature_cache.compatibility import decodes, recipe_of
 from vtok.feature_cache.extract import Extractor, build_extractor
 from vtok.model.build import build, build_tokeniser, device_of
+from vtok.training.cache_estimate import Estimate, estimated
+from vtok.training.cache_footage import Blocks, footage_of, items_of, with_known
 from vtok.training.model_tensors import digest
 
 log = logging.getLogger("vtok")
-
-# Pictures of the first clips, by which the duration is estimated.
-CALIBRATION = 32
-
-Blocks = Mapping[Path, Mapping[str, Footage]]
-"""The footage of each block, by name."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is still to be computed.
-
-    Attributes:
-        pictures: number of pictures to encode.
-        bytes: size of the tensors to be written in bytes; broken clips are found when they are decoded.
-        seconds: estimated duration; None if there is nothing to compute.
-    """
-
-    pictures: int
-    bytes: int
-    seconds: float | None
-
-    def __str__(self) -> str:
-        minutes = "" if self.seconds is None else f", about {self.seconds / 60:.1f} minutes in this process"
-        return f"{self.pictures:,} pictures to encode, {self.bytes:,} bytes{minutes}"
 
 
 @dataclass(frozen=True)
@@ -139,17 +111,6 @@ def precompute(
     return summarise(out, blocks, estimate)
 
 
-def footage_of(source: DataSource) -> dict[str, Footage]:
-    """The footage of the clips of all splits, by name, each with all of its versions."""
-    versions: dict[str, list[Clip]] = defaultdict(list)
-    for split in SPLITS:
-        for clip in source.clips(split):
-            versions[footage_name(clip)].append(clip)
-    if not versions:
-        raise UserError("The data set has no clips. Check the settings of data.")
-    return {name: Footage(tuple(clips), source.source_of(clips[0]).frames_fps) for name, clips in versions.items()}
-
-
 def open_cache(config: DictConfig, out: Path, description: dict[str, Any], *, write: bool) -> int:
     """Write `cache.json`, or check the existing one against this configuration, and return the number of blocks.
 
@@ -188,86 +149,6 @@ def check_existing(config: DictConfig, out: Path, description: Mapping[str, Any]
     if existing["digest"] != description["digest"]:
         raise UserError(f"out={out} has a cache of a backbone with other weights. Use another folder.")
     return int(existing["blocks"])
-
-
-def with_known(footage: Footage, entry: Entry | None) -> Footage | None:
-    """The footage with what is cached of it, if its file has not changed; None if its file cannot be read."""
-    if entry is None or not is_unchanged(footage.clips[0], entry.file):
-        return footage
-    if entry.bad is not None:
-        return None
-    return replace(footage, frames=entry.frames, pictures=frozenset(entry.places), targets=entry.targets)
-
-
-class FootageItems(Dataset[tuple[Identity | None, FootageSample | Wanted | BadVideoError]]):
-    """What is read of each footage with its file's identity just before, or the reason why nothing is.
-
-    Args:
-        footage: the footage.
-        reader: the reader.
-        scan: whether only what is wanted is found out, and nothing is decoded.
-    """
-
-    def __init__(self, footage: Sequence[Footage], reader: FootageReader, *, scan: bool) -> None:
-        self.footage, self.reader, self.scan = footage, reader, scan
-
-    def __len__(self) -> int:
-        return len(self.footage)
-
-    def __getitem__(self, index: int) -> tuple[Identity | None, FootageSample | Wanted | BadVideoError]:
-        one = self.footage[index]
-        try:
-            if self.scan:
-                return None, self.reader.scan(one)
-            return identify(one.clips[0]), self.reader.read(one)
-        except BadVideoError as error:
-            return None if self.scan else identify(one.clips[0]), error
-
-
-def items_of(
-    footage: Sequence[Footage], reader: FootageReader, settings: LoaderSettings, *, scan: bool = False
-) -> Iterator[list[tuple[Identity | None, Any]]]:
-    """Batches of `FootageItems`, in the order of the footage."""
-    return iter(
-        DataLoader(
-            FootageItems(footage, reader, scan=scan),
-            batch_size=settings.batch_size,
-            num_workers=settings.num_workers,
-            collate_fn=list,
-            worker_init_fn=ignore_stop_signals,
-            multiprocessing_context=start_method(settings.num_workers),
-        )
-    )
-
-
-def estimated(blocks: Blocks, reader: FootageReader, extractor: Extractor, settings: LoaderSettings) -> Estimate:
-    """What is to be computed: counted in the clips' timestamps, and timed on the first pictures."""
-    several = []
-    for path, footage in blocks.items():
-        entries = read_entries(path)
-        several += [known for name, one in footage.items() if (known := with_known(one, entries.get(name)))]
-    found = [wanted for batch in items_of(several, reader, settings, scan=True) for _, wanted in batch]
-    todo = [(one, wanted) for one, wanted in zip(several, found, strict=True) if isinstance(wanted, Wanted)]
-    pictures, targets = (sum(len(getattr(one, name)) for _, one in todo) for name in ("pictures", "targets"))
-    # Seconds are written with the first pictures of a footage.
-    size = pictures * extractor.picture_bytes + sum(4 * one.frames for it, one in todo if it.frames is None)
-    seconds = None
-    first = next((one for one, wanted in todo if wanted.pictures or wanted.targets), None)
-    if first is not None:
-        first = replace(first, clips=first.clips[:1], pictures=frozenset(), targets=frozenset())
-        began = time.monotonic()
-        sample = reader.read(first)
-        read = (time.monotonic() - began) / max(1, len(sample.pixels))
-        sample = replace(sample, pixels=sample.pixels[:CALIBRATION])
-        (tensors,) = extractor([sample])
-        began = time.monotonic()
-        extractor([sample])
-        encode = (time.monotonic() - began) / max(1, len(sample.pixels))
-        # Worker processes decode while this one encodes.
-        workers = settings.num_workers
-        seconds = pictures * (read + encode if workers == 0 else max(encode, read / workers))
-        size += targets * sum(one.nbytes for name, one in tensors.items() if name.startswith((TARGET, LATENTS)))
-    return Estimate(pictures, size, seconds)
 
 
 def fill_block(

@@ -17,7 +17,7 @@ from vtok.data.broken_clips import list_bad
 from vtok.data.clip_reader import Planner
 from vtok.data.plan import EvenPlanner
 from vtok.evaluation.probing.run import FRAMES
-from vtok.training.precompute import Estimate
+from vtok.training.cache_estimate import Estimate
 from vtok.training.precompute import precompute as make_cache
 
 
@@ -29,7 +29,7 @@ def precompute(
     probe: bool = True,
     attention: bool = True,
     dtype: Literal["float16", "bfloat16", "float32"] = "float16",
-    block: Count = 32,
+    block: Count = 64,
     estimate: bool = False,
     overrides: Sequence[str] = (),
 ) -> str:

@@ -1,0 +1,74 @@
+"""The input of tokenisers: planned frames of a batch of clips, or what has been computed of them."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from vtok.common.errors import UserError
+from vtok.data.frame_maps import FrameMaps
+from vtok.tokeniser.pixels import frame_levels, frame_sharpness
+
+
+@dataclass(frozen=True)
+class PlannedFrames:
+    """The frames that a tokeniser's plan asked for.
+
+    Attributes:
+        frames: (B, K, 3, H, W), uint8 or float in [0, 1]; None if `maps` or `pooled` are given instead.
+        key: (B,) position of the key frame among the K frames; -1 if the tokeniser chooses it.
+        mask: (B, K), False where a shorter clip was padded.
+        timestamps: (B, K) seconds.
+        maps: the backbone's feature maps of the frames, from a cache; None if there is none.
+        pooled: what `Tokeniser.extract` returned for the frames; None if it is still to be computed.
+        vectors: (B, K, 3, g, g), the codec's motion since the planned frame before (`vtok.data.video.motion_vectors`);
+            None if the plan asked for none.
+    """
+
+    frames: Tensor | None
+    key: Tensor
+    mask: Tensor
+    timestamps: Tensor
+    maps: FrameMaps | None = None
+    pooled: dict[str, Tensor] | None = None
+    vectors: Tensor | None = None
+
+    def to(self, device: torch.device) -> "PlannedFrames":
+        move = partial(Tensor.to, device=device, non_blocking=True)
+        return PlannedFrames(
+            frames=None if self.frames is None else move(self.frames),
+            key=move(self.key),
+            mask=move(self.mask),
+            timestamps=move(self.timestamps),
+            maps=None if self.maps is None else self.maps.to(device),
+            pooled=None if self.pooled is None else {name: move(tensor) for name, tensor in self.pooled.items()},
+            vectors=None if self.vectors is None else move(self.vectors),
+        )
+
+    @property
+    def pixels(self) -> Tensor:
+        """The frames.
+
+        Raises:
+            UserError: there are only feature maps from a cache.
+            ValueError: there is only what `extract` returned.
+        """
+        if self.maps is not None:
+            raise UserError(
+                "data.cache: the tokeniser reads the pixels of its frames, and a feature cache holds feature maps. "
+                "Set data.cache=null, or use another tokeniser."
+            )
+        if self.frames is None:
+            raise ValueError("these clips have extracted features and no frames.")
+        return self.frames
+
+    @property
+    def sharpness(self) -> Tensor:
+        """Variance of the Laplacian of each frame, (B, K)."""
+        return frame_sharpness(self.pixels) if self.maps is None else self.maps.sharpness
+
+    @property
+    def levels(self) -> Tensor:
+        """Sum of the pixels of each frame in 0..255, int64 (B, K): exact, so the same on every device."""
+        return frame_levels(self.pixels) if self.maps is None else self.maps.levels

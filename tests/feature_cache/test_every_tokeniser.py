@@ -123,12 +123,14 @@ def test_no_picture_is_cached_twice(cached: Cache) -> None:
         assert 2 * len(planned) - 1 <= sum(one.window is not None for one in places)
 
 
+# Without its backbone the second has no parameters.
+@pytest.mark.parametrize("name", ["vtok", "frame_sampling"])
 def test_a_probe_from_a_cache_finds_what_it_finds_in_the_files(
-    twins: list[str], cached: Cache, monkeypatch: pytest.MonkeyPatch
+    name: str, twins: list[str], cached: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = []
     for overrides in (twins, cached("float32")):
-        config, tokeniser, _ = parts([*overrides, "tokeniser=vtok"])
+        config, tokeniser, _ = parts([*overrides, f"tokeniser={name}"])
         probing = Probing(steps=3, train_clips=10, test_clips=10, tuned=True, seed=0)
         found = probing(tokeniser, build(config.data), build(config.loader)).metrics()
         metrics.append({name: value for name, value in found.items() if name != "seconds"})

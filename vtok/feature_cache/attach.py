@@ -34,7 +34,7 @@ def backbone_of_cache(config: DictConfig) -> CachedBackbone | None:
     if trait_of(config.tokeniser, "reads_attention", False) and not cache["attention"]:
         raise UserError(
             f"{setting}: {config.tokeniser._target_} reads the backbone's attention, which this cache does not hold. "
-            "Compute another cache with vtok precompute attention=true, or set data.cache=null."
+            "Set data.cache=null, or make a cache with vtok precompute attention=true."
         )
     if decodes(config) and trait_of(config.generation.judge, "uses_the_model", False):
         return None

@@ -98,6 +98,11 @@ class Tokeniser(nn.Module, ABC):
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         """The tokens, from what `extract` returned."""
 
+    @property
+    def device(self) -> torch.device:
+        """The device of its tensors; that of the backbone's mean, as it need not have parameters."""
+        return self.backbone.mean.device
+
     def kinds(self, num_planned: int) -> Tensor:
         """The kind (L,) of each token of a clip with `num_planned` planned frames."""
         all_tokens = self.planner.num_tokens(num_planned)
@@ -189,8 +194,8 @@ class Tokeniser(nn.Module, ABC):
             return
         if planned.maps.attention is None:
             raise UserError(
-                "data.cache: the tokeniser reads the backbone's attention, which this cache does not hold. Compute "
-                "another cache with vtok precompute attention=true, or set data.cache=null."
+                "data.cache: the tokeniser reads the backbone's attention, which this cache does not hold. Set "
+                "data.cache=null, or make a cache with vtok precompute attention=true."
             )
         for maps, attention in zip(
             self.split(planned.maps.maps), self.split(planned.maps.attention.unsqueeze(2)), strict=True

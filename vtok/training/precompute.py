@@ -182,8 +182,8 @@ def fill_block(
             if isinstance(error, BadVideoError):
                 if one.frames is not None:
                     raise UserError(
-                        f"{error}: more frames of it are to be cached, and the file cannot be read any more. Restore "
-                        "the file, or use another out=FOLDER."
+                        f"{error}: more frames of it are to be cached, and the file cannot be read any more. Use "
+                        "the file as it was, or another out=FOLDER."
                     )
                 known_block[name] = CachedFootage(file, error.reason, 0, (), {})
     write_block(path, known_block)

@@ -27,7 +27,7 @@ class Probe:
     """
 
     def __init__(self, tokeniser: Tokeniser, head: nn.Module, *, tuned: bool) -> None:
-        device = next(tokeniser.parameters()).device
+        device = tokeniser.device
         self.tokeniser = copy.deepcopy(tokeniser, {id(tokeniser.backbone): tokeniser.backbone})
         self.head = head.to(device)
         self.tuned = tuned

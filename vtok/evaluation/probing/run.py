@@ -219,7 +219,7 @@ class Probes:
     @torch.no_grad()
     def _flat_tokens(self, samples: Sequence[ClipSample]) -> Tensor:
         """Concatenated tokens of all samples, (N, tokens * d), with zeros for missing tokens."""
-        device, parts = next(self.tokeniser.parameters()).device, []
+        device, parts = self.tokeniser.device, []
         for start in range(0, len(samples), BATCH):
             video = self.tokeniser.encode_planned(stack_frames(samples[start : start + BATCH]).to(device))
             parts.append(flatten_tokens(video, self.tokens).cpu())
@@ -236,7 +236,7 @@ class Probes:
         torch.manual_seed(self.settings.seed)
         head = kind(tokens=self.tokens, token_dim=self.tokeniser.token_dim, outputs=numbers)
         probe = Probe(self.tokeniser, head, tuned=self.settings.tuned)
-        device_labels = labels.to(next(self.tokeniser.parameters()).device)
+        device_labels = labels.to(self.tokeniser.device)
 
         def loss(outputs: list[Tensor], indices: Tensor) -> Tensor:
             chosen = device_labels[indices.to(device_labels.device)]

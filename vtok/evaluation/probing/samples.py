@@ -60,7 +60,7 @@ def extract_features(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> lis
 
     Clips with the same number of frames are batched together, so no clip is padded.
     """
-    device = next(tokeniser.parameters()).device
+    device = tokeniser.device
     alike: dict[int, list[int]] = defaultdict(list)
     for place, sample in enumerate(samples):
         alike[sample.num_planned].append(place)
@@ -109,7 +109,7 @@ def features_of_targets(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> 
 
     Wider features are projected to CHANNELS random directions, which are the same for all tokenisers of a backbone.
     """
-    device = next(tokeniser.parameters()).device
+    device = tokeniser.device
     cached = [sample.target_maps.maps for sample in samples if sample.target_maps is not None]
     targets = [sample.target for sample in samples if sample.target is not None]
     if not cached and not targets:

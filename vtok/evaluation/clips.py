@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vtok.data import BadVideoError, Clip, ClipDataset, ClipReader, ClipSample, SampleKey
+from vtok.data import BadVideoError, CachedReader, Clip, ClipDataset, ClipReader, ClipSample, SampleKey
 from vtok.data.worker import ignore_stop_signals, start_method
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,22 @@ class ReaderWithFrames:
             log.info("left out of the contact sheet: %s", error)
             return sample
         return replace(sample, frames=decoded.frames, target=decoded.target)
+
+
+@dataclass(frozen=True)
+class CachedReaderOfTargets:
+    """Reads the maps of planned frames and of those whose features are reconstructed from a feature cache.
+
+    Attributes:
+        planned: reader of the planned frames.
+        targets: reader of the target frames.
+    """
+
+    planned: CachedReader
+    targets: CachedReader
+
+    def read(self, clip: Clip, key: SampleKey) -> ClipSample:
+        return replace(self.planned.read(clip, key), target_maps=self.targets.read(clip, key).maps)
 
 
 class HeldoutDataset(Dataset[ClipSample | BadVideoError]):

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,12 @@ from vtok.data import (
     ClipSample,
     DataSource,
     LoaderSettings,
-    SampleKey,
 )
 from vtok.data.plan import EvenPlanner, TargetPlan
 from vtok.data.sources.base import Split
 from vtok.evaluation.accuracy import Accuracy
 from vtok.evaluation.answers import Answer, answer_about
-from vtok.evaluation.clips import heldout_loader
+from vtok.evaluation.clips import CachedReaderOfTargets, heldout_loader
 from vtok.evaluation.held_out import unreadable
 from vtok.evaluation.probing.fit import BATCH, Probe
 from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe, flatten_tokens
@@ -110,22 +109,6 @@ class Probing:
         for path, reason in read.bad:
             log.warning("left out: %s: %s", path, reason)
         return read
-
-
-@dataclass(frozen=True)
-class CachedReaderOfTargets:
-    """Reads the maps of planned frames and of those whose features are reconstructed from a feature cache.
-
-    Attributes:
-        planned: reader of the planned frames.
-        targets: reader of the target frames.
-    """
-
-    planned: CachedReader
-    targets: CachedReader
-
-    def read(self, clip: Clip, key: SampleKey) -> ClipSample:
-        return replace(self.planned.read(clip, key), target_maps=self.targets.read(clip, key).maps)
 
 
 @dataclass(frozen=True)

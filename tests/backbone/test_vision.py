@@ -17,6 +17,7 @@ from transformers import (
     Dinov2WithRegistersModel,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    LlamaConfig,
     Siglip2VisionConfig,
     Siglip2VisionModel,
     SiglipConfig,
@@ -185,6 +186,22 @@ def test_images_smaller_than_a_patch_are_refused(tmp_path: Path) -> None:
     save(dinov2(), tmp_path)
     with pytest.raises(UserError, match=r"backbone\.image_size=5 is smaller than a patch .*Use 6 or more"):
         VisionBackbone(tmp_path, image_size=5)
+
+
+def test_images_whose_border_would_not_be_seen_are_refused_unless_the_model_was_trained_so(tmp_path: Path) -> None:
+    save(dinov2(), tmp_path / "multiple")
+    with pytest.raises(UserError, match=r"backbone\.image_size=40 is not a multiple .* 6 pixels.* Use 36 or 42\."):
+        VisionBackbone(tmp_path / "multiple", image_size=40)
+    # SigLIP's largest has patches of 14 pixels in images of 384.
+    text = SiglipTextConfig(**TEXT).to_dict()
+    save(SiglipModel(SiglipConfig(text_config=text, vision_config={**WIDE, "image_size": 26})), tmp_path / "own")
+    assert VisionBackbone(tmp_path / "own", image_size=26).feature_size == 4
+
+
+def test_a_language_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"no vision transformer that can be read \(its model_type is llama\)\. Set"):
+        VisionBackbone(tmp_path)
 
 
 def test_a_folder_without_the_image_processors_file_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from vtok.common import weights as weights_lookup
 from vtok.common.errors import UserError
+from vtok.common.pretrained import load, read_config
 from vtok.common.weights import WeightsRef, check_available
 from vtok.config import compose
 from vtok.config.weights import wanted_weights, weights_of_run
@@ -30,6 +31,15 @@ def test_what_is_absent_is_told_and_what_is_there_is_not(tmp_path: Path) -> None
     assert "backbone.weights" not in message
     with pytest.raises(UserError, match=r"Set mllm\.weights=PATH\.$"):
         check_available([WeightsRef("mllm.weights", ABSENT, can_be_random=False)])
+
+
+def test_an_offline_hub_is_not_called_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    two = [WeightsRef("backbone.weights", ABSENT), WeightsRef("mllm.weights", ABSENT, can_be_random=False)]
+    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set\. Download them with a network"):
+        check_available(two)
+    with pytest.raises(UserError, match=r"it is not in the local cache and HF_HUB_OFFLINE is set\. Set"):
+        load(ABSENT, read_config, key="mllm.weights", kind="model", way_out="Set mllm.weights=PATH.")
 
 
 def test_what_is_neither_here_nor_a_hub_id_is_refused_without_asking() -> None:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, LlamaConfig, OPTConfig, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Dinov2Config,
+    Gemma2Config,
+    LlamaConfig,
+    OPTConfig,
+    Qwen3Config,
+)
 
 from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
@@ -197,5 +205,8 @@ def test_incomplete_folders_are_refused(save_lm: Save, lm_sizes: dict[str, int])
         CausalLanguageModel(folder)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(UserError, match=r"no decoder-only language model with its tokenizer that can be read"):
+    with pytest.raises(UserError, match=r"no decoder-only language model .* \(it has no tokenizer\.json\)\. Set mllm"):
+        CausalLanguageModel(folder)
+    Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(folder)
+    with pytest.raises(UserError, match=r"no decoder-only language model .* \(its model_type is dinov2\)\. Set mllm"):
         CausalLanguageModel(folder)

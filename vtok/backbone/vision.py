@@ -179,6 +179,8 @@ def read_pretrained(
     config = read_config(place)
     # The vision half alone: the text half is not read.
     config = getattr(config, "vision_config", config)
+    if not hasattr(config, "patch_size"):
+        raise ValueError(f"its model_type is {config.model_type}")
     mean, std = normalisation(place)
     if only_shapes():
         vision = VisionModel(AutoModel.from_config(config, dtype=dtype, trust_remote_code=False), mean, std)
@@ -232,6 +234,12 @@ def find_hidden_state(model: Any, layer: int, image_size: int | None) -> HiddenS
     size = own if image_size is None else image_size
     if size < patch:
         raise UserError(f"backbone.image_size={size} is smaller than a patch of this model. Use {patch} or more.")
+    # A model's own size need not be a multiple: SigLIP has patches of 14 in images of 384, and was trained so.
+    if size != own and size % patch:
+        raise UserError(
+            f"backbone.image_size={size} is not a multiple of this model's patch of {patch} pixels, so a border "
+            f"would not be seen. Use {size - size % patch} or {size - size % patch + patch}."
+        )
     parameters = {
         name: torch.empty_like(one, device="meta", requires_grad=True) for name, one in model.named_parameters()
     }

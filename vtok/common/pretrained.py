@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from vtok.common.errors import UserError
 from vtok.common.paths import user_path
-from vtok.common.weights import HUB_TIMEOUT
+from vtok.common.weights import HUB_TIMEOUT, unreachable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Errors that libraries raise for files that are missing, broken, or of a model that they cannot build.
@@ -116,7 +116,7 @@ def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: 
     except HFValidationError:
         reason = "it is not a hub id either"
     except (HTTPError, OSError) as error:
-        reason = f"it is not in the local cache and the hub cannot be reached ({type(error).__name__})"
+        reason = f"it is not in the local cache and {unreachable(error)}"
     else:
         return
     raise UserError(f"{key}={weights}: there is no such folder, and {reason}. {way_out}")

@@ -7,7 +7,13 @@ from pathlib import Path
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 # HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command
@@ -58,10 +64,18 @@ def check_available(wanted: Iterable[WeightsRef]) -> None:
             verb = "this is" if len(absent) == 1 else "these are"
             given = ", ".join(f"{one.key}={one.weights}" for one in absent)
             commands = ", ".join(command("hf", "download", one.weights, "--local-dir", "PATH") for one in absent)
+            download = "Download it" if len(absent) == 1 else "Download them"
             raise UserError(
-                f"{given}: {verb} neither a folder nor in the local cache, and the hub cannot be reached "
-                f"({type(error).__name__}). Download it with a network connection ({commands}). Set {way_out(absent)}"
+                f"{given}: {verb} neither a folder nor in the local cache, and {unreachable(error)}. "
+                f"{download} with a network connection ({commands}). Set {way_out(absent)}"
             ) from error
+
+
+def unreachable(error: Exception) -> str:
+    """Why the hub was not asked, or did not answer."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set"
+    return f"the hub cannot be reached ({type(error).__name__})"
 
 
 def is_absent(wanted: WeightsRef) -> bool:

@@ -22,6 +22,7 @@ def read_clip(
     start: float = 0.0,
     target: TargetPlan | None = None,
     whole: bool = False,
+    size: int | None = None,
 ) -> tuple[ClipSample, np.ndarray]:
     """Read the clip that starts `start` seconds into a video file or a folder of frames, or a clip of the run's data.
 
@@ -33,6 +34,7 @@ def read_clip(
         target: plan of the frames that a decoder reconstructs; None: they are not read.
         whole: whether the clip's T frames are spread evenly over the rest of the video instead of being read at the
             run's frame rate; a video with fewer frames gives all of them.
+        size: side of the frames in pixels; None: that of the run.
 
     Returns:
         The planned and target frames, and the times in the file of all T frames, float64 seconds (T,).
@@ -45,6 +47,8 @@ def read_clip(
     clip = Clip(id=video, path=user_path(video), start=start) if isinstance(video, str) else video
     source: DataSource = build(config.data)
     source = source.source_of(clip)
+    if size is not None:
+        source.clip = replace(source.clip, size=size)
     if whole:
         source.clip = replace(source.clip, fps=fps_to_span(clip, source))
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))

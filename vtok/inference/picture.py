@@ -1,7 +1,5 @@
 """Reads the frames that a picture of a clip's tokens shows."""
 
-from copy import deepcopy
-
 import numpy as np
 import torch
 from omegaconf import DictConfig
@@ -42,9 +40,7 @@ def picture_of(
     planned = stack_frames([sample]).to(device)
     with torch.no_grad():
         groups, token_map = token_groups(tokeniser, planned), tokeniser.token_map(planned)
-    shown = deepcopy(config)
-    shown.clip.size = frame_size
-    frames = read_clip(shown, tokeniser.planner, video, start=start)[0].frames
+    frames = read_clip(config, tokeniser.planner, video, start=start, size=frame_size)[0].frames
     assert frames is not None
     return ClipPicture(
         frames=frames,

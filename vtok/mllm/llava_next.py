@@ -122,7 +122,7 @@ class LlavaNextLanguageModel(LanguageModel):
         )
         # A plain dictionary, so that they are not weights of this module.
         self._projector, self._depths = parts.projector if projector else {}, parts.depths
-        if weights is not None and not only_shapes():
+        if weights is not None:
             check_logits(self, str(weights))
 
     def initialise_projector(self, projector: VisualProjector, *, depth: int | None) -> None:

@@ -1,14 +1,29 @@
 """Pretrained language models and their tokenizers, as transformers loads them."""
 
+import os
 from typing import Any, cast
 
 import torch
 from tokenizers import AddedToken
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from vtok.common.errors import UserError
-from vtok.common.pretrained import UNREADABLE, Place, first_line, read_config, read_model, refuse_missing
+from vtok.common.pretrained import (
+    UNREADABLE,
+    Place,
+    first_line,
+    only_shapes,
+    read_config,
+    read_model,
+    refuse_missing,
+)
 from vtok.mllm.base import LanguageModel
 
 KIND = "decoder-only language model"
@@ -17,16 +32,34 @@ KIND = "decoder-only language model"
 def read_causal_lm(
     place: Place, *, dtype: torch.dtype, dropout: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The language model and its tokenizer. `dropout`: whether the model keeps its own dropout."""
+    """The language model and its tokenizer. `dropout`: whether the model keeps its own dropout.
+
+    Raises:
+        ValueError, OSError: a file is missing, or the model is not a language model.
+    """
     config = read_config(place)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"its model_type is {config.model_type}")
     if not dropout:
         without_dropout(config)
+    if only_shapes():
+        shapes: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+        return shapes, read_tokenizer(place)
     model, missing = read_model(AutoModelForCausalLM, place, dtype=dtype, config=config)
     refuse_missing(missing, KIND)
     return model, read_tokenizer(place)
 
 
 def read_tokenizer(place: Place) -> PreTrainedTokenizerBase:
+    """The tokenizer beside the model.
+
+    Raises:
+        OSError: the files of the tokenizer are missing.
+        ValueError: they cannot be read.
+    """
+    names = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+    if os.path.isdir(place.name) and not any(os.path.isfile(os.path.join(place.name, name)) for name in names):
+        raise OSError("it has no tokenizer.json")
     tokenizer: Any = AutoTokenizer.from_pretrained(
         place.name, revision=place.revision, local_files_only=place.offline, trust_remote_code=False
     )
@@ -56,11 +89,14 @@ def replace_padding_without_embedding(tokenizer: PreTrainedTokenizerBase, model:
 def check_logits(mllm: LanguageModel, weights: str) -> None:
     """Check the logits that VTok computes, from embeddings by hidden states, against the model's own.
 
-    Some architectures scale or mix tensors in between. They would be trained on wrong logits.
+    Some architectures scale or mix tensors in between. They would be trained on wrong logits. A model on the meta
+    device has no logits to check.
 
     Raises:
         UserError: the logits differ, or the model does not run on embeddings.
     """
+    if only_shapes():
+        return
     mode = mllm.training
     mllm.eval()
     ids = torch.tensor([mllm.chat.encode([("a", "b")], num_video_tokens=0).ids[-8:]])

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from vtok.cli.main import main
 from vtok.cli.verbs.plan import measure_components, plan
+from vtok.common import weights as weights_lookup
 from vtok.common.errors import UserError
 from vtok.config import compose
+from vtok.hub import toys
 from vtok.hub.toys import make_toys
 from vtok.model.build import build_model, build_optimiser
 from vtok.model.memory import Memory
@@ -125,6 +128,51 @@ def test_the_architecture_of_a_folder_is_counted(tmp_path: Path) -> None:
     model, notes = model_without_weights(compose([*settings, *SMALL[2:]]))
     assert model.tokeniser.backbone.feature_dim == 1024
     assert notes[0].startswith(f"backbone.weights={tmp_path}: not looked up")
+
+
+def save_language_model(folder: Path) -> Path:
+    words = toys.tokenizer()
+    text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(words), max_position_embeddings=256, tie_word_embeddings=True, **text)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_language_model_is_counted_from_its_folder_or_the_local_cache(
+    cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "vtok-tests/small"
+    hub = tmp_path / "models--vtok-tests--small"
+    folder = save_language_model(hub / "snapshots" / "abc")
+    (hub / "refs").mkdir()
+    (hub / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = weights_lookup.try_to_load_from_cache
+    monkeypatch.setattr(
+        weights_lookup,
+        "try_to_load_from_cache",
+        lambda name, file, revision: found(name, file, cache_dir=tmp_path, revision=revision),
+    )
+    settings = [*SMALL[:2], "mllm=causal_lm", "mllm.lora={rank: 4}"]
+    real = build_model(compose([*settings, f"mllm.weights={folder}"]))
+    (folder / "model.safetensors").unlink()
+    overrides = [*settings, f"mllm.weights={name if cached else folder}"]
+    model, notes = model_without_weights(compose(overrides))
+    assert notes[0].endswith("no weights were read. The architecture is that of the folder.")
+    shapes = {name: (one.shape, one.requires_grad) for name, one in real.named_parameters()}
+    assert {name: (one.shape, one.requires_grad) for name, one in model.named_parameters()} == shapes
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_language_model_that_is_not_here_cannot_be_planned(tmp_path: Path) -> None:
+    given = [*SMALL[:2], "mllm=causal_lm"]
+    with pytest.raises(UserError, match=r"^mllm\.weights=no/where: this is neither .* Set mllm\.weights=PATH"):
+        plan([*given, "mllm.weights=no/where"])
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "dinov2"}))
+    with pytest.raises(UserError, match=r"^mllm\.weights=.* \(its model_type is dinov2\)"):
+        plan([*given, f"mllm.weights={tmp_path}"])
 
 
 def test_a_mistake_is_refused() -> None:

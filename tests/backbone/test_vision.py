@@ -184,13 +184,16 @@ def test_a_layer_that_the_model_lacks_is_refused(tmp_path: Path, layer: int) -> 
 
 def test_images_smaller_than_a_patch_are_refused(tmp_path: Path) -> None:
     save(dinov2(), tmp_path)
-    with pytest.raises(UserError, match=r"backbone\.image_size=5 is smaller than a patch .*Use 6 or more"):
+    with pytest.raises(UserError, match=r"backbone\.image_size=5 leaves out 5 pixels: .* patches of 6\. Use 6 or"):
         VisionBackbone(tmp_path, image_size=5)
 
 
 def test_images_whose_border_would_not_be_seen_are_refused_unless_the_model_was_trained_so(tmp_path: Path) -> None:
     save(dinov2(), tmp_path / "multiple")
-    with pytest.raises(UserError, match=r"backbone\.image_size=40 is not a multiple .* 6 pixels.* Use 36 or 42\."):
+    with pytest.raises(
+        UserError,
+        match=r"backbone\.image_size=40 leaves out 4 pixels: .* patches of 6\. Use 36 or 42\.",
+    ):
         VisionBackbone(tmp_path / "multiple", image_size=40)
     # SigLIP's largest has patches of 14 pixels in images of 384.
     text = SiglipTextConfig(**TEXT).to_dict()

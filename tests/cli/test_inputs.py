@@ -25,6 +25,7 @@ CASES = [
     (["describe", "run=run", "video=no.mp4"], "video=no.mp4: there is no such file or folder"),
     (["describe", "run=no", "video=."], "run=no: there is no such folder"),
     (["describe", "run=run", "video=."], f"mllm.weights={ABSENT}: this is neither"),
+    (["describe", "run=run", "video=."], "run/config.yaml."),
     (["tokenise", "run=run", "video=no.mp4"], "video=no.mp4"),
     (["reconstruct", "run=run", "video=no.mp4"], "video=no.mp4"),
     (["generate", "run=run", "prompts=no.txt"], "prompts=no.txt: 'no.txt' cannot be read"),

@@ -62,7 +62,8 @@ def test_every_debug_mode_composes(debug: str, data: str, folder: Path) -> None:
 def test_every_recipe_composes(recipe: str, tmp_path: Path) -> None:
     for name in ("clip", "llava_next", "hunyuan_video"):
         (toys_dir(str(tmp_path)) / name).mkdir(parents=True)
-    check(compose([f"recipe={recipe}", f"outputs={tmp_path}"]))
+    own = [f"data.source.root={tmp_path}"] if recipe == "real" else []
+    check(compose([f"recipe={recipe}", f"outputs={tmp_path}", *own]))
 
 
 @pytest.mark.parametrize("sweep", options_of("sweep"))

@@ -43,6 +43,14 @@ def transformer_layers(model: Any) -> nn.ModuleList:
     return lists[0] if len(lists) == 1 else nn.ModuleList()
 
 
+def drop_layers_above(model: Any, index: int) -> None:
+    """Drop the layers above a hidden state except one: transformers norms the last hidden state of some models."""
+    layers = transformer_layers(model)
+    if index + 1 < len(layers):
+        del layers[index + 1 :]
+        model.config.num_hidden_layers = index + 1
+
+
 @contextmanager
 def recorded_attention(layer: nn.Module) -> Iterator[list[Tensor]]:
     """Collects the attention weights (N, heads, L, L) that a layer of transformers computes within the context.

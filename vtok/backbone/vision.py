@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from vtok.backbone.attention import received_attention, recorded_attention, transformer_layers
+from vtok.backbone.attention import drop_layers_above, received_attention, recorded_attention, transformer_layers
 from vtok.backbone.base import Backbone, FeatureShape
 from vtok.common.errors import UserError
 from vtok.common.pretrained import (
@@ -232,13 +232,11 @@ def find_hidden_state(model: Any, layer: int, image_size: int | None) -> HiddenS
     except AttributeError as error:
         raise ValueError(f"{type(model).__name__} is not a {KIND}: {error}") from error
     size = own if image_size is None else image_size
-    if size < patch:
-        raise UserError(f"backbone.image_size={size} is smaller than a patch of this model. Use {patch} or more.")
     # A model's own size need not be a multiple: SigLIP has patches of 14 in images of 384, and was trained so.
-    if size != own and size % patch:
+    if size != own and (rest := size % patch):
         raise UserError(
-            f"backbone.image_size={size} is not a multiple of this model's patch of {patch} pixels, so a border "
-            f"would not be seen. Use {size - size % patch} or {size - size % patch + patch}."
+            f"backbone.image_size={size} leaves out {rest} pixels: this model sees patches of {patch}. "
+            f"Use {max(size - rest, patch)} or {size - rest + patch}."
         )
     parameters = {
         name: torch.empty_like(one, device="meta", requires_grad=True) for name, one in model.named_parameters()
@@ -289,14 +287,6 @@ def options_of(model: Any, images: Tensor) -> dict[str, bool]:
     if resized and "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
         options["interpolate_pos_encoding"] = True
     return options
-
-
-def drop_layers_above(model: Any, index: int) -> None:
-    """Drop the layers above a hidden state except one: transformers norms the last hidden state of some models."""
-    layers = transformer_layers(model)
-    if index + 1 < len(layers):
-        del layers[index + 1 :]
-        model.config.num_hidden_layers = index + 1
 
 
 def square_side(size: int | list[int] | tuple[int, ...]) -> int:

@@ -14,6 +14,7 @@ from vtok.config import check, compose
 from vtok.config.check import check_folder
 from vtok.config.weights import WITH_WEIGHTS, wanted_weights, weights_of_run
 from vtok.data.sources.shards.names import split_pattern
+from vtok.hub.files import CONFIG
 from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_of
 
 # Verbs that build the model of a run.
@@ -46,7 +47,7 @@ def check_inputs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) 
     if verb == "data index":
         check_shard_folder(given["root"])
     if verb in USE_A_RUN and given.get("run") is not None and not given.get("tokenisers"):
-        check_available(run_weights(verb, given["run"], given["outputs"], overrides))
+        check_run_weights(verb, given["run"], given["outputs"], overrides)
         if verb == "evaluate" and any(item.startswith("data=") for item in overrides):
             check_folder(compose([item for item in overrides if item.startswith(DATA_KEYS)]))
     else:
@@ -60,6 +61,17 @@ def check_shard_folder(root: str) -> None:
         raise UserError(
             f"root={root}: there is no such folder ({user_path(folder).absolute()}). Use an existing folder of shards."
         )
+
+
+def check_run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> None:
+    """Raise UserError if weights of a run are not available, such as those of a folder that has moved."""
+    try:
+        check_available(run_weights(verb, run, outputs, overrides))
+    except UserError as error:
+        if verb == "evaluate":
+            raise
+        # The other verbs take no keys of a configuration.
+        raise UserError(f"{error} Set it in {run_of(find_run(run, outputs)) / CONFIG}.") from error
 
 
 def run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> list[WeightsRef]:

@@ -17,6 +17,7 @@ from vtok.common.statistics import score_interval
 from vtok.data import Clip, ClipSample, Question
 from vtok.evaluation.accuracy import Accuracy
 from vtok.evaluation.clips import HeldoutBatch
+from vtok.evaluation.probing.fit import LEARNING_RATE
 from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
 from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
 from vtok.evaluation.probing.run import Probes, Probing, common_answers, labels_of, probe_answer, unexplained_variance
@@ -28,6 +29,7 @@ from vtok.tokeniser import (
     GridPooling,
     KeyFrameTokeniser,
     Tokeniser,
+    VideoTokens,
     VTokTokeniser,
 )
 
@@ -183,6 +185,26 @@ def test_categories_are_those_whose_answers_recur() -> None:
     assert common_answers(clips) == {"colour": ["blue", "red"]}
     samples = [replace(moving(0), clip=one) for one in clips[:2] + clips[4:5]]
     assert labels_of(samples, {"colour": ["blue", "red"]}).tolist() == [[1], [0], [-1]]
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_the_order_of_tokens_is_read_at_any_scale_of_features(scale: float) -> None:
+    torch.manual_seed(0)
+    first, common = torch.randn(2, 16)
+    labels = torch.randint(0, 2, (256,))
+    # All clips have the same two vectors, in one of two orders, on top of what all tokens share.
+    tokens = torch.where((labels.view(-1, 1, 1) == torch.arange(2).view(1, 2, 1)), first, -first) + 10 * common
+    video = VideoTokens(
+        tokens=scale * tokens, kind=torch.zeros(2, dtype=torch.long), timestamps=torch.zeros(256, 2),
+        mask=torch.ones(256, 2, dtype=torch.bool), places=torch.zeros(256, 2, 2), weights=torch.ones(256, 2),
+    )  # fmt: skip
+    probe = AttentiveProbe(tokens=2, token_dim=16, outputs=[2])
+    optimiser = torch.optim.AdamW(probe.parameters(), lr=LEARNING_RATE)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(probe(video)[0], labels).backward()
+        optimiser.step()
+    assert (probe.eval()(video)[0].argmax(1) == labels).all()
 
 
 def test_a_probe_ignores_padding() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vtok.model.token_scale import TokenScale
 from vtok.tokeniser import VideoTokens
 
 
@@ -50,8 +51,10 @@ class AttentiveProbe(nn.Module):
         self, *, tokens: int, token_dim: int, outputs: Sequence[int], width: int = 128, heads: int = 4
     ) -> None:
         super().__init__()
+        # As before phi_vis. Beside features of any other scale, the positions would be lost or drown the tokens.
+        self.scale = TokenScale(token_dim)
         self.project = nn.Linear(token_dim, width)
-        self.positions = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.positions = nn.Parameter(0.5 * torch.randn(tokens, width))
         self.norm = nn.LayerNorm(width)
         self.queries = nn.Parameter(0.02 * torch.randn(len(outputs), width))
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
@@ -62,7 +65,11 @@ class AttentiveProbe(nn.Module):
 
     def forward(self, video: VideoTokens) -> list[Tensor]:
         """Tokens (B, L, d) -> outputs, each (B, n)."""
-        tokens = self.norm(self.project(video.tokens) + self.positions[: video.tokens.shape[1]])
+        if self.training:
+            self.scale.add(video.tokens, video.kind, video.mask)
+            self.scale.update()
+        standardised = self.scale.standardise(video.tokens, video.kind)
+        tokens = self.norm(self.project(standardised) + self.positions[: video.tokens.shape[1]])
         queries = self.queries.expand(len(tokens), -1, -1)
         seen, _ = self.attention(queries, tokens, tokens, key_padding_mask=~video.mask, need_weights=False)
         seen = seen + self.mlp(seen)

@@ -75,7 +75,7 @@ def test_loss_is_that_of_transformers(save_lm: Save, lm_sizes: dict[str, int], a
     own = AutoModelForCausalLM.from_pretrained(folder).eval()
     with torch.no_grad():
         embeddings = mllm.embed(ids, nothing, torch.zeros(1, 0, dtype=torch.bool))
-        hidden = mllm.hidden_states(embeddings, torch.ones_like(ids, dtype=torch.bool))
+        hidden = mllm.hidden_states(embeddings)
         logprobs = mllm.answer_logprobs(hidden, labels)
         expected = own(input_ids=ids, labels=labels).loss
     torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), expected)

@@ -33,11 +33,10 @@ def test_video_tokens_are_embedded_at_the_places_of_the_video_token(mllm: TinyLa
 def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguageModel) -> None:
     ids = torch.randint(300, 900, (2, 11))
     labels = ids.masked_fill(torch.rand(2, 11) < 0.5, IGNORED)
-    mask = torch.ones_like(ids, dtype=torch.bool)
     with torch.no_grad():
         output = mllm.model(input_ids=ids, labels=labels)
         embeddings = mllm.model.get_input_embeddings()(ids)
-        logprobs = mllm.answer_logprobs(mllm.hidden_states(embeddings, mask), labels)
+        logprobs = mllm.answer_logprobs(mllm.hidden_states(embeddings), labels)
     torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), output.loss)
     assert (logprobs[labels[:, 1:] == IGNORED] == 0).all()
 
@@ -51,32 +50,30 @@ def test_predictors_are_the_positions_before_labels() -> None:
 def test_the_states_of_a_layer_are_those_of_a_model_without_later_layers(mllm: TinyLanguageModel) -> None:
     """In transformers, `hidden_states[-2]` comes before the last layer and the final norm."""
     ids = torch.randint(300, 900, (2, 7))
-    mask = torch.ones_like(ids, dtype=torch.bool)
     below = deepcopy(mllm.model.base_model)
     del below.layers[-1]
     below.config.num_hidden_layers = 1
     below.norm = torch.nn.Identity()
     with torch.no_grad():
         embeddings = mllm.model.get_input_embeddings()(ids)
-        last, second, first = mllm.layer_states(embeddings, mask, layers=(-1, -2, 0))
+        last, second, first = mllm.layer_states(embeddings, layers=(-1, -2, 0))
         torch.testing.assert_close(second, below(inputs_embeds=embeddings).last_hidden_state)
-        torch.testing.assert_close(last, mllm.hidden_states(embeddings, mask))
+        torch.testing.assert_close(last, mllm.hidden_states(embeddings))
     assert torch.equal(first, embeddings)
     assert (last - second).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_changes_nothing(mllm: TinyLanguageModel, side: str) -> None:
+def test_padding_changes_nothing(mllm: TinyLanguageModel) -> None:
     questions = ("a", "a much longer question than that")
     chats = [mllm.chat.encode([(text, "yes")], num_video_tokens=0) for text in questions]
     with torch.no_grad():
-        together = stack_text(chats, pad_id=mllm.chat.pad_id, side=side)
+        together = stack_text(chats, pad_id=mllm.chat.pad_id)
         embeddings = mllm.model.get_input_embeddings()(together.ids)
-        scores = mllm.answer_logprobs(mllm.hidden_states(embeddings, together.mask), together.labels).sum(1)
+        scores = mllm.answer_logprobs(mllm.hidden_states(embeddings), together.labels).sum(1)
         for row, chat in enumerate(chats):
             alone = stack_text([chat], pad_id=mllm.chat.pad_id)
             embeddings = mllm.model.get_input_embeddings()(alone.ids)
-            score = mllm.answer_logprobs(mllm.hidden_states(embeddings, alone.mask), alone.labels).sum(1)
+            score = mllm.answer_logprobs(mllm.hidden_states(embeddings), alone.labels).sum(1)
             torch.testing.assert_close(scores[row : row + 1], score, atol=1e-5, rtol=1e-5)
 
 

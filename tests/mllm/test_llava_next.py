@@ -89,7 +89,7 @@ def test_logits_are_those_of_transformers_llava_next(
         video[0], video[1, :16] = features[:2].flatten(0, 1), features[2]
         there = torch.arange(32) < torch.tensor([[32], [16]])
         ours = model.mllm.embed(text.ids, model.projector(video), there)
-        logits = model.mllm.logits(model.mllm.hidden_states(ours, text.mask))
+        logits = model.mllm.logits(model.mllm.hidden_states(ours))
     assert text.mask.sum(1).unique().numel() == 2
     torch.testing.assert_close(logits[text.mask], expected[text.mask], atol=1e-5, rtol=0)
 
@@ -102,7 +102,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
         calls: list[int] = []
         mllm.model.base_model.layers[0].input_layernorm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         given = embeddings.clone().requires_grad_()
-        mllm.logits(mllm.hidden_states(given, mask))[mask].square().mean().backward()
+        mllm.logits(mllm.hidden_states(given))[mask].square().mean().backward()
         assert len(calls) == 1 + checkpointing
         found.append({"given": given.grad} | {name: one.grad for name, one in mllm.named_parameters()})
     for name, gradient in found[0].items():

@@ -38,7 +38,7 @@ def steps(mllm: CausalLanguageModel, optimiser: Any, scheduler: Any, count: int)
     video = torch.ones(1, 2, mllm.width)
     for _ in range(count):
         embeddings = mllm.embed(ids, video, torch.ones(1, 2, dtype=torch.bool))
-        hidden = mllm.hidden_states(embeddings, torch.ones_like(ids, dtype=torch.bool))
+        hidden = mllm.hidden_states(embeddings)
         loss = -mllm.answer_logprobs(hidden, labels).sum()
         loss.backward()
         optimiser.step()

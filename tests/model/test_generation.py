@@ -141,7 +141,8 @@ def test_the_targets_of_l_vislm_are_constants() -> None:
     video = model.tokeniser.encode_planned(batch.video)
     tokens = video.tokens.detach().requires_grad_()
     watched = replace(video, tokens=tokens)
-    model.visual_loss(model.visual_states(watched, batch.captions), watched).backward()
+    number = len(batch.captions.predictors)
+    model.visual_loss(model.visual_states(watched, batch.captions), watched, number=number).backward()
     assert tokens.grad is not None
     assert tokens.grad[:, :-1].abs().amax(-1).min() > 0
     # The last token is only a target.
@@ -229,7 +230,7 @@ def test_the_condition_has_the_states_at_the_tokens_and_optionally_at_the_captio
         tokens = model.tokeniser.encode_planned(video)
         text = model.caption_text(["a red circle", "two blue squares move up"], tokens)
         embeddings = model.mllm.embed(text.ids, model.projector(tokens.tokens), tokens.mask)
-        (hidden,) = model.mllm.layer_states(embeddings, text.mask, layers=[layer])
+        (hidden,) = model.mllm.layer_states(embeddings, layers=[layer])
         states = model.visual_states(tokens, text)
         places = text.ids == model.mllm.chat.video_id
         for row in range(2):

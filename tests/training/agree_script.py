@@ -12,15 +12,14 @@ from vtok.common.distributed import rank, summed, summed_tensor
 from vtok.common.errors import UserError
 from vtok.model.objective import LOSSES
 from vtok.training import step_batches
-from vtok.training.loop import finite_numbers
 from vtok.training.step_batches import Report, combine_reports
+from vtok.training.step_numbers import StepNumbers
 
-CPU = torch.device("cpu")
 NOTHING = dict.fromkeys(LOSSES, 0)
 
 
 def check_sums() -> None:
-    assert summed([rank(), 10 + rank(), True], device=CPU) == [1, 21, 2]
+    assert summed([rank(), 10 + rank(), True]) == [1, 21, 2]
     values = torch.tensor([0.5, rank()])
     assert summed_tensor(values) is values
     assert values.tolist() == [1.0, 1.0]
@@ -36,36 +35,37 @@ def check_numbers() -> None:
         for module in (distributed.dist, step_batches):
             name = "gathered" if module is step_batches else "all_gather_object"
             patch.setattr(module, name, lambda *_: pytest.fail("objects were sent"))
-        assert combine_reports(own[rank()], device=CPU) == Report(
-            {"under": 8, "visLM": 4, "dec": 2}, unmeasured=True, bad=[]
-        )
-        assert not combine_reports(own[0], device=CPU).unmeasured
+        assert combine_reports(own[rank()]) == Report({"under": 8, "visLM": 4, "dec": 2}, unmeasured=True, bad=[])
+        assert not combine_reports(own[0]).unmeasured
 
 
 def check_texts() -> None:
     """Both processes get the broken clips, the signal and the mistake of either."""
     bad = [(f"{rank()}.mp4", "it is empty")]
-    assert combine_reports(Report(NOTHING, bad=bad), device=CPU).bad == [
+    assert combine_reports(Report(NOTHING, bad=bad)).bad == [
         ("0.mp4", "it is empty"),
         ("1.mp4", "it is empty"),
     ]
-    assert combine_reports(Report(NOTHING, bad=bad[: rank()]), device=CPU).bad == [("1.mp4", "it is empty")]
-    assert combine_reports(Report(NOTHING, signal=15 if rank() else None), device=CPU).signal == 15
+    assert combine_reports(Report(NOTHING, bad=bad[: rank()])).bad == [("1.mp4", "it is empty")]
+    assert combine_reports(Report(NOTHING, signal=15 if rank() else None)).signal == 15
     mistake = Report(NOTHING, mistake="all clips are broken" if rank() else None)
     with pytest.raises(UserError, match="all clips are broken"):
-        combine_reports(mistake, device=CPU)
+        combine_reports(mistake)
     # A signal has priority, because it is not a failure.
     stopping = Report(NOTHING, signal=2) if rank() else Report(NOTHING, mistake="all clips are broken")
-    assert combine_reports(stopping, device=CPU).signal == 2
+    assert combine_reports(stopping).signal == 2
 
 
 def check_finite() -> None:
-    """Losses are summed. If one is not finite in one process, both raise."""
+    """Losses are summed. If one is not finite in one process, both raise, and name the first step with such a loss."""
+    numbers = StepNumbers()
     losses = {"under": torch.tensor(1.5 + rank()).double(), "loss": torch.tensor(2.0).double()}
-    assert finite_numbers(losses, torch.tensor(0.25), step=1) == {"under": 4.0, "loss": 4.0, "grad_norm": 0.25}
-    losses = {"loss": torch.tensor(float("nan") if rank() else 2.0).double()}
+    numbers.add(losses, torch.tensor(0.25), step=1)
+    assert numbers.read() == [{"under": 4.0, "loss": 4.0, "grad_norm": 0.25}]
+    for step, loss in ((6, 1.0), (7, float("nan") if rank() else 2.0), (8, float("inf"))):
+        numbers.add({"loss": torch.tensor(loss).double()}, torch.tensor(0.25), step=step)
     with pytest.raises(UserError, match=r"step 7: the loss is nan and its gradient's norm 0\.25"):
-        finite_numbers(losses, torch.tensor(0.25), step=7)
+        numbers.read()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -15,7 +16,7 @@ from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.model.objective import LOSSES
 from vtok.runs.folder import read_status
-from vtok.training import train
+from vtok.training import distributed, train
 from vtok.training.step_batches import Report, combine_reports
 
 # Without adaptive steps, so that a gradient shows in the weights as it is.
@@ -113,10 +114,10 @@ def test_two_processes_agree_on_a_step(torchrun: Torchrun, tmp_path: Path) -> No
 
 def test_a_process_alone_agrees_with_itself() -> None:
     own = Report(counts={"under": 7, "visLM": 0, "dec": 2}, unmeasured=True, bad=[("a.mp4", "it is empty")], signal=15)
-    assert combine_reports(own, device=torch.device("cpu")) == own
+    assert combine_reports(own) == own
     mistaken = Report(counts=dict.fromkeys(LOSSES, 0), mistake="all clips are broken")
     with pytest.raises(UserError, match="all clips are broken"):
-        combine_reports(mistaken, device=torch.device("cpu"))
+        combine_reports(mistaken)
 
 
 def test_a_single_process_does_not_communicate() -> None:
@@ -133,3 +134,16 @@ def test_micro_batches_of_a_step_make_the_step(tiny_run: list[str], tmp_path: Pa
     train(compose([*settings, "loader.batch_size=3", "trainer.accumulate=2"]), run_dir=tmp_path / "two")
     for name, tensor in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_processes_on_gpus_exchange_numbers_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *given, **named: calls.append((given, named)))
+    distributed.connect_gpus(timedelta(hours=1))
+    assert calls == [1, (("cpu:gloo,cuda:nccl",), {"timeout": timedelta(hours=1)})]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    distributed.connect_gpus(timedelta(hours=1))
+    assert len(calls) == 2

@@ -32,19 +32,19 @@ def test_means_since_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
     running.flops = 3 * 10**12
     running.begin_step()
     now = 1.0
-    running.add({"loss": 4.0, "under": 1.0}, tokens=100, clips=8)
+    running.add([{"loss": 4.0, "under": 1.0}], tokens=100, clips=8)
     now = 5.0
     # Time between steps is part of none.
     running.begin_step()
     now = 8.0
-    running.add({"loss": 2.0, "under": 3.0}, tokens=300, clips=8)
+    running.add([{"loss": 2.0, "under": 3.0}], tokens=300, clips=8)
     figures = running.metrics()
     assert (figures["train/loss"], figures["train/under"]) == (3.0, 2.0)
     assert (figures["train/tokens_per_second"], figures["train/samples_per_second"]) == (100.0, 4.0)
     assert (figures["train/tflops"], figures["train/mfu"]) == (1.5, 0.75)
     running.begin_step()
     now = 10.0
-    running.add({"loss": 1.0}, tokens=10, clips=2)
+    running.add([{"loss": 1.0}], tokens=10, clips=2)
     assert running.metrics()["train/tokens_per_second"] == 5.0
     assert running.seconds_per_step == 2.0
 
@@ -60,7 +60,7 @@ def test_the_line_of_a_step_says_loss_speed_and_time_left(monkeypatch: pytest.Mo
         running.watch.lap("forward")
         now += 3
         running.watch.lap("backward")
-        running.add(losses, tokens=100, clips=8)
+        running.add([losses], tokens=100, clips=8)
     running.metrics()
     assert running.line(lr=1.5e-3, steps_left=30) == (
         "loss 2, lr 0.0015, grad_norm 1, 2 clips/s, 25 tokens/s, 2:00 left"
@@ -68,7 +68,7 @@ def test_the_line_of_a_step_says_loss_speed_and_time_left(monkeypatch: pytest.Mo
     assert running.time_shares() == "forward 25%, backward 75%"
     running.begin_step()
     now += 4
-    running.add({"loss": 3.0, "under": 2.0, "dec": 1.0, "grad_norm": 1.0}, tokens=100, clips=8)
+    running.add([{"loss": 3.0, "under": 2.0, "dec": 1.0, "grad_norm": 1.0}], tokens=100, clips=8)
     running.metrics()
     assert running.line(lr=1.0, steps_left=1000).startswith("loss 3 (under 2, dec 1), lr 1, ")
     assert running.line(lr=1.0, steps_left=1000).endswith(", 1:06:40 left")

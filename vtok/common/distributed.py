@@ -47,16 +47,11 @@ def on_main_process(action: Callable[[], object]) -> None:
         raise OSError(mistake)
 
 
-def summed(numbers: Sequence[int], *, device: torch.device) -> list[int]:
-    """The sum of each number over all processes. A collective: every process gives as many numbers.
-
-    Args:
-        numbers: integers of this process.
-        device: device on which the processes exchange tensors; unused by a single process.
-    """
+def summed(numbers: Sequence[int]) -> list[int]:
+    """The sum of each number over all processes, on the CPU. A collective: every process gives as many numbers."""
     if world_size() == 1:
         return [int(number) for number in numbers]
-    tensor = torch.tensor(numbers, dtype=torch.long, device=device)
+    tensor = torch.tensor(numbers, dtype=torch.long)
     dist.all_reduce(tensor)
     return tensor.tolist()
 

@@ -1,10 +1,8 @@
 """Frames that a frozen backbone has encoded: what tokenisers read of them, without the pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -25,8 +23,8 @@ class FrameMaps:
     levels: Tensor
     attention: Tensor | None = None
 
-    def to(self, device: torch.device) -> "FrameMaps":
-        move = partial(Tensor.to, device=device, non_blocking=True)
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "FrameMaps":
+        """The same frames with each tensor moved by a function."""
         return FrameMaps(
             maps=move(self.maps),
             sharpness=move(self.sharpness),

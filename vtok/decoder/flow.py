@@ -21,7 +21,7 @@ def noised(clean: Tensor, scheduler: FlowMatchEulerDiscreteScheduler) -> tuple[T
     )
     steps = scheduler.config["num_train_timesteps"]
     index = (share * steps).long().clamp(max=steps - 1)
-    table = scheduler.sigmas.to(clean.device, clean.dtype)
+    table = scheduler.sigmas.to(clean.device, clean.dtype, non_blocking=True)
     sigma = table[index].view(-1, *[1] * (clean.dim() - 1))
     return (1 - sigma) * clean + sigma * torch.randn_like(clean), sigma.flatten() * steps, sigma
 

@@ -194,10 +194,12 @@ class LatentDecoder(Decoder):
         return self
 
     def loss(self, video: Tensor, condition: Tensor, mask: Tensor, *, captions: Sequence[str] | None = None) -> Tensor:
-        left_out = torch.rand(len(video), 1, 1, device=video.device) < self.condition_dropout
-        condition = torch.where(left_out, self.nothing.to(condition.dtype), condition)
+        # Drawn on the CPU, which reads it to drop captions.
+        left_out = torch.rand(len(video), 1, 1) < self.condition_dropout
         if captions is not None:
             captions = ["" if out else one for one, out in zip(captions, left_out.flatten().tolist(), strict=True)]
+        left_out = left_out.to(condition.device, non_blocking=True)
+        condition = torch.where(left_out, self.nothing.to(condition.dtype), condition)
         clean = video if video.is_floating_point() else self.to_latents(video)
         for part in self.transformers if self.offload else []:
             part.to(video.device)

@@ -13,6 +13,7 @@ from vtok.common.finite import check_finite
 from vtok.mllm.chat import IGNORED, ChatTokeniser
 from vtok.mllm.lora import Lora, add_adapters
 from vtok.mllm.masks import position_ids, readable_mask
+from vtok.mllm.no_cache import NoCache
 from vtok.mllm.projector import VisualProjector
 
 
@@ -73,6 +74,10 @@ class LanguageModel(nn.Module):
         self._adapter_dropouts = [] if lora is None else add_adapters(model, lora)
         if gradient_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
+            for layer in model.modules():
+                if isinstance(layer, GradientCheckpointingLayer):
+                    # In training the only cache is `NoCache`, which a second forward pass does not change.
+                    layer._can_checkpoint_with_cache = True
         self.train()
 
     def train(self, mode: bool = True) -> "LanguageModel":
@@ -150,35 +155,33 @@ class LanguageModel(nn.Module):
         weight = cast(Tensor, self.model.get_input_embeddings().weight)
         ids = torch.tensor([self.chat.encode([("a", "b")], num_video_tokens=0).ids[-8:]], device=weight.device)
         with torch.enable_grad():
-            embeddings = self.model.get_input_embeddings()(ids)
-            mask = readable_mask(torch.ones_like(ids), embeddings)
-            output = self._run(embeddings, layers, attention_mask=mask, use_cache=False)
-        with_gradient = leaves_of(select_layers(output, layers))
+            states = self.layer_states(self.model.get_input_embeddings()(ids), layers=layers)
+        with_gradient = leaves_of(states)
         self.train(mode)
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in with_gradient)
 
-    def hidden_states(self, embeddings: Tensor, attention_mask: Tensor) -> Tensor:
-        """The last hidden states (B, N, D), float32; attention_mask (B, N) is False at padding, on either side."""
-        (last,) = self.layer_states(embeddings, attention_mask, layers=(-1,))
+    def hidden_states(self, embeddings: Tensor) -> Tensor:
+        """The last hidden states (B, N, D), float32, see `layer_states`."""
+        (last,) = self.layer_states(embeddings, layers=(-1,))
         return last
 
-    def layer_states(self, embeddings: Tensor, attention_mask: Tensor, *, layers: Sequence[int]) -> list[Tensor]:
+    def layer_states(self, embeddings: Tensor, *, layers: Sequence[int]) -> list[Tensor]:
         """The hidden states (B, N, D), float32, of several layers.
 
+        No mask is needed: attention is causal and padding comes last, so no token sees it. Without a mask attention
+        uses its fastest kernel, and transformers does not wait for the device to look for padding (see `NoCache`).
+
         Args:
-            embeddings: (B, N, D).
-            attention_mask: (B, N), False at padding, on either side.
+            embeddings: (B, N, D); padding, if any, is on the right, and its states mean nothing.
             layers: indices into transformers' `hidden_states`: 0 is the embeddings, n the output of layer n, -1 that
                 of the last layer after the final norm.
         """
-        output = self._run(
-            embeddings,
-            layers,
-            attention_mask=readable_mask(attention_mask, embeddings),
-            position_ids=position_ids(attention_mask),
-            use_cache=False,
-        )
+        if NoCache.fits(self.model.config):
+            output = self._run(embeddings, layers, cache=NoCache(), use_cache=False)
+        else:
+            mask = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
+            output = self._run(embeddings, layers, attention_mask=readable_mask(mask, embeddings), use_cache=False)
         return select_layers(output, layers)
 
     def _run(self, embeddings: Tensor, layers: Sequence[int], **settings: Any) -> Any:

@@ -104,7 +104,7 @@ def check_logits(mllm: LanguageModel, weights: str) -> None:
     try:
         own = mllm.model(input_ids=ids).logits.float()
         embeddings = mllm.model.get_input_embeddings()(ids)
-        ours = mllm.logits(mllm.hidden_states(embeddings, torch.ones_like(ids, dtype=torch.bool)))
+        ours = mllm.logits(mllm.hidden_states(embeddings))
     except (IndexError, AttributeError, *UNREADABLE) as error:
         raise UserError(
             f"mllm.weights={weights}: {name} does not run on embeddings ({first_line(error)}). "

@@ -1,7 +1,8 @@
 """The model's input: clips and conversations as tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -37,11 +38,12 @@ class Text:
         return cls(ids=ids, labels=labels, mask=mask, predictors=find_predictors(labels))
 
     def to(self, device: torch.device) -> "Text":
+        return self.moved(partial(Tensor.to, device=device, non_blocking=True))
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "Text":
+        """The same text with each tensor moved by a function."""
         return Text(
-            ids=self.ids.to(device, non_blocking=True),
-            labels=self.labels.to(device, non_blocking=True),
-            mask=self.mask.to(device, non_blocking=True),
-            predictors=self.predictors.to(device, non_blocking=True),
+            ids=move(self.ids), labels=move(self.labels), mask=move(self.mask), predictors=move(self.predictors)
         )
 
 
@@ -72,11 +74,19 @@ class Batch:
         return len(self.video.mask)
 
     def to(self, device: torch.device) -> "Batch":
+        return self.moved(partial(Tensor.to, device=device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in pinned memory, from which `to` copies to a GPU while the host goes on; DataLoader calls it."""
+        return self.moved(Tensor.pin_memory)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same batch with each tensor moved by a function."""
         return Batch(
-            video=self.video.to(device),
-            text=None if self.text is None else self.text.to(device),
-            captions=None if self.captions is None else self.captions.to(device),
-            target=None if self.target is None else self.target.to(device, non_blocking=True),
+            video=self.video.moved(move),
+            text=None if self.text is None else self.text.moved(move),
+            captions=None if self.captions is None else self.captions.moved(move),
+            target=None if self.target is None else move(self.target),
             prompts=self.prompts,
             bad=self.bad,
         )
@@ -148,10 +158,18 @@ def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right"
     return Text.of(ids, labels, mask)
 
 
-def to_left(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The states (B, N, D) at which mask (B, N) is True, moved to the left (B, n, D), and their new mask (B, n)."""
-    numbers = mask.sum(1, keepdim=True)
-    there = torch.arange(int(numbers.max()), device=mask.device) < numbers
-    moved = states.new_zeros(*there.shape, states.shape[-1])
-    moved[there] = states[mask]
-    return moved, there
+def to_left(states: Tensor, mask: Tensor, *, length: int) -> tuple[Tensor, Tensor]:
+    """The states at which a mask is True, moved to the left; nothing waits for the device.
+
+    Args:
+        states: (B, N, D).
+        mask: (B, N).
+        length: n, the largest number of True values in a row.
+
+    Returns:
+        The states (B, n, D), 0 at padding, and their mask (B, n).
+    """
+    order = mask.byte().argsort(dim=1, descending=True, stable=True)[:, :length]
+    there = torch.arange(length, device=mask.device) < mask.sum(1, keepdim=True)
+    moved = states.gather(1, order.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+    return moved.masked_fill(~there.unsqueeze(-1), 0.0), there

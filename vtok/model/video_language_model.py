@@ -90,7 +90,7 @@ class VideoLanguageModel(nn.Module):
         if self.objective.generates and batch.captions is not None:
             states = self.visual_states(video, batch.captions)
             if self.objective.lambda_visLM:
-                losses["visLM"] = self.visual_loss(states, video)
+                losses["visLM"] = self.visual_loss(states, video, number=len(batch.captions.predictors))
             if self.objective.lambda_dec and batch.target is not None:
                 losses["dec"] = self.decoder.loss(batch.target, states.condition, states.mask, captions=batch.prompts)
         return {**losses, "loss": self.objective.total(losses, shares or {})}
@@ -125,23 +125,36 @@ class VideoLanguageModel(nn.Module):
     def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
         """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row i of the text is about video i."""
         embeddings = self.mllm.embed(text.ids, self.project(video.tokens, video.kind), video.mask)
-        hidden = self.mllm.hidden_states(embeddings, text.mask)
+        hidden = self.mllm.hidden_states(embeddings)
         return self.mllm.answer_logprobs(hidden, text.labels, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
         """The hidden states that predict the video tokens and condition the decoder, with teacher forcing."""
         embeddings = self.mllm.embed(captions.ids, self.project(video.tokens, video.kind), video.mask)
-        last, tapped = self.mllm.layer_states(embeddings, captions.mask, layers=(-1, self.condition_layer))
+        last, tapped = self.mllm.layer_states(embeddings, layers=(-1, self.condition_layer))
         places = captions.ids == self.mllm.chat.video_id
+        length = video.mask.shape[1]
         # A caption comes first, so the first position of a row is never a video token.
-        before, _ = to_left(last[:, :-1], places[:, 1:])
-        condition, mask = to_left(tapped, captions.mask if self.objective.condition_on_caption else places)
+        before, _ = to_left(last[:, :-1], places[:, 1:], length=length)
+        if self.objective.condition_on_caption:
+            # Padding is on the right already.
+            condition, mask = tapped.masked_fill(~captions.mask.unsqueeze(-1), 0.0), captions.mask
+        else:
+            condition, mask = to_left(tapped, places, length=length)
         return VisualStates(before=before, condition=condition, mask=mask)
 
-    def visual_loss(self, states: VisualStates, video: VideoTokens) -> Tensor:
-        """L_visLM: each token is predicted from the caption and the tokens before it. Targets get no gradient."""
+    def visual_loss(self, states: VisualStates, video: VideoTokens, *, number: int) -> Tensor:
+        """L_visLM: each token is predicted from the caption and the tokens before it. Targets get no gradient.
+
+        Args:
+            states: hidden states of the generation branch.
+            video: video tokens.
+            number: number of video tokens without padding, which the device need not be asked for.
+        """
         target = self.scale.standardise(video.tokens.detach(), video.kind)
-        return self.visual_head.loss(states.before[video.mask], target[video.mask])
+        where = torch.nonzero_static(video.mask.flatten(), size=number).flatten()
+        before, target = (tensor.flatten(0, 1).index_select(0, where) for tensor in (states.before, target))
+        return self.visual_head.loss(before, target)
 
     @torch.no_grad()
     def describe(self, video: PlannedFrames, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
@@ -195,9 +208,12 @@ class VideoLanguageModel(nn.Module):
             embedding = self.project(tokens[-1].unsqueeze(1), kind.unsqueeze(0)).to(seen.dtype)
             last, tapped = self.mllm.decode_step(embedding, mask, cache, layers=layers)
             states.append(tapped)
+        length = mask.shape[1]
         if not self.objective.condition_on_caption:
             mask[:, : text.mask.shape[1]] = False
-        return GeneratedTokens(torch.stack(tokens, dim=1), *to_left(torch.cat(states, dim=1), mask))
+            length = len(kinds)
+        condition = to_left(torch.cat(states, dim=1), mask, length=length)
+        return GeneratedTokens(torch.stack(tokens, dim=1), *condition)
 
     @torch.no_grad()
     def generate(

@@ -155,6 +155,7 @@ class Tokeniser(nn.Module, ABC):
             key=torch.tensor([-1 if plan.key is None else plan.key for plan in plans], device=video.device),
             mask=torch.ones_like(indices, dtype=torch.bool),
             timestamps=timestamps.gather(1, indices),
+            lengths=(indices.shape[1],) * batch,
         )
         return self.encode_planned(planned)
 

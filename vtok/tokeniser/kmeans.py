@@ -52,7 +52,7 @@ class KMeansTokeniser(PatchTokeniser):
 
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
         features, there, wanted = patches.flat, patches.there, patches.wanted.unsqueeze(1)
-        most = int(wanted.max())
+        most = max(patches.wanted_counts)
         cluster = torch.arange(most, device=features.device)
         # The middles of equal steps; clusters that a clip does not have repeat its last patch and stay empty.
         seeds = ((2 * cluster + 1) * there.sum(1, keepdim=True) // (2 * wanted)).clamp(max=there.shape[1] - 1)

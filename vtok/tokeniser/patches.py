@@ -22,12 +22,16 @@ class Patches:
         features: (B, K, S, C), float32; S patches a frame, row by row.
         mask: (B, K), False where a shorter clip was padded.
         wanted: (B,), number of tokens of each clip, at most its patches.
+        counts: number of frames of each clip without padding, on the CPU.
+        most: largest number of tokens of a clip of any length.
         attention: (B, K, S), attention that each patch receives; None if the tokeniser does not read it.
     """
 
     features: Tensor
     mask: Tensor
     wanted: Tensor
+    counts: tuple[int, ...]
+    most: int
     attention: Tensor | None = None
 
     @property
@@ -39,6 +43,11 @@ class Patches:
     def there(self) -> Tensor:
         """(B, P), False where a shorter clip was padded."""
         return self.mask.repeat_interleave(self.features.shape[2], dim=1)
+
+    @property
+    def wanted_counts(self) -> list[int]:
+        """`wanted` on the CPU, where reading it does not wait for the device."""
+        return [min(self.most, count * self.features.shape[2]) for count in self.counts]
 
 
 class PatchTokeniser(Tokeniser):
@@ -103,7 +112,8 @@ class PatchTokeniser(Tokeniser):
         with torch.autocast(features.device.type, enabled=False):
             with torch.no_grad():
                 there = planned.mask.sum(1) * features.shape[2]
-                patches = Patches(features.detach(), planned.mask, there.clamp(max=most), attention)
+                wanted = there.clamp(max=most)
+                patches = Patches(features.detach(), planned.mask, wanted, planned.counts, most, attention)
                 numbers = in_order(self.assign(patches, planned), side=self.grid_size, tokens=most)
                 count = totals(numbers, torch.ones_like(numbers), most)
             tokens = totals(numbers, features.flatten(1, 2), most) / count.clamp(min=1).unsqueeze(2)

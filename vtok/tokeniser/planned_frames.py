@@ -1,5 +1,6 @@
 """The input of tokenisers: planned frames of a batch of clips, or what has been computed of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +25,7 @@ class PlannedFrames:
         pooled: what `Tokeniser.extract` returned for the frames; None if it is still to be computed.
         vectors: (B, K, 3, g, g), the codec's motion since the planned frame before (`vtok.data.video.motion_vectors`);
             None if the plan asked for none.
+        lengths: number of frames of each clip without padding, see `counts`; None: they are counted in `mask`.
     """
 
     frames: Tensor | None
@@ -33,18 +35,31 @@ class PlannedFrames:
     maps: FrameMaps | None = None
     pooled: dict[str, Tensor] | None = None
     vectors: Tensor | None = None
+    lengths: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> "PlannedFrames":
-        move = partial(Tensor.to, device=device, non_blocking=True)
+        return self.moved(partial(Tensor.to, device=device, non_blocking=True))
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "PlannedFrames":
+        """The same frames with each tensor moved by a function, to another device or to pinned memory."""
         return PlannedFrames(
             frames=None if self.frames is None else move(self.frames),
             key=move(self.key),
             mask=move(self.mask),
             timestamps=move(self.timestamps),
-            maps=None if self.maps is None else self.maps.to(device),
+            maps=None if self.maps is None else self.maps.moved(move),
             pooled=None if self.pooled is None else {name: move(tensor) for name, tensor in self.pooled.items()},
             vectors=None if self.vectors is None else move(self.vectors),
+            lengths=self.counts,
         )
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of frames of each clip without padding.
+
+        A batch is made on the CPU, and `to` counts there, so that tokenisers do not wait for the device.
+        """
+        return tuple(self.mask.sum(1).tolist()) if self.lengths is None else self.lengths
 
     @property
     def pixels(self) -> Tensor:

@@ -50,9 +50,10 @@ class RandomTokeniser(PatchTokeniser):
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
         sums = planned.levels.tolist()
         draws = []
-        for clip, number in zip(sums, patches.mask.sum(1).tolist(), strict=True):
+        for clip, number in zip(sums, patches.counts, strict=True):
             generator = torch.Generator().manual_seed(stable_hash("patches", self.seed, *clip[:number]))
             draws.append(torch.rand(number * patches.features.shape[2], generator=generator))
         longest = patches.there.shape[1]
-        scores = pad_sequence([*draws, torch.zeros(longest)], batch_first=True)[:-1].to(patches.mask.device)
+        scores = pad_sequence([*draws, torch.zeros(longest)], batch_first=True)[:-1]
+        scores = scores.to(patches.mask.device, non_blocking=True)
         return keep_best(scores, patches.there, patches.wanted)

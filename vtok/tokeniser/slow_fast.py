@@ -92,8 +92,8 @@ class SlowFastTokeniser(Tokeniser):
             fast_there, length = fast_there.scatter(1, chosen, False), length - slow * fast_cells
         mask = torch.cat([each(there, cells), each(fast_there, fast_cells)], dim=1)
         fine, coarse = cell_places(self.grid_size, like=tokens), cell_places(self.fast_grid_size, like=tokens)
-        sizes = torch.tensor(
-            [1 / cells] * (slow * cells) + [1 / fast_cells] * (fast * fast_cells), device=tokens.device
+        sizes = torch.cat(
+            [tokens.new_full((slow * cells,), 1 / cells), tokens.new_full((fast * fast_cells,), 1 / fast_cells)]
         )
         # The padding of a shorter clip's slow tokens goes to the end, and fast tokens that no clip has are cut off.
         order = mask.argsort(dim=1, descending=True, stable=True)[:, :length]
@@ -108,10 +108,10 @@ class SlowFastTokeniser(Tokeniser):
 
     def slow(self, planned: PlannedFrames) -> tuple[Tensor, Tensor]:
         """Positions (B, n) of the slow frames among the planned frames, and a mask (B, n) of those that a clip has."""
-        places = [torch.tensor(self.planner.slow(count)) for count in planned.mask.sum(1).tolist()]
+        places = [torch.tensor(self.planner.slow(count)) for count in planned.counts]
         there = pad_sequence([torch.ones_like(one, dtype=torch.bool) for one in places], batch_first=True)
         device = planned.mask.device
-        return pad_sequence(places, batch_first=True).to(device), there.to(device)
+        return tuple(one.to(device, non_blocking=True) for one in (pad_sequence(places, batch_first=True), there))
 
 
 def each(values: Tensor, tokens: int) -> Tensor:

@@ -56,11 +56,13 @@ class ToMeTokeniser(PatchTokeniser):
 
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
         there, count = patches.there, patches.there.sum(1)
+        # The same numbers on the CPU: the host decides how many rounds there are.
+        counts = [patches.features.shape[2] * number for number in patches.counts]
         # At first each patch is a token. Padding, which comes last, is token 0: none.
         numbers = torch.where(there, there.cumsum(1), 0)
         # Cosine similarity is the same for sums as for means, weighted by the number of patches of each token.
         sums = patches.flat
-        while int((count - patches.wanted).max()) > 0:
+        while any(number > wanted for number, wanted in zip(counts, patches.wanted_counts, strict=True)):
             merges = torch.minimum(count - patches.wanted, count // 2)
             target = match(sums, count, merges)
             position = torch.arange(target.shape[1], device=target.device)
@@ -68,8 +70,9 @@ class ToMeTokeniser(PatchTokeniser):
             new = (target == position).cumsum(1).gather(1, target)
             new = new.masked_fill(position >= count.unsqueeze(1), 0)
             count = count - merges
+            counts = [max(wanted, -(-n // 2)) for n, wanted in zip(counts, patches.wanted_counts, strict=True)]
             numbers = renumber(numbers, new)
-            sums = totals(new, sums, int(count.max()))
+            sums = totals(new, sums, max(counts))
         return numbers
 
 

@@ -48,12 +48,13 @@ class UniformTokeniser(PatchTokeniser):
         )
 
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
-        frames, wanted = patches.mask.sum(1).tolist(), patches.wanted.tolist()
         side, longest = self.grid_size, patches.there.shape[1]
-        boxes = [boxes_of((count, side, side), tokens).flatten() for count, tokens in zip(frames, wanted, strict=True)]
-        return pad_sequence([*boxes, torch.zeros(longest, dtype=torch.long)], batch_first=True)[:-1].to(
-            patches.mask.device
-        )
+        boxes = [
+            boxes_of((count, side, side), tokens).flatten()
+            for count, tokens in zip(patches.counts, patches.wanted_counts, strict=True)
+        ]
+        numbers = pad_sequence([*boxes, torch.zeros(longest, dtype=torch.long)], batch_first=True)[:-1]
+        return numbers.to(patches.mask.device, non_blocking=True)
 
 
 @lru_cache(maxsize=256)

@@ -57,23 +57,26 @@ class VisionZipTokeniser(PatchTokeniser):
 
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
         assert patches.attention is not None
-        contextual = (self.contextual_share * patches.wanted).round().long()
+        wanted = torch.tensor(patches.wanted_counts, device="cpu")
+        contextual = (self.contextual_share * wanted).round().long()
+        most = int(contextual.max())
+        contextual = contextual.to(patches.wanted.device, non_blocking=True)
         dominant = patches.wanted - contextual
         numbers = keep_best(patches.attention.flatten(1), patches.there, dominant)
         rest = patches.there & (numbers == 0)
-        joined = join_targets(patches.flat, rest, contextual)
+        joined = join_targets(patches.flat, rest, contextual, most=most)
         return torch.where(joined > 0, joined + dominant.unsqueeze(1), numbers)
 
 
-def join_targets(features: Tensor, rest: Tensor, number: Tensor) -> Tensor:
+def join_targets(features: Tensor, rest: Tensor, number: Tensor, *, most: int) -> Tensor:
     """The number (B, P), from 1, of the target that each patch of `rest` is or joins; 0 for other patches.
 
     Args:
         features: (B, P, C).
         rest: (B, P), the patches to merge.
         number: (B,), number of targets, at most the patches to merge.
+        most: the largest of `number`.
     """
-    most = int(number.max())
     if most == 0:
         return torch.zeros_like(rest, dtype=torch.long)
     step = (rest.sum(1) // number.clamp(min=1)).clamp(min=1)

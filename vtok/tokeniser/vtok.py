@@ -131,4 +131,4 @@ def key_frame_places(grid_size: int, motion: Tensor) -> Tensor:
 def key_frame_weights(grid_size: int, motion: Tensor, *, map_size: int) -> Tensor:
     """Weights (B, S + M) of a grid and of motion tokens (B, M, d) that represent entire feature maps."""
     weights = [map_size**2 / grid_size**2] * grid_size**2 + [map_size**2] * motion.shape[1]
-    return torch.tensor(weights, device=motion.device).expand(len(motion), -1)
+    return torch.tensor(weights).to(motion.device, non_blocking=True).expand(len(motion), -1)

@@ -43,6 +43,7 @@ def training_batches(
         collate_fn=collate,
         worker_init_fn=ignore_stop_signals,
         multiprocessing_context=start_method(loader.num_workers),
+        pin_memory=trainer.uses_gpu,
         # Its own generator: the loader must not use up the run's random numbers.
         generator=torch.Generator().manual_seed(seed),
     )

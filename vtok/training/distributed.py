@@ -6,9 +6,11 @@ the model.
 
 import logging
 import os
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator, DistributedType
+from torch import distributed as dist
 
 from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
@@ -19,6 +21,16 @@ log = logging.getLogger("vtok")
 def started_processes() -> int:
     """The number of processes that torchrun or `accelerate launch` has started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def connect_gpus(timeout: timedelta) -> None:
+    """Connect the processes of a run on GPUs: by NCCL for tensors on GPUs, by gloo for numbers on the CPU.
+
+    Accelerate would connect them by NCCL alone. Exchanging a number would then wait for all work of the GPU.
+    """
+    if started_processes() > 1 and not dist.is_initialized():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout)
 
 
 def check_number(number: int, *, wanted: int | None) -> None:

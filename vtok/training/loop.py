@@ -1,7 +1,6 @@
 """The training loop: optimiser steps, and between them logging, checkpoints and evaluations."""
 
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vtok.common.distributed import gathered, local, summed_tensor
+from vtok.common.distributed import gathered, local
 from vtok.common.errors import UserError
 from vtok.model.batch import Batch
 from vtok.training.checkpoint import save_checkpoint
@@ -21,6 +20,7 @@ from vtok.training.model_tensors import saved_tensors
 from vtok.training.profile import profiler
 from vtok.training.random_state import random_states
 from vtok.training.step_batches import combine_reports, take_batches
+from vtok.training.step_numbers import StepNumbers, add_losses
 
 if TYPE_CHECKING:
     from vtok.training.run import TrainingRun
@@ -60,6 +60,8 @@ def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, inte
     """Train `run.model`, which `parallel` has placed on its device, from `start` to `trainer.max_steps`.
 
     Saves a checkpoint at the end, every `save_every` steps, before an evaluation, and when a signal stops the run.
+    A step waits for the device only where its losses are read: when it is logged or followed by a checkpoint, and in
+    every step with `stop_loss`.
 
     Raises:
         UserError: the loss, its gradient or a weight is not finite, or too many clips are broken.
@@ -72,6 +74,7 @@ def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, inte
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     watch = Stopwatch(device)
     meter = Meter(watch, peak_tflops=settings.peak_tflops)
+    numbers = StepNumbers()
     step, samples, saved = start.step, start.samples, start.step
     signal: int | None = None
     model.train()
@@ -80,7 +83,7 @@ def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, inte
             meter.begin_step()
             micro, own = take_batches(batches, settings.accumulate, model=model, interrupt=interrupt)
             watch.lap("data")
-            report = combine_reports(own, device=device)
+            report = combine_reports(own)
             if (signal := report.signal) is not None:
                 break
             run.bad_files.add(report.bad)
@@ -102,7 +105,7 @@ def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, inte
                     watch.lap("backward")
                 add_losses(losses, parts, weights, processes=processes)
             norm = parallel.clip(accelerator, parameters, settings.clip_norm)
-            numbers = finite_numbers(losses, norm, step=step + 1)
+            numbers.add(losses, norm, step=step + 1)
             optimiser.step()
             optimiser.zero_grad()
             watch.lap("optimiser")
@@ -118,23 +121,27 @@ def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, inte
             clips = processes * sum(len(batch) for batch in micro)
             tokens = processes * sum(count_tokens(batch) for batch in micro)
             samples += clips
-            meter.add(numbers, tokens=tokens, clips=clips)
+            logs = is_due(settings.log_every, step) or step == settings.max_steps
+            evaluates = is_due(settings.evaluate_every, step) and step < settings.max_steps
+            # Also before an evaluation, so that its failure loses no training.
+            saves = evaluates or is_due(settings.save_every, step)
+            reads = logs or saves or settings.stop_loss is not None
+            meter.add(numbers.read() if reads else [], tokens=tokens, clips=clips)
             bar.update()
-            if is_due(settings.log_every, step) or step == settings.max_steps:
+            if logs:
                 log_step(run, step, meter, bar)
             watch.lap("logging")
             if settings.stop_loss is not None and meter.loss < settings.stop_loss:
                 log.info("step %d: the loss %.4f is below trainer.stop_loss=%g.", step, meter.loss, settings.stop_loss)
                 break
-            evaluates = is_due(settings.evaluate_every, step) and step < settings.max_steps
-            # Also before an evaluation, so that its failure loses no training.
-            if evaluates or is_due(settings.save_every, step):
+            if saves:
                 save(run, step=step, samples=samples)
                 saved = step
             if evaluates:
                 run.validate(step)
                 model.train()
     if saved != step:
+        numbers.read()
         save(run, step=step, samples=samples)
     if step > start.step:
         log.info("time of the steps: %s", meter.time_shares())
@@ -155,33 +162,6 @@ def loss_weights(batch: Batch, totals: Mapping[str, int], *, processes: int) -> 
         processes: number of processes, over which gradients are averaged.
     """
     return {name: processes * count / max(1, totals[name]) for name, count in batch.counts().items()}
-
-
-def add_losses(
-    losses: dict[str, Tensor], parts: Mapping[str, Tensor], weights: Mapping[str, float], *, processes: int
-) -> None:
-    """Add a micro-batch's part to the losses of the step, on the device, in float64."""
-    for name, loss in parts.items():
-        part = loss.detach().double() * weights.get(name, 1.0) / processes
-        losses[name] = losses[name] + part if name in losses else part
-
-
-def finite_numbers(losses: Mapping[str, Tensor], norm: Tensor, *, step: int) -> dict[str, float]:
-    """The losses over all processes, and `grad_norm`. Only here does a step wait for the device.
-
-    Raises:
-        UserError: the loss or the norm of its gradient is not finite; raised by all processes.
-    """
-    total = summed_tensor(torch.stack(list(losses.values())))
-    *values, length = torch.cat([total, norm.detach().to(total).reshape(1)]).tolist()
-    numbers = dict(zip(losses, values, strict=True))
-    if not (math.isfinite(numbers["loss"]) and math.isfinite(length)):
-        raise UserError(
-            f"step {step}: the loss is {numbers['loss']} and its gradient's norm {length}. "
-            "No step was taken. Set a lower optimiser.lr or a higher scheduler.num_warmup_steps, or resume from the "
-            "last checkpoint."
-        )
-    return {**numbers, "grad_norm": length}
 
 
 def measure_scale(run: "TrainingRun", micro: list[Batch]) -> None:

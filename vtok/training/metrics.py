@@ -1,6 +1,8 @@
 """Metrics of the training loop: losses, speed, and the share of time of each part of a step."""
 
+import math
 import time
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 import torch
@@ -80,11 +82,11 @@ class Meter:
         self.flops = 0
         self.watch = watch
         self._peak = peak_tflops
-        self._steps: list[float] = []
+        self._intervals: list[float] = []
         self._since: dict[str, float] = {}
         self._parts: dict[str, float] = {}
         self._names: tuple[str, ...] = ()
-        self._number = self._tokens = self._clips = 0
+        self._number = self._losses = self._tokens = self._clips = 0
         self._seconds = 0.0
 
     def begin_step(self) -> None:
@@ -92,14 +94,22 @@ class Meter:
         self._began = time.perf_counter()
         self.watch.begin()
 
-    def add(self, losses: dict[str, float], *, tokens: int, clips: int) -> None:
-        """Add a step that ends now: its losses by name, and its numbers of tokens and clips."""
+    def add(self, losses: Sequence[Mapping[str, float]], *, tokens: int, clips: int) -> None:
+        """Add a step that ends now.
+
+        Args:
+            losses: losses by name of the steps whose losses have become known: none, or those of all steps so far.
+            tokens: number of the step's tokens.
+            clips: number of the step's clips.
+        """
+        # A step that does not read losses ends while the device still computes; the next one that does waits for all.
         seconds = time.perf_counter() - self._began
-        self._steps.append(seconds)
-        loss = losses["loss"]
-        self.loss = loss if len(self._steps) == 1 else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * loss
-        for name, value in losses.items():
-            self._since[name] = self._since.get(name, 0.0) + value
+        for known in losses:
+            loss = known["loss"]
+            self.loss = loss if math.isinf(self.loss) else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * loss
+            for name, value in known.items():
+                self._since[name] = self._since.get(name, 0.0) + value
+        self._losses += len(losses)
         self._number += 1
         self._tokens += tokens
         self._clips += clips
@@ -108,11 +118,12 @@ class Meter:
     def metrics(self) -> dict[str, float]:
         """Means since the last call by name, including the share of time of each part."""
         number, seconds = max(1, self._number), max(1e-9, self._seconds)
+        self._intervals.append(self._seconds / number)
         shares = self.watch.shares()
         for part, share in shares.items():
             self._parts[part] = self._parts.get(part, 0.0) + share * seconds
         self._names = tuple(self._since)
-        self._last = {f"train/{name}": value / number for name, value in self._since.items()} | {
+        self._last = {f"train/{name}": value / max(1, self._losses) for name, value in self._since.items()} | {
             "train/tokens_per_second": self._tokens / seconds,
             "train/samples_per_second": self._clips / seconds,
             "train/seconds_per_step": seconds / number,
@@ -121,7 +132,8 @@ class Meter:
         if self.flops and self._peak:
             tflops = self.flops * number / seconds / 1e12
             self._last |= {"train/tflops": tflops, "train/mfu": tflops / self._peak}
-        self._since, self._number, self._tokens, self._clips, self._seconds = {}, 0, 0, 0, 0.0
+        self._since, self._seconds = {}, 0.0
+        self._number = self._losses = self._tokens = self._clips = 0
         return self._last
 
     def line(self, *, lr: float, steps_left: int) -> str:
@@ -150,8 +162,8 @@ class Meter:
 
     @property
     def seconds_per_step(self) -> float:
-        """Median duration of a step."""
-        return median(self._steps) if self._steps else 0.0
+        """Median over the logged intervals of the mean duration of a step."""
+        return median(self._intervals) if self._intervals else 0.0
 
 
 def clock(seconds: float) -> str:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from vtok.common.distributed import gathered, summed
 from vtok.common.errors import UserError
 from vtok.model import VideoLanguageModel
@@ -55,19 +53,16 @@ def take_batches(
     )
 
 
-def combine_reports(own: Report, *, device: torch.device) -> Report:
+def combine_reports(own: Report) -> Report:
     """The reports of all processes in one; all of them must call it.
 
-    A step costs one small sum over the processes. Texts and signals are sent only when some process has one.
-
-    Args:
-        own: report of this process.
-        device: device on which the processes exchange tensors.
+    A step costs one small sum over the processes, on the CPU, so that none waits for its GPU. Texts and signals are
+    sent only when some process has one.
 
     Raises:
         UserError: a process has no batch, and no signal stops the run; raised by all processes.
     """
-    numbers = summed([own.has_details, own.unmeasured, *(own.counts[name] for name in LOSSES)], device=device)
+    numbers = summed([own.has_details, own.unmeasured, *(own.counts[name] for name in LOSSES)])
     details, unmeasured, *counts = numbers
     reports = gathered(own) if details else [own]
     signal = next((one.signal for one in reports if one.signal is not None), None)

@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from vtok.common.setting_types import Count, CountOrZero, Fraction, FractionBelowOne, Positive
-from vtok.training.distributed import check_number, started_processes
+from vtok.training.distributed import check_number, connect_gpus, started_processes
 from vtok.training.parallel import Parallel
 from vtok.training.precision import mixed_precision
 
@@ -26,6 +26,8 @@ class Trainer:
         clip_norm: gradient norm above which gradients are scaled down.
         ema_decay: evaluate a moving average of the weights over about 1 / (1 - ema_decay) steps; null: no average.
         precision: auto: bf16 if the device supports it.
+        deterministic: use only operations that give the same result in each run on the same GPU, which are slower; one
+            that has no such version stops the run.
         compile: torch.compile the blocks of backbone, language model and decoder; the first steps are slow.
         device: auto: a GPU if there is one.
         processes: number that torchrun or accelerate launch must have started; null: any.
@@ -50,6 +52,7 @@ class Trainer:
     clip_norm: Positive = 1.0
     ema_decay: FractionBelowOne | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    deterministic: bool = False
     compile: bool = False
     device: Literal["auto", "cpu"] = "auto"
     processes: Count | None = None
@@ -66,22 +69,30 @@ class Trainer:
     profile_steps: CountOrZero = 0
     progress: bool = True
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the model is trained on a GPU."""
+        return self.device != "cpu" and torch.cuda.is_available()
+
     def accelerator(self) -> Accelerator:
         """The accelerator with the device and precision of the settings.
 
         Raises:
             UserError: the device does not support bf16, or the number of processes is wrong.
         """
-        on_cpu = self.device == "cpu" or not torch.cuda.is_available()
+        on_cpu = not self.uses_gpu
         mixed = mixed_precision(self.precision, on_cpu=on_cpu)
         # Accelerate has one state for each process, and the jobs of a sweep in one process may differ in precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         # An evaluation keeps processes waiting for each other longer than a step does.
-        patience = InitProcessGroupKwargs(timeout=timedelta(hours=1))
+        timeout = timedelta(hours=1)
+        patience = InitProcessGroupKwargs(timeout=timeout)
         # See `Ddp`.
         no_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
         # Without a GPU, Accelerate uses several processes only with cpu=True.
         cpu = self.device == "cpu" or (on_cpu and started_processes() > 1)
+        if not on_cpu:
+            connect_gpus(timeout)
         accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience, no_buffers])
         check_number(accelerator.num_processes, wanted=self.processes)
         self.parallel.check(accelerator.num_processes)

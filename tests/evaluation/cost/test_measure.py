@@ -73,9 +73,9 @@ def test_the_prefill_ends_where_the_answer_begins(monkeypatch: pytest.MonkeyPatc
     read: list[int] = []
     hidden_states = measurement.model.mllm.hidden_states
 
-    def reads(embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def reads(embeddings: torch.Tensor) -> torch.Tensor:
         read.append(embeddings.shape[1])
-        return hidden_states(embeddings, mask)
+        return hidden_states(embeddings)
 
     monkeypatch.setattr(measurement.model.mllm, "hidden_states", reads)
     measurement.run_prefill()

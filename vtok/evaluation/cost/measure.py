@@ -225,8 +225,7 @@ class Measurement:
         tokens, kind, mask = (
             one.to(self.mllm_device) for one in (self.tokens.tokens, self.tokens.kind, self.tokens.mask)
         )
-        embeddings = model.mllm.embed(self.prompt, model.project(tokens, kind), mask)
-        model.mllm.hidden_states(embeddings, torch.ones_like(self.prompt, dtype=torch.bool))
+        model.mllm.hidden_states(model.mllm.embed(self.prompt, model.project(tokens, kind), mask))
 
     def run_training_step(self) -> None:
         self.model(self.batch)["loss"].backward()

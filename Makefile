@@ -1,4 +1,4 @@
-# make train | test | test-slow | test-floor | lint | docs | clean
+# make train | test | test-slow | test-gpu | test-floor | gpu | lint | docs | clean
 #
 # Every target makes .venv on first use and installs the package into it again when pyproject.toml or constraints.txt has changed.
 # constraints.txt is the set of versions that was tested; pyproject.toml says which ones may be used.
@@ -13,7 +13,7 @@ ARGS ?=
 
 # pip must not run twice at once in one environment.
 .NOTPARALLEL:
-.PHONY: train test test-slow test-floor lint docs clean
+.PHONY: train test test-slow test-gpu test-floor gpu lint docs clean
 
 train: $(VENV)/installed
 	$(BIN)/python train.py $(ARGS)
@@ -25,6 +25,14 @@ test: $(VENV)/installed-test
 # pytest's exit status 5 says that no test was selected, which is no failure here.
 test-slow: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 1800 -m "slow and not gpu" $(ARGS) || [ $$? -eq 5 ]
+
+# The tests that need a GPU. Without one they are skipped.
+test-gpu: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu $(ARGS)
+
+# What a GPU does, in under ten minutes: docs/gpu.md.
+gpu: $(VENV)/installed-test
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 # The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own.
 test-floor: $(VENV)-floor/installed

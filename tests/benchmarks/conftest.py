@@ -30,3 +30,14 @@ def decode() -> ModuleType:
 @pytest.fixture(scope="session")
 def train() -> ModuleType:
     return load("train")
+
+
+@pytest.fixture(scope="session")
+def paper() -> ModuleType:
+    return load("paper")
+
+
+@pytest.fixture
+def gpu() -> ModuleType:
+    """Not shared: a test replaces its parts."""
+    return load("gpu")

@@ -12,7 +12,8 @@ from vtok.config import compose
 from vtok.data import clip_reader as reading
 from vtok.data.video.common import BadVideoError
 from vtok.hub.toys import make_toys
-from vtok.training import loop, train
+from vtok.training import train
+from vtok.training.step_numbers import StepNumbers
 
 SMALL = (
     "backbone.feature_dim=16",
@@ -100,17 +101,17 @@ def cache(folder: list[str], tmp_path: Path) -> Path:
 @pytest.fixture
 def losses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[float], dict[str, Any]]]:
     """Trains with overrides in a folder; returns the loss of each step, and the metrics."""
-    read = loop.finite_numbers
+    read = StepNumbers.read
 
     def run(overrides: list[str], run_dir: Path) -> tuple[list[float], dict[str, Any]]:
         found: list[float] = []
 
-        def noted(*arguments, **named):
-            numbers = read(*arguments, **named)
-            found.append(numbers["loss"])
+        def noted(self: StepNumbers) -> list[dict[str, float]]:
+            numbers = read(self)
+            found.extend(one["loss"] for one in numbers)
             return numbers
 
-        monkeypatch.setattr(loop, "finite_numbers", noted)
+        monkeypatch.setattr(StepNumbers, "read", noted)
         return found, train(compose(overrides), run_dir=run_dir)
 
     return run

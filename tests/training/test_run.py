@@ -206,18 +206,18 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
     import signal
 
-    from vtok.training import loop
+    from vtok.training.step_numbers import StepNumbers
 
-    read = loop.finite_numbers
+    add = StepNumbers.add
     calls = []
 
     def stopping(*arguments, **named):
         calls.append(1)
         if len(calls) == steps:
             os.kill(os.getpid(), signal.SIGTERM)
-        return read(*arguments, **named)
+        add(*arguments, **named)
 
-    monkeypatch.setattr(loop, "finite_numbers", stopping)
+    monkeypatch.setattr(StepNumbers, "add", stopping)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_losses_and_weights_that_are_not_finite_stop_the_run(
     decay: str, steps: int, sentence: str, tiny_run: list[str], tmp_path: Path
 ) -> None:
-    """Before a step, and after the last one."""
+    """In a step, and after the last one."""
     settings = ["optimiser=sgd", "optimiser.lr=1e30", "scheduler=constant", "scheduler.num_warmup_steps=0"]
     settings += [f"optimiser.weight_decay={decay}"]
     with pytest.raises(UserError, match=sentence):

@@ -1,5 +1,7 @@
 """Processes that decode beside a live CUDA are not forked."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from vtok.config import compose
@@ -21,6 +23,11 @@ def test_forks_are_avoided_once_cuda_is_in_use(system, workers, live, method, mo
     monkeypatch.setattr(worker, "is_initialized", lambda: live)
     monkeypatch.setattr(worker.multiprocessing, "get_start_method", lambda: system)
     assert worker.start_method(workers) == method
+
+
+def test_the_fork_server_imports_what_workers_need() -> None:
+    """A module that is misspelt would be ignored."""
+    assert all(find_spec(name) for name in worker.PRELOADED)
 
 
 @pytest.mark.slow

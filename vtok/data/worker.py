@@ -8,6 +8,8 @@ import threading
 from torch.cuda import is_initialized
 
 LOOK_EVERY = 2.0  # seconds
+# Slow imports of a worker, which the fork server does once for all workers that it starts.
+PRELOADED = ["av", "torch.utils.data", "transformers.tokenization_utils_tokenizers"]
 
 
 def ignore_stop_signals(worker_id: int) -> None:
@@ -31,8 +33,11 @@ def start_method(num_workers: int) -> str | None:
     A process that is forked while CUDA is in use inherits the driver's locks but not its threads, and may hang or
     crash. Workers then start from a fork server, and everything sent to them is pickled.
     """
-    forks = multiprocessing.get_start_method() == "fork"
-    return "forkserver" if num_workers and forks and is_initialized() else None
+    if not (num_workers and multiprocessing.get_start_method() == "fork" and is_initialized()):
+        return None
+    # Otherwise the workers of each evaluation would import torch anew, which takes seconds.
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    return "forkserver"
 
 
 def _exit_with_main(main: int, parent: int) -> None:

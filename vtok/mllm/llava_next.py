@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
@@ -180,8 +181,9 @@ def read_parts(place: Place, *, dtype: torch.dtype, dropout: bool) -> LlavaParts
     if not dropout:
         without_dropout(config.text_config)
     if only_shapes():
-        shapes: Any = LlavaNextForConditionalGeneration(config)
-        return parts_of(shapes.to(dtype), place)
+        # Not `.to(dtype)`: the tables of position embeddings stay in float32.
+        shapes: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
+        return parts_of(shapes, place)
     llava, missing = read_model(LlavaNextForConditionalGeneration, place, dtype=dtype, config=config)
     refuse_missing(missing, KIND)
     return parts_of(llava, place)

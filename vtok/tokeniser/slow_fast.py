@@ -110,8 +110,8 @@ class SlowFastTokeniser(Tokeniser):
         """Positions (B, n) of the slow frames among the planned frames, and a mask (B, n) of those that a clip has."""
         places = [torch.tensor(self.planner.slow(count)) for count in planned.counts]
         there = pad_sequence([torch.ones_like(one, dtype=torch.bool) for one in places], batch_first=True)
-        device = planned.mask.device
-        return tuple(one.to(device, non_blocking=True) for one in (pad_sequence(places, batch_first=True), there))
+        chosen, device = pad_sequence(places, batch_first=True), planned.mask.device
+        return chosen.to(device, non_blocking=True), there.to(device, non_blocking=True)
 
 
 def each(values: Tensor, tokens: int) -> Tensor:

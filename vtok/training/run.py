@@ -33,6 +33,7 @@ from vtok.training.batches import training_batches
 from vtok.training.best_checkpoint import BestCheckpoint
 from vtok.training.clips import prepare_clips
 from vtok.training.compile import check_compiler, eager
+from vtok.training.determinism import deterministic_operations
 from vtok.training.distributed import set_up_process
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
@@ -180,7 +181,11 @@ def train(
         check_compiler(accelerator.device)
     run_dir, resumes = choose_folder(config, run_dir)
     run, missing = build_run(config, run_dir, trainer, accelerator)
-    with Interrupt() as interrupt, open_run_folder(run, config, resumes, overrides or [], sweep_dir) as start:
+    with (
+        deterministic_operations(trainer.deterministic),
+        Interrupt() as interrupt,
+        open_run_folder(run, config, resumes, overrides or [], sweep_dir) as start,
+    ):
         count_missing(run, missing)
         metrics = describe_run(run.model, run.source, run.clips)
         batches = training_batches(

@@ -14,7 +14,8 @@ from vtok.config import check, compose
 from vtok.model.build import build_optimiser, build_scheduler
 from vtok.training import train
 from vtok.training.checkpoint import list_checkpoints, load_training, save_checkpoint
-from vtok.training.optimisers import AdamW8bit
+from vtok.training.optimiser_state import load_state, state_by_name
+from vtok.training.optimisers import AdamW, AdamW8bit
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 BOTH = ["adafactor", pytest.param("adamw8bit", marks=needs_bitsandbytes)]
@@ -117,3 +118,23 @@ def test_a_missing_package_is_reported_only_if_it_is_needed(
     check(config, files=False)
     with pytest.raises(UserError, match=r"pip install 'vtok\[bnb\]'"):
         AdamW8bit([{"params": layer_of(4).parameters()}], lr=1.0)
+
+
+def test_fused_adamw_steps_and_resumes_as_adamw() -> None:
+    """The fused kernel rounds differently, and keeps its step count where the weights are."""
+    layers = [layer_of(24) for _ in range(3)]
+    plain, fused = (
+        AdamW([{"params": layer.parameters()}], lr=0.01, fused=fused)
+        for layer, fused in zip(layers, (False, True), strict=False)
+    )
+    losses = [steps(layer, one, first=0, last=6) for layer, one in zip(layers, (plain, fused), strict=False)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    torch.testing.assert_close(layers[1].weight, layers[0].weight)
+    assert (plain.defaults["fused"], fused.defaults["fused"]) == (None, True)
+    other = AdamW([{"params": layers[2].parameters()}], lr=0.01, fused=True)
+    steps(layers[2], other, first=0, last=3)
+    weights = dict(layers[2].named_parameters())
+    again = AdamW([{"params": layers[2].parameters()}], lr=0.01, fused=True)
+    load_state(again, state_by_name(other, weights), weights)
+    steps(layers[2], again, first=3, last=6)
+    assert torch.equal(layers[2].weight, layers[1].weight)

@@ -119,7 +119,11 @@ def measure(configs: dict[str, DictConfig], *, runs: int, every_frame: bool) -> 
 
 def loaded_model(config: DictConfig) -> VideoLanguageModel:
     """The model of a configuration as it is measured: on its device, in evaluation mode."""
-    return build_model(config).to(device_of(config)).eval()
+    device = torch.device(device_of(config))
+    # Random weights of a large model are made where they are used: on a CPU they would take minutes.
+    with device:
+        model = build_model(config)
+    return model.to(device).eval()
 
 
 class Measurement:

@@ -20,6 +20,7 @@ class AdamW(torch.optim.AdamW):
         betas: decay of the running means of gradient and squared gradient.
         eps: constant added to the root of the squared gradients.
         weight_decay: weight decay of matrices; biases and norms have none.
+        fused: whether a step is one kernel, without temporary copies of the weights; it rounds differently.
     """
 
     def __init__(
@@ -30,8 +31,12 @@ class AdamW(torch.optim.AdamW):
         betas: Betas = (0.9, 0.98),
         eps: Positive = 1e-8,
         weight_decay: Rate = 0.01,
+        fused: bool = False,
     ) -> None:
-        super().__init__(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
+        # None leaves the choice of the kernel to torch.
+        super().__init__(
+            groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay, fused=fused or None
+        )
 
     @staticmethod
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:

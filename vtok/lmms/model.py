@@ -161,7 +161,7 @@ class VTokModel(lmms):
         ]
         self._check_lengths(asked, [len(chat.ids) for chat in chats])
         text = stack_text(chats, pad_id=mllm.chat.pad_id).to(self.device)
-        embeddings = mllm.embed(text.ids, self.model.project(video.tokens, video.kind), video.mask)
+        embeddings = mllm.embed(text.ids, self.model.embed_clips(video), video.mask)
         hidden = mllm.hidden_states(embeddings)
         losses = -mllm.answer_logprobs(hidden, text.labels).sum(1)
         check_finite(losses, what="the language model's log-probabilities of answers")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from vtok.common.autograd import leaves_of
 from vtok.common.errors import UserError
 from vtok.common.finite import check_finite
 from vtok.mllm.chat import IGNORED, ChatTokeniser
@@ -37,6 +38,8 @@ class LanguageModel(nn.Module):
         gradient_checkpointing: whether the backward pass recomputes activations: less memory, more time.
         lora: adapters to train instead of the weights, which are then frozen.
         standardise_video: whether video tokens are standardised by their kind before phi_vis.
+        encode_places: add a trained encoding of row, column and time to the video tokens of a clip that is described,
+            see `PlaceEncoder`; the tokens of a video that is generated have none.
 
     Attributes:
         width: width D of the embeddings.
@@ -55,9 +58,11 @@ class LanguageModel(nn.Module):
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
         standardise_video: bool = True,
+        encode_places: bool = False,
     ) -> None:
         super().__init__()
         self.standardise_video = standardise_video
+        self.encode_places = encode_places
         if frozen and lora is not None:
             raise UserError(
                 "mllm.frozen=true: mllm.lora trains adapters, and a frozen model trains nothing. "
@@ -266,22 +271,6 @@ def find_predictors(labels: Tensor) -> Tensor:
 def select_layers(output: Any, layers: Sequence[int]) -> list[Tensor]:
     """The hidden states of these layers in a model's output, float32."""
     return [(output.last_hidden_state if layer == -1 else output.hidden_states[layer]).float() for layer in layers]
-
-
-def leaves_of(outputs: Sequence[Tensor]) -> set[int]:
-    """The ids of the leaf tensors that get a gradient from the outputs, read from autograd's graph."""
-    leaves, seen = set(), set()
-    pending = [output.grad_fn for output in outputs]
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        # Only the node that accumulates a leaf's gradient has the attribute.
-        if (leaf := getattr(node, "variable", None)) is not None:
-            leaves.add(id(leaf))
-        pending += [following for following, _ in node.next_functions]
-    return leaves
 
 
 def checked_context_length(model: PreTrainedModel, wanted: int | None) -> int:

@@ -49,6 +49,7 @@ class CausalLanguageModel(LanguageModel):
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
         standardise_video: bool = True,
+        encode_places: bool = False,
     ) -> None:
         adapters = Lora.of(lora)
         model, tokenizer = load(
@@ -69,5 +70,6 @@ class CausalLanguageModel(LanguageModel):
             gradient_checkpointing=gradient_checkpointing,
             lora=adapters,
             standardise_video=standardise_video,
+            encode_places=encode_places,
         )
         check_logits(self, str(weights))

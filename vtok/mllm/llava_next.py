@@ -97,6 +97,7 @@ class LlavaNextLanguageModel(LanguageModel):
         frozen: bool = False,
         gradient_checkpointing: bool = False,
         lora: Lora | None = None,
+        encode_places: bool = False,
     ) -> None:
         adapters = Lora.of(lora)
         if weights is None:
@@ -120,6 +121,7 @@ class LlavaNextLanguageModel(LanguageModel):
             gradient_checkpointing=gradient_checkpointing,
             lora=adapters,
             standardise_video=not projector,
+            encode_places=encode_places,
         )
         # A plain dictionary, so that they are not weights of this module.
         self._projector, self._depths = parts.projector if projector else {}, parts.depths

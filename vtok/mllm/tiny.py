@@ -45,6 +45,7 @@ class TinyLanguageModel(LanguageModel):
         heads: Count = 8,
         context_length: Count = 1024,
         standardise_video: bool = True,
+        encode_places: bool = False,
     ) -> None:
         tokenizer = byte_level_tokenizer()
         config = LlamaConfig(
@@ -63,6 +64,7 @@ class TinyLanguageModel(LanguageModel):
             LlamaForCausalLM(config),
             ChatTokeniser(tokenizer, video_token=VIDEO),
             standardise_video=standardise_video,
+            encode_places=encode_places,
         )
 
 

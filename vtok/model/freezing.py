@@ -8,12 +8,18 @@ from torch import nn
 from vtok.decoder import Decoder
 from vtok.mllm import LanguageModel
 from vtok.model.objective import Objective
+from vtok.model.place_encoder import PlaceEncoder
 
 
 def freeze_unused(
-    objective: Objective, *, mllm: LanguageModel, visual_head: nn.Module, decoder: Decoder | nn.Module
+    objective: Objective,
+    *,
+    mllm: LanguageModel,
+    places: PlaceEncoder | None,
+    visual_head: nn.Module,
+    decoder: Decoder | nn.Module,
 ) -> None:
-    """Freeze the weights that get no gradient. All weights before the language model get one.
+    """Freeze the weights that get no gradient. All weights of the tokeniser and of phi_vis get one.
 
     Raises:
         UserError: the decoder is conditioned on a layer that the language model does not have.
@@ -28,4 +34,6 @@ def freeze_unused(
         layers.add(decoder.condition_layer)
     else:
         decoder.requires_grad_(False)
+    if places is not None and not objective.understands:
+        places.requires_grad_(False)
     mllm.freeze_without_gradient(layers=sorted(layers), logits=objective.understands)

@@ -15,6 +15,7 @@ from vtok.mllm import EncodedChat, LanguageModel, VisualProjector
 from vtok.model.batch import Batch, Text, stack_text, to_left
 from vtok.model.freezing import freeze_unused
 from vtok.model.objective import Objective
+from vtok.model.place_encoder import PlaceEncoder
 from vtok.model.token_scale import TokenScale
 from vtok.model.visual_states import GeneratedTokens, Sampling, VisualStates
 from vtok.tokeniser import PlannedFrames, Tokeniser, VideoTokens
@@ -48,12 +49,15 @@ class VideoLanguageModel(nn.Module):
         self.mllm = mllm
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
         mllm.initialise_projector(self.projector, depth=tokeniser.backbone.depth)
+        self.places = PlaceEncoder(mllm.width) if mllm.encode_places else None
         self.scale = TokenScale(tokeniser.token_dim)
         # The absent head and decoder are never called: their losses have weight 0.
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
         self.decoder = cast(Decoder, decoder(mllm.width))
         self.objective = objective
-        freeze_unused(objective, mllm=mllm, visual_head=self.visual_head, decoder=self.decoder)
+        freeze_unused(
+            objective, mllm=mllm, places=self.places, visual_head=self.visual_head, decoder=self.decoder
+        )
 
     @property
     def condition_layer(self) -> int:
@@ -122,9 +126,18 @@ class VideoLanguageModel(nn.Module):
         """phi_vis: tokens (B, L, d) of kinds (L,), standardised unless the language model wants them as they are."""
         return self.projector(self.scale.standardise(tokens, kind) if self.mllm.standardise_video else tokens)
 
+    def embed_clips(self, video: VideoTokens) -> Tensor:
+        """The embeddings (B, L, D) of clips to describe: phi_vis, and the encoding of the tokens' places if there is one.
+
+        The generation branch uses `project` alone: what it generates are tokens, without the places that a tokeniser
+        which selects would choose for them.
+        """
+        projected = self.project(video.tokens, video.kind)
+        return projected if self.places is None else projected + self.places(video)
+
     def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
         """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row i of the text is about video i."""
-        embeddings = self.mllm.embed(text.ids, self.project(video.tokens, video.kind), video.mask)
+        embeddings = self.mllm.embed(text.ids, self.embed_clips(video), video.mask)
         hidden = self.mllm.hidden_states(embeddings)
         return self.mllm.answer_logprobs(hidden, text.labels, predictors=text.predictors)
 
@@ -169,7 +182,7 @@ class VideoLanguageModel(nn.Module):
             for prompt, mask in zip(prompts, tokens.mask, strict=True)
         ]
         text = stack_text(chats, pad_id=self.mllm.chat.pad_id, side="left").to(tokens.tokens.device)
-        embeddings = self.mllm.embed(text.ids, self.project(tokens.tokens, tokens.kind), tokens.mask)
+        embeddings = self.mllm.embed(text.ids, self.embed_clips(tokens), tokens.mask)
         return self.mllm.generate(embeddings, text.mask, max_new_tokens=max_new_tokens)
 
     @torch.no_grad()

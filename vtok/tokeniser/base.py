@@ -42,6 +42,9 @@ class VideoTokens:
     places: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> "VideoTokens":
+        return VideoTokens(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
     def select(self, rows: Tensor) -> "VideoTokens":
         """The clips `rows`, repeats allowed: one clip's tokens for many texts."""
         return VideoTokens(

@@ -95,7 +95,7 @@ def component_of(name: str) -> str:
     if name.startswith("tokeniser.backbone."):
         return "backbone"
     first = name.partition(".")[0]
-    return "phi_vis" if first in ("projector", "scale") else first
+    return "phi_vis" if first in ("projector", "places", "scale") else first
 
 
 def component_table(sizes: list[ComponentSize]) -> str:

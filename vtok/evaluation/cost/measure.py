@@ -226,10 +226,8 @@ class Measurement:
 
     def _prefill(self) -> None:
         model = self.model
-        tokens, kind, mask = (
-            one.to(self.mllm_device) for one in (self.tokens.tokens, self.tokens.kind, self.tokens.mask)
-        )
-        model.mllm.hidden_states(model.mllm.embed(self.prompt, model.project(tokens, kind), mask))
+        tokens = self.tokens.to(self.mllm_device)
+        model.mllm.hidden_states(model.mllm.embed(self.prompt, model.embed_clips(tokens), tokens.mask))
 
     def run_training_step(self) -> None:
         self.model(self.batch)["loss"].backward()

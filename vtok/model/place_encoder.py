@@ -1,0 +1,62 @@
+"""Where and when a video token stands, as a part of what the language model reads."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vtok.tokeniser import VideoTokens
+
+# Frequencies for each of row and column: from half a wave over the frame to 8 waves, which 16 cells a side resolve.
+PLACE_FREQUENCIES = 5
+# Wavelengths of time in seconds: from that which 4 frames a second resolve to half a wave over a minute.
+SHORTEST_WAVE, TIME_FREQUENCIES = 0.5, 9
+NUM_FEATURES = 2 * (2 * PLACE_FREQUENCIES + TIME_FREQUENCIES)
+
+
+class PlaceEncoder(nn.Module):
+    """Adds to each video token a linear function of Fourier features of its row, column and time.
+
+    The published selectors of tokens (EVS, VisionZip, ...) keep the position ids that the full sequence would have, so
+    their language model sees where a kept token was. Here tokens are numbered one after the other. This encoding gives
+    the tokens of all tokenisers the same knowledge.
+
+    The features are sines and cosines (Tancik et al. 2020, arXiv 2006.10739) with wavelengths that double: 1/8 to 2
+    frames for row and column, which are in [0, 1], and 0.5 to 128 seconds for the time since the clip's first frame.
+    Seconds, not frame numbers: a speed is a distance a second at every frame rate and stride. A token that represents
+    an entire frame or the difference of two, whose place is NaN, has zeros for row and column.
+
+    The weights start at 0, so an untrained encoder changes nothing. They are a matrix, not an `nn.Linear`: no random
+    numbers are drawn, and they are optimised as learned positions are (`parameter_groups`).
+
+    Args:
+        width: width D of the language model's embeddings.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width, NUM_FEATURES))
+
+    def forward(self, video: VideoTokens) -> Tensor:
+        """The encodings (B, L, D) to add to the embeddings of tokens; they depend on places and timestamps alone."""
+        # Padding may hold anything, and in the gradient 0 x NaN is NaN.
+        features = place_features(video).masked_fill(~video.mask.unsqueeze(-1), 0.0)
+        return nn.functional.linear(features, self.weight)
+
+
+def place_features(video: VideoTokens) -> Tensor:
+    """Fourier features (B, L, NUM_FEATURES), float32, of the tokens' rows, columns and times."""
+    doubled = torch.arange(PLACE_FREQUENCIES, device=video.places.device)
+    # (B, L, 2, PLACE_FREQUENCIES)
+    turns = video.places.float().unsqueeze(-1) * 2.0 ** (doubled - 1)
+    place = waves(turns.flatten(2))
+    place = place.masked_fill(video.places.isnan().any(-1, keepdim=True), 0.0)
+    halved = torch.arange(TIME_FREQUENCIES, device=video.places.device)
+    time = waves(video.timestamps.float().unsqueeze(-1) / (SHORTEST_WAVE * 2.0**halved))
+    return torch.cat([place, time], dim=-1)
+
+
+def waves(turns: Tensor) -> Tensor:
+    """Sines, then cosines, of angles (..., n) in full turns: (..., 2 n)."""
+    angles = 2 * math.pi * turns
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -26,7 +26,7 @@ TOKENISERS = [
     ["tokeniser=vtok", "tokeniser.stride=3", "tokeniser.key_frame=medoid", "tokeniser/motion_pooling=grid"],
     ["tokeniser=delta", "tokeniser.stride=2", "tokeniser/motion_pooling=attention"],
     ["tokeniser=random", "tokeniser.stride=3", "tokeniser.num_tokens=9", "tokeniser.token_dim=24"],
-    ["tokeniser=visionzip", "tokeniser.stride=3"],
+    ["tokeniser=visionzip", "tokeniser.stride=3", "mllm.encode_places=true"],
 ]
 
 

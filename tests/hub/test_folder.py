@@ -83,10 +83,13 @@ def test_a_tokeniser_comes_back_bit_for_bit(overrides: list[str], make_run: Run,
 
 
 def test_a_model_comes_back_and_can_be_used_as_a_run(make_run: Run, tmp_path: Path) -> None:
-    run = make_run("objective=joint", "visual_head=regression", "decoder=none", "objective.lambda_dec=0")
+    joint = ("objective=joint", "visual_head=regression", "decoder=none", "objective.lambda_dec=0")
+    run = make_run(*joint, "mllm.encode_places=true")
     save_pretrained(run, tmp_path / "out", part="model")
     loaded = from_pretrained(tmp_path / "out")
     assert isinstance(loaded, VideoLanguageModel)
+    assert loaded.places is not None
+    assert loaded.places.weight.any()
     _, _, model = load_run(str(run), outputs="none")
     for (name, ours), (_, theirs) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert torch.equal(ours, theirs), name

@@ -113,6 +113,13 @@ def test_each_loss_in_a_batch_is_its_loss_alone(save_lm: Save) -> None:
             torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-5)
 
 
+def test_the_places_of_video_tokens_are_encoded_if_asked_for(save_lm: Save) -> None:
+    folder = save_lm()
+    for wanted in (False, True):
+        model = model_with(CausalLanguageModel(folder, encode_places=wanted))
+        assert (model.places is not None) == wanted
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_training_steps_leave_a_frozen_model_and_random_numbers_alone(
     save_lm: Save, lm_sizes: dict[str, int], checkpointing: bool

@@ -148,6 +148,13 @@ def test_a_projector_for_another_layer_is_refused(
     model_with(LlavaNextLanguageModel(folder), last)
 
 
+def test_the_places_of_video_tokens_are_encoded_if_asked_for(folder: Path) -> None:
+    backbone = TinyBackbone(feature_dim=12, width=8)
+    for wanted in (False, True):
+        model = model_with(LlavaNextLanguageModel(folder, encode_places=wanted), backbone)
+        assert (model.places is not None) == wanted
+
+
 def test_a_projector_for_another_width_is_refused(folder: Path) -> None:
     with pytest.raises(
         UserError, match=r"mllm\.projector=true: .* width 12, .* width 8\. Use a backbone.*tokeniser\.token_dim=12"

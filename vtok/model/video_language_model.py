@@ -55,9 +55,7 @@ class VideoLanguageModel(nn.Module):
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
         self.decoder = cast(Decoder, decoder(mllm.width))
         self.objective = objective
-        freeze_unused(
-            objective, mllm=mllm, places=self.places, visual_head=self.visual_head, decoder=self.decoder
-        )
+        freeze_unused(objective, mllm=mllm, places=self.places, visual_head=self.visual_head, decoder=self.decoder)
 
     @property
     def condition_layer(self) -> int:
@@ -127,10 +125,10 @@ class VideoLanguageModel(nn.Module):
         return self.projector(self.scale.standardise(tokens, kind) if self.mllm.standardise_video else tokens)
 
     def embed_clips(self, video: VideoTokens) -> Tensor:
-        """The embeddings (B, L, D) of clips to describe: phi_vis, and the encoding of the tokens' places if there is one.
+        """The embeddings (B, L, D) of clips to describe: phi_vis, with the places of the tokens if they are encoded.
 
-        The generation branch uses `project` alone: what it generates are tokens, without the places that a tokeniser
-        which selects would choose for them.
+        The generation branch uses `project` alone. A tokeniser that selects would need the video to know where the
+        tokens of a generated one are.
         """
         projected = self.project(video.tokens, video.kind)
         return projected if self.places is None else projected + self.places(video)

@@ -17,9 +17,9 @@ NUM_FEATURES = 2 * (2 * PLACE_FREQUENCIES + TIME_FREQUENCIES)
 class PlaceEncoder(nn.Module):
     """Adds to each video token a linear function of Fourier features of its row, column and time.
 
-    The published selectors of tokens (EVS, VisionZip, ...) keep the position ids that the full sequence would have, so
-    their language model sees where a kept token was. Here tokens are numbered one after the other. This encoding gives
-    the tokens of all tokenisers the same knowledge.
+    The language model numbers the tokens one after the other, and so does not see where the tokens of a tokeniser that
+    selects or merges patches were. Some published selectors (EVS in vLLM) give a kept token the position ids that it
+    had in the full sequence. This encoding gives the tokens of all tokenisers the same knowledge.
 
     The features are sines and cosines (Tancik et al. 2020, arXiv 2006.10739) with wavelengths that double: 1/8 to 2
     frames for row and column, which are in [0, 1], and 0.5 to 128 seconds for the time since the clip's first frame.

@@ -22,7 +22,7 @@ class PlaceEncoder(nn.Module):
     had in the full sequence. This encoding gives the tokens of all tokenisers the same knowledge.
 
     The features are sines and cosines (Tancik et al. 2020, arXiv 2006.10739) with wavelengths that double: 1/8 to 2
-    frames for row and column, which are in [0, 1], and 0.5 to 128 seconds for the time since the clip's first frame.
+    sides of the frame for row and column, and 0.5 to 128 seconds for the time since the clip's first frame.
     Seconds, not frame numbers: a speed is a distance a second at every frame rate and stride. A token that represents
     an entire frame or the difference of two, whose place is NaN, has zeros for row and column.
 
@@ -46,14 +46,12 @@ class PlaceEncoder(nn.Module):
 
 def place_features(video: VideoTokens) -> Tensor:
     """Fourier features (B, L, NUM_FEATURES), float32, of the tokens' rows, columns and times."""
-    doubled = torch.arange(PLACE_FREQUENCIES, device=video.places.device)
+    octaves = torch.arange(max(PLACE_FREQUENCIES, TIME_FREQUENCIES), device=video.places.device)
     # (B, L, 2, PLACE_FREQUENCIES)
-    turns = video.places.float().unsqueeze(-1) * 2.0 ** (doubled - 1)
-    place = waves(turns.flatten(2))
-    place = place.masked_fill(video.places.isnan().any(-1, keepdim=True), 0.0)
-    halved = torch.arange(TIME_FREQUENCIES, device=video.places.device)
-    time = waves(video.timestamps.float().unsqueeze(-1) / (SHORTEST_WAVE * 2.0**halved))
-    return torch.cat([place, time], dim=-1)
+    turns = video.places.float().unsqueeze(-1) * 2.0 ** (octaves[:PLACE_FREQUENCIES] - 1)
+    place = waves(turns.flatten(2)).masked_fill(video.places.isnan().any(-1, keepdim=True), 0.0)
+    wavelengths = SHORTEST_WAVE * 2.0 ** octaves[:TIME_FREQUENCIES]
+    return torch.cat([place, waves(video.timestamps.float().unsqueeze(-1) / wavelengths)], dim=-1)
 
 
 def waves(turns: Tensor) -> Tensor:

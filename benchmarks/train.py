@@ -36,7 +36,7 @@ from vtok.training.batches import training_batches
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.loop import Start, run_loop
-from vtok.training.run import TrainingRun
+from vtok.training.training_run import TrainingRun
 
 MAX_BATCHES = 8
 

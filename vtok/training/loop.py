@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,9 +20,7 @@ from vtok.training.profile import profiler
 from vtok.training.random_state import random_states
 from vtok.training.step_batches import combine_reports, take_batches
 from vtok.training.step_numbers import StepNumbers, add_losses
-
-if TYPE_CHECKING:
-    from vtok.training.run import TrainingRun
+from vtok.training.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +53,7 @@ class Progress:
     stopped_by: int | None
 
 
-def run_loop(run: "TrainingRun", batches: Iterator[Batch], *, start: Start, interrupt: Interrupt) -> Progress:
+def run_loop(run: TrainingRun, batches: Iterator[Batch], *, start: Start, interrupt: Interrupt) -> Progress:
     """Train `run.model`, which `parallel` has placed on its device, from `start` to `trainer.max_steps`.
 
     Saves a checkpoint at the end, every `save_every` steps, before an evaluation, and when a signal stops the run.
@@ -164,7 +161,7 @@ def loss_weights(batch: Batch, totals: Mapping[str, int], *, processes: int) -> 
     return {name: processes * count / max(1, totals[name]) for name, count in batch.counts().items()}
 
 
-def measure_scale(run: "TrainingRun", micro: list[Batch]) -> None:
+def measure_scale(run: TrainingRun, micro: list[Batch]) -> None:
     """Measure the scale of the tokens of a step before the step; usually only needed for the first one."""
     with run.trainer.parallel.unsharded(run.model), run.accelerator.autocast():
         for batch in micro:
@@ -172,7 +169,7 @@ def measure_scale(run: "TrainingRun", micro: list[Batch]) -> None:
     run.model.end_step()
 
 
-def step_flops(run: "TrainingRun", micro: list[Batch]) -> int:
+def step_flops(run: TrainingRun, micro: list[Batch]) -> int:
     """Number of floating-point operations of a step, estimated from its first micro-batch."""
     with eager(run.trainer.compile):
         flops = count_flops(run.model, micro[0].to(run.accelerator.device), run.accelerator)
@@ -180,7 +177,7 @@ def step_flops(run: "TrainingRun", micro: list[Batch]) -> int:
     return len(micro) * flops
 
 
-def progress_bar(run: "TrainingRun", step: int) -> "tqdm[None]":
+def progress_bar(run: TrainingRun, step: int) -> "tqdm[None]":
     """A progress bar in the first process, if standard error is a terminal and the settings allow it."""
     return tqdm(
         total=run.trainer.max_steps,
@@ -191,7 +188,7 @@ def progress_bar(run: "TrainingRun", step: int) -> "tqdm[None]":
     )
 
 
-def log_step(run: "TrainingRun", step: int, meter: Meter, bar: "tqdm[None]") -> None:
+def log_step(run: TrainingRun, step: int, meter: Meter, bar: "tqdm[None]") -> None:
     """Log the means since the last call: in the progress bar, the store and the log file."""
     metrics = meter.metrics()
     bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, {metrics['train/samples_per_second']:.0f} clips/s")
@@ -201,7 +198,7 @@ def log_step(run: "TrainingRun", step: int, meter: Meter, bar: "tqdm[None]") -> 
     log.log(level, "step %d/%d: %s", step, steps, meter.line(lr=lr, steps_left=steps - step))
 
 
-def save(run: "TrainingRun", *, step: int, samples: int) -> None:
+def save(run: TrainingRun, *, step: int, samples: int) -> None:
     """Write the checkpoint of a step; all processes must call it.
 
     Raises:

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,9 +23,7 @@ from vtok.training.checkpoint import (
     remove_unfinished,
 )
 from vtok.training.loop import Start
-
-if TYPE_CHECKING:
-    from vtok.training.run import TrainingRun
+from vtok.training.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +164,7 @@ def is_in(key: str, names: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
-def restore(run: "TrainingRun", *, allowed: Sequence[str]) -> Start:
+def restore(run: TrainingRun, *, allowed: Sequence[str]) -> Start:
     """Load the newest checkpoint of a run into its new model, optimiser and schedule, whose settings do not change.
 
     In the run folder only unfinished checkpoints are removed.

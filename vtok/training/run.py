@@ -1,14 +1,11 @@
 """A training run: from a configuration to a run folder with a trained and evaluated model."""
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,23 +13,16 @@ from vtok.common.distributed import gathered
 from vtok.common.errors import UserError
 from vtok.common.overrides import command, override
 from vtok.config.check import check
-from vtok.data import BadFiles, Clip, DataSource, LoaderSettings
-from vtok.data.clip import VALIDATION
+from vtok.data import BadFiles, DataSource, LoaderSettings
 from vtok.data.sources.base import HELD_OUT, SPLITS, Split
-from vtok.data.video.write import RATES
-from vtok.decoder import Decoder
 from vtok.evaluation import Alignment, Generation
-from vtok.evaluation.answers import VALIDATION_ANSWERS, write_answers
-from vtok.evaluation.results import Results, evaluate_model
-from vtok.model import VideoLanguageModel
 from vtok.model.build import build, build_model, build_optimiser, build_scheduler
 from vtok.runs.folder import open_run, read_status, shown, write_status
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
 from vtok.training.batches import training_batches
-from vtok.training.best_checkpoint import BestCheckpoint
 from vtok.training.clips import prepare_clips
-from vtok.training.compile import check_compiler, eager
+from vtok.training.compile import check_compiler
 from vtok.training.determinism import deterministic_operations
 from vtok.training.distributed import set_up_process
 from vtok.training.ema import Ema
@@ -42,113 +32,7 @@ from vtok.training.resume import has_checkpoint, restore, run_to_resume
 from vtok.training.run_log import Stopped, lock_and_log, record_outcome
 from vtok.training.summary import describe_run, final_metrics, finish, run_name, training_metrics, write_stopped
 from vtok.training.trainer import Trainer
-
-log = logging.getLogger("vtok")
-
-SHEET_CLIPS = 12
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """The parts of a run.
-
-    Attributes:
-        run_dir: run folder.
-        seed: seed of the order of the clips and of the random choices for each of them.
-        trainer: settings of the loop.
-        accelerator: device, precision and processes.
-        model: model, placed on the device.
-        optimiser: optimiser of the trained parameters.
-        scheduler: schedule of its learning rate.
-        ema: moving average of the trained weights, if there is one.
-        source: source of the clips.
-        loader: settings of the batches.
-        clips: clips of each split.
-        evaluated: held-out splits that are evaluated: the test split, and the validation split if something is chosen.
-        tracker: tracker of metrics and files; only the first process logs.
-        bad_files: count of broken clips so far.
-        alignment: benchmark of understanding.
-        generation: benchmark of generation.
-    """
-
-    run_dir: Path
-    seed: int
-    trainer: Trainer
-    accelerator: Accelerator
-    model: VideoLanguageModel
-    optimiser: torch.optim.Optimizer
-    scheduler: Any
-    ema: Ema | None
-    source: DataSource
-    loader: LoaderSettings
-    clips: dict[Split, Sequence[Clip]]
-    evaluated: Sequence[Split]
-    tracker: Tracker
-    bad_files: BadFiles
-    alignment: Alignment
-    generation: Generation
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the first process, which writes the run folder and the store."""
-        return self.accelerator.is_main_process
-
-    @property
-    def best(self) -> BestCheckpoint:
-        return BestCheckpoint(self.run_dir / "checkpoints", metric=self.trainer.best_by, mode=self.trainer.best_is)
-
-    @property
-    def rate(self) -> float:
-        """Frames per second at which generated videos are as long as their clips."""
-        frames = self.model.decoder.num_frames if isinstance(self.model.decoder, Decoder) else 1
-        return min(max(frames * self.source.rate / self.source.clip.num_frames, RATES[0]), RATES[1])
-
-    def evaluate(self, split: Split) -> Results:
-        """Run the benchmarks on held-out clips, with the averaged weights if any, in the precision of the training.
-
-        Args:
-            split: "test", or "validation": then videos are generated for only generation.clips_while_training clips.
-        """
-        with ExitStack() as stack:
-            # Generation grows token by token, and each length would be compiled anew.
-            stack.enter_context(eager(self.trainer.compile))
-            if self.ema:
-                stack.enter_context(self.ema.swapped())
-            # After the swap, so that the averaged weights are gathered.
-            stack.enter_context(self.trainer.parallel.unsharded(self.model))
-            results = evaluate_model(
-                self.alignment,
-                self.generation,
-                self.model,
-                self.source,
-                self.clips[split],
-                loader=self.loader,
-                precision=self.accelerator.autocast,
-                whole=split == "test",
-                examples=SHEET_CLIPS,
-            )
-        self.bad_files.add(results.bad)
-        self.bad_files.check()
-        return results
-
-    def validate(self, step: int) -> dict[str, float]:
-        """Evaluate on validation clips, and log metrics and samples under the same names at every step.
-
-        Returns:
-            The metrics, by names that begin with `validation/`.
-        """
-        results = self.evaluate("validation")
-        metrics = {f"{VALIDATION}{name}": value for name, value in results.metrics().items()}
-        if not self.is_main:
-            return metrics
-        self.tracker.metrics(metrics, step)
-        log.info("step %d, validation clips\n%s", step, results.table())
-        write_answers(results.answers, self.run_dir / VALIDATION_ANSWERS)
-        folder = self.run_dir / "samples" / f"step-{step:08d}"
-        results.write_samples(folder, fps=self.rate)
-        self.tracker.artifact(folder, f"samples/{folder.name}")
-        self.best.update(step, metrics)
-        return metrics
+from vtok.training.training_run import TrainingRun
 
 
 def train(

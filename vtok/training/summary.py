@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import vtok
 from vtok.backbone import Backbone
@@ -23,11 +23,9 @@ from vtok.model import VideoLanguageModel
 from vtok.runs.folder import shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.revision import revision
+from vtok.training.loop import Progress
 from vtok.training.model_tensors import digest, persistent_buffers, saved_tensors
-
-if TYPE_CHECKING:
-    from vtok.training.loop import Progress
-    from vtok.training.run import TrainingRun
+from vtok.training.training_run import TrainingRun
 
 log = logging.getLogger("vtok")
 
@@ -91,7 +89,7 @@ def code_version() -> dict[str, str]:
     return {"commit": f"{code.commit} with uncommitted changes" if code.changes else code.commit}
 
 
-def training_metrics(run: "TrainingRun", progress: "Progress") -> dict[str, Any]:
+def training_metrics(run: TrainingRun, progress: Progress) -> dict[str, Any]:
     """The metrics known after the last step; all processes must call it."""
     metrics = {
         "steps": progress.steps,
@@ -104,7 +102,7 @@ def training_metrics(run: "TrainingRun", progress: "Progress") -> dict[str, Any]
     return metrics
 
 
-def final_metrics(run: "TrainingRun", results: Results, *, began: float) -> dict[str, Any]:
+def final_metrics(run: TrainingRun, results: Results, *, began: float) -> dict[str, Any]:
     """The metrics known after the last evaluation. `began`: time at which the run began."""
     score = {} if results.alignment is None else {"evaluation/score": results.alignment.score}
     return results.metrics() | {
@@ -115,14 +113,14 @@ def final_metrics(run: "TrainingRun", results: Results, *, began: float) -> dict
     }
 
 
-def write_stopped(run: "TrainingRun", metrics: dict[str, Any]) -> None:
+def write_stopped(run: TrainingRun, metrics: dict[str, Any]) -> None:
     """Write the summary and status of a run that a signal stopped."""
     if run.is_main:
         write_summary(run.run_dir, metrics)
         write_status(run.run_dir, "stopped", run.tracker.run_id, run.tracker.uri)
 
 
-def finish(run: "TrainingRun", results: Results, metrics: dict[str, Any]) -> None:
+def finish(run: TrainingRun, results: Results, metrics: dict[str, Any]) -> None:
     """Write and log the results of a finished run."""
     if not run.is_main:
         return

@@ -138,3 +138,13 @@ def test_a_component_without_a_schema_stays_as_it_is(run_dir: Path) -> None:
     config = load_config(run_dir)
     assert config.tokeniser.mine == [1, 2]
     assert OmegaConf.is_interpolation(config.tokeniser, "backbone")
+
+
+def test_a_budget_is_met_by_the_setting_that_it_changes(run_dir: Path, tmp_path: Path) -> None:
+    # 16 + 2 tokens of 12 frames are those of strides 4 and 5.
+    assert (load(run_dir).clip.num_frames, load(run_dir, "tokeniser.budget=18").tokeniser.stride) == (12, 5)
+    with pytest.raises(UserError, match=r"tokeniser\.budget=1: no tokeniser\.stride makes this many tokens"):
+        load(run_dir, "tokeniser.budget=1")
+    elastic = write_run(tmp_path / "elastic", compose(["tokeniser=elastic", "tokeniser.train_tokens=[5,20]"]))
+    tokeniser = load(elastic, "tokeniser.budget=11").tokeniser
+    assert (tokeniser.num_tokens, tokeniser.budget, tokeniser.train_tokens) == (11, 11, [5, 20])

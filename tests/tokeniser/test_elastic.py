@@ -126,7 +126,6 @@ def test_frames_that_training_reads_are_those_of_the_largest_budget(pixels: Any)
     assert stack_frames([frames.at((0, 8, 16))]).timestamps.tolist() == [[0, 8, 16]]
 
 
-def test_another_key_frame_and_a_cache_are_refused(pixels: Any) -> None:
+def test_another_key_frame_is_refused(pixels: Any) -> None:
     with pytest.raises(UserError, match=r"key_frame=3: .* tokeniser=elastic is the first\. Use key_frame=0"):
         ElasticTokeniser(pixels).plan(10, 3)
-    assert not ElasticTokeniser(pixels).is_cacheable

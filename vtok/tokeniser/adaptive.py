@@ -18,8 +18,8 @@ class AdaptiveTokeniser(VTokTokeniser):
     frame of token j:  the first at which a[1] + ... + a[t] >= j / M A, or the next one that is free
 
     The number of tokens is known when a clip is decoded, before the backbone, which never sees the other frames. The
-    text can thus be laid out for it, and a feature cache holds what is used. The plan gives the largest number of
-    tokens, that of a clip whose frames are all kept.
+    text can thus be laid out for it. A feature cache is refused: it holds no pixels. The plan gives the largest number
+    of tokens, that of a clip whose frames are all kept.
 
     `change` sets the mean number of tokens of a data set, which `vtok calibrate` finds: exactly on the clips that it is
     calibrated on, and about the same on others. M = floor(A / `change`) is D'Hondt's method of apportionment: no other

@@ -13,6 +13,8 @@ from vtok.common.style import THEMES
 from vtok.config.compose import options_of
 
 IMAGES = Path(__file__).parents[1] / "images"
+# The default of adaptive is for synthetic clips, which change less.
+SETTINGS = {"adaptive": ["tokeniser.change=10"]}
 
 
 def draw_tokens(*, video: str, out: str = str(IMAGES)) -> list[Path]:
@@ -27,7 +29,7 @@ def draw_tokens(*, video: str, out: str = str(IMAGES)) -> list[Path]:
             video=video,
             out=f"{out}/tokens_{option}{'' if theme == 'light' else '_dark'}.png",
             theme=theme,
-            overrides=[f"tokeniser={option}", "clip.fps=6"],
+            overrides=[f"tokeniser={option}", "clip.fps=6", *SETTINGS.get(option, [])],
         )
         for option in options_of("tokeniser")
         for theme in THEMES

@@ -33,6 +33,11 @@ def train() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def budgets() -> ModuleType:
+    return load("budgets")
+
+
+@pytest.fixture(scope="session")
 def paper() -> ModuleType:
     return load("paper")
 

@@ -19,6 +19,11 @@ from vtok.model.build import build
 BUDGETS = (1, 16, 17, 20, 45, 46, 49, 64, 137, 10_000)
 
 
+def elastic_square(num_tokens: int) -> int:
+    """The largest of 1, 4, 9 and 16 that is at most four fifths of the budget; 1 if none is."""
+    return max((one for one in (4, 9, 16) if 5 * one <= 4 * num_tokens), default=1)
+
+
 # Tokens of a clip by its number of frames and the value of the budgeted setting; other settings have their defaults.
 COUNTS: dict[str, Callable[[int, int], int]] = {
     "vtok": lambda frames, stride: 16 + ceil(frames / stride) - 1,
@@ -28,6 +33,7 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
     "key_frame": lambda _, grid_size: grid_size**2,
     "resampler": lambda _, num_queries: num_queries,
     "frequency": lambda frames, num_tokens: min(num_tokens, 16 + ceil(frames / 6) - 1),
+    "elastic": lambda frames, num_tokens: min(num_tokens, elastic_square(num_tokens) + frames - 1),
     "token_learner": lambda _, num_tokens: num_tokens,
     "grouped_ttm": lambda _, num_tokens: num_tokens,
     **{

@@ -77,10 +77,10 @@ def test_every_sweep_composes_and_states_its_hypothesis(sweep: str) -> None:
 @pytest.mark.parametrize("option", options_of("tokeniser"))
 @pytest.mark.parametrize("key_frame", ["first", "medoid"])
 def test_the_plan_is_the_tokenisers_before_it_is_built(option: str, key_frame: str) -> None:
-    settings = [f"tokeniser={option}", "tokeniser.stride=5", "tokeniser.grid_size=3", "backbone.width=8"]
-    if "key_frame" in compose([f"tokeniser={option}"]).tokeniser:
-        settings.append(f"tokeniser.key_frame={key_frame}")
-    config = compose(settings)
+    wanted = {"stride": 5, "grid_size": 3, "key_frame": key_frame}
+    known = compose([f"tokeniser={option}"]).tokeniser
+    settings = [f"tokeniser.{key}={value}" for key, value in wanted.items() if key in known]
+    config = compose([f"tokeniser={option}", *settings, "backbone.width=8"])
     assert planner_of(config) == build(config.tokeniser).planner
 
 

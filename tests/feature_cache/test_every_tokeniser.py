@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from vtok.config import compose
 from vtok.config.options import options_of
 from vtok.data import CachedReader, ClipReader, SampleKey
 from vtok.data.cache_blocks import Block
+from vtok.data.plan import ChangePlanner
 from vtok.evaluation.probing import Probing
 from vtok.feature_cache import backbone_of_cache
 from vtok.model.batch import stack_frames
 from vtok.model.build import build, build_tokeniser
 from vtok.tokeniser import Tokeniser, VideoTokens
 
-OPTIONS = [name for name in options_of("tokeniser") if name != "codec_motion"]
+# They read motion vectors, and the change of pixels.
+REFUSE_A_CACHE = ("codec_motion", "adaptive")
+OPTIONS = [name for name in options_of("tokeniser") if name not in REFUSE_A_CACHE]
 # Of patches that are equally good in half precision another one may be taken.
 SELECTING = ("evs", "kmeans", "tome", "vidcom2", "visionzip")
 VARIANTS = [
@@ -60,15 +64,16 @@ def twins(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., Pa
 
 @pytest.fixture(scope="module")
 def cached(twins: list[str], tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """Overrides of runs from a cache of all tokenisers in a number format, computed on first use."""
-    made: dict[str, list[str]] = {}
+    """Overrides of runs from a cache in a number format of all tokenisers, or of some, computed on first use."""
+    made: dict[tuple[str, ...], list[str]] = {}
 
-    def overrides(dtype: str) -> list[str]:
-        if dtype not in made:
+    def overrides(dtype: str, *tokenisers: str) -> list[str]:
+        key = (dtype, *tokenisers)
+        if key not in made:
             out = str(tmp_path_factory.mktemp("caches") / dtype)
-            precompute(out=out, strides=[3], dtype=dtype, overrides=twins)  # type: ignore[arg-type]
-            made[dtype] = [*twins, f"data.cache={out}"]
-        return made[dtype]
+            precompute(out=out, tokenisers=tokenisers, strides=[3], dtype=dtype, overrides=twins)  # type: ignore[arg-type]
+            made[key] = [*twins, f"data.cache={out}"]
+        return made[key]
 
     return overrides
 
@@ -98,6 +103,25 @@ def test_tokens_are_those_of_the_files(case: list[str], dtype: str, twins: list[
     torch.testing.assert_close(found.tokens[found.mask], truth.tokens[truth.mask], **tolerance)
     for name in ("mask", "timestamps", "places", "weights"):
         torch.testing.assert_close(getattr(found, name), getattr(truth, name), equal_nan=True, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_budgets_that_elastic_draws_in_training_have_the_tokens_of_the_files(twins: list[str], cached: Cache) -> None:
+    for budget in (5, 12, 32):
+        several = []
+        for given in (twins, cached("float32")):
+            config = compose([*given, "tokeniser=elastic", f"tokeniser.train_tokens=[{budget}]"])
+            tokeniser = build_tokeniser(config, backbone_of_cache(config)).eval()
+            source, planner = build(config.data), tokeniser.planner
+            reader = source.reader(planner.for_training())
+            drawn = planner.drawn(0)
+            samples = [reader.read(clip, SampleKey(0, 0)) for clip in source.clips("train")]
+            planned = stack_frames([one.at(drawn.kept(one.num_planned)) for one in samples])
+            several.append(tokeniser.encode_planned(replace(planned, key_tokens=drawn.key_tokens)))
+        truth, found = several
+        assert truth.tokens.shape[1] == budget
+        torch.testing.assert_close(found.tokens, truth.tokens, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found.timestamps, truth.timestamps)
 
 
 @pytest.mark.parametrize("case", [["tokeniser=uniform"], ["tokeniser=visionzip"], ["tokeniser=vtok"]], ids=" ".join)
@@ -151,9 +175,26 @@ REFUSED = [
 
 @pytest.mark.parametrize(("change", "message"), REFUSED, ids=[change[0] for change, _ in REFUSED])
 def test_what_is_not_in_the_cache_is_refused(change: list[str], message: str, cached: Cache) -> None:
-    config, _, reader = parts([*cached("float16"), "tokeniser=vtok", *change])
+    config, _, reader = parts([*cached("float16", "vtok"), "tokeniser=vtok", *change])
     assert isinstance(reader, CachedReader)
     with pytest.raises(UserError, match=rf"^data\.cache=.*{message}"):
+        reader.check(build(config.data).clips("train"), files=True)
+
+
+@pytest.mark.parametrize("name", REFUSE_A_CACHE)
+def test_a_tokeniser_that_reads_more_than_feature_maps_is_refused(
+    name: str, twins: list[str], cached: Cache, tmp_path: Path
+) -> None:
+    given = [one for one in twins if not one.startswith(("data=twins", "data.categories", "data.source.root"))]
+    with pytest.raises(UserError, match=r"^out=.*cache: .* a cache holds feature maps\. Use another tokeniser"):
+        precompute(out=str(tmp_path / "cache"), tokenisers=[name], overrides=given)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_reader_refuses_a_plan_by_the_change_of_pixels(cached: Cache) -> None:
+    config = compose([*cached("float16"), "tokeniser=vtok"])
+    reader = CachedReader(config.data.cache, ChangePlanner(4))
+    with pytest.raises(UserError, match=r"^data\.cache=.* keeps frames by the change of their pixels.*=null"):
         reader.check(build(config.data).clips("train"), files=True)
 
 

@@ -12,6 +12,7 @@ from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.config.declaration import declaration_of
 from vtok.data import ClipSettings
+from vtok.evaluation.cost.meter import FlopMeter
 from vtok.inference import load as prepare
 from vtok.model.build import build
 from vtok.runs.folder import load_config, open_run
@@ -138,3 +139,22 @@ def test_a_component_without_a_schema_stays_as_it_is(run_dir: Path) -> None:
     config = load_config(run_dir)
     assert config.tokeniser.mine == [1, 2]
     assert OmegaConf.is_interpolation(config.tokeniser, "backbone")
+
+
+def test_a_budget_is_met_by_the_setting_that_it_changes(run_dir: Path, tmp_path: Path) -> None:
+    # 16 + 2 tokens of 12 frames are those of strides 4 and 5.
+    assert (load(run_dir).clip.num_frames, load(run_dir, "tokeniser.budget=18").tokeniser.stride) == (12, 5)
+    with pytest.raises(UserError, match=r"tokeniser\.budget=1: no tokeniser\.stride makes this many tokens"):
+        load(run_dir, "tokeniser.budget=1")
+    elastic = write_run(tmp_path / "elastic", compose(["tokeniser=elastic", "tokeniser.train_tokens=[5,20]"]))
+    tokeniser = load(elastic, "tokeniser.budget=11").tokeniser
+    assert (tokeniser.num_tokens, tokeniser.budget, tokeniser.train_tokens) == (11, 11, [5, 20])
+
+
+def test_a_budget_of_operations_is_met_by_the_setting_that_costs_as_much(run_dir: Path, tmp_path: Path) -> None:
+    elastic = write_run(tmp_path / "elastic", compose(["tokeniser=elastic"]))
+    # Strides of 3 keep 4 of 12 frames; 3 tokens are one spatial one and two of motion.
+    for run, key, tokens in ((run_dir, "stride", 19), (elastic, "num_tokens", 3)):
+        cost = FlopMeter(load(run), key).cost(3)
+        tokeniser = load(run, f"tokeniser.budget={cost:.9f}GFLOP").tokeniser
+        assert (tokeniser[key], tokeniser.budget) == (3, tokens)

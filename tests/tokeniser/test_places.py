@@ -14,8 +14,10 @@ from vtok.model.build import build_tokeniser
 from vtok.tokeniser import (
     MOTION,
     SPATIAL,
+    AdaptiveTokeniser,
     CodecMotionTokeniser,
     DeltaTokeniser,
+    ElasticTokeniser,
     EvsTokeniser,
     FrameSamplingTokeniser,
     FrequencyTokeniser,
@@ -55,7 +57,9 @@ OF_THE_CLIP: dict[str, Make] = {
 ALL: dict[str, Make] = {
     "vtok": VTokTokeniser,
     "vtok, middle": partial(VTokTokeniser, key_frame="middle"),
+    "adaptive": AdaptiveTokeniser,
     "delta": DeltaTokeniser,
+    "elastic": ElasticTokeniser,
     "codec_motion": CodecMotionTokeniser,
     "frame_sampling": FrameSamplingTokeniser,
     "frequency": FrequencyTokeniser,

@@ -20,7 +20,7 @@ from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_
 # Verbs that build the model of a run.
 USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
 # Verbs that build the data set of a configuration, and some of them its backbone.
-USE_DATA = ("data pack", "data check", "data preview", "precompute", "probe")
+USE_DATA = ("data pack", "data check", "data preview", "precompute", "probe", "calibrate")
 # Verbs that run the components of a configuration on clips of noise in memory.
 USE_NOISE = ("cost", "doctor")
 DATA_KEYS = ("data=", "data.", "data@data.source", "+data@data.source")

@@ -81,6 +81,15 @@ def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     check_all_values(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     limit_sources(config)
+    settle(config, budget, overrides)
+
+
+def settle(config: DictConfig, budget: Budget | None, overrides: Sequence[str]) -> None:
+    """Set the tokeniser's setting that meets the budget that `read_budget` found, in its currency.
+
+    Raises:
+        UserError: if no value meets it, or the overrides set one that does not.
+    """
     if budget is None or budget.currency == "tokens":
         settle_budget(config, overrides)
     else:

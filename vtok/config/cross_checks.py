@@ -196,6 +196,11 @@ def check_cacheable(config: DictConfig, *, override: str) -> None:
             f"{override}: {config.tokeniser._target_} reads motion vectors from the files, and a cache holds feature "
             "maps. Use another tokeniser, or no cache."
         )
+    if needs_pixels(config):
+        raise UserError(
+            f"{override}: {config.tokeniser._target_} keeps frames by the change of their pixels, and a cache holds "
+            "feature maps. Use another tokeniser, or no cache."
+        )
     for path, node in data_nodes(config):
         augmentation = node.get("augmentation")
         if augmentation is None:
@@ -214,6 +219,12 @@ def check_cacheable(config: DictConfig, *, override: str) -> None:
             f"{override}: decoder.weights=null gives a different VAE for every seed, and a cache does not hold its "
             "latents. Use decoder.weights=PATH, objective.lambda_dec=0, or no cache."
         )
+
+
+def needs_pixels(config: DictConfig) -> bool:
+    """Whether the tokeniser keeps planned frames by the change of their pixels (`vtok.data.change`)."""
+    planner = planner_of(config)
+    return planner is not None and planner.plan(int(config.clip.num_frames)).change is not None
 
 
 def check_judge(config: DictConfig) -> None:
@@ -269,7 +280,7 @@ def check_plan(config: DictConfig) -> None:
             "data=twins plays it in other ways. Use another tokeniser."
         )
     context = OmegaConf.select(config, "mllm.context_length")
-    tokens = planner.num_tokens(planner.max_frames(num_frames))
+    tokens = max(one.num_tokens(one.max_frames(num_frames)) for one in (planner, planner.for_training()))
     if context is not None and tokens + TEXT_TOKENS > context:
         raise UserError(
             f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {TEXT_TOKENS} more. "

@@ -122,7 +122,8 @@ class CachedReader:
 
         Raises:
             BadVideoError: the clip could not be read when the features were computed, or the planner refuses it.
-            UserError: the clip or one of its frames is not in the cache, or its file has changed since.
+            UserError: the clip or one of its frames is not in the cache, its file has changed since, or the planner
+                keeps frames by the change of their pixels.
         """
         block = self._block(clip)
         entry = self._check(clip, block)
@@ -159,6 +160,7 @@ class CachedReader:
             target=found.get(TARGET),
             maps=maps,
             latents=found[LATENTS].float() if LATENTS in found else None,
+            indices=plan.indices,
         )
 
     def check(self, clips: Iterable[Clip], *, files: bool) -> None:
@@ -183,6 +185,11 @@ class CachedReader:
             plan = self.planner.plan(entry.frames)
         except UserError as error:
             raise BadVideoError(clip.path, str(error).rstrip(".")) from error
+        if plan.change is not None:
+            raise UserError(
+                f"data.cache={self.folder}: the tokeniser keeps frames by the change of their pixels, and a feature "
+                "cache holds feature maps. Set data.cache=null, or use another tokeniser."
+            )
         for picture in pictures_of(clip, plan.indices, entry.frames):
             if picture not in entry.places:
                 part = "" if picture.window is None else " in the window that this clip shows"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.data.augmentation import Augmentation
+from vtok.data.change import frame_changes, kept_frames
 from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.frame_maps import FrameMaps
@@ -55,6 +56,7 @@ class ClipSample:
         pooled: output of the tokeniser's `extract` by name, without the batch dimension; None: not extracted yet.
         latents: float32 (C, f, h, w), VAE latents of `target`; None if they are not cached.
         vectors: float32 (K, 3, g, g), see `motion_fields`; None if the plan asks for none.
+        indices: clip-frame numbers of the K frames; empty if `pooled` is given.
     """
 
     frames: Tensor | None
@@ -69,11 +71,25 @@ class ClipSample:
     pooled: dict[str, Tensor] | None = None
     latents: Tensor | None = None
     vectors: Tensor | None = None
+    indices: tuple[int, ...] = ()
 
     @property
     def num_planned(self) -> int:
         """Number K of planned frames."""
         return len(self.timestamps)
+
+    def at(self, positions: Sequence[int]) -> "ClipSample":
+        """The sample with the frames at `positions` alone, or their maps; the key frame is one of them."""
+        chosen = list(positions)
+        return replace(
+            self,
+            frames=None if self.frames is None else self.frames[chosen],
+            maps=None if self.maps is None else self.maps.at(torch.tensor(chosen)),
+            timestamps=self.timestamps[chosen],
+            key=self.key if self.key < 0 else chosen.index(self.key),
+            vectors=None if self.vectors is None else self.vectors[chosen],
+            indices=tuple(self.indices[one] for one in chosen),
+        )
 
 
 class ClipReader(Protocol):
@@ -145,7 +161,10 @@ class FrameReader:
             target = pictures(read, wanted, place, size=self.target.size)
         timestamps = torch.from_numpy(times[native[list(plan.indices)]] - times[native[0]]).float()
         place_of_key = -1 if plan.key is None else plan.key
-        return ClipSample(frames, timestamps, place_of_key, clip, key.epoch, target=target, vectors=vectors)
+        sample = ClipSample(
+            frames, timestamps, place_of_key, clip, key.epoch, target=target, vectors=vectors, indices=plan.indices
+        )
+        return sample if plan.change is None else sample.at(kept_frames(frame_changes(frames), plan.change))
 
 
 def part_for(clip: Clip, *, num_frames: int | None, fps: float | None) -> Part:

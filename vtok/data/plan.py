@@ -1,5 +1,6 @@
 """Plans: the frames of a clip that a tokeniser reads, known before decoding."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,11 +16,14 @@ class FramePlan:
         key: position of the key frame in `indices`; None if it is chosen later from the frames' content.
         vector_grid: side of the grid of motion vectors of each frame (`vtok.data.video.motion_vectors`); None: no
             motion vectors.
+        change: change in grey levels for which one frame after the first is kept (`vtok.data.change`); the others are
+            decoded and dropped. None: all frames are kept.
     """
 
     indices: tuple[int, ...]
     key: int | None
     vector_grid: int | None = None
+    change: float | None = None
 
 
 KeyFrame = Literal["first", "middle", "medoid", "sharpest"] | int
@@ -68,6 +72,22 @@ class StridePlanner:
         """Number of planned frames K of a clip of `num_frames` frames."""
         return -(-num_frames // self.stride)
 
+    def indices(self, num_frames: int) -> list[int]:
+        """Clip-frame numbers of the planned frames, ascending."""
+        return list(range(0, num_frames, self.stride))
+
+    def for_training(self) -> "StridePlanner":
+        """The planner of the frames that training reads: itself, unless training draws budgets."""
+        return self
+
+    def drawn(self, number: int) -> "StridePlanner":
+        """The planner of a training batch with the random number `number`: itself, unless training draws budgets."""
+        return self
+
+    def kept(self, num_read: int) -> tuple[int, ...]:
+        """Positions of the planned frames among the `num_read` frames that training reads of a clip."""
+        return tuple(range(num_read))
+
     def num_tokens(self, num_planned: int) -> int:
         """Number of tokens of `num_planned` planned frames."""
         return self.key_tokens + self.frame_tokens * (num_planned - 1)
@@ -80,7 +100,7 @@ class StridePlanner:
         """
         if num_frames < 1:
             raise UserError("num_frames=0: the clip has no frames. Use a clip of 1 frame or more.")
-        indices = list(range(0, num_frames, self.stride))
+        indices = self.indices(num_frames)
         if self.budget is not None and (tokens := self.num_tokens(len(indices))) > self.budget:
             raise UserError(
                 f"tokeniser.budget={self.budget}: a clip of {num_frames} frames makes {tokens} tokens. "
@@ -182,6 +202,78 @@ class EvenPlanner:
 
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
         return FramePlan(evenly_spaced(self.number, num_frames), 0)
+
+
+@dataclass(frozen=True)
+class ChangePlanner(StridePlanner):
+    """Every stride-th frame; of those after the first only one for each `change` grey levels of change is kept.
+
+    The number of tokens of all planned frames is thus the largest number of tokens.
+    """
+
+    change: float = 1.0
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        return replace(super().plan(num_frames, key_frame), change=self.change)
+
+
+@dataclass(frozen=True)
+class ElasticPlanner(StridePlanner):
+    """The first frame with `key_tokens`, and up to `later` frames with a token each, evenly spaced.
+
+    The frames of every budget are some of those of the budget with the most. Training reads the latter, and draws one
+    of `train_tokens` for each batch.
+
+    Args:
+        later: number of later frames of the budget; a clip of few frames has fewer.
+        most_later: number of later frames of the budget with the most.
+        grid_size: largest side of the key frame's grid.
+        train_tokens: budgets that training draws from.
+    """
+
+    later: int = 4
+    most_later: int = 4
+    grid_size: int = 4
+    train_tokens: tuple[int, ...] = (20,)
+
+    @classmethod
+    def of(
+        cls, tokens: int, *, grid_size: int, train_tokens: tuple[int, ...], budget: int | None = None
+    ) -> "ElasticPlanner":
+        """The planner of a budget of `tokens` tokens."""
+        most_later = max(split_budget(one, grid_size)[1] for one in (tokens, *train_tokens))
+        planner = cls(1, budget=budget, most_later=most_later, grid_size=grid_size, train_tokens=train_tokens)
+        return planner._at(tokens)
+
+    def _at(self, tokens: int) -> "ElasticPlanner":
+        key_tokens, later = split_budget(tokens, self.grid_size)
+        return replace(self, key_tokens=key_tokens, later=later)
+
+    def max_frames(self, num_frames: int) -> int:
+        return 1 + min(self.later, num_frames - 1)
+
+    def indices(self, num_frames: int) -> list[int]:
+        read = evenly_spaced(1 + min(self.most_later, num_frames - 1), num_frames)
+        return [read[place] for place in self.kept(len(read))]
+
+    def for_training(self) -> "ElasticPlanner":
+        key_tokens = max(split_budget(one, self.grid_size)[0] for one in self.train_tokens)
+        return replace(self, key_tokens=key_tokens, later=self.most_later, budget=None)
+
+    def drawn(self, number: int) -> "ElasticPlanner":
+        return replace(self, budget=None)._at(self.train_tokens[number % len(self.train_tokens)])
+
+    def kept(self, num_read: int) -> tuple[int, ...]:
+        return evenly_spaced(1 + min(self.later, num_read - 1), num_read)
+
+
+def split_budget(tokens: int, grid_size: int) -> tuple[int, int]:
+    """A budget as (S, M): S is the largest square up to `grid_size`^2 that leaves one motion token for four of S.
+
+    Four for one is the paper's 16 + 4. A budget of 1 is one spatial token.
+    """
+    side = min(grid_size, max(1, math.isqrt(4 * tokens // 5)))
+    return side**2, tokens - side**2
 
 
 @dataclass(frozen=True)

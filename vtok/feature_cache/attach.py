@@ -8,7 +8,7 @@ from vtok.common.paths import user_path
 from vtok.config.nodes import trait_of
 from vtok.data import CachedReader, DataSource
 from vtok.data.cached_reader import read_cache_file
-from vtok.data.clip_reader import Planner
+from vtok.data.plan import StridePlanner
 from vtok.data.sources.base import SPLITS
 from vtok.feature_cache.compatibility import decodes, recipe_of
 
@@ -49,8 +49,10 @@ def without_cache(config: DictConfig) -> None:
         config.data.cache = None
 
 
-def check_clips(source: DataSource, planner: Planner) -> None:
+def check_clips(source: DataSource, planner: StridePlanner) -> None:
     """Check that the planned frames of all clips are in the data set's cache, if it has one, before one is read.
+
+    Those of training clips are planned for training.
 
     Whether a clip's file has changed is checked when the clip is read.
 
@@ -58,6 +60,6 @@ def check_clips(source: DataSource, planner: Planner) -> None:
         UserError: a clip or one of its frames is not in the cache.
     """
     if source.cache is not None:
-        reader = CachedReader(source.cache, planner)
         for split in SPLITS:
+            reader = CachedReader(source.cache, planner.for_training() if split == "train" else planner)
             reader.check(source.clips(split), files=False)

@@ -8,15 +8,15 @@ from omegaconf import DictConfig
 from vtok.common.errors import UserError
 from vtok.common.paths import user_path
 from vtok.data import Clip, ClipSample, DataSource, SampleKey, open_video
-from vtok.data.clip_reader import clip_frames
-from vtok.data.plan import StridePlanner, TargetPlan
+from vtok.data.clip_reader import Planner, clip_frames
+from vtok.data.plan import TargetPlan
 from vtok.data.video.read import open_clip
 from vtok.model.build import build
 
 
 def read_clip(
     config: DictConfig,
-    planner: StridePlanner,
+    planner: Planner,
     video: str | Clip,
     *,
     start: float = 0.0,
@@ -28,7 +28,7 @@ def read_clip(
 
     Args:
         config: configuration of the run.
-        planner: frame planner of the run's tokeniser.
+        planner: planner of the frames to read, such as that of the run's tokeniser.
         video: video file or folder of frames, or a clip of the run's data, which has a start of its own.
         start: start of the clip in a file in seconds, >= 0.
         target: plan of the frames that a decoder reconstructs; None: they are not read.

@@ -11,7 +11,8 @@ from yaml import YAMLError
 
 from vtok.common.errors import UserError
 from vtok.config import check, compose
-from vtok.config.compose import explain, groups
+from vtok.config.budget import read_budget
+from vtok.config.compose import explain, groups, settle
 from vtok.config.mixture import limit_sources
 from vtok.feature_cache import without_cache
 from vtok.hub.files import exported_part, is_exported
@@ -96,6 +97,8 @@ def load_run(
         except YAMLError as error:
             raise UserError(f"{item}: the value cannot be read. Put it in quotes: KEY='VALUE'.") from error
     limit_sources(config)
+    if any(item.startswith("tokeniser.budget=") for item in remaining):
+        settle(config, read_budget(config), remaining)
     if not cached:
         without_cache(config)
     # The full configuration: commands build more than the model, such as the data source.

@@ -1,15 +1,28 @@
 """Reads the frames that a picture of a clip's tokens shows."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from vtok.data import Clip, ClipSample
+from vtok.data.plan import FramePlan
 from vtok.evaluation.token_groups import token_groups
 from vtok.evaluation.token_picture import ClipPicture
 from vtok.inference.clip import read_clip
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import Tokeniser
+
+
+@dataclass(frozen=True)
+class SameFrames:
+    """Plans the clip frames `indices`."""
+
+    indices: tuple[int, ...]
+
+    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
+        return FramePlan(self.indices, 0)
 
 
 def picture_of(
@@ -40,7 +53,7 @@ def picture_of(
     planned = stack_frames([sample]).to(device)
     with torch.no_grad():
         groups, token_map = token_groups(tokeniser, planned), tokeniser.token_map(planned)
-    frames = read_clip(config, tokeniser.planner, video, start=start, size=frame_size)[0].frames
+    frames = read_clip(config, SameFrames(sample.indices), video, start=start, size=frame_size)[0].frames
     assert frames is not None
     return ClipPicture(
         frames=frames,

@@ -7,16 +7,20 @@ from vtok.common.lazy import lazy_exports
 if TYPE_CHECKING:
     from vtok.data.plan import (
         CappedPlanner,
+        ChangePlanner,
         CodecMotionPlanner,
+        ElasticPlanner,
         FramePlan,
         KeyFramePlanner,
         PatchPlanner,
         SlowFastPlanner,
         StridePlanner,
     )
+    from vtok.tokeniser.adaptive import AdaptiveTokeniser
     from vtok.tokeniser.base import MOTION, SPATIAL, Tokeniser, VideoTokens
     from vtok.tokeniser.codec_motion import CodecMotionTokeniser
     from vtok.tokeniser.delta import DeltaTokeniser
+    from vtok.tokeniser.elastic import ElasticTokeniser
     from vtok.tokeniser.evs import EvsTokeniser
     from vtok.tokeniser.frame_sampling import FrameSamplingTokeniser, KeyFrameTokeniser
     from vtok.tokeniser.frequency import FrequencyTokeniser
@@ -45,11 +49,15 @@ if TYPE_CHECKING:
 __all__ = [
     "MOTION",
     "SPATIAL",
+    "AdaptiveTokeniser",
     "AttentionPooling",
     "CappedPlanner",
+    "ChangePlanner",
     "CodecMotionPlanner",
     "CodecMotionTokeniser",
     "DeltaTokeniser",
+    "ElasticPlanner",
+    "ElasticTokeniser",
     "EvsTokeniser",
     "FramePlan",
     "FramePooling",

@@ -160,7 +160,7 @@ class Tokeniser(nn.Module, ABC):
             timestamps=timestamps.gather(1, indices),
             lengths=(indices.shape[1],) * batch,
         )
-        return self.encode_planned(planned)
+        return self.encode_planned(planned.kept(plans[0].change))
 
     def forward(self, video: Tensor, key_frame: int | Sequence[int] | None = None) -> Tensor:
         """Only the tokens, (B, L, token_dim), of clips (B, T, 3, H, W)."""

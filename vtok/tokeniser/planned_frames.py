@@ -1,13 +1,14 @@
 """The input of tokenisers: planned frames of a batch of clips, or what has been computed of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from vtok.common.errors import UserError
+from vtok.data.change import kept_places
 from vtok.data.frame_maps import FrameMaps
 from vtok.tokeniser.pixels import frame_levels, frame_sharpness
 
@@ -26,6 +27,7 @@ class PlannedFrames:
         vectors: (B, K, 3, g, g), the codec's motion since the planned frame before (`vtok.data.video.motion_vectors`);
             None if the plan asked for none.
         lengths: number of frames of each clip without padding, see `counts`; None: they are counted in `mask`.
+        key_tokens: number of spatial tokens if training has drawn a budget for the batch; None: the tokeniser's own.
     """
 
     frames: Tensor | None
@@ -36,6 +38,7 @@ class PlannedFrames:
     pooled: dict[str, Tensor] | None = None
     vectors: Tensor | None = None
     lengths: tuple[int, ...] | None = None
+    key_tokens: int | None = None
 
     def to(self, device: torch.device) -> "PlannedFrames":
         return self.moved(partial(Tensor.to, device=device, non_blocking=True))
@@ -51,7 +54,18 @@ class PlannedFrames:
             pooled=None if self.pooled is None else {name: move(tensor) for name, tensor in self.pooled.items()},
             vectors=None if self.vectors is None else move(self.vectors),
             lengths=self.counts,
+            key_tokens=self.key_tokens,
         )
+
+    def kept(self, change: float | None) -> "PlannedFrames":
+        """Without the frames that a plan with this `change` drops (`vtok.data.change`); the first is the key frame."""
+        if change is None:
+            return self
+        clips = [clip[there] for clip, there in zip(self.pixels, self.mask, strict=True)]
+        places, mask = kept_places(clips, change)
+        rows = torch.arange(len(places), device=places.device).unsqueeze(1)
+        frames, timestamps = self.pixels[rows, places], self.timestamps.gather(1, places)
+        return replace(self, frames=frames, mask=mask, timestamps=timestamps, lengths=None)
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
 """VTok (Wang et al. 2026, arXiv 2602.04202): one key frame in full, every later sampled frame as one residual token."""
 
+import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from vtok.common.setting_types import Count
 from vtok.data.plan import KeyFrame, StridePlanner
 from vtok.tokeniser.base import (
     MOTION,
+    SPATIAL,
     Tokeniser,
     VideoTokens,
     cell_places,
@@ -65,7 +68,7 @@ class VTokTokeniser(Tokeniser):
     """
 
     frame_kind = MOTION
-    budgeted = "stride"
+    budgeted: ClassVar[str | None] = "stride"
 
     def __init__(
         self,
@@ -105,20 +108,26 @@ class VTokTokeniser(Tokeniser):
             key_map = next(self.chunks(planned, order[:, :1]))[:, 0]
             others = self.chunks(planned, order[:, 1:])
             residual = torch.cat([self.motion_pooling(maps, key_map) for maps in others], dim=1)
-        return {"grid": pool_grid(key_map, self.grid_size), "residual": residual, "order": order}
+        return {"grid": pool_grid(key_map, self.key_grid(planned)), "residual": residual, "order": order}
+
+    def key_grid(self, planned: PlannedFrames) -> int:
+        """Side of the key frame's grid."""
+        return self.grid_size
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         spatial, motion = self.spatial(pooled["grid"]), self.motion(pooled["residual"])
         mask = planned.mask.gather(1, pooled["order"])
         timestamps = planned.timestamps.gather(1, pooled["order"])
-        key_tokens = spatial.shape[1]
+        key_tokens, motion_tokens = spatial.shape[1], motion.shape[1]
+        grid_size = math.isqrt(key_tokens)
+        kind = torch.tensor([SPATIAL] * key_tokens + [MOTION] * motion_tokens)
         return VideoTokens(
             tokens=torch.cat([spatial, motion], dim=1),
-            kind=self.kinds(1 + motion.shape[1]).to(spatial.device, non_blocking=True),
+            kind=kind.to(spatial.device, non_blocking=True),
             timestamps=torch.cat([timestamps[:, :1].expand(-1, key_tokens), timestamps[:, 1:]], dim=1),
             mask=torch.cat([mask[:, :1].expand(-1, key_tokens), mask[:, 1:]], dim=1),
-            places=key_frame_places(self.grid_size, motion),
-            weights=key_frame_weights(self.grid_size, motion, map_size=self.backbone.feature_size),
+            places=key_frame_places(grid_size, motion),
+            weights=key_frame_weights(grid_size, motion, map_size=self.backbone.feature_size),
         )
 
 

@@ -33,7 +33,7 @@ def training_batches(
         UserError: a mistake that a worker process found.
     """
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
-    reader = source.reader(model.tokeniser.planner, target, seed=seed)
+    reader = source.reader(model.tokeniser.planner.for_training(), target, seed=seed)
     collate = make_collate(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
     batches = DataLoader(
         ReturnErrors(ClipDataset(clips, reader, seed=seed, replace_bad=True, reject_reason=collate.text_error)),

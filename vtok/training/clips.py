@@ -5,7 +5,7 @@ from itertools import islice
 
 from vtok.common.errors import UserError
 from vtok.data import Clip, DataSource
-from vtok.data.clip_reader import Planner
+from vtok.data.plan import StridePlanner
 from vtok.data.sources.base import SPLITS, Split
 from vtok.evaluation import Alignment, Generation, check_files
 from vtok.feature_cache import check_clips
@@ -16,7 +16,7 @@ CHECKED_CLIPS = 10_000
 
 def prepare_clips(
     source: DataSource,
-    planner: Planner,
+    planner: StridePlanner,
     objective: Objective,
     alignment: Alignment,
     generation: Generation,

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -86,7 +86,7 @@ def make_collate(
     """The collate function of a model."""
     return Collate(
         chat=model.mllm.chat,
-        planner=model.tokeniser.planner,
+        planner=model.tokeniser.planner.for_training(),
         context_length=model.mllm.context_length,
         questions_per_clip=questions_per_clip,
         yes_no_share=yes_no_share,
@@ -117,11 +117,20 @@ class Collate:
             if isinstance(sample, UserError):
                 return sample
             good.append(sample)
+        # By the batch, not by the clip: its clips then have the same grid and the same length.
+        number = stable_hash("budget", self.seed, good[0].epoch, good[0].clip.id)
+        if (drawn := self.planner.drawn(number)) is not self.planner:
+            good = [one.at(drawn.kept(one.num_planned)) for one in good]
+            return replace(self, planner=drawn).batch(good, key_tokens=drawn.key_tokens)
+        return self.batch(good)
+
+    def batch(self, good: Sequence[ClipSample], *, key_tokens: int | None = None) -> Batch | UserError:
+        """The batch of samples, or the error of a text; `key_tokens`: see `PlannedFrames`."""
         generates = self.objective.generates
         prompts = tuple(self.prompt(one) for one in good) if generates else None
         try:
             return Batch(
-                video=stack_frames(good),
+                video=replace(stack_frames(good), key_tokens=key_tokens),
                 text=self._stack([self.conversation(one) for one in good]) if self.objective.understands else None,
                 captions=self._stack([self.caption(one) for one in good]) if generates else None,
                 target=stack_targets(good) if good[0].latents is None else stack_latents(good),

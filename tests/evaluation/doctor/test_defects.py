@@ -37,6 +37,15 @@ class DropsTheLastToken(FrameSamplingTokeniser):
         return tokens.at(torch.arange(tokens.tokens.shape[1] - 1).expand(len(tokens.tokens), -1))
 
 
+class DropsFramesThatStandStill(FrameSamplingTokeniser):
+    """Without a plan that says so."""
+
+    def project(self, pooled: Pooled, planned: PlannedFrames) -> VideoTokens:
+        tokens = super().project(pooled, planned)
+        still = F.pad(pooled["grid"].diff(dim=1).abs().amax((2, 3)) < 1e-6, (1, 0))
+        return replace(tokens, mask=tokens.mask & ~still.repeat_interleave(self.grid_size**2, dim=1))
+
+
 class StatesAnotherKind(FrameSamplingTokeniser):
     frame_kind = MOTION
 
@@ -204,6 +213,7 @@ class TrainsAFrozenBackbone(FrameSamplingTokeniser):
 DEFECTS: dict[type[Tokeniser], str] = {
     PlansBackwards: "plan",
     DropsTheLastToken: "number of tokens",
+    DropsFramesThatStandStill: "still clip",
     StatesAnotherKind: "kinds",
     HasPlacesOfCorners: "fields",
     HasAnotherDevice: "device",

@@ -10,7 +10,7 @@ from vtok.common.overrides import command, override
 from vtok.common.paths import user_path
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
-from vtok.config.cross_checks import check_cacheable
+from vtok.config.cross_checks import check_cacheable, needs_pixels
 from vtok.config.nodes import planner_of, trait_of
 from vtok.config.options import options_of
 from vtok.data.broken_clips import list_bad
@@ -45,7 +45,7 @@ def precompute(
         out: output folder.
         tokenisers: options of the group tokeniser whose frames are cached; all that read feature maps if the overrides
             choose none.
-        strides: values of tokeniser.stride for which each tokeniser is planned, besides its own.
+        strides: values of tokeniser.stride for which each tokeniser that has one is planned, besides its own.
         probe: whether the frames whose features vtok probe reconstructs are cached too.
         attention: whether the attention that each place receives is cached, which tokeniser=visionzip reads.
         dtype: number format of the maps; float32 gives the same losses as the files.
@@ -65,7 +65,8 @@ def precompute(
             )
         check(config)
         check_cacheable(config, override=f"out={out}")
-    planners: list[Planner] = [planner for config in configs if (planner := planner_of(config)) is not None]
+    own = [planner for config in configs if (planner := planner_of(config)) is not None]
+    planners: list[Planner] = [each for planner in own for each in (planner, planner.for_training())]
     if probe:
         planners.append(EvenPlanner(FRAMES))
     made = make_cache(
@@ -102,7 +103,10 @@ def configurations(tokenisers: Sequence[str], strides: Sequence[int], overrides:
     configs = []
     for option in chosen or [[override("tokeniser", name)] for name in options_of("tokeniser")]:
         config = compose([*overrides, *option])
-        # One that is asked for by name is refused later, with the reason.
-        if chosen or not trait_of(config.tokeniser, "needs_files", False):
-            configs += [config, *(compose([*overrides, *option, f"tokeniser.stride={stride}"]) for stride in strides)]
+        # One that is asked for by name is refused later, with the reason; so is a stride that it does not have.
+        if not chosen and (trait_of(config.tokeniser, "needs_files", False) or needs_pixels(config)):
+            continue
+        configs.append(config)
+        if chosen or "stride" in config.tokeniser:
+            configs += [compose([*overrides, *option, f"tokeniser.stride={stride}"]) for stride in strides]
     return configs

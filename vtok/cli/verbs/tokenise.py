@@ -54,7 +54,7 @@ def tokenise(
         "timestamps": tokens.timestamps[0].cpu().contiguous(),
         "places": tokens.places[0].cpu().contiguous(),
         "weights": tokens.weights[0].cpu().contiguous(),
-        "frames": torch.tensor(model.tokeniser.plan(len(seconds)).indices),
+        "frames": torch.tensor(sample.indices),
     }
     metadata = {
         **settings(config),

@@ -52,23 +52,31 @@ class Case:
         steps = SECONDS_A_FRAME * (0.5 + torch.rand(1, length, generator=generator))
         return frames.to(self.device), (steps.cumsum(1) - steps[:, :1]).to(self.device)
 
-    def clip(self, length: int | None = None, *, seed: int = 0, plan: FramePlan | None = None) -> PlannedFrames:
-        """The planned frames of one clip of noise; None: of the usual length, and the tokeniser's own plan."""
+    def clip(
+        self, length: int | None = None, *, seed: int = 0, plan: FramePlan | None = None, still: bool = False
+    ) -> PlannedFrames:
+        """The planned frames of one clip of noise; None: of the usual length, and the tokeniser's own plan.
+
+        `still`: all frames are the same.
+        """
         length = self.num_frames if length is None else length
         plan = self.tokeniser.plan(length) if plan is None else plan
         frames, timestamps = self.video(length, seed)
+        if still:
+            frames = frames[:, :1].expand_as(frames)
         indices, grid = list(plan.indices), plan.vector_grid
         vectors = None
         if grid is not None:
             shape = (1, len(indices), 3, grid, grid)
             vectors = torch.randn(shape, generator=self.generator(seed + 1)).to(self.device)
-        return PlannedFrames(
+        planned = PlannedFrames(
             frames=frames[:, indices],
             key=torch.tensor([-1 if plan.key is None else plan.key], device=self.device),
             mask=torch.ones(1, len(indices), dtype=torch.bool, device=self.device),
             timestamps=timestamps[:, indices],
             vectors=vectors,
         )
+        return planned.kept(plan.change)
 
     @torch.no_grad()
     def encode(self, planned: PlannedFrames, tokeniser: Tokeniser | None = None) -> VideoTokens:

@@ -38,6 +38,15 @@ def number_of_tokens(case: Case) -> None:
             raise Defect(f"{number} tokens of a clip of {length} frames", f"{int(encoded.mask.sum())} and padding")
 
 
+def still_clip(case: Case) -> None:
+    """A clip that stands still has the tokens of the frames that its plan keeps, none of them padding."""
+    for length in lengths(case):
+        planned = case.clip(length, still=True)
+        number, encoded = case.tokeniser.planner.num_tokens(planned.mask.shape[1]), case.encode(planned)
+        if encoded.tokens.shape[1] != number or not encoded.mask.all():
+            raise Defect(f"{number} tokens of a still clip of {length} frames", f"{int(encoded.mask.sum())}")
+
+
 def kinds(case: Case) -> None:
     """`kinds` gives the kind of each token that the tokeniser makes."""
     for length in lengths(case):

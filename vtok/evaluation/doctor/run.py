@@ -13,6 +13,7 @@ Check = Callable[[Case], str | None]
 CHECKS: dict[Check, tuple[Check, ...]] = {
     counts.plan: (),
     counts.number_of_tokens: (counts.plan,),
+    counts.still_clip: (counts.number_of_tokens,),
     counts.kinds: (counts.number_of_tokens,),
     running.device: (),
     counts.fields: (counts.number_of_tokens, running.device),

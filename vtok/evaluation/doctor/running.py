@@ -60,6 +60,8 @@ def cache(case: Case) -> None:
         raise Defect("the tokens of the frames from what `extract` returned", changed)
     if tokeniser.needs_files:
         raise NotApplicable("it reads motion vectors, which a feature cache does not hold")
+    if tokeniser.plan(case.num_frames).change is not None:
+        raise NotApplicable("it keeps frames by the change of their pixels, which a feature cache does not hold")
     maps = stack_maps([encode_frames(tokeniser.backbone, planned.pixels[0], attention=True)])
     try:
         with torch.no_grad():

@@ -75,9 +75,10 @@ def planned_frames(tokeniser: Tokeniser, videos: Tensor, num_frames: int) -> Pla
     plan = tokeniser.plan(num_frames)
     shown = np.array(TargetPlan(num_frames=made, size=videos.shape[-1]).indices(num_frames))
     chosen = nearest(shown, np.array(plan.indices))
-    return PlannedFrames(
+    planned = PlannedFrames(
         frames=videos[:, torch.from_numpy(chosen).to(videos.device)],
         key=torch.full((batch,), -1 if plan.key is None else plan.key, device=videos.device),
         mask=torch.ones(batch, len(chosen), dtype=torch.bool, device=videos.device),
         timestamps=torch.tensor(plan.indices, dtype=torch.float32, device=videos.device).expand(batch, -1),
     )
+    return planned.kept(plan.change)

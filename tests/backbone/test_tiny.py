@@ -39,3 +39,11 @@ def test_coordinates_reach_from_corner_to_corner():
 def test_sizes_that_are_not_multiples_of_8_are_refused(name: str, value: int):
     with pytest.raises(UserError, match=rf"backbone\.{name}={value}.*multiple of 8"):
         TinyBackbone(**{name: value})
+
+
+def test_all_of_it_is_made_on_one_device_while_linspace_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As transformers does while it loads a model.
+    linspace = torch.linspace
+    monkeypatch.setattr(torch, "linspace", lambda *given, **named: linspace(*given, **({"device": "cpu"} | named)))
+    with torch.device("meta"):
+        assert TinyBackbone().coordinates.is_meta

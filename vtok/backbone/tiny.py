@@ -57,15 +57,17 @@ class TinyBackbone(Backbone):
             std=(0.5, 0.5, 0.5),
             map_size=map_size,
         )
-        axis = torch.linspace(-1, 1, image_size)
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        self.register_buffer("coordinates", torch.stack((x, y)), persistent=False)
         self.layers = nn.Sequential(
             *convolution(5, width, stride=2),
             *convolution(width, 2 * width, stride=2),
             *convolution(2 * width, 2 * width, stride=2),
             nn.Conv2d(2 * width, feature_dim, kernel_size=3, padding=1),
         )
+        # Where the weights are made. `with torch.device(...)` alone overlooks linspace if it was first used while
+        # transformers, which replaces linspace for a while, loaded a model.
+        axis = torch.linspace(-1, 1, image_size, device=next(self.layers.parameters()).device)
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        self.register_buffer("coordinates", torch.stack((x, y)), persistent=False)
         self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.set_frozen(frozen)
 

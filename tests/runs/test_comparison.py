@@ -52,6 +52,13 @@ def test_the_default_component_is_the_same_with_and_without_an_override(make_run
     assert differing_settings(runs) == {"tokeniser": ["vtok", "vtok", "key_frame"]}
 
 
+def test_runs_on_other_questions_are_compared_by_them(make_run) -> None:
+    names = ("arrow", "arrow_low", "arrow_questions", "order", "order_questions")
+    summary = {f"alignment/{name}": 0.5 for name in names} | {"alignment_yes_no/arrow": 0.5, "tokens_per_clip": 20}
+    runs = [read_run(make_run("a", {}, [], summary))]
+    assert compare_runs(runs, []).metrics == ["alignment/arrow", "alignment/order", "tokens_per_clip"]
+
+
 def test_runs_on_clips_with_captions_alone_are_compared_by_them(make_run) -> None:
     summaries = [{"alignment/caption": share, "alignment/caption_chance": 0.25, "steps": 1} for share in (0.5, 0.75)]
     runs = [read_run(make_run(str(n), {"seed": n}, [f"seed={n}"], one)) for n, one in enumerate(summaries)]

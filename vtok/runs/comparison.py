@@ -102,7 +102,7 @@ class Comparison:
 
 
 def compare_runs(runs: Sequence[SavedRun], metrics: Sequence[str]) -> Comparison:
-    """Compare runs by `metrics`; if it is empty, by those of `DEFAULT_METRICS` that the runs have.
+    """Compare runs by `metrics`; if it is empty, by the default ones.
 
     Raises:
         UserError: no run has metrics yet, or no run has a metric of that name.
@@ -119,8 +119,19 @@ def compare_runs(runs: Sequence[SavedRun], metrics: Sequence[str]) -> Comparison
         if name not in known:
             similar = difflib.get_close_matches(name, known, n=3) or known
             raise UserError(f"metrics={name}: no run has this metric. Use {' or '.join(similar)}.")
-    chosen = list(metrics) or [name for name in DEFAULT_METRICS if name in known] or known
+    chosen = list(metrics) or default_metrics(known)
     return Comparison(runs=finished, failed=failed, settings=differing_settings(finished), metrics=chosen)
+
+
+def default_metrics(known: Sequence[str]) -> list[str]:
+    """Those of `DEFAULT_METRICS` that are known; without an accuracy among them, as for questions of one's own, those
+    of all choice questions come first.
+    """
+    found = [name for name in DEFAULT_METRICS if name in known]
+    if any("/" in name and not name.startswith("parameters/") for name in found):
+        return found
+    choices = [name for name in known if name.startswith("alignment/") and f"{name}_questions" in known]
+    return [*choices, *found] or list(known)
 
 
 def differing_settings(runs: Sequence[SavedRun]) -> dict[str, list[Any]]:

@@ -55,7 +55,7 @@ def test_the_default_component_is_the_same_with_and_without_an_override(make_run
 def test_runs_on_other_questions_are_compared_by_them(make_run) -> None:
     names = ("arrow", "arrow_low", "arrow_questions", "order", "order_questions")
     summary = {f"alignment/{name}": 0.5 for name in names} | {"alignment_yes_no/arrow": 0.5, "tokens_per_clip": 20}
-    runs = [read_run(make_run("a", {}, [], summary))]
+    runs = [read_run(make_run("a", {"seed": 0}, [], summary))]
     assert compare_runs(runs, []).metrics == ["alignment/arrow", "alignment/order", "tokens_per_clip"]
 
 

@@ -96,11 +96,11 @@ def test_a_language_model_that_ignores_the_video_gives_zeros(monkeypatch: pytest
     model = model_of()
     real = model.mllm.hidden_states
 
-    def blind(embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def blind(embeddings: torch.Tensor) -> torch.Tensor:
         # All video tokens follow each other, from the place `first` on.
         after = first + embeddings.shape[1] - text_tokens
         keep = [*range(first), *range(after, embeddings.shape[1])]
-        hidden = real(embeddings[:, keep], mask[:, keep])
+        hidden = real(embeddings[:, keep])
         everything = hidden.new_zeros(*embeddings.shape[:2], hidden.shape[-1])
         everything[:, keep] = hidden
         return everything

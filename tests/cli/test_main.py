@@ -51,7 +51,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "trian: unknown verb. Use train, compare, cost"),
+        (["trian"], "trian: unknown verb. Use train, calibrate, compare"),
         (["describe"], "Set video=VALUE"),
         (["describe", "video=x.mp4", "promt=what?"], "Did you mean prompt?"),
         (["describe", "x.mp4"], "arguments are KEY=VALUE"),

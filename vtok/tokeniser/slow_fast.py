@@ -92,9 +92,9 @@ class SlowFastTokeniser(Tokeniser):
             fast_there, length = fast_there.scatter(1, chosen, False), length - slow * fast_cells
         mask = torch.cat([each(there, cells), each(fast_there, fast_cells)], dim=1)
         fine, coarse = cell_places(self.grid_size, like=tokens), cell_places(self.fast_grid_size, like=tokens)
-        sizes = torch.cat(
-            [tokens.new_full((slow * cells,), 1 / cells), tokens.new_full((fast * fast_cells,), 1 / fast_cells)]
-        )
+        # Not in the tokens' type, which may be bfloat16.
+        shares = ((slow * cells, 1 / cells), (fast * fast_cells, 1 / fast_cells))
+        sizes = torch.cat([torch.full((number,), share, device=tokens.device) for number, share in shares])
         # The padding of a shorter clip's slow tokens goes to the end, and fast tokens that no clip has are cut off.
         order = mask.argsort(dim=1, descending=True, stable=True)[:, :length]
         return VideoTokens(

@@ -28,7 +28,7 @@ def test_a_tokeniser_without_a_defect(capsys: pytest.CaptureFixture[str]) -> Non
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["padding"].strip().startswith("ok: Padding after a shorter clip changes nothing")
     assert lines["key frame"].strip().startswith("not checked: the tokeniser has no key frame")
-    assert len(lines) == 23
+    assert len(lines) == 24
 
 
 def test_a_users_own_tokeniser_with_a_defect(
@@ -44,7 +44,7 @@ def test_a_users_own_tokeniser_with_a_defect(
     shown = capsys.readouterr()
     assert "FAILED: expected a correlation of 0.7 or more between the rows" in shown.out
     assert shown.err == (
-        "error: transposing_lab.Transposed: 1 of 23 checks failed (places). "
+        "error: transposing_lab.Transposed: 1 of 24 checks failed (places). "
         "Repair the tokeniser, and run vtok doctor again.\n"
     )
     assert main(["doctor", *own]) == 1

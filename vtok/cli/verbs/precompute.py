@@ -1,5 +1,6 @@
 """vtok precompute: computes the feature maps of a frozen backbone once."""
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,6 +20,8 @@ from vtok.data.plan import EvenPlanner
 from vtok.evaluation.probing.run import FRAMES
 from vtok.training.cache_estimate import Estimate
 from vtok.training.precompute import precompute as make_cache
+
+log = logging.getLogger("vtok")
 
 
 def precompute(
@@ -94,19 +97,34 @@ def precompute(
 def configurations(tokenisers: Sequence[str], strides: Sequence[int], overrides: Sequence[str]) -> list[DictConfig]:
     """The configurations whose plans are united.
 
+    Without a choice these are all tokenisers that read feature maps. Those that the overrides do not fit, such as a
+    recipe's tokeniser.stride, are left out, and named in the log.
+
     Raises:
-        UserError: if an override does not fit one of the tokenisers.
+        UserError: if an override does not fit the default tokeniser, or one that is asked for by name.
     """
-    chosen: list[list[str]] = [[override("tokeniser", name)] for name in tokenisers]
-    if not chosen and any(item.startswith("tokeniser=") for item in overrides):
-        chosen = [[]]
-    configs = []
-    for option in chosen or [[override("tokeniser", name)] for name in options_of("tokeniser")]:
-        config = compose([*overrides, *option])
-        # One that is asked for by name is refused later, with the reason; so is a stride that it does not have.
-        if not chosen and (trait_of(config.tokeniser, "needs_files", False) or needs_pixels(config)):
+    if tokenisers or any(item.startswith("tokeniser=") for item in overrides):
+        chosen = [[override("tokeniser", name)] for name in tokenisers] or [[]]
+        return [
+            compose([*overrides, *option, *stride])
+            for option in chosen
+            for stride in ([], *([f"tokeniser.stride={each}"] for each in strides))
+        ]
+    compose(list(overrides))
+    configs: list[DictConfig] = []
+    unfit = []
+    for name in options_of("tokeniser"):
+        option = [*overrides, override("tokeniser", name)]
+        try:
+            config = compose(option)
+        except UserError:
+            unfit.append(name)
+            continue
+        if trait_of(config.tokeniser, "needs_files", False) or needs_pixels(config):
             continue
         configs.append(config)
-        if chosen or "stride" in config.tokeniser:
-            configs += [compose([*overrides, *option, f"tokeniser.stride={stride}"]) for stride in strides]
+        if "stride" in config.tokeniser:
+            configs += [compose([*option, f"tokeniser.stride={each}"]) for each in strides]
+    if unfit:
+        log.info("left out, as the overrides do not fit them: tokeniser=%s", ", ".join(unfit))
     return configs

@@ -89,10 +89,14 @@ class Shell:
         elif "root=FOLDER" not in given:
             given = [item.replace("PATH", str(self.clips())) for item in given]
         name, overrides = given[0], [item for item in self.small if not item.startswith("clip.num_frames")]
-        if any("latest" in item for item in given):
+        # Another budget is for the run of a tokeniser that the page has just trained.
+        if any("latest" in item for item in given) and "tokeniser.budget=8" not in given:
             self.have_run(sweep="sweep=latest" in given)
         if "data=folder" in given or "data=twins" in given:
             overrides = [item for item in overrides if not item.startswith("data.")]
+        if "data.cache=FEATURES" in given:
+            # The cache was made with these clips and the usual backbone.
+            overrides = [item for item in self.small if not item.startswith("backbone")]
         if name == "probe":
             given += ["steps=2", "seeds=1", *overrides]
         if name == "cost":

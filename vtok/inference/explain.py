@@ -20,7 +20,7 @@ from vtok.model import VideoLanguageModel
 from vtok.model.batch import stack_frames
 from vtok.model.build import build
 from vtok.runs.answered import FILE
-from vtok.runs.samples import explanation_file
+from vtok.runs.samples import explanation_file, explanation_files
 
 
 def write_explanation(
@@ -63,7 +63,7 @@ def write_explanation(
 def explain_test_answers(run: str, *, number: int, outputs: str, allowed_targets: Sequence[str] = ()) -> None:
     """Write pictures of which tokens a run used for its answers to test questions, into the run folder.
 
-    Each is the answer to the first choice question of another category.
+    They replace earlier ones. Each is the answer to the first choice question of another category.
 
     Args:
         run: a run folder with a checkpoint and `answers.parquet`.
@@ -84,12 +84,15 @@ def explain_test_answers(run: str, *, number: int, outputs: str, allowed_targets
     source = build(config.data)
     source.prepare()
     clips = {(clip.source, clip.id): clip for clip in source.clips("test")}
-    for place, answer in enumerate(list(first.values())[:number]):
-        clip = clips.get((answer.source, answer.clip))
-        if clip is None:
+    explained = list(first.values())[:number]
+    for answer in explained:
+        if (answer.source, answer.clip) not in clips:
             raise UserError(
                 f"{run_dir}: its test clip {answer.clip} is no longer in its data. "
                 f"Use vtok evaluate run={run_dir} first, or explain=0."
             )
-        path = explanation_file(run_dir, place)
+    for earlier in explanation_files(run_dir):
+        earlier.unlink()
+    for place, answer in enumerate(explained):
+        clip, path = clips[answer.source, answer.clip], explanation_file(run_dir, place)
         write_explanation(config, model, clip, prompt=answer.question, answer=answer.answer, path=path, theme=LIGHT)

@@ -39,7 +39,12 @@ def contact_sheets(comparison: Comparison) -> list[tuple[str, Path]]:
 
 def explanation_file(run_dir: Path, number: int) -> Path:
     """The picture of which tokens one of a run's answers used."""
-    return run_dir / f"explained_{number}.png"
+    return run_dir / f"explained_{number:02d}.png"
+
+
+def explanation_files(run_dir: Path) -> list[Path]:
+    """The pictures that a run folder has, in the order of their numbers."""
+    return sorted(run_dir.glob("explained_*.png"))
 
 
 def explanations(comparison: Comparison) -> list[tuple[str, Path]]:
@@ -47,7 +52,7 @@ def explanations(comparison: Comparison) -> list[tuple[str, Path]]:
     files = [
         (number, index, file)
         for index, run in enumerate(comparison.runs)
-        for number, file in enumerate(sorted(run.path.glob("explained_*.png")))
+        for number, file in enumerate(explanation_files(run.path))
     ]
     return [(comparison.label(index), file) for _, index, file in sorted(files)]
 

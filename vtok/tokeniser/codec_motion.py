@@ -9,6 +9,7 @@ from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
 from vtok.data.plan import CodecMotionPlanner, FramePlan
 from vtok.tokeniser.base import MOTION, Tokeniser, VideoTokens, check_grid, pool_grid
+from vtok.tokeniser.key_frame import check_first
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_places, key_frame_weights
 
@@ -65,10 +66,7 @@ class CodecMotionTokeniser(Tokeniser):
         Raises:
             UserError: a key frame other than the first.
         """
-        if key_frame not in (None, 0):
-            raise UserError(
-                f"key_frame={key_frame}: codec_motion counts from the first frame. Use key_frame=0 or None."
-            )
+        check_first(key_frame, tokeniser="codec_motion")
         return super().plan(num_frames)
 
     def num_encoded(self, num_planned: int) -> int:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from vtok.backbone import Backbone
-from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
 from vtok.data.plan import FramePlan
 from vtok.tokeniser.base import pool_grid
+from vtok.tokeniser.key_frame import check_first
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import VTokTokeniser
@@ -59,10 +59,7 @@ class DeltaTokeniser(VTokTokeniser):
         Raises:
             UserError: a key frame other than the first.
         """
-        if key_frame not in (None, 0):
-            raise UserError(
-                f"key_frame={key_frame}: tokeniser=delta counts changes from the first frame. Use key_frame=0 or None."
-            )
+        check_first(key_frame, tokeniser="delta")
         return super().plan(num_frames)
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
 from vtok.data.plan import CappedPlanner, FramePlan
 from vtok.tokeniser.base import MOTION, Tokeniser, VideoTokens, check_grid
+from vtok.tokeniser.key_frame import check_first
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_places
 
@@ -82,11 +83,7 @@ class FrequencyTokeniser(Tokeniser):
         Raises:
             UserError: a key frame other than the first.
         """
-        if key_frame not in (None, 0):
-            raise UserError(
-                f"key_frame={key_frame}: tokeniser=frequency counts changes from the first frame. "
-                "Use key_frame=0 or None."
-            )
+        check_first(key_frame, tokeniser="frequency")
         return super().plan(num_frames)
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:

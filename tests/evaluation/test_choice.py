@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from vtok.backbone import TinyBackbone
 from vtok.data import Clip, Question
 from vtok.decoder import NoDecoder
 from vtok.evaluation.answers import SCORES, best_choice
 from vtok.evaluation.choice import Chooser, choose, chunks, mention, names_only, questions_of
-from vtok.mllm import TinyLanguageModel
+from vtok.mllm import AnswerScores, TinyLanguageModel
 from vtok.model import Objective, VideoLanguageModel
 from vtok.model.batch import Text
 from vtok.tokeniser import PlannedFrames, VideoTokens, VTokTokeniser
@@ -116,13 +115,13 @@ def test_the_order_of_the_choices_changes_no_answer_and_no_score(
     model: VideoLanguageModel, video: VideoTokens, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not by rounding errors either, which depend on the place of a sequence in its batch."""
-    exact = model.text_logprobs
+    exact = model.text_scores
 
-    def rounded(video: VideoTokens, text: Text) -> Tensor:
-        logprobs = exact(video, text)
-        return logprobs + 1e-3 * torch.arange(len(logprobs)).unsqueeze(1)
+    def rounded(video: VideoTokens, text: Text) -> AnswerScores:
+        scores = exact(video, text)
+        return scores._replace(logprobs=scores.logprobs + 1e-3 * torch.arange(len(scores.logprobs)).unsqueeze(1))
 
-    monkeypatch.setattr(model, "text_logprobs", rounded)
+    monkeypatch.setattr(model, "text_scores", rounded)
     words = ("red", "a very dark green", "blue", "it moves left and then it stops")
     first = [(row, Question("thing", "choice", "what is it?", "", words)) for row in range(3)]
     with torch.no_grad():
@@ -139,7 +138,10 @@ def test_the_order_of_the_choices_changes_no_answer_and_no_score(
 def test_equal_scores_are_decided_by_the_text_of_the_choice(
     model: VideoLanguageModel, video: VideoTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "text_logprobs", lambda video, text: torch.zeros(text.labels.shape))
+    def equal(video: VideoTokens, text: Text) -> AnswerScores:
+        return AnswerScores(torch.zeros(text.labels.shape), torch.zeros(text.labels.shape, dtype=torch.bool))
+
+    monkeypatch.setattr(model, "text_scores", equal)
     for words in permutations(("red", "blue", "green")):
         asked = [(0, Question("thing", "choice", "what is it?", "", words))]
         assert choose(model, video, asked, sequences_at_once=9) == ["blue"]

@@ -74,7 +74,7 @@ def by_hand(model: VideoLanguageModel, video: VideoTokens, kept: list[int]) -> f
         torch.cat([video.places[:, one : one + 1] for one in kept], dim=1),
         torch.cat([video.weights[:, one : one + 1] for one in kept], dim=1),
     )
-    return float(model.text_logprobs(part, text).double().sum())
+    return float(model.text_scores(part, text).logprobs.double().sum())
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 512])

@@ -76,7 +76,7 @@ def test_loss_is_that_of_transformers(save_lm: Save, lm_sizes: dict[str, int], a
     with torch.no_grad():
         embeddings = mllm.embed(ids, nothing, torch.zeros(1, 0, dtype=torch.bool))
         hidden = mllm.hidden_states(embeddings)
-        logprobs = mllm.answer_logprobs(hidden, labels)
+        logprobs = mllm.score_answers(hidden, labels).logprobs
         expected = own(input_ids=ids, labels=labels).loss
     torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), expected)
 
@@ -104,7 +104,7 @@ def test_each_loss_in_a_batch_is_its_loss_alone(save_lm: Save) -> None:
     assert len(set(batch.text.mask.sum(1).tolist())) == 3
     with torch.no_grad():
         video = model.tokeniser.encode_planned(batch.video)
-        together = model.text_logprobs(video, batch.text).sum(1)
+        together = model.text_scores(video, batch.text).logprobs.sum(1)
         for row in range(3):
             here, size = slice(row, row + 1), int(batch.text.mask[row].sum())
             text = Text.of(*(part[here, :size] for part in (batch.text.ids, batch.text.labels, batch.text.mask)))

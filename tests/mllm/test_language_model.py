@@ -36,9 +36,13 @@ def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguage
     with torch.no_grad():
         output = mllm.model(input_ids=ids, labels=labels)
         embeddings = mllm.model.get_input_embeddings()(ids)
-        logprobs = mllm.answer_logprobs(mllm.hidden_states(embeddings), labels)
+        labels[0, 4] = output.logits[0, 3].argmax()
+        logprobs, likeliest = mllm.score_answers(mllm.hidden_states(embeddings), labels)
+        output = mllm.model(input_ids=ids, labels=labels)
     torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), output.loss)
     assert (logprobs[labels[:, 1:] == IGNORED] == 0).all()
+    assert likeliest[0, 3]
+    assert torch.equal(likeliest, output.logits[:, :-1].argmax(-1) == labels[:, 1:])
 
 
 def test_predictors_are_the_positions_before_labels() -> None:
@@ -69,11 +73,11 @@ def test_padding_changes_nothing(mllm: TinyLanguageModel) -> None:
     with torch.no_grad():
         together = stack_text(chats, pad_id=mllm.chat.pad_id)
         embeddings = mllm.model.get_input_embeddings()(together.ids)
-        scores = mllm.answer_logprobs(mllm.hidden_states(embeddings), together.labels).sum(1)
+        scores = mllm.score_answers(mllm.hidden_states(embeddings), together.labels).logprobs.sum(1)
         for row, chat in enumerate(chats):
             alone = stack_text([chat], pad_id=mllm.chat.pad_id)
             embeddings = mllm.model.get_input_embeddings()(alone.ids)
-            score = mllm.answer_logprobs(mllm.hidden_states(embeddings), alone.labels).sum(1)
+            score = mllm.score_answers(mllm.hidden_states(embeddings), alone.labels).logprobs.sum(1)
             torch.testing.assert_close(scores[row : row + 1], score, atol=1e-5, rtol=1e-5)
 
 

@@ -39,7 +39,7 @@ def steps(mllm: CausalLanguageModel, optimiser: Any, scheduler: Any, count: int)
     for _ in range(count):
         embeddings = mllm.embed(ids, video, torch.ones(1, 2, dtype=torch.bool))
         hidden = mllm.hidden_states(embeddings)
-        loss = -mllm.answer_logprobs(hidden, labels).sum()
+        loss = -mllm.score_answers(hidden, labels).logprobs.sum()
         loss.backward()
         optimiser.step()
         scheduler.step()

@@ -230,14 +230,14 @@ def check_full_disk(folder: Path) -> None:
 
 def fail_in_the_middle() -> None:
     """The second process, in its forward pass, while the first one waits for its weights."""
-    compute = VideoLanguageModel.text_logprobs
+    compute = VideoLanguageModel.text_scores
 
     def failing(self, *arguments):
         if rank() == 1:
             raise RuntimeError("the second process fails")
         return compute(self, *arguments)
 
-    VideoLanguageModel.text_logprobs = failing
+    VideoLanguageModel.text_scores = failing
 
 
 def main(folder: Path) -> None:

@@ -8,8 +8,9 @@ import torch
 
 from vtok.config import compose
 from vtok.model.batch import Batch
+from vtok.model.objective import LOSSES
 from vtok.training.interrupt import Interrupt
-from vtok.training.loop import Start, is_due
+from vtok.training.loop import Start, is_due, loss_weights
 from vtok.training.step_batches import take_batches
 from vtok.training.step_numbers import StepNumbers, add_losses
 
@@ -46,6 +47,20 @@ def test_the_parts_of_a_step_add_up_to_its_losses() -> None:
     numbers.add(losses, torch.tensor(3.0), step=1)
     assert numbers.read() == [{"under": 7.0, "loss": 7.0, "grad_norm": 3.0}]
     assert numbers.read() == []
+
+
+def test_the_accuracy_of_a_step_is_that_of_all_its_answer_tokens(small: tuple[Any, Iterator[Batch]]) -> None:
+    model, batches = small
+    micro = [next(batches) for _ in range(2)]
+    totals = {name: sum(batch.counts()[name] for batch in micro) for name in LOSSES}
+    losses: dict[str, torch.Tensor] = {}
+    right = 0
+    for batch in micro:
+        weights = loss_weights(batch, totals, processes=1)
+        add_losses(losses, model(batch, weights), weights, processes=1)
+        assert batch.text is not None
+        right += int(model.text_scores(model.tokeniser.encode_planned(batch.video), batch.text).likeliest.sum())
+    assert losses["accuracy"].item() == pytest.approx(right / totals["under"])
 
 
 @pytest.mark.parametrize(("every", "steps"), [(0, []), (1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3])])

@@ -68,9 +68,9 @@ def test_the_line_of_a_step_says_loss_speed_and_time_left(monkeypatch: pytest.Mo
     assert running.time_shares() == "forward 25%, backward 75%"
     running.begin_step()
     now += 4
-    running.add([{"loss": 3.0, "under": 2.0, "dec": 1.0, "grad_norm": 1.0}], tokens=100, clips=8)
+    running.add([{"loss": 3.0, "under": 2.0, "dec": 1.0, "accuracy": 0.875, "grad_norm": 1.0}], tokens=100, clips=8)
     running.metrics()
-    assert running.line(lr=1.0, steps_left=1000).startswith("loss 3 (under 2, dec 1), lr 1, ")
+    assert running.line(lr=1.0, steps_left=1000).startswith("loss 3 (under 2, dec 1), token accuracy 87.5%, lr 1, ")
     assert running.line(lr=1.0, steps_left=1000).endswith(", 1:06:40 left")
 
 

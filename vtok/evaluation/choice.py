@@ -86,7 +86,7 @@ class Chooser:
         for part in chunks(len(rows), self.sequences_at_once):
             text = stack_text(chats[part], pad_id=mllm.chat.pad_id).to(device)
             index = torch.tensor(rows[part], device=device)
-            totals.append(self.model.text_logprobs(video.select(index), text).sum(1).double().cpu())
+            totals.append(self.model.text_scores(video.select(index), text).logprobs.sum(1).double().cpu())
             lengths.append((text.labels != IGNORED).sum(1).cpu())
         found = torch.cat(totals)
         check_finite(found, what="the language model's log-probabilities of answers")

@@ -82,4 +82,4 @@ def _log_likelihoods(
     chat = model.mllm.chat.encode([(question, answer)], num_video_tokens=places.shape[1])
     text = stack_text([chat] * len(places), pad_id=model.mllm.chat.pad_id).to(video.tokens.device)
     # `at` gives all rows the kinds of the first, which the language model does not read.
-    return model.text_logprobs(video.at(places), text).sum(1).double().cpu()
+    return model.text_scores(video.at(places), text).logprobs.sum(1).double().cpu()

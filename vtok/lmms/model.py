@@ -163,10 +163,8 @@ class VTokModel(lmms):
         text = stack_text(chats, pad_id=mllm.chat.pad_id).to(self.device)
         embeddings = mllm.embed(text.ids, self.model.embed_clips(video), video.mask)
         hidden = mllm.hidden_states(embeddings)
-        losses = -mllm.answer_logprobs(hidden, text.labels).sum(1)
+        scores = mllm.score_answers(hidden, text.labels)
+        losses = -scores.logprobs.sum(1)
         check_finite(losses, what="the language model's log-probabilities of answers")
-        wanted = text.labels[:, 1:] != IGNORED
-        likeliest = torch.zeros_like(wanted)
-        likeliest[wanted] = mllm.logits(hidden[:, :-1][wanted]).argmax(-1) == text.labels[:, 1:][wanted]
-        greedy = (likeliest | ~wanted).all(1)
+        greedy = (scores.likeliest | (text.labels[:, 1:] == IGNORED)).all(1)
         return list(zip(losses.tolist(), greedy.tolist(), strict=True))

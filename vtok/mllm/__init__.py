@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vtok.mllm.base import LanguageModel
+    from vtok.mllm.base import AnswerScores, LanguageModel
     from vtok.mllm.causal_lm import CausalLanguageModel
     from vtok.mllm.chat import IGNORED, ChatTokeniser, EncodedChat
     from vtok.mllm.llava_next import LlavaNextLanguageModel
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IGNORED",
+    "AnswerScores",
     "CausalLanguageModel",
     "ChatTokeniser",
     "EncodedChat",

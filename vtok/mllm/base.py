@@ -1,7 +1,7 @@
 """A causal language model that reads video tokens among its text tokens."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,18 @@ class RequireFinite(LogitsProcessor):
         # A model may forbid words by minus infinity.
         check_finite(scores.clamp(min=torch.finfo(scores.dtype).min), what="the language model's logits")
         return scores
+
+
+class AnswerScores(NamedTuple):
+    """Scores (B, N - 1) of the tokens that follow the first N - 1 ones.
+
+    Attributes:
+        logprobs: float32, log-probability of each token that is a label, 0 elsewhere.
+        likeliest: whether a token is a label and the most likely one.
+    """
+
+    logprobs: Tensor
+    likeliest: Tensor
 
 
 class LanguageModel(nn.Module):
@@ -224,10 +236,8 @@ class LanguageModel(nn.Module):
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def answer_logprobs(self, hidden: Tensor, labels: Tensor, *, predictors: Tensor | None = None) -> Tensor:
-        """Log-probability (B, N - 1) of each next token that is a label, 0 elsewhere.
-
-        Logits are computed only at these positions.
+    def score_answers(self, hidden: Tensor, labels: Tensor, *, predictors: Tensor | None = None) -> AnswerScores:
+        """The scores of each next token that is a label. Logits are computed only at these positions.
 
         Args:
             hidden: (B, N, D) last hidden states.
@@ -239,7 +249,8 @@ class LanguageModel(nn.Module):
         targets = labels.flatten().index_select(0, where + 1)
         logprobs = hidden.new_zeros(labels.numel(), dtype=torch.float32)
         logprobs = logprobs.index_copy(0, where, -nn.functional.cross_entropy(logits, targets, reduction="none"))
-        return logprobs.view_as(labels)[:, :-1].contiguous()
+        likeliest = torch.zeros_like(logprobs, dtype=torch.bool).index_copy(0, where, logits.argmax(-1) == targets)
+        return AnswerScores(*(one.view_as(labels)[:, :-1].contiguous() for one in (logprobs, likeliest)))
 
     @torch.no_grad()
     def generate(self, embeddings: Tensor, attention_mask: Tensor, *, max_new_tokens: int) -> list[str]:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from vtok.common.setting_types import Fraction, NotNegative
 
-# The names of the losses.
+# The names of the losses, and of the share of answer tokens that are predicted right, which comes with "under".
 LOSSES = ("under", "visLM", "dec")
+ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True)

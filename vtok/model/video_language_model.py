@@ -11,10 +11,10 @@ from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.common.noise import seeded_noise
 from vtok.decoder import Decoder, NoDecoder, place
-from vtok.mllm import EncodedChat, LanguageModel, VisualProjector
+from vtok.mllm import AnswerScores, EncodedChat, LanguageModel, VisualProjector
 from vtok.model.batch import Batch, Text, stack_text, to_left
 from vtok.model.freezing import freeze_unused
-from vtok.model.objective import Objective
+from vtok.model.objective import ACCURACY, Objective
 from vtok.model.place_encoder import PlaceEncoder
 from vtok.model.token_scale import TokenScale
 from vtok.model.visual_states import GeneratedTokens, Sampling, VisualStates
@@ -75,8 +75,9 @@ class VideoLanguageModel(nn.Module):
     def forward(self, batch: Batch, shares: Mapping[str, float] | None = None) -> dict[str, Tensor]:
         """Losses by name, and `loss`, their weighted sum. Losses of weight 0 are left out.
 
-        `under` is the mean over the answers' tokens, `visLM` over video tokens, `dec` over clips. In training,
-        `end_step` must be called after the micro-batches of each step.
+        `under` is the mean over the answers' tokens, `visLM` over video tokens, `dec` over clips. With `under` comes
+        `accuracy`, the share of the answers' tokens that are the most likely ones after the true tokens before them. In
+        training, `end_step` must be called after the micro-batches of each step.
 
         Args:
             batch: clips with their texts and targets.
@@ -85,17 +86,18 @@ class VideoLanguageModel(nn.Module):
         video = self.tokeniser.encode_planned(batch.video)
         if self.training and self.uses_scale:
             self.scale.add(video.tokens, video.kind, video.mask)
-        losses = {}
+        losses, accuracy = {}, {}
         if self.objective.understands and batch.text is not None:
-            logprobs = self.text_logprobs(video, batch.text)
-            losses["under"] = -logprobs.sum() / max(1, len(batch.text.predictors))
+            scores, number = self.text_scores(video, batch.text), max(1, len(batch.text.predictors))
+            losses["under"] = -scores.logprobs.sum() / number
+            accuracy[ACCURACY] = scores.likeliest.sum() / number
         if self.objective.generates and batch.captions is not None:
             states = self.visual_states(video, batch.captions)
             if self.objective.lambda_visLM:
                 losses["visLM"] = self.visual_loss(states, video, number=len(batch.captions.predictors))
             if self.objective.lambda_dec and batch.target is not None:
                 losses["dec"] = self.decoder.loss(batch.target, states.condition, states.mask, captions=batch.prompts)
-        return {**losses, "loss": self.objective.total(losses, shares or {})}
+        return {**losses, **accuracy, "loss": self.objective.total(losses, shares or {})}
 
     @property
     def uses_scale(self) -> bool:
@@ -133,11 +135,11 @@ class VideoLanguageModel(nn.Module):
         projected = self.project(video.tokens, video.kind)
         return projected if self.places is None else projected + self.places(video)
 
-    def text_logprobs(self, video: VideoTokens, text: Text) -> Tensor:
-        """Log-probability (B, N - 1) of each answer token, 0 elsewhere; row i of the text is about video i."""
+    def text_scores(self, video: VideoTokens, text: Text) -> AnswerScores:
+        """The scores of the answers' tokens; row i of the text is about video i."""
         embeddings = self.mllm.embed(text.ids, self.embed_clips(video), video.mask)
         hidden = self.mllm.hidden_states(embeddings)
-        return self.mllm.answer_logprobs(hidden, text.labels, predictors=text.predictors)
+        return self.mllm.score_answers(hidden, text.labels, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
         """The hidden states that predict the video tokens and condition the decoder, with teacher forcing."""

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from vtok.common.distributed import gathered, local
 from vtok.common.errors import UserError
 from vtok.model.batch import Batch
+from vtok.model.objective import ACCURACY
 from vtok.training.checkpoint import save_checkpoint
 from vtok.training.compile import compile_blocks, eager
 from vtok.training.interrupt import Interrupt
@@ -151,14 +152,15 @@ def is_due(every: int, step: int) -> bool:
 
 
 def loss_weights(batch: Batch, totals: Mapping[str, int], *, processes: int) -> dict[str, float]:
-    """The factor of each loss of a micro-batch, by which every token or clip of the step has the same weight.
+    """The factor of each loss of a micro-batch, and of its accuracy, by which tokens or clips of a step weigh the same.
 
     Args:
         batch: micro-batch on the CPU.
         totals: number of items that each loss is a mean over, in the micro-batches of all processes.
         processes: number of processes, over which gradients are averaged.
     """
-    return {name: processes * count / max(1, totals[name]) for name, count in batch.counts().items()}
+    weights = {name: processes * count / max(1, totals[name]) for name, count in batch.counts().items()}
+    return {**weights, ACCURACY: weights["under"]}
 
 
 def measure_scale(run: TrainingRun, micro: list[Batch]) -> None:

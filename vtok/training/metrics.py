@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from vtok.common.flops import flop_counter
 from vtok.model.batch import Batch
+from vtok.model.objective import ACCURACY
 
 LOSS_MEMORY = 0.95
 
@@ -144,13 +145,13 @@ class Meter:
             steps_left: number of steps until the end, for the time left.
         """
         last = {name.removeprefix("train/"): value for name, value in self._last.items()}
-        parts = {
-            name: value for name, value in last.items() if name in self._names and name not in ("loss", "grad_norm")
-        }
+        others = ("loss", "grad_norm", ACCURACY)
+        parts = {name: value for name, value in last.items() if name in self._names and name not in others}
+        accuracy = f", token accuracy {last[ACCURACY]:.1%}" if ACCURACY in self._names else ""
         each = f" ({', '.join(f'{name} {value:.4g}' for name, value in parts.items())})" if len(parts) > 1 else ""
         speed = "".join(f", {name} {last[name]:.3g}" for name in ("tflops", "mfu") if name in last)
         return (
-            f"loss {last['loss']:.4g}{each}, lr {lr:.2g}, grad_norm {last['grad_norm']:.3g}, "
+            f"loss {last['loss']:.4g}{each}{accuracy}, lr {lr:.2g}, grad_norm {last['grad_norm']:.3g}, "
             f"{last['samples_per_second']:.3g} clips/s, {last['tokens_per_second']:,.0f} tokens/s{speed}, "
             f"{clock(steps_left * self.seconds_per_step)} left"
         )

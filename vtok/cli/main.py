@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -106,6 +107,7 @@ def train(argv: list[str]) -> int:
 
     from vtok.common.overrides import quoted
     from vtok.common.paths import conf_dir, unwritable_reason
+    from vtok.common.stopping import passing_on_sigterm
     from vtok.config import register
     from vtok.config.compose import hydra_overrides
     from vtok.config.jobs import check_jobs
@@ -161,7 +163,8 @@ def train(argv: list[str]) -> int:
         ):
             raise UserError(f"{key}={value}: the folder cannot be written ({reason}). Use another folder.")
     sys.argv = ["vtok train", *argv]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    with passing_on_sigterm() if multirun else nullcontext():
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     return 0
 
 

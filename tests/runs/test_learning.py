@@ -18,14 +18,15 @@ def times(*steps: int) -> list[LearningTime]:
 
 
 def test_it_is_the_step_from_which_the_metric_stays_high() -> None:
-    def step_of(*values: float) -> tuple[bool, float]:
-        found = learning_time({"speed": dict(zip(STEPS, values, strict=True))}, "speed")
+    def step_of(*values: float, learnt: float = 0.9) -> tuple[bool, float]:
+        found = learning_time({"speed": dict(zip(STEPS, values, strict=True))}, "speed", learnt=learnt)
         return found.learnt, found.step
 
     assert step_of(0.3, 0.95, 0.89, 0.9, 1.0) == (True, 400)
     assert step_of(0.9, 0.9, 0.9, 0.9, 0.9) == (True, 100)
     assert step_of(0.3, 0.3, 0.3, 0.3, 0.9) == (True, 500)
     assert step_of(0.3, 1.0, 1.0, 1.0, 0.89) == (False, 500)
+    assert step_of(0.3, 1.0, 1.0, 1.0, 0.89, learnt=0.8) == (True, 200)
 
 
 def test_seconds_and_clips_are_those_of_the_logged_speeds() -> None:
@@ -87,6 +88,12 @@ def test_table_and_sentence(trained: Comparison) -> None:
     few = read_learning(compare_runs([*trained.runs[:2], *trained.runs[5:7]], []))
     assert few.sentences(None) == ["not shown in 1 comparisons: one group learns sooner than another (log-rank test)."]
     assert read_learning(compare_runs(trained.runs[-1:], [])).rows() == []
+
+
+def test_the_accuracy_that_counts_as_learnt_is_chosen(trained: Comparison) -> None:
+    half = read_learning(compare_runs(trained.runs, [], learnt=0.5))
+    assert "stays at 50 % or above" in half.text()
+    assert [row[2:5] for row in half.rows()[1:]] == [["5 of 5", "100 100 100 100 100", "100"]] * 2
 
 
 def test_picture(trained: Comparison, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ CONTENT = {
     "choose_by": ["validation/alignment/colour", "validation/alignment/speed"],
     "seeds": [0, 1, 2],
     "metrics": ["alignment/colour"],
+    "learnt": 0.9,
     "limits": ["Nothing else."],
 }
 
@@ -60,6 +61,7 @@ def test_every_method_is_tuned_by_the_same_grid(study: Study) -> None:
         ({"baseline": "c"}, r"baseline=c is not a method"),
         ({"tuning_seed": 1}, r"tuning_seed=1 is one of the seeds"),
         ({"choose_by": ["alignment/colour"]}, r"not of validation clips\. Use validation/alignment/colour"),
+        ({"learnt": 90.0}, r"learnt=90\.0 is not an accuracy\. Use a share above 0 and at most 1"),
         ({"seeds": []}, r"seeds must be a list that is not empty"),
         ({"seed": [1]}, r"seed is an unknown key\. Did you mean seeds"),
     ],

@@ -27,6 +27,8 @@ DEFAULT_METRICS = (
     "seconds_per_step",
     "parameters/trained",
 )
+# Accuracy from which a category counts as learnt, where none is given.
+LEARNT = 0.9
 MISSING = "-"
 SEED = "seed"
 
@@ -40,12 +42,14 @@ class Comparison:
         failed: runs without metrics; the table has no row for them.
         settings: for each config key in which the runs differ, its value in each of `runs`.
         metrics: names of the metrics to compare.
+        learnt: accuracy from which a category counts as learnt, for the time to learn it.
     """
 
     runs: list[SavedRun]
     failed: list[SavedRun]
     settings: dict[str, list[Any]]
     metrics: list[str]
+    learnt: float
 
     def label(self, index: int) -> str:
         """A short name of a run, from the settings in which it differs: "stride=3, lr=0.001"."""
@@ -101,8 +105,8 @@ class Comparison:
                 writer.writerow([run.path, run.status, run.mlflow_run_id or "", *settings, *metrics])
 
 
-def compare_runs(runs: Sequence[SavedRun], metrics: Sequence[str]) -> Comparison:
-    """Compare runs by `metrics`; if it is empty, by the default ones.
+def compare_runs(runs: Sequence[SavedRun], metrics: Sequence[str], *, learnt: float = LEARNT) -> Comparison:
+    """Compare runs by `metrics`; if it is empty, by the default ones. `learnt`: see `Comparison`.
 
     Raises:
         UserError: no run has metrics yet, or no run has a metric of that name.
@@ -120,7 +124,8 @@ def compare_runs(runs: Sequence[SavedRun], metrics: Sequence[str]) -> Comparison
             similar = difflib.get_close_matches(name, known, n=3) or known
             raise UserError(f"metrics={name}: no run has this metric. Use {' or '.join(similar)}.")
     chosen = list(metrics) or default_metrics(known)
-    return Comparison(runs=finished, failed=failed, settings=differing_settings(finished), metrics=chosen)
+    settings = differing_settings(finished)
+    return Comparison(runs=finished, failed=failed, settings=settings, metrics=chosen, learnt=learnt)
 
 
 def default_metrics(known: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Time to learn: the step of training from which a metric stays at 90 % or above, over the seeds of each group."""
+"""Time to learn: the step from which an accuracy stays at a given one or above, over the seeds of each group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from vtok.runs.pairs import group_names, pairs_of_groups
 from vtok.runs.seeds import is_share, seed_groups
 from vtok.tracking.sender import JOURNAL
 
-LEARNT = 0.9
 Journal = Mapping[str, Mapping[int, float]]
 
 
@@ -25,8 +24,8 @@ class LearningTime:
 
     Attributes:
         learnt: whether it has.
-        step: step of the evaluation from which on all are at 90 % or above; that of the last evaluation if the run has
-            not learnt it.
+        step: step of the evaluation from which on all are at `Learning.learnt` or above; that of the last evaluation if
+            the run has not learnt it.
         seconds: duration of the training steps until then, without evaluations; None if unknown.
         clips: number of clips trained on until then; None if unknown.
     """
@@ -45,11 +44,13 @@ class Learning:
         names: names of the groups.
         histories: values by metric, index of the group, seed and step.
         times: times by metric, index of the group and seed.
+        learnt: accuracy from which a metric counts as learnt.
     """
 
     names: list[str]
     histories: dict[str, dict[int, list[dict[int, float]]]]
     times: dict[str, dict[int, list[LearningTime]]]
+    learnt: float
 
     def rows(self) -> list[list[str]]:
         """A header, and a row for each metric and group; empty if no run has evaluations during training."""
@@ -60,7 +61,7 @@ class Learning:
 
     def text(self) -> str:
         """How the table is to be read."""
-        high = f"{100 * LEARNT:.0f} % or above"
+        high = f"{100 * self.learnt:.0f} % or above"
         return f"time until a metric stays at {high} on validation clips; medians by Kaplan and Meier"
 
     def sentences(self, base: int | None) -> list[str]:
@@ -110,19 +111,21 @@ def read_learning(comparison: Comparison) -> Learning:
             ]
             if is_share(comparison, metric) and found:
                 histories.setdefault(metric, {})[place] = [journal[name] for journal, name in found]
-                times.setdefault(metric, {})[place] = [learning_time(journal, name) for journal, name in found]
-    return Learning(group_names(comparison), histories, times)
+                times.setdefault(metric, {})[place] = [
+                    learning_time(journal, name, learnt=comparison.learnt) for journal, name in found
+                ]
+    return Learning(group_names(comparison), histories, times, comparison.learnt)
 
 
-def learning_time(journal: Journal, metric: str) -> LearningTime:
-    """The time to learn a metric, from a run's metrics by name and step."""
+def learning_time(journal: Journal, metric: str, *, learnt: float) -> LearningTime:
+    """The time until a metric stays at `learnt` or above, from a run's metrics by name and step."""
     steps = list(journal[metric])
-    below = [place for place, step in enumerate(steps) if journal[metric][step] < LEARNT]
+    below = [place for place, step in enumerate(steps) if journal[metric][step] < learnt]
     first = below[-1] + 1 if below else 0
-    learnt = first < len(steps)
-    step = steps[first] if learnt else steps[-1]
+    reached = first < len(steps)
+    step = steps[first] if reached else steps[-1]
     seconds, clips = effort(journal, step)
-    return LearningTime(learnt, step, seconds, clips)
+    return LearningTime(reached, step, seconds, clips)
 
 
 def effort(journal: Journal, step: int) -> tuple[float | None, float | None]:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from vtok.common.style import LIGHT, LINE_COLOURS, PLOT_STYLE, remove_frame
 from vtok.runs.curves import draw_curve, line_style
-from vtok.runs.learning import LEARNT, Learning, survival
+from vtok.runs.learning import Learning, survival
 from vtok.runs.plot import COLUMNS_OF_A_FILE, panel_grid
 
 
@@ -37,7 +37,7 @@ def _curves(axes: Axes, learning: Learning, metric: str, end: int) -> None:
     for group, runs in learning.histories[metric].items():
         for run in runs:
             draw_curve(axes, run, group)
-    axes.axhline(LEARNT, color=LIGHT.muted, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+    axes.axhline(learning.learnt, color=LIGHT.muted, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
     _format(axes, metric, "share of right answers", end)
 
 
@@ -48,7 +48,7 @@ def _learnt(axes: Axes, learning: Learning, metric: str, end: int) -> None:
             [0, *steps, end], [0, *(1 - share for share in shares), 1 - shares[-1]], where="post", linewidth=1.5,
             color=LINE_COLOURS[group % len(LINE_COLOURS)], linestyle=line_style(group),
         )  # fmt: skip
-    _format(axes, f"{metric}: learnt", f"share of seeds at {100 * LEARNT:.0f} % to stay", end)
+    _format(axes, f"{metric}: learnt", f"share of seeds at {100 * learning.learnt:.0f} % to stay", end)
 
 
 def _format(axes: Axes, title: str, unit: str, end: int) -> None:

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.tables import markdown, table
-from vtok.runs.comparison import Comparison, compare_runs
+from vtok.runs.comparison import LEARNT, Comparison, compare_runs
 from vtok.runs.learning import read_learning
 from vtok.runs.learning_plot import draw_learning
 from vtok.runs.page import write_plot_page
@@ -57,7 +57,13 @@ def write_parent(sweep_dir: Path, parent: Parent) -> None:
 
 
 def report(
-    folders: Sequence[Path], *, metrics: Sequence[str], out: Path | None, title: str, baseline: str | None = None
+    folders: Sequence[Path],
+    *,
+    metrics: Sequence[str],
+    out: Path | None,
+    title: str,
+    baseline: str | None = None,
+    learnt: float = LEARNT,
 ) -> Comparison:
     """Compare run folders and print the tables: of runs, of means over seeds, of differences, and of times to learn.
 
@@ -69,11 +75,12 @@ def report(
             evaluated during training; None: no files.
         title: title of the page.
         baseline: group of runs that the others are compared with, see `find_baseline`.
+        learnt: see `Comparison`.
 
     Raises:
         UserError: a folder holds no run, no run has metrics, or a metric or the baseline is unknown.
     """
-    comparison = compare_runs([read_run(folder) for folder in folders], metrics)
+    comparison = compare_runs([read_run(folder) for folder in folders], metrics, learnt=learnt)
     base = find_baseline(comparison, baseline)
     pairs, learning = compare_pairs(comparison, base), read_learning(comparison)
     sections = [
@@ -105,10 +112,12 @@ def report(
     return comparison
 
 
-def report_sweep(sweep_dir: Path, *, metrics: Sequence[str], out: Path, baseline: str | None = None) -> Comparison:
+def report_sweep(
+    sweep_dir: Path, *, metrics: Sequence[str], out: Path, baseline: str | None = None, learnt: float = LEARNT
+) -> Comparison:
     """`report` on all runs of a sweep. If the sweep has a parent run in MLflow, the files are logged there too."""
     folders = runs_of_sweep(sweep_dir)
-    comparison = report(folders, metrics=metrics, out=out, title=title_of(sweep_dir), baseline=baseline)
+    comparison = report(folders, metrics=metrics, out=out, title=title_of(sweep_dir), baseline=baseline, learnt=learnt)
     parent = read_parent(sweep_dir)
     if parent is None:
         return comparison

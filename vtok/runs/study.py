@@ -40,6 +40,7 @@ class Study:
         choose_by: validation metrics whose mean is maximised.
         seeds: seeds of the final runs.
         metrics: test metrics that are compared.
+        learnt: accuracy from which a category counts as learnt, for the time to learn it, above 0 and at most 1.
         limits: what the study does not show, in sentences.
     """
 
@@ -53,6 +54,7 @@ class Study:
     choose_by: Sequence[str]
     seeds: Sequence[int]
     metrics: Sequence[str]
+    learnt: float
     limits: Sequence[str]
 
     @property
@@ -101,6 +103,7 @@ KEYS = {
     "choose_by": list,
     "seeds": list,
     "metrics": list,
+    "learnt": float,
     "limits": list,
 }
 
@@ -134,6 +137,8 @@ def read_study(name: str) -> Study:
             f"{file}: tuning_seed={study.tuning_seed} is one of the seeds, so a reported run would choose its own "
             "settings. Use another seed."
         )
+    if not 0 < study.learnt <= 1:
+        raise UserError(f"{file}: learnt={study.learnt} is not an accuracy. Use a share above 0 and at most 1.")
     if wrong := next((one for one in study.choose_by if not one.startswith("validation/")), None):
         raise UserError(f"{file}: choose_by has {wrong}, which is not of validation clips. Use validation/{wrong}.")
     return study

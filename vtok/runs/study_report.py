@@ -1,7 +1,7 @@
 """The result of a study: printed, as pictures, as Markdown, and as a page that a reader can judge."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vtok.common.files import write_text
@@ -116,13 +116,13 @@ def study_result(
         UserError: no run has finished, or a metric is unknown.
     """
     every = [(method, run) for method, ones in runs.items() for run in ones]
-    compared = compare_runs([run for _, run in every], study.metrics)
+    compared = compare_runs([run for _, run in every], study.metrics, learnt=study.learnt)
     methods = {run.path: method for method, run in every}
     settings = {
         "method": [methods[run.path] for run in compared.runs],
         SEED: [run.config[SEED] for run in compared.runs],
     }
-    comparison = Comparison(runs=compared.runs, failed=compared.failed, settings=settings, metrics=compared.metrics)
+    comparison = replace(compared, settings=settings)
     base = find_baseline(comparison, study.baseline)
     return StudyResult(
         study, choices, comparison, compare_pairs(comparison, base), read_learning(comparison), costs, replay

@@ -25,6 +25,7 @@ CONTENT = {
     "choose_by": ["validation/alignment/motion_direction"],
     "seeds": [0, 1],
     "metrics": ["alignment/motion_direction"],
+    "learnt": 0.9,
     "limits": ["Four steps teach nothing."],
 }
 

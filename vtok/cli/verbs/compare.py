@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.common.errors import UserError
-from vtok.runs.comparison import Comparison
+from vtok.common.setting_types import PositiveFraction
+from vtok.runs.comparison import LEARNT, Comparison
 from vtok.runs.report import ARTIFACT_FOLDER, report, report_sweep
 from vtok.runs.sweep_folder import find_sweep
 
@@ -15,6 +16,7 @@ def compare_runs(
     metrics: Sequence[str] = (),
     out: Path | None = None,
     baseline: str | None = None,
+    learnt: PositiveFraction = LEARNT,
 ) -> Comparison:
     """Compare the runs of a sweep folder, or two or more run folders, and print the tables.
 
@@ -26,16 +28,17 @@ def compare_runs(
         out: folder for the files, see `report`; None: `comparison` in the sweep folder, none for a list of runs.
         baseline: label or value of the group of runs that the others are compared with; None: all pairs of up to four
             groups, else the first group.
+        learnt: accuracy from which a category counts as learnt, for the time to learn it.
 
     Raises:
         UserError: if a folder holds no run, no run has metrics, or a metric or the baseline is unknown.
     """
     if isinstance(runs, Path):
-        return report_sweep(runs, metrics=metrics, out=out or runs / ARTIFACT_FOLDER, baseline=baseline)
+        return report_sweep(runs, metrics=metrics, out=out or runs / ARTIFACT_FOLDER, baseline=baseline, learnt=learnt)
     if len(runs) < 2:
         given = ",".join(map(str, runs))
         raise UserError(f"runs=[{given}]: a comparison takes two runs or more. Use runs=[A,B] or sweep=DIR.")
-    return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs", baseline=baseline)
+    return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs", baseline=baseline, learnt=learnt)
 
 
 def compare(
@@ -44,6 +47,7 @@ def compare(
     runs: Sequence[str] = (),
     metrics: Sequence[str] = (),
     baseline: str | None = None,
+    learnt: PositiveFraction = LEARNT,
     out: str | None = None,
     outputs: str = "outputs",
 ) -> None:
@@ -58,6 +62,7 @@ def compare(
         metrics: names of metrics in summary.json; []: the default ones.
         baseline: label or value of the group of runs that the others are compared with, such as frame_sampling; null:
             all pairs of up to four groups, else the first group.
+        learnt: accuracy on validation clips from which a category counts as learnt, for the time to learn it.
         out: a folder for the files; null: comparison in the sweep folder, and no files for a list of runs.
         outputs: folder in which runs are looked for.
 
@@ -68,6 +73,6 @@ def compare(
     if (sweep is None) == (not runs):
         raise UserError("vtok compare takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
     if sweep is None:
-        compare_runs([Path(run) for run in runs], metrics=metrics, out=target, baseline=baseline)
+        compare_runs([Path(run) for run in runs], metrics=metrics, out=target, baseline=baseline, learnt=learnt)
     else:
-        compare_runs(find_sweep(sweep, outputs), metrics=metrics, out=target, baseline=baseline)
+        compare_runs(find_sweep(sweep, outputs), metrics=metrics, out=target, baseline=baseline, learnt=learnt)

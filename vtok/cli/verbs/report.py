@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vtok.common.errors import UserError
-from vtok.common.setting_types import CountOrZero, NotNegative
+from vtok.common.setting_types import CountOrZero, NotNegative, PositiveFraction
 from vtok.inference.explain import explain_test_answers
-from vtok.runs.comparison import compare_runs
+from vtok.runs.comparison import LEARNT, compare_runs
 from vtok.runs.page import write_report_page
 from vtok.runs.report import runs_of_sweep, title_of
 from vtok.runs.saved_run import read_run
@@ -19,6 +19,7 @@ def report(
     runs: Sequence[str] = (),
     out: str = "report.html",
     metrics: Sequence[str] = (),
+    learnt: PositiveFraction = LEARNT,
     explain: CountOrZero = 0,
     embed_mb: NotNegative = 32.0,
     outputs: str = "outputs",
@@ -35,6 +36,7 @@ def report(
         runs: one or more run folders, [A,B].
         out: HTML file; an existing one is replaced.
         metrics: names of metrics in summary.json; []: the default ones.
+        learnt: accuracy on validation clips from which a category counts as learnt, for the time to learn it.
         explain: number of test answers of each run, of different categories, for which it is shown which tokens they
             used; the runs are loaded for it, and the pictures stay in their folders. 0: those already there.
         embed_mb: largest total size of images and videos within the page, in megabytes; 0: all in NAME_files.
@@ -54,7 +56,7 @@ def report(
     else:
         folder = find_sweep(sweep, outputs)
         folders, title = runs_of_sweep(folder), title_of(folder)
-    comparison = compare_runs([read_run(folder) for folder in folders], metrics)
+    comparison = compare_runs([read_run(folder) for folder in folders], metrics, learnt=learnt)
     if explain:
         for folder in folders:
             explain_test_answers(str(folder), number=explain, outputs=outputs, allowed_targets=allowed_targets)

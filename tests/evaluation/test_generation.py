@@ -244,6 +244,22 @@ def test_controls_do_not_depend_on_the_number_of_processes(
     assert all(one.question == "" for one in results[0].answers if one.kind == "reconstruct")
 
 
+def test_unseen_clips_are_judged_apart(
+    make_model: MakeModel,
+    make_sample: MakeSample,
+    make_generation: MakeGeneration,
+    judge: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model()
+    make_perfect(model, monkeypatch)
+    samples = [make_sample(number) for number in (1, 2, 3)]
+    samples[2] = replace(samples[2], clip=replace(samples[2].clip, unseen=True))
+    metrics = run(make_generation(judge), model, [HeldoutBatch(samples, [])]).metrics()
+    questions = {kind: metrics[f"{kind}/number_questions"] for kind in ("reconstruct", "generate", "unseen", "control")}
+    assert questions == {"reconstruct": 3, "generate": 2, "unseen": 1, "control": 3}
+
+
 def test_a_decoder_with_nan_weights_is_refused(
     make_model: MakeModel, make_sample: MakeSample, make_generation: MakeGeneration, judge: Judge
 ) -> None:

@@ -80,6 +80,7 @@ class Clip:
         group: name shared by clips that are not independent, such as their scene or lab; None: the clip's file.
         playback: how the clip is played; None: as it was filmed.
         footage: id of the clip of which this is a version; None: it is no version of another.
+        unseen: whether its combination of attributes was kept out of training.
     """
 
     id: str
@@ -94,3 +95,4 @@ class Clip:
     group: str | None = None
     playback: Playback | None = None
     footage: str | None = None
+    unseen: bool = False

@@ -20,6 +20,7 @@ PREFIXES = {
     "yes_no": "alignment_yes_no",
     "reconstruct": "reconstruct",
     "generate": "generate",
+    "unseen": "unseen",
     "control": "control",
 }
 

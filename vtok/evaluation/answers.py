@@ -28,7 +28,7 @@ class Answer:
         group: cluster of the clip, such as its scene or its file; answers of one group are not independent.
         source: data set of the clip in a mixture; empty if there is only one.
         category: what the question is about, such as "colour".
-        kind: "choice", "yes_no", "caption", "reconstruct", "generate", "control", or "probe".
+        kind: "choice", "yes_no", "caption", "reconstruct", "generate", "unseen", "control", or "probe".
         question: text of the question, or the caption that a video was generated from.
         choices: possible answers; empty if they are unknown.
         total: log-likelihood of each choice in nats; empty if the answer was not chosen by likelihoods.

@@ -3,7 +3,7 @@
 Three videos are generated for every held-out clip, and each is compared with what is true of the clip:
 
 - `reconstruct`: from the clip's tokens, without its caption. It shows what the tokens hold and the decoder can draw.
-- `generate`: from the clip's caption only.
+- `generate`: from the clip's caption only; `unseen`, if the clip's combination of attributes was kept out of training.
 - `control`: from the caption of a random clip. It shows how much is right by coincidence.
 
 The errors of the visual head are measured too: of every token predicted from the true tokens before it (teacher

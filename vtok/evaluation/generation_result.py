@@ -83,7 +83,8 @@ class GenerationResult:
         """Add verdicts.
 
         Args:
-            kind: kind of video: "reconstruct", "generate" or "control".
+            kind: kind of video: "reconstruct", "generate" or "control". Videos that are generated from the captions of
+                `unseen` clips are of a kind of their own.
             clips: the clips.
             verdicts: verdicts on each clip's video by category.
             captions: caption that each video was generated from; empty if it was generated from none.
@@ -94,7 +95,7 @@ class GenerationResult:
                 answer_about(
                     clip,
                     category=category,
-                    kind=kind,
+                    kind="unseen" if kind == "generate" and clip.unseen else kind,
                     question=caption,
                     choices=one.choices,
                     answer=one.seen or "",

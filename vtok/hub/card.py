@@ -49,6 +49,8 @@ tokens = tokeniser.encode_planned(stack_frames([sample])).tokens  # (1, tokens, 
 DESCRIBE = '# vtok describe run=FOLDER video=FILE prompt="describe the video."'
 GENERATE = "# vtok generate run=FOLDER prompt=TEXT out=FILE"
 UNDERSTANDS, GENERATES = "video-text-to-text", "text-to-video"
+# Metrics of generated videos.
+OF_VIDEOS = ("reconstruct/", "generate/", "unseen/", "control/")
 
 
 def write_card(
@@ -135,7 +137,7 @@ def eval_results(metrics: dict[str, Any], dataset: str) -> list[EvalResult]:
     shares = [name for name in main_metrics(metrics) if f"{name}_low" in metrics]
     return [
         EvalResult(
-            task_type=GENERATES if name.startswith(("reconstruct/", "generate/", "control/")) else UNDERSTANDS,
+            task_type=GENERATES if name.startswith(OF_VIDEOS) else UNDERSTANDS,
             dataset_type=dataset,
             dataset_name=dataset,
             metric_type="accuracy",

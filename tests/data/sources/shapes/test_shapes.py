@@ -1,6 +1,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -111,6 +112,34 @@ def test_claims_name_the_truth_and_different_falsehoods() -> None:
                 assert choice.answer in claims[0].text
                 assert len({one.text for one in claims}) == len(claims)
                 assert not any(choice.answer in one.text.split() for one in claims[1:])
+
+
+@pytest.mark.parametrize("level", ["easy", "hard"])
+def test_unusual_combinations_are_in_test_clips_alone(tmp_path: Path, level: Literal["easy", "hard"]) -> None:
+    """Of colour and direction, number or camera, read from the truths; every single value stays in training."""
+    numbers = {"train_clips": 1500, "validation_clips": 300, "test_clips": 600}
+    data = ShapesData(root=str(tmp_path), clip=ClipSettings(num_frames=8, size=64), level=level, unseen=True, **numbers)
+    shown, values = defaultdict(set), defaultdict(set)
+    for split in SPLITS:
+        for clip in data.all_clips(split):
+            for action in ("motion_direction", "order", "count", "camera"):
+                if action in clip.attributes:
+                    combination = (clip.attributes["colour"], action, clip.attributes[action].partition(" then ")[0])
+                    shown[split, clip.unseen].add(combination)
+                    values[split] |= set(combination)
+    trained = shown["train", False] | shown["validation", False]
+    assert not shown["train", True] | shown["validation", True]
+    # 6 colours and 4 actions of each of 4 families: 24 of 96. Hard scenes have a second object, which may be unusual.
+    assert len(trained) == 72
+    assert len((shown["test", True] | shown["test", False]) - trained) == 24
+    assert not shown["test", False] - trained
+    if level == "easy":
+        assert not shown["test", True] & trained
+    assert values["train"] == values["test"]
+    usual = ShapesData(root=str(tmp_path), clip=ClipSettings(num_frames=8, size=64), level=level, **numbers)
+    assert not any(clip.unseen for clip in usual.all_clips("test"))
+    assert [clip.caption for clip in usual.all_clips("test")] == [clip.caption for clip in data.all_clips("test")]
+    assert usual.folder != data.folder
 
 
 @pytest.mark.parametrize("level", ["easy", "hard"])

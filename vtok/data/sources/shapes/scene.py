@@ -93,6 +93,22 @@ def sample_scene(rng: np.random.Generator, level: str, families: Collection[str]
     )
 
 
+def is_unusual(scene: Scene) -> bool:
+    """Whether an object has one of the combinations of colour and action that `unseen` keeps for test clips.
+
+    An action is a direction (the first of several), a number of objects, or what the camera does: four in each family.
+    Each colour lacks one of them in training, a quarter of the combinations.
+    """
+    return any((list(COLOURS).index(one.colour) + _action(scene, one)) % 4 == 0 for one in scene.objects)
+
+
+def _action(scene: Scene, one: SceneObject) -> int:
+    """The number, 0 to 3, of what is to be seen of an object besides what it is."""
+    if scene.camera is not None:
+        return CAMERAS.index(scene.camera)
+    return list(DIRECTIONS).index(one.moves[0]) if one.moves else len(scene.objects) - 1
+
+
 def _moves(rng: np.random.Generator, *, number: int) -> tuple[str, ...]:
     while True:
         moves = tuple(str(rng.choice(list(DIRECTIONS))) for _ in range(number))

@@ -22,7 +22,7 @@ from vtok.data.clip_settings import ClipSettings
 from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.shapes.language import attributes, caption, questions
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, Scene, sample_scene
+from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, Scene, is_unusual, sample_scene
 from vtok.data.video.write import write_video
 
 # Streams of random numbers.
@@ -45,6 +45,9 @@ class ShapesData(DataSource):
         seed: random seed of the clips, independent of the run's seed.
         pixels: side of the files' frames in pixels.
         families: skills that the clips test; None: all.
+        unseen: whether a quarter of the combinations of colour and action (direction, number of objects, or what the
+            camera does) is in test clips alone. Videos generated from captions with them are judged apart, as
+            `unseen/...`.
         make_workers: number of processes that render the files; None: one per core.
         limit: largest number of clips of each split; None: no limit.
 
@@ -67,6 +70,7 @@ class ShapesData(DataSource):
         seed: Seed = 0,
         pixels: Count = 64,
         families: Annotated[Sequence[Literal["motion", "order", "count", "camera"]], MinLen(1)] | None = None,
+        unseen: bool = False,
         make_workers: Count | None = None,
         limit: Count | None = None,
         cache: str | None = None,
@@ -91,9 +95,12 @@ class ShapesData(DataSource):
         self.numbers = {"train": train_clips, "validation": validation_clips, "test": test_clips}
         self.seed = seed
         self.pixels = pixels
+        self.unseen = unseen
         self.make_workers = make_workers or os.cpu_count() or 1
         only = "" if len(self.families) == len(FAMILIES) else f"-{'+'.join(self.families)}"
-        self.folder = Path(root) / f"v{VERSION}-{level}{only}-seed{seed}-{clip.num_frames}x{pixels}"
+        self.folder = (
+            Path(root) / f"v{VERSION}-{level}{only}{'-unseen' if unseen else ''}-seed{seed}-{clip.num_frames}x{pixels}"
+        )
 
     def prepare(self) -> None:
         """Render missing files, with a progress bar, and write a manifest that `data=folder` can read."""
@@ -108,6 +115,7 @@ class ShapesData(DataSource):
                 level=self.level,
                 families=self.families,
                 seed=self.seed,
+                unseen=self.unseen,
                 num_frames=self.clip.num_frames,
                 pixels=self.pixels,
             )
@@ -129,7 +137,7 @@ class ShapesData(DataSource):
         return [self._clip(split, number) for number in range(self.numbers[split])]
 
     def _clip(self, split: Split, number: int) -> Clip:
-        scene = scene_of(split, number, level=self.level, families=self.families, seed=self.seed)
+        scene = scene_of(split, number, level=self.level, families=self.families, seed=self.seed, unseen=self.unseen)
         asking = np.random.default_rng([scene.seed, 1])
         name = f"{split}-{number:06d}"
         return Clip(
@@ -138,17 +146,24 @@ class ShapesData(DataSource):
             caption=caption(scene),
             questions=questions(scene, asking, false_claims=FALSE_CLAIMS[split]),
             attributes=attributes(scene),
+            unseen=self.unseen and is_unusual(scene),
         )
 
 
-def scene_of(split: str, number: int, *, level: str, families: Collection[str], seed: int) -> Scene:
+def scene_of(split: str, number: int, *, level: str, families: Collection[str], seed: int, unseen: bool) -> Scene:
     """The scene of a clip."""
-    return sample_scene(np.random.default_rng([seed, STREAMS[split], number]), level, families)
+    rng = np.random.default_rng([seed, STREAMS[split], number])
+    while True:
+        scene = sample_scene(rng, level, families)
+        if split == "test" or not (unseen and is_unusual(scene)):
+            return scene
 
 
-def render_file(path: Path, *, level: str, families: Collection[str], seed: int, num_frames: int, pixels: int) -> None:
+def render_file(
+    path: Path, *, level: str, families: Collection[str], seed: int, unseen: bool, num_frames: int, pixels: int
+) -> None:
     """Render the clip with this file name."""
     split, number = path.stem.split("-")
-    scene = scene_of(split, int(number), level=level, families=families, seed=seed)
+    scene = scene_of(split, int(number), level=level, families=families, seed=seed, unseen=unseen)
     frames = render(scene, num_frames=num_frames, size=pixels)
     write_video(path, frames.transpose(0, 3, 1, 2), fps=ShapesData.frames_fps)

@@ -165,6 +165,8 @@ def paper_values(folder: Path, seconds: float) -> list[Value]:
             "counted without activations", counted, "GB", f"planned {planned:.4g}", abs(counted / planned - 1) < 0.01
         ),
     ]
+    if found["saved_bytes"]:
+        values.append(Value("kept for the backward pass", found["saved_bytes"] / 1e9, "GB"))
     if found["peak_bytes"]:
         values.append(at_most("peak memory", found["peak_bytes"] / 1e9, "GB", 75))
     return values

@@ -159,7 +159,7 @@ def run_part(part: Part, folder: Path, *, toy: bool, scale: float) -> Outcome:
     if code is None and part.resumes:
         last = f"{progress(folder)}; the same command resumes it"
     values = part.values(folder, seconds) if code == 0 else []
-    for file in [file for pattern in part.summary for file in folder.glob(pattern)] if code == 0 else ():
+    for file in [file for pattern in part.summary for file in folder.glob(pattern)]:
         (folder / "summary").mkdir(exist_ok=True)
         shutil.copy(file, folder / "summary" / file.name)
     return Outcome(part, folder, code, seconds, values, last)

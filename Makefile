@@ -30,7 +30,7 @@ test-slow: $(VENV)/installed-test
 test-gpu: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu $(ARGS)
 
-# What a GPU does, in under ten minutes: docs/gpu.md.
+# What a GPU does, in under ten minutes, and longer parts by name: docs/gpu.md.
 gpu: $(VENV)/installed-test
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 

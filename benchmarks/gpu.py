@@ -2,93 +2,57 @@
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py parts=[smoke,paper]
+    python benchmarks/gpu.py parts=[study]     # a long part, in under eight minutes; again, and it resumes
     python benchmarks/gpu.py list=true
-    python benchmarks/gpu.py toy=true      # every part at toy size, on a CPU too
+    python benchmarks/gpu.py toy=true          # every part at toy size, on a CPU too
 
 from the root of a checkout, with vtok and pytest installed. Each part is a process with a time limit and a log of its
 own, so a part that fails does not stop the others. The end is a table: part, metric, value, goal.
 """
 
-import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
+from gpu_long import long_parts, progress
+from gpu_parts import PARTS, ROOT, Part, Value
 from vtok.cli.main import run_script
 from vtok.common.errors import UserError
-from vtok.common.setting_types import Positive
+from vtok.common.setting_types import Count, Positive
 from vtok.common.tables import table
+from vtok.common.weights import check_available
+from vtok.config.jobs import check_jobs
+from vtok.config.weights import weights_of_run
 
-ROOT = Path(__file__).resolve().parents[1]
-VTOK = (sys.executable, "-m", "vtok")
-# The models of `vtok cost`: CLIP-L/336, and a language model of the size of LLaMA-3-8B.
-FULL_COST = (
-    "backbone=clip", "backbone.weights=null", "backbone.frozen=true", "backbone.dtype=bfloat16", "mllm=llava_next",
-    "mllm.weights=null", "mllm.projector=false", "mllm.dtype=bfloat16", "mllm.frozen=true", "frames=[30,121]",
-    "tokeniser.stride=4", "tokeniser.grid_size=4",
-)  # fmt: skip
-TOY_MODEL = ("mllm.width=32", "mllm.layers=1", "mllm.heads=2", "data.make_workers=1", "loader.num_workers=0")
-TOY_COST = ("frames=[12]", "runs=1", "backbone.width=8", "backbone.feature_dim=16", *TOY_MODEL[:3])
-TOY_JOB = ("data.train_clips=8", "data.validation_clips=4", "data.test_clips=4", "clip.num_frames=12", *TOY_MODEL)
-
-
-@dataclass(frozen=True)
-class Value:
-    """A measured number beside its goal.
-
-    Attributes:
-        metric: what was measured.
-        value: the number.
-        unit: its unit.
-        goal: the goal as text; "": none.
-        met: whether the goal was reached; None: there is none.
-    """
-
-    metric: str
-    value: float
-    unit: str
-    goal: str = ""
-    met: bool | None = None
-
-    @property
-    def row(self) -> tuple[str, str, str]:
-        met = {True: "met", False: "missed", None: ""}[self.met]
-        return self.metric, f"{self.value:.4g} {self.unit}".strip(), f"{self.goal}  {met}".strip()
-
-
-@dataclass(frozen=True)
-class Part:
-    """A process of the check.
-
-    Attributes:
-        name: name of the part.
-        question: the question that it answers.
-        seconds: time limit.
-        full: its command at full size, from (folder for its files).
-        toy: its command at toy size.
-        values: the numbers in its files, from (folder, seconds that it took).
-    """
-
-    name: str
-    question: str
-    seconds: int
-    full: Callable[[Path], Sequence[str]]
-    toy: Callable[[Path], Sequence[str]]
-    values: Callable[[Path, float], list[Value]]
+# Seconds in which the runs of a part that is stopped can save a checkpoint.
+GRACE = 30
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a part: its exit code (None: it ran out of time), seconds, numbers, and the last line of its log."""
+    """The end of a part.
+
+    Attributes:
+        part: the part.
+        folder: its folder.
+        code: its exit code; None: it ran out of time.
+        seconds: seconds that it took.
+        values: its numbers.
+        last: the last line of its log, or how far it has come.
+    """
 
     part: Part
+    folder: Path
     code: int | None
     seconds: float
     values: list[Value]
@@ -96,191 +60,141 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        end = "too slow" if self.code is None else "ok" if self.code == 0 else f"exit {self.code}"
-        return f"{self.part.name:<6} {end:<8} {self.seconds:4.0f} s  {self.last[:120]}"
+        stopped = "stopped" if self.part.resumes else "too slow"
+        end = stopped if self.code is None else "ok" if self.code == 0 else f"exit {self.code}"
+        return f"{self.part.name:<8} {end:<8} {self.seconds:4.0f} s  {self.last[:120]}"
 
-
-def at_most(metric: str, value: float, unit: str, goal: float) -> Value:
-    return Value(metric, value, unit, f"at most {goal:g}", value <= goal)
-
-
-def at_least(metric: str, value: float, unit: str, goal: float) -> Value:
-    return Value(metric, value, unit, f"at least {goal:g}", value >= goal)
-
-
-def read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def run_command(folder: Path, *overrides: str) -> list[str]:
-    """`vtok train` in a folder of its own, without tracking."""
-    common = ("tracking=none", "trainer.progress=false", f"outputs={folder}", f"hydra.run.dir={folder / 'run'}")
-    return [*VTOK, "train", *common, *overrides]
-
-
-def script(name: str, folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), f"out={folder / 'out.json'}", *arguments]
-
-
-def cost_command(folder: Path, *arguments: str) -> list[str]:
-    chosen = "tokenisers=[vtok,frame_sampling]"
-    return [*VTOK, "cost", chosen, f"out={folder / 'out.json'}", f"outputs={folder}", *arguments]
-
-
-def tests_command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", *arguments]
-
-
-def toy_paper(folder: Path) -> list[str]:
-    """`recipe=paper_tiny`, whose checkpoints are written first."""
-    from vtok.hub.toys import make_toys
-
-    make_toys(folder / "toys")
-    return script("paper", folder, "recipe=paper_tiny", "random=false", "steps=1", f"outputs={folder}")
-
-
-def seconds_alone(folder: Path, seconds: float) -> list[Value]:
-    return [Value("seconds", seconds, "s")]
-
-
-def job_values(folder: Path, seconds: float) -> list[Value]:
-    summary = read(folder / "run" / "summary.json")
-    accuracies = {
-        name: value for name, value in summary.items() if name.startswith("alignment/") and name.count("/") == 1
-    }
-    return [
-        at_most("default run", seconds, "s", 60),
-        Value("step", 1000 * summary["seconds_per_step"], "ms"),
-        Value("lowest accuracy", min(accuracies.values(), default=float("nan")), ""),
-    ]
-
-
-def cost_values(folder: Path, seconds: float) -> list[Value]:
-    frames = read(folder / "out.json")["frames"]
-    length, longest = min(frames, key=int), max(frames, key=int)
-    ours, all_frames = (frames[longest][name] for name in ("vtok", "frame_sampling"))
-    faster = all_frames["prefill_seconds"][0] / ours["prefill_seconds"][0]
-    return [
-        at_most("vtok over its backbone", 100 * ours["overhead"][0], "%", 3),
-        at_least(f"prefill, {ours['tokens']} against {all_frames['tokens']} tokens", faster, "times", 5),
-        Value(f"clips of {length} frames", 1 / frames[length]["vtok"]["encode_seconds"][0], "a second"),
-    ]
-
-
-def paper_values(folder: Path, seconds: float) -> list[Value]:
-    found = read(folder / "out.json")
-    planned, counted = (sum(found[name].values()) / 1e9 for name in ("planned", "counted"))
-    values = [
-        at_least("share of the matrix rate", 100 * found["share"], "%", 40),
-        Value("matrix rate", found["matrix_tflops"], "TFLOP/s"),
-        Value("build", found["build_seconds"], "s"),
-        Value(
-            "counted without activations", counted, "GB", f"planned {planned:.4g}", abs(counted / planned - 1) < 0.01
-        ),
-    ]
-    if found["peak_bytes"]:
-        values.append(at_most("peak memory", found["peak_bytes"] / 1e9, "GB", 75))
-    return values
-
-
-PARTS = (
-    Part(
-        "smoke", "Does it run at all?", 60,
-        lambda folder: run_command(folder, "debug=smoke", "objective=joint"),
-        lambda folder: run_command(folder, "debug=smoke", *TOY_JOB),
-        seconds_alone,
-    ),
-    Part(
-        "tests", "Do the tests that need a GPU pass?", 120,
-        lambda folder: tests_command("-m", "gpu", str(ROOT / "tests")),
-        lambda folder: tests_command("-m", "gpu or not gpu", str(ROOT / "tests" / "training" / "test_determinism.py")),
-        seconds_alone,
-    ),
-    Part(
-        "job", "How long is the default run, and does it learn as on a CPU?", 110,
-        lambda folder: run_command(folder, "loader.num_workers=8"),
-        lambda folder: run_command(folder, "trainer.max_steps=2", *TOY_JOB),
-        job_values,
-    ),
-    Part(
-        "cost", "What does a tokeniser add to CLIP-L, and an 8 B model pay for its tokens?", 110,
-        lambda folder: cost_command(folder, "runs=3", "every_frame=0", *FULL_COST),
-        lambda folder: cost_command(folder, *TOY_COST),
-        cost_values,
-    ),
-    Part(
-        "paper", "Memory and speed of a step of recipe=paper_lora at full size?", 190,
-        lambda folder: script("paper", folder, "recipe=paper_lora", "accumulate=2"),
-        toy_paper,
-        paper_values,
-    ),
-)  # fmt: skip
+    @property
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Its rows of the table."""
+        if self.values:
+            return [(self.part.name, *value.row) for value in self.values]
+        if self.code is None and self.part.resumes:
+            return [(self.part.name, "not finished", self.last, "")]
+        return [(self.part.name, "failed", str(self.folder / "log"), "")]
 
 
 def gpu(
     *,
-    parts: Sequence[str] = ("smoke", "tests", "job", "cost", "paper"),
+    parts: Sequence[str] = (),
+    methods: Sequence[str] = ("vtok", "frame_sampling", "vtok_no_subtraction"),
+    seeds: Count = 8,
     toy: bool = False,
     list: bool = False,
     out: str = "outputs/gpu",
     scale: Positive = 1.0,
+    overrides: Sequence[str] = (),
 ) -> str:
-    """Run every part, print a line after each, and return a table of the numbers and their goals.
+    """Run parts, print a line after each, and return a table of their numbers and goals.
+
+    Takes train's overrides for the long parts study, generate and real, such as data.source.root=PATH.
 
     Args:
-        parts: names of the parts to run.
+        parts: names of the parts to run; none: all but the long ones, or with toy=true all.
+        methods: methods of the part `study`.
+        seeds: seeds of each method of the part `study`.
         toy: run each part at toy size, on a CPU too; its numbers mean nothing.
         list: only list the parts.
-        out: folder in which each check has a folder with its logs and results.
+        out: folder in which each check has a folder with its logs and results, and each long part has its own.
         scale: factor on the time limits.
+        overrides: overrides of train for the long parts.
 
     Raises:
-        UserError: an unknown part, or no GPU.
+        UserError: an unknown part, a long part that cannot run, or no GPU.
     """
-    known = {part.name: part for part in PARTS}
+    long = long_parts(methods=methods, seeds=seeds, overrides=overrides)
+    known = {part.name: part for part in (*PARTS, *long)}
     if list:
-        return table([("part", "limit", "question"), *((one.name, f"{one.seconds} s", one.question) for one in PARTS)])
+        rows = [(name, f"{one.seconds} s", one.question) for name, one in known.items()]
+        return table([("part", "limit", "question"), *rows])
     if odd := [name for name in parts if name not in known]:
         raise UserError(f"parts={odd[0]}: unknown part. Use {', '.join(known)}.")
+    chosen = [known[name] for name in parts] or [*PARTS, *(long if toy else ())]
+    if overrides and not any(part in long for part in chosen):
+        raise UserError(f"{overrides[0]}: only long parts take overrides. Add parts=[{long[0].name}], or leave it out.")
+    for part in chosen if not toy else ():
+        check_part(part)
     if not (toy or torch.cuda.is_available()):
         raise UserError("torch sees no GPU. Install a torch with CUDA, or try the check at toy size: toy=true.")
-    folder = Path(out).resolve() / time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder, moment = Path(out).resolve(), time.strftime("%Y-%m-%d_%H-%M-%S")
     outcomes = []
-    for name in parts:
-        outcomes.append(run_part(known[name], folder / name, toy=toy, scale=scale))
+    for part in chosen:
+        # At toy size nothing is resumed: the next change of the code should be tested too.
+        place = folder if part.resumes and not toy else folder / moment
+        outcomes.append(run_part(part, place / part.name, toy=toy, scale=scale))
         print(outcomes[-1].line, flush=True)
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    rows = [(card, "metric", "value", "goal")]
-    for outcome in outcomes:
-        rows += [(outcome.part.name, *value.row) for value in outcome.values]
-        if not outcome.values:
-            rows.append((outcome.part.name, "failed", str(folder / name / "log"), ""))
-    return table(rows)
+    return table([(card, "metric", "value", "goal"), *(row for outcome in outcomes for row in outcome.rows)])
+
+
+def check_part(part: Part) -> None:
+    """Raise UserError if the run of a part cannot start, for example because the path of its videos is missing."""
+    if not part.trains:
+        return
+    try:
+        check_jobs([*part.trains], multirun=True, before_planning=check_weights)
+    except UserError as error:
+        raise UserError(f"parts=[{part.name}]: {error}") from error
+
+
+def check_weights(configs: Sequence[DictConfig]) -> None:
+    check_available(weights for config in configs for weights in weights_of_run(config))
 
 
 def run_part(part: Part, folder: Path, *, toy: bool, scale: float) -> Outcome:
     """Run a part as a process; whatever goes wrong in it is in its outcome."""
     folder.mkdir(parents=True, exist_ok=True)
-    log, began, code = folder / "log", time.monotonic(), None
+    log, began = folder / "log", time.monotonic()
     command = (part.toy if toy else part.full)(folder)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     with log.open("w", encoding="utf-8") as stream:
-        try:
-            done = subprocess.run(
-                command,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                timeout=scale * part.seconds,
-                check=False,
-            )
-            code = done.returncode
-        except subprocess.TimeoutExpired:
-            pass
+        # A session of its own, so that all its processes can be stopped.
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        code = wait(process, scale * part.seconds, grace=GRACE if part.resumes else 0)
     seconds = time.monotonic() - began
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    last = lines[-1] if lines else ""
+    if code is None and part.resumes:
+        last = f"{progress(folder)}; the same command resumes it"
     values = part.values(folder, seconds) if code == 0 else []
-    return Outcome(part, code, seconds, values, lines[-1] if lines else "")
+    for file in [file for pattern in part.summary for file in folder.glob(pattern)]:
+        (folder / "summary").mkdir(exist_ok=True)
+        shutil.copy(file, folder / "summary" / file.name)
+    return Outcome(part, folder, code, seconds, values, last)
+
+
+def wait(process: "subprocess.Popen[bytes]", seconds: float, *, grace: float) -> int | None:
+    """The exit code of a process; None: it took too long, and all processes of its session were stopped.
+
+    Args:
+        process: process that leads a session.
+        seconds: time limit.
+        grace: seconds between the signal to stop and the end.
+    """
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.returncode is None:
+            stop(process, grace)
+
+
+def stop(process: "subprocess.Popen[bytes]", grace: float) -> None:
+    """Stop all processes of a session, and kill those that are still there after `grace` seconds."""
+    # There is no such session any more when all its processes have ended.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        ends = time.monotonic() + grace
+        while time.monotonic() < ends:
+            # A process that has ended is in its session until it is waited for.
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ class Measured:
         build_seconds: seconds until the model was on the device.
         step_seconds: seconds of each optimiser step after the first.
         flops: number of floating-point operations of a step; recomputed activations are counted again.
+        saved_bytes: bytes that a micro-batch keeps for its backward pass.
         matrix_tflops: measured rate of a large matrix product in the precision of the training, in TFLOP/s.
         held_bytes: bytes that the device's allocator holds between steps; 0 on a CPU.
         peak_bytes: peak bytes of a step, activations included; 0 on a CPU.
@@ -66,6 +67,7 @@ class Measured:
     build_seconds: float
     step_seconds: list[float] = field(default_factory=list)
     flops: int = 0
+    saved_bytes: int = 0
     matrix_tflops: float = 0.0
     held_bytes: int = 0
     peak_bytes: int = 0
@@ -167,7 +169,10 @@ def measure(config: DictConfig, planned: Memory, *, steps: int) -> Measured:
     if device.type == "cuda":
         result.peak_bytes = torch.cuda.max_memory_allocated(device)
     if not trainer.parallel.sharded:
-        result.flops = len(batches) * count_flops(model, batches[0].to(device), accelerator)
+        batch = batches[0].to(device)
+        result.flops = len(batches) * count_flops(model, batch, accelerator)
+        with accelerator.autocast():
+            result.saved_bytes = saved_for_backward(model, batch)
         model.end_step(discard=True)
     half = accelerator.mixed_precision == "bf16"
     result.matrix_tflops = matrix_tflops(device, torch.bfloat16 if half else torch.float32)
@@ -224,6 +229,29 @@ def counted_memory(
     )
 
 
+def saved_for_backward(model: nn.Module, batch: Batch) -> int:
+    """Bytes of the tensors that a forward pass keeps for its backward pass, without the model's weights and buffers.
+
+    Gradient checkpointing computes more of them again, for one layer at a time.
+    """
+    own = {one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers())}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        # Several tensors may be views of one storage.
+        place = tensor.untyped_storage().data_ptr()
+        if place not in own:
+            kept[place] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # While the losses live, no storage is freed whose place another could take.
+        losses = model(batch)
+        size = sum(one.untyped_storage().nbytes() for one in kept.values())
+    del losses
+    return size
+
+
 def matrix_tflops(device: torch.device, dtype: torch.dtype, *, runs: int = 20) -> float:
     """The measured speed of the product of two large square matrices, in TFLOP/s."""
     side = MATRIX[device.type]
@@ -248,6 +276,8 @@ def memory_table(result: Measured) -> str:
     for name in (part.name for part in fields(Memory)):
         rows.append((name, gigabytes(getattr(result.planned, name)), gigabytes(getattr(result.counted, name))))
     rows.append(("total", gigabytes(result.planned.total), gigabytes(result.counted.total)))
+    if result.saved_bytes:
+        rows.append(("kept for the backward pass", "", gigabytes(result.saved_bytes)))
     if result.peak_bytes:
         rows.append(("held between steps", "", gigabytes(result.held_bytes)))
         rows.append(("peak of a step", "", gigabytes(result.peak_bytes)))

@@ -87,6 +87,7 @@ def test_equals_the_layers_of_torchvision(
     backbone = Vgg19Backbone(weights_file, layer=layer, image_size=32)
     features = backbone(frames)
     assert features.shape == (1, *shape)
+    assert features.is_contiguous(memory_format=torch.channels_last)
     assert (backbone.feature_dim, backbone.feature_size) == shape[:2]
     torch.testing.assert_close(features, chain(torchvision_weights, frames, last))
 

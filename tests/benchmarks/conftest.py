@@ -46,3 +46,13 @@ def paper() -> ModuleType:
 def gpu() -> ModuleType:
     """Not shared: a test replaces its parts."""
     return load("gpu")
+
+
+@pytest.fixture(scope="session")
+def gpu_parts() -> ModuleType:
+    return load("gpu_parts")
+
+
+@pytest.fixture(scope="session")
+def gpu_study() -> ModuleType:
+    return load("gpu_study")

@@ -5,6 +5,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
 from vtok.cli.verbs.plan import measure_components, model_without_weights
 from vtok.config import compose
@@ -24,6 +25,7 @@ def test_planned_and_counted_memory_of_the_papers_models(paper: ModuleType, lora
     assert planned.frozen > 0
     assert planned.average > 0
     assert found.flops > 0
+    assert found.saved_bytes > 0
     assert len(found.step_seconds) == 1
     shown = paper.memory_table(found) + paper.speed(found)
     assert "gradients" in shown
@@ -50,3 +52,11 @@ def test_random_weights_are_made_on_the_device(tiny_run: list[str]) -> None:
     with torch.device("meta"):
         model = build_model(compose([*tiny_run, "objective=joint"]))
     assert all(one.is_meta for one in (*model.parameters(), *model.buffers()))
+
+
+def test_bytes_kept_for_the_backward_pass(paper: ModuleType) -> None:
+    """The inputs of both layers; the second one's is also the output that ReLU keeps. Loss and weights are not kept."""
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+    assert paper.saved_for_backward(model, torch.ones(4, 8)) == 4 * (4 * 8 + 4 * 16)
+    model.requires_grad_(False)
+    assert paper.saved_for_backward(model, torch.ones(4, 8)) == 0

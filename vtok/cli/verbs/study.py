@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -59,17 +59,34 @@ def study(
     for method, choice in choices.items():
         place = folder / "seeds" / method
         run_sweep([*declared.final_overrides(method, choice.settings), *given], place, study_dir=folder)
+    files = report_study(declared, choices, folder, overrides=given, replay=replay(name, given))
+    print(f"\nwritten: {', '.join(map(str, files))}")
+
+
+def report_study(
+    declared: Study, choices: Mapping[str, Choice], folder: Path, *, overrides: Sequence[str], replay: str
+) -> list[Path]:
+    """Measure the costs, and write and log the report of a study whose runs have finished.
+
+    Args:
+        declared: the study.
+        choices: tuned settings of each method.
+        folder: folder of the study, with its runs.
+        overrides: overrides of all runs.
+        replay: command that runs the study.
+    """
     result = study_result(
-        declared,
-        choices,
-        final_runs(declared, folder),
-        costs=costs_of(declared, given),
-        replay=command("vtok", "study", f"name={name}", override("outputs", outputs), *overrides),
+        declared, choices, final_runs(declared, folder), costs=costs_of(declared, overrides), replay=replay
     )
     files = write_study(result, folder)
-    print(f"\nwritten: {', '.join(map(str, files))}")
     if (parent := read_parent(folder)) is not None:
         log_to_parent(parent, files)
+    return files
+
+
+def replay(name: str, overrides: Sequence[str]) -> str:
+    """The command that runs a study."""
+    return command("vtok", "study", f"name={name}", *overrides)
 
 
 def costs_of(declared: Study, overrides: Sequence[str]) -> list[list[str]]:

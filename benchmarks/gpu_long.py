@@ -131,7 +131,7 @@ def study_values(folder: Path, seconds: float) -> list[Value]:
 
 def generate_values(folder: Path, seconds: float) -> list[Value]:
     summary = read(folder / "run" / "0" / "summary.json")
-    branches = ("reconstruct", "generate", "control")
+    branches = ("reconstruct", "generate", "unseen", "control")
     shares = [(f"{one}, {name}", 100 * value) for one in branches for name, value in accuracies(summary, one).items()]
     return [Value("step", 1000 * summary["seconds_per_step"], "ms"), *(Value(name, one, "%") for name, one in shares)]
 

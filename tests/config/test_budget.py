@@ -30,6 +30,7 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
     "codec_motion": lambda frames, stride: 16 + ceil(frames / stride) - 1,
     "delta": lambda frames, stride: 16 + ceil(frames / stride) - 1,
     "frame_sampling": lambda frames, stride: 4 * ceil(frames / stride),
+    "llama_vid": lambda frames, stride: 2 * ceil(frames / stride),
     "key_frame": lambda _, grid_size: grid_size**2,
     "resampler": lambda _, num_queries: num_queries,
     "frequency": lambda frames, num_tokens: min(num_tokens, 16 + ceil(frames / 6) - 1),

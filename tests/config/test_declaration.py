@@ -74,6 +74,8 @@ def test_the_help_of_a_setting_stands_alone(target: str) -> None:
         ("vtok.tokeniser.DeltaTokeniser", "budgeted", "stride"),
         ("vtok.tokeniser.CodecMotionTokeniser", "needs_files", True),
         ("vtok.tokeniser.VTokTokeniser", "needs_files", False),
+        ("vtok.tokeniser.LlamaVidTokeniser", "reads_question", True),
+        ("vtok.tokeniser.VTokTokeniser", "reads_question", False),
         ("vtok.data.ShapesData", "synthetic", True),
         ("vtok.data.FolderData", "synthetic", False),
         ("vtok.decoder.WanDecoder", "needs_distinct_frames", True),

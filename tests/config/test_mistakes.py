@@ -39,6 +39,11 @@ MISTAKES = [
     (["tokeniser.grid_size=9"], "tokeniser.grid_size=9", "1 to 8"),
     (["backbone=clip", "tokeniser.grid_size=25"], "tokeniser.grid_size=25", "1 to 24"),
     (["tokeniser=slow_fast", "tokeniser.fast_grid_size=9"], "tokeniser.fast_grid_size=9", "1 to 8"),
+    (
+        ["tokeniser=llama_vid", "objective=generation", "visual_head=flow", "decoder=tiny"],
+        "objective.lambda_visLM=1",
+        "Use objective=understanding, or another tokeniser.",
+    ),
     (["tokeniser=slow_fast", "tokeniser.slow_frames=0"], "tokeniser.slow_frames=0", ">= 1"),
     (
         ["tokeniser/motion_pooling=transformer", "tokeniser.motion_pooling.width=10"],

@@ -30,8 +30,8 @@ OBJECTIVES = (
     (JOINT, "visual_head=regression", "objective.condition_on_caption=true"),
 )
 TOKENISERS = (
-    "frame_sampling", "delta", "evs", "frequency", "grouped_ttm", "kmeans", "resampler", "slow_fast", "token_learner",
-    "tome", "uniform", "vidcom2",
+    "frame_sampling", "delta", "evs", "frequency", "grouped_ttm", "kmeans", "llama_vid", "resampler", "slow_fast",
+    "token_learner", "tome", "uniform", "vidcom2",
 )  # fmt: skip
 
 

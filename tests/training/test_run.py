@@ -38,6 +38,7 @@ COMBINATIONS = [
     ["tokeniser=slow_fast"],
     ["tokeniser=codec_motion", "tokeniser.stride=3"],
     ["tokeniser=resampler", "tokeniser.num_queries=5"],
+    ["tokeniser=llama_vid", "mllm.encode_places=true"],
     ["tokeniser=delta"],
     ["tokeniser=delta", "tokeniser/motion_pooling=transformer"],
     ["optimiser=sgd", "scheduler=constant"],

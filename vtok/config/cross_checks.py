@@ -5,6 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.config.declaration import declaration_of
 from vtok.config.nodes import are_twins, data_nodes, feature_shape, planner_of, token_dim, trait_of
+from vtok.config.question import check_unasked
 from vtok.config.values import value_text
 from vtok.data.clip import VALIDATION
 
@@ -56,7 +57,7 @@ def check_clip(config: DictConfig) -> None:
 
 
 def check_objective(config: DictConfig) -> None:
-    """A loss with a weight needs the component that it trains."""
+    """A loss with a weight needs the component that it trains, and tokens that it can use."""
     weights = {name: OmegaConf.select(config, f"objective.lambda_{name}") or 0 for name in ("under", "visLM", "dec")}
     if "lambda_under" in config.objective and not any(weights.values()):
         raise UserError(
@@ -69,6 +70,9 @@ def check_objective(config: DictConfig) -> None:
                 f"{group}=none: objective.lambda_{loss}={weights[loss]:g} trains it. Use another {group} (vtok train "
                 f"--help lists them), or objective.lambda_{loss}=0."
             )
+        if weights[loss]:
+            way_out = "Use objective=understanding, or another tokeniser."
+            check_unasked(config, override=f"objective.lambda_{loss}={weights[loss]:g}", instead=way_out)
 
 
 def check_decoder(config: DictConfig) -> None:

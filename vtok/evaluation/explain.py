@@ -62,6 +62,7 @@ def explain_answer(
     chat = model.mllm.chat.encode([(question, answer)], num_video_tokens=number)
     if reason := LengthCheck(model.mllm.chat, model.mllm.context_length).too_long(chat, num_video_tokens=number):
         raise UserError(f"prompt: {reason}.")
+    video = model.condition(video, stack_text([chat], pad_id=model.mllm.chat.pad_id).to(device))
     true = _log_likelihoods(model, video, everything.unsqueeze(0), question, answer)
     without = [torch.zeros(0, dtype=torch.float64)]
     # others[i] is every place except i.

@@ -24,6 +24,7 @@ from vtok.common.files import atomic_folder, is_free
 from vtok.common.foreign_files import read_tensors
 from vtok.config import check
 from vtok.config.nodes import data_nodes
+from vtok.config.question import check_unasked
 from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card
 from vtok.hub.files import CLIP_LOCATIONS, CONFIG, GROUPS, MARKER, METRICS, WEIGHTS, Part, exported_part, is_exported
@@ -58,8 +59,8 @@ def save_pretrained(
         allowed_targets: packages of the user's own whose components may be built.
 
     Raises:
-        UserError: if the run has no checkpoint, is not a run or names code that is not allowed, or the folder is not
-            empty or cannot be written.
+        UserError: if the run has no checkpoint, is not a run or names code that is not allowed, the tokeniser alone
+            reads the question, or the folder is not empty or cannot be written.
     """
     if not is_free(folder):
         raise UserError(f"out={folder}: this folder is not empty. Use a new folder.")
@@ -71,6 +72,8 @@ def save_pretrained(
     config.allowed_targets = list(allowed_targets)
     without_cache(config)
     check(config, files=False)
+    if part == "tokeniser":
+        check_unasked(config, override=f"part={part}", instead="Use part=model.")
     with report_build_errors(run_dir):
         model = build_model(config)
     load_weights(checkpoint, model, averaged=True)

@@ -161,9 +161,7 @@ class VTokModel(lmms):
         ]
         self._check_lengths(asked, [len(chat.ids) for chat in chats])
         text = stack_text(chats, pad_id=mllm.chat.pad_id).to(self.device)
-        embeddings = mllm.embed(text.ids, self.model.embed_clips(video), video.mask)
-        hidden = mllm.hidden_states(embeddings)
-        scores = mllm.score_answers(hidden, text.labels)
+        scores = self.model.text_scores(video, text)
         losses = -scores.logprobs.sum(1)
         check_finite(losses, what="the language model's log-probabilities of answers")
         greedy = (scores.likeliest | (text.labels[:, 1:] == IGNORED)).all(1)

@@ -16,6 +16,7 @@ from vtok.mllm.lora import Lora, add_adapters
 from vtok.mllm.masks import position_ids, readable_mask
 from vtok.mllm.no_cache import NoCache
 from vtok.mllm.projector import VisualProjector
+from vtok.mllm.text_length import checked_context_length
 
 
 class RequireFinite(LogitsProcessor):
@@ -123,6 +124,10 @@ class LanguageModel(nn.Module):
         """The layers with a row for each token of the vocabulary: input embeddings and output layer."""
         return [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
 
+    def embed_words(self, ids: Tensor) -> Tensor:
+        """Embeddings (B, N, D) of ids (B, N). That of a video token is any, so the token needs no larger table."""
+        return self.model.get_input_embeddings()(ids.masked_fill(ids == self.chat.video_id, 0))
+
     def embed(self, ids: Tensor, video: Tensor, video_mask: Tensor) -> Tensor:
         """Embeddings (B, N, D) of ids (B, N), with projected video tokens at the positions of the video token.
 
@@ -140,13 +145,20 @@ class LanguageModel(nn.Module):
             (places.sum(1) == video_mask.sum(1)).all(),
             "the number of places for video tokens in the text differs from the number of video tokens.",
         )
-        # The embedding of the video token is not read, so adding the token needs no larger table.
-        embeddings = self.model.get_input_embeddings()(ids.masked_fill(places, 0))
+        embeddings = self.embed_words(ids)
         if video.shape[1] == 0:
             return embeddings
         # Padding comes last, so the n-th place of a row belongs to its n-th video token.
         numbers = (places.cumsum(1) - 1).clamp(min=0).unsqueeze(-1).expand_as(embeddings)
         return torch.where(places.unsqueeze(-1), video.to(embeddings.dtype).gather(1, numbers), embeddings)
+
+    def check_length(self, tokens: int) -> None:
+        """Raise UserError if a sequence is longer than the context length."""
+        if tokens > self.context_length:
+            raise UserError(
+                f"The text and the video make {tokens} tokens, more than "
+                f"mllm.context_length={self.context_length}. Use a shorter text."
+            )
 
     def check_layer(self, layer: int, *, key: str) -> None:
         """Raise UserError if the model has no hidden states `layer`; `key` is its name in the configuration."""
@@ -282,19 +294,3 @@ def find_predictors(labels: Tensor) -> Tensor:
 def select_layers(output: Any, layers: Sequence[int]) -> list[Tensor]:
     """The hidden states of these layers in a model's output, float32."""
     return [(output.last_hidden_state if layer == -1 else output.hidden_states[layer]).float() for layer in layers]
-
-
-def checked_context_length(model: PreTrainedModel, wanted: int | None) -> int:
-    """`wanted` if the model takes sequences of this length; None: the model's own limit.
-
-    Raises:
-        UserError: the model's limit is lower, or `wanted` is None and the model has no limit.
-    """
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if wanted is None:
-        if longest is not None:
-            return int(longest)
-        raise UserError("mllm.context_length=null: the config of this model has no limit. Set a number of tokens.")
-    if longest is not None and wanted > longest:
-        raise UserError(f"mllm.context_length={wanted}: this model takes {longest} tokens. Use {longest} or fewer.")
-    return wanted

@@ -1,8 +1,11 @@
-"""Whether a text and the tokens of a video fit the context length of a language model."""
+"""The context length of a language model, and whether a text and the tokens of a video fit it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformers import PreTrainedModel
+
+from vtok.common.errors import UserError
 from vtok.mllm.chat import ChatTokeniser, EncodedChat
 
 # Margin in tokens for each turn. A token is at least a byte of text, and the template's tokens are counted separately.
@@ -34,3 +37,19 @@ class LengthCheck:
             f"{num_video_tokens} video tokens and the text make {len(chat.ids)} tokens, more than "
             f"mllm.context_length={self.context_length}. Shorten the text, or raise mllm.context_length"
         )
+
+
+def checked_context_length(model: PreTrainedModel, wanted: int | None) -> int:
+    """`wanted` if the model takes sequences of this length; None: the model's own limit.
+
+    Raises:
+        UserError: the model's limit is lower, or `wanted` is None and the model has no limit.
+    """
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if wanted is None:
+        if longest is not None:
+            return int(longest)
+        raise UserError("mllm.context_length=null: the config of this model has no limit. Set a number of tokens.")
+    if longest is not None and wanted > longest:
+        raise UserError(f"mllm.context_length={wanted}: this model takes {longest} tokens. Use {longest} or fewer.")
+    return wanted

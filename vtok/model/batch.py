@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vtok.data import ClipSample
 from vtok.data.frame_maps import stack_maps
-from vtok.mllm import IGNORED, EncodedChat
+from vtok.mllm import IGNORED, ChatTokeniser, EncodedChat
 from vtok.mllm.base import find_predictors
 from vtok.tokeniser import PlannedFrames
 
@@ -37,6 +37,14 @@ class Text:
         """A text with the predictors of `labels`, which must be on the CPU."""
         return cls(ids=ids, labels=labels, mask=mask, predictors=find_predictors(labels))
 
+    def question(self, video_id: int) -> Tensor:
+        """Where a row's first question is, (B, N): after the last video token, and before the first answer.
+
+        The words that the chat template writes between these count. An answer never does.
+        """
+        from_here = (self.ids == video_id).flip(1).cumsum(1).flip(1)
+        return self.mask & (from_here == 0) & ((self.labels != IGNORED).cumsum(1) == 0)
+
     def to(self, device: torch.device) -> "Text":
         return self.moved(partial(Tensor.to, device=device, non_blocking=True))
 
@@ -54,6 +62,8 @@ class Batch:
     Attributes:
         video: planned frames of the tokeniser.
         text: a conversation about each clip; None: the model does not learn understanding.
+        clip_of_row: (R,), the clip of each of R conversations; None: row i is about clip i. Conversations about a clip
+            have one turn each if its tokens depend on the question.
         captions: the caption of each clip, followed by the places of its video tokens; None: the model does not learn
             generation.
         target: target of the decoder, (B, F, 3, size, size) uint8 frames or their latents; None: no decoder is trained.
@@ -64,6 +74,7 @@ class Batch:
 
     video: PlannedFrames
     text: Text | None
+    clip_of_row: Tensor | None = None
     captions: Text | None = None
     target: Tensor | None = None
     prompts: tuple[str, ...] | None = None
@@ -85,6 +96,7 @@ class Batch:
         return Batch(
             video=self.video.moved(move),
             text=None if self.text is None else self.text.moved(move),
+            clip_of_row=None if self.clip_of_row is None else move(self.clip_of_row),
             captions=None if self.captions is None else self.captions.moved(move),
             target=None if self.target is None else move(self.target),
             prompts=self.prompts,
@@ -156,6 +168,15 @@ def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right"
         labels[row, here] = torch.tensor(chat.labels)
         mask[row, here] = True
     return Text.of(ids, labels, mask)
+
+
+def stack_prompts(chat: ChatTokeniser, prompts: Sequence[str], *, numbers: Sequence[int]) -> Text:
+    """One prompt about each video of `numbers` tokens, padded on the left for generation; no token is a label."""
+    encoded = [
+        chat.encode_prompt(prompt, num_video_tokens=number) for prompt, number in zip(prompts, numbers, strict=True)
+    ]
+    chats = [EncodedChat(ids, [IGNORED] * len(ids)) for ids in encoded]
+    return stack_text(chats, pad_id=chat.pad_id, side="left")
 
 
 def to_left(states: Tensor, mask: Tensor, *, length: int) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
 from vtok.common.noise import seeded_noise
 from vtok.decoder import Decoder, NoDecoder, place
-from vtok.mllm import AnswerScores, EncodedChat, LanguageModel, VisualProjector
-from vtok.model.batch import Batch, Text, stack_text, to_left
+from vtok.mllm import AnswerScores, LanguageModel, VisualProjector
+from vtok.model.batch import Batch, Text, stack_prompts, stack_text, to_left
 from vtok.model.freezing import freeze_unused
 from vtok.model.objective import ACCURACY, Objective
 from vtok.model.place_encoder import PlaceEncoder
+from vtok.model.question_encoder import question_encoder_of
 from vtok.model.token_scale import TokenScale
 from vtok.model.visual_states import GeneratedTokens, Sampling, VisualStates
 from vtok.tokeniser import PlannedFrames, Tokeniser, VideoTokens
@@ -51,6 +51,7 @@ class VideoLanguageModel(nn.Module):
         mllm.initialise_projector(self.projector, depth=tokeniser.backbone.depth)
         self.places = PlaceEncoder(mllm.width) if mllm.encode_places else None
         self.scale = TokenScale(tokeniser.token_dim)
+        self.question_encoder = question_encoder_of(tokeniser, width=mllm.width)
         # The absent head and decoder are never called: their losses have weight 0.
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
         self.decoder = cast(Decoder, decoder(mllm.width))
@@ -83,7 +84,7 @@ class VideoLanguageModel(nn.Module):
             batch: clips with their texts and targets.
             shares: see `Objective.total`.
         """
-        video = self.tokeniser.encode_planned(batch.video)
+        video = self._encode(batch)
         if self.training and self.uses_scale:
             self.scale.add(video.tokens, video.kind, video.mask)
         losses, accuracy = {}, {}
@@ -111,7 +112,7 @@ class VideoLanguageModel(nn.Module):
     @torch.no_grad()
     def measure(self, batch: Batch) -> None:
         """Add a batch's tokens to the scale, before the first step that has tokens of their kind."""
-        video = self.tokeniser.encode_planned(batch.video)
+        video = self._encode(batch)
         self.scale.add(video.tokens, video.kind, video.mask)
 
     def end_step(self, *, discard: bool = False) -> None:
@@ -121,6 +122,20 @@ class VideoLanguageModel(nn.Module):
         """
         if self.uses_scale:
             self.scale.update(discard=discard)
+
+    def _encode(self, batch: Batch) -> VideoTokens:
+        """The tokens of each conversation's clip; each clip is encoded once."""
+        video = self.tokeniser.encode_planned(batch.video)
+        if batch.clip_of_row is not None:
+            video = video.select(batch.clip_of_row)
+        return video if batch.text is None else self.condition(video, batch.text)
+
+    def condition(self, video: VideoTokens, text: Text) -> VideoTokens:
+        """Video i for the question in row i of the text; unchanged if no token depends on it, or it was read before."""
+        if self.question_encoder is None or video.patches is None:
+            return video
+        queries = self.question_encoder(self.mllm.embed_words(text.ids))
+        return self.tokeniser.condition(video, queries, text.question(self.mllm.chat.video_id))
 
     def project(self, tokens: Tensor, kind: Tensor) -> Tensor:
         """phi_vis: tokens (B, L, d) of kinds (L,), standardised unless the language model wants them as they are."""
@@ -137,8 +152,8 @@ class VideoLanguageModel(nn.Module):
 
     def text_scores(self, video: VideoTokens, text: Text) -> AnswerScores:
         """The scores of the answers' tokens; row i of the text is about video i."""
-        embeddings = self.mllm.embed(text.ids, self.embed_clips(video), video.mask)
-        hidden = self.mllm.hidden_states(embeddings)
+        video = self.condition(video, text)
+        hidden = self.mllm.hidden_states(self.mllm.embed(text.ids, self.embed_clips(video), video.mask))
         return self.mllm.score_answers(hidden, text.labels, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
@@ -177,11 +192,8 @@ class VideoLanguageModel(nn.Module):
     @torch.no_grad()
     def answer(self, tokens: VideoTokens, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
         """The greedy answers of `describe`, from video tokens."""
-        chats = [
-            EncodedChat(ids := self.mllm.chat.encode_prompt(prompt, num_video_tokens=int(mask.sum())), ids)
-            for prompt, mask in zip(prompts, tokens.mask, strict=True)
-        ]
-        text = stack_text(chats, pad_id=self.mllm.chat.pad_id, side="left").to(tokens.tokens.device)
+        text = stack_prompts(self.mllm.chat, prompts, numbers=tokens.mask.sum(1).tolist()).to(tokens.tokens.device)
+        tokens = self.condition(tokens, text)
         embeddings = self.mllm.embed(text.ids, self.embed_clips(tokens), tokens.mask)
         return self.mllm.generate(embeddings, text.mask, max_new_tokens=max_new_tokens)
 
@@ -204,7 +216,7 @@ class VideoLanguageModel(nn.Module):
         device = next(self.projector.parameters()).device
         kinds = self.tokeniser.kinds(num_planned)
         prompts = [chat.encode_video(caption, num_video_tokens=0) for caption in captions]
-        self._check_length(max(len(prompt.ids) for prompt in prompts) + len(kinds))
+        self.mllm.check_length(max(len(prompt.ids) for prompt in prompts) + len(kinds))
         text = stack_text(prompts, pad_id=chat.pad_id, side="left").to(device)
         nothing = torch.zeros(len(prompts), 0, self.mllm.width, device=device)
         seen = self.mllm.embed(text.ids, nothing, torch.zeros(len(prompts), 0, dtype=torch.bool, device=device))
@@ -253,16 +265,8 @@ class VideoLanguageModel(nn.Module):
             chat.encode_video(caption, num_video_tokens=number)
             for caption, number in zip(captions, numbers, strict=True)
         ]
-        self._check_length(max(len(one.ids) for one in chats))
+        self.mllm.check_length(max(len(one.ids) for one in chats))
         return stack_text(chats, pad_id=chat.pad_id).to(video.tokens.device)
-
-    def _check_length(self, tokens: int) -> None:
-        """Raise UserError if a sequence is longer than the context length."""
-        if tokens > self.mllm.context_length:
-            raise UserError(
-                f"The text and the video make {tokens} tokens, more than "
-                f"mllm.context_length={self.mllm.context_length}. Use a shorter text."
-            )
 
     @torch.no_grad()
     def decode(

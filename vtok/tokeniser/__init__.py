@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vtok.tokeniser.frequency import FrequencyTokeniser
     from vtok.tokeniser.grouped_ttm import GroupedTtmTokeniser
     from vtok.tokeniser.kmeans import KMeansTokeniser
+    from vtok.tokeniser.llama_vid import LlamaVidTokeniser
     from vtok.tokeniser.motion import (
         AttentionPooling,
         FramePooling,
@@ -68,6 +69,7 @@ __all__ = [
     "KMeansTokeniser",
     "KeyFramePlanner",
     "KeyFrameTokeniser",
+    "LlamaVidTokeniser",
     "MeanPooling",
     "MotionPooling",
     "PatchPlanner",

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -33,6 +33,9 @@ class VideoTokens:
             represents several patches. NaN where it represents entire frames or the difference of two.
         weights: (B, L), how many places of the backbone's feature map it represents. A selected place is 1, a cell of a
             grid its share of the map, an entire frame the map.
+        patches: (N, K, P, C), the features that a question is asked of, in N clips; None: no token depends on a
+            question, or `Tokeniser.condition` has made those that do.
+        clip_of_row: (B,), the clip in `patches` of each row; None without them.
     """
 
     tokens: Tensor
@@ -41,9 +44,11 @@ class VideoTokens:
     mask: Tensor
     places: Tensor
     weights: Tensor
+    patches: Tensor | None = None
+    clip_of_row: Tensor | None = None
 
     def to(self, device: torch.device) -> "VideoTokens":
-        return VideoTokens(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return replace(self, **{name: one.to(device) for name, one in vars(self).items() if one is not None})
 
     def select(self, rows: Tensor) -> "VideoTokens":
         """The clips `rows`, repeats allowed: one clip's tokens for many texts."""
@@ -54,13 +59,20 @@ class VideoTokens:
             mask=self.mask[rows],
             places=self.places[rows],
             weights=self.weights[rows],
+            patches=self.patches,
+            clip_of_row=None if self.clip_of_row is None else self.clip_of_row[rows],
         )
 
     def at(self, positions: Tensor) -> "VideoTokens":
         """The tokens of the first clip at `positions` (N, n) in the sequence: N clips of n tokens each, none padded.
 
         `kind` is that of the first row.
+
+        Raises:
+            ValueError: tokens that depend on a question, which `Tokeniser.condition` has not made.
         """
+        if self.patches is not None and positions.shape[1]:
+            raise ValueError("these tokens depend on a question, which comes before some of them are chosen.")
         return VideoTokens(
             tokens=self.tokens[0][positions],
             kind=self.kind[positions[0]],
@@ -80,11 +92,14 @@ class Tokeniser(nn.Module, ABC):
     Attributes:
         frame_kind: kind of the tokens of frames other than the key frame, SPATIAL or MOTION.
         needs_files: whether it reads more than pixels from a file, so that generated videos cannot be tokenised.
+        reads_question: whether tokens depend on the question, so that `condition` completes them, and a clip has other
+            tokens in each turn of a conversation.
         budgeted: name of the setting that is adjusted to meet `budget`; None: the tokeniser takes no budget.
     """
 
     frame_kind = SPATIAL
     needs_files: ClassVar[bool] = False
+    reads_question: ClassVar[bool] = False
     budgeted: ClassVar[str | None] = None
 
     def __init__(self, backbone: Backbone, *, planner: StridePlanner, token_dim: int | None) -> None:
@@ -100,6 +115,16 @@ class Tokeniser(nn.Module, ABC):
     @abstractmethod
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         """The tokens, from what `extract` returned."""
+
+    def condition(self, video: VideoTokens, queries: Tensor, there: Tensor) -> VideoTokens:
+        """The tokens for the questions of their rows; unchanged if none depends on a question.
+
+        Args:
+            video: the tokens that `project` gave.
+            queries: (B, n, C), as wide as the backbone's features, one for each word of a row's question.
+            there: (B, n), False at padding and at words that are not the question's.
+        """
+        return video
 
     @property
     def device(self) -> torch.device:

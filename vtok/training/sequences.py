@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from vtok.common.errors import UserError
@@ -92,6 +93,7 @@ def make_collate(
         yes_no_share=yes_no_share,
         seed=seed,
         objective=model.objective,
+        row_per_turn=model.tokeniser.reads_question,
     )
 
 
@@ -100,6 +102,10 @@ class Collate:
     """Collates samples to a training batch. Picklable, because it runs in worker processes.
 
     The questions of a sample, and whether its caption is dropped, depend only on (seed, epoch, clip).
+
+    Attributes:
+        row_per_turn: whether each turn about a clip is a conversation of its own, because the clip's tokens depend on
+            the question.
     """
 
     chat: ChatTokeniser
@@ -109,6 +115,7 @@ class Collate:
     yes_no_share: float
     seed: int
     objective: Objective
+    row_per_turn: bool = False
 
     def __call__(self, samples: Sequence[ClipSample | UserError]) -> Batch | UserError:
         """The batch, or the error of a sample."""
@@ -129,9 +136,12 @@ class Collate:
         generates = self.objective.generates
         prompts = tuple(self.prompt(one) for one in good) if generates else None
         try:
+            chats = [self.conversations(one) for one in good] if self.objective.understands else []
+            rows = [row for row, own in enumerate(chats) for _ in own]
             return Batch(
                 video=replace(stack_frames(good), key_tokens=key_tokens),
-                text=self._stack([self.conversation(one) for one in good]) if self.objective.understands else None,
+                text=self._stack([chat for own in chats for chat in own]) if chats else None,
+                clip_of_row=torch.tensor(rows) if chats and self.row_per_turn else None,
                 captions=self._stack([self.caption(one) for one in good]) if generates else None,
                 target=stack_targets(good) if good[0].latents is None else stack_latents(good),
                 prompts=prompts,
@@ -147,7 +157,7 @@ class Collate:
             if self.objective.understands and not self.length_check.fits_for_sure(
                 self.turns(sample), num_video_tokens=tokens
             ):
-                self.conversation(sample)
+                self.conversations(sample)
             if self.objective.generates and not self.length_check.fits_for_sure(
                 [(MAKE_VIDEO, self.prompt(sample))], num_video_tokens=tokens
             ):
@@ -164,6 +174,18 @@ class Collate:
         """The questions and answers about a clip."""
         rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
         return training_turns(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
+
+    def conversations(self, sample: ClipSample) -> list[EncodedChat]:
+        """The conversation about a clip, or one for each of its turns.
+
+        Raises:
+            UserError: a single turn is too long.
+        """
+        if not self.row_per_turn:
+            return [self.conversation(sample)]
+        tokens = self.planner.num_tokens(sample.num_planned)
+        chats = [self.chat.encode([turn], num_video_tokens=tokens) for turn in self.turns(sample)]
+        return [self._check_length(chat, sample) for chat in chats]
 
     def conversation(self, sample: ClipSample) -> EncodedChat:
         """The conversation about a clip; if it is too long, the first questions are dropped.

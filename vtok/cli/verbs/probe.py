@@ -13,6 +13,7 @@ from vtok.common.files import check_writable, write_text
 from vtok.common.overrides import override
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
+from vtok.config.question import check_unasked
 from vtok.data import DataSource, LoaderSettings
 from vtok.evaluation.probing import ProbeResult, Probing, over_seeds, side_by_side
 from vtok.feature_cache import backbone_of_cache
@@ -57,7 +58,8 @@ def probe(
         overrides: overrides of the configuration.
 
     Raises:
-        UserError: if a configuration does not fit, there is no such run, or there are no clips.
+        UserError: if a configuration does not fit, a tokeniser reads the question, there is no such run, or there are
+            no clips.
     """
     if run is not None and tokenisers:
         raise UserError(f"run={run}: a run has its own tokeniser. Set either run or tokenisers.")
@@ -68,6 +70,7 @@ def probe(
         run_dir, config, model = load_run(
             run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, clips=True
         )
+        check_unasked(config, override=f"run={run_dir}", instead="Use a run with another tokeniser.")
         source, loader = clips_of(config)
         results[run_dir.name] = [
             Probing(steps, train_clips, test_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source, loader)
@@ -83,6 +86,7 @@ def probe(
         configs = [compose(each) for each in chosen]
         for config in configs:
             check(config)
+            check_unasked(config, override="vtok probe", instead="Use other tokenisers.")
         for number, config in enumerate(configs):
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
             source, loader = clips_of(config)

@@ -12,6 +12,7 @@ from vtok import __version__
 from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
 from vtok.common.setting_types import NotNegative
+from vtok.config.question import check_unasked
 from vtok.inference.clip import read_clip
 from vtok.inference.load import load_run
 from vtok.model.batch import stack_frames
@@ -40,11 +41,13 @@ def tokenise(
         allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
 
     Raises:
-        UserError: if the video cannot be read, there is no such run, or the file cannot be written.
+        UserError: if the video cannot be read, there is no such run, its tokeniser reads the question, or the file
+            cannot be written.
     """
     target = user_path(out)
     check_writable(target, suffix=".safetensors")
     run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets)
+    check_unasked(config, override=f"run={run_dir}", instead="Use a run with another tokeniser, or vtok describe.")
     sample, seconds = read_clip(config, model.tokeniser.planner, video, start=start)
     with torch.no_grad():
         tokens = model.tokeniser.encode_planned(stack_frames([sample]).to(next(model.parameters()).device))

@@ -14,7 +14,7 @@ from vtok.evaluation.cost.timing import median_min_max, now
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import Batch, stack_text
 from vtok.model.build import build_model, device_of
-from vtok.tokeniser import PlannedFrames
+from vtok.tokeniser import PlannedFrames, VideoTokens
 
 # A list of seconds, and what is timed.
 Part = tuple[list[float], Callable[[], None]]
@@ -31,8 +31,8 @@ class Cost:
         encoded_frames: number of frames K that go through the backbone.
         tokens: number of video tokens L.
         backbone_flops: FLOPs of the backbone on the K frames.
-        encode_flops: FLOPs of the tokeniser, its backbone included.
-        prefill_flops: FLOPs of the language model in `prefill`, with phi_vis.
+        encode_flops: FLOPs of the tokeniser, its backbone included, and what it reads of the question.
+        prefill_flops: FLOPs of the language model in `prefill`, with phi_vis and the queries of a read question.
         backbone: seconds of the backbone alone on the K frames.
         encode: seconds of the tokeniser, its backbone included.
         own: the seconds of `encode` that were spent outside the backbone.
@@ -151,14 +151,18 @@ class Measurement:
             vectors=None if plan.vector_grid is None else torch.rand(1, planned, 3, plan.vector_grid, plan.vector_grid),
         ).to(self.device)
         self.all_frames = noise_clip(num_frames, size).to(self.device) if every_frame else None
+        chat = self.model.mllm.chat
+        # A query for each word of the prompt, for tokenisers that read the question. Their values change no cost.
+        words = len(chat.encode_prompt(QUESTION, num_video_tokens=0))
+        self.queries = torch.ones(1, words, tokeniser.backbone.feature_dim, device=self.device)
+        self.words = torch.ones(1, words, dtype=torch.bool, device=self.device)
         self._backbone_seconds, self._backbone_frames = 0.0, 0
         tokeniser.backbone.register_forward_pre_hook(self._enter_backbone)
         tokeniser.backbone.register_forward_hook(self._leave_backbone)
         with torch.no_grad():
-            self.tokens = tokeniser.encode_planned(self.planned_frames)
+            self.tokens = self._encode()
         # Counted, not planned: codec_motion plans frames of which only the key frame is encoded.
         self.cost = Cost(encoded_frames=self._backbone_frames, tokens=tokeniser.planner.num_tokens(planned))
-        chat = self.model.mllm.chat
         text = chat.encode([(QUESTION, ANSWER)], num_video_tokens=self.cost.tokens)
         self.batch = Batch(video=self.planned_frames, text=stack_text([text], pad_id=chat.pad_id)).to(self.device)
         prompt = chat.encode_prompt(QUESTION, num_video_tokens=self.cost.tokens)
@@ -172,7 +176,7 @@ class Measurement:
     def count_clip_flops(self) -> None:
         """Count the FLOPs of tokenising and prefill."""
         # With gradients, because without them the counter fails on parameters that are passed to modules.
-        self.cost.encode_flops = self._flops(lambda: self.model.tokeniser.encode_planned(self.planned_frames))
+        self.cost.encode_flops = self._flops(self._encode)
         self.cost.prefill_flops = self._flops(self._prefill)
 
     def count_bytes(self) -> None:
@@ -217,7 +221,11 @@ class Measurement:
 
     @torch.no_grad()
     def run_tokeniser(self) -> None:
-        self.model.tokeniser.encode_planned(self.planned_frames)
+        self._encode()
+
+    def _encode(self) -> VideoTokens:
+        tokeniser = self.model.tokeniser
+        return tokeniser.condition(tokeniser.encode_planned(self.planned_frames), self.queries, self.words)
 
     @torch.no_grad()
     def run_prefill(self) -> None:
@@ -227,6 +235,8 @@ class Measurement:
     def _prefill(self) -> None:
         model = self.model
         tokens = self.tokens.to(self.mllm_device)
+        if model.question_encoder is not None:
+            model.question_encoder(model.mllm.embed_words(self.prompt))
         model.mllm.hidden_states(model.mllm.embed(self.prompt, model.embed_clips(tokens), tokens.mask))
 
     def run_training_step(self) -> None:

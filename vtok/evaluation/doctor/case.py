@@ -17,6 +17,8 @@ SMALL = 0.02 / 255
 # Of the root mean square of the tokens. Rounding errors are a hundredth of it.
 TOLERANCE = 1e-4
 SECONDS_A_FRAME = 1 / 24
+# Words of the question that tokenisers which read one are asked.
+WORDS = 3
 FIELDS = ("tokens", "timestamps", "places", "weights")
 
 
@@ -81,7 +83,17 @@ class Case:
     @torch.no_grad()
     def encode(self, planned: PlannedFrames, tokeniser: Tokeniser | None = None) -> VideoTokens:
         """The tokens of a copy of the frames, which the tokeniser may change."""
-        return (self.tokeniser if tokeniser is None else tokeniser).encode_planned(copy_of(planned))
+        chosen = self.tokeniser if tokeniser is None else tokeniser
+        return self.asked(chosen.encode_planned(copy_of(planned)), chosen)
+
+    def asked(self, video: VideoTokens, tokeniser: Tokeniser | None = None) -> VideoTokens:
+        """The tokens for one and the same question of noise, if they depend on a question."""
+        chosen = self.tokeniser if tokeniser is None else tokeniser
+        shape = (1, WORDS, chosen.backbone.feature_dim)
+        queries = torch.randn(shape, generator=self.generator(0)).to(self.device)
+        words = torch.ones(1, WORDS, dtype=torch.bool, device=self.device)
+        rows = len(video.mask)
+        return chosen.condition(video, queries.expand(rows, -1, -1), words.expand(rows, -1))
 
 
 def copy_of(planned: PlannedFrames) -> PlannedFrames:

@@ -9,7 +9,7 @@ from vtok.data.frame_maps import stack_maps
 from vtok.evaluation.doctor.case import Case, copy_of, difference, same_sources
 from vtok.evaluation.doctor.finding import Defect, NotApplicable
 from vtok.feature_cache.extract import encode_frames
-from vtok.tokeniser import PlannedFrames
+from vtok.tokeniser import PlannedFrames, VideoTokens
 
 # Of a token's length. bfloat16 has 8 bits, and errors add up over layers.
 HALF_PRECISION = 0.1
@@ -26,9 +26,9 @@ def input_unchanged(case: Case) -> None:
             raise Defect(f"the same {name} as before the call", "changed values")
 
 
-def names(planned: PlannedFrames) -> list[str]:
+def names(given: PlannedFrames | VideoTokens) -> list[str]:
     """Names of the tensors that are given."""
-    return [one.name for one in fields(planned) if isinstance(getattr(planned, one.name), torch.Tensor)]
+    return [one.name for one in fields(given) if isinstance(getattr(given, one.name), torch.Tensor)]
 
 
 def same_call(case: Case) -> None:
@@ -55,7 +55,8 @@ def cache(case: Case) -> None:
     expected = case.encode(planned, tokeniser)
     with torch.no_grad():
         pooled = tokeniser.extract(copy_of(planned))
-        found = tokeniser.encode_planned(replace(copy_of(planned), frames=None, vectors=None, pooled=pooled))
+        given = replace(copy_of(planned), frames=None, vectors=None, pooled=pooled)
+        found = case.asked(tokeniser.encode_planned(given), tokeniser)
     if changed := difference(found, expected):
         raise Defect("the tokens of the frames from what `extract` returned", changed)
     if tokeniser.needs_files:
@@ -65,7 +66,7 @@ def cache(case: Case) -> None:
     maps = stack_maps([encode_frames(tokeniser.backbone, planned.pixels[0], attention=True)])
     try:
         with torch.no_grad():
-            found = tokeniser.encode_planned(replace(copy_of(planned), frames=None, maps=maps))
+            found = case.asked(tokeniser.encode_planned(replace(copy_of(planned), frames=None, maps=maps)), tokeniser)
     except UserError as error:
         raise NotApplicable("it reads pixels, which a feature cache does not hold") from error
     if changed := difference(found, expected):
@@ -101,6 +102,6 @@ def half_precision(case: Case) -> None:
 def device(case: Case) -> None:
     """All that the tokeniser gives is on the device of its input."""
     encoded = case.encode(case.clip())
-    for one in fields(encoded):
-        if (found := getattr(encoded, one.name).device) != case.device:
-            raise Defect(f"{one.name} on {case.device}", f"{found}")
+    for name in names(encoded):
+        if (found := getattr(encoded, name).device) != case.device:
+            raise Defect(f"{name} on {case.device}", f"{found}")

@@ -39,7 +39,7 @@ def frozen_backbone(case: Case) -> None:
 
 def backward(case: Case, tokeniser: Tokeniser) -> None:
     """A forward and a backward pass of two clips, as in training."""
-    tokens = tokeniser.encode_planned(batch_of([case.clip(), case.clip(seed=1)])).tokens
+    tokens = case.asked(tokeniser.encode_planned(batch_of([case.clip(), case.clip(seed=1)])), tokeniser).tokens
     # Tokens of a frozen backbone may have no gradient at all.
     if tokens.requires_grad:
         tokens.square().sum().backward()

@@ -84,7 +84,8 @@ class VideoLanguageModel(nn.Module):
             batch: clips with their texts and targets.
             shares: see `Objective.total`.
         """
-        video = self._encode(batch)
+        clips = self.tokeniser.encode_planned(batch.video)
+        video = self._of_texts(clips, batch)
         if self.training and self.uses_scale:
             self.scale.add(video.tokens, video.kind, video.mask)
         losses, accuracy = {}, {}
@@ -93,9 +94,9 @@ class VideoLanguageModel(nn.Module):
             losses["under"] = -scores.logprobs.sum() / number
             accuracy[ACCURACY] = scores.likeliest.sum() / number
         if self.objective.generates and batch.captions is not None:
-            states = self.visual_states(video, batch.captions)
+            states = self.visual_states(clips, batch.captions)
             if self.objective.lambda_visLM:
-                losses["visLM"] = self.visual_loss(states, video, number=len(batch.captions.predictors))
+                losses["visLM"] = self.visual_loss(states, clips, number=len(batch.captions.predictors))
             if self.objective.lambda_dec and batch.target is not None:
                 losses["dec"] = self.decoder.loss(batch.target, states.condition, states.mask, captions=batch.prompts)
         return {**losses, **accuracy, "loss": self.objective.total(losses, shares or {})}
@@ -112,7 +113,7 @@ class VideoLanguageModel(nn.Module):
     @torch.no_grad()
     def measure(self, batch: Batch) -> None:
         """Add a batch's tokens to the scale, before the first step that has tokens of their kind."""
-        video = self._encode(batch)
+        video = self._of_texts(self.tokeniser.encode_planned(batch.video), batch)
         self.scale.add(video.tokens, video.kind, video.mask)
 
     def end_step(self, *, discard: bool = False) -> None:
@@ -123,11 +124,9 @@ class VideoLanguageModel(nn.Module):
         if self.uses_scale:
             self.scale.update(discard=discard)
 
-    def _encode(self, batch: Batch) -> VideoTokens:
-        """The tokens of each conversation's clip; each clip is encoded once."""
-        video = self.tokeniser.encode_planned(batch.video)
-        if batch.clip_of_row is not None:
-            video = video.select(batch.clip_of_row)
+    def _of_texts(self, clips: VideoTokens, batch: Batch) -> VideoTokens:
+        """The tokens of each conversation's clip, for its question if they depend on one; the clips without texts."""
+        video = clips if batch.clip_of_row is None else clips.select(batch.clip_of_row)
         return video if batch.text is None else self.condition(video, batch.text)
 
     def condition(self, video: VideoTokens, text: Text) -> VideoTokens:

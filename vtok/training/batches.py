@@ -34,7 +34,13 @@ def training_batches(
     """
     target = model.decoder.target if model.decodes and isinstance(model.decoder, Decoder) else None
     reader = source.reader(model.tokeniser.planner.for_training(), target, seed=seed)
-    collate = make_collate(model, trainer.questions_per_clip, trainer.yes_no_share, seed=seed)
+    collate = make_collate(
+        model,
+        questions_per_clip=trainer.questions_per_clip,
+        yes_no_share=trainer.yes_no_share,
+        separate_questions=trainer.separate_questions,
+        seed=seed,
+    )
     batches = DataLoader(
         ReturnErrors(ClipDataset(clips, reader, seed=seed, replace_bad=True, reject_reason=collate.text_error)),
         batch_size=loader.batch_size,

@@ -21,6 +21,31 @@ from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 CAPTION_ALONE = 0.25
 
 
+def separate_turns(
+    clip: Clip, *, rng: np.random.Generator, questions: int | None, yes_no_share: float
+) -> list[tuple[str, str]]:
+    """Turns of (question, answer), each for a sequence of its own, in which no other turn gives its answer away.
+
+    Every question in a random order, then the caption. A category with both yes-or-no questions and others is asked by
+    the others, and with probability `yes_no_share` also by one of the yes-or-no questions.
+
+    Args:
+        clip: clip with questions and a caption.
+        rng: source of the random choices.
+        questions: greatest number of questions; None: all.
+        yes_no_share: probability of a claim about each category, in [0, 1].
+    """
+    claims = defaultdict(list)
+    for question in clip.questions:
+        if question.kind == "yes_no":
+            claims[question.category].append(question)
+    others = {question.category for question in clip.questions if question.kind != "yes_no"}
+    asked = [one for one in clip.questions if one.kind != "yes_no" or one.category not in others]
+    asked += [draw_claim(claims[one], rng) for one in sorted(others & claims.keys()) if rng.random() < yes_no_share]
+    turns = [(asked[index].text, asked[index].answer) for index in rng.permutation(len(asked))[:questions]]
+    return [*turns, *([(DESCRIBE, clip.caption)] if clip.caption else [])]
+
+
 def training_turns(
     clip: Clip, *, rng: np.random.Generator, questions: int | None, yes_no_share: float
 ) -> list[tuple[str, str]]:
@@ -82,9 +107,14 @@ class ReturnErrors(Dataset[ClipSample | UserError]):
 
 
 def make_collate(
-    model: VideoLanguageModel, questions_per_clip: int | None, yes_no_share: float, *, seed: int
+    model: VideoLanguageModel,
+    *,
+    questions_per_clip: int | None,
+    yes_no_share: float,
+    separate_questions: bool,
+    seed: int,
 ) -> "Collate":
-    """The collate function of a model."""
+    """The collate function of a model; for the settings see `Trainer`."""
     return Collate(
         chat=model.mllm.chat,
         planner=model.tokeniser.planner.for_training(),
@@ -93,7 +123,7 @@ def make_collate(
         yes_no_share=yes_no_share,
         seed=seed,
         objective=model.objective,
-        row_per_turn=model.tokeniser.reads_question,
+        row_per_turn=separate_questions or model.tokeniser.reads_question,
     )
 
 
@@ -104,8 +134,7 @@ class Collate:
     The questions of a sample, and whether its caption is dropped, depend only on (seed, epoch, clip).
 
     Attributes:
-        row_per_turn: whether each turn about a clip is a conversation of its own, because the clip's tokens depend on
-            the question.
+        row_per_turn: whether each turn about a clip is a conversation of its own.
     """
 
     chat: ChatTokeniser
@@ -173,7 +202,8 @@ class Collate:
     def turns(self, sample: ClipSample) -> list[tuple[str, str]]:
         """The questions and answers about a clip."""
         rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
-        return training_turns(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
+        draw = separate_turns if self.row_per_turn else training_turns
+        return draw(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
 
     def conversations(self, sample: ClipSample) -> list[EncodedChat]:
         """The conversation about a clip, or one for each of its turns.

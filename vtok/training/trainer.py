@@ -31,6 +31,8 @@ class Trainer:
         compile: torch.compile the blocks of backbone, language model and decoder; the first steps are slow.
         device: auto: a GPU if there is one.
         processes: number that torchrun or accelerate launch must have started; null: any.
+        separate_questions: whether each question about a clip is a sequence of its own, with the clip's tokens before
+            it; false: one sequence for all. Tokenisers that read the question always have one for each.
         questions_per_clip: number of questions about a clip in one training sequence; null: all of them.
         yes_no_share: share of training sequences in which one category is asked by a yes-or-no question, the others by
             multiple choice, in [0, 1].
@@ -56,6 +58,7 @@ class Trainer:
     compile: bool = False
     device: Literal["auto", "cpu"] = "auto"
     processes: Count | None = None
+    separate_questions: bool = False
     questions_per_clip: Count | None = None
     yes_no_share: Fraction = 1.0
     log_every: Count = 10

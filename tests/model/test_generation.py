@@ -112,6 +112,23 @@ def test_a_loss_of_weight_0_is_not_computed(
         assert any(parameter.requires_grad for parameter in part.parameters()) == (name in computed)
 
 
+def test_several_conversations_about_a_clip_change_no_loss_of_generation() -> None:
+    model = make_model(lambdas=(1.0, 1.0, 1.0)).eval()
+    batch = make_batch(model, [3, 2, 1])
+    rows = torch.tensor([0, 0, 1, 2, 2])
+    text = Text.of(*(tensor[rows] for tensor in (batch.text.ids, batch.text.labels, batch.text.mask)))
+    found = []
+    for one in (batch, replace(batch, text=text, clip_of_row=rows)):
+        torch.manual_seed(0)
+        found.append(model(one))
+    for name in ("visLM", "dec"):
+        torch.testing.assert_close(found[0][name], found[1][name])
+    with torch.no_grad():
+        video = model.tokeniser.encode_planned(batch.video)
+        logprobs = model.text_scores(video, batch.text).logprobs.sum(1)[rows].sum()
+    torch.testing.assert_close(found[1]["under"], -logprobs / len(text.predictors))
+
+
 def test_the_loss_is_the_weighted_sum_of_the_shares() -> None:
     model = make_model(lambdas=(0.5, 2.0, 3.0))
     batch = make_batch(model, [3, 2])

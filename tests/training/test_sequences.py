@@ -13,7 +13,7 @@ from vtok.mllm.tiny import byte_level_tokenizer
 from vtok.model import Objective
 from vtok.model.batch import stack_frames
 from vtok.model.video_language_model import DESCRIBE
-from vtok.training.sequences import CAPTION_ALONE, Collate, training_turns
+from vtok.training.sequences import CAPTION_ALONE, Collate, separate_turns, training_turns
 
 CHOICES = tuple(Question("c", "choice", f"q{number}?", f"a{number}", ("x", "y")) for number in range(3))
 YES_NO = tuple(Question("c", "yes_no", f"is it {number}?", "yes", ("yes", "no")) for number in range(3))
@@ -65,6 +65,23 @@ def test_yes_or_no_questions_without_others_are_always_asked() -> None:
     assert all(len(turn) == 3 for turn in many(only, yes_no_share=0.0))
 
 
+def test_separate_turns_are_all_questions_a_claim_about_each_category_and_the_caption() -> None:
+    other = Question("d", "yes_no", "other?", "no", ("yes", "no"))
+    clip = Clip("clip", Path("clip.mp4"), "a caption", (*CHOICES, *YES_NO, other))
+    turns = [
+        separate_turns(clip, rng=np.random.default_rng(seed), questions=None, yes_no_share=0.5) for seed in range(1000)
+    ]
+    assert all(turn[-1] == (DESCRIBE, "a caption") for turn in turns)
+    asked = [{text for text, _ in turn[:-1]} for turn in turns]
+    assert all(texts >= {"q0?", "q1?", "q2?", "other?"} for texts in asked)
+    claims = [len(texts & {one.text for one in YES_NO}) for texts in asked]
+    assert set(claims) == {0, 1}
+    assert abs(sum(claims) / 1000 - 0.5) < 0.06
+    assert len({turn[0][0] for turn in turns}) > 5
+    few = separate_turns(clip, rng=np.random.default_rng(0), questions=2, yes_no_share=1.0)
+    assert len(few) == 3
+
+
 def sample(frames: int, name: str, epoch: int = 0) -> ClipSample:
     clip = Clip(name, Path(f"{name}.mp4"), "a caption", CHOICES + YES_NO)
     bad = (("broken.mp4", "it is empty"),) if name == "b" else ()
@@ -82,6 +99,20 @@ def test_a_batch_has_a_place_for_every_video_token() -> None:
     assert batch.video.frames[1, 2:].sum() == 0
     assert batch.bad == (("broken.mp4", "it is empty"),)
     assert (batch.text.mask.sum(1) > 20).all()
+
+
+def test_each_question_is_a_row_about_its_clip() -> None:
+    chat = ChatTokeniser(byte_level_tokenizer())
+    collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING, row_per_turn=True)
+    samples = [sample(5, "a"), sample(2, "b")]
+    batch = collate(samples)
+    assert not isinstance(batch, UserError)
+    # Three questions, a claim and a caption.
+    assert batch.clip_of_row.tolist() == [0] * 5 + [1] * 5
+    for row, (question, answer) in enumerate(turn for one in samples for turn in collate.turns(one)):
+        ids = batch.text.ids[row][batch.text.mask[row]].tolist()
+        alone = chat.encode([(question, answer)], num_video_tokens=collate.planner.num_tokens((5, 2)[row // 5]))
+        assert ids == alone.ids
 
 
 def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:

@@ -33,9 +33,9 @@ class Trainer:
         processes: number that torchrun or accelerate launch must have started; null: any.
         separate_questions: whether each question about a clip is a sequence of its own, with the clip's tokens before
             it; false: one sequence for all. Tokenisers that read the question always have one for each.
-        questions_per_clip: number of questions about a clip in one training sequence; null: all of them.
-        yes_no_share: share of training sequences in which one category is asked by a yes-or-no question, the others by
-            multiple choice, in [0, 1].
+        questions_per_clip: number of questions about a clip in a training batch; null: all of them.
+        yes_no_share: probability of a yes-or-no question about a category that also has others, in [0, 1]. With
+            separate_questions it is asked beside the others; without, of one category, and instead of the others.
         log_every: optimiser steps between two logged lines.
         evaluate_every: optimiser steps between two evaluations on validation clips; 0: only test clips, at the end.
         save_every: optimiser steps between two checkpoints; 0: only at the end.

@@ -21,6 +21,7 @@ from vtok.evaluation.cost.calibration import Calibration
 from vtok.evaluation.cost.measure import QUESTION, Measurement
 from vtok.evaluation.cost.meter import FlopMeter
 from vtok.model import VideoLanguageModel
+from vtok.model.batch import stack_prompts
 from vtok.model.build import build_model
 from vtok.runs.folder import load_config
 
@@ -36,7 +37,8 @@ def operations(config: DictConfig) -> int:
     video = torch.randint(0, 256, (1, frames, 3, size, size), dtype=torch.uint8)
     with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPUS) as counter:
         tokens = model.tokeniser.encode(video)
-        ids = torch.tensor([model.mllm.chat.encode_prompt(QUESTION, num_video_tokens=tokens.tokens.shape[1])])
+        text = stack_prompts(model.mllm.chat, [QUESTION], numbers=[tokens.tokens.shape[1]])
+        ids, tokens = text.ids, model.condition(tokens, text)
         embeddings = model.mllm.embed(ids, model.project(tokens.tokens, tokens.kind), tokens.mask)
         model.mllm.model.base_model(inputs_embeds=embeddings, attention_mask=torch.ones_like(ids))
     return int(counter.get_total_flops())

@@ -94,7 +94,7 @@ def test_a_model_comes_back_and_can_be_used_as_a_run(make_run: Run, tmp_path: Pa
     for (name, ours), (_, theirs) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert torch.equal(ours, theirs), name
     assert losses(loaded) == losses(model)
-    assert losses(loaded).keys() == {"under", "visLM", "loss"}
+    assert losses(loaded).keys() == {"under", "accuracy", "visLM", "loss"}
     video = str(next((tmp_path / "outputs" / "data").rglob("test-*.mp4")))
     said = [
         describe(video=video, prompt="what?", run=str(place), start=0.0, max_new_tokens=4, outputs="none")

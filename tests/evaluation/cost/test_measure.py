@@ -50,11 +50,12 @@ def test_codec_motion_encodes_only_the_key_frame() -> None:
 def test_the_question_that_a_tokeniser_reads_is_counted() -> None:
     config = config_of("llama_vid", 12, SMALL)
     chat = loaded_model(config).mllm.chat
-    words, prompt = (len(chat.encode_prompt(QUESTION, num_video_tokens=number)) for number in (0, 8))
+    prompt = len(chat.encode_prompt(QUESTION, num_video_tokens=8))
     given = costs(12, "llama_vid", "frame_sampling")
     assert [cost.tokens for cost in given.values()] == [8, 8]
-    # 4 frames of 8 x 8 places and 16 features: scores, the mean over words, the sum of features, two linear layers.
-    attention = 2 * 4 * 64 * (words * 16 + words + 16) + 2 * 2 * 4 * 16 * 16
+    # 4 frames of 8 x 8 places and 16 features: scores, the mean over words, the sum of features, two linear layers. All
+    # places of the prompt have a query, and those that are no words of the question a weight of 0.
+    attention = 2 * 4 * 64 * (prompt * 16 + prompt + 16) + 2 * 2 * 4 * 16 * 16
     assert given["llama_vid"].encode_flops - given["llama_vid"].backbone_flops == attention
     # One linear layer makes the queries.
     assert given["llama_vid"].prefill_flops - given["frame_sampling"].prefill_flops == 2 * prompt * 32 * 16

@@ -152,8 +152,8 @@ class Measurement:
         ).to(self.device)
         self.all_frames = noise_clip(num_frames, size).to(self.device) if every_frame else None
         chat = self.model.mllm.chat
-        # A query for each word of the prompt, for tokenisers that read the question. Their values change no cost.
-        words = len(chat.encode_prompt(QUESTION, num_video_tokens=0))
+        # A query for each place of the prompt, for tokenisers that read the question. Their values change no cost.
+        words = len(chat.encode_prompt(QUESTION, num_video_tokens=tokeniser.planner.num_tokens(planned)))
         self.queries = torch.ones(1, words, tokeniser.backbone.feature_dim, device=self.device)
         self.words = torch.ones(1, words, dtype=torch.bool, device=self.device)
         self._backbone_seconds, self._backbone_frames = 0.0, 0

@@ -1,18 +1,24 @@
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     CohereConfig,
     Dinov2Config,
     Gemma2Config,
+    GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
     OPTConfig,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 from vtok.backbone import TinyBackbone
@@ -79,6 +85,40 @@ def test_loss_is_that_of_transformers(save_lm: Save, lm_sizes: dict[str, int], a
         logprobs = mllm.score_answers(hidden, labels).logprobs
         expected = own(input_ids=ids, labels=labels).loss
     torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), expected)
+
+
+# Models with a window or with ALiBi, and those that take no positions, read each turn in a row of its own.
+BRANCHES = {
+    "qwen2": (None, True),
+    "qwen3": (Qwen3Config, True),
+    "llama": (LlamaConfig, True),
+    "smollm3": (partial(SmolLM3Config, pad_token_id=None), True),
+    "olmo2": (Olmo2Config, True),
+    "gpt_neox": (GPTNeoXConfig, True),
+    "gemma2": (Gemma2Config, False),
+    "mistral": (partial(MistralConfig, sliding_window=8), False),
+    "bloom": (BloomConfig, False),
+}
+
+
+@pytest.mark.parametrize("architecture", BRANCHES)
+def test_a_branch_is_read_as_if_it_were_alone(save_lm: Save, lm_sizes: dict[str, int], architecture: str) -> None:
+    config, reads = BRANCHES[architecture]
+    mllm = CausalLanguageModel(save_lm(None if config is None else config(**lm_sizes))).eval()
+    assert mllm.reads_branches is reads
+    if not reads:
+        return
+    turns = [("which way " * 3, "left"), ("what colour?", "a dark green")]
+    chat = mllm.chat.encode_branches(turns, num_video_tokens=3)
+    video, there = torch.randn(1, 3, mllm.width), torch.ones(1, 3, dtype=torch.bool)
+    branch = torch.tensor([chat.branch])
+    with torch.no_grad():
+        states = mllm.hidden_states(mllm.embed(torch.tensor([chat.ids]), video, there), branch=branch)
+        for number, turn in enumerate(turns, start=1):
+            ids = torch.tensor([mllm.chat.encode([turn], num_video_tokens=3).ids])
+            expected = mllm.hidden_states(mllm.embed(ids, video, there))
+            found = states[(branch == 0) | (branch == number)]
+            torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-4)
 
 
 def test_an_architecture_that_scales_its_logits_is_refused(save_lm: Save, lm_sizes: dict[str, int]) -> None:

@@ -133,3 +133,38 @@ def test_projector_is_two_layers_with_a_gelu() -> None:
     x = torch.randn(2, 3, 5)
     expected = projector[2](torch.nn.functional.gelu(projector[0](x)))
     torch.testing.assert_close(projector(x), expected)
+
+
+TURNS = [("which way does it move?", "left"), ("what colour?", "a dark green"), ("describe the video.", "it moves")]
+
+
+def test_branches_are_the_text_before_them_once_and_the_rest_of_each_turn(mllm: TinyLanguageModel) -> None:
+    chat = mllm.chat.encode_branches(TURNS, num_video_tokens=4)
+    assert chat.branch is not None
+    alone = [mllm.chat.encode([turn], num_video_tokens=4) for turn in TURNS]
+    for number, one in enumerate(alone, start=1):
+        here = [place for place, branch in enumerate(chat.branch) if branch in (0, number)]
+        assert [chat.ids[place] for place in here] == one.ids
+        assert [chat.labels[place] for place in here] == one.labels
+    assert chat.branch == sorted(chat.branch)
+    assert chat.length == max(len(one.ids) for one in alone)
+    assert mllm.chat.encode(TURNS, num_video_tokens=4).length > chat.length
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_branch_is_read_as_if_it_were_alone(mllm: TinyLanguageModel, attention: str) -> None:
+    before = mllm.model.config._attn_implementation
+    mllm.model.set_attn_implementation(attention)
+    chats = [mllm.chat.encode_branches(turns, num_video_tokens=4) for turns in (TURNS, TURNS[:1])]
+    together = stack_text(chats, pad_id=mllm.chat.pad_id)
+    video, there = torch.randn(2, 4, 32), torch.ones(2, 4, dtype=torch.bool)
+    with torch.no_grad():
+        states = mllm.hidden_states(mllm.embed(together.ids, video, there), branch=together.branch)
+        assert states.isfinite().all()
+        for row, turns in enumerate((TURNS, TURNS[:1])):
+            for number, turn in enumerate(turns, start=1):
+                alone = torch.tensor([mllm.chat.encode([turn], num_video_tokens=4).ids])
+                expected = mllm.hidden_states(mllm.embed(alone, video[row : row + 1], there[:1]))
+                found = states[row, (together.branch[row] == 0) | (together.branch[row] == number)]
+                torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-5)
+    mllm.model.set_attn_implementation(before)

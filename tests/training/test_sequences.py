@@ -5,15 +5,19 @@ import numpy as np
 import pytest
 import torch
 
+from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
 from vtok.data import Clip, ClipSample, Question
 from vtok.data.plan import StridePlanner
-from vtok.mllm import ChatTokeniser
+from vtok.decoder import NoDecoder
+from vtok.mllm import ChatTokeniser, TinyLanguageModel
 from vtok.mllm.tiny import byte_level_tokenizer
-from vtok.model import Objective
-from vtok.model.batch import stack_frames
+from vtok.model import Objective, VideoLanguageModel
+from vtok.model.batch import Batch, stack_frames
 from vtok.model.video_language_model import DESCRIBE
-from vtok.training.sequences import CAPTION_ALONE, Collate, separate_turns, training_turns
+from vtok.tokeniser import VTokTokeniser
+from vtok.training.sequences import CAPTION_ALONE, Collate, Layout, separate_turns, training_turns
+from vtok.visual_head import NoVisualHead
 
 CHOICES = tuple(Question("c", "choice", f"q{number}?", f"a{number}", ("x", "y")) for number in range(3))
 YES_NO = tuple(Question("c", "yes_no", f"is it {number}?", "yes", ("yes", "no")) for number in range(3))
@@ -103,7 +107,7 @@ def test_a_batch_has_a_place_for_every_video_token() -> None:
 
 def test_each_question_is_a_row_about_its_clip() -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
-    collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING, row_per_turn=True)
+    collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING, layout="rows")
     samples = [sample(5, "a"), sample(2, "b")]
     batch = collate(samples)
     assert not isinstance(batch, UserError)
@@ -113,6 +117,30 @@ def test_each_question_is_a_row_about_its_clip() -> None:
         ids = batch.text.ids[row][batch.text.mask[row]].tolist()
         alone = chat.encode([(question, answer)], num_video_tokens=collate.planner.num_tokens((5, 2)[row // 5]))
         assert ids == alone.ids
+
+
+def test_branches_have_the_loss_and_the_gradients_of_rows() -> None:
+    torch.manual_seed(0)
+    model = VideoLanguageModel(
+        tokeniser=VTokTokeniser(TinyBackbone(feature_dim=16, width=8), grid_size=2, stride=2),
+        mllm=TinyLanguageModel(width=32, layers=2, heads=2),
+        visual_head=NoVisualHead,
+        decoder=NoDecoder,
+        objective=UNDERSTANDING,
+    ).eval()
+    found = []
+    layouts: tuple[Layout, ...] = ("branches", "rows")
+    for layout in layouts:
+        collate = Collate(model.mllm.chat, model.tokeniser.planner, 1024, None, 1.0, 0, UNDERSTANDING, layout=layout)
+        batch = collate([sample(5, "a"), sample(2, "b")])
+        assert isinstance(batch, Batch)
+        assert (batch.clip_of_row is None) == (layout == "branches")
+        model.zero_grad()
+        losses = model(batch)
+        losses["loss"].backward()
+        gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+        found.append(({name: one.detach() for name, one in losses.items()}, gradients, batch.counts()))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_depends_on_seed_epoch_and_clip_alone() -> None:

@@ -1,6 +1,7 @@
 """A causal language model that reads video tokens among its text tokens."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -13,7 +14,7 @@ from vtok.common.errors import UserError
 from vtok.common.finite import check_finite
 from vtok.mllm.chat import IGNORED, ChatTokeniser
 from vtok.mllm.lora import Lora, add_adapters
-from vtok.mllm.masks import position_ids, readable_mask
+from vtok.mllm.masks import branch_mask, position_ids, readable_mask, readable_pairs
 from vtok.mllm.no_cache import NoCache
 from vtok.mllm.projector import VisualProjector
 from vtok.mllm.text_length import checked_context_length
@@ -190,23 +191,48 @@ class LanguageModel(nn.Module):
         for parameter in self.parameters():
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in with_gradient)
 
-    def hidden_states(self, embeddings: Tensor) -> Tensor:
+    @property
+    def reads_branches(self) -> bool:
+        """Whether `hidden_states` can read branches: all layers attend to all tokens, and positions can be given."""
+        config = self.model.config.get_text_config()
+        return (
+            set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
+            # A window or ALiBi would count tokens of other branches.
+            and not getattr(config, "sliding_window", None)
+            and not getattr(config, "alibi", False)
+            and "position_ids" in signature(self.model.base_model.forward).parameters
+        )
+
+    def hidden_states(self, embeddings: Tensor, *, branch: Tensor | None = None) -> Tensor:
         """The last hidden states (B, N, D), float32, see `layer_states`."""
-        (last,) = self.layer_states(embeddings, layers=(-1,))
+        (last,) = self.layer_states(embeddings, layers=(-1,), branch=branch)
         return last
 
-    def layer_states(self, embeddings: Tensor, *, layers: Sequence[int]) -> list[Tensor]:
+    def layer_states(self, embeddings: Tensor, *, layers: Sequence[int], branch: Tensor | None = None) -> list[Tensor]:
         """The hidden states (B, N, D), float32, of several layers.
 
-        No mask is needed: attention is causal and padding comes last, so no token sees it. Without a mask attention
-        uses its fastest kernel, and transformers does not wait for the device to look for padding (see `NoCache`).
+        Without branches no mask is needed: attention is causal and padding comes last, so no token sees it. Attention
+        then uses its fastest kernel, and transformers does not wait for the device to look for padding (see `NoCache`).
 
         Args:
             embeddings: (B, N, D); padding, if any, is on the right, and its states mean nothing.
             layers: indices into transformers' `hidden_states`: 0 is the embeddings, n the output of layer n, -1 that
                 of the last layer after the final norm.
+            branch: (B, N), number of the branch of each token, see `EncodedChat`, for models that read branches; None:
+                a row is one conversation.
         """
-        if NoCache.fits(self.model.config):
+        if branch is not None:
+            seen = branch_mask(branch)
+            # A token's position is the number of tokens that it sees before itself.
+            output = self._run(
+                embeddings,
+                layers,
+                attention_mask=readable_pairs(seen, embeddings, attention=self.model.config._attn_implementation),
+                position_ids=seen.sum(-1) - 1,
+                cache=NoCache(),
+                use_cache=False,
+            )
+        elif NoCache.fits(self.model.config):
             output = self._run(embeddings, layers, cache=NoCache(), use_cache=False)
         else:
             mask = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)

@@ -1,6 +1,7 @@
 """Conversations about a video to token ids: chat template, positions of video tokens, labels of the answers."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -18,11 +19,24 @@ MAKE_VIDEO = "make a video: "
 class EncodedChat:
     """Token ids of a conversation, and labels of the same length.
 
-    The label of a token that the model learns to predict is its id; of any other token it is IGNORED.
+    Attributes:
+        ids: token ids.
+        labels: the id of each token that the model learns to predict, IGNORED for the others.
+        branch: number of the branch of each token, 0 before the first branch, see `ChatTokeniser.encode_branches`;
+            None: one conversation.
     """
 
     ids: list[int]
     labels: list[int]
+    branch: list[int] | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of tokens that the last token of the longest branch sees, itself included."""
+        if self.branch is None:
+            return len(self.ids)
+        sizes = Counter(self.branch)
+        return sizes.pop(0, 0) + max(sizes.values(), default=0)
 
 
 class ChatTokeniser:
@@ -86,6 +100,27 @@ class ChatTokeniser:
         ]
         ids, answers = self.template.conversation(plain)
         return EncodedChat(ids, [token if answer else IGNORED for token, answer in zip(ids, answers, strict=True)])
+
+    def encode_branches(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> EncodedChat:
+        """Turns of (question, answer) about one video, none of which sees another.
+
+        The text up to the last video token comes first, once. The rest of each turn is a branch, which sees this text
+        and itself, so that a turn is read as if it were alone (as in Molmo, arXiv 2409.17146, section 3).
+        """
+        ids: list[int] = []
+        labels: list[int] = []
+        branch: list[int] = []
+        for number, turn in enumerate(turns, start=1):
+            # One video token, instead of all, marks where the branch begins.
+            alone = self.encode([turn], num_video_tokens=1)
+            start = alone.ids.index(self.video_id) + 1
+            if not ids:
+                ids = [*alone.ids[: start - 1], *[self.video_id] * num_video_tokens]
+                labels, branch = [IGNORED] * len(ids), [0] * len(ids)
+            ids += alone.ids[start:]
+            labels += alone.labels[start:]
+            branch += [number] * (len(alone.ids) - start)
+        return EncodedChat(ids, labels, branch)
 
     def encode_prompt(self, question: str, *, num_video_tokens: int) -> list[int]:
         """Token ids of a question about one video, up to the beginning of the answer."""

@@ -31,10 +31,10 @@ class LengthCheck:
 
     def too_long(self, chat: EncodedChat, *, num_video_tokens: int) -> str | None:
         """Why an encoded text does not fit; None: it fits."""
-        if len(chat.ids) <= self.context_length:
+        if chat.length <= self.context_length:
             return None
         return (
-            f"{num_video_tokens} video tokens and the text make {len(chat.ids)} tokens, more than "
+            f"{num_video_tokens} video tokens and the text make {chat.length} tokens, more than "
             f"mllm.context_length={self.context_length}. Shorten the text, or raise mllm.context_length"
         )
 

@@ -25,17 +25,19 @@ class Text:
         mask: (B, N), False at padding.
         predictors: (n,), positions in the flattened `ids` whose next token is predicted. They are found on the CPU, so
             that counting them does not wait for a device.
+        branch: (B, N), number of the branch of each token, see `EncodedChat`; None: a row is one conversation.
     """
 
     ids: Tensor
     labels: Tensor
     mask: Tensor
     predictors: Tensor
+    branch: Tensor | None = None
 
     @classmethod
-    def of(cls, ids: Tensor, labels: Tensor, mask: Tensor) -> "Text":
+    def of(cls, ids: Tensor, labels: Tensor, mask: Tensor, branch: Tensor | None = None) -> "Text":
         """A text with the predictors of `labels`, which must be on the CPU."""
-        return cls(ids=ids, labels=labels, mask=mask, predictors=find_predictors(labels))
+        return cls(ids=ids, labels=labels, mask=mask, predictors=find_predictors(labels), branch=branch)
 
     def question(self, video_id: int) -> Tensor:
         """Where a row's first question is, (B, N): after the last video token, and before the first answer.
@@ -50,9 +52,7 @@ class Text:
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> "Text":
         """The same text with each tensor moved by a function."""
-        return Text(
-            ids=move(self.ids), labels=move(self.labels), mask=move(self.mask), predictors=move(self.predictors)
-        )
+        return Text(**{name: move(one) for name, one in vars(self).items() if one is not None})
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Batch:
     Attributes:
         video: planned frames of the tokeniser.
         text: a conversation about each clip; None: the model does not learn understanding.
-        clip_of_row: (R,), the clip of each of R conversations; None: row i is about clip i. Conversations about a clip
-            have one turn each if its tokens depend on the question.
+        clip_of_row: (R,), the clip of each of R conversations of one turn, about clips whose tokens depend on the
+            question; None: row i is about clip i.
         captions: the caption of each clip, followed by the places of its video tokens; None: the model does not learn
             generation.
         target: target of the decoder, (B, F, 3, size, size) uint8 frames or their latents; None: no decoder is trained.
@@ -156,18 +156,25 @@ def stack_latents(samples: Sequence[ClipSample]) -> Tensor | None:
 
 
 def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right") -> Text:
-    """Conversations padded on one side: "right" for training and scoring, "left" for generation."""
+    """Conversations padded on one side: "right" for training and scoring, "left" for generation.
+
+    Either all of them have branches or none.
+    """
     longest = max(len(chat.ids) for chat in chats)
     ids = torch.full((len(chats), longest), pad_id)
     labels = torch.full((len(chats), longest), IGNORED)
     mask = torch.zeros(len(chats), longest, dtype=torch.bool)
+    # Padding is a branch of its own, so that each of its tokens sees at least itself.
+    branch = None if chats[0].branch is None else torch.full((len(chats), longest), -1)
     for row, chat in enumerate(chats):
         start = longest - len(chat.ids) if side == "left" else 0
         here = slice(start, start + len(chat.ids))
         ids[row, here] = torch.tensor(chat.ids)
         labels[row, here] = torch.tensor(chat.labels)
         mask[row, here] = True
-    return Text.of(ids, labels, mask)
+        if branch is not None:
+            branch[row, here] = torch.tensor(chat.branch)
+    return Text.of(ids, labels, mask, branch)
 
 
 def stack_prompts(chat: ChatTokeniser, prompts: Sequence[str], *, numbers: Sequence[int]) -> Text:

@@ -152,7 +152,8 @@ class VideoLanguageModel(nn.Module):
     def text_scores(self, video: VideoTokens, text: Text) -> AnswerScores:
         """The scores of the answers' tokens; row i of the text is about video i."""
         video = self.condition(video, text)
-        hidden = self.mllm.hidden_states(self.mllm.embed(text.ids, self.embed_clips(video), video.mask))
+        embeddings = self.mllm.embed(text.ids, self.embed_clips(video), video.mask)
+        hidden = self.mllm.hidden_states(embeddings, branch=text.branch)
         return self.mllm.score_answers(hidden, text.labels, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from vtok.model.batch import Batch, Text, stack_frames, stack_latents, stack_tar
 from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 
 CAPTION_ALONE = 0.25
+Layout = Literal["conversation", "branches", "rows"]
 
 
 def separate_turns(
@@ -115,6 +117,11 @@ def make_collate(
     seed: int,
 ) -> "Collate":
     """The collate function of a model; for the settings see `Trainer`."""
+    layout: Layout = "conversation"
+    if model.tokeniser.reads_question:
+        layout = "rows"
+    elif separate_questions:
+        layout = "branches" if model.mllm.reads_branches else "rows"
     return Collate(
         chat=model.mllm.chat,
         planner=model.tokeniser.planner.for_training(),
@@ -123,7 +130,7 @@ def make_collate(
         yes_no_share=yes_no_share,
         seed=seed,
         objective=model.objective,
-        row_per_turn=separate_questions or model.tokeniser.reads_question,
+        layout=layout,
     )
 
 
@@ -134,7 +141,8 @@ class Collate:
     The questions of a sample, and whether its caption is dropped, depend only on (seed, epoch, clip).
 
     Attributes:
-        row_per_turn: whether each turn about a clip is a conversation of its own.
+        layout: how the turns about a clip are read: all in one conversation, or each alone, as a branch of one row or
+            as a row of its own.
     """
 
     chat: ChatTokeniser
@@ -144,7 +152,7 @@ class Collate:
     yes_no_share: float
     seed: int
     objective: Objective
-    row_per_turn: bool = False
+    layout: Layout = "conversation"
 
     def __call__(self, samples: Sequence[ClipSample | UserError]) -> Batch | UserError:
         """The batch, or the error of a sample."""
@@ -165,12 +173,12 @@ class Collate:
         generates = self.objective.generates
         prompts = tuple(self.prompt(one) for one in good) if generates else None
         try:
-            chats = [self.conversations(one) for one in good] if self.objective.understands else []
+            chats = [self.chats(one) for one in good] if self.objective.understands else []
             rows = [row for row, own in enumerate(chats) for _ in own]
             return Batch(
                 video=replace(stack_frames(good), key_tokens=key_tokens),
                 text=self._stack([chat for own in chats for chat in own]) if chats else None,
-                clip_of_row=torch.tensor(rows) if chats and self.row_per_turn else None,
+                clip_of_row=torch.tensor(rows) if chats and self.layout == "rows" else None,
                 captions=self._stack([self.caption(one) for one in good]) if generates else None,
                 target=stack_targets(good) if good[0].latents is None else stack_latents(good),
                 prompts=prompts,
@@ -186,7 +194,7 @@ class Collate:
             if self.objective.understands and not self.length_check.fits_for_sure(
                 self.turns(sample), num_video_tokens=tokens
             ):
-                self.conversations(sample)
+                self.chats(sample)
             if self.objective.generates and not self.length_check.fits_for_sure(
                 [(MAKE_VIDEO, self.prompt(sample))], num_video_tokens=tokens
             ):
@@ -202,19 +210,22 @@ class Collate:
     def turns(self, sample: ClipSample) -> list[tuple[str, str]]:
         """The questions and answers about a clip."""
         rng = np.random.default_rng(stable_hash("questions", self.seed, sample.epoch, sample.clip.id))
-        draw = separate_turns if self.row_per_turn else training_turns
+        draw = training_turns if self.layout == "conversation" else separate_turns
         return draw(sample.clip, rng=rng, questions=self.questions_per_clip, yes_no_share=self.yes_no_share)
 
-    def conversations(self, sample: ClipSample) -> list[EncodedChat]:
-        """The conversation about a clip, or one for each of its turns.
+    def chats(self, sample: ClipSample) -> list[EncodedChat]:
+        """The rows about a clip: one, or one for each of its turns.
 
         Raises:
             UserError: a single turn is too long.
         """
-        if not self.row_per_turn:
+        if self.layout == "conversation":
             return [self.conversation(sample)]
-        tokens = self.planner.num_tokens(sample.num_planned)
-        chats = [self.chat.encode([turn], num_video_tokens=tokens) for turn in self.turns(sample)]
+        turns, tokens = self.turns(sample), self.planner.num_tokens(sample.num_planned)
+        if self.layout == "branches":
+            chats = [self.chat.encode_branches(turns, num_video_tokens=tokens)]
+        else:
+            chats = [self.chat.encode([turn], num_video_tokens=tokens) for turn in turns]
         return [self._check_length(chat, sample) for chat in chats]
 
     def conversation(self, sample: ClipSample) -> EncodedChat:

@@ -54,7 +54,7 @@ def sample(name: str, frames: int, **answers: str) -> ClipSample:
 
 
 def batch_of(model: VideoLanguageModel, *samples: ClipSample) -> Batch:
-    batch = make_collate(model, questions_per_clip=None, yes_no_share=0.0, separate_questions=False, seed=0)(samples)
+    batch = make_collate(model, questions_per_clip=None, yes_no_share=0.0, seed=0)(samples)
     assert isinstance(batch, Batch)
     return batch
 
@@ -85,7 +85,7 @@ NAMES = ("a", "bb", "cccc")
 
 
 def test_a_turn_is_a_row_and_a_clip_is_encoded_once(model: VideoLanguageModel) -> None:
-    collate = make_collate(model, questions_per_clip=None, yes_no_share=0.0, separate_questions=False, seed=0)
+    collate = make_collate(model, questions_per_clip=None, yes_no_share=0.0, seed=0)
     samples = [sample(name, frames) for name, frames in zip(NAMES, (4, 10, 1), strict=True)]
     turns = [collate.turns(one) for one in samples]
     batch = batch_of(model, *samples)

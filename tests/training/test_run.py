@@ -47,7 +47,6 @@ COMBINATIONS = [
     ["data.level=hard"],
     ["data/augmentation=standard", "data.augmentation.random_start=true"],
     ["trainer.accumulate=2"],
-    ["trainer.separate_questions=true"],
     ["backbone.frozen=true"],
     ["loader.num_workers=1"],
     ["trainer.precision=bf16"],

@@ -16,7 +16,7 @@ from vtok.model import Objective, VideoLanguageModel
 from vtok.model.batch import Batch, stack_frames
 from vtok.model.video_language_model import DESCRIBE
 from vtok.tokeniser import VTokTokeniser
-from vtok.training.sequences import CAPTION_ALONE, Collate, Layout, separate_turns, training_turns
+from vtok.training.sequences import Collate, training_turns
 from vtok.visual_head import NoVisualHead
 
 CHOICES = tuple(Question("c", "choice", f"q{number}?", f"a{number}", ("x", "y")) for number in range(3))
@@ -32,36 +32,10 @@ def many(clip: Clip, *, questions: int | None = None, yes_no_share: float = 1.0)
     ]
 
 
-def test_the_caption_is_last_and_sometimes_alone() -> None:
-    turns = many(CLIP)
-    assert all(turn[-1] == (DESCRIBE, "a caption") for turn in turns)
-    alone = sum(len(turn) == 1 for turn in turns) / 1000
-    assert abs(alone - CAPTION_ALONE) < 0.06
-
-
 def test_questions_have_a_random_order_and_a_limited_number() -> None:
-    longer = [turn for turn in many(CLIP, questions=2, yes_no_share=0.0) if len(turn) > 1]
-    assert {len(turn) for turn in longer} == {3}
-    asked = {turn[0][0] for share in (0.0, 1.0) for turn in many(CLIP, questions=2, yes_no_share=share)}
-    assert asked >= {question.text for question in CLIP.questions}
-
-
-def test_a_category_is_asked_in_one_of_two_ways() -> None:
-    asked = [{answer == "yes" for _, answer in turn[:-1]} for turn in many(CLIP, yes_no_share=0.3) if len(turn) > 1]
-    assert all(len(kinds) == 1 for kinds in asked)
-    assert abs(sum(kinds == {True} for kinds in asked) / len(asked) - 0.3) < 0.06
-
-
-def test_one_claim_about_a_category_is_asked_and_half_of_those_are_true() -> None:
-    """Of one true and three false ones, so that drawing from all of them would be right in a quarter."""
-    claims = tuple(
-        Question("c", "yes_no", f"{number}?", "no" if number else "yes", ("yes", "no")) for number in range(4)
-    )
-    clip = Clip("clip", Path("clip.mp4"), None, CHOICES + claims)
-    turns = many(clip)
-    assert {len(turn) for turn in turns} == {1}
-    assert abs(sum(turn[0][1] == "yes" for turn in turns) / len(turns) - 0.5) < 0.06
-    assert {turn[0][0] for turn in turns} == {"0?", "1?", "2?", "3?"}
+    assert {len(turn) for turn in many(CLIP, questions=2)} == {3}
+    asked = {turn[0][0] for turn in many(CLIP, questions=2)}
+    assert asked == {question.text for question in CLIP.questions}
 
 
 def test_yes_or_no_questions_without_others_are_always_asked() -> None:
@@ -69,21 +43,16 @@ def test_yes_or_no_questions_without_others_are_always_asked() -> None:
     assert all(len(turn) == 3 for turn in many(only, yes_no_share=0.0))
 
 
-def test_separate_turns_are_all_questions_a_claim_about_each_category_and_the_caption() -> None:
+def test_turns_are_all_questions_a_share_of_the_claims_and_the_caption() -> None:
     other = Question("d", "yes_no", "other?", "no", ("yes", "no"))
     clip = Clip("clip", Path("clip.mp4"), "a caption", (*CHOICES, *YES_NO, other))
-    turns = [
-        separate_turns(clip, rng=np.random.default_rng(seed), questions=None, yes_no_share=0.5) for seed in range(1000)
-    ]
+    turns = many(clip, yes_no_share=0.5)
     assert all(turn[-1] == (DESCRIBE, "a caption") for turn in turns)
     asked = [{text for text, _ in turn[:-1]} for turn in turns]
     assert all(texts >= {"q0?", "q1?", "q2?", "other?"} for texts in asked)
     claims = [len(texts & {one.text for one in YES_NO}) for texts in asked]
-    assert set(claims) == {0, 1}
-    assert abs(sum(claims) / 1000 - 0.5) < 0.06
-    assert len({turn[0][0] for turn in turns}) > 5
-    few = separate_turns(clip, rng=np.random.default_rng(0), questions=2, yes_no_share=1.0)
-    assert len(few) == 3
+    assert set(claims) == {0, 1, 2, 3}
+    assert abs(sum(claims) / 1000 - 1.5) < 0.1
 
 
 def sample(frames: int, name: str, epoch: int = 0) -> ClipSample:
@@ -107,15 +76,15 @@ def test_a_batch_has_a_place_for_every_video_token() -> None:
 
 def test_each_question_is_a_row_about_its_clip() -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
-    collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING, layout="rows")
+    collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, UNDERSTANDING, row_per_turn=True)
     samples = [sample(5, "a"), sample(2, "b")]
     batch = collate(samples)
     assert not isinstance(batch, UserError)
-    # Three questions, a claim and a caption.
-    assert batch.clip_of_row.tolist() == [0] * 5 + [1] * 5
+    # Three questions, three claims and a caption.
+    assert batch.clip_of_row.tolist() == [0] * 7 + [1] * 7
     for row, (question, answer) in enumerate(turn for one in samples for turn in collate.turns(one)):
         ids = batch.text.ids[row][batch.text.mask[row]].tolist()
-        alone = chat.encode([(question, answer)], num_video_tokens=collate.planner.num_tokens((5, 2)[row // 5]))
+        alone = chat.encode([(question, answer)], num_video_tokens=collate.planner.num_tokens((5, 2)[row // 7]))
         assert ids == alone.ids
 
 
@@ -129,12 +98,13 @@ def test_branches_have_the_loss_and_the_gradients_of_rows() -> None:
         objective=UNDERSTANDING,
     ).eval()
     found = []
-    layouts: tuple[Layout, ...] = ("branches", "rows")
-    for layout in layouts:
-        collate = Collate(model.mllm.chat, model.tokeniser.planner, 1024, None, 1.0, 0, UNDERSTANDING, layout=layout)
+    for rows in (False, True):
+        collate = Collate(
+            model.mllm.chat, model.tokeniser.planner, 1024, None, 1.0, 0, UNDERSTANDING, row_per_turn=rows
+        )
         batch = collate([sample(5, "a"), sample(2, "b")])
         assert isinstance(batch, Batch)
-        assert (batch.clip_of_row is None) == (layout == "branches")
+        assert (batch.clip_of_row is None) != rows
         model.zero_grad()
         losses = model(batch)
         losses["loss"].backward()
@@ -167,24 +137,22 @@ def test_stacking_keeps_frames_bytes() -> None:
     assert stack_frames([sample(2, "a")]).frames.dtype == torch.uint8
 
 
-def test_a_conversation_fits_the_context_or_is_refused() -> None:
+def test_each_turn_fits_the_context_or_the_clip_is_refused() -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
 
-    def length(context: int, name: str = "") -> int | UserError:
-        batch = Collate(chat, StridePlanner(6), context, None, 0.0, 0, UNDERSTANDING)([sample(5, name or asked)])
+    def length(context: int) -> int | UserError:
+        batch = Collate(chat, StridePlanner(6), context, None, 0.0, 0, UNDERSTANDING)([sample(5, "a")])
         return batch if isinstance(batch, UserError) else batch.text.ids.shape[1]
 
-    # One that is not asked for its caption alone.
-    asked = max("abcdefgh", key=lambda name: length(1024, name))
-
-    whole = length(1024)
-    assert isinstance(whole, int)
-    cut = length(whole - 1)
-    assert isinstance(cut, int)
-    assert cut < whole
-    refused = length(22)
+    tokens = StridePlanner(6).num_tokens(5)
+    longest = max(len(chat.encode([turn], num_video_tokens=tokens).ids) for turn in many(CLIP)[0])
+    row = length(1024)
+    assert isinstance(row, int)
+    assert row > longest
+    assert length(longest) == row
+    refused = length(longest - 1)
     assert isinstance(refused, UserError)
-    assert "mllm.context_length=22" in str(refused)
+    assert f"mllm.context_length={longest - 1}" in str(refused)
 
 
 def test_short_texts_are_accepted_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ class ClipTextCheck:
         )
 
     def _turn_problem(self, turn: tuple[str, str], tokens: int) -> str | None:
-        if self.text_limit.fits_for_sure([turn], num_video_tokens=tokens):
+        if self.text_limit.fits_for_sure(turn, num_video_tokens=tokens):
             return None
         return self.text_limit.too_long(
             self.text_limit.chat.encode([turn], num_video_tokens=tokens), num_video_tokens=tokens

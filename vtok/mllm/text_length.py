@@ -1,6 +1,5 @@
 """The context length of a language model, and whether a text and the tokens of a video fit it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
@@ -8,7 +7,7 @@ from transformers import PreTrainedModel
 from vtok.common.errors import UserError
 from vtok.mllm.chat import ChatTokeniser, EncodedChat
 
-# Margin in tokens for each turn. A token is at least a byte of text, and the template's tokens are counted separately.
+# Margin in tokens. A token is at least a byte of text, and the template's tokens are counted separately.
 MARGIN = 16
 
 
@@ -24,10 +23,10 @@ class LengthCheck:
     chat: ChatTokeniser
     context_length: int
 
-    def fits_for_sure(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> bool:
-        """Whether turns of (question, answer) certainly fit, by an upper bound that is faster than encoding them."""
-        text = sum(len(self.chat.plain(part).encode()) for turn in turns for part in turn)
-        return num_video_tokens + text + (self.chat.turn_length + MARGIN) * len(turns) <= self.context_length
+    def fits_for_sure(self, turn: tuple[str, str], *, num_video_tokens: int) -> bool:
+        """Whether a (question, answer) certainly fits, by an upper bound that is faster than encoding it."""
+        text = sum(len(self.chat.plain(part).encode()) for part in turn)
+        return num_video_tokens + text + self.chat.turn_length + MARGIN <= self.context_length
 
     def too_long(self, chat: EncodedChat, *, num_video_tokens: int) -> str | None:
         """Why an encoded text does not fit; None: it fits."""

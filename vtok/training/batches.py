@@ -38,7 +38,6 @@ def training_batches(
         model,
         questions_per_clip=trainer.questions_per_clip,
         yes_no_share=trainer.yes_no_share,
-        separate_questions=trainer.separate_questions,
         seed=seed,
     )
     batches = DataLoader(

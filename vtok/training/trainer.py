@@ -31,11 +31,8 @@ class Trainer:
         compile: torch.compile the blocks of backbone, language model and decoder; the first steps are slow.
         device: auto: a GPU if there is one.
         processes: number that torchrun or accelerate launch must have started; null: any.
-        separate_questions: whether each question about a clip is learnt alone: it sees the clip's tokens and no other
-            question. false: all are turns of one conversation. Tokenisers that read the question always have it alone.
         questions_per_clip: number of questions about a clip in a training batch; null: all of them.
-        yes_no_share: probability of a yes-or-no question about a category that also has others, in [0, 1]. With
-            separate_questions it is asked beside the others; without, of one category, and instead of the others.
+        yes_no_share: probability of each yes-or-no question about a category that also has others, in [0, 1].
         log_every: optimiser steps between two logged lines.
         evaluate_every: optimiser steps between two evaluations on validation clips; 0: only test clips, at the end.
         save_every: optimiser steps between two checkpoints; 0: only at the end.
@@ -58,7 +55,6 @@ class Trainer:
     compile: bool = False
     device: Literal["auto", "cpu"] = "auto"
     processes: Count | None = None
-    separate_questions: bool = False
     questions_per_clip: Count | None = None
     yes_no_share: Fraction = 1.0
     log_every: Count = 10

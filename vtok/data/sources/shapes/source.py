@@ -27,7 +27,7 @@ from vtok.data.video.write import write_video
 
 # Streams of random numbers.
 STREAMS: dict[str, int] = {"train": 0, "test": 1, "validation": 2}
-# A training sequence asks one claim about a category, as often a true as a false one; held-out clips have one of each.
+# A claim is learnt sooner beside the others about the same clip. Held-out clips have as many true as false ones.
 FALSE_CLAIMS: dict[Split, int] = {"train": 3, "validation": 1, "test": 1}
 # Increase it when scenes or pixels change, so that files of an older version are not reused.
 VERSION = 3

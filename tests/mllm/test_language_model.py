@@ -151,6 +151,12 @@ def test_branches_are_the_text_before_them_once_and_the_rest_of_each_turn(mllm: 
     assert mllm.chat.encode(TURNS, num_video_tokens=4).length > chat.length
 
 
+def test_rows_of_one_branch_need_no_mask(mllm: TinyLanguageModel) -> None:
+    one, more = (mllm.chat.encode_branches(turns, num_video_tokens=4) for turns in (TURNS[:1], TURNS))
+    assert stack_text([one, one], pad_id=0).branch is None
+    assert stack_text([one, more], pad_id=0).branch is not None
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_a_branch_is_read_as_if_it_were_alone(mllm: TinyLanguageModel, attention: str) -> None:
     before = mllm.model.config._attn_implementation

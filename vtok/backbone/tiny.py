@@ -16,16 +16,18 @@ NORM_GROUPS = 8
 
 
 class TinyBackbone(Backbone):
-    """Four convolutions with a total stride of 8, on the colours and the coordinates of each pixel.
+    """Four 3x3 convolutions with a total stride of 8; the last one also reads the coordinates of each place.
 
     A convolution gives a shape the same feature everywhere. In a mean-pooled residual the feature at the old position
-    and the one at the new position would cancel. With x and y as input channels, features depend on their position,
-    and the residual shows the motion.
+    and the one at the new position would cancel. With x and y as channels (Liu et al. 2018, arXiv 1807.03247), features
+    depend on their position, and the residual shows the motion. They come late: at the first convolution they would be
+    most of what it sees, and shapes would be learnt late.
 
     Args:
         feature_dim: number of channels of the feature map.
         image_size: side of the images in pixels, a multiple of 8.
-        width: number of channels after the first convolution; the next two have twice as many. A multiple of 8.
+        width: number of channels after the first convolution; the next two have twice as many, the last one three
+            times. A multiple of 8.
         frozen: whether the random weights are not trained.
         map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
@@ -58,17 +60,21 @@ class TinyBackbone(Backbone):
             map_size=map_size,
         )
         self.layers = nn.Sequential(
-            *convolution(5, width, stride=2),
+            *convolution(3, width, stride=2),
             *convolution(width, 2 * width, stride=2),
             *convolution(2 * width, 2 * width, stride=2),
-            nn.Conv2d(2 * width, feature_dim, kernel_size=3, padding=1),
+        )
+        self.placed = nn.Sequential(
+            *convolution(2 * width + 2, 3 * width, stride=1),
+            nn.Conv2d(3 * width, feature_dim, kernel_size=1),
         )
         # Where the weights are made. `with torch.device(...)` alone overlooks linspace if it was first used while
         # transformers, which replaces linspace for a while, loaded a model.
-        axis = torch.linspace(-1, 1, image_size, device=next(self.layers.parameters()).device)
+        axis = torch.linspace(-1, 1, image_size // STRIDE, device=next(self.layers.parameters()).device)
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         self.register_buffer("coordinates", torch.stack((x, y)), persistent=False)
-        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for part in (self.layers, self.placed):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.set_frozen(frozen)
 
     @classmethod
@@ -78,10 +84,10 @@ class TinyBackbone(Backbone):
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / 8, S / 8)."""
-        coordinates = self.coordinates.expand(len(images), -1, -1, -1)
-        coloured_places = torch.cat((images, coordinates), dim=1)
         # Convolutions on a CPU are 1.7 times as fast on this layout.
-        return self.layers(coloured_places.contiguous(memory_format=torch.channels_last))
+        features = self.layers(images.contiguous(memory_format=torch.channels_last))
+        coordinates = self.coordinates.to(features.dtype).expand(len(images), -1, -1, -1)
+        return self.placed(torch.cat((features, coordinates), dim=1))
 
 
 def convolution(in_channels: int, out_channels: int, *, stride: int) -> tuple[nn.Module, ...]:

@@ -55,7 +55,7 @@ def token_errors(model: VideoLanguageModel, sample: ClipSample, *, own: bool) ->
     mask = torch.ones(1, len(sample.frames), dtype=torch.bool)
     planned = PlannedFrames(frames, torch.tensor([sample.key]), mask, sample.timestamps.unsqueeze(0))
     true = model.tokeniser.encode_planned(planned).tokens[0]
-    scale, chat = model.scale, model.mllm.chat
+    scale, chat = model.target_scale, model.mllm.chat
     prompt = torch.tensor([chat.encode_video(str(sample.clip.caption), num_video_tokens=0).ids])
     start = model.mllm.model.get_input_embeddings()(prompt)[0]
     before, errors = true[:0], []

@@ -236,7 +236,7 @@ def test_generation_with_a_cache_equals_one_without(head: str, temperature: floa
             ],
             dim=1,
         )
-        torch.testing.assert_close(model.scale.unstandardise(again, given.kind), tokens, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(model.target_scale.unstandardise(again, given.kind), tokens, atol=1e-4, rtol=1e-3)
 
 
 def test_the_condition_has_the_states_at_the_tokens_and_optionally_at_the_caption() -> None:

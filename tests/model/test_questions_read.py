@@ -66,7 +66,7 @@ def tokens_in(model: VideoLanguageModel, batch: Batch) -> VideoTokens:
     selected = model.tokeniser.encode_planned(batch.video).select(batch.clip_of_row)
     conditioned = model.condition(selected, batch.text)
     (read,) = read_by(model, lambda: model(batch))
-    torch.testing.assert_close(read, model.scale.standardise(conditioned.tokens, conditioned.kind))
+    torch.testing.assert_close(read, model.input_scale.standardise(conditioned.tokens, conditioned.kind))
     return conditioned
 
 
@@ -146,7 +146,7 @@ def test_prompts_choices_and_training_read_the_same_question(model: VideoLanguag
     conditioned = model.condition(both, prompts)
     torch.testing.assert_close(conditioned.tokens, model.condition(both, asked).tokens)
     (read,) = read_by(model, lambda: model.describe(frames, [COLOUR, WAY], max_new_tokens=1))
-    torch.testing.assert_close(read, model.scale.standardise(conditioned.tokens, conditioned.kind))
+    torch.testing.assert_close(read, model.input_scale.standardise(conditioned.tokens, conditioned.kind))
     # Answers in a batch are those of a clip alone.
     questions = {text: replace(sample("a", 4).clip.questions[0], text=text) for text in (COLOUR, WAY)}
     chooser = Chooser(model, 5, scores=("token", "prior"))

@@ -57,6 +57,24 @@ def test_later_steps_are_averaged_by_the_momentum() -> None:
     torch.testing.assert_close(scale.spread, (second - mean.square()).sqrt())
 
 
+def test_a_scale_is_fixed_after_its_steps_by_kind() -> None:
+    scale, running = TokenScale(6, steps=3), TokenScale(6)
+    spatial = KIND == 0
+    for number, tokens in enumerate(batches(5)):
+        # The first step has no motion tokens, so their scale is fixed one step later.
+        here = spatial if number == 0 else torch.ones_like(spatial)
+        for one in (scale, running):
+            one.add(tokens[:, here], KIND[here], torch.ones(len(tokens), int(here.sum()), dtype=torch.bool))
+            one.update()
+        if number == 2:
+            spatial_scale = [one[0].clone() for one in (running.mean, running.spread)]
+        if number == 3:
+            motion_scale = [one[1].clone() for one in (running.mean, running.spread)]
+    for found, expected in zip((scale.mean, scale.spread), zip(spatial_scale, motion_scale, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(expected))
+    assert not torch.allclose(running.mean, scale.mean)
+
+
 def test_a_step_in_micro_batches_is_the_same_step() -> None:
     whole, parts = TokenScale(6), TokenScale(6)
     for tokens in batches(3):
@@ -228,7 +246,7 @@ def test_the_scale_of_tokens_does_not_matter_to_phi_vis_unless_the_language_mode
     other = torch.where((KIND == 1).view(1, 5, 1), 0.01 * tokens + 3, tokens)
     projected = []
     for ones in (tokens, other):
-        model.scale = TokenScale(6)
-        take_step(model.scale, ones)
+        model.input_scale = TokenScale(6)
+        take_step(model.input_scale, ones)
         projected.append(model.project(ones, KIND))
     assert torch.allclose(projected[0], projected[1], atol=1e-3) == standardise

@@ -177,8 +177,8 @@ class Generation:
         captions, kind = captions_of(clips), video.kind.expand(len(clips), -1)[video.mask]
         states = model.visual_states(video, model.caption_text(captions, video))
         # A clip may be shorter than the generated ones.
-        imagined = model.scale.standardise(tokens[:, : len(video.kind)], video.kind)[video.mask]
-        truth = model.scale.standardise(video.tokens, video.kind)[video.mask]
+        imagined = model.target_scale.standardise(tokens[:, : len(video.kind)], video.kind)[video.mask]
+        truth = model.target_scale.standardise(video.tokens, video.kind)[video.mask]
         for name, guess in (("teacher_forced", head.mean(states.before[video.mask])), ("rollout", imagined)):
             errors = (guess - truth).square().mean(-1)
             result.errors[f"visual/{name}"].add(errors)

@@ -46,12 +46,20 @@ class Moments:
         return sum(others, start=first)
 
 
+# Steps that measure the scale of what enters phi_vis.
+INPUT_STEPS = 100
+
+
 class TokenScale(nn.Module):
     """Running mean and standard deviation of video tokens, one pair for spatial and one for motion tokens.
 
     Tokens that enter phi_vis are standardised, so that no tokeniser learns sooner because of the scale of its features.
+    This scale is measured in the first steps and then fixed, as in ActNorm (Kingma & Dhariwal 2018): a running one
+    follows each batch, the model follows the scale as long as it learns, and forgets the speed of objects when the
+    learning rate falls to zero.
+
     Visual heads predict standardised tokens, whose standard deviation is always 1. A tokeniser therefore cannot make
-    tokens easier to predict by making them more alike.
+    tokens easier to predict by making them more alike. Their scale is never fixed.
 
     In training, `add` takes the tokens of each micro-batch and `update` ends the step. The division of a step into
     micro-batches and processes makes no difference. Within a step the scale is constant.
@@ -59,6 +67,7 @@ class TokenScale(nn.Module):
     Args:
         token_dim: width d of the tokens.
         momentum: weight of all earlier steps in an update.
+        steps: number of steps that measure the scale of a kind, which is then fixed; None: all steps.
 
     Attributes:
         mean: (2, d) running mean of each kind.
@@ -70,9 +79,10 @@ class TokenScale(nn.Module):
     spread: Tensor
     seen: Tensor
 
-    def __init__(self, token_dim: int, *, momentum: float = 0.98) -> None:
+    def __init__(self, token_dim: int, *, momentum: float = 0.98, steps: int | None = None) -> None:
         super().__init__()
         self.momentum = momentum
+        self.steps = steps
         self.register_buffer("mean", torch.zeros(2, token_dim))
         self.register_buffer("spread", torch.ones(2, token_dim))
         self.register_buffer("seen", torch.zeros(2, dtype=torch.long))
@@ -115,6 +125,8 @@ class TokenScale(nn.Module):
         before = Moments(weight, self.mean, weight * self.spread.square())
         after = before + Moments(1 - weight, step.mean, (1 - weight) * variance)
         known = step.number > 0
+        if self.steps is not None:
+            known &= seen < self.steps
         self.mean.copy_(torch.where(known, after.mean, self.mean))
         self.spread.copy_(torch.where(known, after.squares.sqrt(), self.spread))
         self.seen += known.squeeze(1)

@@ -16,7 +16,7 @@ from vtok.model.freezing import freeze_unused
 from vtok.model.objective import ACCURACY, Objective
 from vtok.model.place_encoder import PlaceEncoder
 from vtok.model.question_encoder import question_encoder_of
-from vtok.model.token_scale import TokenScale
+from vtok.model.token_scale import INPUT_STEPS, TokenScale
 from vtok.model.visual_states import GeneratedTokens, Sampling, VisualStates
 from vtok.tokeniser import PlannedFrames, Tokeniser, VideoTokens
 from vtok.visual_head import NoVisualHead, VisualHead
@@ -50,7 +50,8 @@ class VideoLanguageModel(nn.Module):
         self.projector = VisualProjector(token_dim=tokeniser.token_dim, width=mllm.width)
         mllm.initialise_projector(self.projector, depth=tokeniser.backbone.depth)
         self.places = PlaceEncoder(mllm.width) if mllm.encode_places else None
-        self.scale = TokenScale(tokeniser.token_dim)
+        self.input_scale = TokenScale(tokeniser.token_dim, steps=INPUT_STEPS)
+        self.target_scale = TokenScale(tokeniser.token_dim)
         self.question_encoder = question_encoder_of(tokeniser, width=mllm.width)
         # The absent head and decoder are never called: their losses have weight 0.
         self.visual_head = cast(VisualHead, visual_head(mllm.width, tokeniser.token_dim))
@@ -86,8 +87,8 @@ class VideoLanguageModel(nn.Module):
         """
         clips = self.tokeniser.encode_planned(batch.video)
         video = self._of_texts(clips, batch)
-        if self.training and self.uses_scale:
-            self.scale.add(video.tokens, video.kind, video.mask)
+        if self.training:
+            self._add_to_scales(video)
         losses, accuracy = {}, {}
         if self.objective.understands and batch.text is not None:
             scores, number = self.text_scores(video, batch.text), max(1, len(batch.text.predictors))
@@ -102,27 +103,32 @@ class VideoLanguageModel(nn.Module):
         return {**losses, **accuracy, "loss": self.objective.total(losses, shares or {})}
 
     @property
-    def uses_scale(self) -> bool:
-        """Whether tokens are standardised, for phi_vis or for the visual head."""
-        return self.mllm.standardise_video or self.predicts_tokens
+    def scales(self) -> list[TokenScale]:
+        """The scales that are used: of what enters phi_vis, and of what the visual head predicts."""
+        inputs = [self.input_scale] if self.mllm.standardise_video else []
+        return inputs + ([self.target_scale] if self.predicts_tokens else [])
 
     def is_unmeasured(self, batch: Batch) -> bool:
         """Whether the scale of some kind of token in the batch is used and not known."""
-        return self.uses_scale and not self.scale.has_seen(self.tokeniser.kinds(batch.video.mask.shape[1]))
+        kinds = self.tokeniser.kinds(batch.video.mask.shape[1])
+        return any(not scale.has_seen(kinds) for scale in self.scales)
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> None:
-        """Add a batch's tokens to the scale, before the first step that has tokens of their kind."""
-        video = self._of_texts(self.tokeniser.encode_planned(batch.video), batch)
-        self.scale.add(video.tokens, video.kind, video.mask)
+        """Add a batch's tokens to the scales, before the first step that has tokens of their kind."""
+        self._add_to_scales(self._of_texts(self.tokeniser.encode_planned(batch.video), batch))
+
+    def _add_to_scales(self, video: VideoTokens) -> None:
+        for scale in self.scales:
+            scale.add(video.tokens, video.kind, video.mask)
 
     def end_step(self, *, discard: bool = False) -> None:
-        """End a step: update the scale with the tokens of its micro-batches. All processes must call it.
+        """End a step: update the scales with the tokens of its micro-batches. All processes must call it.
 
         `discard`: ignore the tokens, because `measure` has added them already.
         """
-        if self.uses_scale:
-            self.scale.update(discard=discard)
+        for scale in self.scales:
+            scale.update(discard=discard)
 
     def _of_texts(self, clips: VideoTokens, batch: Batch) -> VideoTokens:
         """The tokens of each conversation's clip, for its question if they depend on one; the clips without texts."""
@@ -138,7 +144,7 @@ class VideoLanguageModel(nn.Module):
 
     def project(self, tokens: Tensor, kind: Tensor) -> Tensor:
         """phi_vis: tokens (B, L, d) of kinds (L,), standardised unless the language model wants them as they are."""
-        return self.projector(self.scale.standardise(tokens, kind) if self.mllm.standardise_video else tokens)
+        return self.projector(self.input_scale.standardise(tokens, kind) if self.mllm.standardise_video else tokens)
 
     def embed_clips(self, video: VideoTokens) -> Tensor:
         """The embeddings (B, L, D) of clips to describe: phi_vis, with the places of the tokens if they are encoded.
@@ -179,7 +185,7 @@ class VideoLanguageModel(nn.Module):
             video: video tokens.
             number: number of video tokens without padding, which the device need not be asked for.
         """
-        target = self.scale.standardise(video.tokens.detach(), video.kind)
+        target = self.target_scale.standardise(video.tokens.detach(), video.kind)
         where = torch.nonzero_static(video.mask.flatten(), size=number).flatten()
         before, target = (tensor.flatten(0, 1).index_select(0, where) for tensor in (states.before, target))
         return self.visual_head.loss(before, target)
@@ -228,7 +234,7 @@ class VideoLanguageModel(nn.Module):
         tokens, states = [], [tapped]
         for number, kind in enumerate(kinds):
             standardised = head.sample(last[:, -1], noise=noise[:, number], temperature=temperature)
-            tokens.append(self.scale.unstandardise(standardised, kind))
+            tokens.append(self.target_scale.unstandardise(standardised, kind))
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             embedding = self.project(tokens[-1].unsqueeze(1), kind.unsqueeze(0)).to(seen.dtype)
             last, tapped = self.mllm.decode_step(embedding, mask, cache, layers=layers)

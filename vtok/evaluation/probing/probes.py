@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vtok.model.token_scale import TokenScale
+from vtok.model.token_scale import INPUT_STEPS, TokenScale
 from vtok.tokeniser import VideoTokens
 
 
@@ -52,7 +52,7 @@ class AttentiveProbe(nn.Module):
     ) -> None:
         super().__init__()
         # As before phi_vis. Beside features of any other scale, the positions would be lost or drown the tokens.
-        self.scale = TokenScale(token_dim)
+        self.scale = TokenScale(token_dim, steps=INPUT_STEPS)
         self.project = nn.Linear(token_dim, width)
         self.positions = nn.Parameter(0.5 * torch.randn(tokens, width))
         self.norm = nn.LayerNorm(width)

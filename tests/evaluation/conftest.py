@@ -74,8 +74,9 @@ def _make_model(*, flow: bool = False, lambdas: tuple[float, float, float] = (1.
         # Many weights of a new decoder are zero; its videos would not depend on the tokens.
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        model.target_scale.mean.normal_()
-        model.target_scale.spread.uniform_(0.5, 2.0)
+        for scale in (model.input_scale, model.target_scale):
+            scale.mean.normal_()
+            scale.spread.uniform_(0.5, 2.0)
     return model.eval()
 
 

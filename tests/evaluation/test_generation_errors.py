@@ -62,7 +62,7 @@ def token_errors(model: VideoLanguageModel, sample: ClipSample, *, own: bool) ->
     for number, token in enumerate(true):
         kind = int(number >= SPATIAL_TOKENS)
         kinds = (torch.arange(number) >= SPATIAL_TOKENS).long()
-        standardised = (before - scale.mean[kinds]) / scale.spread[kinds]
+        standardised = (before - model.input_scale.mean[kinds]) / model.input_scale.spread[kinds]
         embeddings = torch.cat([start, model.projector(standardised)]).unsqueeze(0)
         hidden = model.mllm.model.model(inputs_embeds=embeddings).last_hidden_state[0, -1]
         predicted = model.visual_head.layers(hidden)

@@ -80,7 +80,7 @@ def test_errors_are_means_over_tokens(
     model = make_model()
     errors = [token_errors(model, sample, own=own) for sample in samples]
     other = [token_errors(model, sample, own=not own) for sample in samples]
-    assert torch.cat(errors).mean().item() != pytest.approx(torch.cat(other).mean().item(), rel=0.01)
+    assert torch.cat(errors).mean().item() != pytest.approx(torch.cat(other).mean().item(), rel=0.003)
     for first in (0, 1):
         metrics, _ = run(model, samples[first:])
         for part, tokens in (

@@ -13,6 +13,8 @@ from vtok.mllm.template import ChatTemplate
 
 IGNORED = -100
 MAKE_VIDEO = "make a video: "
+# Turns whose tokens are remembered, so that a text is rendered once and captions of millions of clips take no memory.
+REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class ChatTokeniser:
         self.turn_length = len(ids)
         ends = [token for token, answer in zip(ids, answers, strict=True) if answer and token in special]
         self._end_id = ends[-1] if ends else tokenizer.eos_token_id
+        self._encoded: dict[tuple[str, str], EncodedChat] = {}
 
     @property
     def pad_id(self) -> int:
@@ -111,8 +114,8 @@ class ChatTokeniser:
         labels: list[int] = []
         branch: list[int] = []
         for number, turn in enumerate(turns, start=1):
-            # One video token, instead of all, marks where the branch begins.
-            alone = self.encode([turn], num_video_tokens=1)
+            alone = self._encode_once(turn)
+            # The one video token marks where the branch begins.
             start = alone.ids.index(self.video_id) + 1
             if not ids:
                 ids = [*alone.ids[: start - 1], *[self.video_id] * num_video_tokens]
@@ -121,6 +124,14 @@ class ChatTokeniser:
             labels += alone.labels[start:]
             branch += [number] * (len(alone.ids) - start)
         return EncodedChat(ids, labels, branch)
+
+    def _encode_once(self, turn: tuple[str, str]) -> EncodedChat:
+        """A turn with one video token. Questions come again and again, and rendering them takes a tenth of a step."""
+        if turn not in self._encoded:
+            if len(self._encoded) >= REMEMBERED:
+                self._encoded.clear()
+            self._encoded[turn] = self.encode([turn], num_video_tokens=1)
+        return self._encoded[turn]
 
     def encode_prompt(self, question: str, *, num_video_tokens: int) -> list[int]:
         """Token ids of a question about one video, up to the beginning of the answer."""

@@ -161,7 +161,7 @@ def test_short_texts_are_accepted_without_encoding(monkeypatch: pytest.MonkeyPat
     collate = Collate(chat, StridePlanner(6), 1024, None, 1.0, 0, both)
     long = replace(sample(5, "a"), clip=Clip("a", Path("a.mp4"), "zebra " * 400, ()))
     assert "Shorten the text" in (collate.text_error(long) or "")
-    monkeypatch.setattr(chat, "encode", None)
+    monkeypatch.setattr(chat, "encode_branches", None)
     monkeypatch.setattr(chat, "encode_video", None)
     assert collate.text_error(sample(5, "a")) is None
     with pytest.raises(TypeError):

@@ -17,6 +17,8 @@ from vtok.model.video_language_model import DESCRIBE, VideoLanguageModel
 from vtok.tokeniser import VideoTokens
 
 CAPTION, CAPTION_CHOICES = "caption", 4
+# Most answers that share a row with a clip's tokens. Attention compares all of a row's tokens.
+BRANCHES = 32
 
 
 @dataclass
@@ -78,16 +80,32 @@ class Chooser:
     def _logprobs(
         self, video: VideoTokens, rows: Sequence[int], turns: Sequence[tuple[str, str]]
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (N,) of answers about the clips `rows`, float64 on the CPU, and their lengths in tokens."""
-        mllm, device = self.model.mllm, video.tokens.device
+        """Log-probabilities (N,) of answers about the clips `rows`, float64 on the CPU, and their lengths in tokens.
+
+        Turns about one clip are branches of a row, if the language model reads branches.
+        """
+        model, device = self.model, video.tokens.device
         numbers = video.mask.sum(1).tolist()
-        chats = [mllm.chat.encode([turn], num_video_tokens=numbers[row]) for row, turn in zip(rows, turns, strict=True)]
+        branches = model.mllm.reads_branches and not model.tokeniser.reads_question
+        most = min(BRANCHES, self.sequences_at_once) if branches else 1
+        groups: list[tuple[int, list[tuple[str, str]]]] = []
+        for row, turn in zip(rows, turns, strict=True):
+            if groups and groups[-1][0] == row and len(groups[-1][1]) < most:
+                groups[-1][1].append(turn)
+            else:
+                groups.append((row, [turn]))
         totals, lengths = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.long)]
-        for part in chunks(len(rows), self.sequences_at_once):
-            text = stack_text(chats[part], pad_id=mllm.chat.pad_id).to(device)
-            index = torch.tensor(rows[part], device=device)
-            totals.append(self.model.text_scores(video.select(index), text).logprobs.sum(1).double().cpu())
-            lengths.append((text.labels != IGNORED).sum(1).cpu())
+        for part in chunks(len(groups), self.sequences_at_once // most):
+            chats = [model.mllm.chat.encode_branches(own, num_video_tokens=numbers[row]) for row, own in groups[part]]
+            text = stack_text(chats, pad_id=model.mllm.chat.pad_id).to(device)
+            index = torch.tensor([row for row, _ in groups[part]], device=device)
+            logprobs = model.text_scores(video.select(index), text).logprobs.double()
+            is_answer = text.labels[:, 1:] != IGNORED
+            # Without branches all answers are the first one's; -1, the padding's, holds no answer.
+            branch = torch.ones_like(text.ids) if text.branch is None else text.branch.clamp(min=0)
+            for summed, values in ((totals, logprobs), (lengths, is_answer.long())):
+                sums = values.new_zeros(len(chats), most + 1).scatter_add(1, branch[:, 1:], values).cpu()
+                summed += [own[1 : 1 + len(turns)] for own, (_, turns) in zip(sums, groups[part], strict=True)]
         found = torch.cat(totals)
         check_finite(found, what="the language model's log-probabilities of answers")
         return found, torch.cat(lengths)

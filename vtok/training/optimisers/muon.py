@@ -44,7 +44,7 @@ class MuonAdamW(Optimizer):
         groups: Iterable[dict[str, Any]],
         *,
         lr: Rate = 1.5e-3,
-        hidden_lr: Rate = 4e-3,
+        hidden_lr: Rate = 2e-3,
         momentum: FractionBelowOne = 0.95,
         betas: Betas = (0.9, 0.98),
         eps: Positive = 1e-8,

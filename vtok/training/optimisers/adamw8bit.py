@@ -5,6 +5,7 @@ from math import ceil, prod
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from vtok.common.errors import UserError
@@ -83,7 +84,15 @@ class AdamW8bit(Optimizer):
         super().load_state_dict({**state_dict, "state": {}})
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for index, entries in state_dict["state"].items():
-            device = parameters[index].device
-            self.state[parameters[index]] = {
-                name: int(value) if name == "step" else value.to(device) for name, value in entries.items()
+            parameter = parameters[index]
+            self.state[parameter] = {
+                name: int(value) if name == "step" else in_order_of(parameter, value.to(parameter.device))
+                for name, value in entries.items()
             }
+
+
+def in_order_of(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value with the parameter's order in memory, which is the order that bitsandbytes steps through."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -42,6 +42,18 @@ def layer_of(width: int) -> nn.Linear:
     return nn.Linear(width, width)
 
 
+@needs_bitsandbytes
+def test_codes_of_a_channels_last_convolution_are_in_the_order_of_its_weights() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 32, 3).to(memory_format=torch.channels_last)
+    optimiser = AdamW8bit([{"params": list(layer.parameters())}])
+    layer(torch.randn(4, 16, 8, 8)).square().mean().backward()
+    optimiser.step()
+    codes = [value for value in optimiser.state[layer.weight].values() if torch.is_tensor(value) and value.ndim == 4]
+    assert len(codes) == 2
+    assert all(one.stride() == layer.weight.stride() for one in codes)
+
+
 @pytest.mark.parametrize("optimiser", BOTH)
 def test_a_resumed_run_equals_an_uninterrupted_one(optimiser: str, tiny_run: list[str], tmp_path: Path) -> None:
     settings = [*tiny_run, "scheduler=constant", f"optimiser={optimiser}"]

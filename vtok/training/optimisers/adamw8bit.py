@@ -5,7 +5,6 @@ from math import ceil, prod
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from vtok.common.errors import UserError
@@ -54,6 +53,11 @@ class AdamW8bit(Optimizer):
             ) from error
         self._steps = Steps(list(groups), lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay)
         super().__init__(self._steps.param_groups, {})
+        # A step of bitsandbytes does this to weights and not to their codes, which it reads in the order of memory.
+        # Codes of a channels-last convolution would be mixed up by saving and loading.
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data = parameter.data.contiguous()
 
     @staticmethod
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
@@ -84,15 +88,7 @@ class AdamW8bit(Optimizer):
         super().load_state_dict({**state_dict, "state": {}})
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for index, entries in state_dict["state"].items():
-            parameter = parameters[index]
-            self.state[parameter] = {
-                name: int(value) if name == "step" else in_order_of(parameter, value.to(parameter.device))
-                for name, value in entries.items()
+            device = parameters[index].device
+            self.state[parameters[index]] = {
+                name: int(value) if name == "step" else value.to(device) for name, value in entries.items()
             }
-
-
-def in_order_of(parameter: Tensor, value: Tensor) -> Tensor:
-    """The value with the parameter's order in memory, which is the order that bitsandbytes steps through."""
-    if value.shape != parameter.shape:
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -61,8 +61,9 @@ def settle_cost(config: DictConfig, budget: Budget, overrides: Sequence[str] = (
     given = config.tokeniser[key]
     if given in levels.values[levels.first : levels.last + 1]:
         set_already = levels.values.index(given)
-        is_own = overrides_setting(overrides, key)
-        if levels.tokens_at(set_already) == levels.tokens_at(best) or (is_own and is_met(set_already)):
+        # Costs that do not rise with the tokens, as elastic's, may hide a value that meets the budget.
+        stays = overrides_setting(overrides, key) or not is_met(best)
+        if levels.tokens_at(set_already) == levels.tokens_at(best) or (stays and is_met(set_already)):
             best = set_already
     if not is_met(best):
         met = [f"{Budget(cost_at(one), budget.currency)} (tokeniser.{key}={levels.values[one]})" for one in found]

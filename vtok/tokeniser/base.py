@@ -93,7 +93,7 @@ class Tokeniser(nn.Module, ABC):
         frame_kind: kind of the tokens of frames other than the key frame, SPATIAL or MOTION.
         needs_files: whether it reads more than pixels from a file, so that generated videos cannot be tokenised.
         reads_question: whether tokens depend on the question, so that `condition` completes them, and a clip has other
-            tokens in each turn of a conversation.
+            tokens for each question.
         budgeted: name of the setting that is adjusted to meet `budget`; None: the tokeniser takes no budget.
     """
 

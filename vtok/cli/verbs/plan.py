@@ -91,11 +91,13 @@ def measure_components(config: DictConfig, model: VideoLanguageModel) -> tuple[l
 
 
 def component_of(name: str) -> str:
-    """The component that holds a parameter or buffer of this name; the scale of tokens is that of phi_vis's inputs."""
+    """The component that holds a parameter or buffer of this name; a scale of tokens belongs to what reads or predicts them."""
     if name.startswith("tokeniser.backbone."):
         return "backbone"
     first = name.partition(".")[0]
-    return "phi_vis" if first in ("projector", "places", "scale") else first
+    if first == "target_scale":
+        return "visual_head"
+    return "phi_vis" if first in ("projector", "places", "input_scale") else first
 
 
 def component_table(sizes: list[ComponentSize]) -> str:

@@ -77,7 +77,7 @@ def test_phi_vis_the_tokeniser_and_adapters_are_trained_and_twins_are_asked(reci
     assert metrics["alignment/arrow_chance"] == 0.5
     saved = load_file(tmp_path / "run" / "checkpoints" / "step-00000002" / "model.safetensors")
     changed = {name for name, one in saved.items() if not torch.equal(one, before[name])}
-    assert {name.partition(".")[0] for name in changed} == {"projector", "scale", "mllm", "tokeniser"}
+    assert {name.partition(".")[0] for name in changed} == {"projector", "input_scale", "mllm", "tokeniser"}
     assert all(".lora_" in name for name in changed if name.startswith("mllm."))
     assert not any("backbone" in name for name in saved)
 

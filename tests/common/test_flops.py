@@ -38,7 +38,8 @@ def test_flops_from_shapes_are_those_of_a_real_frame(kind: str, tmp_path) -> Non
 def test_a_convolution_has_two_operations_for_each_weight_and_place() -> None:
     backbone = TinyBackbone()
     convolutions = [layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)]
-    by_hand = sum(2 * layer.weight.numel() * side**2 for layer, side in zip(convolutions, (32, 16, 8, 8, 8), strict=True))
+    sides = (32, 16, 8, 8, 8)
+    by_hand = sum(2 * layer.weight.numel() * side**2 for layer, side in zip(convolutions, sides, strict=True))
     assert flops_from_shapes(backbone, (1, 3, 64, 64)) == by_hand
 
 

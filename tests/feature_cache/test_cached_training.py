@@ -51,7 +51,7 @@ def test_losses_equal_those_from_files_without_decoding_or_backbone(
     no_backbone()
     found, cached = losses([*overrides, f"data.cache={cache}"], tmp_path / "cached")
     assert len(truth) == 4
-    assert found == pytest.approx(truth, abs=1e-5)
+    assert found == pytest.approx(truth, rel=1e-5)
     measures = [name for name in metrics if name.startswith(("alignment", "parameters", "tokens", "data"))]
     assert {name: cached[name] for name in measures} == {name: metrics[name] for name in measures}
     # Contact sheets need decoded frames, and are left out where no file can be decoded.
@@ -73,7 +73,7 @@ def test_decoder_losses_equal_those_from_files(
     no_backbone()
     found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
     assert len(truth) == 4
-    assert found == pytest.approx(truth, abs=1e-5)
+    assert found == pytest.approx(truth, rel=1e-5)
     assert cached["reconstruct/colour"] == metrics["reconstruct/colour"]
     # The frames of a decoder without a VAE are in the cache.
     assert (tmp_path / "cached" / "generated.png").exists() == (decoder == "tiny")
@@ -87,7 +87,7 @@ def test_a_model_that_judges_its_own_videos_has_its_backbone(
     precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], block=8, dtype="float32", overrides=overrides)
     truth, metrics = losses(overrides, tmp_path / "files")
     found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
-    assert found == pytest.approx(truth, abs=1e-5)
+    assert found == pytest.approx(truth, rel=1e-5)
     assert cached["generate/caption"] == metrics["generate/caption"]
 
 
@@ -122,7 +122,7 @@ def test_a_broken_clip_is_replaced_by_the_same_one(
     truth, metrics = losses(overrides, tmp_path / "files")
     no_decoding()
     found, cached = losses([*overrides, f"data.cache={tmp_path / 'cache'}"], tmp_path / "cached")
-    assert found == pytest.approx(truth, abs=1e-5)
+    assert found == pytest.approx(truth, rel=1e-5)
     assert cached["data/bad_files"] == metrics["data/bad_files"] == 2
 
 

@@ -67,11 +67,13 @@ def test_frames_are_from_the_start_or_from_the_full_video(run_dir: Path, videos:
     assert seconds[0] == 0
     assert first.frames.float().std(0).max() < 5 < spread.frames.float().std(0).max()
 
-    answers = [model.describe(stack_frames([sample]), [TEXTS[0]], max_new_tokens=12)[0] for sample in (first, spread)]
+    answers = [model.describe(stack_frames([sample]), [TEXTS[0]], max_new_tokens=40)[0] for sample in (first, spread)]
     assert answers[0] != answers[1]
     for whole, truth in zip((False, True), answers, strict=True):
         adapter = make_model(run_dir, whole=whole)
-        assert adapter.generate_until(ask(adapter, "generate_until", (TEXTS[0], GREEDY, [str(videos[0])]))) == [truth]
+        assert adapter.generate_until(
+            ask(adapter, "generate_until", (TEXTS[0], {**GREEDY, "max_new_tokens": 40}, [str(videos[0])]))
+        ) == [truth]
 
 
 def test_a_run_on_a_mixture_can_read_the_full_video(run_dir: Path, videos: list[Path]) -> None:

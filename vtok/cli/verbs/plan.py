@@ -91,7 +91,7 @@ def measure_components(config: DictConfig, model: VideoLanguageModel) -> tuple[l
 
 
 def component_of(name: str) -> str:
-    """The component that holds a parameter or buffer of this name; a scale of tokens belongs to what reads or predicts them."""
+    """The component with a parameter or buffer of this name; a scale is that of what reads or predicts the tokens."""
     if name.startswith("tokeniser.backbone."):
         return "backbone"
     first = name.partition(".")[0]

@@ -74,7 +74,7 @@ def test_the_run_folder_has_the_documented_files(tiny_run: list[str], tmp_path: 
     weights = load_file(list_checkpoints(run_dir / "checkpoints")[-1] / "model.safetensors")
     assert figures["digest/trained"] == digest(weights)
     assert figures["parameters/trained"] == sum(
-        tensor.numel() for name, tensor in weights.items() if not name.startswith("scale.")
+        tensor.numel() for name, tensor in weights.items() if not name.startswith(("input_scale.", "target_scale."))
     )
     assert figures["tokens_per_clip"] == 16 + 1
     assert figures["data/bad_files"] == 0

@@ -1,7 +1,6 @@
 """A causal language model that reads video tokens among its text tokens."""
 
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,9 +11,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from vtok.common.autograd import leaves_of
 from vtok.common.errors import UserError
 from vtok.common.finite import check_finite
+from vtok.mllm.branches import mask_and_positions, reads_branches
 from vtok.mllm.chat import IGNORED, ChatTokeniser
 from vtok.mllm.lora import Lora, add_adapters
-from vtok.mllm.masks import branch_mask, position_ids, readable_mask, readable_pairs
+from vtok.mllm.masks import position_ids, readable_mask
 from vtok.mllm.no_cache import NoCache
 from vtok.mllm.projector import VisualProjector
 from vtok.mllm.text_length import checked_context_length
@@ -193,15 +193,8 @@ class LanguageModel(nn.Module):
 
     @property
     def reads_branches(self) -> bool:
-        """Whether `hidden_states` can read branches: all layers attend to all tokens, and positions can be given."""
-        config = self.model.config.get_text_config()
-        return (
-            set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
-            # A window or ALiBi would count tokens of other branches.
-            and not getattr(config, "sliding_window", None)
-            and not getattr(config, "alibi", False)
-            and "position_ids" in signature(self.model.base_model.forward).parameters
-        )
+        """Whether `hidden_states` can read branches."""
+        return reads_branches(self.model)
 
     def hidden_states(self, embeddings: Tensor, *, branch: Tensor | None = None) -> Tensor:
         """The last hidden states (B, N, D), float32, see `layer_states`."""
@@ -222,15 +215,10 @@ class LanguageModel(nn.Module):
                 a row is one conversation.
         """
         if branch is not None:
-            seen = branch_mask(branch)
-            # A token's position is the number of tokens that it sees before itself.
+            attention = self.model.config._attn_implementation
+            mask, positions = mask_and_positions(branch, embeddings, attention=attention)
             output = self._run(
-                embeddings,
-                layers,
-                attention_mask=readable_pairs(seen, embeddings, attention=self.model.config._attn_implementation),
-                position_ids=seen.sum(-1) - 1,
-                cache=NoCache(),
-                use_cache=False,
+                embeddings, layers, attention_mask=mask, position_ids=positions, cache=NoCache(), use_cache=False
             )
         elif NoCache.fits(self.model.config):
             output = self._run(embeddings, layers, cache=NoCache(), use_cache=False)

@@ -159,7 +159,7 @@ def test_rows_of_one_branch_need_no_mask(mllm: TinyLanguageModel) -> None:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_a_branch_is_read_as_if_it_were_alone(mllm: TinyLanguageModel, attention: str) -> None:
-    before = mllm.model.config._attn_implementation
+    mllm = deepcopy(mllm)
     mllm.model.set_attn_implementation(attention)
     chats = [mllm.chat.encode_branches(turns, num_video_tokens=4) for turns in (TURNS, TURNS[:1])]
     together = stack_text(chats, pad_id=mllm.chat.pad_id)
@@ -173,4 +173,3 @@ def test_a_branch_is_read_as_if_it_were_alone(mllm: TinyLanguageModel, attention
                 expected = mllm.hidden_states(mllm.embed(alone, video[row : row + 1], there[:1]))
                 found = states[row, (together.branch[row] == 0) | (together.branch[row] == number)]
                 torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-5)
-    mllm.model.set_attn_implementation(before)

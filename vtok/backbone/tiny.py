@@ -16,7 +16,7 @@ NORM_GROUPS = 8
 
 
 class TinyBackbone(Backbone):
-    """Four 3x3 convolutions with a total stride of 8; the last one also reads the coordinates of each place.
+    """Four 3x3 convolutions with a total stride of 8, the last of which also reads coordinates, and a 1x1 convolution.
 
     A convolution gives a shape the same feature everywhere. In a mean-pooled residual the feature at the old position
     and the one at the new position would cancel. With x and y as channels (Liu et al. 2018, arXiv 1807.03247), features

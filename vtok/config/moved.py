@@ -54,6 +54,9 @@ def with_current_keys(content: dict[str, Any]) -> list[dict[str, Any]]:
         The data sets that use `clip`.
     """
     _choose_by_validation(content)
+    if isinstance(trainer := content.get("trainer"), dict):
+        # All questions are separate now.
+        trainer.pop("separate_questions", None)
     data = content.get("data")
     if not isinstance(data, dict):
         return []

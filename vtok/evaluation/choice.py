@@ -19,6 +19,8 @@ from vtok.tokeniser import VideoTokens
 CAPTION, CAPTION_CHOICES = "caption", 4
 # Most answers that share a row with a clip's tokens. Attention compares all of a row's tokens.
 BRANCHES = 32
+# A clip's row, and turns about it.
+Group = tuple[int, list[tuple[str, str]]]
 
 
 @dataclass
@@ -88,24 +90,26 @@ class Chooser:
         numbers = video.mask.sum(1).tolist()
         branches = model.mllm.reads_branches and not model.tokeniser.reads_question
         most = min(BRANCHES, self.sequences_at_once) if branches else 1
-        groups: list[tuple[int, list[tuple[str, str]]]] = []
+        groups: list[Group] = []
         for row, turn in zip(rows, turns, strict=True):
             if groups and groups[-1][0] == row and len(groups[-1][1]) < most:
                 groups[-1][1].append(turn)
             else:
                 groups.append((row, [turn]))
         totals, lengths = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.long)]
-        for part in chunks(len(groups), self.sequences_at_once // most):
-            chats = [model.mllm.chat.encode_branches(own, num_video_tokens=numbers[row]) for row, own in groups[part]]
+        for part in parts(groups, self.sequences_at_once):
+            chats = [model.mllm.chat.encode_branches(own, num_video_tokens=numbers[row]) for row, own in part]
             text = stack_text(chats, pad_id=model.mllm.chat.pad_id).to(device)
-            index = torch.tensor([row for row, _ in groups[part]], device=device)
-            logprobs = model.text_scores(video.select(index), text).logprobs.double()
+            index = torch.tensor([row for row, _ in part], device=device)
+            # On the CPU, where the order of a sum is always the same.
+            logprobs = model.text_scores(video.select(index), text).logprobs.cpu().double()
+            text = text.to(torch.device("cpu"))
             is_answer = text.labels[:, 1:] != IGNORED
             # Without branches all answers are the first one's; -1, the padding's, holds no answer.
             branch = torch.ones_like(text.ids) if text.branch is None else text.branch.clamp(min=0)
             for summed, values in ((totals, logprobs), (lengths, is_answer.long())):
-                sums = values.new_zeros(len(chats), most + 1).scatter_add(1, branch[:, 1:], values).cpu()
-                summed += [own[1 : 1 + len(turns)] for own, (_, turns) in zip(sums, groups[part], strict=True)]
+                sums = values.new_zeros(len(chats), most + 1).scatter_add(1, branch[:, 1:], values)
+                summed += [own[1 : 1 + len(turns)] for own, (_, turns) in zip(sums, part, strict=True)]
         found = torch.cat(totals)
         check_finite(found, what="the language model's log-probabilities of answers")
         return found, torch.cat(lengths)
@@ -166,6 +170,18 @@ def named_values(text: str, values: Iterable[str]) -> set[str]:
 def names_only(text: str, truth: str, *, others: Iterable[str]) -> bool:
     """Whether a text names the truth and none of the other values."""
     return named_values(text, {truth, *others}) == {truth}
+
+
+def parts(groups: Sequence[Group], most: int) -> Iterator[list[Group]]:
+    """The groups in their order, in parts of at most `most` turns each, or of one group."""
+    part: list[Group] = []
+    for group in groups:
+        if part and sum(len(turns) for _, turns in part) + len(group[1]) > most:
+            yield part
+            part = []
+        part.append(group)
+    if part:
+        yield part
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:

@@ -8,13 +8,14 @@ from transformers import PreTrainedModel
 
 
 def reads_branches(model: PreTrainedModel) -> bool:
-    """Whether a model can read branches: all its layers attend to all tokens, and positions can be given."""
+    """Whether a model can read branches: all its layers attend to all tokens, by a mask, and positions can be given."""
     config = model.config.get_text_config()
+    # A window or ALiBi would count tokens of other branches.
+    counting = ("sliding_window", "attention_types", "alibi")
     return (
         set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
-        # A window or ALiBi would count tokens of other branches.
-        and not getattr(config, "sliding_window", None)
-        and not getattr(config, "alibi", False)
+        and not any(getattr(config, name, None) for name in counting)
+        and model.config._attn_implementation in ("sdpa", "eager")
         and "position_ids" in signature(model.base_model.forward).parameters
     )
 
@@ -33,7 +34,8 @@ def mask_and_positions(branch: Tensor, embeddings: Tensor, *, attention: str | N
     """
     seen = (branch.unsqueeze(1) == branch.unsqueeze(2)) | (branch == 0).unsqueeze(1)
     seen = seen & torch.ones_like(seen[0]).tril()
-    positions = seen.sum(-1) - 1
+    # Padding has any position that every model has.
+    positions = (seen.sum(-1) - 1).masked_fill(branch < 0, 0)
     pairs = seen.unsqueeze(1)
     if attention == "sdpa":
         return pairs, positions

@@ -126,7 +126,7 @@ class ChatTokeniser:
         return EncodedChat(ids, labels, branch)
 
     def _encode_once(self, turn: tuple[str, str]) -> EncodedChat:
-        """A turn with one video token. Questions come again and again, and rendering them takes a tenth of a step."""
+        """A turn with one video token. Questions come again and again, and rendering takes time."""
         if turn not in self._encoded:
             if len(self._encoded) >= REMEMBERED:
                 self._encoded.clear()

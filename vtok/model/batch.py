@@ -61,9 +61,9 @@ class Batch:
 
     Attributes:
         video: planned frames of the tokeniser.
-        text: a conversation about each clip; None: the model does not learn understanding.
-        clip_of_row: (R,), the clip of each of R conversations of one turn, about clips whose tokens depend on the
-            question; None: row i is about clip i.
+        text: the questions about each clip and their answers; None: the model does not learn understanding.
+        clip_of_row: (R,), the clip of each of R rows of one question, if a clip has a row for each; None: row i is
+            about clip i.
         captions: the caption of each clip, followed by the places of its video tokens; None: the model does not learn
             generation.
         target: target of the decoder, (B, F, 3, size, size) uint8 frames or their latents; None: no decoder is trained.

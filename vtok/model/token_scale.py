@@ -51,7 +51,7 @@ INPUT_STEPS = 100
 
 
 class TokenScale(nn.Module):
-    """Running mean and standard deviation of video tokens, one pair for spatial and one for motion tokens.
+    """Mean and standard deviation of video tokens, one pair for spatial and one for motion tokens.
 
     Tokens that enter phi_vis are standardised, so that no tokeniser learns sooner because of the scale of its features.
     This scale is measured in the first steps and then fixed, as in ActNorm (Kingma & Dhariwal 2018): a running one
@@ -70,9 +70,9 @@ class TokenScale(nn.Module):
         steps: number of steps that measure the scale of a kind, which is then fixed; None: all steps.
 
     Attributes:
-        mean: (2, d) running mean of each kind.
-        spread: (2, d) running standard deviation of each kind.
-        seen: (2,) number of steps that had tokens of each kind.
+        mean: (2, d) mean of each kind.
+        spread: (2, d) standard deviation of each kind.
+        seen: (2,) number of steps that measured each kind.
     """
 
     mean: Tensor
@@ -132,7 +132,7 @@ class TokenScale(nn.Module):
         self.seen += known.squeeze(1)
 
     def standardise(self, tokens: Tensor, kind: Tensor) -> Tensor:
-        """Scale tokens (B, L, d) of kinds (L,) to mean 0 and standard deviation 1.
+        """Scale tokens (B, L, d) of kinds (L,) to mean 0 and standard deviation 1 over the steps that measured them.
 
         The gradient passes unchanged. Divided by the standard deviation, the gradient of the motion tokens, which vary
         little, would drown that of the spatial tokens, and a small backbone would learn motion alone.

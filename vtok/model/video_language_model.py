@@ -88,7 +88,7 @@ class VideoLanguageModel(nn.Module):
         clips = self.tokeniser.encode_planned(batch.video)
         video = self._of_texts(clips, batch)
         if self.training:
-            self._add_to_scales(video)
+            self._add_to_scales(clips, video)
         losses, accuracy = {}, {}
         if self.objective.understands and batch.text is not None:
             scores, number = self.text_scores(video, batch.text), max(1, len(batch.text.predictors))
@@ -116,9 +116,12 @@ class VideoLanguageModel(nn.Module):
     @torch.no_grad()
     def measure(self, batch: Batch) -> None:
         """Add a batch's tokens to the scales, before the first step that has tokens of their kind."""
-        self._add_to_scales(self._of_texts(self.tokeniser.encode_planned(batch.video), batch))
+        clips = self.tokeniser.encode_planned(batch.video)
+        self._add_to_scales(clips, self._of_texts(clips, batch))
 
-    def _add_to_scales(self, video: VideoTokens) -> None:
+    def _add_to_scales(self, clips: VideoTokens, of_texts: VideoTokens) -> None:
+        """Add each clip once, but tokens that depend on the question once for each question."""
+        video = clips if self.question_encoder is None else of_texts
         for scale in self.scales:
             scale.add(video.tokens, video.kind, video.mask)
 
@@ -131,7 +134,7 @@ class VideoLanguageModel(nn.Module):
             scale.update(discard=discard)
 
     def _of_texts(self, clips: VideoTokens, batch: Batch) -> VideoTokens:
-        """The tokens of each conversation's clip, for its question if they depend on one; the clips without texts."""
+        """The tokens of each row's clip, for its question if they depend on one; the clips without texts."""
         video = clips if batch.clip_of_row is None else clips.select(batch.clip_of_row)
         return video if batch.text is None else self.condition(video, batch.text)
 

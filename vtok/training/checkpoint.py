@@ -266,7 +266,7 @@ def _read(checkpoint: Path, name: str, here: Mapping[str, Tensor]) -> dict[str, 
         odd = sorted(found.keys() ^ here.keys())
         raise UserError(
             f"{checkpoint} belongs to another model: {len(odd)} weights have no counterpart, such as {odd[0]}. "
-            "Use the configuration of the checkpoint's run."
+            "Use the configuration of the checkpoint's run, and the version of vtok that made it."
         )
     for weight, tensor in here.items():
         if tensor.shape != found[weight].shape:

@@ -157,9 +157,11 @@ class Collate:
         """The rows about a clip: one, or one for each of its turns.
 
         Raises:
-            UserError: a single turn is too long.
+            UserError: a turn is too long, or there is none.
         """
         turns, tokens = self.turns(sample), self.planner.num_tokens(sample.num_planned)
+        if not turns:
+            raise UserError("it has neither a caption nor a question.")
         if self.row_per_turn:
             chats = [self.chat.encode([turn], num_video_tokens=tokens) for turn in turns]
         else:

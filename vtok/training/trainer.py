@@ -46,7 +46,7 @@ class Trainer:
     """
 
     parallel: Parallel
-    max_steps: Count = 700
+    max_steps: Count = 900
     accumulate: Count = 1
     clip_norm: Positive = 1.0
     ema_decay: FractionBelowOne | None = None

@@ -311,6 +311,8 @@ def test_the_defaults_learn_motion(tmp_path: Path) -> None:
     assert figures["tokens_per_clip"] == 20
     assert figures["alignment/motion_direction"] >= 0.90
     assert figures["alignment/colour"] >= 0.85
+    assert figures["alignment_yes_no/colour"] >= 0.85
+    assert figures["alignment_yes_no/motion_direction"] >= 0.85
 
 
 @pytest.mark.slow

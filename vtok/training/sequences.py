@@ -161,7 +161,7 @@ class Collate:
         """
         turns, tokens = self.turns(sample), self.planner.num_tokens(sample.num_planned)
         if not turns:
-            raise UserError("it has neither a caption nor a question.")
+            raise UserError("it has neither a caption nor a question. Add one of them.")
         if self.row_per_turn:
             chats = [self.chat.encode([turn], num_video_tokens=tokens) for turn in turns]
         else:

@@ -141,3 +141,9 @@ def test_old_and_new_configurations_come_out_alike() -> None:
     for content in (old, new):
         assert with_current_keys(content) == [content["data"], content["data"]["sources"]["one"]]
     assert old == new
+
+
+def test_a_setting_that_is_no_longer_there_is_dropped() -> None:
+    content = {"trainer": {"separate_questions": False, "max_steps": 3}}
+    with_current_keys(content)
+    assert content == {"trainer": {"max_steps": 3}}

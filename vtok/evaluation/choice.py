@@ -84,12 +84,11 @@ class Chooser:
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (N,) of answers about the clips `rows`, float64 on the CPU, and their lengths in tokens.
 
-        Turns about one clip are branches of a row, if the language model reads branches.
+        Turns about one clip are branches of a row, if the model reads branches.
         """
         model, device = self.model, video.tokens.device
         numbers = video.mask.sum(1).tolist()
-        branches = model.mllm.reads_branches and not model.tokeniser.reads_question
-        most = min(BRANCHES, self.sequences_at_once) if branches else 1
+        most = min(BRANCHES, self.sequences_at_once) if model.reads_branches else 1
         groups: list[Group] = []
         for row, turn in zip(rows, turns, strict=True):
             if groups and groups[-1][0] == row and len(groups[-1][1]) < most:

@@ -74,6 +74,11 @@ class VideoLanguageModel(nn.Module):
         """Whether the model learns to predict video tokens."""
         return isinstance(self.visual_head, VisualHead) and self.objective.lambda_visLM > 0
 
+    @property
+    def reads_branches(self) -> bool:
+        """Whether turns about a clip can be branches of one row: no video token depends on the question."""
+        return self.mllm.reads_branches and not self.tokeniser.reads_question
+
     def forward(self, batch: Batch, shares: Mapping[str, float] | None = None) -> dict[str, Tensor]:
         """Losses by name, and `loss`, their weighted sum. Losses of weight 0 are left out.
 

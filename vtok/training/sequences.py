@@ -71,7 +71,7 @@ def make_collate(
         yes_no_share=yes_no_share,
         seed=seed,
         objective=model.objective,
-        row_per_turn=model.tokeniser.reads_question or not model.mllm.reads_branches,
+        row_per_turn=not model.reads_branches,
     )
 
 

@@ -201,6 +201,12 @@ def test_splits_share_no_clip_and_files_are_rendered_once(tmp_path: Path) -> Non
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_clips_are_made_once(tmp_path: Path) -> None:
+    """A run asks for them eleven times, which took three seconds."""
+    source = make_source(tmp_path)
+    assert all(one is other for one, other in zip(source.clips("test"), source.clips("test"), strict=True))
+
+
 def test_a_clip_is_independent_of_the_other_clips(tmp_path: Path) -> None:
     few, many = make_source(tmp_path / "a", limit=2), make_source(tmp_path / "b", make_workers=1)
     few.prepare()

@@ -97,6 +97,7 @@ class ShapesData(DataSource):
         self.pixels = pixels
         self.unseen = unseen
         self.make_workers = make_workers or os.cpu_count() or 1
+        self._clips: dict[Split, list[Clip]] = {}
         only = "" if len(self.families) == len(FAMILIES) else f"-{'+'.join(self.families)}"
         self.folder = (
             Path(root) / f"v{VERSION}-{level}{only}{'-unseen' if unseen else ''}-seed{seed}-{clip.num_frames}x{pixels}"
@@ -134,7 +135,10 @@ class ShapesData(DataSource):
             (self.folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def all_clips(self, split: Split) -> list[Clip]:
-        return [self._clip(split, number) for number in range(self.numbers[split])]
+        # Texts of thousands of clips take half a second, and a run asks for them many times.
+        if split not in self._clips:
+            self._clips[split] = [self._clip(split, number) for number in range(self.numbers[split])]
+        return self._clips[split]
 
     def _clip(self, split: Split, number: int) -> Clip:
         scene = scene_of(split, number, level=self.level, families=self.families, seed=self.seed, unseen=self.unseen)

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import yaml
 
-from gpu_parts import TOY_JOB, TOY_MODEL, VTOK, Part, Value, accuracies, read, run_options, script
+from gpu_parts import TOY_JOB, TOY_MODEL, VTOK, Part, Value, accuracies, read, run_options
 from vtok.common.foreign_files import read_mapping
 from vtok.common.paths import experiments_dir
 from vtok.runs.saved_run import find_runs, read_run
@@ -46,10 +47,12 @@ def long_parts(*, methods: Sequence[str], seeds: int, overrides: Sequence[str]) 
     return (
         Part(
             "study", "What do more seeds say of vtok and its rivals on synthetic clips?", LIMIT,
-            lambda folder: study_command(folder, f"methods=[{','.join(methods)}]", f"seeds={seeds}", *overrides),
+            lambda folder: study_command(
+                folder, "name=tokenisers", f"methods=[{','.join(methods)}]", f"seeds={seeds}", "jobs=16", *overrides
+            ),
             toy_study,
             study_values,
-            summary=("studies/*/study.*", "studies/*/*.csv", "studies/*/chosen.json", "out.json"),
+            summary=("studies/*/study.*", "studies/*/*.csv", "studies/*/chosen.json"),
             resumes=True,
         ),
         Part(
@@ -74,7 +77,9 @@ def long_parts(*, methods: Sequence[str], seeds: int, overrides: Sequence[str]) 
 
 
 def study_command(folder: Path, *arguments: str) -> list[str]:
-    return script("gpu_study", f"out={folder}", *arguments)
+    """A study; a run needs one thread, and decodes its clips itself: there are more runs than cores."""
+    quiet = ("tracking=none", "trainer.progress=false", "loader.num_workers=0")
+    return [*VTOK, "study", f"outputs={folder}", *quiet, *arguments]
 
 
 def toy_study(folder: Path) -> list[str]:
@@ -82,7 +87,7 @@ def toy_study(folder: Path) -> list[str]:
     content = read_mapping(experiments_dir() / "study" / "tokenisers.yaml")
     content["tuning"] = {"optimiser.hidden_lr": [0.004]}
     (folder / "toy.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    chosen = (f"name={folder / 'toy.yaml'}", "methods=[vtok,frame_sampling]", "seeds=1", "at_once=2")
+    chosen = (f"name={folder / 'toy.yaml'}", "methods=[vtok,frame_sampling]", "seeds=1", "jobs=2")
     return study_command(folder, *chosen, *TOY_STUDY)
 
 
@@ -121,12 +126,13 @@ def progress(folder: Path) -> str:
 
 
 def study_values(folder: Path, seconds: float) -> list[Value]:
-    """The mean of all categories, by method."""
-    found = read(folder / "out.json")
-    return [
-        Value(f"{method}, mean accuracy of {found['seeds']} seeds", 100 * sum(one.values()) / len(one), "%")
-        for method, one in found["methods"].items()
-    ]
+    """The mean over all categories and seeds, by method."""
+    values = []
+    for place in sorted(folder.glob("studies/*/seeds/*/")):
+        summaries = [read_run(run).summary for run in find_runs(place)]
+        shares = [share for summary in summaries for share in accuracies(summary, "alignment").values()]
+        values.append(Value(f"{place.name}, mean accuracy of {len(summaries)} seeds", 100 * fmean(shares), "%"))
+    return values
 
 
 def generate_values(folder: Path, seconds: float) -> list[Value]:

@@ -51,8 +51,3 @@ def gpu() -> ModuleType:
 @pytest.fixture(scope="session")
 def gpu_parts() -> ModuleType:
     return load("gpu_parts")
-
-
-@pytest.fixture(scope="session")
-def gpu_study() -> ModuleType:
-    return load("gpu_study")

@@ -3,15 +3,13 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from vtok.cli.main import run_script
-from vtok.common.errors import UserError
-from vtok.runs.study import read_study
 
 
 def test_the_parts_take_less_than_ten_minutes(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,10 +95,12 @@ def test_a_long_part_has_one_folder_and_leaves_its_small_files_in_another(gpu: M
     assert [file.name for file in (tmp_path / "long" / "summary").iterdir()] == ["a.json"]
 
 
-def test_numbers_of_long_parts(gpu: ModuleType, tmp_path: Path) -> None:
+def test_numbers_of_long_parts(gpu: ModuleType, tmp_path: Path, make_run: Callable[..., Path]) -> None:
     study, generate, real = gpu.long_parts(methods=["vtok"], seeds=2, overrides=[])
     (tmp_path / "run" / "0").mkdir(parents=True)
-    (tmp_path / "out.json").write_text(json.dumps({"seeds": 2, "methods": {"vtok": {"a": 0.5, "b": 1.0}}}))
+    for seed, share in enumerate((0.5, 1.0)):
+        run = make_run(f"studies/tokenisers/seeds/vtok/{seed}", {"seed": seed}, [], {"alignment/a": share})
+        assert run.is_relative_to(tmp_path)
     alignment = {"alignment/arrow": 0.8, "alignment/arrow_low": 0.7, "alignment/arrow_chance": 0.5}
     made = {"generate/colour": 0.9, "generate/colour_low": 0.8, "control/colour": 0.25, "seconds_per_step": 0.1}
     (tmp_path / "run" / "0" / "summary.json").write_text(json.dumps(alignment | made))
@@ -113,16 +113,6 @@ def test_numbers_of_long_parts(gpu: ModuleType, tmp_path: Path) -> None:
         ("step", "100 ms", ""),
         ("arrow", "80 %", "above 50  met"),
     ]
-
-
-def test_part_of_a_study(gpu_study: ModuleType) -> None:
-    declared = read_study("tokenisers")
-    part = gpu_study.part_of(replace(declared, tuning_seed=1), ["delta", "frame_sampling"], 3)
-    assert part.methods == {name: declared.methods[name] for name in ("delta", "frame_sampling")}
-    assert part.seeds == [0, 2, 3]
-    for methods, message in ((["vtok"], "Add frame_sampling"), (["vtk"], "Did you mean vtok")):
-        with pytest.raises(UserError, match=message):
-            gpu_study.part_of(declared, methods, 3)
 
 
 def test_numbers_and_goals(gpu_parts: ModuleType, tmp_path: Path) -> None:

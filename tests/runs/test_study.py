@@ -1,6 +1,7 @@
 """Studies: their files, the choice of settings on validation clips, and the page of the result."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def test_every_method_is_tuned_by_the_same_grid(study: Study) -> None:
     assert a[1:] == b[1:]
     final = study.final_overrides("b", {"optimiser.lr": 0.2, "tokeniser.stride": 3})
     assert final == ["tokeniser=key_frame", "optimiser.lr=0.2", "tokeniser.stride=3", "seed=0,1,2"]
+
+
+def test_a_part_of_a_study(study: Study) -> None:
+    assert study.part() == study
+    part = replace(study, tuning_seed=3).part(methods=["b"], seeds=5)
+    assert part.methods == {"b": ["tokeniser=key_frame"]}
+    assert part.seeds == [0, 1, 2, 4, 5]
+    assert study.part(seeds=2).seeds == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"), [(["a"], "the baseline is missing. Add b"), (["b", "c"], "methods=c: unknown method. Use")]
+)
+def test_a_part_of_unknown_methods_or_without_the_baseline_is_refused(
+    study: Study, methods: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        study.part(methods=methods)
 
 
 @pytest.mark.parametrize(

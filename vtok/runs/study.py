@@ -6,8 +6,8 @@ A study is a file of `experiments/study`. Its runs are sweeps in folders of the 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice, product
 from math import prod
 from pathlib import Path
 from statistics import fmean
@@ -62,6 +62,20 @@ class Study:
         """Number of tuning runs of each method."""
         return prod(len(values) for values in self.tuning.values())
 
+    def part(self, *, methods: Sequence[str] | None = None, seeds: int | None = None) -> "Study":
+        """The study with some of its methods (None: all) and another number of seeds (None: its own).
+
+        Raises:
+            UserError: the study has no such method, or its baseline is not among them.
+        """
+        chosen = list(self.methods) if methods is None else list(methods)
+        if wrong := [one for one in chosen if one not in self.methods]:
+            raise UserError(f"methods={wrong[0]}: unknown method. {one_of(wrong[0], list(self.methods))}")
+        if self.baseline not in chosen:
+            raise UserError(f"methods=[{','.join(chosen)}]: the baseline is missing. Add {self.baseline}.")
+        numbers = self.seeds if seeds is None else _seeds(self.seeds, seeds, without=self.tuning_seed)
+        return replace(self, methods={one: self.methods[one] for one in chosen}, seeds=numbers)
+
     def tuning_overrides(self, method: str) -> list[str]:
         """The overrides of a method's tuning runs, as one sweep."""
         swept = [f"{key}={','.join(map(str, values))}" for key, values in self.tuning.items()]
@@ -91,6 +105,12 @@ class Study:
                 f"{final} final runs: seeds {', '.join(map(str, self.seeds))} of each method, reported on test clips",
             ]
         )
+
+
+def _seeds(own: Sequence[int], number: int, *, without: int) -> list[int]:
+    """`number` seeds: those of the study first, and then the least others."""
+    others = (seed for seed in count() if seed not in own and seed != without)
+    return list(islice(chain(own, others), number))
 
 
 KEYS = {

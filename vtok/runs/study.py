@@ -62,13 +62,13 @@ class Study:
         """Number of tuning runs of each method."""
         return prod(len(values) for values in self.tuning.values())
 
-    def part(self, *, methods: Sequence[str] | None = None, seeds: int | None = None) -> "Study":
-        """The study with some of its methods (None: all) and another number of seeds (None: its own).
+    def part(self, *, methods: Sequence[str] = (), seeds: int | None = None) -> "Study":
+        """The study with some of its methods (none: all) and another number of seeds (None: its own).
 
         Raises:
             UserError: the study has no such method, or its baseline is not among them.
         """
-        chosen = list(self.methods) if methods is None else list(methods)
+        chosen = list(methods or self.methods)
         if wrong := [one for one in chosen if one not in self.methods]:
             raise UserError(f"methods={wrong[0]}: unknown method. {one_of(wrong[0], list(self.methods))}")
         if self.baseline not in chosen:

@@ -21,7 +21,7 @@ def study(
     *,
     name: str,
     plan: bool = False,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] = (),
     seeds: Count | None = None,
     jobs: Count = 1,
     outputs: str = "outputs",
@@ -36,7 +36,7 @@ def study(
     Args:
         name: name of the study, or a path that ends in .yaml.
         plan: only print what would be run.
-        methods: some of the study's methods, the baseline among them; null: all.
+        methods: some of the study's methods, the baseline among them; none: all.
         seeds: number of seeds of the final runs; null: those of the study.
         jobs: number of runs at a time on this computer.
         outputs: folder of the study's runs, and of synthetic clips.
@@ -64,8 +64,8 @@ def study(
         for method, choice in choices.items()
     }
     run_sweeps(finals, study_dir=folder, jobs=jobs)
-    chosen = {"methods": None if methods is None else f"[{','.join(methods)}]", "seeds": seeds}
-    part = [f"{key}={value}" for key, value in chosen.items() if value is not None]
+    part = [f"methods=[{','.join(methods)}]"] if methods else []
+    part += [] if seeds is None else [f"seeds={seeds}"]
     result = study_result(
         declared,
         choices,

@@ -13,7 +13,7 @@ from vtok.common.errors import UserError
 from vtok.config import compose, settle_budget
 from vtok.config.budget import parse_budget
 from vtok.config.compose import options_of
-from vtok.config.nodes import planner_of, trait_of
+from vtok.config.nodes import constant_of, planner_of
 from vtok.model.build import build
 
 BUDGETS = (1, 16, 17, 20, 45, 46, 49, 64, 137, 10_000)
@@ -50,7 +50,7 @@ COUNTS: dict[str, Callable[[int, int], int]] = {
 @pytest.mark.parametrize("num_frames", [30, 121])
 def test_a_budget_is_met_exactly_or_the_nearest_are_named(option: str, num_frames: int) -> None:
     whole = compose([f"tokeniser={option}", f"clip.num_frames={num_frames}", "backbone.width=8"])
-    key = trait_of(whole.tokeniser, "budgeted")
+    key = constant_of(whole.tokeniser, "budgeted")
     most = {"stride": max(1, num_frames - 1), "grid_size": 8}.get(key, max(BUDGETS))
     counts = {value: COUNTS[option](num_frames, value) for value in range(1, most + 1)}
     for budget in BUDGETS:
@@ -84,7 +84,7 @@ def test_a_budget_that_the_tokeniser_refuses_is_answered_by_the_tokeniser() -> N
 
 def test_every_tokeniser_that_takes_a_budget_is_counted_here() -> None:
     options = options_of("tokeniser")
-    assert {one for one in options if trait_of(compose([f"tokeniser={one}"]).tokeniser, "budgeted")} == set(COUNTS)
+    assert {one for one in options if constant_of(compose([f"tokeniser={one}"]).tokeniser, "budgeted")} == set(COUNTS)
 
 
 def test_the_papers_46_tokens_are_stride_4_of_121_frames(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from vtok.common.errors import UserError
 from vtok.common.flops import ATTENTION_ON_CPUS
 from vtok.config import compose
 from vtok.config.cost_budget import bracket
-from vtok.config.nodes import trait_of
+from vtok.config.nodes import constant_of
 from vtok.config.options import options_of
 from vtok.evaluation.cost.calibration import Calibration
 from vtok.evaluation.cost.measure import QUESTION, Measurement
@@ -50,7 +50,7 @@ def operations(config: DictConfig) -> int:
 def test_operations_are_those_of_the_real_model_and_within_5_percent(option: str) -> None:
     chosen = [*SMALL, f"tokeniser={option}"]
     whole = compose(chosen)
-    if (key := trait_of(whole.tokeniser, "budgeted")) is None:
+    if (key := constant_of(whole.tokeniser, "budgeted")) is None:
         pytest.skip("it takes no budget")
     wanted = operations(whole) * 1.02 / 1e9
     config = compose([*chosen, f"tokeniser.budget={wanted:.6f}GFLOP"])

@@ -17,10 +17,10 @@ from vtok.common.source_values import ClassReference
 from vtok.config.compose import RUN_SETTINGS
 from vtok.config.declaration import (
     NotImported,
+    class_constant,
+    constant_in_source,
     declaration_in_source,
     declaration_of,
-    trait,
-    trait_in_source,
 )
 from vtok.config.options import groups, options_of, targets_of
 from vtok.config.signature import COMPUTED, REQUIRED, argument_help
@@ -83,7 +83,7 @@ def test_the_help_of_a_setting_stands_alone(target: str) -> None:
     ],
 )
 def test_traits_are_the_classes_own_or_inherited(target: str, name: str, value: object) -> None:
-    assert trait(target, name) == value == getattr(get_object(target), name, None)
+    assert class_constant(target, name) == value == getattr(get_object(target), name, None)
 
 
 def test_an_options_file_gives_no_default_again() -> None:
@@ -106,7 +106,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     module.cache_clear()
     declaration_in_source.cache_clear()
-    trait_in_source.cache_clear()
+    constant_in_source.cache_clear()
     return folder
 
 
@@ -145,7 +145,7 @@ def test_source_is_read_and_nothing_is_imported(package: Path) -> None:
     assert made.settings["thing"].type is Any or isinstance(made.settings["thing"].type, ClassReference)
     assert (made.settings["size"].default, made.settings["size"].help) == (8, "pixels, written over two lines.")
     assert made.defaults() == {"size": 8, "mode": "a"}
-    assert trait("foreign_parts.Renamed", "flag") == 6
+    assert class_constant("foreign_parts.Renamed", "flag") == 6
     assert "foreign_parts" not in sys.modules
 
 
@@ -220,7 +220,7 @@ def test_settings_passed_to_a_base_class_are_read(package: Path) -> None:
     made = declaration_of("foreign_parts.pieces.Other")
     assert made.defaults() == {"size": 4, "width": 3}
     assert not made.accepts_unknown
-    assert trait("foreign_parts.pieces.Other", "trained") is True
+    assert class_constant("foreign_parts.pieces.Other", "trained") is True
     assert declaration_of("foreign_parts.pieces.Open").accepts_unknown
 
 
@@ -280,4 +280,4 @@ def test_settings_of_an_imported_class_without_source_are_read(monkeypatch: pyte
 
     monkeypatch.setattr(sys.modules["__main__"], "MadeInANotebook", Made, raising=False)
     assert declaration_of("__main__.MadeInANotebook").defaults() == {"size": 2}
-    assert trait("__main__.MadeInANotebook", "trained") is True
+    assert class_constant("__main__.MadeInANotebook", "trained") is True

@@ -12,7 +12,7 @@ import yaml
 
 from vtok.cli.main import main
 from vtok.common.source_code import module
-from vtok.config.declaration import declaration_in_source, trait_in_source
+from vtok.config.declaration import constant_in_source, declaration_in_source
 
 CLASS = '''
 from typing import Annotated
@@ -56,14 +56,14 @@ def write_package(folder: Path) -> None:
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     write_package(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for known in (module, declaration_in_source, trait_in_source):
+    for known in (module, declaration_in_source, constant_in_source):
         known.cache_clear()
     yield [
         f"hydra.searchpath=[file://{tmp_path / 'conf'}]",
         "allowed_targets=[their_lab]",
         "tokeniser=every_other",
     ]
-    for known in (module, declaration_in_source, trait_in_source):
+    for known in (module, declaration_in_source, constant_in_source):
         known.cache_clear()
 
 

@@ -60,17 +60,19 @@ def test_frames_are_from_the_start_or_from_the_full_video(run_dir: Path, videos:
     _, config, model = load_run(str(run_dir), outputs="")
     planner = model.tokeniser.planner
     first, _ = read_clip(config, planner, str(videos[0]), start=0.0)
-    spread, seconds = read_clip(config, planner, str(videos[0]), start=0.0, whole=True)
+    everywhere, seconds = read_clip(config, planner, str(videos[0]), start=0.0, spread=True)
     # 12 frames of 60 at 24 a second, the planned ones 3 apart.
     torch.testing.assert_close(first.timestamps, torch.arange(4) * 3 / 24)
-    torch.testing.assert_close(spread.timestamps, torch.arange(4) * 15 / 24)
+    torch.testing.assert_close(everywhere.timestamps, torch.arange(4) * 15 / 24)
     assert seconds[0] == 0
-    assert first.frames.float().std(0).max() < 5 < spread.frames.float().std(0).max()
+    assert first.frames.float().std(0).max() < 5 < everywhere.frames.float().std(0).max()
 
-    answers = [model.describe(stack_frames([sample]), [TEXTS[0]], max_new_tokens=40)[0] for sample in (first, spread)]
+    answers = [
+        model.describe(stack_frames([sample]), [TEXTS[0]], max_new_tokens=40)[0] for sample in (first, everywhere)
+    ]
     assert answers[0] != answers[1]
-    for whole, truth in zip((False, True), answers, strict=True):
-        adapter = make_model(run_dir, whole=whole)
+    for spread, truth in zip((False, True), answers, strict=True):
+        adapter = make_model(run_dir, spread=spread)
         assert adapter.generate_until(
             ask(adapter, "generate_until", (TEXTS[0], {**GREEDY, "max_new_tokens": 40}, [str(videos[0])]))
         ) == [truth]
@@ -80,14 +82,16 @@ def test_a_run_on_a_mixture_can_read_the_full_video(run_dir: Path, videos: list[
     _, config, model = load_run(str(run_dir), outputs="")
     source = ["+data@data.sources.own=folder", f"data.sources.own.root={videos[0].parent}"]
     config.data, config.clip.fps = compose(["data=mixture", *source]).data, 24
-    spread, _ = read_clip(config, model.tokeniser.planner, str(videos[0]), start=0.0, whole=True)
-    torch.testing.assert_close(spread.timestamps, torch.arange(4) * 15 / 24)
+    sample, _ = read_clip(config, model.tokeniser.planner, str(videos[0]), start=0.0, spread=True)
+    torch.testing.assert_close(sample.timestamps, torch.arange(4) * 15 / 24)
 
 
 def test_a_short_video_is_read_as_it_is(run_dir: Path, make_video, tmp_path: Path) -> None:
     _, config, model = load_run(str(run_dir), outputs="")
     video = str(make_video(tmp_path / "short.mp4", 7))
-    samples = [read_clip(config, model.tokeniser.planner, video, start=0.0, whole=whole)[0] for whole in (False, True)]
+    samples = [
+        read_clip(config, model.tokeniser.planner, video, start=0.0, spread=spread)[0] for spread in (False, True)
+    ]
     assert torch.equal(samples[0].timestamps, samples[1].timestamps)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
-from vtok.config.nodes import feature_shape, planners, trait_of
+from vtok.config.nodes import constant_of, feature_shape, planners
 from vtok.config.values import value_text
 from vtok.data.plan import is_integer
 
@@ -132,7 +132,7 @@ def budgeted_key(config: DictConfig) -> str | None:
     """The tokeniser's setting that is found for its budget; None if there is no budget."""
     if OmegaConf.select(config, "tokeniser.budget") is None:
         return None
-    return trait_of(config.tokeniser, "budgeted")
+    return constant_of(config.tokeniser, "budgeted")
 
 
 def overrides_setting(overrides: Sequence[str], key: str) -> bool:

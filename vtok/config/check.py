@@ -28,7 +28,7 @@ from vtok.config.cross_checks import (
     check_trainer,
 )
 from vtok.config.mixture import check_mixture
-from vtok.config.nodes import data_nodes, trait_of
+from vtok.config.nodes import constant_of, data_nodes
 from vtok.config.targets import check_targets
 from vtok.config.weights import weights_of_run
 from vtok.data.sources.shards.names import INDEX, split_pattern
@@ -118,7 +118,7 @@ def check_folder(config: DictConfig) -> None:
 
 def check_root(path: str, node: DictConfig) -> None:
     """Check the folder of a data set, whose full key is `path`."""
-    if trait_of(node, "is_indexed", False) and "://" not in node.root:
+    if constant_of(node, "is_indexed", False) and "://" not in node.root:
         index = node.index or f"{split_pattern(node.root)[0]}/{INDEX}"
         if "://" not in index and not os.path.isfile(user_path(index)):
             indexing = command("vtok", "data", "index", f"root={node.root}")
@@ -151,9 +151,9 @@ def check_root(path: str, node: DictConfig) -> None:
 
 def check_installed(config: DictConfig) -> None:
     """The package that an optimiser needs, and the project does not, must be installed."""
-    needed = trait_of(config.optimiser, "requires")
+    needed = constant_of(config.optimiser, "requires")
     if needed is not None and find_spec(needed) is None:
         raise UserError(
             f"optimiser: {config.optimiser._target_} needs {needed}, which is not installed. Install it with pip "
-            f"install 'vtok[{trait_of(config.optimiser, 'extra')}]', or use optimiser=adamw or optimiser=adafactor."
+            f"install 'vtok[{constant_of(config.optimiser, 'extra')}]', or use optimiser=adamw or optimiser=adafactor."
         )

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.config.budget import Budget, overrides_setting
 from vtok.config.cross_checks import TEXT_TOKENS
-from vtok.config.nodes import feature_shape, planners, trait_of
+from vtok.config.nodes import constant_of, feature_shape, planners
 
 # Largest relative difference between the budget and the cost of the chosen setting.
 TOLERANCE = {"GFLOP": 0.05, "ms": 0.15}
@@ -42,7 +42,7 @@ def settle_cost(config: DictConfig, budget: Budget, overrides: Sequence[str] = (
     # Measuring loads torch and the models.
     from vtok.evaluation.cost.meter import FlopMeter, TimeMeter
 
-    key = trait_of(config.tokeniser, "budgeted")
+    key = constant_of(config.tokeniser, "budgeted")
     levels = Levels(config, key)
     meter = FlopMeter(config, key) if budget.currency == "GFLOP" else TimeMeter(config, key)
     # Values that make as many tokens cost the same: one of them is measured.

@@ -4,7 +4,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.config.declaration import declaration_of
-from vtok.config.nodes import are_twins, data_nodes, feature_shape, planner_of, token_dim, trait_of
+from vtok.config.nodes import are_twins, constant_of, data_nodes, feature_shape, planner_of, token_dim
 from vtok.config.question import check_unasked
 from vtok.config.values import value_text
 from vtok.data.clip import VALIDATION
@@ -29,10 +29,10 @@ def check_trainer(config: DictConfig) -> None:
             f"trainer.best_by={best_by}: the best checkpoint is chosen by evaluations during training. "
             "Set trainer.evaluate_every=N."
         )
-    if trait_of(OmegaConf.select(config, "trainer.parallel"), "sharded"):
+    if constant_of(OmegaConf.select(config, "trainer.parallel"), "sharded"):
         for key, refused, instead in (
             ("trainer.compile", OmegaConf.select(config, "trainer.compile"), "trainer.compile=false"),
-            ("optimiser", not trait_of(config.optimiser, "shardable", True), "optimiser=adamw"),
+            ("optimiser", not constant_of(config.optimiser, "shardable", True), "optimiser=adamw"),
         ):
             if refused:
                 raise UserError(
@@ -65,7 +65,7 @@ def check_objective(config: DictConfig) -> None:
             "Set one of them above 0."
         )
     for loss, group in (("visLM", "visual_head"), ("dec", "decoder")):
-        if weights[loss] and trait_of(config[group], "is_absent", False):
+        if weights[loss] and constant_of(config[group], "is_absent", False):
             raise UserError(
                 f"{group}=none: objective.lambda_{loss}={weights[loss]:g} trains it. Use another {group} (vtok train "
                 f"--help lists them), or objective.lambda_{loss}=0."
@@ -85,12 +85,12 @@ def check_decoder(config: DictConfig) -> None:
             "decoder.offload=true: only frozen modules can be offloaded to the CPU. Use decoder.frozen=true or "
             "decoder.offload=false."
         )
-    if trait_of(decoder, "needs_distinct_frames", False) and decoder.num_frames > config.clip.num_frames:
+    if constant_of(decoder, "needs_distinct_frames", False) and decoder.num_frames > config.clip.num_frames:
         raise UserError(
             f"decoder.num_frames={decoder.num_frames}: a clip has clip.num_frames={config.clip.num_frames} frames. Use "
             f"decoder.num_frames={(config.clip.num_frames - 1) // 4 * 4 + 1} or less, or more clip.num_frames."
         )
-    guidance, least = OmegaConf.select(config, "generation.guidance"), trait_of(decoder, "least_guidance", 0.0)
+    guidance, least = OmegaConf.select(config, "generation.guidance"), constant_of(decoder, "least_guidance", 0.0)
     if guidance is not None and guidance < least:
         raise UserError(
             f"generation.guidance={guidance:g}: must be {least:g} or more with this decoder. Use 1 for no guidance."
@@ -128,7 +128,7 @@ def check_mllm(config: DictConfig) -> None:
 def check_projector(config: DictConfig) -> None:
     """Check the published projector that initialises phi_vis against the backbone's features."""
     mllm = config.mllm
-    known = (trait_of(mllm, "published_projectors") or {}) if mllm.get("projector") else {}
+    known = (constant_of(mllm, "published_projectors") or {}) if mllm.get("projector") else {}
     published = known.get(mllm.get("weights"))
     if published is None:
         return
@@ -195,7 +195,7 @@ def check_cacheable(config: DictConfig, *, override: str) -> None:
             f"{override}: backbone.frozen=false trains the backbone, and its features change with every step. "
             "Use backbone.frozen=true, or no cache."
         )
-    if trait_of(config.tokeniser, "needs_files", False):
+    if constant_of(config.tokeniser, "needs_files", False):
         raise UserError(
             f"{override}: {config.tokeniser._target_} reads motion vectors from the files, and a cache holds feature "
             "maps. Use another tokeniser, or no cache."
@@ -236,8 +236,8 @@ def check_judge(config: DictConfig) -> None:
     if not OmegaConf.select(config, "objective.lambda_dec"):
         return
     judge = OmegaConf.select(config, "generation.judge")
-    if trait_of(judge, "synthetic_only", False):
-        if not all(trait_of(node, "synthetic", False) for _, node in data_nodes(config)):
+    if constant_of(judge, "synthetic_only", False):
+        if not all(constant_of(node, "synthetic", False) for _, node in data_nodes(config)):
             raise UserError(
                 "generation/judge=oracle: this judge can only read clips of data=shapes. "
                 "Use generation/judge=own for other clips."
@@ -252,9 +252,9 @@ def check_judge(config: DictConfig) -> None:
                 f"clip.fps={config.clip.fps:g}: generation/judge=oracle measures speed over the full clip. "
                 "Use clip.fps=null, or generation/judge=own."
             )
-    if trait_of(judge, "uses_the_model", False):
+    if constant_of(judge, "uses_the_model", False):
         others = "Use generation/judge=vlm, or generation/judge=oracle with data=shapes."
-        if trait_of(config.tokeniser, "needs_files", False):
+        if constant_of(config.tokeniser, "needs_files", False):
             raise UserError(
                 f"generation/judge=own: this tokeniser ({config.tokeniser._target_}) only reads files, and a generated "
                 f"video is not a file. {others}"

@@ -101,7 +101,7 @@ def declaration_by(definition: Definition) -> Declaration:
     return Declaration(definition.target, summary, {one.name: one for one in found}, accepts_unknown)
 
 
-def trait(target: str, name: str, default: Any = None) -> Any:
+def class_constant(target: str, name: str, default: Any = None) -> Any:
     """A constant of a class, its own or inherited, such as `shardable = False`, without importing the class.
 
     Raises:
@@ -109,13 +109,13 @@ def trait(target: str, name: str, default: Any = None) -> Any:
         UserError: if it does not exist.
     """
     try:
-        return trait_in_source(target, name, default)
+        return constant_in_source(target, name, default)
     except NotReadable:
         return getattr(_object(target), name, default)
 
 
 @cache
-def trait_in_source(target: str, name: str, default: Any) -> Any:
+def constant_in_source(target: str, name: str, default: Any) -> Any:
     """The constant from the source; raises NotReadable if it cannot be read."""
     definition = find(target)
     for one in (definition, *definition.bases()):

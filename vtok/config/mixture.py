@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
-from vtok.config.nodes import are_twins, data_nodes, filmed_node, is_mixture, trait_of
+from vtok.config.nodes import are_twins, constant_of, data_nodes, filmed_node, is_mixture
 from vtok.data.sources.mixture.shares import check_names, check_weights
 
 
@@ -33,13 +33,13 @@ def check_are_components(config: DictConfig) -> None:
 def check_sources(config: DictConfig) -> None:
     """A mixture cannot hold twins or a mixture, twins cannot show twins, and no source has a cache of its own."""
     place, data = filmed_node(config)
-    if place != "data" and trait_of(data, "wraps_source"):
+    if place != "data" and constant_of(data, "wraps_source"):
         raise UserError(f"{place}: twins cannot be shown as twins. Use data@{place}=folder, shards, shapes or mixture.")
     sources = {f"{place}.sources.{name}": node for name, node in data.sources.items()} if is_mixture(config) else {}
     for path, node in sources.items():
-        if trait_of(node, "holds_sources"):
+        if constant_of(node, "holds_sources"):
             raise UserError(f"{path}: a mixture cannot hold a mixture. Add its sources to {place}.sources directly.")
-        if trait_of(node, "wraps_source"):
+        if constant_of(node, "wraps_source"):
             raise UserError(f"{path}: a mixture cannot hold twins. Use data=twins data@data.source=mixture instead.")
     for path, node in (sources | ({place: data} if are_twins(config) else {})).items():
         if isinstance(node, DictConfig) and node.get("cache") is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from vtok.config.declaration import declaration_of, trait
+from vtok.config.declaration import class_constant, declaration_of
 from vtok.config.instantiate import build
 from vtok.config.values import alternatives
 from vtok.data.plan import StridePlanner
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 UNKNOWN_CHANNELS, UNKNOWN_SIZE = 8, 10_000
 
 
-def trait_of(node: Any, name: str, default: Any = None) -> Any:
-    """A constant of a node's class; see `vtok.config.declaration.trait`."""
+def constant_of(node: Any, name: str, default: Any = None) -> Any:
+    """A constant of a node's class; see `vtok.config.declaration.class_constant`."""
     target = node.get("_target_") if isinstance(node, DictConfig) else None
-    return default if target is None else trait(str(target), name, default)
+    return default if target is None else class_constant(str(target), name, default)
 
 
 def can_be_random(target: str) -> bool:
@@ -35,7 +35,7 @@ def are_twins(config: DictConfig) -> bool:
     """Whether the data set shows the clips of another one."""
     # An exported tokeniser has no data.
     data = OmegaConf.select(config, "data")
-    return "source" in (data or ()) and bool(trait_of(data, "wraps_source", False))
+    return "source" in (data or ()) and bool(constant_of(data, "wraps_source", False))
 
 
 def filmed_node(config: DictConfig) -> tuple[str, Any]:
@@ -47,7 +47,7 @@ def filmed_node(config: DictConfig) -> tuple[str, Any]:
 def is_mixture(config: DictConfig) -> bool:
     """Whether the data set, or the one that twins show, is a mixture of others."""
     _, data = filmed_node(config)
-    return "sources" in (data or ()) and bool(trait_of(data, "holds_sources", False))
+    return "sources" in (data or ()) and bool(constant_of(data, "holds_sources", False))
 
 
 def data_nodes(config: DictConfig) -> list[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
-from vtok.config.nodes import trait_of
+from vtok.config.nodes import constant_of
 
 
 def check_unasked(config: DictConfig, *, override: str, instead: str) -> None:
@@ -17,7 +17,7 @@ def check_unasked(config: DictConfig, *, override: str, instead: str) -> None:
     Raises:
         UserError: if the tokens depend on a question.
     """
-    if trait_of(config.tokeniser, "reads_question", False):
+    if constant_of(config.tokeniser, "reads_question", False):
         raise UserError(
             f"{override}: the tokens of {config.tokeniser._target_} depend on a question, and here there is none. "
             f"{instead}"

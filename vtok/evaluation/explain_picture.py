@@ -74,8 +74,8 @@ def draw_explanation(explanation: Explanation, picture: ClipPicture, path: Path,
             _text(axes, centre, top + layout.frame + 11, f"{picture.read[number]:.2f} s", theme.muted, place="center")
         right = left + layout.timeline_width + layout.frame / 2
         if bars:
-            room = layout.timeline_width if len(changed) == 1 else layout.frame
-            _draw_bars(axes, bars, layout, room, (left, right, bars_top), scale, theme)
+            available = layout.timeline_width if len(changed) == 1 else layout.frame
+            _draw_bars(axes, bars, layout, available, (left, right, bars_top), scale, theme)
         _draw_legend(axes, right + 24, top, layout.frame, scale, theme)
 
 
@@ -142,7 +142,7 @@ def _draw_bars(
     axes: Axes,
     bars: list[ChangedGroup],
     layout: Layout,
-    room: float,
+    available: float,
     box: tuple[float, float, float],
     scale: float,
     theme: Theme,
@@ -162,7 +162,7 @@ def _draw_bars(
         by_time.setdefault(one.group.seconds, []).extend(one.changes)
     numbered = sum(map(len, by_time.values())) <= MOST_NUMBERS and max(map(len, by_time.values())) == 1
     for seconds, changes in by_time.items():
-        pitch = min(WIDEST_BAR * 1.25, room / len(changes))
+        pitch = min(WIDEST_BAR * 1.25, available / len(changes))
         first = left - LEFT + layout.centre(seconds) - pitch * len(changes) / 2
         for place, change in enumerate(changes):
             tall = half * change / scale if scale else 0.0

@@ -109,7 +109,6 @@ def evaluate_model(
     *,
     loader: LoaderSettings,
     precision: Callable[[], AbstractContextManager[None]],
-    whole: bool = True,
     examples: int = 0,
 ) -> Results:
     """Evaluate the branches that the model has, on held-out clips.
@@ -122,7 +121,6 @@ def evaluate_model(
         clips: the held-out clips.
         loader: settings of the data loader.
         precision: factory of the context of the forward passes, as in training.
-        whole: generate videos for generation.max_clips clips; False: for generation.clips_while_training.
         examples: number of clips whose frames, answers and videos are saved.
 
     Raises:
@@ -135,13 +133,7 @@ def evaluate_model(
         )
     if model.decodes or model.predicts_tokens:
         generated = evaluate_generation_heldout(
-            generation if whole else generation.while_training(),
-            model,
-            source,
-            clips,
-            loader=loader,
-            precision=precision(),
-            examples=examples,
+            generation, model, source, clips, loader=loader, precision=precision(), examples=examples
         )
     return Results(understood, generated)
 

@@ -63,15 +63,15 @@ class Layout:
         wanted = (largest_frame + BETWEEN_FRAMES) * length / gap if gap > 0 else 0.0
         self.start, self.length = picture.clip[0], length
         self.timeline_width = min(most, max(least, wanted))
-        room = self.timeline_width * gap / length - BETWEEN_FRAMES if length > 0 else largest_frame
-        self.frame = min(largest_frame, room)
+        available = self.timeline_width * gap / length - BETWEEN_FRAMES if length > 0 else largest_frame
+        self.frame = min(largest_frame, available)
         if self.frame < SMALLEST_FRAME:
             raise UserError(
-                f"tokeniser.stride or clip.num_frames: {len(picture.read)} frames are read, too many for a picture. "
-                "Use a larger stride or fewer frames."
+                f"{len(picture.read)} frames are read, too many for a picture. Use a larger tokeniser.stride or a "
+                "smaller clip.num_frames."
             )
-        room = self.timeline_width if len(picture.groups) == 1 else self.frame + BETWEEN_FRAMES / 2
-        self.pitch = min(TOKEN_PITCH, room / widest)
+        available = self.timeline_width if len(picture.groups) == 1 else self.frame + BETWEEN_FRAMES / 2
+        self.pitch = min(TOKEN_PITCH, available / widest)
         self.timeline_top = FRAMES_TOP + self.frame + 14
         self.tokens_top = self.timeline_top + TOKENS_BELOW - 14
         self.sequence_left = LEFT + self.timeline_width + 60

@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 from vtok.backbone.cached import CachedBackbone
 from vtok.common.errors import UserError
 from vtok.common.paths import user_path
-from vtok.config.nodes import trait_of
+from vtok.config.nodes import constant_of
 from vtok.data import CachedReader, DataSource
 from vtok.data.cached_reader import read_cache_file
 from vtok.data.plan import StridePlanner
@@ -31,12 +31,12 @@ def backbone_of_cache(config: DictConfig) -> CachedBackbone | None:
         "vtok precompute out=FOLDER, followed by the overrides of this run."
     )
     recipe_of(config).check_cache(cache, setting=setting, advice=advice)
-    if trait_of(config.tokeniser, "reads_attention", False) and not cache["attention"]:
+    if constant_of(config.tokeniser, "reads_attention", False) and not cache["attention"]:
         raise UserError(
             f"{setting}: {config.tokeniser._target_} reads the backbone's attention, which this cache does not hold. "
             "Set data.cache=null, or make a cache with vtok precompute attention=true."
         )
-    if decodes(config) and trait_of(config.generation.judge, "uses_the_model", False):
+    if decodes(config) and constant_of(config.generation.judge, "uses_the_model", False):
         return None
     # The maps of the cache are averaged to the size of this run.
     map_size = config.backbone.get("map_size") or cache["backbone"]["map_size"]

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
-from vtok.config.nodes import data_nodes, trait_of
+from vtok.config.nodes import constant_of, data_nodes
 from vtok.feature_cache.weight_files import Weights, find_change, fingerprint
 
 if TYPE_CHECKING:
@@ -104,4 +104,4 @@ def decodes(config: DictConfig) -> bool:
 
 def latent_decoder(config: DictConfig) -> "type[LatentDecoder] | None":
     """The decoder's class if it has a VAE, whose latents are cached instead of frames; None otherwise."""
-    return get_class(str(config.decoder._target_)) if trait_of(config.decoder, "has_vae", False) else None
+    return get_class(str(config.decoder._target_)) if constant_of(config.decoder, "has_vae", False) else None

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 import vtok
 from vtok.common.overrides import command
 from vtok.common.tables import markdown
-from vtok.config.nodes import trait_of
+from vtok.config.nodes import constant_of
 from vtok.hub.files import CARD, CLIP_LOCATIONS, Part
 from vtok.runs.folder import load_config, read_overrides
 from vtok.training.best_checkpoint import main_metrics
@@ -68,7 +68,7 @@ def write_card(
     """
     run_config = load_config(run_dir)
     sources = (OmegaConf.select(run_config, "data.sources") or {"": run_config.data}).values()
-    data = " and ".join(dict.fromkeys(trait_of(source, "dataset") or str(source._target_) for source in sources))
+    data = " and ".join(dict.fromkeys(constant_of(source, "dataset") or str(source._target_) for source in sources))
     understands, generates = run_config.objective.lambda_under > 0, run_config.objective.lambda_dec > 0
     results = eval_results(metrics, data)
     tasks = [*([UNDERSTANDS] if understands else []), *([GENERATES] if generates else [])]
@@ -80,7 +80,7 @@ def write_card(
         model_name=f"vtok {part}",
         eval_results=results or None,
     )
-    of_files = part == "tokeniser" and trait_of(config.tokeniser, "needs_files", False)
+    of_files = part == "tokeniser" and constant_of(config.tokeniser, "needs_files", False)
     use = (USE_ON_FILES if of_files else USE[part]).format(
         frames=run_config.clip.num_frames,
         fps=run_config.clip.fps,

@@ -21,7 +21,7 @@ def read_clip(
     *,
     start: float = 0.0,
     target: TargetPlan | None = None,
-    whole: bool = False,
+    spread: bool = False,
     size: int | None = None,
 ) -> tuple[ClipSample, np.ndarray]:
     """Read the clip that starts `start` seconds into a video file or a folder of frames, or a clip of the run's data.
@@ -32,7 +32,7 @@ def read_clip(
         video: video file or folder of frames, or a clip of the run's data, which has a start of its own.
         start: start of the clip in a file in seconds, >= 0.
         target: plan of the frames that a decoder reconstructs; None: they are not read.
-        whole: whether the clip's T frames are spread evenly over the rest of the video instead of being read at the
+        spread: whether the clip's T frames are spread evenly over the rest of the video instead of being read at the
             run's frame rate; a video with fewer frames gives all of them.
         size: side of the frames in pixels; None: that of the run.
 
@@ -49,7 +49,7 @@ def read_clip(
     source = source.source_of(clip)
     if size is not None:
         source.clip = replace(source.clip, size=size)
-    if whole:
+    if spread:
         source.clip = replace(source.clip, fps=fps_to_span(clip, source))
     sample = source.frame_reader(planner, target).read(clip, SampleKey(0, 0))
     with open_clip(clip, frames_fps=source.frames_fps) as file:

@@ -29,7 +29,7 @@ class VTokModel(lmms):
     Args:
         run: run folder, a checkpoint of one, an exported folder, or latest.
         outputs: folder in which run=latest is looked for.
-        whole: whether the clip's frames are spread evenly over the full video, however long it is.
+        spread: whether the clip's frames are spread evenly over the full video, however long it is.
         batch_size: number of questions answered at once, >= 1.
         device: device of the model; None: the GPU if there is one.
         allowed_targets: packages of the user's own whose components may be built, separated by ;.
@@ -45,7 +45,7 @@ class VTokModel(lmms):
         *,
         run: str = "latest",
         outputs: str = "outputs",
-        whole: bool = False,
+        spread: bool = False,
         batch_size: int | str = 1,
         device: str | None = None,
         allowed_targets: str = "",
@@ -61,7 +61,7 @@ class VTokModel(lmms):
         check_understands(run_dir, self.model)
         if device is not None:
             self.model.place(device)
-        self.whole = whole
+        self.spread = spread
         self.batch_size = int(batch_size)
 
     @property
@@ -135,7 +135,7 @@ class VTokModel(lmms):
     def _frames(self, asked: Sequence[Question]) -> PlannedFrames:
         planner = self.model.tokeniser.planner
         read = {
-            video: read_clip(self.config, planner, video, start=0.0, whole=self.whole)[0]
+            video: read_clip(self.config, planner, video, start=0.0, spread=self.spread)[0]
             for video in dict.fromkeys(question.video for question in asked)
         }
         return stack_frames([read[question.video] for question in asked]).to(self.device)

@@ -100,13 +100,12 @@ class TrainingRun:
             stack.enter_context(self.trainer.parallel.unsharded(self.model))
             results = evaluate_model(
                 self.alignment,
-                self.generation,
+                self.generation if split == "test" else self.generation.while_training(),
                 self.model,
                 self.source,
                 self.clips[split],
                 loader=self.loader,
                 precision=self.accelerator.autocast,
-                whole=split == "test",
                 examples=SHEET_CLIPS,
             )
         self.bad_files.add(results.bad)

@@ -271,7 +271,7 @@ def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.Ca
     assert set(metrics) == {"vtok", "key_frame"}
     assert metrics["vtok"]["tokens_per_clip"] == 17
     assert metrics["vtok"]["probe/linear/colour_questions"] == 4
-    assert "order/told/shuffled" in capsys.readouterr().out
+    assert "order/accuracy/shuffled" in capsys.readouterr().out
     assert main(["probe", *given, "seeds=2"]) == 0
     [metrics] = json.loads(out.read_text()).values()
     assert metrics["seeds"] == 2

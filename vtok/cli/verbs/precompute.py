@@ -12,7 +12,7 @@ from vtok.common.paths import user_path
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
 from vtok.config.cross_checks import check_cacheable, needs_pixels
-from vtok.config.nodes import planner_of, trait_of
+from vtok.config.nodes import constant_of, planner_of
 from vtok.config.options import options_of
 from vtok.data.broken_clips import list_bad
 from vtok.data.clip_reader import Planner
@@ -120,7 +120,7 @@ def configurations(tokenisers: Sequence[str], strides: Sequence[int], overrides:
         except UserError:
             unfit.append(name)
             continue
-        if trait_of(config.tokeniser, "needs_files", False) or needs_pixels(config):
+        if constant_of(config.tokeniser, "needs_files", False) or needs_pixels(config):
             continue
         configs.append(config)
         if "stride" in config.tokeniser:

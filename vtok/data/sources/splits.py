@@ -64,10 +64,10 @@ def assign_splits(
         return _with_validation(given, ranks, validation_fraction)
     # In the order of their ranks: groups for the test, for validation, for training.
     groups = np.unique(ranks[free])
-    room = max(0, len(groups) - (not has_train))
-    end_of_test = min(max(int((groups < test_fraction).sum()), not has_test), room)
+    most = max(0, len(groups) - (not has_train))
+    end_of_test = min(max(int((groups < test_fraction).sum()), not has_test), most)
     end = int((groups < test_fraction + validation_fraction).sum())
-    end = min(max(end, end_of_test + (not has_validation)), room)
+    end = min(max(end, end_of_test + (not has_validation)), most)
     if not has_validation and end == end_of_test and end > 1:
         end_of_test -= 1
     places = np.searchsorted(groups, ranks)

@@ -10,7 +10,7 @@ from vtok.evaluation.accuracy import Accuracy, accuracy_metrics
 
 LEGEND = """\
 guessing: always giving the most frequent answer.
-order/told: accuracy of a probe that separates true clips from reversed or shuffled ones.
+order/accuracy: accuracy of a probe that separates true clips from reversed or shuffled ones.
 order/distance: distance of tokens when a clip is reversed or shuffled, relative to the distance to another clip.
 reconstruction: squared error of the frames' features over their variance, 1 for always predicting the mean."""
 

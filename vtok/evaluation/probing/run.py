@@ -81,7 +81,7 @@ class Probing:
         result.numbers |= probes.reconstruction(train, test)
         for order in train.orders:
             result.numbers[f"order/distance/{order}"] = probes.order_distance(test.samples, test.orders[order])
-            result.accuracies[f"order/told/{order}"] = probes.order_accuracy(train, test, order)
+            result.accuracies[f"order/accuracy/{order}"] = probes.order_accuracy(train, test, order)
         result.seconds = time.monotonic() - began
         check_metrics(result.metrics())
         return result

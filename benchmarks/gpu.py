@@ -6,8 +6,8 @@
     python benchmarks/gpu.py list=true
     python benchmarks/gpu.py toy=true          # every part at toy size, on a CPU too
 
-from the root of a checkout, with vtok and pytest installed. Each part is a process with a time limit and a log of its
-own, so a part that fails does not stop the others. The end is a table: part, metric, value, goal.
+from the root of a checkout, with vtok[joblib] and pytest installed. Each part is a process with a time limit and a log
+of its own, so a part that fails does not stop the others. The end is a table: part, metric, value, goal.
 """
 
 import os

@@ -14,6 +14,8 @@ from vtok.runs.saved_run import find_runs, read_run
 
 # A part's limit and the time that its processes then have to save a checkpoint are less than eight minutes together.
 LIMIT = 440
+# Largest number of runs of the study at a time.
+AT_ONCE = 16
 # Twice the side and twice the frames of the recipe; each generated frame has its own token, as there.
 GENERATE = (
     "recipe=generate", "clip.num_frames=31", "tokeniser.stride=2", "decoder.num_frames=16", "decoder.size=64",
@@ -44,15 +46,17 @@ def long_parts(*, methods: Sequence[str], seeds: int, overrides: Sequence[str]) 
         seeds: seeds of each method.
         overrides: overrides of train at full size.
     """
+    chosen = (f"methods=[{','.join(methods)}]", f"seeds={seeds}")
     return (
         Part(
             "study", "What do more seeds say of vtok and its rivals on synthetic clips?", LIMIT,
             lambda folder: study_command(
-                folder, "name=tokenisers", f"methods=[{','.join(methods)}]", f"seeds={seeds}", "jobs=16", *overrides
+                folder, "name=tokenisers", *chosen, f"jobs={len(methods)}", "hydra/launcher=joblib",
+                f"hydra.launcher.n_jobs={AT_ONCE // len(methods)}", *overrides,
             ),
             toy_study,
-            study_values,
-            summary=("studies/*/study.*", "studies/*/*.csv", "studies/*/chosen.json"),
+            lambda folder, _: study_values(folder),
+            summary=("studies/*/study.*", "studies/*/*.csv", "studies/*/*.json"),
             resumes=True,
         ),
         Part(
@@ -77,7 +81,7 @@ def long_parts(*, methods: Sequence[str], seeds: int, overrides: Sequence[str]) 
 
 
 def study_command(folder: Path, *arguments: str) -> list[str]:
-    """A study; a run needs one thread, and decodes its clips itself: there are more runs than cores."""
+    """The command of a study. Each run decodes its own clips, because there are more runs than cores."""
     quiet = ("tracking=none", "trainer.progress=false", "loader.num_workers=0")
     return [*VTOK, "study", f"outputs={folder}", *quiet, *arguments]
 
@@ -125,14 +129,13 @@ def progress(folder: Path) -> str:
     return f"{finished} runs finished, {len(states) - finished} begun"
 
 
-def study_values(folder: Path, seconds: float) -> list[Value]:
-    """The mean over all categories and seeds, by method."""
-    values = []
-    for place in sorted(folder.glob("studies/*/seeds/*/")):
-        summaries = [read_run(run).summary for run in find_runs(place)]
-        shares = [share for summary in summaries for share in accuracies(summary, "alignment").values()]
-        values.append(Value(f"{place.name}, mean accuracy of {len(summaries)} seeds", 100 * fmean(shares), "%"))
-    return values
+def study_values(folder: Path) -> list[Value]:
+    """The mean of all categories over seeds, by method, from the study's page: it has the methods of the last call."""
+    (page,) = folder.glob("studies/*/study.json")
+    return [
+        Value(f"{method}, mean accuracy of {one['seeds']} seeds", 100 * fmean(one["means"].values()), "%")
+        for method, one in read(page).items()
+    ]
 
 
 def generate_values(folder: Path, seconds: float) -> list[Value]:

@@ -21,7 +21,7 @@ from vtok.model.build import build_model, build_optimiser, build_scheduler
 from vtok.runs.comparison import compare_runs
 from vtok.runs.curves import read_curves
 from vtok.runs.folder import find_run, open_run, write_status, write_summary
-from vtok.runs.report import read_parent
+from vtok.runs.mlflow_parent import read_parent
 from vtok.runs.samples import clip_videos
 from vtok.runs.saved_run import read_run
 from vtok.tracking.sender import read_lines, sent_lines

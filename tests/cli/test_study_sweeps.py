@@ -1,6 +1,7 @@
 """Sweeps of a study, several at a time."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,85 +12,113 @@ import pytest
 from vtok.cli import study_sweeps
 from vtok.cli.study_sweeps import log_of, run_sweeps
 from vtok.common.errors import UserError
-from vtok.runs.report import Parent, read_parent, write_parent
+from vtok.runs.mlflow_parent import Parent, read_parent
 
-# A sweep that notes when it runs. The first argument is its code, the last one is hydra.sweep.dir=FOLDER.
-NOTES = """
-import json, sys, time
+# A sweep that waits until as many run beside it as its first argument says. The last one is hydra.sweep.dir=FOLDER.
+SWEEP = """
+import json, os, sys, time
 from pathlib import Path
 folder = Path(sys.argv[-1].partition("=")[2])
-(folder / "0").mkdir(parents=True)
-begun = time.time()
-time.sleep(0.5)
-(folder / "0" / "config.yaml").touch()
-time.sleep(0.5)
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "begun").touch()
+beside = int(sys.argv[1].partition("=")[2])
+end = time.monotonic() + 60
+while len(list(folder.parent.glob("*/begun"))) < beside and time.monotonic() < end:
+    time.sleep(0.05)
 print("so much")
-(folder / "times.json").write_text(json.dumps([begun, time.time(), sys.argv[1:]]))
+running = len(list(folder.parent.glob("*/begun"))) - len(list(folder.parent.glob("*/ended.json")))
+(folder / "ended.json").write_text(json.dumps([running, sys.argv[2:], os.environ.get("OMP_NUM_THREADS")]))
 sys.exit(int("fails" in folder.name))
 """
 
 
 @pytest.fixture
 def fake_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_sweeps, "sweep_command", lambda arguments: [sys.executable, "-c", NOTES, *arguments])
+    monkeypatch.setattr(study_sweeps, "sweep_command", lambda arguments: [sys.executable, "-c", SWEEP, *arguments])
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-def times(folder: Path) -> tuple[float, float, list[str]]:
-    begun, ended, arguments = json.loads((folder / "times.json").read_text())
-    return begun, ended, arguments
+def ended(folder: Path) -> tuple[int, list[str], str | None]:
+    running, arguments, threads = json.loads((folder / "ended.json").read_text())
+    return running, arguments, threads
 
 
 @pytest.mark.usefixtures("fake_sweeps")
-@pytest.mark.parametrize("jobs", [1, 2, 6])
-def test_no_more_runs_at_a_time_than_asked_and_the_first_one_begins_alone(
-    jobs: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_one_sweep_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    run_sweeps({folder: ["beside=1", f"x={folder.name}"] for folder in folders}, parent=None, jobs=1)
+    for folder in folders:
+        assert ended(folder) == (1, [f"x={folder.name}", f"hydra.sweep.dir={folder}"], None)
+        assert read_parent(folder) is None
+    assert capfd.readouterr().out.count("so much") == 2
+
+
+@pytest.mark.usefixtures("fake_sweeps")
+def test_two_sweeps_at_a_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / name for name in ("a", "b", "c")]
-    run_sweeps({folder: [f"x={folder.name}"] for folder in folders}, study_dir=tmp_path, jobs=jobs)
-    ran = [times(folder) for folder in folders]
-    at_once = [sum(begun <= other < ended for begun, ended, _ in ran) for other, *_ in ran]
-    assert max(at_once) == min(jobs, 3)
-    # A sweep without a parent run lets the others begin with its own first run.
-    assert ran[1][0] >= ran[0][0] + 0.5
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if jobs == 6 else []
-    assert ran[0][2] == ["x=a", *launcher, f"hydra.sweep.dir={folders[0]}"]
+    parent = Parent(uri="sqlite:///a", experiment_id="1", run_id="r", of_study=True)
+    run_sweeps({folder: ["beside=2"] for folder in folders}, parent=parent, jobs=2)
+    assert max(ended(folder)[0] for folder in folders) == 2
     shown = capfd.readouterr().out
-    assert shown.count("vtok train -m x=") == 3
-    printed = [log_of(folder).read_text() for folder in folders] if jobs > 1 else shown.splitlines()
-    assert sum("so much" in one for one in printed) == 3
+    for folder in folders:
+        assert ended(folder)[2] == str(max(1, (os.cpu_count() or 1) // 2))
+        assert log_of(folder).read_text() == "so much\n"
+        assert f"hydra.sweep.dir={folder} > {log_of(folder)}" in shown
+        assert f"finished: {folder}" in shown
+        assert read_parent(folder) == parent
 
 
 @pytest.mark.usefixtures("fake_sweeps")
-def test_all_sweeps_have_the_first_ones_parent(tmp_path: Path) -> None:
-    parent = Parent(uri="sqlite:///a", experiment_id="1", run_id="r")
-    write_parent(tmp_path / "a", parent)
-    run_sweeps({tmp_path / name: [] for name in ("a", "b")}, study_dir=tmp_path, jobs=2)
-    assert read_parent(tmp_path) == read_parent(tmp_path / "b") == parent
+def test_threads_that_were_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    run_sweeps({tmp_path / "a": ["beside=1"]}, parent=None, jobs=2)
+    assert ended(tmp_path / "a")[2] == "7"
 
 
 @pytest.mark.usefixtures("fake_sweeps")
-def test_a_failure_is_named_and_no_other_sweep_begins(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("fails", "b", "c")]
-    with pytest.raises(UserError, match=r"fails: this sweep has failed or was stopped\. .*fails\.log says why"):
-        run_sweeps({folder: [] for folder in folders}, study_dir=tmp_path, jobs=2)
-    assert (folders[1] / "times.json").exists()
-    assert not folders[2].exists()
+def test_no_sweep_begins_after_a_failure(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("fails", "b")]
+    with pytest.raises(UserError, match=r"fails: this sweep has failed or was stopped\. Read its message, then start"):
+        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1)
+    assert not folders[1].exists()
 
 
-def test_a_stopped_study_stops_its_sweeps(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fake_sweeps")
+def test_a_sweep_beside_one_that_fails_runs_to_its_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folders = [tmp_path / name for name in ("fails", "b")]
+    with pytest.raises(UserError, match=r"fails: this sweep has failed or was stopped\. Read .*fails\.log, then start"):
+        run_sweeps({folder: ["beside=2"] for folder in folders}, parent=None, jobs=2)
+    assert (folders[1] / "ended.json").exists()
+    shown = capfd.readouterr().out
+    assert f"failed: {folders[0]}" in shown
+    assert f"finished: {folders[1]}" in shown
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_study_stops_its_sweeps_and_begins_no_other(tmp_path: Path, kind: signal.Signals) -> None:
+    """Stopped sweeps may well end without an error, when they have saved a checkpoint."""
     script = f"""
-import sys; from pathlib import Path
+from pathlib import Path
+import signal, sys
 from vtok.cli import study_sweeps
 from vtok.common.errors import UserError
-code = "import sys, time; print('begun', flush=True); time.sleep(600)"
+code = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit()));"
+    "print('begun', flush=True); time.sleep(600)"
+)
 study_sweeps.sweep_command = lambda arguments: [sys.executable, "-c", code]
+folder = Path({str(tmp_path)!r})
 try:
-    study_sweeps.run_sweeps({{Path({str(tmp_path / "a")!r}): []}}, study_dir=Path({str(tmp_path)!r}), jobs=1)
+    study_sweeps.run_sweeps({{folder / name: [] for name in "abc"}}, parent=None, jobs=2)
 except UserError as error:
     print(error)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert [process.stdout.readline() for _ in range(3)][-1] == "begun\n"
-    process.send_signal(signal.SIGTERM)
-    assert "this sweep has failed or was stopped. Read its message." in process.communicate()[0]
+    logs = [log_of(tmp_path / name) for name in "ab"]
+    while not all(log.exists() and log.read_text() for log in logs):
+        assert process.poll() is None
+    process.send_signal(kind)
+    shown = process.communicate()[0]
+    assert [log.read_text() for log in logs] == ["begun\nsaved\n"] * 2
+    assert not log_of(tmp_path / "c").exists()
+    assert ("The study was stopped. The same command resumes it." in shown) is (kind == signal.SIGTERM)

@@ -69,7 +69,5 @@ def test_more_frames_make_a_wider_picture_and_far_too_many_are_refused(tmp_path:
         sizes.append(imread(tmp_path / "tokens.png").shape[1])
     assert sizes[0] <= sizes[1] < sizes[2]
     read = [float(second) for second in range(200)]
-    with pytest.raises(
-        UserError, match=r"200 frames are read, too many for a picture\. Use a larger tokeniser"
-    ):
+    with pytest.raises(UserError, match=r"200 frames are read, too many for a picture\. Use a larger tokeniser"):
         draw_tokens(picture(read, [], frames=200), tmp_path / "tokens.png", theme=THEMES["light"])

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from vtok.runs.comparison import Comparison, compare_runs
+from vtok.runs.mlflow_parent import read_parent
 from vtok.runs.page import write_plot_page, write_report_page
-from vtok.runs.report import read_parent
 from vtok.runs.saved_run import find_runs, read_run
 from vtok.tracking.store import compare_url
 

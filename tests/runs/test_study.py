@@ -1,5 +1,6 @@
 """Studies: their files, the choice of settings on validation clips, and the page of the result."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from vtok.common.errors import UserError
 from vtok.common.paths import experiments_dir
 from vtok.runs.saved_run import read_run
-from vtok.runs.study import Choice, Study, choose, read_study
+from vtok.runs.study import CHOSEN, Choice, Study, choose, final_runs, read_study, write_choices
 from vtok.runs.study_report import study_result, write_study
 
 CONTENT = {
@@ -121,6 +122,26 @@ def test_the_setting_with_the_best_mean_is_chosen(study: Study, make_run: Callab
         choose(study, "a", [runs[0], *runs[2:]])
 
 
+def test_final_runs_are_those_of_the_seeds_and_the_chosen_settings(
+    study: Study, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    for number, (lr, seed) in enumerate([(0.2, 0), (0.2, 1), (0.2, 2), (0.4, 0), (0.2, 3)]):
+        config = {"optimiser": {"lr": lr}, "tokeniser": {"stride": 3}, "seed": seed}
+        make_run(f"seeds/b/{number}", config, [], {"alignment/colour": 0.5})
+    choices = {"b": Choice({"optimiser.lr": 0.2, "tokeniser.stride": 3}, [])}
+    (runs,) = final_runs(study, choices, tmp_path).values()
+    assert [run.path.name for run in runs] == ["0", "1", "2"]
+    more = study.part(seeds=5)
+    with pytest.raises(UserError, match=r"seeds/b: 4 of 5 final runs have finished\. Start the study again"):
+        final_runs(more, choices, tmp_path)
+
+
+def test_the_settings_of_other_methods_are_not_lost(tmp_path: Path) -> None:
+    for method in "ab":
+        write_choices({method: Choice({"lr": 0.1}, [({"lr": 0.1}, 0.5)])}, tmp_path)
+    assert set(json.loads((tmp_path / CHOSEN).read_text())) == {"a", "b"}
+
+
 def test_the_page_says_what_was_tuned_what_came_out_and_what_is_not_shown(
     study: Study, answered_run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,15 +160,19 @@ def test_the_page_says_what_was_tuned_what_came_out_and_what_is_not_shown(
         )
         for method, lr in (("a", 0.2), ("b", 0.4))
     }
+    probes = {method: {f"probe/{kind}/colour": 0.5 for kind in ("linear", "attentive")} for method in study.methods}
     result = study_result(
-        study, choices, runs, costs=[["method", "tokens"], ["a", "20"]], replay="vtok study name=mine"
+        study, choices, runs, probes=probes, costs=[["method", "tokens"], ["a", "20"]], replay="vtok study name=mine"
     )
     out = tmp_path / "out"
     out.mkdir()
     written = {file.name for file in write_study(result, out)}
-    assert written == {"accuracy.png", "differences.csv", "study.html", "study.md"}
+    assert written == {"accuracy.png", "differences.csv", "study.html", "study.json", "study.md"}
+    numbers = json.loads((out / "study.json").read_text())
+    assert numbers["a"] == {"seeds": 3, "means": {"alignment/colour": 0.9}}
     text = (out / "study.md").read_text()
     assert "| a | 0.2 | 3 | tokeniser=vtok |" in text
+    assert "| a | 50, 50 |" in text
     assert "0.4 (edge)" in text
     assert "edge of the grid for b" in text
     assert "Nothing else." in text

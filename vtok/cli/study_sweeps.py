@@ -11,43 +11,44 @@ from pathlib import Path
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command, override
-from vtok.runs.report import read_parent, write_parent
-from vtok.runs.saved_run import find_runs
+from vtok.runs.mlflow_parent import Parent, write_parent
 
-# Seconds between two looks at the sweeps that run.
+# Seconds between two checks of the running sweeps.
 PAUSE = 0.2
 
 
-def run_sweeps(sweeps: Mapping[Path, Sequence[str]], *, study_dir: Path, jobs: int) -> None:
+def run_sweeps(sweeps: Mapping[Path, Sequence[str]], *, parent: Parent | None, jobs: int) -> None:
     """Run sweeps in their folders, each in a process of its own: Hydra can run one sweep in a process.
-
-    All sweeps have one parent run in MLflow, that of the study's first sweep. The others wait until it has begun.
 
     Args:
         sweeps: overrides of each sweep by its folder.
-        study_dir: folder of the study.
-        jobs: number of runs at a time. Above 1, each sweep prints to `FOLDER.log`.
+        parent: parent run of all of them in MLflow; None: they have none, or their own.
+        jobs: number of sweeps at a time. Above 1, each one prints to `FOLDER.log`.
 
     Raises:
-        UserError: a run has failed, or was stopped. Sweeps that run then are waited for, and no other is begun.
+        UserError: a sweep has failed, or this process was asked to stop. The running sweeps finish first (they save
+            checkpoints and end if this process is stopped); no other starts.
     """
-    at_once = min(jobs, len(sweeps))
-    each = jobs // at_once
-    launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={each}"] if each > 1 else []
-    waiting, running, failed = dict(sweeps), dict[Path, subprocess.Popen[bytes]](), list[Path]()
-    with stopping(running):
-        while running or (waiting and not failed):
-            if waiting and not failed and len(running) < (at_once if _is_begun(study_dir, running) else 1):
+    waiting, failed = dict(sweeps), list[Path]()
+    with running_sweeps() as (running, stopped):
+        while running or (waiting and not failed and not stopped):
+            if waiting and not failed and not stopped and len(running) < jobs:
                 folder = next(iter(waiting))
-                overrides = [*waiting.pop(folder), *launcher]
-                running[folder] = start(folder, overrides, study_dir=study_dir, jobs=jobs)
+                if parent is not None:
+                    write_parent(folder, parent)
+                running[folder] = start(folder, waiting.pop(folder), jobs=jobs)
                 continue
             time.sleep(PAUSE)
             for folder in [one for one, process in running.items() if process.poll() is not None]:
-                failed += [folder] if running.pop(folder).returncode else []
+                if running.pop(folder).returncode:
+                    failed.append(folder)
+                if jobs > 1:
+                    print(f"{'failed' if folder in failed else 'finished'}: {folder}", flush=True)
     if failed:
-        log = f" {log_of(failed[0])} says why." if jobs > 1 else " Read its message."
-        raise UserError(f"{failed[0]}: this sweep has failed or was stopped.{log} Then start the study again.")
+        read = "Read its message" if jobs == 1 else f"Read {log_of(failed[0])}"
+        raise UserError(f"{failed[0]}: this sweep has failed or was stopped. {read}, then start the study again.")
+    if stopped:
+        raise UserError("The study was stopped. The same command resumes it.")
 
 
 def sweep_command(arguments: Sequence[str]) -> list[str]:
@@ -59,10 +60,8 @@ def log_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.log")
 
 
-def start(folder: Path, overrides: Sequence[str], *, study_dir: Path, jobs: int) -> "subprocess.Popen[bytes]":
-    """Start a sweep in its folder, under the study's parent run if there is one."""
-    if (parent := read_parent(study_dir)) is not None:
-        write_parent(folder, parent)
+def start(folder: Path, overrides: Sequence[str], *, jobs: int) -> "subprocess.Popen[bytes]":
+    """Start a sweep in its folder, as one of `jobs`."""
     arguments = [*overrides, override("hydra.sweep.dir", str(folder))]
     shown = command("vtok", "train", "-m", *arguments)
     if jobs == 1:
@@ -77,32 +76,27 @@ def start(folder: Path, overrides: Sequence[str], *, study_dir: Path, jobs: int)
 
 
 @contextmanager
-def stopping(running: Mapping[Path, "subprocess.Popen[bytes]"]) -> Iterator[None]:
-    """Within the block, the processes that run are stopped if this one is, and are waited for."""
+def running_sweeps() -> Iterator[tuple[dict[Path, "subprocess.Popen[bytes]"], list[int]]]:
+    """The running processes, to which the caller adds, and the signals by which this process was asked to stop.
 
-    def stop(*_: object) -> None:
+    SIGTERM is passed on to the processes. No process outlives the block.
+    """
+    running: dict[Path, subprocess.Popen[bytes]] = {}
+    stopped: list[int] = []
+
+    def stop(number: int, _: object = None) -> None:
+        stopped.append(number)
         for process in running.values():
             process.terminate()
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
-    except BaseException as error:
-        # After Ctrl-C the terminal has interrupted them too.
-        if not isinstance(error, KeyboardInterrupt):
-            stop()
-        for process in running.values():
-            process.wait()
+        yield running, stopped
+    except BaseException:
+        # After Ctrl-C, too: a run that the terminal has interrupted saves its checkpoint all the same.
+        stop(signal.SIGTERM)
         raise
     finally:
+        for process in running.values():
+            process.wait()
         signal.signal(signal.SIGTERM, before)
-
-
-def _is_begun(study_dir: Path, running: Mapping[Path, object]) -> bool:
-    """Whether the study has a parent run, or will have none, because a sweep without one has begun its runs."""
-    if read_parent(study_dir) is None:
-        first = next((parent for one in running if (parent := read_parent(one)) is not None), None)
-        if first is None:
-            return any(find_runs(one) for one in running)
-        write_parent(study_dir, first)
-    return True

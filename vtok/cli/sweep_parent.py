@@ -7,7 +7,7 @@ import atexit
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -16,9 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.runs.saved_run import find_runs, read_run
 from vtok.runs.sweep_folder import FINISHED, is_grid
-
-if TYPE_CHECKING:
-    from vtok.runs.report import Parent
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +36,11 @@ class SweepParent(Callback):
         tracking = OmegaConf.to_container(config.tracking, resolve=True)
         assert isinstance(tracking, dict)
         if "uri" in tracking:
+            from vtok.runs.mlflow_parent import start_parent
+
             try:
-                _start_parent(config, tracking, sweep_dir)
+                tags = {"vtok.sweep": " ".join(swept_overrides(config))}
+                start_parent(sweep_dir, tracking, name=sweep_name(config), tags=tags)
             except UserError as error:
                 # Hydra only warns about an exception in a callback, and then every job would fail.
                 sys.exit(str(error))
@@ -53,11 +53,12 @@ class SweepParent(Callback):
             (self._sweep_dir / FINISHED).touch()
         self._finish("FINISHED")
 
-    def _finish(self, status: str) -> None:
+    def _finish(self, status: Literal["FINISHED", "FAILED"]) -> None:
         sweep_dir, self._sweep_dir = self._sweep_dir, None
         if sweep_dir is None:
             return
-        from vtok.runs.report import ARTIFACT_FOLDER, read_parent, report_sweep
+        from vtok.runs.mlflow_parent import ARTIFACT_FOLDER, finish_parent, read_parent
+        from vtok.runs.report import report_sweep
 
         parent = read_parent(sweep_dir)
         try:
@@ -69,8 +70,9 @@ class SweepParent(Callback):
         except UserError as error:
             logger.error("%s", error)
         finally:
-            if parent is not None:
-                _finish_parent(parent, sweep_dir, status)
+            if parent is not None and not parent.of_study:
+                files = [file for file in [sweep_dir / "multirun.yaml"] if file.is_file()]
+                finish_parent(parent, status, files=files)
 
 
 def print_unfinished(sweep_dir: Path, *, again: bool) -> None:
@@ -94,38 +96,3 @@ def swept_overrides(config: DictConfig) -> list[str]:
     parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     typed = [override.input_line for override in parsed if override.is_sweep_override()]
     return [*(f"{key}={value}" for key, value in params.items()), *(line for line in typed if line is not None)]
-
-
-def _start_parent(config: DictConfig, tracking: dict[Any, Any], sweep_dir: Path) -> None:
-    from mlflow.exceptions import MlflowException
-
-    from vtok.runs.report import Parent, read_parent, write_parent
-    from vtok.tracking.store import artifact_location, experiment_id, open_store, resolve_uri
-
-    uri = resolve_uri(tracking["uri"], tracking.get("folder", "."))
-    client = open_store(uri)
-    known = read_parent(sweep_dir)
-    if known is not None and known.uri == uri:
-        try:
-            client.update_run(known.run_id, status="RUNNING")
-            return
-        except MlflowException:
-            logger.warning("The sweep's parent run %s is no longer in %s. A new one is created.", known.run_id, uri)
-    experiment = experiment_id(client, tracking["experiment"], artifact_location(uri, tracking["artifact_root"]))
-    tags = {"vtok.sweep": " ".join(swept_overrides(config)), "vtok.run_dir": str(sweep_dir.absolute())}
-    run = client.create_run(experiment, run_name=sweep_name(config), tags=tags)
-    write_parent(sweep_dir, Parent(uri=uri, experiment_id=experiment, run_id=run.info.run_id))
-
-
-def _finish_parent(parent: "Parent", sweep_dir: Path, status: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    from vtok.tracking.store import open_store
-
-    try:
-        client = open_store(parent.uri)
-        if (sweep_dir / "multirun.yaml").is_file():
-            client.log_artifact(parent.run_id, str(sweep_dir / "multirun.yaml"))
-        client.set_terminated(parent.run_id, status)
-    except (UserError, MlflowException) as error:
-        logger.error("The sweep's parent run %s was not closed: %s", parent.run_id, error)

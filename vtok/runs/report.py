@@ -1,59 +1,22 @@
 """Reporting a comparison: printed, as files, and in MLflow in the parent run of a sweep."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
-
 from vtok.common.errors import UserError
-from vtok.common.foreign_files import read_mapping
 from vtok.common.tables import markdown, table
 from vtok.runs.comparison import LEARNT, Comparison, compare_runs
 from vtok.runs.learning import read_learning
 from vtok.runs.learning_plot import draw_learning
+from vtok.runs.mlflow_parent import log_to_parent, read_parent
 from vtok.runs.page import write_plot_page
 from vtok.runs.pairs import compare_pairs, find_baseline
 from vtok.runs.plot import draw
 from vtok.runs.saved_run import find_runs, read_run
 from vtok.runs.seeds import seed_table
-from vtok.tracking.store import compare_url, database_file, open_command, open_store
+from vtok.tracking.store import compare_url, open_command
 
-PARENT_FILE = "mlflow_parent.json"
-ARTIFACT_FOLDER = "comparison"
 DIFFERENCES, CURVES = "comparison_differences.csv", "comparison_learning.png"
-
-
-@dataclass(frozen=True)
-class Parent:
-    """The parent run of a sweep in MLflow, as saved in the sweep folder's `mlflow_parent.json`."""
-
-    uri: str
-    experiment_id: str
-    run_id: str
-
-
-def read_parent(sweep_dir: Path) -> Parent | None:
-    """The parent run of a sweep; None if it has none.
-
-    Raises:
-        UserError: `mlflow_parent.json` cannot be read.
-    """
-    file = sweep_dir / PARENT_FILE
-    if not file.is_file():
-        return None
-    written = read_mapping(file)
-    texts = [written.get(name) for name in ("uri", "experiment_id", "run_id")]
-    if not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{file} must have the keys uri, experiment_id and run_id. Delete it if the run is gone.")
-    return Parent(*map(str, texts))
-
-
-def write_parent(sweep_dir: Path, parent: Parent) -> None:
-    sweep_dir.mkdir(parents=True, exist_ok=True)
-    written = {"run_id": parent.run_id, "uri": parent.uri, "experiment_id": parent.experiment_id}
-    (sweep_dir / PARENT_FILE).write_text(json.dumps(written))
 
 
 def report(
@@ -115,11 +78,11 @@ def report(
 def report_sweep(
     sweep_dir: Path, *, metrics: Sequence[str], out: Path, baseline: str | None = None, learnt: float = LEARNT
 ) -> Comparison:
-    """`report` on all runs of a sweep. If the sweep has a parent run in MLflow, the files are logged there too."""
+    """`report` on all runs of a sweep. If it has a parent run of its own in MLflow, the files are logged there too."""
     folders = runs_of_sweep(sweep_dir)
     comparison = report(folders, metrics=metrics, out=out, title=title_of(sweep_dir), baseline=baseline, learnt=learnt)
     parent = read_parent(sweep_dir)
-    if parent is None:
+    if parent is None or parent.of_study:
         return comparison
     log_to_parent(parent, sorted(out.glob("comparison*")))
     run_ids = [run.mlflow_run_id for run in comparison.runs if run.mlflow_run_id is not None]
@@ -143,26 +106,3 @@ def runs_of_sweep(sweep_dir: Path) -> list[Path]:
 
 def title_of(sweep_dir: Path) -> str:
     return f"Sweep {sweep_dir.name}"
-
-
-def log_to_parent(parent: Parent, files: Sequence[Path]) -> None:
-    """Log files to the parent run of a sweep.
-
-    Raises:
-        UserError: the store no longer exists, or it refuses the files.
-    """
-    database = database_file(parent.uri)
-    if database is not None and not database.exists():
-        raise UserError(
-            f"The sweep's MLflow store {parent.uri} no longer exists. The comparison was not logged there. "
-            f"Delete {PARENT_FILE} in the sweep folder, or restore the store."
-        )
-    client = open_store(parent.uri)
-    try:
-        for file in files:
-            client.log_artifact(parent.run_id, str(file), ARTIFACT_FOLDER)
-    except MlflowException as error:
-        raise UserError(
-            f"The sweep's MLflow store {parent.uri} refused the comparison ({error}). "
-            f"Start the store, or delete {PARENT_FILE} in the sweep folder."
-        ) from error

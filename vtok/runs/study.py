@@ -19,7 +19,7 @@ from vtok.common.foreign_files import read_mapping
 from vtok.common.nested import flatten
 from vtok.common.paths import experiments_dir
 from vtok.config.options import one_of
-from vtok.runs.comparison import numeric
+from vtok.runs.comparison import SEED, numeric
 from vtok.runs.saved_run import SavedRun, find_runs, read_run
 
 CHOSEN = "chosen.json"
@@ -108,7 +108,7 @@ class Study:
 
 
 def _seeds(own: Sequence[int], number: int, *, without: int) -> list[int]:
-    """`number` seeds: those of the study first, and then the least others."""
+    """`number` seeds: those of the study first, then the smallest unused numbers."""
     others = (seed for seed in count() if seed not in own and seed != without)
     return list(islice(chain(own, others), number))
 
@@ -206,14 +206,32 @@ def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
 
 
 def write_choices(choices: Mapping[str, Choice], folder: Path) -> None:
-    """Write the tuned settings of all methods, with every setting that was tried."""
-    content = {name: {"settings": one.settings, "tried": one.tried} for name, one in choices.items()}
-    write_text(folder / CHOSEN, json.dumps(content, indent=1))
+    """Write the tuned settings of methods, with every setting that was tried, beside those of other methods."""
+    file = folder / CHOSEN
+    known = dict(read_mapping(file)) if file.is_file() else {}
+    new = {name: {"settings": one.settings, "tried": one.tried} for name, one in choices.items()}
+    write_text(file, json.dumps(known | new, indent=1))
 
 
-def final_runs(study: Study, folder: Path) -> dict[str, list[SavedRun]]:
-    """The final runs of each method."""
-    return {method: runs_in(folder / "seeds" / method) for method in study.methods}
+def final_runs(study: Study, choices: Mapping[str, Choice], folder: Path) -> dict[str, list[SavedRun]]:
+    """The final runs of each method: those with the study's seeds and the chosen settings.
+
+    Raises:
+        UserError: a run has not finished.
+    """
+    found = {}
+    for method, choice in choices.items():
+        runs = [(flatten(run.config), run) for run in runs_in(folder / "seeds" / method) if run.status == "finished"]
+        wanted = [{**choice.settings, SEED: seed} for seed in study.seeds]
+        found[method] = [
+            run for want in wanted for config, run in runs if all(config.get(key) == want[key] for key in want)
+        ]
+        if len(found[method]) != len(wanted):
+            raise UserError(
+                f"{folder / 'seeds' / method}: {len(found[method])} of {len(wanted)} final runs have finished. Start "
+                "the study again."
+            )
+    return found
 
 
 def runs_in(folder: Path) -> list[SavedRun]:

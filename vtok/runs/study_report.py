@@ -1,8 +1,11 @@
 """The result of a study: printed, as pictures, as Markdown, and as a page that a reader can judge."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from vtok.common.files import write_text
 from vtok.common.overrides import command
@@ -16,8 +19,10 @@ from vtok.runs.plot import draw
 from vtok.runs.saved_run import SavedRun
 from vtok.runs.seeds import seed_table
 from vtok.runs.study import Choice, Study
+from vtok.runs.study_probes import StudyProbes
 
-PAGE, TEXT, DIFFERENCES = "study.html", "study.md", "differences.csv"
+PAGE, TEXT, NUMBERS, DIFFERENCES = "study.html", "study.md", "study.json", "differences.csv"
+ALIGNMENT = "alignment/"
 FIGURE, LEARNING = "accuracy.png", "learning.png"
 
 
@@ -28,18 +33,22 @@ class StudyResult:
     Attributes:
         study: the study.
         choices: tuned settings of each method.
-        comparison: the final runs; they differ in `method` and seed.
+        runs: final runs of each method.
+        comparison: the same runs; they differ in `method` and seed.
         pairs: differences from the baseline.
         learning: times to learn.
+        probes: probes of the methods beside the trained models.
         costs: a table with a header: the cost of each method.
         replay: the command that runs the study.
     """
 
     study: Study
     choices: Mapping[str, Choice]
+    runs: Mapping[str, Sequence[SavedRun]]
     comparison: Comparison
     pairs: Pairs
     learning: Learning
+    probes: StudyProbes
     costs: Sequence[Sequence[str]]
     replay: str
 
@@ -82,6 +91,12 @@ class StudyResult:
             ("Accuracy on test clips", "Means over the seeds, with 95 % intervals.", seed_table(self.comparison)),
             (f"Differences from {self.study.baseline}", f"{self.pairs.text()}.", self.pairs.rows()),
             ("Time to learn", f"{self.learning.text()}.", self.learning.rows()),
+            ("Probes", "Accuracy in % of a linear and of an attentive probe of untrained tokens.", self.probes.rows()),
+            (
+                "Do probes predict trained models?",
+                "Rank correlation over the methods, with 95 % intervals over resampled methods.",
+                self.probes.correlations(),
+            ),
             ("Cost of one clip", "Medians on this machine, one clip at a time.", [list(row) for row in self.costs]),
         ]
         return [(heading, f"{text[0].upper()}{text[1:]}", rows) for heading, text, rows in found if rows]
@@ -89,6 +104,16 @@ class StudyResult:
     def sentences(self) -> list[str]:
         """What is shown, and what is not."""
         return [*self.pairs.sentences(), *self.pairs.untested, *self.learning.sentences(self.base)]
+
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """Number of seeds and mean of each metric, by method."""
+        return {
+            method: {
+                "seeds": len(runs),
+                "means": {name: fmean(run.summary[name] for run in runs) for name in self.study.metrics},
+            }
+            for method, runs in self.runs.items()
+        }
 
     def text(self) -> str:
         """The study as Markdown."""
@@ -107,10 +132,19 @@ def study_result(
     choices: Mapping[str, Choice],
     runs: Mapping[str, Sequence[SavedRun]],
     *,
+    probes: Mapping[str, Mapping[str, float]],
     costs: Sequence[Sequence[str]],
     replay: str,
 ) -> StudyResult:
     """Compare the final runs of a study.
+
+    Args:
+        study: the study.
+        choices: tuned settings of each method.
+        runs: final runs of each method.
+        probes: metrics of the probes of each method; empty if there are none.
+        costs: a table with a header: the cost of each method.
+        replay: command that runs the study.
 
     Raises:
         UserError: no run has finished, or a metric is unknown.
@@ -124,8 +158,23 @@ def study_result(
     }
     comparison = replace(compared, settings=settings)
     base = find_baseline(comparison, study.baseline)
+    trained = {
+        name.removeprefix(ALIGNMENT): {
+            method: fmean(run.summary[name] for run in ones) for method, ones in runs.items()
+        }
+        for name in study.metrics
+        if name.startswith(ALIGNMENT)
+    }
     return StudyResult(
-        study, choices, comparison, compare_pairs(comparison, base), read_learning(comparison), costs, replay
+        study,
+        choices,
+        runs,
+        comparison,
+        compare_pairs(comparison, base),
+        read_learning(comparison),
+        StudyProbes(probes, trained),
+        costs,
+        replay,
     )
 
 
@@ -139,11 +188,13 @@ def write_study(result: StudyResult, folder: Path) -> list[Path]:
     if result.learning.times:
         draw_learning(result.learning, folder / LEARNING)
         pictures.append(folder / LEARNING)
+    (folder / DIFFERENCES).unlink(missing_ok=True)
     if result.pairs.tested:
         result.pairs.write_csv(folder / DIFFERENCES)
     write_text(folder / TEXT, result.text())
+    write_text(folder / NUMBERS, json.dumps(result.numbers(), indent=1))
     files = PageFiles(folder / PAGE, embed_bytes=16 * MEGABYTE)
     files.clear()
     values = {"result": result, "pictures": [(one.stem, files.source(one)) for one in pictures]}
     write_text(folder / PAGE, render("study.html", f"Study: {result.study.name}", values))
-    return sorted([*pictures, folder / TEXT, folder / PAGE, *folder.glob(DIFFERENCES)])
+    return sorted([*pictures, folder / TEXT, folder / NUMBERS, folder / PAGE, *folder.glob(DIFFERENCES)])

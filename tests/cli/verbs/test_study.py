@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from vtok.cli.verbs.study import study
 from vtok.common.errors import UserError
-from vtok.runs.report import read_parent
+from vtok.runs.mlflow_parent import read_parent
 from vtok.runs.saved_run import find_runs, read_run
 
 CONTENT = {
@@ -62,9 +63,19 @@ def test_a_study_tunes_repeats_and_reports_and_repeats_nothing(tmp_path: Path) -
         [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
     )
     assert len(children) == 8
+    run = MlflowClient(parent.uri).get_run(parent.run_id)
+    assert (run.info.run_name, run.info.status) == ("stride", "FINISHED")
+    logged = MlflowClient(parent.uri).list_artifacts(parent.run_id, "comparison")
+    assert {"comparison/study.html", "comparison/study.json"} <= {one.path for one in logged}
+    assert not any(one.path.startswith("comparison/comparison") for one in logged)
     again = subprocess.run([*command[:-1], "seeds=1"], capture_output=True, text=True, check=True)
     assert again.stdout.count("has already finished") == 6
-    assert "seeds=1" in (folder / "study.md").read_text()
+    assert "probing" in first.stdout
+    assert "probing" not in again.stdout
+    numbers = json.loads((folder / "study.json").read_text())
+    assert {method: one["seeds"] for method, one in numbers.items()} == {"three": 1, "six": 1}
+    (again_parent,) = {read_parent(folder), parent}
+    assert again_parent == parent
 
 
 def test_a_mistake_in_the_last_method_is_found_before_the_first_run(tmp_path: Path) -> None:
@@ -80,3 +91,11 @@ def test_a_plan_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "4 tuning runs: 2 values of optimiser.lr for each method" in shown
     assert "4 final runs: seeds 0, 1 of each method" in shown
     assert not (tmp_path / "studies").exists()
+
+
+def test_a_study_that_runs_already_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "stride"
+    folder.mkdir(parents=True)
+    with FileLock(folder / "study.lock"), pytest.raises(UserError, match="this study is running already"):
+        study(name=write(tmp_path / "stride.yaml"), outputs=str(tmp_path))
+    assert [file.name for file in folder.iterdir()] == ["study.lock"]

@@ -6,7 +6,8 @@ from pathlib import Path
 from vtok.common.errors import UserError
 from vtok.common.setting_types import PositiveFraction
 from vtok.runs.comparison import LEARNT, Comparison
-from vtok.runs.report import ARTIFACT_FOLDER, report, report_sweep
+from vtok.runs.mlflow_parent import ARTIFACT_FOLDER
+from vtok.runs.report import report, report_sweep
 from vtok.runs.sweep_folder import find_sweep
 
 

@@ -89,16 +89,20 @@ def probe(
             check_unasked(config, override="vtok probe", instead="Use other tokenisers.")
         for number, config in enumerate(configs):
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
-            source, loader = clips_of(config)
             results[name] = []
             for seed in range(config.seed, config.seed + seeds):
                 config.seed = seed
                 probing = Probing(steps, train_clips, test_clips, tuned=tuned is not False, seed=seed)
-                tokeniser = build_tokeniser(config, backbone_of_cache(config)).to(device_of(config))
-                results[name].append(probing(tokeniser, source, loader))
+                results[name].append(probe_untrained(config, probing))
     if out is not None:
         write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
     return side_by_side(results)
+
+
+def probe_untrained(config: DictConfig, probing: Probing) -> ProbeResult:
+    """Probe the untrained tokeniser of a configuration."""
+    tokeniser = build_tokeniser(config, backbone_of_cache(config)).to(device_of(config))
+    return probing(tokeniser, *clips_of(config))
 
 
 def clips_of(config: DictConfig) -> tuple[DataSource, LoaderSettings]:

@@ -1,20 +1,34 @@
 """vtok study: a comparison in which every method is tuned alike, and then repeated with several seeds."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Literal
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 from vtok.cli.study_sweeps import run_sweeps
+from vtok.cli.verbs.probe import probe_untrained
+from vtok.common.errors import UserError
+from vtok.common.files import write_text
+from vtok.common.foreign_files import read_mapping
 from vtok.common.overrides import command, override
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
 from vtok.config.jobs import check_jobs
+from vtok.config.nodes import constant_of
 from vtok.evaluation.cost.measure import measure
-from vtok.runs.report import log_to_parent, read_parent
-from vtok.runs.study import Study, choose, final_runs, read_study, runs_in, write_choices
+from vtok.evaluation.probing import Probing
+from vtok.runs.mlflow_parent import Parent, finish_parent, log_to_parent, start_parent
+from vtok.runs.study import Choice, Study, choose, final_runs, read_study, runs_in, write_choices
 from vtok.runs.study_report import study_result, write_study
 
 COST_ROUNDS = 5
+PROBES = "probes.json"
+PROBING = Probing(steps=300, train_clips=4000, test_clips=2000, tuned=True, seed=0)
 
 
 def study(
@@ -24,26 +38,29 @@ def study(
     methods: Sequence[str] = (),
     seeds: Count | None = None,
     jobs: Count = 1,
+    probe: bool = True,
     outputs: str = "outputs",
     overrides: Sequence[str] = (),
 ) -> None:
     """Compare methods fairly: tune each on validation clips, repeat the best setting with several seeds, test.
 
-    A study is declared in `experiments/study/NAME.yaml`. It runs in `OUTPUTS/studies/NAME` and writes a page there. An
-    interrupted study resumes with the same command, and one of more methods or seeds repeats no finished run. Takes
-    train's overrides, which hold for all runs.
+    A study is declared in `experiments/study/NAME.yaml`. It runs in `OUTPUTS/studies/NAME` and writes a page there,
+    about the methods and seeds of the last call. An interrupted study resumes with the same command. With more methods
+    or seeds, finished runs are not repeated. Takes train's overrides, which hold for all runs.
 
     Args:
         name: name of the study, or a path that ends in .yaml.
         plan: only print what would be run.
         methods: some of the study's methods, the baseline among them; none: all.
         seeds: number of seeds of the final runs; null: those of the study.
-        jobs: number of runs at a time on this computer.
+        jobs: number of methods at a time on this computer, one run of each; above 1, each prints to a log file.
+        probe: probe the tokens of each method as well, and say whether the probes predict the trained models.
         outputs: folder of the study's runs, and of synthetic clips.
         overrides: overrides of all runs.
 
     Raises:
-        UserError: if the study's file is not valid, it has no such method, or a run has failed.
+        UserError: if the study's file is not valid, it has no such method, the baseline is missing, the study is
+            running already, or a run has failed.
     """
     declared = read_study(name).part(methods=methods, seeds=seeds)
     given = [override("outputs", outputs), *overrides]
@@ -54,29 +71,106 @@ def study(
     if plan:
         return
     folder = Path(outputs) / "studies" / declared.name
+    part = [f"methods=[{','.join(methods)}]"] if methods else []
+    part += [] if seeds is None else [f"seeds={seeds}"]
+    part += [] if probe else ["probe=false"]
+    replay = command("vtok", "study", f"name={name}", *part, *given)
+    with only_one(folder), mlflow_parent(declared, given, folder) as parent:
+        choices = run_study(declared, given, folder, parent=parent, jobs=jobs)
+        result = study_result(
+            declared,
+            choices,
+            final_runs(declared, choices, folder),
+            probes=probes_of(declared, given, folder / PROBES) if probe else {},
+            costs=costs_of(declared, given),
+            replay=replay,
+        )
+        files = write_study(result, folder)
+        if parent is not None:
+            log_to_parent(parent, files)
+    print(f"\nwritten: {', '.join(map(str, files))}")
+
+
+def run_study(
+    declared: Study, overrides: Sequence[str], folder: Path, *, parent: Parent | None, jobs: int
+) -> dict[str, Choice]:
+    """Run the tuning runs, choose the settings of each method, and run the final runs.
+
+    Args:
+        declared: the study.
+        overrides: overrides of all runs.
+        folder: folder of the study.
+        parent: the study's parent run in MLflow.
+        jobs: number of methods at a time.
+    """
     tuning = {method: folder / "tuning" / method for method in declared.methods}
-    sweeps = {place: [*declared.tuning_overrides(method), *given] for method, place in tuning.items()}
-    run_sweeps(sweeps, study_dir=folder, jobs=jobs)
+    sweeps = {place: [*declared.tuning_overrides(method), *overrides] for method, place in tuning.items()}
+    run_sweeps(sweeps, parent=parent, jobs=jobs)
     choices = {method: choose(declared, method, runs_in(place)) for method, place in tuning.items()}
     write_choices(choices, folder)
     finals = {
-        folder / "seeds" / method: [*declared.final_overrides(method, choice.settings), *given]
+        folder / "seeds" / method: [*declared.final_overrides(method, choice.settings), *overrides]
         for method, choice in choices.items()
     }
-    run_sweeps(finals, study_dir=folder, jobs=jobs)
-    part = [f"methods=[{','.join(methods)}]"] if methods else []
-    part += [] if seeds is None else [f"seeds={seeds}"]
-    result = study_result(
-        declared,
-        choices,
-        final_runs(declared, folder),
-        costs=costs_of(declared, given),
-        replay=command("vtok", "study", f"name={name}", *part, *given),
+    run_sweeps(finals, parent=parent, jobs=jobs)
+    return choices
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """A block in which no other process runs the study of a folder.
+
+    Raises:
+        UserError: another one runs it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "study.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder}: this study is running already. Wait for it, or set outputs=FOLDER.") from None
+    with lock:
+        yield
+
+
+@contextmanager
+def mlflow_parent(declared: Study, overrides: Sequence[str], folder: Path) -> Iterator[Parent | None]:
+    """The study's parent run in MLflow, closed at the end of the block; None without MLflow."""
+    tracking = compose([*declared.common, *declared.methods[declared.baseline], *overrides]).tracking
+    settings = OmegaConf.to_container(tracking, resolve=True)
+    assert isinstance(settings, dict)
+    tags = {"vtok.study": declared.name}
+    parent = start_parent(
+        folder, {str(key): one for key, one in settings.items()}, name=declared.name, tags=tags, of_study=True
     )
-    files = write_study(result, folder)
-    if (parent := read_parent(folder)) is not None:
-        log_to_parent(parent, files)
-    print(f"\nwritten: {', '.join(map(str, files))}")
+    status: Literal["FINISHED", "FAILED"] = "FAILED"
+    try:
+        yield parent
+        status = "FINISHED"
+    finally:
+        if parent is not None:
+            finish_parent(parent, status)
+
+
+def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str, dict[str, float]]:
+    """The metrics of the probes of each method, saved in a file, which is read first.
+
+    Left out are methods whose tokens depend on a question, because probes ask none.
+    """
+    saved = dict(read_mapping(file)) if file.is_file() else {}
+    found: dict[str, dict[str, float]] = {}
+    for method, own in declared.methods.items():
+        given = [*declared.common, *own, *overrides]
+        if saved.get(method, {}).get("overrides") != given:
+            config = compose(given)
+            check(config)
+            if constant_of(config.tokeniser, "reads_question", False):
+                continue
+            print(f"probing {method}", flush=True)
+            saved[method] = {"overrides": given, "metrics": probe_untrained(config, PROBING).metrics()}
+            write_text(file, json.dumps(saved, indent=1))
+        found[method] = saved[method]["metrics"]
+    return found
 
 
 def costs_of(declared: Study, overrides: Sequence[str]) -> list[list[str]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
 from vtok.runs.saved_run import find_runs, read_run
@@ -33,14 +33,12 @@ class SweepParent(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
-        tracking = OmegaConf.to_container(config.tracking, resolve=True)
-        assert isinstance(tracking, dict)
-        if "uri" in tracking:
+        if "uri" in config.tracking:
             from vtok.runs.mlflow_parent import start_parent
 
             try:
                 tags = {"vtok.sweep": " ".join(swept_overrides(config))}
-                start_parent(sweep_dir, tracking, name=sweep_name(config), tags=tags)
+                start_parent(sweep_dir, config.tracking, name=sweep_name(config), tags=tags)
             except UserError as error:
                 # Hydra only warns about an exception in a callback, and then every job would fail.
                 sys.exit(str(error))

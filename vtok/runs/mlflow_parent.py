@@ -5,9 +5,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mlflow.exceptions import MlflowException
+from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
 from vtok.common.files import write_text
@@ -62,7 +63,7 @@ def write_parent(folder: Path, parent: Parent) -> None:
 
 
 def start_parent(
-    folder: Path, tracking: Mapping[str, Any], *, name: str, tags: Mapping[str, str], of_study: bool = False
+    folder: Path, tracking: DictConfig, *, name: str, tags: Mapping[str, str], of_study: bool = False
 ) -> Parent | None:
     """The parent run of a folder, which is running then. It is created if the folder has none in this store.
 

@@ -37,7 +37,7 @@ class StudyResult:
         comparison: the same runs; they differ in `method` and seed.
         pairs: differences from the baseline.
         learning: times to learn.
-        probes: probes of the methods beside the trained models.
+        probed: metrics of the probes of each method; empty if there are none.
         costs: a table with a header: the cost of each method.
         replay: the command that runs the study.
     """
@@ -48,7 +48,7 @@ class StudyResult:
     comparison: Comparison
     pairs: Pairs
     learning: Learning
-    probes: StudyProbes
+    probed: Mapping[str, Mapping[str, float]]
     costs: Sequence[Sequence[str]]
     replay: str
 
@@ -105,15 +105,28 @@ class StudyResult:
         """What is shown, and what is not."""
         return [*self.pairs.sentences(), *self.pairs.untested, *self.learning.sentences(self.base)]
 
-    def numbers(self) -> dict[str, dict[str, Any]]:
-        """Number of seeds and mean of each metric, by method."""
+    @property
+    def means(self) -> dict[str, dict[str, float]]:
+        """The mean of each metric over the seeds, by method."""
+        names = self.study.metrics
         return {
-            method: {
-                "seeds": len(runs),
-                "means": {name: fmean(run.summary[name] for run in runs) for name in self.study.metrics},
-            }
+            method: {name: fmean(float(run.summary[name]) for run in runs) for name in names}
             for method, runs in self.runs.items()
         }
+
+    @property
+    def probes(self) -> StudyProbes:
+        """The probes beside the trained models."""
+        names = [name for name in self.study.metrics if name.startswith(ALIGNMENT)]
+        means = self.means
+        return StudyProbes(
+            self.probed,
+            {name.removeprefix(ALIGNMENT): {method: own[name] for method, own in means.items()} for name in names},
+        )
+
+    def numbers(self) -> dict[str, dict[str, Any]]:
+        """Number of seeds, and mean of each metric, by method."""
+        return {method: {"seeds": len(self.runs[method]), "means": own} for method, own in self.means.items()}
 
     def text(self) -> str:
         """The study as Markdown."""
@@ -158,13 +171,6 @@ def study_result(
     }
     comparison = replace(compared, settings=settings)
     base = find_baseline(comparison, study.baseline)
-    trained = {
-        name.removeprefix(ALIGNMENT): {
-            method: fmean(run.summary[name] for run in ones) for method, ones in runs.items()
-        }
-        for name in study.metrics
-        if name.startswith(ALIGNMENT)
-    }
     return StudyResult(
         study,
         choices,
@@ -172,7 +178,7 @@ def study_result(
         comparison,
         compare_pairs(comparison, base),
         read_learning(comparison),
-        StudyProbes(probes, trained),
+        probes,
         costs,
         replay,
     )

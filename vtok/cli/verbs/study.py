@@ -8,7 +8,6 @@ from statistics import median
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from vtok.cli.study_sweeps import run_sweeps
 from vtok.cli.verbs.probe import probe_untrained
@@ -137,12 +136,8 @@ def only_one(folder: Path) -> Iterator[None]:
 def mlflow_parent(declared: Study, overrides: Sequence[str], folder: Path) -> Iterator[Parent | None]:
     """The study's parent run in MLflow, closed at the end of the block; None without MLflow."""
     tracking = compose([*declared.common, *declared.methods[declared.baseline], *overrides]).tracking
-    settings = OmegaConf.to_container(tracking, resolve=True)
-    assert isinstance(settings, dict)
     tags = {"vtok.study": declared.name}
-    parent = start_parent(
-        folder, {str(key): one for key, one in settings.items()}, name=declared.name, tags=tags, of_study=True
-    )
+    parent = start_parent(folder, tracking, name=declared.name, tags=tags, of_study=True)
     status: Literal["FINISHED", "FAILED"] = "FAILED"
     try:
         yield parent

@@ -9,11 +9,15 @@ import pytest
 import yaml
 from filelock import FileLock
 from mlflow import MlflowClient
+from omegaconf import DictConfig
 
-from vtok.cli.verbs.study import study
+from vtok.cli.verbs import study as verb
+from vtok.cli.verbs.study import probes_of, study
 from vtok.common.errors import UserError
+from vtok.evaluation.probing import ProbeResult, Probing
 from vtok.runs.mlflow_parent import read_parent
 from vtok.runs.saved_run import find_runs, read_run
+from vtok.runs.study import read_study
 
 CONTENT = {
     "question": "Does the stride matter?",
@@ -99,3 +103,25 @@ def test_a_study_that_runs_already_is_left_alone(tmp_path: Path) -> None:
     with FileLock(folder / "study.lock"), pytest.raises(UserError, match="this study is running already"):
         study(name=write(tmp_path / "stride.yaml"), outputs=str(tmp_path))
     assert [file.name for file in folder.iterdir()] == ["study.lock"]
+
+
+def test_probes_are_saved_and_those_of_other_overrides_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens that depend on a question are not probed."""
+    probed = []
+
+    def probe_untrained(config: DictConfig, probing: Probing) -> ProbeResult:
+        probed.append(config.tokeniser.stride)
+        return ProbeResult(20, (1, 1), numbers={"order": config.tokeniser.stride / 10})
+
+    monkeypatch.setattr(verb, "probe_untrained", probe_untrained)
+    methods = {"three": ["tokeniser.stride=3"], "six": ["tokeniser.stride=6"], "asks": ["tokeniser=llama_vid"]}
+    declared = read_study(write(tmp_path / "stride.yaml", methods=methods, common=["debug=smoke"]))
+    file = tmp_path / "probes.json"
+    found = probes_of(declared, ["seed=1"], file)
+    assert {method: metrics["probe/order"] for method, metrics in found.items()} == {"three": 0.3, "six": 0.6}
+    assert probes_of(declared.part(methods=["six"]), ["seed=1"], file) == {"six": found["six"]}
+    assert sorted(probed) == [3, 6]
+    probes_of(declared, ["seed=2"], file)
+    assert sorted(probed) == [3, 3, 6, 6]

@@ -102,6 +102,8 @@ from pathlib import Path
 import signal, sys
 from vtok.cli import study_sweeps
 from vtok.common.errors import UserError
+# A shell starts processes in the background with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 code = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit()));"
     "print('begun', flush=True); time.sleep(600)"
@@ -121,4 +123,4 @@ except UserError as error:
     shown = process.communicate()[0]
     assert [log.read_text() for log in logs] == ["begun\nsaved\n"] * 2
     assert not log_of(tmp_path / "c").exists()
-    assert ("The study was stopped. The same command resumes it." in shown) is (kind == signal.SIGTERM)
+    assert ("The study was stopped. Resume it with the same command." in shown) is (kind == signal.SIGTERM)

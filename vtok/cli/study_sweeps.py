@@ -45,10 +45,10 @@ def run_sweeps(sweeps: Mapping[Path, Sequence[str]], *, parent: Parent | None, j
                 if jobs > 1:
                     print(f"{'failed' if folder in failed else 'finished'}: {folder}", flush=True)
     if failed:
-        read = "Read its message" if jobs == 1 else f"Read {log_of(failed[0])}"
-        raise UserError(f"{failed[0]}: this sweep has failed or was stopped. {read}, then start the study again.")
+        where = "its message" if jobs == 1 else str(log_of(failed[0]))
+        raise UserError(f"{failed[0]}: this sweep has failed or was stopped. Read {where}, then start the study again.")
     if stopped:
-        raise UserError("The study was stopped. The same command resumes it.")
+        raise UserError("The study was stopped. Resume it with the same command.")
 
 
 def sweep_command(arguments: Sequence[str]) -> list[str]:

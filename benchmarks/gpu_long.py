@@ -51,12 +51,12 @@ def long_parts(*, methods: Sequence[str], seeds: int, overrides: Sequence[str]) 
         Part(
             "study", "What do more seeds say of vtok and its rivals on synthetic clips?", LIMIT,
             lambda folder: study_command(
-                folder, "name=tokenisers", *chosen, f"jobs={len(methods)}", "hydra/launcher=joblib",
-                f"hydra.launcher.n_jobs={AT_ONCE // len(methods)}", *overrides,
+                folder, "name=tokenisers", *chosen, f"jobs={min(len(methods), AT_ONCE)}", "hydra/launcher=joblib",
+                f"hydra.launcher.n_jobs={max(1, AT_ONCE // len(methods))}", *overrides,
             ),
             toy_study,
             lambda folder, _: study_values(folder),
-            summary=("studies/*/study.*", "studies/*/*.csv", "studies/*/*.json"),
+            summary=("studies/*/*.html", "studies/*/*.md", "studies/*/*.csv", "studies/*/*.json"),
             resumes=True,
         ),
         Part(
@@ -81,8 +81,11 @@ def long_parts(*, methods: Sequence[str], seeds: int, overrides: Sequence[str]) 
 
 
 def study_command(folder: Path, *arguments: str) -> list[str]:
-    """The command of a study. Each run decodes its own clips, because there are more runs than cores."""
-    quiet = ("tracking=none", "trainer.progress=false", "loader.num_workers=0")
+    """The command of a study. Each run decodes its own clips, because there are more runs than cores.
+
+    Probes would take longer than a part may.
+    """
+    quiet = ("probe=false", "tracking=none", "trainer.progress=false", "loader.num_workers=0")
     return [*VTOK, "study", f"outputs={folder}", *quiet, *arguments]
 
 

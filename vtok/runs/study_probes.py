@@ -73,20 +73,21 @@ def rank_correlation(pairs: np.ndarray) -> tuple[float, float, float] | None:
     Returns:
         The correlation and the ends of the interval; None if no category has ranks.
     """
-    value = _mean_correlation(pairs)
+    value = float(_mean_correlations(pairs[:, :, None])[0])
     if np.isnan(value):
         return None
-    rng, methods = np.random.default_rng(0), pairs.shape[2]
-    resampled = [_mean_correlation(pairs[:, :, rng.integers(methods, size=methods)]) for _ in range(RESAMPLES)]
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    methods = pairs.shape[2]
+    resampled = pairs[:, :, np.random.default_rng(0).integers(methods, size=(RESAMPLES, methods))]
+    low, high = np.nanpercentile(_mean_correlations(resampled), [2.5, 97.5])
     return value, float(low), float(high)
 
 
-def _mean_correlation(pairs: np.ndarray) -> float:
-    ranks = rankdata(pairs, axis=2)
-    centred = ranks - ranks.mean(2, keepdims=True)
-    norms = np.sqrt((centred**2).sum(2)).prod(1)
+def _mean_correlations(pairs: np.ndarray) -> np.ndarray:
+    """The correlations (N,) of N samples (categories, 2, N, methods); NaN where no category has ranks."""
+    ranks = rankdata(pairs, axis=-1)
+    first, second = (ranks - ranks.mean(-1, keepdims=True)).swapaxes(0, 1)
+    norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
     ranked = norms > 0
-    if not ranked.any():
-        return float("nan")
-    return float(((centred[ranked, 0] * centred[ranked, 1]).sum(1) / norms[ranked]).mean())
+    sums = ((first * second).sum(-1) / np.where(ranked, norms, 1)).sum(0)
+    number = ranked.sum(0)
+    return np.where(number > 0, sums / number.clip(min=1), np.nan)

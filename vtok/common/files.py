@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from vtok.common.errors import UserError
@@ -28,6 +29,16 @@ def check_writable(path: Path, *, suffix: str) -> None:
         raise UserError(f"{path}: it cannot be written ({error.strerror}). {REMEDY}") from error
     if reason := unwritable_reason(path.parent):
         raise UserError(f"{path}: it cannot be written, because {reason}. {REMEDY}")
+
+
+def try_lock(file: Path) -> FileLock | None:
+    """A lock that this process holds from now on; None if another one holds it. Release it at the end."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from vtok.common.errors import UserError
+from vtok.common.files import try_lock
 from vtok.common.overrides import command, override
 from vtok.runs.folder import shown, write_status
 from vtok.tracking import Tracker
@@ -31,13 +30,11 @@ def lock_folder(run_dir: Path) -> Iterator[None]:
     Raises:
         UserError: another process is training in it.
     """
-    lock = FileLock(run_dir / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+    lock = try_lock(run_dir / ".lock")
+    if lock is None:
         raise UserError(
             f"{shown(run_dir)}: another process is training in this run folder. Wait until it ends, or use another one."
-        ) from error
+        )
     try:
         yield
     finally:

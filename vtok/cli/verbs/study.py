@@ -7,12 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from vtok.cli.study_sweeps import run_sweeps
 from vtok.cli.verbs.probe import probe_untrained
 from vtok.common.errors import UserError
-from vtok.common.files import write_text
+from vtok.common.files import try_lock, write_text
 from vtok.common.foreign_files import read_mapping
 from vtok.common.overrides import command, override
 from vtok.common.setting_types import Count
@@ -123,13 +121,13 @@ def only_one(folder: Path) -> Iterator[None]:
         UserError: another one runs it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "study.lock")
+    lock = try_lock(folder / "study.lock")
+    if lock is None:
+        raise UserError(f"{folder}: this study is running already. Wait for it, or set outputs=FOLDER.")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{folder}: this study is running already. Wait for it, or set outputs=FOLDER.") from None
-    with lock:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def test_a_model_comes_back_and_can_be_used_as_a_run(make_run: Run, tmp_path: Pa
     loaded = from_pretrained(tmp_path / "out")
     assert isinstance(loaded, VideoLanguageModel)
     assert loaded.places is not None
-    assert loaded.places.weight.any()
+    assert loaded.places.matrix.any()
     _, _, model = load_run(str(run), outputs="none")
     for (name, ours), (_, theirs) in zip(model.state_dict().items(), loaded.state_dict().items(), strict=True):
         assert torch.equal(ours, theirs), name

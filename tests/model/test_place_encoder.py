@@ -36,7 +36,7 @@ def make_model(
 
 def with_random_weights(model: VideoLanguageModel) -> VideoLanguageModel:
     assert model.places is not None
-    nn.init.normal_(model.places.weight, generator=torch.Generator().manual_seed(5))
+    nn.init.normal_(model.places.matrix, generator=torch.Generator().manual_seed(5))
     return model.eval()
 
 
@@ -116,7 +116,7 @@ def test_a_token_has_the_same_embedding_wherever_it_is_in_the_sequence(tokeniser
 def test_an_untrained_encoder_changes_nothing() -> None:
     """Bit for bit: the other random weights, the losses and the answers."""
     plain, encoded = make_model(encode_places=False), make_model(encode_places=True)
-    assert encoded.state_dict().keys() - plain.state_dict().keys() == {"places.weight"}
+    assert encoded.state_dict().keys() - plain.state_dict().keys() == {"places.matrix"}
     assert all(torch.equal(tensor, encoded.state_dict()[name]) for name, tensor in plain.state_dict().items())
     assert plain(make_batch(plain)).items() == encoded(make_batch(encoded)).items()
     asked = [one.eval().describe(make_clips(), ["what?", "where?"], max_new_tokens=4) for one in (plain, encoded)]
@@ -133,32 +133,48 @@ def test_the_gradient_is_that_of_the_tokens_and_padding_has_none() -> None:
     )
     wanted = torch.arange(1.0, 5.0)
     (encoder(padded) * wanted).sum().backward()
-    expected: Tensor = wanted.unsqueeze(1) * torch.tensor([features_by_hand(0.25, 0.75, 0.4)])
-    torch.testing.assert_close(encoder.weight.grad, expected)
+    expected: Tensor = wanted.unsqueeze(1) * torch.tensor([features_by_hand(0.25, 0.75, 0.4)]) / 38
+    torch.testing.assert_close(encoder.matrix.grad, expected)
 
 
 def test_a_step_trains_the_encoder_as_a_learned_position() -> None:
     model = make_model()
     assert model.places is not None
-    groups = [group for group in parameter_groups(model) if any(one is model.places.weight for one in group["params"])]
+    groups = [group for group in parameter_groups(model) if any(one is model.places.matrix for one in group["params"])]
     assert [group.get("hidden", False) for group in groups] == [False]
     model(make_batch(model))["loss"].backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
-    assert model.places.weight.any(1).all()
+    assert model.places.matrix.any(1).all()
     # The answers depend on it, and so on the places.
     trained = model.eval()(make_batch(model))["under"]
-    nn.init.zeros_(model.places.weight)
+    nn.init.zeros_(model.places.matrix)
     assert not torch.equal(trained, model(make_batch(model))["under"])
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_adamw_moves_an_encoding_no_faster_than_a_learned_position(steps: int) -> None:
+    encoder = PlaceEncoder(4)
+    positions = nn.Parameter(torch.zeros(1, 2, 4))
+    video = make_tokens([(0.25, 0.75), (0.5, 0.5)], [0.4, 0.8])
+    optimiser = torch.optim.AdamW([encoder.matrix, positions], lr=0.01, weight_decay=0.0)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (encoder(video) + positions).sum().backward()
+        optimiser.step()
+    moved = encoder(video).detach().abs()
+    assert (moved <= positions.detach().abs() + 1e-6).all()
+    # And not much more slowly: the features are waves, whose mean size is 2 / pi.
+    assert (moved > 0.3 * positions.detach().abs()).all()
 
 
 def test_a_generated_video_has_no_places() -> None:
     """A tokeniser that selects would need the video to know them. Nothing trains the encoder then."""
     model = with_random_weights(make_model(lambdas=(0.0, 1.0)))
     assert model.places is not None
-    assert not model.places.weight.requires_grad
+    assert not model.places.matrix.requires_grad
     before = model(make_batch(model))["visLM"]
     made = model.generate_tokens(["a ball"], num_planned=3, seeds=[0], temperature=1.0)
-    nn.init.zeros_(model.places.weight)
+    nn.init.zeros_(model.places.matrix)
     assert torch.equal(before, model(make_batch(model))["visLM"])
     again = model.generate_tokens(["a ball"], num_planned=3, seeds=[0], temperature=1.0)
     assert torch.equal(made.tokens, again.tokens)
@@ -176,7 +192,7 @@ def test_a_checkpoint_belongs_to_its_setting(tmp_path: Path) -> None:
     for on in (False, True):
         loaded = make_model(encode_places=on)
         load_weights(saved[on], loaded)
-        with pytest.raises(UserError, match=r"1 weights have no counterpart, such as places\.weight"):
+        with pytest.raises(UserError, match=r"1 weights have no counterpart, such as places\.matrix"):
             load_weights(saved[not on], loaded)
     assert loaded.places is not None
-    assert loaded.places.weight.all()
+    assert loaded.places.matrix.all()

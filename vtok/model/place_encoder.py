@@ -29,19 +29,23 @@ class PlaceEncoder(nn.Module):
     The weights start at 0, so an untrained encoder changes nothing. They are a matrix, not an `nn.Linear`: no random
     numbers are drawn, and they are optimised as learned positions are (`parameter_groups`).
 
+    The sum over features is divided by their number, so that a step of AdamW moves an encoding as fast as a learned
+    position: by at most the learning rate. Without that, many features that are nearly alike, such as the long waves
+    in a short clip, move an encoding 25 times as fast, and frames were never learnt in time (experiments/LOG.md).
+
     Args:
         width: width D of the language model's embeddings.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(width, NUM_FEATURES))
+        self.matrix = nn.Parameter(torch.zeros(width, NUM_FEATURES))
 
     def forward(self, video: VideoTokens) -> Tensor:
         """The encodings (B, L, D) to add to the embeddings of tokens; they depend on places and timestamps alone."""
         # Padding may hold anything, and in the gradient 0 x NaN is NaN.
         features = place_features(video).masked_fill(~video.mask.unsqueeze(-1), 0.0)
-        return nn.functional.linear(features, self.weight)
+        return nn.functional.linear(features, self.matrix) / NUM_FEATURES
 
 
 def place_features(video: VideoTokens) -> Tensor:

@@ -260,7 +260,7 @@ def test_an_index_of_others_is_refused(about, tmp_path):
 )
 def test_a_row_with_other_questions_is_a_broken_clip(column, value):
     row = {"id": "a", "member": "a.mp4", "caption": None, "questions": None, "attributes": None, "start": 0.0}
-    row |= {"end": None, "offset": 0, "size": 0, "frames": False, column: value}
+    row |= {"end": None, "unseen": None, "offset": 0, "size": 0, "frames": False, column: value}
     with pytest.raises(BadVideoError, match=r"a.mp4: its row of the index is damaged"):
         to_clip(row, url="a.tar", path=Path("a.mp4"))
 

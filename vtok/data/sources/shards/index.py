@@ -14,7 +14,7 @@ from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
 from vtok.common.foreign_files import parse_json, parse_text, reason_of
 
-VERSION = 2
+VERSION = 3
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         pa.field("start", pa.float64()),  # seconds
         pa.field("end", pa.float64()),
         pa.field("group", pa.string()),
+        pa.field("unseen", pa.bool_()),  # its combination of attributes was kept out of training
         pa.field("split", pa.string()),  # given split; null: `rank` decides
         pa.field("rank", pa.float64()),  # hash in [0, 1), see `DataSource.split_rank`
         pa.field("bad", pa.string()),  # why the clip cannot be used; null: it can

@@ -51,6 +51,7 @@ def to_sidecar(placed: Sequence[SplitClip]) -> bytes:
             "start": clip.start,
             "end": clip.end,
             "group": clip.group,
+            "unseen": clip.unseen,
             "split": split,
             "rank": rank,
         }
@@ -76,6 +77,7 @@ def from_sidecar(records: Any, path: Path) -> list[SplitClip]:
             start=start,
             end=end,
             group=group_of(given),
+            unseen=given.get("unseen") is True,
         )
         written = SPLIT_NAMES[given["split"]] if "split" in given else None
         rank = float(given["rank"]) if written is None or "rank" in given else None
@@ -95,6 +97,7 @@ def to_row(placed: SplitClip, place: MemberRange) -> dict[str, Any]:
         "start": clip.start,
         "end": clip.end,
         "group": None if clip.group is None else printable(clip.group),
+        "unseen": clip.unseen,
         "split": placed.split,
         "rank": placed.rank,
         "bad": None,
@@ -132,6 +135,7 @@ def to_clip(row: Mapping[str, Any], *, url: str, path: Path) -> Clip:
         start=row["start"] or 0.0,
         end=row["end"],
         group=row["group"],
+        unseen=bool(row["unseen"]),
         span=Span(url, row["offset"], row["size"], row["frames"]),
     )
 

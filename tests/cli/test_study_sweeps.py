@@ -38,6 +38,10 @@ def fake_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
+def unchecked(_: Path) -> None:
+    pass
+
+
 def ended(folder: Path) -> tuple[int, list[str], str | None]:
     running, arguments, threads = json.loads((folder / "ended.json").read_text())
     return running, arguments, threads
@@ -46,7 +50,7 @@ def ended(folder: Path) -> tuple[int, list[str], str | None]:
 @pytest.mark.usefixtures("fake_sweeps")
 def test_one_sweep_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / name for name in ("a", "b")]
-    run_sweeps({folder: ["beside=1", f"x={folder.name}"] for folder in folders}, parent=None, jobs=1)
+    run_sweeps({folder: ["beside=1", f"x={folder.name}"] for folder in folders}, parent=None, jobs=1, check=unchecked)
     for folder in folders:
         assert ended(folder) == (1, [f"x={folder.name}", f"hydra.sweep.dir={folder}"], None)
         assert read_parent(folder) is None
@@ -57,7 +61,7 @@ def test_one_sweep_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[
 def test_two_sweeps_at_a_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / name for name in ("a", "b", "c")]
     parent = Parent(uri="sqlite:///a", experiment_id="1", run_id="r", of_study=True)
-    run_sweeps({folder: ["beside=2"] for folder in folders}, parent=parent, jobs=2)
+    run_sweeps({folder: ["beside=2"] for folder in folders}, parent=parent, jobs=2, check=unchecked)
     assert max(ended(folder)[0] for folder in folders) == 2
     shown = capfd.readouterr().out
     for folder in folders:
@@ -71,7 +75,7 @@ def test_two_sweeps_at_a_time(tmp_path: Path, capfd: pytest.CaptureFixture[str])
 @pytest.mark.usefixtures("fake_sweeps")
 def test_threads_that_were_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    run_sweeps({tmp_path / "a": ["beside=1"]}, parent=None, jobs=2)
+    run_sweeps({tmp_path / "a": ["beside=1"]}, parent=None, jobs=2, check=unchecked)
     assert ended(tmp_path / "a")[2] == "7"
 
 
@@ -79,15 +83,32 @@ def test_threads_that_were_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_no_sweep_begins_after_a_failure(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("fails", "b")]
     with pytest.raises(UserError, match=r"fails: this sweep has failed or was stopped\. Read its message, then start"):
-        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1)
+        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1, check=unchecked)
     assert not folders[1].exists()
+
+
+@pytest.mark.usefixtures("fake_sweeps")
+def test_no_sweep_begins_after_a_check_that_finds_a_mistake(tmp_path: Path) -> None:
+    folders, checked = [tmp_path / name for name in ("a", "fails", "b")], list[Path]()
+
+    def check(folder: Path) -> None:
+        checked.append(folder)
+        raise UserError("no such metric")
+
+    with pytest.raises(UserError, match="no such metric"):
+        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1, check=check)
+    assert checked == folders[:1]
+    assert not folders[1].exists()
+    with pytest.raises(UserError, match="has failed"):
+        run_sweeps({folders[1]: ["beside=1"]}, parent=None, jobs=1, check=check)
+    assert checked == folders[:1]
 
 
 @pytest.mark.usefixtures("fake_sweeps")
 def test_a_sweep_beside_one_that_fails_runs_to_its_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / name for name in ("fails", "b")]
     with pytest.raises(UserError, match=r"fails: this sweep has failed or was stopped\. Read .*fails\.log, then start"):
-        run_sweeps({folder: ["beside=2"] for folder in folders}, parent=None, jobs=2)
+        run_sweeps({folder: ["beside=2"] for folder in folders}, parent=None, jobs=2, check=unchecked)
     assert (folders[1] / "ended.json").exists()
     shown = capfd.readouterr().out
     assert f"failed: {folders[0]}" in shown
@@ -111,7 +132,7 @@ code = (
 study_sweeps.sweep_command = lambda arguments: [sys.executable, "-c", code]
 folder = Path({str(tmp_path)!r})
 try:
-    study_sweeps.run_sweeps({{folder / name: [] for name in "abc"}}, parent=None, jobs=2)
+    study_sweeps.run_sweeps({{folder / name: [] for name in "abc"}}, parent=None, jobs=2, check=print)
 except UserError as error:
     print(error)
 """

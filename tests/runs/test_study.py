@@ -11,7 +11,7 @@ import yaml
 from vtok.common.errors import UserError
 from vtok.common.paths import experiments_dir
 from vtok.runs.saved_run import read_run
-from vtok.runs.study import CHOSEN, Choice, Study, choose, final_runs, read_study, write_choices
+from vtok.runs.study import CHOSEN, Choice, Study, check_metrics, choose, final_runs, read_study, write_choices
 from vtok.runs.study_report import study_result, write_study
 
 CONTENT = {
@@ -120,6 +120,21 @@ def test_the_setting_with_the_best_mean_is_chosen(study: Study, make_run: Callab
     assert choice.at_the_edge == ["optimiser.lr"]
     with pytest.raises(UserError, match=r"lr=0.1, tokeniser.stride=6 has not finished"):
         choose(study, "a", [runs[0], *runs[2:]])
+
+
+def test_metrics_that_no_finished_run_has_are_refused(study: Study, make_run: Callable[..., Path]) -> None:
+    known = [*study.choose_by, *study.metrics]
+    run = read_run(make_run("whole", {"seed": 1}, [], dict.fromkeys(known, 0.5)))
+    check_metrics(study, [run])
+    for key, wrong, message in (
+        ("choose_by", "validation/alignment/color", r"choose_by: .*Did you mean validation/alignment/colour\?"),
+        ("metrics", "alignment/color", r"metrics: .*Did you mean alignment/colour\?"),
+    ):
+        mistaken = replace(study, **{key: [wrong]})
+        with pytest.raises(UserError, match=message):
+            check_metrics(mistaken, [run])
+        # It may have been stopped before its evaluation.
+        check_metrics(mistaken, [replace(run, status="stopped")])
 
 
 def test_final_runs_are_those_of_the_seeds_and_the_chosen_settings(

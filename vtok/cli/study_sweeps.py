@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,13 +17,16 @@ from vtok.runs.mlflow_parent import Parent, write_parent
 PAUSE = 0.2
 
 
-def run_sweeps(sweeps: Mapping[Path, Sequence[str]], *, parent: Parent | None, jobs: int) -> None:
+def run_sweeps(
+    sweeps: Mapping[Path, Sequence[str]], *, parent: Parent | None, jobs: int, check: Callable[[Path], None]
+) -> None:
     """Run sweeps in their folders, each in a process of its own: Hydra can run one sweep in a process.
 
     Args:
         sweeps: overrides of each sweep by its folder.
         parent: parent run of all of them in MLflow; None: they have none, or their own.
         jobs: number of sweeps at a time. Above 1, each one prints to `FOLDER.log`.
+        check: called with the folder of each sweep that has finished. If it raises an error, no other sweep starts.
 
     Raises:
         UserError: a sweep has failed, or this process was asked to stop. The running sweeps finish first (they save
@@ -44,6 +47,8 @@ def run_sweeps(sweeps: Mapping[Path, Sequence[str]], *, parent: Parent | None, j
                     failed.append(folder)
                 if jobs > 1:
                     print(f"{'failed' if folder in failed else 'finished'}: {folder}", flush=True)
+                if folder not in failed:
+                    check(folder)
     if failed:
         where = "its message" if jobs == 1 else str(log_of(failed[0]))
         raise UserError(f"{failed[0]}: this sweep has failed or was stopped. Read {where}, then start the study again.")

@@ -23,6 +23,7 @@ from vtok.runs.comparison import SEED, numeric
 from vtok.runs.saved_run import SavedRun, find_runs, read_run
 
 CHOSEN = "chosen.json"
+VALIDATION = "validation/"
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ def read_study(name: str) -> Study:
         )
     if not 0 < study.learnt <= 1:
         raise UserError(f"{file}: learnt={study.learnt} is not an accuracy. Use a share above 0 and at most 1.")
-    if wrong := next((one for one in study.choose_by if not one.startswith("validation/")), None):
-        raise UserError(f"{file}: choose_by has {wrong}, which is not of validation clips. Use validation/{wrong}.")
+    if wrong := next((one for one in study.choose_by if not one.startswith(VALIDATION)), None):
+        raise UserError(f"{file}: choose_by has {wrong}, which is not of validation clips. Use {VALIDATION}{wrong}.")
     return study
 
 
@@ -238,9 +239,27 @@ def runs_in(folder: Path) -> list[SavedRun]:
     return [read_run(path) for path in find_runs(folder)]
 
 
+def check_metrics(study: Study, runs: Sequence[SavedRun]) -> None:
+    """Check that finished runs have the metrics that the study names.
+
+    Raises:
+        UserError: none of the runs has one of them.
+    """
+    finished = [run for run in runs if run.status == "finished"]
+    for key, names in (("choose_by", study.choose_by), ("metrics", study.metrics)):
+        for name in names:
+            if finished and not any(numeric(run.summary.get(name)) for run in finished):
+                raise _unknown_metric(finished[0], name, key=key)
+
+
 def _metric(run: SavedRun, name: str) -> float:
     value = run.summary.get(name)
     if not numeric(value):
-        known = [one for one in run.summary if one.startswith("validation/")]
-        raise UserError(f"choose_by: {run.path} has no metric {name}. {one_of(name, known)}")
+        raise _unknown_metric(run, name, key="choose_by")
     return float(value)
+
+
+def _unknown_metric(run: SavedRun, name: str, *, key: str) -> UserError:
+    of_validation = name.startswith(VALIDATION)
+    known = [one for one in run.summary if one.startswith(VALIDATION) == of_validation]
+    return UserError(f"{key}: {run.path} has no metric {name}. {one_of(name, known)}")

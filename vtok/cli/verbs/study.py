@@ -20,7 +20,7 @@ from vtok.config.nodes import constant_of
 from vtok.evaluation.cost.measure import measure
 from vtok.evaluation.probing import Probing
 from vtok.runs.mlflow_parent import Parent, finish_parent, log_to_parent, start_parent
-from vtok.runs.study import Choice, Study, choose, final_runs, read_study, runs_in, write_choices
+from vtok.runs.study import Choice, Study, check_metrics, choose, final_runs, read_study, runs_in, write_choices
 from vtok.runs.study_report import study_result, write_study
 
 COST_ROUNDS = 5
@@ -100,16 +100,21 @@ def run_study(
         parent: the study's parent run in MLflow.
         jobs: number of methods at a time.
     """
+
+    def check_runs(place: Path) -> None:
+        # A wrong name would be found after the last run.
+        check_metrics(declared, runs_in(place))
+
     tuning = {method: folder / "tuning" / method for method in declared.methods}
     sweeps = {place: [*declared.tuning_overrides(method), *overrides] for method, place in tuning.items()}
-    run_sweeps(sweeps, parent=parent, jobs=jobs)
+    run_sweeps(sweeps, parent=parent, jobs=jobs, check=check_runs)
     choices = {method: choose(declared, method, runs_in(place)) for method, place in tuning.items()}
     write_choices(choices, folder)
     finals = {
         folder / "seeds" / method: [*declared.final_overrides(method, choice.settings), *overrides]
         for method, choice in choices.items()
     }
-    run_sweeps(finals, parent=parent, jobs=jobs)
+    run_sweeps(finals, parent=parent, jobs=jobs, check=check_runs)
     return choices
 
 

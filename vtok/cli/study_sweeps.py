@@ -18,7 +18,11 @@ PAUSE = 0.2
 
 
 def run_sweeps(
-    sweeps: Mapping[Path, Sequence[str]], *, parent: Parent | None, jobs: int, check: Callable[[Path], None]
+    sweeps: Mapping[Path, Sequence[str]],
+    *,
+    parent: Parent | None,
+    jobs: int,
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Run sweeps in their folders, each in a process of its own: Hydra can run one sweep in a process.
 
@@ -47,7 +51,7 @@ def run_sweeps(
                     failed.append(folder)
                 if jobs > 1:
                     print(f"{'failed' if folder in failed else 'finished'}: {folder}", flush=True)
-                if folder not in failed:
+                if check is not None and folder not in failed:
                     check(folder)
     if failed:
         where = "its message" if jobs == 1 else str(log_of(failed[0]))

@@ -94,6 +94,14 @@ class Study:
         settings = [f"{key}={chosen[key]}" for key in self.tuning]
         return [*self.common, *self.methods[method], *settings, f"seed={','.join(map(str, self.seeds))}"]
 
+    def run_folders(self, *, final: bool) -> str:
+        """The override that names the folders of final or tuning runs by their settings.
+
+        Hydra's numbers would belong to other settings after a change of `tuning`.
+        """
+        keys = [*self.tuning, SEED] if final else self.tuning
+        return f"hydra.sweep.subdir={'_'.join(f'{key}_${{{key}}}' for key in keys)}"
+
     def plan(self) -> str:
         """What will be run, in words."""
         settings = " x ".join(f"{len(values)} values of {key}" for key, values in self.tuning.items())
@@ -240,7 +248,7 @@ def runs_in(folder: Path) -> list[SavedRun]:
 
 
 def check_metrics(study: Study, runs: Sequence[SavedRun]) -> None:
-    """Check that finished runs have the metrics that the study names.
+    """Check that finished tuning runs have the metrics that the study names.
 
     Raises:
         UserError: none of the runs has one of them.

@@ -80,6 +80,16 @@ def test_a_study_tunes_repeats_and_reports_and_repeats_nothing(tmp_path: Path) -
     assert {method: one["seeds"] for method, one in numbers.items()} == {"three": 1, "six": 1}
     (again_parent,) = {read_parent(folder), parent}
     assert again_parent == parent
+    # Another grid trains its new settings alone.
+    write(tmp_path / "stride.yaml", tuning={"optimiser.lr": [0.002, 0.004]})
+    subprocess.run([*command, "seeds=1", "probe=false"], capture_output=True, text=True, check=True)
+    for method in ("three", "six"):
+        tried = [path.name for path in find_runs(folder / "tuning" / method)]
+        assert tried == [f"optimiser.lr_{lr}" for lr in (0.001, 0.002, 0.004)]
+        chosen = json.loads((folder / "chosen.json").read_text())[method]
+        assert [settings["optimiser.lr"] for settings, _ in chosen["tried"]] == [0.002, 0.004]
+        best = chosen["settings"]["optimiser.lr"]
+        assert f"optimiser.lr_{best}_seed_0" in [path.name for path in find_runs(folder / "seeds" / method)]
 
 
 def test_a_mistake_in_the_last_method_is_found_before_the_first_run(tmp_path: Path) -> None:

@@ -106,15 +106,20 @@ def run_study(
         check_metrics(declared, runs_in(place))
 
     tuning = {method: folder / "tuning" / method for method in declared.methods}
-    sweeps = {place: [*declared.tuning_overrides(method), *overrides] for method, place in tuning.items()}
+    folders = declared.run_folders(final=False)
+    sweeps = {place: [*declared.tuning_overrides(method), *overrides, folders] for method, place in tuning.items()}
     run_sweeps(sweeps, parent=parent, jobs=jobs, check=check_runs)
     choices = {method: choose(declared, method, runs_in(place)) for method, place in tuning.items()}
     write_choices(choices, folder)
     finals = {
-        folder / "seeds" / method: [*declared.final_overrides(method, choice.settings), *overrides]
+        folder / "seeds" / method: [
+            *declared.final_overrides(method, choice.settings),
+            *overrides,
+            declared.run_folders(final=True),
+        ]
         for method, choice in choices.items()
     }
-    run_sweeps(finals, parent=parent, jobs=jobs, check=check_runs)
+    run_sweeps(finals, parent=parent, jobs=jobs)
     return choices
 
 

@@ -137,15 +137,6 @@ def test_other_settings_are_refused_by_name(change: list[str], expected: str, fo
         precompute(out=str(cache), tokenisers=["vtok"], block=3, dtype="float32", overrides=[*folder, *change])
 
 
-def test_a_cache_of_an_earlier_version_is_refused(folder: list[str], cache: Path) -> None:
-    made = json.loads((cache / "cache.json").read_text())
-    del made["attention"], made["backbone"]["map_size"]
-    made["settings"]["version"] = 1
-    (cache / "cache.json").write_text(json.dumps(made))
-    with pytest.raises(UserError, match=r"is a cache of an earlier version.*Use another folder\. Run: vtok precompute"):
-        attach.backbone_of_cache(compose([*folder, f"data.cache={cache}"]))
-
-
 def test_settings_of_the_tokeniser_do_not_matter(folder: list[str], cache: Path) -> None:
     free = ["tokeniser=slow_fast", "tokeniser.grid_size=3", "loader.batch_size=2", "data.limit=1"]
     assert attach.backbone_of_cache(compose([*folder, f"data.cache={cache}", *free])) is not None

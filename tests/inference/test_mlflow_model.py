@@ -127,13 +127,6 @@ def test_a_run_is_found_in_its_store_from_another_working_directory(
     assert client.get_model_version("found", "1").run_id == status["mlflow_run_id"]
     add_metric(99)
 
-    # The status of an older version has no mlflow_uri: the configuration's uri counts from the working directory.
-    (run_dir / "status.json").write_text(json.dumps({key: status[key] for key in ("status", "mlflow_run_id")}))
-    assert f"was tracked in sqlite:///{elsewhere}/mlflow.db, which no longer exists" in refused("register")
-    monkeypatch.chdir(tmp_path)
-    assert main(["register", f"run={run_dir}"]) == 0
-    monkeypatch.chdir(elsewhere)
-
     # If the store does not hold the run, nothing is sent or retried.
     (run_dir / "status.json").write_text(json.dumps(status | {"mlflow_run_id": "another"}))
     assert "was tracked as another, and the MLflow store" in refused("sync")

@@ -23,13 +23,12 @@ def test_run_folder_as_written(make_run) -> None:
     assert (run.status, run.mlflow_run_id) == ("finished", "abc")
 
 
-def test_a_run_of_an_earlier_version_gets_the_current_keys(make_run) -> None:
-    run = read_run(
-        make_run("0", {"data": {"num_frames": 12, "batch_size": 4, "root": "x"}}, ["+data.fps=4", "seed=1"], None)
-    )
-    assert run.overrides == ["clip.fps=4", "seed=1"]
-    assert (run.config["clip"]["num_frames"], run.config["loader"]["batch_size"]) == (12, 4)
-    assert run.config["data"] == {"root": "x"}
+def test_the_clip_of_a_run_is_listed_once(make_run) -> None:
+    clip, other = {"num_frames": 12}, {"num_frames": 30}
+    sources = {"one": {"root": "a", "clip": dict(clip)}, "two": {"root": "b", "clip": other}}
+    run = read_run(make_run("0", {"clip": clip, "data": {"clip": dict(clip), "sources": sources}}, [], None))
+    assert run.config["clip"] == clip
+    assert run.config["data"] == {"sources": {"one": {"root": "a"}, "two": {"root": "b", "clip": other}}}
 
 
 def test_a_run_that_was_killed_before_it_had_metrics(tmp_path: Path) -> None:

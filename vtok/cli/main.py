@@ -19,12 +19,6 @@ VTok: compare ways of turning a video into tokens for a multimodal language mode
 """
 FOOTER = """
 `vtok VERB --help` shows more. `run` is a run folder, or latest: the newest run that finished or was stopped."""
-# New commands for the former verbs `vtok benchmark ...`: a verb and two scripts.
-MOVED_BENCHMARKS = {
-    "cost": "vtok cost",
-    "decode": "python benchmarks/decode.py in a checkout",
-    "train": "python benchmarks/train.py in a checkout",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,9 +85,6 @@ def run_verb(verb: str, argv: Sequence[str]) -> int:
         return 0
     if (found := verb_in([verb, *argv])) is not None:
         return run_command(*found)
-    if verb == "benchmark":
-        names = [MOVED_BENCHMARKS[name] for name in argv[:1] if name in MOVED_BENCHMARKS] or MOVED_BENCHMARKS.values()
-        raise UserError(f"vtok {' '.join([verb, *argv[:1]])}: this command has moved. Use {', or '.join(names)}.")
     words = [name.partition(" ")[2] for name in verbs() if name.startswith(f"{verb} ")]
     if words:
         raise UserError(f"vtok {' '.join([verb, *argv[:1]])}: unknown verb. Use vtok {verb} {' | '.join(words)}.")

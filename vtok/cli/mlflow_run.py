@@ -4,23 +4,16 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
 from vtok.runs.folder import read_status
 from vtok.tracking.store import database_file, open_store, resolve_uri
 
 
-def mlflow_run_of(run_dir: Path, config: DictConfig) -> tuple[str, str] | None:
-    """The store's address and the id of a run's MLflow run; None if it was not tracked.
-
-    Args:
-        run_dir: run folder.
-        config: configuration of the run.
-    """
+def mlflow_run_of(run_dir: Path) -> tuple[str, str] | None:
+    """The store's address and the id of the MLflow run of a run folder; None if it was not tracked."""
     status = read_status(run_dir)
-    # Older versions did not save the address; a relative one in the configuration counts from the working directory.
-    run_id, uri = status.get("mlflow_run_id"), status.get("mlflow_uri") or config.tracking.get("uri")
+    run_id, uri = status.get("mlflow_run_id"), status.get("mlflow_uri")
     return None if run_id is None or uri is None else (resolve_uri(uri), run_id)
 
 

@@ -20,7 +20,6 @@ from vtok.config.cost_budget import settle_cost
 from vtok.config.cross_checks import check_clip
 from vtok.config.declaration import declaration_of
 from vtok.config.mixture import check_are_components, check_sources, limit_sources
-from vtok.config.moved import moved
 from vtok.config.options import groups, one_of, options_of
 from vtok.config.source import SCHEME, register_sources, with_defaults
 from vtok.config.targets import check_targets, is_own_target
@@ -226,9 +225,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         # Hydra cannot set a key below null.
         return f"{key}: mllm.lora is null. Set its keys together: 'mllm.lora={{rank:16,alpha:32}}'."
     if nothing := re.search(r"Interpolation key '(.+)' not found", text):
-        new = moved(nothing[1])
-        instead = "the full name of a key, or a value" if new is None else f"${{{new}}}"
-        return f"{key}: it refers to {nothing[1]}, which is not a key. Use {instead}."
+        return f"{key}: it refers to {nothing[1]}, which is not a key. Use the full name of a key, or a value."
     if key.startswith("data.sources.") and key.count(".") == SOURCE_KEY_DOTS:
         return f"{key}: it is not a data set yet. Add one with +data@{key}=folder (or shards, shapes)."
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):

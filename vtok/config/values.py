@@ -16,7 +16,6 @@ from vtok.common.nested import nodes
 from vtok.common.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
 from vtok.common.source_values import ClassReference
 from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
-from vtok.config.moved import moved
 from vtok.config.signature import Setting
 from vtok.config.targets import group_of
 
@@ -280,16 +279,13 @@ def command_line_help(help: str) -> str:
 
 
 def unknown_key(full: str, known: Collection[str], given: str | None = None) -> str:
-    """The message for a key that does not exist or has moved.
+    """The message for a key that does not exist.
 
     Args:
         full: full name of the key.
         known: names of the keys that exist beside it.
         given: value that the user set; None: unknown.
     """
-    if (new := moved(full)) is not None:
-        equals = "" if given is None else f"={given}"
-        return f"{full}{equals}: this key has moved. Use {new}{equals}."
     path, _, name = full.rpartition(".")
     if not known:
         return f"{full}: unknown key. {path} has no keys. Remove it."

@@ -72,11 +72,6 @@ def read_cache_file(folder: Path, *, setting: str) -> dict[str, Any]:
             "digest": str(),
         } if blocks > 0 and not others and settings and all(map(_is_fingerprint, weights.values())):
             return cache
-        case {"settings": {"version": 1}}:
-            raise UserError(
-                f"{setting} is a cache of an earlier version, which holds the pooled features of one tokeniser. Use "
-                f"another folder. {make_cache('FOLDER')}"
-            )
     raise UserError(f"{setting}: its {CACHE_FILE} is damaged. {make_cache(folder)}")
 
 

@@ -23,7 +23,6 @@ from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves, nodes
 from vtok.common.paths import user_path
 from vtok.config.compose import complete_saved, explain
-from vtok.config.moved import with_current_keys, with_new_key
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
 
@@ -31,16 +30,6 @@ log = logging.getLogger("vtok")
 
 Status = Literal["running", "finished", "stopped", "failed"]
 INDEX = "runs.txt"
-# Targets in the configurations of earlier versions, and the classes that replace them.
-MOVED_TARGETS = {
-    "torch.optim.AdamW": "vtok.training.optimisers.AdamW",
-    "torch.optim.Adafactor": "vtok.training.optimisers.Adafactor",
-    "torch.optim.SGD": "vtok.training.optimisers.Sgd",
-    "transformers.get_scheduler": "vtok.training.schedule.schedule",
-    "vtok.training.adamw8bit.AdamW8bit": "vtok.training.optimisers.AdamW8bit",
-    "vtok.training.muon.MuonAdamW": "vtok.training.optimisers.MuonAdamW",
-    "vtok.objective.Objective": "vtok.model.Objective",
-}
 # Keys of components that name a file or a folder.
 PATH_KEYS = ("root", "manifest", "index", "cache", "flow", "weights")
 
@@ -109,7 +98,7 @@ def read_summary(run_dir: Path) -> dict[str, float | str]:
 
 
 def read_overrides(run_dir: Path) -> list[str]:
-    """The overrides that a run was composed with, under the current names of their keys; empty if none are saved.
+    """The overrides that a run was composed with; empty if none are saved.
 
     Raises:
         UserError: the file cannot be read.
@@ -123,7 +112,20 @@ def read_overrides(run_dir: Path) -> list[str]:
         raise UserError(
             f"{file} must be a list of overrides such as tokeniser.stride=3. Delete the file, or correct it."
         )
-    return [with_new_key(item) for item in overrides]
+    return overrides
+
+
+def drop_clip_copies(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Remove the copies of `clip` that a resolved configuration has in its data sets, and return these data sets."""
+    data = content.get("data")
+    if not isinstance(data, dict):
+        return []
+    named = data.get("sources")
+    sources = [one for one in named.values() if isinstance(one, dict)] if isinstance(named, dict) else []
+    copies = [one for one in (data, *sources) if "clip" in one and one["clip"] == content.get("clip")]
+    for one in copies:
+        del one["clip"]
+    return copies
 
 
 def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> DictConfig:
@@ -143,7 +145,7 @@ def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> Dict
     if not os.path.isfile(file):
         raise UserError(f"run={run_dir} is not a run folder (it has no config.yaml). Give a run folder, or run=latest.")
     content = read_mapping(file)
-    read_by_clip = with_current_keys(content)
+    read_by_clip = drop_clip_copies(content)
     wanted = [group for group in all_groups() if "/" not in group] if groups is None else groups
     for name in wanted:
         if not isinstance(content.get(name), dict):
@@ -152,10 +154,6 @@ def load_config(run_dir: Path, *, groups: Collection[str] | None = None) -> Dict
         # A reference could have one value when it is checked and another when the component is built.
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{file}: {place}={value}: runs write no references. Write the value itself.")
-    for group in ("objective", "optimiser", "scheduler"):
-        named = content[group].get("_target_") if isinstance(content.get(group), dict) else None
-        if isinstance(named, str) and named in MOVED_TARGETS:
-            content[group]["_target_"] = MOVED_TARGETS[named]
     # Where the run was resumed from does not describe the run.
     content.pop("resume", None)
     content.pop("allowed_targets", None)

@@ -10,9 +10,8 @@ from typing import Any
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.paths import natural_key
-from vtok.config.moved import with_current_keys
 from vtok.runs.answered import Asked, read_right
-from vtok.runs.folder import read_overrides, read_status, read_summary
+from vtok.runs.folder import drop_clip_copies, read_overrides, read_status, read_summary
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_run(path: Path) -> SavedRun:
         raise UserError(f"{path / 'config.yaml'} is empty. Give a folder that holds the configuration of a run.")
     # Where a run was resumed from would make it differ from runs with other seeds.
     config.pop("resume", None)
-    with_current_keys(config)
+    drop_clip_copies(config)
     return SavedRun(
         path=path,
         config=config,

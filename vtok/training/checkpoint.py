@@ -214,7 +214,7 @@ def load_training(
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """The content of `state.json`: `step`, `processes`, `samples` (missing in earlier versions), and more.
+    """The content of `state.json`: `step`, `processes`, `samples`, and more.
 
     Raises:
         UserError: the file cannot be read, or a file of a sharded checkpoint is missing.
@@ -222,7 +222,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     file = checkpoint / "state.json"
     state = read_mapping(file)
     for name in ("step", "processes", "samples"):
-        value = state.get(name, 0 if name == "samples" else None)
+        value = state.get(name)
         if type(value) is not int or value < (name == "processes"):
             raise UserError(f"{file}: {name}={value!r} is not a number of {name}. Copy the checkpoint again.")
     files = state.get("files", [])

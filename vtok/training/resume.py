@@ -12,7 +12,6 @@ from vtok.common.distributed import rank, world_size
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
 from vtok.config.compose import one_of
-from vtok.config.moved import moved
 from vtok.runs.folder import find_run, listed_runs, load_config, read_status, read_summary, shown, status_of
 from vtok.training.checkpoint import (
     latest_checkpoint,
@@ -94,8 +93,6 @@ def check_allowed(config: DictConfig) -> None:
     keys = flatten(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     for allowed in config.resume.allow:
         if not any(key == allowed or key.startswith(f"{allowed}.") for key in keys):
-            if (new := moved(allowed)) is not None:
-                raise UserError(f"resume.allow: the key {allowed} has moved. Use {new}.")
             groups = {key.split(".")[0] for key in keys}
             raise UserError(f"resume.allow: unknown key {allowed}. {one_of(allowed, sorted(groups | set(keys)))}")
 
@@ -137,7 +134,7 @@ def is_same(run_dir: Path, config: DictConfig, *, may_change: Sequence[str] = MA
     try:
         return not differences(load_config(run_dir), config, may_change=may_change)
     except UserError:
-        # The configuration of an older version may not be readable.
+        # The configuration may be of another version, or damaged.
         return False
 
 
@@ -180,7 +177,7 @@ def restore(run: TrainingRun, *, allowed: Sequence[str]) -> Start:
         for unfinished in remove_unfinished(run.run_dir / "checkpoints"):
             log.warning("removed the unfinished checkpoint %s", shown(unfinished))
     checkpoint = latest_checkpoint(run.run_dir)
-    start = resume_point(checkpoint, before=load_config(run.run_dir), processes=world_size())
+    start = resume_point(checkpoint, processes=world_size())
     load_training(
         checkpoint,
         model=run.model,
@@ -198,19 +195,15 @@ def restore(run: TrainingRun, *, allowed: Sequence[str]) -> Start:
     return start
 
 
-def resume_point(checkpoint: Path, *, before: DictConfig, processes: int) -> Start:
+def resume_point(checkpoint: Path, *, processes: int) -> Start:
     """The step and the number of clips at which a run resumes; warns if another number of processes saved it.
 
     Args:
         checkpoint: checkpoint folder.
-        before: configuration of the run that saved it.
         processes: number of processes now.
     """
     state = read_state(checkpoint)
-    step, saved_by, samples = int(state["step"]), int(state["processes"]), state.get("samples")
-    if samples is None:
-        # Earlier versions saved it only after a change of the number of processes.
-        samples = step * saved_by * before.trainer.accumulate * before.loader.batch_size
+    step, saved_by, samples = state["step"], state["processes"], state["samples"]
     if saved_by != processes:
         log.warning(
             "%s was saved by %d processes and is resumed by %d: the clips continue in order after the first %d, but "

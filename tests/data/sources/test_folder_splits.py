@@ -82,7 +82,7 @@ def test_a_group_of_two_splits_is_refused(tmp_path):
         splits_of(tmp_path, rows)
 
 
-@pytest.mark.parametrize("name", ["val", "test", "heldout"])
+@pytest.mark.parametrize("name", ["val", "test"])
 def test_of_a_manifest_with_one_held_out_split_that_one_is_reported(name, tmp_path, caplog):
     rows = [
         {"video": f"{n}.mp4", "caption": "a", "group": f"scene {n // 4}", "split": name if n < 12 else "train"}

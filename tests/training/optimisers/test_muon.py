@@ -12,7 +12,6 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from vtok.common.errors import UserError
 from vtok.config import compose
 from vtok.model.build import build_model, parameter_groups
 from vtok.training.checkpoint import load_training, save_checkpoint
@@ -149,18 +148,6 @@ def test_muon_gets_the_matrices_of_linear_layers_and_kernels_alone(tiny_settings
     attention = {name for name in hidden if name.endswith("in_proj_weight")}
     assert ((linear | kernels) & trained) - tables == set(hidden) - attention
     assert {*hidden, *others, *vectors} == trained
-
-
-def test_a_checkpoint_that_gave_muon_other_matrices_is_refused() -> None:
-    model = make()
-    optimiser = optimise(model)
-    train(model, [optimiser], [], first=0, last=1)
-    first, last, biases = groups(model)
-    first["params"].append(*last["params"])
-    other = MuonAdamW([first, biases], lr=LR, hidden_lr=HIDDEN_LR)
-    state = optimiser.state_dict()["state"]
-    with pytest.raises(UserError, match="optimiser=muon: the checkpoint is from a version that used Muon for other"):
-        other.load_state_dict({**other.state_dict(), "state": state})
 
 
 @pytest.mark.parametrize("hidden", [True, False])

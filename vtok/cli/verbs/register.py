@@ -40,7 +40,7 @@ def register(
 
     run_dir = run_of(find_run(run, outputs))
     config = load_config(run_dir)
-    tracked = mlflow_run_of(run_dir, config)
+    tracked = mlflow_run_of(run_dir)
     if tracked is None:
         raise UserError(
             f"run={run}: this run was not tracked, and has no MLflow run to log the model to. Use a run with "

@@ -23,7 +23,9 @@ def sync(
         UserError: if the store still cannot be reached, or does not hold the run.
     """
     run_dir = run_of(find_run(run, outputs))
-    tracked = mlflow_run_of(run_dir, load_config(run_dir))
+    # Refuses a folder that is not a run folder.
+    load_config(run_dir)
+    tracked = mlflow_run_of(run_dir)
     if tracked is None:
         return f"{run_dir} was not tracked; there is nothing to send"
     uri, run_id = tracked

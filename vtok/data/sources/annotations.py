@@ -16,8 +16,6 @@ SPLIT_NAMES: dict[str, Split] = {
     "validation": "validation",
     "val": "validation",
     "test": "test",
-    # The name that earlier versions wrote.
-    "heldout": "test",
 }
 VIDEO = ("video", "file", "path")
 CHOICES = ("choices", "candidates", "options")

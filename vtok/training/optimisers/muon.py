@@ -11,7 +11,6 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from vtok.common.distributed import full
-from vtok.common.errors import UserError
 from vtok.common.setting_types import Betas, FractionBelowOne, Positive, Rate
 from vtok.model.memory import FLOAT32
 from vtok.training.sharded_tensors import shard
@@ -64,21 +63,6 @@ class MuonAdamW(Optimizer):
     def state_bytes(shape: Sequence[int], *, hidden: bool, settings: Mapping[str, Any]) -> int:
         """One float32 number for each weight of Muon, two for each weight of AdamW."""
         return (1 if hidden else 2) * FLOAT32 * prod(shape)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the result of `state_dict`.
-
-        Raises:
-            UserError: a parameter had Muon and has AdamW now, or the other way round.
-        """
-        super().load_state_dict(state_dict)
-        for group in self.param_groups:
-            states = (self.state[parameter] for parameter in group["params"] if parameter in self.state)
-            if any((MOMENTUM in state) != bool(group.get(HIDDEN)) for state in states):
-                raise UserError(
-                    "optimiser=muon: the checkpoint is from a version that used Muon for other matrices, and cannot be "
-                    "resumed. Start a new run: resume=null."
-                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -73,5 +73,5 @@ def test_a_reader_drops_the_same_frames(adaptive: AdaptiveTokeniser, make_video:
 
 
 def test_another_key_frame_than_the_first_is_refused(adaptive: AdaptiveTokeniser) -> None:
-    with pytest.raises(UserError, match=r"key_frame=3: .* tokeniser=adaptive is the first\. Use key_frame=0"):
+    with pytest.raises(UserError, match=r"key_frame=3: .* AdaptiveTokeniser is the first\. Use key_frame=0"):
         adaptive.plan(10, 3)

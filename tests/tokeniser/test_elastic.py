@@ -127,5 +127,5 @@ def test_frames_that_training_reads_are_those_of_the_largest_budget(pixels: Any)
 
 
 def test_another_key_frame_is_refused(pixels: Any) -> None:
-    with pytest.raises(UserError, match=r"key_frame=3: .* tokeniser=elastic is the first\. Use key_frame=0"):
+    with pytest.raises(UserError, match=r"key_frame=3: .* ElasticTokeniser is the first\. Use key_frame=0"):
         ElasticTokeniser(pixels).plan(10, 3)

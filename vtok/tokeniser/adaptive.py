@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count, Positive
-from vtok.data.plan import ChangePlanner, FramePlan
-from vtok.tokeniser.key_frame import check_first
+from vtok.data.plan import ChangePlanner
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
 from vtok.tokeniser.vtok import VTokTokeniser
 
@@ -48,6 +47,7 @@ class AdaptiveTokeniser(VTokTokeniser):
 
     planner: ChangePlanner
 
+    first_key = True
     # The mean number of tokens is set by `change`, which depends on the clips.
     budgeted = None
 
@@ -68,12 +68,3 @@ class AdaptiveTokeniser(VTokTokeniser):
         self.planner = ChangePlanner(
             stride=stride, key_tokens=grid_size**2, frame_tokens=1, budget=budget, change=change
         )
-
-    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames that are read, of which some are kept.
-
-        Raises:
-            UserError: a key frame other than the first.
-        """
-        check_first(key_frame, tokeniser="adaptive")
-        return super().plan(num_frames)

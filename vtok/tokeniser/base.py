@@ -91,6 +91,7 @@ class Tokeniser(nn.Module, ABC):
 
     Attributes:
         frame_kind: kind of the tokens of frames other than the key frame, SPATIAL or MOTION.
+        first_key: whether the key frame is always the first, so that a call that asks for another one is refused.
         needs_files: whether it reads more than pixels from a file, so that generated videos cannot be tokenised.
         reads_question: whether tokens depend on the question, so that `condition` completes them, and a clip has other
             tokens for each question.
@@ -98,6 +99,7 @@ class Tokeniser(nn.Module, ABC):
     """
 
     frame_kind = SPATIAL
+    first_key: ClassVar[bool] = False
     needs_files: ClassVar[bool] = False
     reads_question: ClassVar[bool] = False
     budgeted: ClassVar[str | None] = None
@@ -142,7 +144,16 @@ class Tokeniser(nn.Module, ABC):
         return num_planned
 
     def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames that are read of a clip of `num_frames`; no other frame is decoded or encoded."""
+        """The frames that are read of a clip of `num_frames`; no other frame is decoded or encoded.
+
+        Raises:
+            UserError: a key frame that the tokeniser or the clip does not have.
+        """
+        if self.first_key and key_frame not in (None, 0):
+            raise UserError(
+                f"key_frame={key_frame}: the key frame of {type(self).__name__} is the first. "
+                "Use key_frame=0, the first frame, or None."
+            )
         return self.planner.plan(num_frames, key_frame)
 
     def token_map(self, planned: PlannedFrames) -> Tensor | None:

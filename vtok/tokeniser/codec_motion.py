@@ -7,9 +7,8 @@ from torch import Tensor
 from vtok.backbone import Backbone
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
-from vtok.data.plan import CodecMotionPlanner, FramePlan
+from vtok.data.plan import CodecMotionPlanner
 from vtok.tokeniser.base import MOTION, Tokeniser, VideoTokens, check_grid, pool_grid
-from vtok.tokeniser.key_frame import check_first
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_places, key_frame_weights
 
@@ -41,6 +40,7 @@ class CodecMotionTokeniser(Tokeniser):
     frame_kind = MOTION
     budgeted = "stride"
     needs_files = True
+    first_key = True
 
     def __init__(
         self,
@@ -59,15 +59,6 @@ class CodecMotionTokeniser(Tokeniser):
         self.grid_size = check_grid(grid_size, backbone)
         self.spatial = SpatialEncoder(feature_dim=backbone.feature_dim, token_dim=self.token_dim)
         self.motion = MotionEncoder(residual_dim=3 * motion_grid**2, token_dim=self.token_dim)
-
-    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames that are read.
-
-        Raises:
-            UserError: a key frame other than the first.
-        """
-        check_first(key_frame, tokeniser="codec_motion")
-        return super().plan(num_frames)
 
     def num_encoded(self, num_planned: int) -> int:
         """The first frame alone; of the others only the motion vectors are read."""

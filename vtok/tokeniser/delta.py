@@ -7,9 +7,7 @@ from torch import Tensor
 
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
-from vtok.data.plan import FramePlan
 from vtok.tokeniser.base import pool_grid
-from vtok.tokeniser.key_frame import check_first
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import VTokTokeniser
@@ -33,6 +31,8 @@ class DeltaTokeniser(VTokTokeniser):
         UserError: a stride below 1, or a grid larger than the feature map.
     """
 
+    first_key = True
+
     def __init__(
         self,
         backbone: Backbone,
@@ -52,15 +52,6 @@ class DeltaTokeniser(VTokTokeniser):
             motion_pooling=motion_pooling,
             budget=budget,
         )
-
-    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames that are read.
-
-        Raises:
-            UserError: a key frame other than the first.
-        """
-        check_first(key_frame, tokeniser="delta")
-        return super().plan(num_frames)
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, S, C): the pooled first frame; `residual` (B, M, R): pooled changes; `order` (B, K)."""

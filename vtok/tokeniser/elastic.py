@@ -8,8 +8,7 @@ from annotated_types import MinLen
 
 from vtok.backbone import Backbone
 from vtok.common.setting_types import Count
-from vtok.data.plan import ElasticPlanner, FramePlan
-from vtok.tokeniser.key_frame import check_first
+from vtok.data.plan import ElasticPlanner
 from vtok.tokeniser.motion import MeanPooling, MotionPooling
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import VTokTokeniser
@@ -53,6 +52,7 @@ class ElasticTokeniser(VTokTokeniser):
     planner: ElasticPlanner
 
     budgeted = "num_tokens"
+    first_key = True
 
     def __init__(
         self,
@@ -69,15 +69,6 @@ class ElasticTokeniser(VTokTokeniser):
         self.planner = ElasticPlanner.of(
             num_tokens, grid_size=grid_size, train_tokens=tuple(train_tokens), budget=budget
         )
-
-    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames that are read.
-
-        Raises:
-            UserError: a key frame other than the first.
-        """
-        check_first(key_frame, tokeniser="elastic")
-        return super().plan(num_frames)
 
     def key_grid(self, planned: PlannedFrames) -> int:
         return math.isqrt(self.planner.key_tokens if planned.key_tokens is None else planned.key_tokens)

@@ -8,9 +8,8 @@ from torch import Tensor
 from vtok.backbone import Backbone
 from vtok.common.errors import UserError
 from vtok.common.setting_types import Count
-from vtok.data.plan import CappedPlanner, FramePlan
+from vtok.data.plan import CappedPlanner
 from vtok.tokeniser.base import MOTION, Tokeniser, VideoTokens, check_grid
-from vtok.tokeniser.key_frame import check_first
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_places
 
@@ -49,6 +48,7 @@ class FrequencyTokeniser(Tokeniser):
 
     frame_kind = MOTION
     budgeted = "num_tokens"
+    first_key = True
 
     def __init__(
         self,
@@ -76,15 +76,6 @@ class FrequencyTokeniser(Tokeniser):
         self.motion = (
             MotionEncoder(residual_dim=backbone.feature_dim, token_dim=self.token_dim) if num_tokens > places else None
         )
-
-    def plan(self, num_frames: int, key_frame: int | None = None) -> FramePlan:
-        """The frames that are read.
-
-        Raises:
-            UserError: a key frame other than the first.
-        """
-        check_first(key_frame, tokeniser="frequency")
-        return super().plan(num_frames)
 
     def extract(self, planned: PlannedFrames) -> dict[str, Tensor]:
         """`grid` (B, K, S, C): the pooled frames in the order of time."""

@@ -3,17 +3,7 @@
 import torch
 from torch import Tensor
 
-from vtok.common.errors import UserError
 from vtok.tokeniser.planned_frames import PlannedFrames
-
-
-def check_first(key_frame: int | None, *, tokeniser: str) -> None:
-    """Raise UserError if a key frame other than the first is asked of a tokeniser that keeps the first alone."""
-    if key_frame not in (None, 0):
-        raise UserError(
-            f"key_frame={key_frame}: the key frame of tokeniser={tokeniser} is the first. "
-            "Use key_frame=0, the first frame, or None."
-        )
 
 
 def choose_key(planned: PlannedFrames, pooled: Tensor | None, rule: str | int) -> Tensor:

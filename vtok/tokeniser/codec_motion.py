@@ -10,7 +10,7 @@ from vtok.common.setting_types import Count
 from vtok.data.plan import CodecMotionPlanner
 from vtok.tokeniser.base import MOTION, Tokeniser, VideoTokens, check_grid, pool_grid
 from vtok.tokeniser.planned_frames import PlannedFrames
-from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_places, key_frame_weights
+from vtok.tokeniser.vtok import MotionEncoder, SpatialEncoder, key_frame_tokens
 
 
 class CodecMotionTokeniser(Tokeniser):
@@ -84,16 +84,4 @@ class CodecMotionTokeniser(Tokeniser):
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         spatial, motion = self.spatial(pooled["grid"]), self.motion(pooled["motion"])
-        key_tokens = spatial.shape[1]
-
-        def laid_out(values: Tensor) -> Tensor:
-            return torch.cat([values[:, :1].expand(-1, key_tokens), values[:, 1:]], dim=1)
-
-        return VideoTokens(
-            tokens=torch.cat([spatial, motion], dim=1),
-            kind=self.kinds(1 + motion.shape[1]).to(spatial.device, non_blocking=True),
-            timestamps=laid_out(planned.timestamps),
-            mask=laid_out(planned.mask),
-            places=key_frame_places(self.grid_size, motion),
-            weights=key_frame_weights(self.grid_size, motion, map_size=self.backbone.feature_size),
-        )
+        return key_frame_tokens(spatial, motion, pooled["order"], planned, map_size=self.backbone.feature_size)

@@ -116,19 +116,25 @@ class VTokTokeniser(Tokeniser):
 
     def project(self, pooled: dict[str, Tensor], planned: PlannedFrames) -> VideoTokens:
         spatial, motion = self.spatial(pooled["grid"]), self.motion(pooled["residual"])
-        mask = planned.mask.gather(1, pooled["order"])
-        timestamps = planned.timestamps.gather(1, pooled["order"])
-        key_tokens, motion_tokens = spatial.shape[1], motion.shape[1]
-        grid_size = math.isqrt(key_tokens)
-        kind = torch.tensor([SPATIAL] * key_tokens + [MOTION] * motion_tokens)
-        return VideoTokens(
-            tokens=torch.cat([spatial, motion], dim=1),
-            kind=kind.to(spatial.device, non_blocking=True),
-            timestamps=torch.cat([timestamps[:, :1].expand(-1, key_tokens), timestamps[:, 1:]], dim=1),
-            mask=torch.cat([mask[:, :1].expand(-1, key_tokens), mask[:, 1:]], dim=1),
-            places=key_frame_places(grid_size, motion),
-            weights=key_frame_weights(grid_size, motion, map_size=self.backbone.feature_size),
-        )
+        return key_frame_tokens(spatial, motion, pooled["order"], planned, map_size=self.backbone.feature_size)
+
+
+def key_frame_tokens(
+    spatial: Tensor, motion: Tensor, order: Tensor, planned: PlannedFrames, *, map_size: int
+) -> VideoTokens:
+    """The tokens of a key frame's grid (B, S, d) and of all other frames (B, M, d), whose positions are `order`."""
+    mask, timestamps = planned.mask.gather(1, order), planned.timestamps.gather(1, order)
+    key_tokens, motion_tokens = spatial.shape[1], motion.shape[1]
+    grid_size = math.isqrt(key_tokens)
+    kind = torch.tensor([SPATIAL] * key_tokens + [MOTION] * motion_tokens)
+    return VideoTokens(
+        tokens=torch.cat([spatial, motion], dim=1),
+        kind=kind.to(spatial.device, non_blocking=True),
+        timestamps=torch.cat([timestamps[:, :1].expand(-1, key_tokens), timestamps[:, 1:]], dim=1),
+        mask=torch.cat([mask[:, :1].expand(-1, key_tokens), mask[:, 1:]], dim=1),
+        places=key_frame_places(grid_size, motion),
+        weights=key_frame_weights(grid_size, motion, map_size=map_size),
+    )
 
 
 def key_frame_places(grid_size: int, motion: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vtok.backbone import Backbone
+from vtok.common.setting_types import Count
 from vtok.data.plan import PatchPlanner
 from vtok.tokeniser.base import SPATIAL, Tokeniser, VideoTokens, check_grid, match_width, pool_grid
 from vtok.tokeniser.planned_frames import PlannedFrames
@@ -83,11 +84,11 @@ class PatchTokeniser(Tokeniser):
         self,
         backbone: Backbone,
         *,
-        grid_size: int | None,
-        stride: int,
-        num_tokens: int,
-        token_dim: int | None,
-        budget: int | None,
+        grid_size: Count | None = None,
+        stride: Count = 6,
+        num_tokens: Count = 20,
+        token_dim: Count | None = None,
+        budget: Count | None = None,
     ) -> None:
         side = backbone.feature_size if grid_size is None else check_grid(grid_size, backbone)
         planner = PatchPlanner(

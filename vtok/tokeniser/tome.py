@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vtok.backbone import Backbone
-from vtok.common.setting_types import Count
 from vtok.tokeniser.patches import Patches, PatchTokeniser
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.selection import ranks, renumber, totals
@@ -39,20 +37,6 @@ class ToMeTokeniser(PatchTokeniser):
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
     """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        grid_size: Count | None = None,
-        stride: Count = 6,
-        num_tokens: Count = 20,
-        token_dim: Count | None = None,
-        budget: Count | None = None,
-    ) -> None:
-        super().__init__(
-            backbone, grid_size=grid_size, stride=stride, num_tokens=num_tokens, token_dim=token_dim, budget=budget
-        )
 
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
         there, count = patches.there, patches.there.sum(1)

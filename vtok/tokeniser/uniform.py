@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from vtok.backbone import Backbone
-from vtok.common.setting_types import Count
 from vtok.tokeniser.patches import Patches, PatchTokeniser
 from vtok.tokeniser.planned_frames import PlannedFrames
 
@@ -32,20 +30,6 @@ class UniformTokeniser(PatchTokeniser):
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
     """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        *,
-        grid_size: Count | None = None,
-        stride: Count = 6,
-        num_tokens: Count = 20,
-        token_dim: Count | None = None,
-        budget: Count | None = None,
-    ) -> None:
-        super().__init__(
-            backbone, grid_size=grid_size, stride=stride, num_tokens=num_tokens, token_dim=token_dim, budget=budget
-        )
 
     def assign(self, patches: Patches, planned: PlannedFrames) -> Tensor:
         side, longest = self.grid_size, patches.there.shape[1]

@@ -39,11 +39,9 @@ class ClipBackbone(Backbone):
             weights.
         layer: index into transformers' `hidden_states`: 0 is the embedded image, n the output of layer n, -1 that of
             the last layer before the final layer norm. Layers above it are dropped.
-        frozen: whether no weight is trained.
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights and of the feature map.
         image_size: side of the images in pixels if `weights` is None; otherwise the model's config has it.
-        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: the weights cannot be loaded or are not CLIP's, or an argument is out of range.

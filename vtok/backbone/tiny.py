@@ -29,7 +29,6 @@ class TinyBackbone(Backbone):
         width: number of channels after the first convolution; the next two have twice as many, the last one three
             times. A multiple of 8.
         frozen: whether the random weights are not trained.
-        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: `image_size` or `width` is not a positive multiple of 8.

@@ -50,8 +50,6 @@ class Vgg19Backbone(Backbone):
         revision: branch, tag or commit on the hub.
         layer: name of the layer whose output is the feature map, such as conv4_4 (512 channels, stride 8).
         image_size: side of the images in pixels.
-        frozen: whether no weight is trained.
-        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: the layer does not exist, images are smaller than its stride, or the file is not a VGG19.

@@ -90,7 +90,6 @@ class VisionBackbone(Backbone):
         dtype: number format of the weights and of the feature map.
         frozen: whether no weight is trained. If False, weights that the hidden state does not depend on (pooling, last
             norm) stay frozen.
-        map_size: side to which the feature map is averaged; None: it stays as the network gives it.
 
     Raises:
         UserError: the weights cannot be loaded or are not a vision transformer, or an argument is out of range.

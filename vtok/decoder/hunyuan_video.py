@@ -48,7 +48,6 @@ class HunyuanVideoDecoder(LatentDecoder):
     the vector of "".
 
     Args:
-        condition_dim: width D of the hidden states.
         weights: hub id, or local folder in diffusers' layout (transformer/, vae/, scheduler/). None: this architecture
             at its size, 13 billion parameters, with random weights.
         revision: branch, tag or commit on the hub.
@@ -64,7 +63,6 @@ class HunyuanVideoDecoder(LatentDecoder):
         embedded_guidance: guidance input of a guidance-distilled transformer, in training and in sampling; ignored by
             transformers without `guidance_embeds`.
         shift: shift of the noise levels towards pure noise; None: the scheduler's own, which is 7.
-        condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:
         UserError: the weights cannot be loaded or are not HunyuanVideo's, or the model does not support these sizes.

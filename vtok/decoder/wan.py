@@ -48,7 +48,6 @@ class WanDecoder(LatentDecoder):
     The stock text is a file of embeddings of Wan's text encoder; without one it is all zeros, an empty prompt.
 
     Args:
-        condition_dim: width D of the hidden states.
         weights: hub id, or local folder in diffusers' layout (model_index.json, transformer/, vae/, scheduler/, and
             transformer_2/ of a model with two experts). The kind of Wan is read from it: per-token timesteps
             (2.2 5B), or two experts by noise level (2.2 A14B). None: the architecture of 2.2 5B with random weights.
@@ -63,7 +62,6 @@ class WanDecoder(LatentDecoder):
         text_length: largest number of tokens of the condition and the stock text together.
         adapter_width: hidden width of the adapter.
         shift: shift of the noise levels towards pure noise; None: the scheduler's own.
-        condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
 
     Raises:
         UserError: weights or text cannot be loaded or are not Wan's, or the model does not support these sizes.

@@ -72,7 +72,6 @@ class LlavaNextLanguageModel(LanguageModel):
             trained on them. False: phi_vis starts at random and gets standardised tokens.
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights. Weights that are trained must be float32.
-        context_length: number of video and text tokens in the longest sequence; None: the model's own limit.
         video_token: text that stands for one video token; added to the vocabulary if it is missing.
         frozen: whether none of its weights are trained; gradients still reach the video tokens.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.

@@ -32,11 +32,9 @@ class AdaptiveTokeniser(VTokTokeniser):
     enough. Here it is one look at the pixels.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: the first frame becomes grid_size x grid_size tokens.
         stride: clip frames between two sampled frames, of which some are kept.
         change: change for which a clip has one motion token, in grey levels of 0 to 255; see `vtok calibrate`.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
         motion_pooling: how a residual map becomes one vector: a MotionPooling class, or a function from the number of
             feature channels to one.
         budget: clips so long that they could make more tokens are refused; None refuses none.

@@ -89,6 +89,12 @@ class Tokeniser(nn.Module, ABC):
     A subclass has a planner and two halves: `extract` (backbone and pooling) and `project` (projections). `extract`
     reads feature maps through `chunks`, `features` or `grids`, which take them from a feature cache if there is one.
 
+    Args:
+        backbone: frames to feature maps.
+        planner: planner of the frames that are read.
+        token_dim: width of the tokens; the backbone's feature_dim where None.
+        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
+
     Attributes:
         frame_kind: kind of the tokens of frames other than the key frame, SPATIAL or MOTION.
         first_key: whether the key frame is always the first, so that a call that asks for another one is refused.

@@ -26,12 +26,9 @@ class CodecMotionTokeniser(Tokeniser):
     generated ones, cannot be tokenised.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: the first frame becomes grid_size x grid_size tokens.
         stride: clip frames between two sampled frames.
         motion_grid: a frame's motion vectors are averaged over motion_grid x motion_grid cells.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

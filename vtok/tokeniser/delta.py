@@ -24,7 +24,6 @@ class DeltaTokeniser(VTokTokeniser):
     before the changes, instead of as a change since a black frame. Consecutive means consecutive sampled frames.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: the first frame becomes grid_size x grid_size tokens.
 
     Raises:

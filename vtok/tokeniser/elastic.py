@@ -36,14 +36,11 @@ class ElasticTokeniser(VTokTokeniser):
     both thinned out, evenly in space and in time.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: the first frame becomes grid_size x grid_size tokens at most.
         num_tokens: number of tokens of a clip in evaluation, whether training draws it or not.
         train_tokens: numbers of tokens that training draws from, all equally likely.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
         motion_pooling: how a residual map becomes one vector: a MotionPooling class, or a function from the number of
             feature channels to one.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a grid larger than the feature map.

@@ -24,13 +24,9 @@ class EvsTokeniser(PatchTokeniser):
     of the share that is pruned.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every sampled frame is pooled to S = grid_size x grid_size patches; None: the places of the feature
             map.
-        stride: clip frames between two sampled frames.
         num_tokens: number of tokens of a clip, S or more; a clip with fewer patches keeps all.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, a grid larger than the feature map, or fewer tokens than patches of a frame.

@@ -16,13 +16,10 @@ class FrameSamplingTokeniser(Tokeniser):
     """The naive baseline: the same grid of every sampled frame, S x K tokens (VTok, section 3.1).
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every sampled frame becomes grid_size x grid_size tokens.
         stride: clip frames between two sampled frames.
         mlp: whether the tokens are made by the two-layer network of VTok's motion tokens, so that both have the same
             trained parts; otherwise by a projection where the widths differ.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
@@ -70,12 +67,9 @@ class KeyFrameTokeniser(Tokeniser):
     """The key frame alone, S tokens: what can be known without motion.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: the key frame becomes grid_size x grid_size tokens.
         stride: clip frames between the frames among which "medoid" and "sharpest" choose.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
         key_frame: "first", "middle", "medoid", "sharpest" or a clip-frame index.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, an unknown key frame, or a grid larger than the feature map.

@@ -34,13 +34,10 @@ class FrequencyTokeniser(Tokeniser):
     places.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: the first frame becomes S = grid_size x grid_size tokens.
         stride: clip frames between two sampled frames.
         num_tokens: number of tokens of a clip, S or more; a clip of few frames has S + M.
         absorbed: number of frequencies that are added to the first frame's tokens.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, a grid larger than the feature map, or fewer tokens than places of a frame.

@@ -72,7 +72,6 @@ class GroupedTtmTokeniser(Tokeniser):
     of these frames.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every sampled frame becomes grid_size x grid_size places, each with a memory.
         stride: clip frames between two sampled frames.
         num_tokens: number of tokens of any clip.
@@ -80,8 +79,6 @@ class GroupedTtmTokeniser(Tokeniser):
         width: width of the memory and of the transformer, a multiple of 2 x heads.
         depth: number of layers of the transformer that processes what is read.
         heads: number of attention heads.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

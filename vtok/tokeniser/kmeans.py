@@ -22,13 +22,7 @@ class KMeansTokeniser(PatchTokeniser):
     are always `num_tokens`.
 
     Args:
-        backbone: frames to feature maps.
-        grid_size: every sampled frame is pooled to grid_size x grid_size patches; None: the places of the feature map.
-        stride: clip frames between two sampled frames.
-        num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
         iterations: number of times that centroids are computed.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

@@ -44,11 +44,8 @@ class LlamaVidTokeniser(Tokeniser):
     All tokens are SPATIAL: they are features, not changes.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every sampled frame becomes grid_size x grid_size content tokens, and one context token.
         stride: clip frames between two sampled frames.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

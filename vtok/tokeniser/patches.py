@@ -61,12 +61,9 @@ class PatchTokeniser(Tokeniser):
     A projection is trained if the widths differ.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every sampled frame is pooled to grid_size x grid_size patches; None: the places of the feature map.
         stride: clip frames between two sampled frames.
-        num_tokens: number of tokens of a clip.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
+        num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
 
     Attributes:
         reads_attention: whether `assign` needs the backbone's attention.

@@ -30,15 +30,12 @@ class ResamplerTokeniser(Tokeniser):
     of these frames.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every sampled frame becomes grid_size x grid_size features to read.
         stride: clip frames between two sampled frames.
         num_queries: number of learned queries, which is the number of tokens of any clip.
         width: width of the layers, a multiple of 2 x heads.
         depth: number of layers.
         heads: number of attention heads.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

@@ -24,15 +24,12 @@ class SlowFastTokeniser(Tokeniser):
     other sampled frame) without the subtraction and g_phi: a control of both.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every slow frame becomes grid_size x grid_size tokens.
         slow_frames: slow frames, evenly spread over the sampled ones, the first and the last among them; a clip of
             fewer sampled frames has all of them.
         fast_grid_size: every sampled frame becomes fast_grid_size x fast_grid_size tokens as well.
         repeat_slow: whether slow frames have fast tokens too, as in the paper.
         stride: clip frames between two sampled frames.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride or a number of slow frames below 1, or a grid larger than the feature map.

@@ -84,14 +84,11 @@ class TokenLearnerTokeniser(Tokeniser):
     of these frames.
 
     Args:
-        backbone: frames to feature maps.
         grid_size: every sampled frame becomes grid_size x grid_size features to read.
         stride: clip frames between two sampled frames.
         num_tokens: number of learned maps, which is the number of tokens of any clip.
         width: width of the features that are averaged, an even number.
         positions: whether each feature has an embedding of its place and time.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

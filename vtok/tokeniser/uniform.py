@@ -18,15 +18,6 @@ class UniformTokeniser(PatchTokeniser):
     possible, primes too, where the cells of a regular grid must be a product: 46 would be 23 x 2 x 1. The boxes depend
     on the number of frames alone, not on what they show.
 
-    Args:
-        backbone: frames to feature maps.
-        grid_size: every sampled frame is pooled to grid_size x grid_size patches first; None: the places of the feature
-            map.
-        stride: clip frames between two sampled frames.
-        num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
-
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.
     """

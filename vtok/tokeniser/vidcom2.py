@@ -30,13 +30,7 @@ class VidCom2Tokeniser(PatchTokeniser):
     frames than tokens, some frames have none.
 
     Args:
-        backbone: frames to feature maps.
-        grid_size: every sampled frame is pooled to grid_size x grid_size patches; None: the places of the feature map.
-        stride: clip frames between two sampled frames.
-        num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
         temperature: temperature of the softmax; a large one gives all frames the same quota.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

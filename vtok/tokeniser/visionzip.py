@@ -25,13 +25,7 @@ class VisionZipTokeniser(PatchTokeniser):
     to the mean of what has joined it; here, as the paper says, all are averaged. The class token is not a token.
 
     Args:
-        backbone: frames to feature maps.
-        grid_size: every sampled frame is pooled to grid_size x grid_size patches; None: the places of the feature map.
-        stride: clip frames between two sampled frames.
-        num_tokens: number of tokens of a clip; a clip with fewer patches keeps all.
         contextual_share: share of contextual tokens, rounded to a whole number of them; the paper has 10 of 64.
-        token_dim: width of the tokens; the backbone's feature_dim where None.
-        budget: largest number of tokens of a clip (more are refused); None: any. Commands also take 3GFLOP or 40ms.
 
     Raises:
         UserError: a stride below 1, or a grid larger than the feature map.

@@ -58,7 +58,6 @@ class FolderData(DataSource):
             whose split is not given.
         manifest: jsonl, csv or parquet file, relative to the root or else to the working directory; its videos are
             relative to the root in any case. None: look for one in the root.
-        frames_fps: frames a second of clips that are folders of images.
         needs_text: whether clips without a caption or a question are left out; data=twins asks questions of its own.
         (for the others see `DataSource`)
 

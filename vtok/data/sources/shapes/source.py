@@ -49,7 +49,6 @@ class ShapesData(DataSource):
             camera does) is in test clips alone. Videos generated from captions with them are judged apart, as
             `unseen/...`.
         make_workers: number of processes that render the files; None: one per core.
-        limit: largest number of clips of each split; None: no limit.
 
     The other arguments are those of `DataSource`.
     """

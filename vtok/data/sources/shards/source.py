@@ -48,7 +48,6 @@ class ShardData(DataSource):
             `PATH/shard-{000..127}.tar` or `PATH/a*.tar`.
         index: path or URL of the index; None: `index.arrow` in the root.
         index_cache: folder for local copies of remote indexes.
-        frames_fps: frames a second of clips that are folders of images.
         validation_fraction, test_fraction: share of the groups in the validation and in the test split, of the clips
             whose split is not given.
         shuffle_buffer: number of clips that are shuffled together, after the shards have been shuffled, so that reads

@@ -6,11 +6,10 @@ every key before it applies the command line, so this source adds the others, al
 
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from hydra.core.object_type import ObjectType
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,7 +19,7 @@ from vtok.config.declaration import NotImported, declaration_of
 SCHEME = "vtok"
 
 
-class DeclaredConfigSource(ConfigSource):
+class DeclaredConfigSource(FileConfigSource):
     """A folder of YAML files, `vtok://PATH`."""
 
     @staticmethod
@@ -28,34 +27,10 @@ class DeclaredConfigSource(ConfigSource):
         return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
-        file = self._file(config_path)
-        if not file.is_file():
-            raise ConfigLoadError(f"Config not found : {file}")
-        text = file.read_text(encoding="utf-8")
-        config = OmegaConf.create(text)
-        if isinstance(config, DictConfig):
-            with_defaults(config)
-        return ConfigResult(
-            config=config, path=self.full_path(), provider=self.provider, header=self._get_header_dict(text[:512])
-        )
-
-    def available(self) -> bool:
-        return Path(self.path).is_dir()
-
-    def is_group(self, config_path: str) -> bool:
-        return (Path(self.path) / config_path).is_dir()
-
-    def is_config(self, config_path: str) -> bool:
-        return self._file(config_path).is_file()
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        found: list[str] = []
-        for item in (Path(self.path) / config_path).iterdir():
-            self._list_add_result(found, str(Path(config_path) / item.name), item.name, results_filter)
-        return sorted(set(found))
-
-    def _file(self, config_path: str) -> Path:
-        return Path(self.path) / self._normalize_file_name(config_path)
+        found = super().load_config(config_path)
+        if isinstance(found.config, DictConfig):
+            with_defaults(found.config)
+        return found
 
 
 class DeclaredSearchPath(SearchPathPlugin):

@@ -5,41 +5,10 @@ from pathlib import Path
 
 from vtok.common.errors import UserError
 from vtok.common.setting_types import PositiveFraction
-from vtok.runs.comparison import LEARNT, Comparison
+from vtok.runs.comparison import LEARNT
 from vtok.runs.mlflow_parent import ARTIFACT_FOLDER
 from vtok.runs.report import report, report_sweep
 from vtok.runs.sweep_folder import find_sweep
-
-
-def compare_runs(
-    runs: Path | Sequence[Path],
-    *,
-    metrics: Sequence[str] = (),
-    out: Path | None = None,
-    baseline: str | None = None,
-    learnt: PositiveFraction = LEARNT,
-) -> Comparison:
-    """Compare the runs of a sweep folder, or two or more run folders, and print the tables.
-
-    The files of a sweep are also logged to its parent run in MLflow.
-
-    Args:
-        runs: sweep folder, or run folders.
-        metrics: names of metrics in summary.json; none: the default ones.
-        out: folder for the files, see `report`; None: `comparison` in the sweep folder, none for a list of runs.
-        baseline: label or value of the group of runs that the others are compared with; None: all pairs of up to four
-            groups, else the first group.
-        learnt: accuracy from which a category counts as learnt, for the time to learn it.
-
-    Raises:
-        UserError: if a folder holds no run, no run has metrics, or a metric or the baseline is unknown.
-    """
-    if isinstance(runs, Path):
-        return report_sweep(runs, metrics=metrics, out=out or runs / ARTIFACT_FOLDER, baseline=baseline, learnt=learnt)
-    if len(runs) < 2:
-        given = ",".join(map(str, runs))
-        raise UserError(f"runs=[{given}]: a comparison takes two runs or more. Use runs=[A,B] or sweep=DIR.")
-    return report(runs, metrics=metrics, out=out, title=f"{len(runs)} runs", baseline=baseline, learnt=learnt)
 
 
 def compare(
@@ -70,10 +39,14 @@ def compare(
     Raises:
         UserError: if a folder holds no run, no run has metrics, or a metric or the baseline is unknown.
     """
-    target = Path(out) if out else None
     if (sweep is None) == (not runs):
         raise UserError("vtok compare takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
-    if sweep is None:
-        compare_runs([Path(run) for run in runs], metrics=metrics, out=target, baseline=baseline, learnt=learnt)
+    target = Path(out) if out else None
+    if sweep is not None:
+        folder = find_sweep(sweep, outputs)
+        report_sweep(folder, metrics=metrics, out=target or folder / ARTIFACT_FOLDER, baseline=baseline, learnt=learnt)
+    elif len(runs) < 2:
+        raise UserError(f"runs=[{','.join(runs)}]: a comparison takes two runs or more. Use runs=[A,B] or sweep=DIR.")
     else:
-        compare_runs(find_sweep(sweep, outputs), metrics=metrics, out=target, baseline=baseline, learnt=learnt)
+        folders = [Path(run) for run in runs]
+        report(folders, metrics=metrics, out=target, title=f"{len(runs)} runs", baseline=baseline, learnt=learnt)

@@ -31,14 +31,15 @@ def check_writable(path: Path, *, suffix: str) -> None:
         raise UserError(f"{path}: it cannot be written, because {reason}. {REMEDY}")
 
 
-def try_lock(file: Path) -> FileLock | None:
-    """A lock that this process holds from now on; None if another one holds it. Release it at the end."""
-    lock = FileLock(file)
+@contextmanager
+def locked(file: Path, *, busy: str) -> Iterator[None]:
+    """A block in which this process holds the lock of a file; raises UserError(`busy`) if another one holds it."""
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(file).acquire(timeout=0)
     except Timeout:
-        return None
-    return lock
+        raise UserError(busy) from None
+    with lock:
+        yield
 
 
 @contextmanager

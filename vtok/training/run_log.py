@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vtok.common.errors import UserError
-from vtok.common.files import try_lock
+from vtok.common.files import locked
 from vtok.common.overrides import command, override
 from vtok.runs.folder import shown, write_status
 from vtok.tracking import Tracker
@@ -21,24 +20,6 @@ class Stopped(Exception):
         resume = command(override("resume", shown(run_dir)))
         super().__init__(f"stopped by signal {signal} and saved. Resume it with {resume}")
         self.signal = signal
-
-
-@contextmanager
-def lock_folder(run_dir: Path) -> Iterator[None]:
-    """A context in which no other process can train in the run folder.
-
-    Raises:
-        UserError: another process is training in it.
-    """
-    lock = try_lock(run_dir / ".lock")
-    if lock is None:
-        raise UserError(
-            f"{shown(run_dir)}: another process is training in this run folder. Wait until it ends, or use another one."
-        )
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -59,8 +40,13 @@ def record_outcome(tracker: Tracker, run_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def lock_and_log(run_dir: Path) -> Iterator[None]:
-    """A context in which the run folder is locked and has a log file."""
-    with lock_folder(run_dir), log_file(run_dir / "train.log"):
+    """A context in which no other process can train in the run folder, and which has a log file.
+
+    Raises:
+        UserError: another process is training in it.
+    """
+    busy = f"{shown(run_dir)}: another process is training in this run folder. Wait until it ends, or use another one."
+    with locked(run_dir / ".lock", busy=busy), log_file(run_dir / "train.log"):
         yield
 
 

@@ -9,8 +9,7 @@ from typing import Literal
 
 from vtok.cli.study_sweeps import run_sweeps
 from vtok.cli.verbs.probe import probe_untrained
-from vtok.common.errors import UserError
-from vtok.common.files import try_lock, write_text
+from vtok.common.files import locked, write_text
 from vtok.common.foreign_files import read_mapping
 from vtok.common.overrides import command, override
 from vtok.common.setting_types import Count
@@ -72,7 +71,9 @@ def study(
     part += [] if seeds is None else [f"seeds={seeds}"]
     part += [] if probe else ["probe=false"]
     replay = command("vtok", "study", f"name={name}", *part, *given)
-    with only_one(folder), mlflow_parent(declared, given, folder) as parent:
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{folder}: this study is running already. Wait for it, or set outputs=FOLDER."
+    with locked(folder / "study.lock", busy=busy), mlflow_parent(declared, given, folder) as parent:
         choices = run_study(declared, given, folder, parent=parent, jobs=jobs)
         result = study_result(
             declared,
@@ -121,23 +122,6 @@ def run_study(
     }
     run_sweeps(finals, parent=parent, jobs=jobs)
     return choices
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """A block in which no other process runs the study of a folder.
-
-    Raises:
-        UserError: another one runs it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = try_lock(folder / "study.lock")
-    if lock is None:
-        raise UserError(f"{folder}: this study is running already. Wait for it, or set outputs=FOLDER.")
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from vtok.common.errors import UserError
+from vtok.common.files import locked
 from vtok.common.foreign_files import printable
 from vtok.data.broken_clips import BadFiles
 from vtok.data.clip import Clip
@@ -75,11 +75,10 @@ def pack(
     try:
         out.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(out)
-        with FileLock(out / LOCK, timeout=0):
+        busy = f"out={out}: another process is packing there. Wait for it, or use another folder."
+        with locked(out / LOCK, busy=busy):
             packed = _pack(source, out, shard_bytes, max_bad_fraction, progress)
         (out / LOCK).unlink(missing_ok=True)
-    except Timeout:
-        raise UserError(f"out={out}: another process is packing there. Wait for it, or use another folder.") from None
     except OSError as error:
         raise UserError(f"out={out}: it cannot be written ({error}). Run the same command again to resume.") from error
     return packed

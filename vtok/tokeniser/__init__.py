@@ -5,17 +5,6 @@ from typing import TYPE_CHECKING
 from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vtok.data.plan import (
-        CappedPlanner,
-        ChangePlanner,
-        CodecMotionPlanner,
-        ElasticPlanner,
-        FramePlan,
-        KeyFramePlanner,
-        PatchPlanner,
-        SlowFastPlanner,
-        StridePlanner,
-    )
     from vtok.tokeniser.adaptive import AdaptiveTokeniser
     from vtok.tokeniser.base import MOTION, SPATIAL, Tokeniser, VideoTokens
     from vtok.tokeniser.codec_motion import CodecMotionTokeniser
@@ -52,35 +41,26 @@ __all__ = [
     "SPATIAL",
     "AdaptiveTokeniser",
     "AttentionPooling",
-    "CappedPlanner",
-    "ChangePlanner",
-    "CodecMotionPlanner",
     "CodecMotionTokeniser",
     "DeltaTokeniser",
-    "ElasticPlanner",
     "ElasticTokeniser",
     "EvsTokeniser",
-    "FramePlan",
     "FramePooling",
     "FrameSamplingTokeniser",
     "FrequencyTokeniser",
     "GridPooling",
     "GroupedTtmTokeniser",
     "KMeansTokeniser",
-    "KeyFramePlanner",
     "KeyFrameTokeniser",
     "LlamaVidTokeniser",
     "MeanPooling",
     "MotionPooling",
-    "PatchPlanner",
     "PatchTokeniser",
     "Patches",
     "PlannedFrames",
     "RandomTokeniser",
     "ResamplerTokeniser",
-    "SlowFastPlanner",
     "SlowFastTokeniser",
-    "StridePlanner",
     "ToMeTokeniser",
     "TokenLearnerTokeniser",
     "Tokeniser",

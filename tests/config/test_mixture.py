@@ -56,7 +56,7 @@ def test_a_saved_configuration_is_checked_and_its_sources_follow_the_mixture() -
 
 MISTAKES = [
     (["data=mixture"], "data.sources: a mixture needs one source or more", "recipe=shapes_mixture"),
-    ([*RECIPE, "data.sources.easy.num_frames=12"], "data.sources.easy.num_frames=12", "Use clip.num_frames=12"),
+    ([*RECIPE, "data.sources.easy.num_frames=12"], "data.sources.easy.num_frames", "unknown key"),
     ([*RECIPE, "data.sources.easy.clip={size:3}"], "data.sources.easy.clip={size:3}", "Set clip.KEY=VALUE"),
     ([*RECIPE, "+data.sources.easy.levl=hard"], "data.sources.easy.levl", "Did you mean data.sources.easy.level?"),
     ([*RECIPE, "data.sources.easy.level=mid"], "data.sources.easy.level=mid", "easy, hard"),

@@ -37,7 +37,7 @@ def test_the_source_can_be_a_mixture_with_a_limit() -> None:
         (["data=twins", "data.source=shapes"], "data.source=shapes: an option", "Use data@data.source=shapes"),
         ([*SHAPES, "data.categories=[arow]"], "data.categories=[arow]", "arrow"),
         ([*SHAPES, "data.window=1"], "data.window=1", "< 1"),
-        ([*SHAPES, "data.source.num_frames=9"], "data.source.num_frames=9", "Use clip.num_frames=9"),
+        ([*SHAPES, "data.source.num_frames=9"], "data.source.num_frames", "unknown key"),
         ([*SHAPES, "data.source.cache=x"], "data.source.cache=x", "data.cache=FOLDER"),
         ([*SHAPES, "data.source._target_=os.system"], "data.source._target_=os.system", "option of data"),
         ([*SHAPES, "tokeniser=codec_motion"], "tokeniser=codec_motion: the motion vectors", "Use another tokeniser"),

@@ -113,8 +113,6 @@ def test_adapters_of_a_16_bit_model_are_float32(save_lm: Save) -> None:
 
 def test_invalid_settings_are_refused(save_lm: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_lm()
-    with pytest.raises(UserError, match=r"mllm\.frozen=true: mllm\.lora trains adapters"):
-        CausalLanguageModel(folder, frozen=True, lora=Lora())
     with pytest.raises(UserError, match=r"mllm\.lora\.target_modules=\['query'\] .*Use down_proj, gate_proj, k_proj"):
         CausalLanguageModel(folder, lora={"target_modules": ["query"]})
     monkeypatch.setitem(sys.modules, "peft", None)

@@ -59,7 +59,7 @@ class LanguageModel(nn.Module):
         width: width D of the embeddings.
 
     Raises:
-        UserError: the model does not take sequences of this length, or both `frozen` and `lora` are given.
+        UserError: the model does not take sequences of this length.
     """
 
     def __init__(
@@ -77,11 +77,6 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.standardise_video = standardise_video
         self.encode_places = encode_places
-        if frozen and lora is not None:
-            raise UserError(
-                "mllm.frozen=true: mllm.lora trains adapters, and a frozen model trains nothing. "
-                "Set mllm.frozen=false or mllm.lora=null."
-            )
         self.model = model
         # The model's own may have a repetition penalty, a temperature or banned words, which `generate` would apply.
         self.model.generation_config = GenerationConfig()

@@ -25,11 +25,11 @@ from vtok.common.foreign_files import read_tensors
 from vtok.config import check
 from vtok.config.nodes import data_nodes
 from vtok.config.question import check_unasked
+from vtok.config.targets import check_targets
 from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card
 from vtok.hub.files import CLIP_LOCATIONS, CONFIG, GROUPS, MARKER, METRICS, WEIGHTS, Part, exported_part, is_exported
 from vtok.hub.remote import fetch
-from vtok.hub.trust import trusted_config
 from vtok.model import VideoLanguageModel
 from vtok.model.build import build, build_model, report_build_errors
 from vtok.runs.folder import load_config, read_summary, run_of
@@ -113,7 +113,9 @@ def from_pretrained(
     """
     folder = fetch(str(place), revision=revision)
     part = exported_part(folder)
-    config = trusted_config(folder, part, trust=trust)
+    config = load_config(folder, groups=GROUPS[part])
+    config.allowed_targets = list(trust)
+    check_targets(config, groups=GROUPS[part])
     named = [group for group, path in COMPONENT_PATHS.items() if group in GROUPS[part] and has_published(config, path)]
     for group, path in (weights or {}).items():
         if group not in named:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, get_origin
 
-from hydra.utils import get_object
 from omegaconf import MISSING
 
 from vtok.common.errors import UserError
@@ -28,8 +27,7 @@ from vtok.config.signature import (
     is_plain_value,
     settings_of,
 )
-
-OWN_PACKAGE = __name__.partition(".")[0]
+from vtok.config.targets import import_target, is_own_target
 
 
 @dataclass(frozen=True)
@@ -138,18 +136,12 @@ def is_dataclass_of_settings(target: str) -> bool:
 
 def _object(target: str) -> Any:
     """The class or function itself, if it is in this project or has been imported."""
-    if target.partition(".")[0] != OWN_PACKAGE and not _is_loaded(target):
+    if not is_own_target(target) and not _is_loaded(target):
         raise NotImported(
             f"_target_={target}: there is no Python source of this name. Check the name, and that its package is "
             "installed."
         )
-    try:
-        return get_object(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"_target_={target}: it cannot be imported ({reason}). Check the name, and that its package is installed."
-        ) from error
+    return import_target(target, "_target_")
 
 
 def _is_loaded(target: str) -> bool:

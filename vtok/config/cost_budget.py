@@ -4,6 +4,7 @@ The configuration then holds the setting, and its number of tokens as the budget
 another machine.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -119,7 +120,8 @@ class Levels:
                 f"mllm.context_length={context}: no tokeniser.{key} makes so few tokens that they fit. "
                 f"Use mllm.context_length={self.tokens_at(self.first) + TEXT_TOKENS} or more."
             )
-        self.last = last_where(lambda index: self.tokens_at(index) <= most, self.first, len(self.values) - 1)
+        indices = range(len(self.values))
+        self.last = bisect_right(indices, most, lo=self.first + 1, key=self.tokens_at) - 1
 
     def tokens_at(self, index: int) -> int:
         """The number of tokens of a clip with the value at `index`."""
@@ -142,14 +144,6 @@ def values_of(config: DictConfig, key: str, most_tokens: int) -> range:
     if key == "grid_size" and (shape := feature_shape(config)) is not None:
         return range(1, shape.size + 1)
     return range(1, most_tokens + 1)
-
-
-def last_where(condition: Callable[[int], bool], first: int, last: int) -> int:
-    """The last index with a condition that holds at `first`, and no longer after an index where it does not."""
-    while first < last:
-        middle = (first + last + 1) // 2
-        first, last = (middle, last) if condition(middle) else (first, middle - 1)
-    return first
 
 
 def bracket(

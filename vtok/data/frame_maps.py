@@ -34,12 +34,7 @@ class FrameMaps:
 
     def at(self, frames: Tensor) -> "FrameMaps":
         """The frames of a clip at positions (n,)."""
-        return FrameMaps(
-            maps=self.maps[frames],
-            sharpness=self.sharpness[frames],
-            levels=self.levels[frames],
-            attention=None if self.attention is None else self.attention[frames],
-        )
+        return self.moved(lambda tensor: tensor[frames])
 
 
 def stack_maps(clips: Sequence[FrameMaps]) -> FrameMaps:

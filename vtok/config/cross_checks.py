@@ -5,7 +5,6 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.errors import UserError
 from vtok.config.declaration import declaration_of
 from vtok.config.nodes import are_twins, constant_of, data_nodes, feature_shape, planner_of, token_dim
-from vtok.config.question import check_unasked
 from vtok.config.values import value_text
 from vtok.data.clip import VALIDATION
 
@@ -290,4 +289,22 @@ def check_plan(config: DictConfig) -> None:
             f"mllm.context_length={context}: a clip makes {tokens} tokens and text needs {TEXT_TOKENS} more. "
             f"Use mllm.context_length={tokens + TEXT_TOKENS} or more, "
             "a larger tokeniser.stride or a smaller tokeniser.grid_size."
+        )
+
+
+def check_unasked(config: DictConfig, *, override: str, instead: str) -> None:
+    """Refuse a tokeniser that reads the question where there is none.
+
+    Args:
+        config: the configuration.
+        override: setting or argument that asks for tokens without a question, such as "objective.lambda_dec=1".
+        instead: what to set instead, as a sentence.
+
+    Raises:
+        UserError: if the tokens depend on a question.
+    """
+    if constant_of(config.tokeniser, "reads_question", False):
+        raise UserError(
+            f"{override}: the tokens of {config.tokeniser._target_} depend on a question, and here there is none. "
+            f"{instead}"
         )

@@ -23,8 +23,8 @@ from vtok.common.errors import UserError
 from vtok.common.files import atomic_folder, is_free
 from vtok.common.foreign_files import read_tensors
 from vtok.config import check
+from vtok.config.cross_checks import check_unasked
 from vtok.config.nodes import data_nodes
-from vtok.config.question import check_unasked
 from vtok.config.targets import check_targets
 from vtok.feature_cache import without_cache
 from vtok.hub.card import write_card

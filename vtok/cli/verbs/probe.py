@@ -13,7 +13,7 @@ from vtok.common.files import check_writable, write_text
 from vtok.common.overrides import override
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
-from vtok.config.question import check_unasked
+from vtok.config.cross_checks import check_unasked
 from vtok.data import DataSource, LoaderSettings
 from vtok.evaluation.probing import ProbeResult, Probing, over_seeds, side_by_side
 from vtok.feature_cache import backbone_of_cache

@@ -12,7 +12,7 @@ from vtok import __version__
 from vtok.common.files import atomic_file, check_writable
 from vtok.common.paths import user_path
 from vtok.common.setting_types import NotNegative
-from vtok.config.question import check_unasked
+from vtok.config.cross_checks import check_unasked
 from vtok.inference.clip import read_clip
 from vtok.inference.load import load_run
 from vtok.model.batch import stack_frames

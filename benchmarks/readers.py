@@ -52,6 +52,7 @@ def read_naive(path: Path, indices: Sequence[int], shape: tuple[int, int], size:
     """PyAV as most people write it first: every frame is converted to RGB, the wanted ones are resized by PIL."""
     wanted, frames = set(indices), []
     box, _ = cover(*shape, size)
+    corners = box.left, box.top, box.left + box.width, box.top + box.height
     with open_container(path) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
@@ -59,7 +60,7 @@ def read_naive(path: Path, indices: Sequence[int], shape: tuple[int, int], size:
         for number, frame in enumerate(container.decode(stream)):
             picture = Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
             if number in wanted:
-                resized = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box=box.corners)
+                resized = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box=corners)
                 frames.append(torch.from_numpy(np.array(resized)))
             if number == indices[-1]:
                 break

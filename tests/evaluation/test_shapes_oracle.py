@@ -17,7 +17,7 @@ from vtok.data.clip_reader import scaled
 from vtok.data.plan import TargetPlan
 from vtok.data.sources.shapes.language import attributes
 from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import DIRECTIONS, OBJECTS, Scene, SceneObject, sample_scene
+from vtok.data.sources.shapes.scene import DIRECTIONS, OBJECTS, Scene, sample_scene
 from vtok.evaluation.shapes_oracle import (
     Reading,
     Spot,
@@ -156,16 +156,6 @@ def test_in_strong_noise_no_direction_is_preferred() -> None:
     assert max(seen[direction] for direction in DIRECTIONS) <= 15 + 4 * math.sqrt(60 * 3 / 16)
 
 
-def test_a_part_of_the_clip_is_enough_if_its_share_is_given() -> None:
-    """In half a clip a fast object looks slow, unless the share of the clip is given."""
-    thing = SceneObject("circle", "red", radius=0.12, start=(0.5, 0.5), moves=("left",), speed="fast", distance=0.32)
-    scene = Scene("motion", (thing,), camera=None, background=(100, 100, 100), texture=0.0, seed=0)
-    half = torch.from_numpy(render(scene, num_frames=15, size=64)).permute(0, 3, 1, 2)[:8]
-    assert read_clip(half).speed == "slow"
-    assert read_clip(half, span=0.5).speed == "fast"
-    assert read_clip(half).motion_direction == "left"
-
-
 @pytest.mark.parametrize(
     "frames",
     [
@@ -201,22 +191,20 @@ def test_a_straight_move(direction: str, distance: float, speed: str) -> None:
     """Also if a frame is missing, one position is wrong, and the object drifts a little to the side."""
     step_x, step_y = (distance / 7 * part for part in DIRECTIONS[direction])
     path = [spot(n, 0.5 + (step_x + 0.003) * n, 0.5 + (step_y + 0.003) * n) for n in (0, 1, 2, 4, 5, 6, 7)]
-    assert read_motion(path, steps=7, span=1.0) == (direction, speed)
+    assert read_motion(path, steps=7) == (direction, speed)
     path[2] = spot(2, 0.05, 0.95)
-    assert read_motion(path, steps=7, span=1.0) == (direction, speed)
+    assert read_motion(path, steps=7) == (direction, speed)
 
 
 def test_motion_of_objects_that_leave_the_frame() -> None:
     leaving = [spot(n, min(0.85, 0.7 + 0.3 * n / 7), 0.5, at_border=n > 3) for n in range(8)]
-    assert read_motion(leaving, steps=7, span=1.0) == ("right", "fast")
+    assert read_motion(leaving, steps=7) == ("right", "fast")
 
 
 def test_too_little_motion_has_no_direction() -> None:
-    assert read_motion([spot(3, 0.5, 0.5)], steps=7, span=1.0) == (None, None)
+    assert read_motion([spot(3, 0.5, 0.5)], steps=7) == (None, None)
     standing = [spot(n, 0.5 + 0.05 * n / 7, 0.5 - 0.05 * n / 7) for n in range(8)]
-    assert read_motion(standing, steps=7, span=1.0) == (None, None)
-    # In a quarter of the motion, the same distance means a fifth of the frame for all of it.
-    assert read_motion(standing[1:], steps=7, span=0.25)[1] == "slow"
+    assert read_motion(standing, steps=7) == (None, None)
 
 
 def test_one_object_is_followed_among_others() -> None:

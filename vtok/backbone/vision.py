@@ -149,7 +149,8 @@ class VisionBackbone(Backbone):
     def feature_map(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) -> (N, feature_dim, S / patch, S / patch)."""
         images = images.to(next(self.model.parameters()).dtype)
-        state = hidden_states(self.model, images)[self.hidden_state.index]
+        states = self.model(images, **options_of(self.model, images)).hidden_states
+        state = states[self.hidden_state.index]
         patches = state[:, self.hidden_state.leading :]
         return patches.transpose(1, 2).unflatten(2, (self.own_map_size, self.own_map_size))
 
@@ -272,11 +273,6 @@ def find_hidden_state(model: Any, layer: int, image_size: int | None) -> HiddenS
     gradients = torch.autograd.grad(state.sum(), list(parameters.values()), allow_unused=True)
     used = frozenset(name for name, one in zip(parameters, gradients, strict=True) if one is not None)
     return HiddenState(index=index, image_size=size, leading=state.shape[1] - patches, parameters=used)
-
-
-def hidden_states(model: Any, images: Tensor) -> tuple[Tensor, ...]:
-    """The hidden states of all layers for images (N, 3, S, S)."""
-    return model(images, **options_of(model, images)).hidden_states
 
 
 def options_of(model: Any, images: Tensor) -> dict[str, bool]:

@@ -53,14 +53,14 @@ class Difference:
         """The smallest p-value that these numbers of seeds can have; 0 for one seed each."""
         return 0.0 if max(self.seeds) == 1 else separation(*self.seeds)
 
-    def detectable(self, *, level: float = LEVEL, power: float = POWER) -> float | None:
-        """The smallest true difference that such a comparison shows with probability `power`; None: it shows none."""
-        if self.least_p > level or power_of(1.0, self.variance, level=level) < power:
+    def detectable(self, *, level: float = LEVEL) -> float | None:
+        """The smallest true difference that such a comparison shows with probability `POWER`; None: it shows none."""
+        if self.least_p > level or power_of(1.0, self.variance, level=level) < POWER:
             return None
-        return float(brentq(lambda size: power_of(size, self.variance, level=level) - power, 0.0, 1.0, xtol=1e-6))
+        return float(brentq(lambda size: power_of(size, self.variance, level=level) - POWER, 0.0, 1.0, xtol=1e-6))
 
-    def seeds_needed(self, size: float, *, level: float = LEVEL, power: float = POWER) -> int | None:
-        """The number of seeds in each group with which a true difference of this size is shown with this power.
+    def seeds_needed(self, size: float, *, level: float = LEVEL) -> int | None:
+        """The number of seeds in each group that shows a true difference of this size with probability `POWER`.
 
         None if it takes more clips, however many seeds there are, and if each group has one seed, so that their spread
         is unknown.
@@ -72,7 +72,7 @@ class Difference:
             numbers,
             True,
             key=lambda seeds: (
-                separation(seeds, seeds) <= level and power_of(size, self.planned(seeds), level=level) >= power
+                separation(seeds, seeds) <= level and power_of(size, self.planned(seeds), level=level) >= POWER
             ),
         )
         return numbers[place] if place < len(numbers) else None

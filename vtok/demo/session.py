@@ -181,7 +181,7 @@ class DemoRun:
             )
         return path
 
-    def generate(self, prompt: str, *, seed: int = 0) -> Path:
+    def generate(self, prompt: str) -> Path:
         """An mp4 generated from a sentence.
 
         Raises:
@@ -191,10 +191,10 @@ class DemoRun:
         clip, sampling = self.source.clip, sampling_of(self.config, steps=None, guidance=None, temperature=None)
         with self.lock:
             planned = len(self.model.tokeniser.plan(clip.num_frames).indices)
-            (video,) = self.model.generate([prompt], num_planned=planned, seeds=[seed], sampling=sampling).cpu()
+            (video,) = self.model.generate([prompt], num_planned=planned, seeds=[0], sampling=sampling).cpu()
         return self._write("generated", video, clip.num_frames / self.source.rate)
 
-    def reconstruct(self, video: str | Clip, *, seed: int = 0) -> Path:
+    def reconstruct(self, video: str | Clip) -> Path:
         """An mp4 decoded from the tokens of a clip.
 
         Raises:
@@ -203,7 +203,7 @@ class DemoRun:
         sampling = sampling_of(self.config, steps=None, guidance=None, temperature=None)
         with self.lock:
             sample, seconds = read_clip(self.config, self.model.tokeniser.planner, video)
-            (decoded,) = self.model.reconstruct(self._stacked(sample), seeds=[seed], sampling=sampling).cpu()
+            (decoded,) = self.model.reconstruct(self._stacked(sample), seeds=[0], sampling=sampling).cpu()
         return self._write("reconstructed", decoded, duration(seconds) or 1.0)
 
     def _write(self, name: str, video: torch.Tensor, seconds: float) -> Path:

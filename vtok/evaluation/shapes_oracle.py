@@ -77,12 +77,11 @@ def truth_of(clip: Clip) -> dict[str, str]:
     return {CATEGORIES[category]: truth for category, truth in clip.attributes.items() if category in CATEGORIES}
 
 
-def read_clip(frames: Tensor, *, span: float = 1.0) -> Reading:
+def read_clip(frames: Tensor) -> Reading:
     """Read the attributes of a clip.
 
     Args:
-        frames: uint8 (F, 3, H, H) with F >= 2 and H >= 32, evenly spaced from the clip's first frame.
-        span: share of the clip's motion that is complete in the last of `frames`.
+        frames: uint8 (F, 3, H, H) with F >= 2 and H >= 32, evenly spaced from the clip's first frame to its last.
 
     Raises:
         ValueError: the frames have another type or shape.
@@ -98,7 +97,7 @@ def read_clip(frames: Tensor, *, span: float = 1.0) -> Reading:
         return Reading()
     by_frame = [[spot for spot in spots if spot.frame == frame] for frame in range(len(frames))]
     number = mode(len(one) for one in by_frame if one)
-    direction, speed = read_motion(follow_object(by_frame), steps=len(frames) - 1, span=span)
+    direction, speed = read_motion(follow_object(by_frame), steps=len(frames) - 1)
     return Reading(
         shape=read_shape(spots),
         colour=colour,
@@ -186,7 +185,7 @@ def distance(one: Spot, other: Spot) -> float:
     return float(np.hypot(one.place[0] - other.place[0], one.place[1] - other.place[1]))
 
 
-def read_motion(path: Sequence[Spot], *, steps: int, span: float) -> tuple[str | None, str | None]:
+def read_motion(path: Sequence[Spot], *, steps: int) -> tuple[str | None, str | None]:
     """Direction and speed by a Theil-Sen line through the positions; None if the object stands still."""
     inside = [spot for spot in path if not spot.at_border]
     path = inside if len(inside) >= max(2, len(path) / 2) else path
@@ -194,7 +193,7 @@ def read_motion(path: Sequence[Spot], *, steps: int, span: float) -> tuple[str |
         return None, None
     frames = [spot.frame for spot in path]
     slopes = [stats.theilslopes([spot.place[axis] for spot in path], frames).slope for axis in (0, 1)]
-    x, y = (slope * steps / span for slope in slopes)
+    x, y = (slope * steps for slope in slopes)
     moved = max(abs(x), abs(y))
     if moved < STILL_BELOW:
         return None, None

@@ -1,6 +1,5 @@
 """The GPU memory of training without activations, calculated without torch."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 FLOAT32 = 4
@@ -74,8 +73,8 @@ def parameter_memory(count: int, *, size: int, optimiser: int | None, average: b
     )
 
 
-def memory_per_gpu(memory: Memory, gpus: Sequence[int] = GPUS) -> list[MemoryPerGpu]:
-    """The memory on each GPU, for each number of GPUs. Shards are rounded up to a byte."""
+def memory_per_gpu(memory: Memory) -> list[MemoryPerGpu]:
+    """The memory on each GPU, for each number of `GPUS`. Shards are rounded up to a byte."""
     return [
         MemoryPerGpu(
             gpus=number,
@@ -83,7 +82,7 @@ def memory_per_gpu(memory: Memory, gpus: Sequence[int] = GPUS) -> list[MemoryPer
             trained_sharded=memory.frozen + -(-memory.trained // number),
             sharded=-(-memory.total // number),
         )
-        for number in gpus
+        for number in GPUS
     ]
 
 

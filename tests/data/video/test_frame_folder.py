@@ -19,7 +19,8 @@ def test_frame_folder_is_near_pil_and_in_natural_order(clips_dir, tmp_path):
         for frame, file in zip(frames, (files[10], files[2]), strict=True):
             image = Image.open(file).convert("RGB")
             box, (height, width) = cover(image.height, image.width, size)
-            truth = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box.corners))
+            corners = box.left, box.top, box.left + box.width, box.top + box.height
+            truth = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=corners))
             assert np.abs(frame.permute(1, 2, 0).numpy().astype(int) - truth).mean() < 2
 
 
@@ -69,7 +70,8 @@ def test_exif_orientation_is_applied_as_pillow_does(orientation, suffix, tmp_pat
     np.testing.assert_array_equal(native, np.asarray(upright))
     for size in (32, (30, 50)):
         box, (height, width) = cover(upright.height, upright.width, size)
-        truth = np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR, box=box.corners))
+        corners = box.left, box.top, box.left + box.width, box.top + box.height
+        truth = np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR, box=corners))
         frame = read_video(tmp_path, indices=[0], size=size)[0][0].permute(1, 2, 0).numpy()
         assert np.abs(frame.astype(int) - truth).mean() < 2
 

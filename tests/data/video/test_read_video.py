@@ -165,7 +165,8 @@ def test_scaling_is_near_pil(clips_dir):
         frames, _ = read_video(clips_dir / name, indices=[8], size=112)
         native = Image.fromarray(decode_all(clips_dir / name)[0][8])
         box, _ = cover(native.height, native.width, 112)
-        truth = np.asarray(native.resize((112, 112), Image.Resampling.BILINEAR, box=box.corners))
+        corners = box.left, box.top, box.left + box.width, box.top + box.height
+        truth = np.asarray(native.resize((112, 112), Image.Resampling.BILINEAR, box=corners))
         assert np.abs(frames[0].permute(1, 2, 0).numpy().astype(int) - truth).mean() < 2
 
 

@@ -66,11 +66,6 @@ class Box(NamedTuple):
     height: int
     width: int
 
-    @property
-    def corners(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom, as in PIL."""
-        return self.left, self.top, self.left + self.width, self.top + self.height
-
 
 def cover(height: int, width: int, size: Size) -> tuple[Box, tuple[int, int]]:
     """The crop of a picture for a wanted size, and the (height, width) to scale the crop to.

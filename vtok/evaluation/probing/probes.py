@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from vtok.model.token_scale import INPUT_STEPS, TokenScale
 from vtok.tokeniser import VideoTokens
 
+# Width and number of heads of the attentive probe.
+WIDTH, HEADS = 128, 4
+
 
 def flatten_tokens(video: VideoTokens, number: int) -> Tensor:
     """Tokens (B, L, d) concatenated to (B, number * d), with zeros for missing tokens."""
@@ -43,25 +46,21 @@ class AttentiveProbe(nn.Module):
         tokens: number of tokens of the longest clip; each position has an embedding.
         token_dim: width of a token.
         outputs: width of each output.
-        width: width of the attention.
-        heads: number of attention heads.
     """
 
-    def __init__(
-        self, *, tokens: int, token_dim: int, outputs: Sequence[int], width: int = 128, heads: int = 4
-    ) -> None:
+    def __init__(self, *, tokens: int, token_dim: int, outputs: Sequence[int]) -> None:
         super().__init__()
         # As before phi_vis. Beside features of any other scale, the positions would be lost or drown the tokens.
         self.scale = TokenScale(token_dim, steps=INPUT_STEPS)
-        self.project = nn.Linear(token_dim, width)
-        self.positions = nn.Parameter(0.5 * torch.randn(tokens, width))
-        self.norm = nn.LayerNorm(width)
-        self.queries = nn.Parameter(0.02 * torch.randn(len(outputs), width))
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.project = nn.Linear(token_dim, WIDTH)
+        self.positions = nn.Parameter(0.5 * torch.randn(tokens, WIDTH))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.queries = nn.Parameter(0.02 * torch.randn(len(outputs), WIDTH))
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
         )
-        self.read = nn.ModuleList(nn.Linear(width, number) for number in outputs)
+        self.read = nn.ModuleList(nn.Linear(WIDTH, number) for number in outputs)
 
     def forward(self, video: VideoTokens) -> list[Tensor]:
         """Tokens (B, L, d) -> outputs, each (B, n)."""

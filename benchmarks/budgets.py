@@ -18,7 +18,7 @@ from vtok.cli.verbs.evaluate import evaluate
 from vtok.common.differences import Difference, paired_difference
 from vtok.common.errors import UserError
 from vtok.common.tables import table
-from vtok.runs.answered import FILE, Asked, common_answers, read_right
+from vtok.runs.answered import ANSWERS, Asked, common_answers, read_right
 from vtok.runs.saved_run import SavedRun, find_runs, read_run
 from vtok.runs.sweep_folder import find_sweep
 
@@ -66,9 +66,9 @@ def budgets(*, sweep: str = "latest", outputs: str = "outputs", overrides: Seque
 def right_answers(run: SavedRun, budget: int, folder: Path, overrides: Sequence[str]) -> dict[Asked, bool]:
     """Whether each choice question is answered right at a budget."""
     place = folder / f"{run.path.name}_{budget}"
-    if not (place / FILE).is_file():
+    if not (place / ANSWERS).is_file():
         place.mkdir(parents=True, exist_ok=True)
-        evaluate(run=str(run.path), out=str(place / FILE), overrides=[f"tokeniser.budget={budget}", *overrides])
+        evaluate(run=str(run.path), out=str(place / ANSWERS), overrides=[f"tokeniser.budget={budget}", *overrides])
     found = read_right(place)
     return {
         asked: right

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.evaluation.answers import ANSWERS, Answer, read_answers, write_answers
+from vtok.evaluation.answers import Answer, read_answers, write_answers
+from vtok.runs.answered import ANSWERS
 
 CHOICE = Answer(
     clip="test-000001",

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vtok.evaluation.answers import ANSWERS, Answer, write_answers
+from vtok.evaluation.answers import Answer, write_answers
+from vtok.runs.answered import ANSWERS
 
 
 @pytest.fixture

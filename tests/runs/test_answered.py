@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from vtok.common.errors import UserError
-from vtok.evaluation.accuracy import PREFIXES as NAMES
-from vtok.evaluation.answers import ANSWERS, VALIDATION_ANSWERS, Answer, write_answers
-from vtok.runs.answered import FILE, PREFIXES, VALIDATION_FILE, common_answers, read_right
+from vtok.evaluation.answers import Answer, write_answers
+from vtok.runs.answered import ANSWERS, VALIDATION_ANSWERS, common_answers, read_right
 
 RED = Answer(
     clip="a", group="scene", source="", category="colour", kind="choice", question="Which colour?",
@@ -16,13 +15,8 @@ RED = Answer(
 
 def read(folder: Path, *answers: Answer) -> dict[str, dict]:
     folder.mkdir(exist_ok=True)
-    write_answers(answers, folder / FILE)
+    write_answers(answers, folder / ANSWERS)
     return read_right(folder)
-
-
-def test_names_are_those_of_the_evaluation() -> None:
-    assert (FILE, VALIDATION_FILE) == (ANSWERS, VALIDATION_ANSWERS)
-    assert {kind: PREFIXES.get(kind, kind) for kind in NAMES} == NAMES
 
 
 def test_metrics_of_all_kinds_and_of_each_data_set(tmp_path: Path) -> None:
@@ -32,11 +26,11 @@ def test_metrics_of_all_kinds_and_of_each_data_set(tmp_path: Path) -> None:
     assert list(right) == [*names, "alignment/real/colour"]
     assert list(right["alignment/colour"].values()) == [True, False]
     assert list(right["alignment/real/colour"].values()) == [False]
-    write_answers([replace(RED, right=False)], tmp_path / VALIDATION_FILE)
+    write_answers([replace(RED, right=False)], tmp_path / VALIDATION_ANSWERS)
     validation = read_right(tmp_path)["validation/alignment/colour"]
     assert list(validation.values()) == [False]
     assert read_right(tmp_path / "absent") == {}
-    (tmp_path / FILE).write_text("broken")
+    (tmp_path / ANSWERS).write_text("broken")
     with pytest.raises(UserError, match="cannot be read"):
         read_right(tmp_path)
 

@@ -7,7 +7,8 @@ import pytest
 from vtok.cli.main import main
 from vtok.config import compose
 from vtok.evaluation.accuracy import accuracies_of, accuracy_metrics
-from vtok.evaluation.answers import ANSWERS, VALIDATION_ANSWERS, read_answers
+from vtok.evaluation.answers import read_answers
+from vtok.runs.answered import ANSWERS, VALIDATION_ANSWERS
 from vtok.runs.folder import read_status
 from vtok.training import train
 

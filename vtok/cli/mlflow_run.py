@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from vtok.common.errors import UserError
+from vtok.common.foreign_files import reason_of
 from vtok.runs.folder import read_status
 from vtok.tracking.store import database_file, open_store, resolve_uri
 
@@ -34,6 +35,6 @@ def open_tracked(run_dir: Path, uri: str, run_id: str) -> MlflowClient:
     except MlflowException as error:
         raise UserError(
             f"{run_dir} was tracked as {run_id}, and the MLflow store {uri} does not provide that run "
-            f"({' '.join(str(error).split()).rstrip('.')}). Move the store that holds it back, or {new_address}."
+            f"({reason_of(error).rstrip('.')}). Move the store that holds it back, or {new_address}."
         ) from error
     return client

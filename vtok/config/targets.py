@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
+from vtok.common.foreign_files import reason_of
 from vtok.config.options import groups, targets_of
 
 OWN = "vtok"
@@ -113,7 +114,7 @@ def import_target(target: str, key: str) -> Any:
     try:
         return get_object(target)
     except (ImportError, AttributeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise UserError(
             f"{key}={target}: it cannot be imported ({reason}). Check the name, and that its package is installed."
         ) from error

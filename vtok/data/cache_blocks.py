@@ -19,13 +19,12 @@ from torch import Tensor
 from vtok.common.hashing import stable_hash
 from vtok.data.clip import Clip
 from vtok.data.file_identity import Identity
-from vtok.data.playback import Playback, Window
+from vtok.data.playback import AS_FILMED, Window
 
 SECONDS, MAPS, ATTENTION, SHARPNESS, LEVELS = "seconds", "maps", "attention", "sharpness", "levels"
 TARGET, LATENTS = "target/", "latents/"
 # Errors of a file that is not a block.
 BROKEN = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-AS_FILMED = Playback()
 
 
 class Picture(NamedTuple):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from vtok.common.errors import UserError
-from vtok.data.cache_blocks import AS_FILMED, TARGET, Picture, pictures_of, target_name
+from vtok.data.cache_blocks import TARGET, Picture, pictures_of, target_name
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import Planner, clip_frames, part_for, pictures, truncation
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.plan import TargetPlan
-from vtok.data.playback import Shown
+from vtok.data.playback import AS_FILMED, Shown
 from vtok.data.video.common import BadVideoError
 from vtok.data.video.image_folder import FrameFolder
 from vtok.data.video.read import open_clip

@@ -73,3 +73,6 @@ class Playback:
         if self.windows is None:
             return None
         return Window(*(first + time * (last - first) for first, last in zip(*self.windows, strict=True)))
+
+
+AS_FILMED = Playback()

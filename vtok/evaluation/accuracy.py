@@ -10,19 +10,9 @@ from vtok.common.statistics import clustered
 from vtok.common.tables import table
 from vtok.data import Clip
 from vtok.evaluation.answers import SCORES, Answer, Score
+from vtok.runs.answered import PREFIXES
 
 T = TypeVar("T")
-
-# What the metrics of each kind of answer are called, in their order.
-PREFIXES = {
-    "caption": "caption",
-    "choice": "alignment",
-    "yes_no": "alignment_yes_no",
-    "reconstruct": "reconstruct",
-    "generate": "generate",
-    "unseen": "unseen",
-    "control": "control",
-}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
 from vtok.data import Clip
 
-# Files of a run folder.
-ANSWERS, VALIDATION_ANSWERS = "answers.parquet", "answers_validation.parquet"
 # How choices are scored, in the order of the table; see `vtok.evaluation.choice.Chooser`.
 Score = Literal["token", "total", "prior"]
 SCORES: tuple[Score, ...] = ("token", "total", "prior")

@@ -19,7 +19,7 @@ from vtok.inference.picture import picture_of
 from vtok.model import VideoLanguageModel
 from vtok.model.batch import stack_frames
 from vtok.model.build import build
-from vtok.runs.answered import FILE
+from vtok.runs.answered import ANSWERS
 from vtok.runs.samples import explanation_file, explanation_files
 
 
@@ -76,7 +76,7 @@ def explain_test_answers(run: str, *, number: int, outputs: str, allowed_targets
     """
     run_dir, config, model = load_run(run, outputs=outputs, allowed_targets=allowed_targets, clips=True)
     first: dict[str, Answer] = {}
-    for answer in read_answers(run_dir / FILE):
+    for answer in read_answers(run_dir / ANSWERS):
         if answer.kind == "choice":
             first.setdefault(answer.category, answer)
     if not first:

@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 
 from vtok.data.clip import VALIDATION
 
-FILE, VALIDATION_FILE = "answers.parquet", "answers_validation.parquet"
-# First part of a metric's name by kind of question, where it is not the kind itself.
-PREFIXES = {"choice": "alignment", "yes_no": "alignment_yes_no"}
+# Files of a run folder.
+ANSWERS, VALIDATION_ANSWERS = "answers.parquet", "answers_validation.parquet"
+# First part of a metric's name by kind of answer, in the order of the metrics.
+PREFIXES = {
+    "caption": "caption",
+    "choice": "alignment",
+    "yes_no": "alignment_yes_no",
+    "reconstruct": "reconstruct",
+    "generate": "generate",
+    "unseen": "unseen",
+    "control": "control",
+}
 
 
 class Asked(NamedTuple):
@@ -62,8 +71,8 @@ def read_right(run_dir: Path) -> dict[str, dict[Asked, bool]]:
     Raises:
         UserError: a file cannot be read.
     """
-    validation = {f"{VALIDATION}{metric}": each for metric, each in _read_file(run_dir / VALIDATION_FILE).items()}
-    return _read_file(run_dir / FILE) | validation
+    validation = {f"{VALIDATION}{metric}": each for metric, each in _read_file(run_dir / VALIDATION_ANSWERS).items()}
+    return _read_file(run_dir / ANSWERS) | validation
 
 
 def common_answers(runs: Sequence[Right]) -> CommonAnswers | None:

@@ -10,7 +10,7 @@ import numpy as np
 from vtok.common.differences import LEVEL, Difference, paired_difference, probability_of_improvement, seeds_to_separate
 from vtok.common.errors import UserError
 from vtok.common.statistics import holm
-from vtok.runs.answered import FILE, common_answers
+from vtok.runs.answered import ANSWERS, common_answers
 from vtok.runs.comparison import MISSING, SEED, Comparison, show_setting
 from vtok.runs.seeds import SeedGroup, seed_groups
 
@@ -214,8 +214,8 @@ def _unanswered(comparison: Comparison) -> list[str]:
     if not missing:
         return []
     which = "the runs" if len(missing) == len(comparison.runs) else f"{len(missing)} of {len(comparison.runs)} runs"
-    write = f"`vtok evaluate run=RUN out=RUN/{FILE}`, where RUN is {missing[0]}"
-    return [f"No differences question by question: {which} have no {FILE}. Write it with {write}."]
+    write = f"`vtok evaluate run=RUN out=RUN/{ANSWERS}`, where RUN is {missing[0]}"
+    return [f"No differences question by question: {which} have no {ANSWERS}. Write it with {write}."]
 
 
 def _shown(pair: Pair) -> str:

@@ -19,11 +19,11 @@ from vtok.common.foreign_files import read_mapping
 from vtok.common.nested import flatten
 from vtok.common.paths import experiments_dir
 from vtok.config.options import one_of
+from vtok.data.clip import VALIDATION
 from vtok.runs.comparison import SEED, numeric
 from vtok.runs.saved_run import SavedRun, find_runs, read_run
 
 CHOSEN = "chosen.json"
-VALIDATION = "validation/"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 import vtok
 from vtok.common.errors import UserError
-from vtok.common.foreign_files import encodable, read_mapping
+from vtok.common.foreign_files import encodable, read_mapping, reason_of
 from vtok.common.nested import flatten
 from vtok.common.overrides import command
 from vtok.tracking.base import FinalStatus, Tracker
@@ -113,7 +113,7 @@ class MlflowTracker(Tracker):
             self._allowed_targets: list[str] = config.get("allowed_targets", [])
             self._record(run_dir, config, overrides)
         except MlflowException as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = reason_of(error).rstrip(".")
             raise UserError(
                 f"The MLflow store tracking.uri={self.uri} refused the run ({reason}). "
                 "Set tracking.uri to another store, or set tracking=none."

@@ -17,9 +17,10 @@ from vtok.common.foreign_files import encodable
 from vtok.common.overrides import command
 from vtok.data import Clip, DataSource
 from vtok.data.sources.base import SPLITS, Split
-from vtok.evaluation.answers import ANSWERS, VALIDATION_ANSWERS, write_answers
+from vtok.evaluation.answers import write_answers
 from vtok.evaluation.results import Results
 from vtok.model import VideoLanguageModel
+from vtok.runs.answered import ANSWERS, VALIDATION_ANSWERS
 from vtok.runs.folder import shown, write_status, write_summary
 from vtok.tracking import Tracker
 from vtok.tracking.revision import revision

@@ -16,9 +16,10 @@ from vtok.data.sources.base import Split
 from vtok.data.video.write import RATES
 from vtok.decoder import Decoder
 from vtok.evaluation import Alignment, Generation
-from vtok.evaluation.answers import VALIDATION_ANSWERS, write_answers
+from vtok.evaluation.answers import write_answers
 from vtok.evaluation.results import Results, evaluate_model
 from vtok.model import VideoLanguageModel
+from vtok.runs.answered import VALIDATION_ANSWERS
 from vtok.tracking import Tracker
 from vtok.training.best_checkpoint import BestCheckpoint
 from vtok.training.compile import eager

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from vtok.common.errors import UserError
+from vtok.common.foreign_files import reason_of
 from vtok.config.cross_checks import check_answers
 from vtok.runs.folder import find_run, load_config, run_of
 from vtok.training.checkpoint import latest_checkpoint, read_state
@@ -55,6 +56,6 @@ def register(
         return model_line(uri, address)
     except MlflowException as error:
         raise UserError(
-            f"run={run}: the MLflow store {uri} refused the model ({' '.join(str(error).split()).rstrip('.')}). "
+            f"run={run}: the MLflow store {uri} refused the model ({reason_of(error).rstrip('.')}). "
             "Check the store, and run the same command again."
         ) from error

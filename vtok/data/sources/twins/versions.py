@@ -9,7 +9,7 @@ tokeniser plans.
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from vtok.data.playback import Playback, Window
+from vtok.data.playback import AS_FILMED, Playback, Window
 
 Category = Literal[
     "arrow", "order", "speed", "freeze", "odd", "pan", "tilt", "zoom", "left_right", "up_down"
@@ -34,7 +34,6 @@ ANSWERS: dict[Category, tuple[str, ...]] = {
 # Categories whose answer a horizontal flip makes wrong.
 SIDED: tuple[Category, ...] = ("pan", "left_right")
 
-AS_FILMED = Playback()
 BACKWARDS = Playback(backwards=True)
 # Share of the clip in the first half of the time, by answer: one half runs twice as fast as the other.
 PACES = (2 / 3, 1 / 3)

@@ -261,8 +261,6 @@ def test_the_rendered_folder_is_readable_as_data_folder(tmp_path: Path) -> None:
 def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"level=medium.*easy or hard"):
         make_source(tmp_path, level="medium")
-    with pytest.raises(UserError, match="pixels=33"):
-        make_source(tmp_path, pixels=33)
     with pytest.raises(UserError, match=r"data.families=\[motion,spin\].*motion, order, count, camera"):
         make_source(tmp_path, families=["motion", "spin"])
     with pytest.raises(UserError, match=r"data.families=\[\]"):

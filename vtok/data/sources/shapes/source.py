@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen, MultipleOf
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -43,7 +43,7 @@ class ShapesData(DataSource):
         level: "easy" or "hard", see `sample_scene`.
         train_clips, validation_clips, test_clips: number of clips in the split.
         seed: random seed of the clips, independent of the run's seed.
-        pixels: side of the files' frames in pixels.
+        pixels: side of the files' frames in pixels, even for h264.
         families: skills that the clips test; None: all.
         unseen: whether a quarter of the combinations of colour and action (direction, number of objects, or what the
             camera does) is in test clips alone. Videos generated from captions with them are judged apart, as
@@ -67,7 +67,7 @@ class ShapesData(DataSource):
         validation_clips: Count = 200,
         test_clips: Count = 400,
         seed: Seed = 0,
-        pixels: Count = 64,
+        pixels: Annotated[int, Ge(16), MultipleOf(2)] = 64,
         families: Annotated[Sequence[Literal["motion", "order", "count", "camera"]], MinLen(1)] | None = None,
         unseen: bool = False,
         make_workers: Count | None = None,
@@ -78,10 +78,6 @@ class ShapesData(DataSource):
         super().__init__(clip=clip, limit=limit, cache=cache, augmentation=augmentation)
         if level not in LEVELS:
             raise UserError(f"data.level={level}: unknown level. Use {' or '.join(LEVELS)}.")
-        if pixels % 2 or pixels < 16:
-            raise UserError(
-                f"data.pixels={pixels}: h264 needs an even number of pixels. Use an even number, 16 or more."
-            )
         chosen = tuple(FAMILIES) if families is None else tuple(families)
         if not chosen or not set(chosen) <= FAMILIES.keys():
             raise UserError(

@@ -4,15 +4,15 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import overload
 
 import numpy as np
 
 from vtok.data.clip import Clip
+from vtok.data.sources.ordered_clips import OrderedClips
 
 
-class MixtureClips(Sequence[Clip]):
-    """Clips of several sources. An item is created on access, and a slice copies no clip.
+class MixtureClips(OrderedClips):
+    """Clips of several sources.
 
     A clip's id is `SOURCE/ID`, its group `SOURCE/GROUP`, and its `source` is the name of the source.
 
@@ -24,19 +24,9 @@ class MixtureClips(Sequence[Clip]):
     def __init__(self, parts: Mapping[str, Sequence[Clip]], order: range | np.ndarray | None = None) -> None:
         self._names, self._parts = list(parts), list(parts.values())
         self._ends = list(accumulate(map(len, self._parts)))
-        self._order = range(self._ends[-1]) if order is None else order
+        super().__init__(range(self._ends[-1]) if order is None else order)
 
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, number: int) -> Clip: ...
-    @overload
-    def __getitem__(self, number: slice) -> "MixtureClips": ...
-    def __getitem__(self, number: int | slice) -> "Clip | MixtureClips":
-        if isinstance(number, slice):
-            return MixtureClips(dict(zip(self._names, self._parts, strict=True)), self._order[number])
-        place = int(self._order[number])
+    def clip_at(self, place: int) -> Clip:
         which = bisect_right(self._ends, place)
         clip = self._parts[which][place - self._first(which)]
         name = self._names[which]

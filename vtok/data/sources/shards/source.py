@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -21,6 +21,7 @@ from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.sampler import SampleKey, WindowSampler
 from vtok.data.sources.base import SPLITS, DataSource, Split
+from vtok.data.sources.ordered_clips import OrderedClips
 from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, matches, split_pattern
 from vtok.data.sources.shards.records import to_clip
 from vtok.data.sources.splits import NOT_GIVEN, SplitFraction, assign_splits, check_fractions
@@ -211,32 +212,21 @@ class ShardData(DataSource):
                 )
 
 
-class ShardClips(Sequence[Clip]):
-    """Rows of an index as clips. An item is created on access, and a slice copies no clip.
-
-    It is pickled as the path of the index and the numbers of the rows.
-    """
+class ShardClips(OrderedClips):
+    """Rows of an index as clips. It is pickled as the path of the index and the numbers of the rows."""
 
     def __init__(self, index: "ShardIndex", rows: np.ndarray, *, root: str) -> None:
-        self._index, self._rows, self._root = index, rows, root
+        super().__init__(rows)
+        self._index, self._root = index, root
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, number: int) -> Clip: ...
-    @overload
-    def __getitem__(self, number: slice) -> "ShardClips": ...
-    def __getitem__(self, number: int | slice) -> "Clip | ShardClips":
-        if isinstance(number, slice):
-            return ShardClips(self._index, self._rows[number], root=self._root)
-        row = self._index.row(int(self._rows[number]))
+    def clip_at(self, place: int) -> Clip:
+        row = self._index.row(place)
         shard = self._index.shards[row["shard"]].name
         return to_clip(row, url=join(self._root, shard), path=path_of(self._root, shard, row["member"]))
 
     def shards(self) -> np.ndarray:
         """The number of each clip's shard, (clips,)."""
-        return self._index.column("shard")[self._rows]
+        return self._index.column("shard")[self._order]
 
 
 def path_of(root: str, shard: str, member: str) -> Path:

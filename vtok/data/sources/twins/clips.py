@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from vtok.common.hashing import stable_hash
 from vtok.data.clip import Clip
+from vtok.data.sources.ordered_clips import OrderedClips
 from vtok.data.sources.twins.language import questions
 from vtok.data.sources.twins.motions import Motion
 from vtok.data.sources.twins.versions import ANSWERS, FLOW, Category, versions_of
@@ -28,8 +29,8 @@ class TwinSet(NamedTuple):
     motion: Motion | None = None
 
 
-class TwinClips(Sequence[Clip]):
-    """Clips in several versions. An item is created on access, and a slice copies no clip.
+class TwinClips(OrderedClips):
+    """Clips in several versions.
 
     A twin's id is `ID~CATEGORY-NUMBER`. Its only questions are those about the version: caption and questions of the
     clip may be wrong about it.
@@ -38,28 +39,15 @@ class TwinClips(Sequence[Clip]):
         clips: clips as they were filmed.
         sets: the sets, in the order of the twins.
         window: see `versions_of`.
-        order: numbers of the twins; None: all of them.
     """
 
-    def __init__(
-        self, clips: Sequence[Clip], sets: Sequence[TwinSet], *, window: float, order: range | None = None
-    ) -> None:
+    def __init__(self, clips: Sequence[Clip], sets: Sequence[TwinSet], *, window: float) -> None:
         self._clips, self._sets, self._window = clips, sets, window
         sizes = {category: len(versions_of(category, window=window)) for category in ANSWERS}
         self._ends = list(accumulate(sizes[one.category] for one in sets))
-        self._order = range(self._ends[-1] if sets else 0) if order is None else order
+        super().__init__(range(self._ends[-1] if sets else 0))
 
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, number: int) -> Clip: ...
-    @overload
-    def __getitem__(self, number: slice) -> "TwinClips": ...
-    def __getitem__(self, number: int | slice) -> "Clip | TwinClips":
-        if isinstance(number, slice):
-            return TwinClips(self._clips, self._sets, window=self._window, order=self._order[number])
-        place = self._order[number]
+    def clip_at(self, place: int) -> Clip:
         which = bisect_right(self._ends, place)
         chosen = self._sets[which]
         clip = self._clips[chosen.clip]

@@ -1,7 +1,8 @@
 """Hydra's composition, with short messages for the mistakes that it finds."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import NoneType
 
 from hydra import compose as hydra_compose
@@ -51,14 +52,25 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         UserError: if an override does not fit, or `tokeniser.budget` cannot be met.
     """
-    register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        try:
-            config = hydra_compose(CONFIG_NAME, overrides=hydra_overrides(overrides), return_hydra_config=False)
-            complete(config, overrides)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error, overrides)) from error
+    config = _composed(overrides)
+    with _explained(overrides):
+        complete(config, overrides)
     return config
+
+
+def _composed(overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
+    """What Hydra composes, before it is checked; `hydra`: with Hydra's own settings."""
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())), _explained(overrides):
+        return hydra_compose(CONFIG_NAME, overrides=hydra_overrides(overrides), return_hydra_config=hydra)
+
+
+@contextmanager
+def _explained(overrides: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error, overrides)) from error
 
 
 def complete(config: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -97,9 +109,7 @@ def settle(config: DictConfig, budget: Budget | None, overrides: Sequence[str]) 
 
 def asked_budget(overrides: Sequence[str]) -> Budget | None:
     """The budget that overrides and files ask for; `compose` sets `tokeniser.budget` to the tokens that it chose."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        config = hydra_compose(CONFIG_NAME, overrides=hydra_overrides(overrides), return_hydra_config=False)
-    return read_budget(config)
+    return read_budget(_composed(overrides))
 
 
 def check_groups(config: DictConfig) -> None:
@@ -251,12 +261,7 @@ def sibling_keys(error: BaseException | None) -> list[str]:
 
 def sweep_params(overrides: Sequence[str]) -> dict[str, str] | None:
     """The sweep file's values by key; None if these overrides make a single run."""
-    register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        try:
-            hydra = hydra_compose(CONFIG_NAME, overrides=hydra_overrides(overrides), return_hydra_config=True).hydra
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error, overrides)) from error
+    hydra = _composed(overrides, hydra=True).hydra
     if hydra.mode != RunMode.MULTIRUN:
         return None
     return {str(key): str(value) for key, value in (hydra.sweeper.params or {}).items()}

@@ -11,6 +11,7 @@ from vtok.common.setting_types import Count, MultipleOfSetting
 from vtok.data.plan import StridePlanner
 from vtok.tokeniser.base import Tokeniser, VideoTokens, check_grid
 from vtok.tokeniser.clip_tokens import clip_tokens
+from vtok.tokeniser.motion import transformer_layers
 from vtok.tokeniser.planned_frames import PlannedFrames
 from vtok.tokeniser.token_learner import FeatureEmbedding, TokenLearner
 
@@ -35,16 +36,7 @@ class TokenTuringMachine(nn.Module):
         super().__init__()
         self.read_position = nn.Parameter(0.02 * torch.randn(memory + 1, width))
         self.read = TokenLearner(width=width, num_tokens=memory)
-        # Not nn.TransformerEncoder, whose layers are initialised as copies of one layer.
-        self.process = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-                )
-                for _ in range(depth)
-            ),
-            nn.LayerNorm(width),
-        )
+        self.process = nn.Sequential(*transformer_layers(width, heads=heads, depth=depth), nn.LayerNorm(width))
         self.write_position = nn.Parameter(0.02 * torch.randn(2 * memory + 1, width))
         self.write = TokenLearner(width=width, num_tokens=memory)
 

@@ -123,15 +123,7 @@ class TransformerPooling(MotionPooling):
         self.width = width
         self.inward = nn.Linear(feature_dim, width)
         self.place = nn.Parameter(0.02 * torch.randn(1 + size**2, width))
-        # Not nn.TransformerEncoder, whose layers are initialised as copies of one layer.
-        self.layers = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-                )
-                for _ in range(depth)
-            )
-        )
+        self.layers = nn.Sequential(*transformer_layers(width, heads=heads, depth=depth))
 
     def forward(self, features: Tensor, key: Tensor) -> Tensor:
         pooled = nn.functional.adaptive_avg_pool2d(features.flatten(0, 1), self.size).unflatten(0, features.shape[:2])
@@ -140,3 +132,16 @@ class TransformerPooling(MotionPooling):
         # The first row is the query, which has no place and no residual.
         tokens = nn.functional.pad(places, (0, 0, 1, 0)) + self.place
         return self.layers(tokens)[:, 0].unflatten(0, features.shape[:2])
+
+
+def transformer_layers(width: int, *, heads: int, depth: int) -> list[nn.Module]:
+    """Layers of a transformer (pre-norm, GELU, hidden width 4 x width), each with its own random weights.
+
+    nn.TransformerEncoder would initialise all layers as copies of one.
+    """
+    return [
+        nn.TransformerEncoderLayer(
+            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        for _ in range(depth)
+    ]

@@ -1,6 +1,5 @@
 """Checks the run of a command line, or all runs of its sweep, before the first begins."""
 
-import os
 from collections.abc import Callable, Sequence
 from itertools import islice, product
 from pathlib import Path
@@ -11,6 +10,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import DictConfig
 
 from vtok.common.errors import UserError
+from vtok.common.processes import started_processes
 from vtok.config.check import check, check_planned
 from vtok.config.compose import compose, hydra_overrides, sweep_params
 from vtok.config.options import one_of, options_of
@@ -42,7 +42,7 @@ def check_jobs(
     if not multirun and in_file is None:
         check_configs([compose(overrides)], before_planning)
         return False
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started_processes() > 1:
         raise UserError(
             "A sweep cannot run under torchrun or accelerate launch. Start it as one process, or launch its jobs one "
             "by one."

@@ -14,13 +14,9 @@ from torch import distributed as dist
 
 from vtok.common.errors import UserError
 from vtok.common.hashing import stable_hash
+from vtok.common.processes import started_processes
 
 log = logging.getLogger("vtok")
-
-
-def started_processes() -> int:
-    """The number of processes that torchrun or `accelerate launch` has started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def connect_gpus(timeout: timedelta) -> None:

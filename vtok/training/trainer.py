@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+from vtok.common.processes import started_processes
 from vtok.common.setting_types import Count, CountOrZero, Fraction, FractionBelowOne, Positive
-from vtok.training.distributed import check_number, connect_gpus, started_processes
+from vtok.training.distributed import check_number, connect_gpus
 from vtok.training.parallel import Parallel
 from vtok.training.precision import mixed_precision
 

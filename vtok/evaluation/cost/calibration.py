@@ -1,7 +1,6 @@
 """Measured times of tokenising and prefill on this machine, saved for budgets such as `tokeniser.budget=40ms`."""
 
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from vtok.common.files import write_text
 from vtok.common.foreign_files import read_json
 from vtok.common.hashing import stable_hash
 from vtok.common.nested import flatten
+from vtok.common.processes import started_processes
 from vtok.model.build import device_of
 
 FOLDER = "calibration"
@@ -127,7 +127,7 @@ def refuse_several_processes() -> None:
     Raises:
         UserError: if torchrun or `accelerate launch` started this process beside others.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started_processes() > 1:
         raise UserError(
             "tokeniser.budget: times are not measured while several processes run, and these are not in the saved "
             "calibration. Run vtok validate with the same overrides in one process, and set what it chooses instead."

@@ -239,7 +239,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     if key.startswith("data.sources.") and key.count(".") == SOURCE_KEY_DOTS:
         return f"{key}: it is not a data set yet. Add one with +data@{key}=folder (or shards, shapes)."
     if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
-        return unknown_key(key, sibling_keys(cause), given)
+        return unknown_key(key, sibling_keys(cause), elsewhere=keys_of_groups(cause, key.rpartition(".")[2]))
     if follows := re.search(r"dereferencing interpolation '\$\{(.+)\}'.*Incompatible value 'None'", text):
         return f"{follows[1]}=null: {key} takes its value from it. Set {key}=VALUE as well, or another {follows[1]}."
     if "Missing mandatory value" in str(cause):
@@ -257,6 +257,16 @@ def sibling_keys(error: BaseException | None) -> list[str]:
         if isinstance(parent, DictConfig)
         else []
     )
+
+
+def keys_of_groups(error: BaseException | None, name: str) -> list[str]:
+    """The keys called `name` that groups of the configuration have, such as clip.num_frames."""
+    parent = getattr(error, "parent_node", None)
+    root = parent._get_root() if isinstance(parent, DictConfig) else None
+    if not isinstance(root, DictConfig):
+        return []
+    found = [(str(group), root._get_node(group)) for group in root]
+    return [f"{group}.{name}" for group, keys in found if isinstance(keys, DictConfig) and name in keys]
 
 
 def sweep_params(overrides: Sequence[str]) -> dict[str, str] | None:

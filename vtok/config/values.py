@@ -44,13 +44,12 @@ def check_node(path: str, node: DictConfig, declared: Declaration) -> None:
     Raises:
         UserError: if a key is unknown or a value does not fit.
     """
-    raw: Any = OmegaConf.to_container(node, resolve=False)
     for key in map(str, node):
         setting = declared.settings.get(key)
         if setting is None:
             if key not in OWN_KEYS and not declared.accepts_unknown:
                 full = f"{path}.{key}" if path else key
-                message = unknown_key(full, declared.settings, value_text(raw[key]))
+                message = unknown_key(full, declared.settings)
                 raise UserError(f"{message}")
         elif not OmegaConf.is_missing(node, key):
             check_value(path, node, setting)
@@ -278,15 +277,17 @@ def command_line_help(help: str) -> str:
     return re.sub(r"\b(?:None|True|False)\b", lambda found: {"None": "null"}.get(found[0], found[0].lower()), help)
 
 
-def unknown_key(full: str, known: Collection[str], given: str | None = None) -> str:
+def unknown_key(full: str, known: Collection[str], *, elsewhere: Sequence[str] = ()) -> str:
     """The message for a key that does not exist.
 
     Args:
         full: full name of the key.
         known: names of the keys that exist beside it.
-        given: value that the user set; None: unknown.
+        elsewhere: full names of keys with the same name in other groups.
     """
     path, _, name = full.rpartition(".")
+    if elsewhere:
+        return f"{full}: unknown key. Did you mean {' or '.join(elsewhere)}?"
     if not known:
         return f"{full}: unknown key. {path} has no keys. Remove it."
     names = ", ".join(known)

@@ -20,7 +20,7 @@ CONTENT = {
     "common": [],
     "baseline": "b",
     "tuning": {"optimiser.lr": [0.1, 0.2, 0.4], "tokeniser.stride": [3, 6]},
-    "tuning_seed": 9,
+    "tuning_seeds": [8, 9],
     "choose_by": ["validation/alignment/colour", "validation/alignment/speed"],
     "seeds": [0, 1, 2],
     "metrics": ["alignment/colour"],
@@ -49,7 +49,7 @@ def test_every_method_is_tuned_by_the_same_grid(study: Study) -> None:
         "tokeniser=vtok",
         "optimiser.lr=0.1,0.2,0.4",
         "tokeniser.stride=3,6",
-        "seed=9",
+        "seed=8,9",
         "optimise=validation/alignment/colour",
     ]
     assert a[1:] == b[1:]
@@ -59,7 +59,7 @@ def test_every_method_is_tuned_by_the_same_grid(study: Study) -> None:
 
 def test_a_part_of_a_study(study: Study) -> None:
     assert study.part() == study
-    part = replace(study, tuning_seed=3).part(methods=["b"], seeds=5)
+    part = replace(study, tuning_seeds=[3]).part(methods=["b"], seeds=5)
     assert part.methods == {"b": ["tokeniser=key_frame"]}
     assert part.seeds == [0, 1, 2, 4, 5]
     assert study.part(seeds=2).seeds == [0, 1]
@@ -79,7 +79,7 @@ def test_a_part_of_unknown_methods_or_without_the_baseline_is_refused(
     ("change", "message"),
     [
         ({"baseline": "c"}, r"baseline=c is not a method"),
-        ({"tuning_seed": 1}, r"tuning_seed=1 is one of the seeds"),
+        ({"tuning_seeds": [7, 0]}, r"tuning_seeds has 0, which is one of the seeds"),
         ({"choose_by": ["alignment/colour"]}, r"not of validation clips\. Use validation/alignment/colour"),
         ({"learnt": 90.0}, r"learnt=90\.0 is not an accuracy\. Use a share above 0 and at most 1"),
         ({"seeds": []}, r"seeds must be a list that is not empty"),
@@ -99,26 +99,32 @@ def test_an_unknown_study_is_refused_with_the_known_ones() -> None:
 
 
 def test_the_setting_with_the_best_mean_is_chosen(study: Study, make_run: Callable[..., Path]) -> None:
-    """The mean of two metrics: lr=0.4, stride=3 is best in neither."""
-    scores = {(0.1, 3): (0.9, 0.1), (0.2, 3): (0.1, 0.9), (0.4, 3): (0.8, 0.8)}
+    """The mean of two metrics and two seeds: lr=0.4, stride=3 is best in none."""
+    scores = {
+        (0.1, 3, 8): (0.9, 0.1), (0.1, 3, 9): (0.9, 0.1),
+        (0.2, 3, 8): (1.0, 1.0), (0.2, 3, 9): (0.1, 0.1),
+        (0.4, 3, 8): (0.8, 0.8), (0.4, 3, 9): (0.7, 0.7),
+    }  # fmt: skip
     runs = [
         read_run(
             make_run(
-                f"{lr}-{stride}",
-                {"optimiser": {"lr": lr}, "tokeniser": {"stride": stride}},
+                f"{lr}-{stride}-{seed}",
+                {"optimiser": {"lr": lr}, "tokeniser": {"stride": stride}, "seed": seed},
                 [],
-                dict(zip(study.choose_by, scores.get((lr, stride), (0.5, 0.5)), strict=True)),
+                dict(zip(study.choose_by, scores.get((lr, stride, seed), (0.5, 0.5)), strict=True)),
             )
         )
         for lr in (0.1, 0.2, 0.4)
         for stride in (3, 6)
+        for seed in (8, 9)
     ]
     choice = choose(study, "a", runs)
     assert choice.settings == {"optimiser.lr": 0.4, "tokeniser.stride": 3}
     assert len(choice.tried) == 6
+    assert [round(score, 3) for _, score in choice.tried] == [0.5, 0.5, 0.55, 0.5, 0.75, 0.5]
     # Two values have no middle.
     assert choice.at_the_edge == ["optimiser.lr"]
-    with pytest.raises(UserError, match=r"lr=0.1, tokeniser.stride=6 has not finished"):
+    with pytest.raises(UserError, match=r"lr=0.1, tokeniser.stride=3, seed=9 has not finished"):
         choose(study, "a", [runs[0], *runs[2:]])
 
 

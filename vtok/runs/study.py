@@ -37,8 +37,8 @@ class Study:
         common: overrides of all runs.
         baseline: method that the others are compared with.
         tuning: values of the keys that are tuned, the same for every method.
-        tuning_seed: seed of the tuning runs, which is none of `seeds`.
-        choose_by: validation metrics whose mean is maximised.
+        tuning_seeds: seeds of the tuning runs, none of them in `seeds`; several if some runs of a method learn nothing.
+        choose_by: validation metrics whose mean, over the tuning seeds too, is maximised.
         seeds: seeds of the final runs.
         metrics: test metrics that are compared.
         learnt: accuracy from which a category counts as learnt, for the time to learn it, above 0 and at most 1.
@@ -51,7 +51,7 @@ class Study:
     common: Sequence[str]
     baseline: str
     tuning: Mapping[str, Sequence[Any]]
-    tuning_seed: int
+    tuning_seeds: Sequence[int]
     choose_by: Sequence[str]
     seeds: Sequence[int]
     metrics: Sequence[str]
@@ -60,7 +60,7 @@ class Study:
 
     @property
     def settings_tried(self) -> int:
-        """Number of tuning runs of each method."""
+        """Number of settings that are tried for each method, each with all tuning seeds."""
         return prod(len(values) for values in self.tuning.values())
 
     def part(self, *, methods: Sequence[str] = (), seeds: int | None = None) -> "Study":
@@ -74,7 +74,7 @@ class Study:
             raise UserError(f"methods={wrong[0]}: unknown method. {one_of(wrong[0], list(self.methods))}")
         if self.baseline not in chosen:
             raise UserError(f"methods=[{','.join(chosen)}]: the baseline is missing. Add {self.baseline}.")
-        numbers = self.seeds if seeds is None else _seeds(self.seeds, seeds, without=self.tuning_seed)
+        numbers = self.seeds if seeds is None else _seeds(self.seeds, seeds, without=self.tuning_seeds)
         return replace(self, methods={one: self.methods[one] for one in chosen}, seeds=numbers)
 
     def tuning_overrides(self, method: str) -> list[str]:
@@ -85,7 +85,7 @@ class Study:
             *self.common,
             *self.methods[method],
             *swept,
-            f"seed={self.tuning_seed}",
+            f"seed={','.join(map(str, self.tuning_seeds))}",
             f"optimise={self.choose_by[0]}",
         ]
 
@@ -94,31 +94,34 @@ class Study:
         settings = [f"{key}={chosen[key]}" for key in self.tuning]
         return [*self.common, *self.methods[method], *settings, f"seed={','.join(map(str, self.seeds))}"]
 
-    def run_folders(self, *, final: bool) -> str:
-        """The override that names the folders of final or tuning runs by their settings.
+    @property
+    def run_folders(self) -> str:
+        """The override that names the folders of runs by their settings and seed.
 
         Hydra's numbers would belong to other settings after a change of `tuning`.
         """
-        keys = [*self.tuning, SEED] if final else self.tuning
-        return f"hydra.sweep.subdir={'_'.join(f'{key}_${{{key}}}' for key in keys)}"
+        return f"hydra.sweep.subdir={'_'.join(f'{key}_${{{key}}}' for key in [*self.tuning, SEED])}"
 
     def plan(self) -> str:
         """What will be run, in words."""
         settings = " x ".join(f"{len(values)} values of {key}" for key, values in self.tuning.items())
-        tuning, final = len(self.methods) * self.settings_tried, len(self.methods) * len(self.seeds)
+        tuning = len(self.methods) * self.settings_tried * len(self.tuning_seeds)
+        final = len(self.methods) * len(self.seeds)
+        tuning_seeds = ", ".join(map(str, self.tuning_seeds))
         return "\n".join(
             [
                 self.question,
                 f"{len(self.methods)} methods: {', '.join(self.methods)}",
-                f"{tuning} tuning runs: {settings} for each method, chosen by the mean of {', '.join(self.choose_by)}",
+                f"{tuning} tuning runs: {settings} for each method, seeds {tuning_seeds}, chosen by the mean of "
+                f"{', '.join(self.choose_by)}",
                 f"{final} final runs: seeds {', '.join(map(str, self.seeds))} of each method, reported on test clips",
             ]
         )
 
 
-def _seeds(own: Sequence[int], number: int, *, without: int) -> list[int]:
+def _seeds(own: Sequence[int], number: int, *, without: Sequence[int]) -> list[int]:
     """`number` seeds: those of the study first, then the smallest unused numbers."""
-    others = (seed for seed in count() if seed not in own and seed != without)
+    others = (seed for seed in count() if seed not in own and seed not in without)
     return list(islice(chain(own, others), number))
 
 
@@ -128,7 +131,7 @@ KEYS = {
     "common": list,
     "baseline": str,
     "tuning": dict,
-    "tuning_seed": int,
+    "tuning_seeds": list,
     "choose_by": list,
     "seeds": list,
     "metrics": list,
@@ -161,10 +164,10 @@ def read_study(name: str) -> Study:
         raise UserError(
             f"{file}: baseline={study.baseline} is not a method. {one_of(study.baseline, list(study.methods))}"
         )
-    if study.tuning_seed in study.seeds:
+    if reported := [seed for seed in study.tuning_seeds if seed in study.seeds]:
         raise UserError(
-            f"{file}: tuning_seed={study.tuning_seed} is one of the seeds, so a reported run would choose its own "
-            "settings. Use another seed."
+            f"{file}: tuning_seeds has {reported[0]}, which is one of the seeds, so a reported run would choose its "
+            "own settings. Use another seed."
         )
     if not 0 < study.learnt <= 1:
         raise UserError(f"{file}: learnt={study.learnt} is not an accuracy. Use a share above 0 and at most 1.")
@@ -179,7 +182,7 @@ class Choice:
 
     Attributes:
         settings: chosen values by key.
-        tried: (values by key, score) of every tuning run; the score is the mean of `Study.choose_by`.
+        tried: (values by key, score) of every setting; the score is the mean of `Study.choose_by` over tuning seeds.
     """
 
     settings: dict[str, Any]
@@ -202,15 +205,19 @@ def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
     Raises:
         UserError: a run has not finished, or lacks a metric.
     """
-    configs = [(flatten(run.config), run) for run in runs]
+    configs = [(flatten(run.config), run) for run in runs if run.status == "finished"]
     tried = []
     for values in product(*study.tuning.values()):
         settings = dict(zip(study.tuning, values, strict=True))
-        found = [run for config, run in configs if all(config.get(key) == value for key, value in settings.items())]
-        if not found or found[0].status != "finished":
-            shown = ", ".join(f"{key}={value}" for key, value in settings.items())
-            raise UserError(f"{method}: the tuning run with {shown} has not finished. Start the study again.")
-        tried.append((settings, fmean(_metric(found[0], name) for name in study.choose_by)))
+        scores = []
+        for seed in study.tuning_seeds:
+            wanted = {**settings, SEED: seed}
+            run = next((run for config, run in configs if all(config.get(key) == wanted[key] for key in wanted)), None)
+            if run is None:
+                shown = ", ".join(f"{key}={value}" for key, value in wanted.items())
+                raise UserError(f"{method}: the tuning run with {shown} has not finished. Start the study again.")
+            scores.extend(_metric(run, name) for name in study.choose_by)
+        tried.append((settings, fmean(scores)))
     return Choice(max(tried, key=lambda one: one[1])[0], tried)
 
 

@@ -75,10 +75,11 @@ class StudyResult:
     def tuning(self) -> str:
         """What was tuned and what was not, in words."""
         keys = " and ".join(f"{key} ({', '.join(map(str, values))})" for key, values in self.study.tuning.items())
+        seeds = ", ".join(map(str, self.study.tuning_seeds))
         edges = [name for name, choice in self.choices.items() if choice.at_the_edge]
         text = (
-            f"Tuned for every method: {keys}; one run a setting, with seed {self.study.tuning_seed}. Chosen by the "
-            f"mean of {', '.join(self.study.choose_by)}. Nothing was chosen on test clips."
+            f"Tuned for every method: {keys}; one run a setting and seed ({seeds}). Chosen by the mean of "
+            f"{', '.join(self.study.choose_by)}. Nothing was chosen on test clips."
         )
         if edges:
             text += f" The best value is at the edge of the grid for {', '.join(edges)}: a wider grid may favour them."

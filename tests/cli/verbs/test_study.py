@@ -25,7 +25,7 @@ CONTENT = {
     "common": ["debug=smoke", "data.families=[motion]", "data.make_workers=1", "evaluation.captions=false"],
     "baseline": "six",
     "tuning": {"optimiser.lr": [0.001, 0.002]},
-    "tuning_seed": 9,
+    "tuning_seeds": [9],
     "choose_by": ["validation/alignment/motion_direction"],
     "seeds": [0, 1],
     "metrics": ["alignment/motion_direction"],
@@ -78,9 +78,9 @@ def test_a_study_tunes_repeats_and_reports_and_repeats_nothing_that_is_done(tmp_
     assert "probing" in first.stdout
     assert "probing" not in again.stdout
     for method in ("three", "six"):
-        assert again.stdout.count(f"tuning/{method}/optimiser.lr_0.002 has already finished") == 1
+        assert again.stdout.count(f"tuning/{method}/optimiser.lr_0.002_seed_9 has already finished") == 1
         tried = [path.name for path in find_runs(folder / "tuning" / method)]
-        assert tried == [f"optimiser.lr_{lr}" for lr in (0.001, 0.002, 0.004)]
+        assert tried == [f"optimiser.lr_{lr}_seed_9" for lr in (0.001, 0.002, 0.004)]
         chosen = json.loads((folder / "chosen.json").read_text())[method]
         assert [settings["optimiser.lr"] for settings, _ in chosen["tried"]] == [0.002, 0.004]
         best = chosen["settings"]["optimiser.lr"]

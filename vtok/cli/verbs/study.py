@@ -107,8 +107,10 @@ def run_study(
         check_metrics(declared, runs_in(place))
 
     tuning = {method: folder / "tuning" / method for method in declared.methods}
-    folders = declared.run_folders(final=False)
-    sweeps = {place: [*declared.tuning_overrides(method), *overrides, folders] for method, place in tuning.items()}
+    sweeps = {
+        place: [*declared.tuning_overrides(method), *overrides, declared.run_folders]
+        for method, place in tuning.items()
+    }
     run_sweeps(sweeps, parent=parent, jobs=jobs, check=check_runs)
     choices = {method: choose(declared, method, runs_in(place)) for method, place in tuning.items()}
     write_choices(choices, folder)
@@ -116,7 +118,7 @@ def run_study(
         folder / "seeds" / method: [
             *declared.final_overrides(method, choice.settings),
             *overrides,
-            declared.run_folders(final=True),
+            declared.run_folders,
         ]
         for method, choice in choices.items()
     }

@@ -209,7 +209,7 @@ def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
     tried = []
     for values in product(*study.tuning.values()):
         settings = dict(zip(study.tuning, values, strict=True))
-        scores = []
+        scores: list[float] = []
         for seed in study.tuning_seeds:
             wanted = {**settings, SEED: seed}
             run = next((run for config, run in configs if all(config.get(key) == wanted[key] for key in wanted)), None)

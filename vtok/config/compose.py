@@ -146,7 +146,7 @@ def check_all_values(config: DictConfig, only: Callable[[str], bool] = lambda ta
     known = sorted({*own.settings, *components})
     for key in map(str, config):
         if key not in known:
-            raise UserError(f"{unknown_key(key, known)}")
+            raise UserError(unknown_key(key, known))
     check_node("", OmegaConf.masked_copy(config, list(own.settings)), own)
     check_values(config, only)
 

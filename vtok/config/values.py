@@ -49,8 +49,7 @@ def check_node(path: str, node: DictConfig, declared: Declaration) -> None:
         if setting is None:
             if key not in OWN_KEYS and not declared.accepts_unknown:
                 full = f"{path}.{key}" if path else key
-                message = unknown_key(full, declared.settings)
-                raise UserError(f"{message}")
+                raise UserError(unknown_key(full, declared.settings))
         elif not OmegaConf.is_missing(node, key):
             check_value(path, node, setting)
 

@@ -205,16 +205,14 @@ def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
     Raises:
         UserError: a run has not finished, or lacks a metric.
     """
-    configs = [(flatten(run.config), run) for run in runs if run.status == "finished"]
     tried = []
     for values in product(*study.tuning.values()):
         settings = dict(zip(study.tuning, values, strict=True))
+        wanted = [{**settings, SEED: seed} for seed in study.tuning_seeds]
         scores: list[float] = []
-        for seed in study.tuning_seeds:
-            wanted = {**settings, SEED: seed}
-            run = next((run for config, run in configs if all(config.get(key) == wanted[key] for key in wanted)), None)
+        for want, run in zip(wanted, _finished(runs, wanted), strict=True):
             if run is None:
-                shown = ", ".join(f"{key}={value}" for key, value in wanted.items())
+                shown = ", ".join(f"{key}={value}" for key, value in want.items())
                 raise UserError(f"{method}: the tuning run with {shown} has not finished. Start the study again.")
             scores.extend(_metric(run, name) for name in study.choose_by)
         tried.append((settings, fmean(scores)))
@@ -237,17 +235,24 @@ def final_runs(study: Study, choices: Mapping[str, Choice], folder: Path) -> dic
     """
     found = {}
     for method, choice in choices.items():
-        runs = [(flatten(run.config), run) for run in runs_in(folder / "seeds" / method) if run.status == "finished"]
         wanted = [{**choice.settings, SEED: seed} for seed in study.seeds]
-        found[method] = [
-            run for want in wanted for config, run in runs if all(config.get(key) == want[key] for key in want)
-        ]
+        runs = _finished(runs_in(folder / "seeds" / method), wanted)
+        found[method] = [run for run in runs if run is not None]
         if len(found[method]) != len(wanted):
             raise UserError(
                 f"{folder / 'seeds' / method}: {len(found[method])} of {len(wanted)} final runs have finished. Start "
                 "the study again."
             )
     return found
+
+
+def _finished(runs: Sequence[SavedRun], wanted: Sequence[Mapping[str, Any]]) -> list[SavedRun | None]:
+    """A finished run for each of the wanted settings by key; None where there is none."""
+    configs = [(flatten(run.config), run) for run in runs if run.status == "finished"]
+    return [
+        next((run for config, run in configs if all(config.get(key) == want[key] for key in want)), None)
+        for want in wanted
+    ]
 
 
 def runs_in(folder: Path) -> list[SavedRun]:

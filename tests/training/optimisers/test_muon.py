@@ -15,14 +15,15 @@ from transformers import get_scheduler
 from vtok.config import compose
 from vtok.model.build import build_model, parameter_groups
 from vtok.training.checkpoint import load_training, save_checkpoint
-from vtok.training.optimisers import MuonAdamW
+from vtok.training.optimisers import MuonAdamW, muon
 
 LR, HIDDEN_LR = 3e-3, 2e-2
 
 
 @pytest.fixture(autouse=True)
-def _float32_in_torchs_muon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.float().clone())
+def _float32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "in_bf16" not in request.fixturenames:
+        monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.float().clone())
 
 
 def make(seed: int = 0) -> nn.Module:
@@ -95,6 +96,24 @@ def test_a_kernel_is_stepped_as_the_matrix_that_it_is() -> None:
             optimiser.step()
             optimiser.zero_grad()
     torch.testing.assert_close(kernel.weight.flatten(1), linear.weight, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("in_bf16", [False, True])
+@pytest.mark.parametrize("shape", [(2, 24, 24), (3, 16, 40), (1, 40, 16)])
+def test_directions_are_kept_and_sizes_become_those_of_the_polynomial(
+    in_bf16: bool, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the singular value decomposition, whether or not the CPU has instructions for bf16."""
+    monkeypatch.setattr(muon, "cpu_multiplies_bf16", lambda: in_bf16)
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    update = muon.orthogonal(matrices)
+    assert update.dtype == (torch.bfloat16 if in_bf16 else torch.float32)
+    left, sizes, right = torch.linalg.svd(matrices, full_matrices=False)
+    sizes = sizes / sizes.square().sum(dim=1, keepdim=True).sqrt()
+    for _ in range(5):
+        sizes = 3.4445 * sizes - 4.7750 * sizes**3 + 2.0315 * sizes**5
+    expected = left @ torch.diag_embed(sizes) @ right
+    torch.testing.assert_close(update.float(), expected, atol=0.02 if in_bf16 else 1e-5, rtol=0)
 
 
 def test_a_schedule_changes_both_rates_in_proportion() -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -80,9 +81,9 @@ class MuonAdamW(Optimizer):
 
 
 class BatchedMuon(Optimizer):
-    """torch's Muon, with kernels of convolutions as well, and several matrices at a time, on a CPU in float32.
+    """torch's Muon, with kernels of convolutions as well, and several matrices at a time, in float32 on most CPUs.
 
-    torch takes matrices alone, one at a time, in bf16, which most CPUs emulate. Matrices of the same shape are
+    torch takes matrices alone, one at a time, in bf16, which many CPUs emulate. Matrices of the same shape are
     orthogonalised together here; a kernel (C, c, h, w) is a matrix (C, c * h * w). Sharded matrices are gathered one
     at a time, and each process orthogonalises all of them.
     """
@@ -129,9 +130,16 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """Matrices (N, m, n) with singular values near 1, by the quintic Newton-Schulz iteration of torch's Muon."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
-    x = wide.float() if wide.device.type == "cpu" else wide.bfloat16()
+    x = wide.bfloat16() if wide.device.type != "cpu" or cpu_multiplies_bf16() else wide.float()
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x if wide is matrices else x.mT
+
+
+@cache
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for products in bf16. Emulated, they are slower than those in float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))

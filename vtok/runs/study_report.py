@@ -12,13 +12,12 @@ from vtok.common.overrides import command
 from vtok.common.tables import markdown, table
 from vtok.runs.comparison import SEED, Comparison, compare_runs
 from vtok.runs.learning import Learning, read_learning
-from vtok.runs.learning_plot import draw_learning
 from vtok.runs.page import MEGABYTE, PageFiles, render
 from vtok.runs.pairs import Pairs, compare_pairs, find_baseline
-from vtok.runs.plot import draw
 from vtok.runs.saved_run import SavedRun
 from vtok.runs.seeds import seed_table
 from vtok.runs.study import Choice, Study
+from vtok.runs.study_plot import draw_accuracy, draw_curves
 from vtok.runs.study_probes import StudyProbes
 
 PAGE, TEXT, NUMBERS, DIFFERENCES = "study.html", "study.md", "study.json", "differences.csv"
@@ -190,10 +189,10 @@ def write_study(result: StudyResult, folder: Path) -> list[Path]:
     for heading, text, rows in result.sections():
         print(f"\n{heading}. {text}\n{table(rows)}")
     print("", *result.sentences(), sep="\n")
-    draw(result.comparison, folder / FIGURE)
+    draw_accuracy(result.comparison, folder / FIGURE)
     pictures = [folder / FIGURE]
     if result.learning.times:
-        draw_learning(result.learning, folder / LEARNING)
+        draw_curves(result.comparison, result.learning, folder / LEARNING, baseline=result.base)
         pictures.append(folder / LEARNING)
     (folder / DIFFERENCES).unlink(missing_ok=True)
     if result.pairs.tested:

@@ -41,6 +41,19 @@ def test_shipped_studies_are_valid(name: str) -> None:
     study = read_study(name)
     assert study.settings_tried >= 3
     assert f"{len(study.methods) * len(study.seeds)} final runs" in study.plan()
+    assert "too few" not in study.plan()
+
+
+def test_a_plan_whose_seeds_can_show_nothing_says_how_many_can(study: Study) -> None:
+    """By chance, two groups of n seeds that succeed or fail separate with a probability of at most 2 / 4**n."""
+    assert study.comparisons == 1
+    assert "too few" not in study.plan()
+    warned = "1 comparisons on test clips. The seeds are too few to show any difference: use seeds=3."
+    assert study.part(seeds=2).plan().endswith(warned)
+    more = replace(study, metrics=["alignment/colour"] * 5, pairs=[["a", "b"]])
+    assert more.comparisons == 10
+    assert "use seeds=5." in more.part(seeds=4).plan()
+    assert "too few" not in more.part(seeds=5).plan()
 
 
 def test_every_method_is_tuned_by_the_same_grid(study: Study) -> None:
@@ -62,6 +75,9 @@ def test_a_part_of_a_study(study: Study) -> None:
     part = replace(study, tuning_seeds=[3]).part(methods=["b"], seeds=5)
     assert part.methods == {"b": ["tokeniser=key_frame"]}
     assert part.seeds == [0, 1, 2, 4, 5]
+    both = replace(study, pairs=[["a", "b"]])
+    assert both.part().pairs == [["a", "b"]]
+    assert both.part(methods=["b"]).pairs == []
     assert study.part(seeds=2).seeds == [0, 1]
 
 
@@ -82,6 +98,8 @@ def test_a_part_of_unknown_methods_or_without_the_baseline_is_refused(
         ({"tuning_seeds": [7, 0]}, r"tuning_seeds has 0, which is one of the seeds"),
         ({"choose_by": ["alignment/colour"]}, r"not of validation clips\. Use validation/alignment/colour"),
         ({"learnt": 90.0}, r"learnt=90\.0 is not an accuracy\. Use a share above 0 and at most 1"),
+        ({"pairs": [["a", "c"]]}, r"pairs has \['a', 'c'\]\. Use pairs of two methods: a, b"),
+        ({"pairs": [["a"]]}, r"pairs has \['a'\]"),
         ({"seeds": []}, r"seeds must be a list that is not empty"),
         ({"seed": [1]}, r"seed is an unknown key\. Did you mean seeds"),
     ],
@@ -204,3 +222,10 @@ def test_the_page_says_what_was_tuned_what_came_out_and_what_is_not_shown(
         assert sentence in page.replace("&#39;", "'").replace("&lt;", "<")
     assert "Which is better?" in page
     assert "Differences from b" in capsys.readouterr().out
+    # A further pair of methods, whose second is subtracted.
+    more = study_result(replace(study, pairs=[["b", "a"]]), choices, runs, probes={}, costs=[], replay="")
+    assert "## Differences from b, and of b from a" in more.text()
+    assert [(pair.first, pair.second, round(pair.difference.value, 6)) for pair in more.pairs.tested] == [
+        ("a", "b", 0.8),
+        ("b", "a", -0.8),
+    ]

@@ -64,17 +64,18 @@ class Learning:
         high = f"{100 * self.learnt:.0f} % or above"
         return f"time until a metric stays at {high} on validation clips; medians by Kaplan and Meier"
 
-    def sentences(self, base: int | None) -> list[str]:
+    def sentences(self, base: int | None, *, also: Sequence[tuple[int, int]] = ()) -> list[str]:
         """Which group learns a metric sooner than another, by the log-rank test with Holm's correction.
 
         Groups of one seed are not tested. A p-value is at least `separation`, as those of differences are.
 
         Args:
             base: index of the group that the others are compared with; None: all pairs.
+            also: further pairs of groups, by index.
         """
         tests = []
         for metric, groups in self.times.items():
-            for first, second in pairs_of_groups(len(self.names), base):
+            for first, second in [*pairs_of_groups(len(self.names), base), *also]:
                 several = [groups.get(place, []) for place in (first, second)]
                 if min(map(len, several)) > 1 and any(time.learnt for times in several for time in times):
                     tests.append((metric, self.names[first], self.names[second], sooner(*several)))

@@ -1,6 +1,7 @@
 """Differences between groups of runs, on the questions that both were asked."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -126,12 +127,13 @@ class Pairs:
         ]
 
 
-def compare_pairs(comparison: Comparison, base: int | None) -> Pairs:
+def compare_pairs(comparison: Comparison, base: int | None, *, also: Sequence[tuple[int, int]] = ()) -> Pairs:
     """Compare groups of runs in all of the comparison's metrics that are made of answers.
 
     Args:
         comparison: the runs.
         base: index of the group that the others are compared with; None: all pairs.
+        also: further pairs of groups, by index.
 
     Raises:
         UserError: the answers of a run cannot be read.
@@ -139,7 +141,7 @@ def compare_pairs(comparison: Comparison, base: int | None) -> Pairs:
     groups, names = seed_groups(comparison), group_names(comparison)
     found: list[Pair] = []
     untested = _unanswered(comparison) if len(groups) > 1 else []
-    for first, second in pairs_of_groups(len(groups), base):
+    for first, second in [*pairs_of_groups(len(groups), base), *also]:
         for metric in comparison.metrics:
             answers = [_by_seed(comparison, groups[place]) for place in (first, second)]
             rights = [[comparison.runs[run].right.get(metric, {}) for run in runs] for _, runs in answers]

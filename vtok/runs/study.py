@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from vtok.common.differences import LEVEL, seeds_to_separate
 from vtok.common.errors import UserError
 from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping
@@ -36,6 +37,7 @@ class Study:
         methods: overrides of each method by its name.
         common: overrides of all runs.
         baseline: method that the others are compared with.
+        pairs: further pairs of methods to compare; the second is subtracted.
         tuning: values of the keys that are tuned, the same for every method.
         tuning_seeds: seeds of the tuning runs, none of them in `seeds`; several if some runs of a method learn nothing.
         choose_by: validation metrics whose mean, over the tuning seeds too, is maximised.
@@ -50,6 +52,7 @@ class Study:
     methods: Mapping[str, Sequence[str]]
     common: Sequence[str]
     baseline: str
+    pairs: Sequence[Sequence[str]]
     tuning: Mapping[str, Sequence[Any]]
     tuning_seeds: Sequence[int]
     choose_by: Sequence[str]
@@ -75,7 +78,8 @@ class Study:
         if self.baseline not in chosen:
             raise UserError(f"methods=[{','.join(chosen)}]: the baseline is missing. Add {self.baseline}.")
         numbers = self.seeds if seeds is None else _seeds(self.seeds, seeds, without=self.tuning_seeds)
-        return replace(self, methods={one: self.methods[one] for one in chosen}, seeds=numbers)
+        pairs = [pair for pair in self.pairs if set(pair) <= set(chosen)]
+        return replace(self, methods={one: self.methods[one] for one in chosen}, pairs=pairs, seeds=numbers)
 
     def tuning_overrides(self, method: str) -> list[str]:
         """The overrides of a method's tuning runs, as one sweep."""
@@ -102,12 +106,19 @@ class Study:
         """
         return f"hydra.sweep.subdir={'_'.join(f'{key}_${{{key}}}' for key in [*self.tuning, SEED])}"
 
+    @property
+    def comparisons(self) -> int:
+        """Number of tests of differences, for which p-values are corrected."""
+        return (len(self.methods) - 1 + len(self.pairs)) * len(self.metrics)
+
     def plan(self) -> str:
-        """What will be run, in words."""
+        """What will be run, in words, and whether the seeds are too few to show anything."""
         settings = " x ".join(f"{len(values)} values of {key}" for key, values in self.tuning.items())
         tuning = len(self.methods) * self.settings_tried * len(self.tuning_seeds)
         final = len(self.methods) * len(self.seeds)
         tuning_seeds = ", ".join(map(str, self.tuning_seeds))
+        needed = seeds_to_separate(LEVEL / max(1, self.comparisons))
+        few = f" The seeds are too few to show any difference: use seeds={needed}." if len(self.seeds) < needed else ""
         return "\n".join(
             [
                 self.question,
@@ -115,6 +126,7 @@ class Study:
                 f"{tuning} tuning runs: {settings} for each method, seeds {tuning_seeds}, chosen by the mean of "
                 f"{', '.join(self.choose_by)}",
                 f"{final} final runs: seeds {', '.join(map(str, self.seeds))} of each method, reported on test clips",
+                f"{self.comparisons} comparisons on test clips.{few}",
             ]
         )
 
@@ -125,11 +137,13 @@ def _seeds(own: Sequence[int], number: int, *, without: Sequence[int]) -> list[i
     return list(islice(chain(own, others), number))
 
 
+CAN_BE_EMPTY = ("common", "pairs")
 KEYS = {
     "question": str,
     "methods": dict,
     "common": list,
     "baseline": str,
+    "pairs": list,
     "tuning": dict,
     "tuning_seeds": list,
     "choose_by": list,
@@ -152,18 +166,21 @@ def read_study(name: str) -> Study:
         raise UserError(
             f"name={name}: unknown study. {one_of(name, sorted(one.stem for one in folder.glob('*.yaml')))}"
         )
-    content = read_mapping(file)
+    content = {"pairs": [], **read_mapping(file)}
     for key in content:
         if key not in KEYS:
             raise UserError(f"{file}: {key} is an unknown key. {one_of(str(key), list(KEYS))}")
     for key, kind in KEYS.items():
-        if not isinstance(content.get(key), kind) or (not content[key] and key != "common"):
+        if not isinstance(content.get(key), kind) or (not content[key] and key not in CAN_BE_EMPTY):
             raise UserError(f"{file}: {key} must be a {kind.__name__} that is not empty. Set {key}.")
     study = Study(name=file.stem, **content)
     if study.baseline not in study.methods:
         raise UserError(
             f"{file}: baseline={study.baseline} is not a method. {one_of(study.baseline, list(study.methods))}"
         )
+    for pair in study.pairs:
+        if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(study.methods):
+            raise UserError(f"{file}: pairs has {pair}. Use pairs of two methods: {', '.join(study.methods)}.")
     if reported := [seed for seed in study.tuning_seeds if seed in study.seeds]:
         raise UserError(
             f"{file}: tuning_seeds has {reported[0]}, which is one of the seeds, so a reported run would choose its "

@@ -13,7 +13,7 @@ from vtok.common.tables import markdown, table
 from vtok.runs.comparison import SEED, Comparison, compare_runs
 from vtok.runs.learning import Learning, read_learning
 from vtok.runs.page import MEGABYTE, PageFiles, render
-from vtok.runs.pairs import Pairs, compare_pairs, find_baseline
+from vtok.runs.pairs import Pairs, compare_pairs, find_baseline, group_names
 from vtok.runs.saved_run import SavedRun
 from vtok.runs.seeds import seed_table
 from vtok.runs.study import Choice, Study
@@ -34,7 +34,7 @@ class StudyResult:
         choices: tuned settings of each method.
         runs: final runs of each method.
         comparison: the same runs; they differ in `method` and seed.
-        pairs: differences from the baseline.
+        pairs: differences from the baseline, and of the study's pairs.
         learning: times to learn.
         probed: metrics of the probes of each method; empty if there are none.
         costs: a table with a header: the cost of each method.
@@ -55,6 +55,11 @@ class StudyResult:
     def base(self) -> int | None:
         """Index of the baseline's group."""
         return find_baseline(self.comparison, self.study.baseline)
+
+    @property
+    def further(self) -> list[tuple[int, int]]:
+        """The study's pairs, as indices of groups."""
+        return further_pairs(self.study, self.comparison)
 
     @property
     def commits(self) -> str:
@@ -84,12 +89,17 @@ class StudyResult:
             text += f" The best value is at the edge of the grid for {', '.join(edges)}: a wider grid may favour them."
         return text
 
+    def differences(self) -> str:
+        """The heading of the differences."""
+        also = "".join(f", and of {first} from {second}" for first, second in self.study.pairs)
+        return f"Differences from {self.study.baseline}{also}"
+
     def sections(self) -> list[tuple[str, str, list[list[str]]]]:
         """Heading, explanation and table of each part of the result; empty tables are left out."""
         found = [
             ("Settings", self.tuning(), self.settings()),
             ("Accuracy on test clips", "Means over the seeds, with 95 % intervals.", seed_table(self.comparison)),
-            (f"Differences from {self.study.baseline}", f"{self.pairs.text()}.", self.pairs.rows()),
+            (self.differences(), f"{self.pairs.text()}.", self.pairs.rows()),
             ("Time to learn", f"{self.learning.text()}.", self.learning.rows()),
             ("Probes", "Accuracy in % of a linear and of an attentive probe of untrained tokens.", self.probes.rows()),
             (
@@ -103,7 +113,8 @@ class StudyResult:
 
     def sentences(self) -> list[str]:
         """What is shown, and what is not."""
-        return [*self.pairs.sentences(), *self.pairs.untested, *self.learning.sentences(self.base)]
+        sooner = self.learning.sentences(self.base, also=self.further)
+        return [*self.pairs.sentences(), *self.pairs.untested, *sooner]
 
     @property
     def means(self) -> dict[str, dict[str, float]]:
@@ -176,12 +187,18 @@ def study_result(
         choices,
         runs,
         comparison,
-        compare_pairs(comparison, base),
+        compare_pairs(comparison, base, also=further_pairs(study, comparison)),
         read_learning(comparison),
         probes,
         costs,
         replay,
     )
+
+
+def further_pairs(study: Study, comparison: Comparison) -> list[tuple[int, int]]:
+    """The study's pairs, as indices of the groups of seeds of its comparison."""
+    places = {name: place for place, name in enumerate(group_names(comparison))}
+    return [(places[first], places[second]) for first, second in study.pairs]
 
 
 def write_study(result: StudyResult, folder: Path) -> list[Path]:

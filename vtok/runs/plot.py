@@ -81,8 +81,7 @@ def panels(comparison: Comparison, *, dpi: float, columns: int) -> tuple[Figure,
             marks += _line(axes, keys[0], groups, shown)
         else:
             marks += _bars(axes, groups, shown)
-        chances = {chance_level(run, metric) for run in comparison.runs}
-        chance = chances.pop() if len(chances) == 1 else None
+        chance = common_chance(comparison, metric)
         _format_panel(axes, metric, shown, share=is_share(comparison, metric), chance=chance, upright=swept)
     return figure, marks
 
@@ -90,6 +89,12 @@ def panels(comparison: Comparison, *, dpi: float, columns: int) -> tuple[Figure,
 def chance_level(run: SavedRun, metric: str) -> Any:
     """The value without seeing the video: of the most frequent answer if it is known, else of guessing at random."""
     return run.summary.get(f"{metric}_majority", run.summary.get(f"{metric}_chance"))
+
+
+def common_chance(comparison: Comparison, metric: str) -> Any:
+    """The chance level of a metric; None if it is not the same for all runs."""
+    chances = {chance_level(run, metric) for run in comparison.runs}
+    return chances.pop() if len(chances) == 1 else None
 
 
 def panel_grid(count: int, *, height: float, dpi: float, columns: int, names: float = 0.0) -> tuple[Figure, list[Axes]]:

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from vtok.common.style import LIGHT, PLOT_STYLE, remove_frame
 from vtok.runs.comparison import Comparison, numeric
 from vtok.runs.learning import Learning
-from vtok.runs.plot import COLOUR, INCHES_A_LETTER, PALE, chance_level
+from vtok.runs.plot import COLOUR, INCHES_A_LETTER, PALE, common_chance
 from vtok.runs.seeds import Estimate, estimate, is_share, seed_groups
 
 DPI = 130
@@ -38,8 +38,7 @@ def draw_accuracy(comparison: Comparison, path: Path) -> None:
             for place, group in enumerate(order):
                 if (found := estimate(comparison, groups[group], metric)) is not None:
                     _point(axes, place, found)
-            chances = {chance_level(run, metric) for run in comparison.runs}
-            if len(chances) == 1 and numeric(chance := chances.pop()):
+            if numeric(chance := common_chance(comparison, metric)):
                 axes.axvline(chance, color=LIGHT.muted, linewidth=1, linestyle=DOTTED, zorder=1)
             axes.set_title(_short(metric))
             if is_share(comparison, metric):
@@ -89,10 +88,11 @@ def draw_curves(comparison: Comparison, learning: Learning, path: Path, *, basel
 
 def by_mean(comparison: Comparison) -> list[int]:
     """Indices of the groups of seeds, by the mean of their metrics, the highest first."""
-    groups = seed_groups(comparison)
-    found = [[estimate(comparison, group, metric) for metric in comparison.metrics] for group in groups]
-    means = [fmean([one.value for one in row if one is not None] or [0.0]) for row in found]
-    return sorted(range(len(groups)), key=lambda place: -means[place])
+    summaries = [[comparison.runs[run].summary for run in group.runs] for group in seed_groups(comparison)]
+    found = [
+        [value for one in each for name in comparison.metrics if numeric(value := one.get(name))] for each in summaries
+    ]
+    return sorted(range(len(found)), key=lambda place: -fmean(found[place] or [0.0]))
 
 
 def _figure(width: float, height: float, *, names: Sequence[str]) -> Figure:

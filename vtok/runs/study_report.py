@@ -57,11 +57,6 @@ class StudyResult:
         return find_baseline(self.comparison, self.study.baseline)
 
     @property
-    def further(self) -> list[tuple[int, int]]:
-        """The study's pairs, as indices of groups."""
-        return further_pairs(self.study, self.comparison)
-
-    @property
     def commits(self) -> str:
         """The commits of the final runs."""
         return ", ".join(sorted({str(run.summary.get("commit", "not known")) for run in self.comparison.runs}))
@@ -113,7 +108,7 @@ class StudyResult:
 
     def sentences(self) -> list[str]:
         """What is shown, and what is not."""
-        sooner = self.learning.sentences(self.base, also=self.further)
+        sooner = self.learning.sentences(self.base, also=further_pairs(self.study, self.comparison))
         return [*self.pairs.sentences(), *self.pairs.untested, *sooner]
 
     @property

@@ -38,8 +38,9 @@ def fake_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-def unchecked(_: Path) -> None:
-    pass
+def nothing(_: Path) -> dict[Path, list[str]]:
+    """No sweep comes next."""
+    return {}
 
 
 def ended(folder: Path) -> tuple[int, list[str], str | None]:
@@ -50,7 +51,7 @@ def ended(folder: Path) -> tuple[int, list[str], str | None]:
 @pytest.mark.usefixtures("fake_sweeps")
 def test_one_sweep_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / name for name in ("a", "b")]
-    run_sweeps({folder: ["beside=1", f"x={folder.name}"] for folder in folders}, parent=None, jobs=1, check=unchecked)
+    run_sweeps({folder: ["beside=1", f"x={folder.name}"] for folder in folders}, parent=None, jobs=1, then=nothing)
     for folder in folders:
         assert ended(folder) == (1, [f"x={folder.name}", f"hydra.sweep.dir={folder}"], None)
         assert read_parent(folder) is None
@@ -61,7 +62,7 @@ def test_one_sweep_after_the_other(tmp_path: Path, capfd: pytest.CaptureFixture[
 def test_two_sweeps_at_a_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / name for name in ("a", "b", "c")]
     parent = Parent(uri="sqlite:///a", experiment_id="1", run_id="r", of_study=True)
-    run_sweeps({folder: ["beside=2"] for folder in folders}, parent=parent, jobs=2, check=unchecked)
+    run_sweeps({folder: ["beside=2"] for folder in folders}, parent=parent, jobs=2, then=nothing)
     assert max(ended(folder)[0] for folder in folders) == 2
     shown = capfd.readouterr().out
     for folder in folders:
@@ -73,9 +74,22 @@ def test_two_sweeps_at_a_time(tmp_path: Path, capfd: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("fake_sweeps")
+def test_what_follows_a_sweep_comes_before_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def then(folder: Path) -> dict[Path, list[str]]:
+        return {tmp_path / "after": ["beside=1"]} if folder.name == "a" else {}
+
+    run_sweeps({tmp_path / name: ["beside=1"] for name in ("a", "b")}, parent=None, jobs=1, then=then)
+    shown = capfd.readouterr().out
+    assert [shown.index(f"hydra.sweep.dir={tmp_path / name}\n") for name in ("a", "after", "b")] == sorted(
+        shown.index(f"hydra.sweep.dir={tmp_path / name}\n") for name in ("a", "after", "b")
+    )
+    assert shown.count("so much") == 3
+
+
+@pytest.mark.usefixtures("fake_sweeps")
 def test_threads_that_were_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    run_sweeps({tmp_path / "a": ["beside=1"]}, parent=None, jobs=2, check=unchecked)
+    run_sweeps({tmp_path / "a": ["beside=1"]}, parent=None, jobs=2, then=nothing)
     assert ended(tmp_path / "a")[2] == "7"
 
 
@@ -83,7 +97,7 @@ def test_threads_that_were_set_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_no_sweep_begins_after_a_failure(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("fails", "b")]
     with pytest.raises(UserError, match=r"fails: this sweep has failed or was stopped\. Read its message, then start"):
-        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1, check=unchecked)
+        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1, then=nothing)
     assert not folders[1].exists()
 
 
@@ -91,16 +105,16 @@ def test_no_sweep_begins_after_a_failure(tmp_path: Path) -> None:
 def test_no_sweep_begins_after_a_check_that_finds_a_mistake(tmp_path: Path) -> None:
     folders, checked = [tmp_path / name for name in ("a", "fails", "b")], list[Path]()
 
-    def check(folder: Path) -> None:
+    def check(folder: Path) -> dict[Path, list[str]]:
         checked.append(folder)
         raise UserError("no such metric")
 
     with pytest.raises(UserError, match="no such metric"):
-        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1, check=check)
+        run_sweeps({folder: ["beside=1"] for folder in folders}, parent=None, jobs=1, then=check)
     assert checked == folders[:1]
     assert not folders[1].exists()
     with pytest.raises(UserError, match="has failed"):
-        run_sweeps({folders[1]: ["beside=1"]}, parent=None, jobs=1, check=check)
+        run_sweeps({folders[1]: ["beside=1"]}, parent=None, jobs=1, then=check)
     assert checked == folders[:1]
 
 
@@ -108,7 +122,7 @@ def test_no_sweep_begins_after_a_check_that_finds_a_mistake(tmp_path: Path) -> N
 def test_a_sweep_beside_one_that_fails_runs_to_its_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folders = [tmp_path / name for name in ("fails", "b")]
     with pytest.raises(UserError, match=r"fails: this sweep has failed or was stopped\. Read .*fails\.log, then start"):
-        run_sweeps({folder: ["beside=2"] for folder in folders}, parent=None, jobs=2, check=unchecked)
+        run_sweeps({folder: ["beside=2"] for folder in folders}, parent=None, jobs=2, then=nothing)
     assert (folders[1] / "ended.json").exists()
     shown = capfd.readouterr().out
     assert f"failed: {folders[0]}" in shown
@@ -132,7 +146,7 @@ code = (
 study_sweeps.sweep_command = lambda arguments: [sys.executable, "-c", code]
 folder = Path({str(tmp_path)!r})
 try:
-    study_sweeps.run_sweeps({{folder / name: [] for name in "abc"}}, parent=None, jobs=2, check=print)
+    study_sweeps.run_sweeps({{folder / name: [] for name in "abc"}}, parent=None, jobs=2, then=dict)
 except UserError as error:
     print(error)
 """

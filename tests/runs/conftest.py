@@ -1,13 +1,15 @@
-"""Runs with answers to questions about clips."""
+"""Runs with answers to questions about clips, and a study."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from vtok.evaluation.answers import Answer, write_answers
 from vtok.runs.answered import ANSWERS
+from vtok.runs.study import Study, read_study
 
 
 @pytest.fixture
@@ -38,3 +40,28 @@ def answer(category: str, clip: int, *, right: bool) -> Answer:
         question=f"Which {category}?", choices=("red", "blue"), total=(), token=(), prior=(),
         answer="red" if right else "blue", truth="red", right=right, chance=0.5,
     )  # fmt: skip
+
+
+@pytest.fixture
+def study_content() -> dict[str, object]:
+    """The content of a study's file."""
+    return {
+        "question": "Which is better?",
+        "methods": {"a": ["tokeniser=vtok"], "b": ["tokeniser=key_frame"]},
+        "common": [],
+        "baseline": "b",
+        "tuning": {"optimiser.lr": [0.1, 0.2, 0.4], "tokeniser.stride": [3, 6]},
+        "tuning_seeds": [8, 9],
+        "choose_by": ["validation/alignment/colour", "validation/alignment/speed"],
+        "seeds": [0, 1, 2],
+        "metrics": ["alignment/colour"],
+        "learnt": 0.9,
+        "limits": ["Nothing else."],
+    }
+
+
+@pytest.fixture
+def study(study_content: dict[str, object], tmp_path: Path) -> Study:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(study_content))
+    return read_study(str(file))

@@ -22,7 +22,7 @@ def run_sweeps(
     *,
     parent: Parent | None,
     jobs: int,
-    check: Callable[[Path], None] | None = None,
+    then: Callable[[Path], Mapping[Path, Sequence[str]]],
 ) -> None:
     """Run sweeps in their folders, each in a process of its own: Hydra can run one sweep in a process.
 
@@ -30,7 +30,8 @@ def run_sweeps(
         sweeps: overrides of each sweep by its folder.
         parent: parent run of all of them in MLflow; None: they have none, or their own.
         jobs: number of sweeps at a time. Above 1, each one prints to `FOLDER.log`.
-        check: called with the folder of each sweep that has finished. If it raises an error, no other sweep starts.
+        then: called with the folder of each sweep that has finished; returns sweeps that come next. If it raises an
+            error, no other sweep starts.
 
     Raises:
         UserError: a sweep has failed, or this process was asked to stop. The running sweeps finish first (they save
@@ -51,8 +52,8 @@ def run_sweeps(
                     failed.append(folder)
                 if jobs > 1:
                     print(f"{'failed' if folder in failed else 'finished'}: {folder}", flush=True)
-                if check is not None and folder not in failed:
-                    check(folder)
+                if folder not in failed and not stopped:
+                    waiting = {**then(folder), **waiting}
     if failed:
         where = "its message" if jobs == 1 else str(log_of(failed[0]))
         raise UserError(f"{failed[0]}: this sweep has failed or was stopped. Read {where}, then start the study again.")

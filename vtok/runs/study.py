@@ -1,30 +1,21 @@
 """Studies: comparisons in which every method is tuned alike, on validation clips, and then repeated with several seeds.
 
-A study is a file of `experiments/study`. Its runs are sweeps in folders of the study: `tuning/METHOD` and
-`seeds/METHOD`.
+A study is a file of `experiments/study`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice, product
-from math import prod
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from vtok.common.differences import LEVEL, seeds_to_separate
 from vtok.common.errors import UserError
-from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping
-from vtok.common.nested import flatten
 from vtok.common.paths import experiments_dir
 from vtok.config.options import one_of
 from vtok.data.clip import VALIDATION
-from vtok.runs.comparison import SEED, numeric
-from vtok.runs.saved_run import SavedRun, find_runs, read_run
-
-CHOSEN = "chosen.json"
+from vtok.runs.comparison import SEED
 
 
 @dataclass(frozen=True)
@@ -62,9 +53,9 @@ class Study:
     limits: Sequence[str]
 
     @property
-    def settings_tried(self) -> int:
-        """Number of settings that are tried for each method, each with all tuning seeds."""
-        return prod(len(values) for values in self.tuning.values())
+    def tried(self) -> list[dict[str, Any]]:
+        """The settings that are tried for each method, each with all tuning seeds: values by key."""
+        return [dict(zip(self.tuning, values, strict=True)) for values in product(*self.tuning.values())]
 
     def part(self, *, methods: Sequence[str] = (), seeds: int | None = None) -> "Study":
         """The study with some of its methods (none: all) and another number of seeds (None: its own).
@@ -81,22 +72,24 @@ class Study:
         pairs = [pair for pair in self.pairs if set(pair) <= set(chosen)]
         return replace(self, methods={one: self.methods[one] for one in chosen}, pairs=pairs, seeds=numbers)
 
+    def overrides(self, method: str) -> list[str]:
+        """The overrides of all runs of a method."""
+        return [*self.common, *self.methods[method]]
+
+    @property
+    def validation(self) -> str:
+        """The override that makes tuning runs evaluate their validation clips at the end."""
+        return f"optimise={self.choose_by[0]}"
+
     def tuning_overrides(self, method: str) -> list[str]:
         """The overrides of a method's tuning runs, as one sweep."""
         swept = [f"{key}={','.join(map(str, values))}" for key, values in self.tuning.items()]
-        # A metric to optimise makes the run evaluate its validation clips at the end.
-        return [
-            *self.common,
-            *self.methods[method],
-            *swept,
-            f"seed={','.join(map(str, self.tuning_seeds))}",
-            f"optimise={self.choose_by[0]}",
-        ]
+        return [*self.overrides(method), *swept, f"seed={','.join(map(str, self.tuning_seeds))}", self.validation]
 
     def final_overrides(self, method: str, chosen: Mapping[str, Any]) -> list[str]:
         """The overrides of a method's final runs, as one sweep over the seeds."""
         settings = [f"{key}={chosen[key]}" for key in self.tuning]
-        return [*self.common, *self.methods[method], *settings, f"seed={','.join(map(str, self.seeds))}"]
+        return [*self.overrides(method), *settings, f"seed={','.join(map(str, self.seeds))}"]
 
     @property
     def run_folders(self) -> str:
@@ -114,7 +107,7 @@ class Study:
     def plan(self) -> str:
         """What will be run, in words, and whether the seeds are too few to show anything."""
         settings = " x ".join(f"{len(values)} values of {key}" for key, values in self.tuning.items())
-        tuning = len(self.methods) * self.settings_tried * len(self.tuning_seeds)
+        tuning = len(self.methods) * len(self.tried) * len(self.tuning_seeds)
         final = len(self.methods) * len(self.seeds)
         tuning_seeds = ", ".join(map(str, self.tuning_seeds))
         needed = seeds_to_separate(LEVEL / max(1, self.comparisons))
@@ -191,112 +184,3 @@ def read_study(name: str) -> Study:
     if wrong := next((one for one in study.choose_by if not one.startswith(VALIDATION)), None):
         raise UserError(f"{file}: choose_by has {wrong}, which is not of validation clips. Use {VALIDATION}{wrong}.")
     return study
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The tuned settings of a method.
-
-    Attributes:
-        settings: chosen values by key.
-        tried: (values by key, score) of every setting; the score is the mean of `Study.choose_by` over tuning seeds.
-    """
-
-    settings: dict[str, Any]
-    tried: list[tuple[dict[str, Any], float]]
-
-    @property
-    def at_the_edge(self) -> list[str]:
-        """Keys whose chosen value is the least or the greatest of three or more, so that another may be better."""
-        edges = []
-        for key, value in self.settings.items():
-            values = sorted({tried[key] for tried, _ in self.tried if numeric(tried[key])})
-            if len(values) > 2 and value in (values[0], values[-1]):
-                edges.append(key)
-        return edges
-
-
-def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
-    """Choose a method's settings by its finished tuning runs.
-
-    Raises:
-        UserError: a run has not finished, or lacks a metric.
-    """
-    tried = []
-    for values in product(*study.tuning.values()):
-        settings = dict(zip(study.tuning, values, strict=True))
-        wanted = [{**settings, SEED: seed} for seed in study.tuning_seeds]
-        scores: list[float] = []
-        for want, run in zip(wanted, _finished(runs, wanted), strict=True):
-            if run is None:
-                shown = ", ".join(f"{key}={value}" for key, value in want.items())
-                raise UserError(f"{method}: the tuning run with {shown} has not finished. Start the study again.")
-            scores.extend(_metric(run, name) for name in study.choose_by)
-        tried.append((settings, fmean(scores)))
-    return Choice(max(tried, key=lambda one: one[1])[0], tried)
-
-
-def write_choices(choices: Mapping[str, Choice], folder: Path) -> None:
-    """Write the tuned settings of methods, with every setting that was tried, beside those of other methods."""
-    file = folder / CHOSEN
-    known = dict(read_mapping(file)) if file.is_file() else {}
-    new = {name: {"settings": one.settings, "tried": one.tried} for name, one in choices.items()}
-    write_text(file, json.dumps(known | new, indent=1))
-
-
-def final_runs(study: Study, choices: Mapping[str, Choice], folder: Path) -> dict[str, list[SavedRun]]:
-    """The final runs of each method: those with the study's seeds and the chosen settings.
-
-    Raises:
-        UserError: a run has not finished.
-    """
-    found = {}
-    for method, choice in choices.items():
-        wanted = [{**choice.settings, SEED: seed} for seed in study.seeds]
-        runs = _finished(runs_in(folder / "seeds" / method), wanted)
-        found[method] = [run for run in runs if run is not None]
-        if len(found[method]) != len(wanted):
-            raise UserError(
-                f"{folder / 'seeds' / method}: {len(found[method])} of {len(wanted)} final runs have finished. Start "
-                "the study again."
-            )
-    return found
-
-
-def _finished(runs: Sequence[SavedRun], wanted: Sequence[Mapping[str, Any]]) -> list[SavedRun | None]:
-    """A finished run for each of the wanted settings by key; None where there is none."""
-    configs = [(flatten(run.config), run) for run in runs if run.status == "finished"]
-    return [
-        next((run for config, run in configs if all(config.get(key) == want[key] for key in want)), None)
-        for want in wanted
-    ]
-
-
-def runs_in(folder: Path) -> list[SavedRun]:
-    return [read_run(path) for path in find_runs(folder)]
-
-
-def check_metrics(study: Study, runs: Sequence[SavedRun]) -> None:
-    """Check that finished tuning runs have the metrics that the study names.
-
-    Raises:
-        UserError: none of the runs has one of them.
-    """
-    finished = [run for run in runs if run.status == "finished"]
-    for key, names in (("choose_by", study.choose_by), ("metrics", study.metrics)):
-        for name in names:
-            if finished and not any(numeric(run.summary.get(name)) for run in finished):
-                raise _unknown_metric(finished[0], name, key=key)
-
-
-def _metric(run: SavedRun, name: str) -> float:
-    value = run.summary.get(name)
-    if not numeric(value):
-        raise _unknown_metric(run, name, key="choose_by")
-    return float(value)
-
-
-def _unknown_metric(run: SavedRun, name: str, *, key: str) -> UserError:
-    of_validation = name.startswith(VALIDATION)
-    known = [one for one in run.summary if one.startswith(VALIDATION) == of_validation]
-    return UserError(f"{key}: {run.path} has no metric {name}. {one_of(name, known)}")

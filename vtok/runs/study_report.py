@@ -16,9 +16,10 @@ from vtok.runs.page import MEGABYTE, PageFiles, render
 from vtok.runs.pairs import Pairs, compare_pairs, find_baseline, group_names
 from vtok.runs.saved_run import SavedRun
 from vtok.runs.seeds import seed_table
-from vtok.runs.study import Choice, Study
+from vtok.runs.study import Study
 from vtok.runs.study_plot import draw_accuracy, draw_curves
 from vtok.runs.study_probes import StudyProbes
+from vtok.runs.study_runs import Choice
 
 PAGE, TEXT, NUMBERS, DIFFERENCES = "study.html", "study.md", "study.json", "differences.csv"
 ALIGNMENT = "alignment/"

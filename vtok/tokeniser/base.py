@@ -292,7 +292,10 @@ def check_grid(grid_size: int, backbone: Backbone, *, key: str = "grid_size") ->
 
 def pool_grid(features: Tensor, grid_size: int) -> Tensor:
     """Average-pool maps (N, C, h, w) to a grid: (N, grid_size * grid_size, C), row by row from the top left."""
-    return nn.functional.adaptive_avg_pool2d(features, grid_size).flatten(2).transpose(1, 2)
+    # Where nothing is averaged, PyTorch takes longest on a CPU.
+    if features.shape[-2:] != (grid_size, grid_size):
+        features = nn.functional.adaptive_avg_pool2d(features, grid_size)
+    return features.flatten(2).transpose(1, 2)
 
 
 def cell_places(grid_size: int, *, like: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ from mlflow import MlflowClient
 from omegaconf import DictConfig
 
 from vtok.cli.verbs import study as verb
-from vtok.cli.verbs.study import probes_of, study
+from vtok.cli.verbs.study import have_finished, probes_of, study
 from vtok.common.errors import UserError
+from vtok.config import compose
 from vtok.evaluation.probing import ProbeResult, Probing
+from vtok.runs.folder import open_run, write_status, write_summary
 from vtok.runs.mlflow_parent import read_parent
 from vtok.runs.saved_run import find_runs, read_run
 from vtok.runs.study import read_study
@@ -88,6 +90,25 @@ def test_a_study_tunes_repeats_and_reports_and_repeats_nothing_that_is_done(tmp_
     numbers = json.loads((folder / "study.json").read_text())
     assert {method: one["seeds"] for method, one in numbers.items()} == {"three": 1, "six": 1}
     assert read_parent(folder) == parent
+    # Where all runs have finished, no sweep starts, but those whose overrides have changed are repeated.
+    last = subprocess.run([*command[:-1], "seeds=1"], capture_output=True, text=True, check=True)
+    assert "vtok train" not in last.stdout
+    assert last.stdout.count(f"finished: {folder}") == 4
+    assert json.loads((folder / "study.json").read_text()) == numbers
+
+
+def test_a_sweep_has_finished_if_its_runs_have_with_these_overrides(tmp_path: Path) -> None:
+    given = ["debug=smoke", f"outputs={tmp_path}"]
+    wanted = [{"optimiser.lr": 0.001, "seed": seed} for seed in (8, 9)]
+    for want in wanted:
+        folder = tmp_path / "here" / str(want["seed"])
+        open_run(folder, compose([*given, *(f"{key}={value}" for key, value in want.items())]), [])
+        write_summary(folder, {})
+        write_status(folder, "finished", None)
+    assert have_finished(tmp_path / "here", wanted, given)
+    assert not have_finished(tmp_path / "here", [*wanted, {"optimiser.lr": 0.001, "seed": 7}], given)
+    assert not have_finished(tmp_path / "here", wanted, [*given, "tokeniser.stride=3"])
+    assert not have_finished(tmp_path / "there", wanted, given)
 
 
 def test_a_mistake_in_the_last_method_is_found_before_the_first_run(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """vtok study: a comparison in which every method is tuned alike, and then repeated with several seeds."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
 
 from vtok.cli.study_sweeps import run_sweeps
 from vtok.cli.verbs.probe import probe_untrained
@@ -19,8 +21,21 @@ from vtok.config.nodes import constant_of
 from vtok.evaluation.cost.measure import measure
 from vtok.evaluation.probing import Probing
 from vtok.runs.mlflow_parent import Parent, finish_parent, log_to_parent, start_parent
-from vtok.runs.study import Choice, Study, check_metrics, choose, final_runs, read_study, runs_in, write_choices
+from vtok.runs.study import Study, read_study
 from vtok.runs.study_report import study_result, write_study
+from vtok.runs.study_runs import (
+    Choice,
+    check_metrics,
+    choose,
+    final_folder,
+    final_runs,
+    finished_runs,
+    runs_in,
+    tuning_folder,
+    with_seeds,
+    write_choices,
+)
+from vtok.training.resume import metrics_of_finished
 
 COST_ROUNDS = 5
 PROBES = "probes.json"
@@ -92,7 +107,7 @@ def study(
 def run_study(
     declared: Study, overrides: Sequence[str], folder: Path, *, parent: Parent | None, jobs: int
 ) -> dict[str, Choice]:
-    """Run the tuning runs, choose the settings of each method, and run the final runs.
+    """Run what has not finished of each method: its tuning runs, and then, with the settings chosen, its final runs.
 
     Args:
         declared: the study.
@@ -100,30 +115,56 @@ def run_study(
         folder: folder of the study.
         parent: the study's parent run in MLflow.
         jobs: number of methods at a time.
+
+    Returns:
+        The chosen settings of each method.
     """
+    choices: dict[str, Choice] = {}
 
-    def check_runs(place: Path) -> None:
+    def final_sweep(method: str) -> dict[Path, list[str]]:
+        """Choose a method's settings; its final runs as a sweep, unless all have finished."""
+        tuned, place = runs_in(tuning_folder(folder, method)), final_folder(folder, method)
         # A wrong name would be found after the last run.
-        check_metrics(declared, runs_in(place))
+        check_metrics(declared, tuned)
+        choice = choices[method] = choose(declared, method, tuned)
+        write_choices({method: choice}, folder)
+        wanted = with_seeds(choice.settings, declared.seeds)
+        if have_finished(place, wanted, [*declared.overrides(method), *overrides]):
+            return {}
+        return {place: [*declared.final_overrides(method, choice.settings), *overrides, declared.run_folders]}
 
-    tuning = {method: folder / "tuning" / method for method in declared.methods}
-    sweeps = {
-        place: [*declared.tuning_overrides(method), *overrides, declared.run_folders]
-        for method, place in tuning.items()
-    }
-    run_sweeps(sweeps, parent=parent, jobs=jobs, check=check_runs)
-    choices = {method: choose(declared, method, runs_in(place)) for method, place in tuning.items()}
-    write_choices(choices, folder)
-    finals = {
-        folder / "seeds" / method: [
-            *declared.final_overrides(method, choice.settings),
-            *overrides,
-            declared.run_folders,
-        ]
-        for method, choice in choices.items()
-    }
-    run_sweeps(finals, parent=parent, jobs=jobs)
-    return choices
+    untuned = {}
+    sweeps: dict[Path, list[str]] = {}
+    for method in declared.methods:
+        place = tuning_folder(folder, method)
+        wanted = [want for settings in declared.tried for want in with_seeds(settings, declared.tuning_seeds)]
+        if have_finished(place, wanted, [*declared.overrides(method), declared.validation, *overrides]):
+            sweeps |= final_sweep(method)
+        else:
+            untuned[place] = method
+            sweeps[place] = [*declared.tuning_overrides(method), *overrides, declared.run_folders]
+    run_sweeps(
+        sweeps,
+        parent=parent,
+        jobs=jobs,
+        then=lambda place: final_sweep(untuned[place]) if place in untuned else {},
+    )
+    return {method: choices[method] for method in declared.methods}
+
+
+def have_finished(place: Path, wanted: Sequence[Mapping[str, Any]], overrides: Sequence[str]) -> bool:
+    """Whether a sweep folder has finished runs of the wanted settings by key, with these overrides besides."""
+    found = finished_runs(runs_in(place), wanted)
+    if None in found:
+        return False
+    config = compose(overrides)
+    for run, settings in zip(found, wanted, strict=True):
+        for key, value in settings.items():
+            OmegaConf.update(config, key, value)
+        if run is None or metrics_of_finished(run.path, config) is None:
+            return False
+    print(f"finished: {place}")
+    return True
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def test_a_sweep_beside_one_that_fails_runs_to_its_end(tmp_path: Path, capfd: py
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_study_stops_its_sweeps_and_begins_no_other(tmp_path: Path, kind: signal.Signals) -> None:
-    """Stopped sweeps may well end without an error, when they have saved a checkpoint."""
+    """Stopped sweeps save a checkpoint, and end with 143."""
     script = f"""
 from pathlib import Path
 import signal, sys
@@ -140,7 +140,7 @@ from vtok.common.errors import UserError
 # A shell starts processes in the background with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 code = (
-    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit()));"
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(143)));"
     "print('begun', flush=True); time.sleep(600)"
 )
 study_sweeps.sweep_command = lambda arguments: [sys.executable, "-c", code]

@@ -48,17 +48,19 @@ def run_sweeps(
                 continue
             time.sleep(PAUSE)
             for folder in [one for one, process in running.items() if process.poll() is not None]:
-                if running.pop(folder).returncode:
+                # A sweep that is stopped ends with an error as well.
+                if running.pop(folder).returncode and not stopped:
                     failed.append(folder)
                 if jobs > 1:
-                    print(f"{'failed' if folder in failed else 'finished'}: {folder}", flush=True)
+                    end = "stopped" if stopped else "failed" if folder in failed else "finished"
+                    print(f"{end}: {folder}", flush=True)
                 if folder not in failed and not stopped:
                     waiting = {**then(folder), **waiting}
+    if stopped:
+        raise UserError("The study was stopped. Resume it with the same command.")
     if failed:
         where = "its message" if jobs == 1 else str(log_of(failed[0]))
         raise UserError(f"{failed[0]}: this sweep has failed or was stopped. Read {where}, then start the study again.")
-    if stopped:
-        raise UserError("The study was stopped. Resume it with the same command.")
 
 
 def sweep_command(arguments: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ def test_a_plan_whose_seeds_can_show_nothing_says_how_many_can(study: Study) -> 
     """By chance, two groups of n seeds that succeed or fail separate with a probability of at most 2 / 4**n."""
     assert study.comparisons == 1
     assert "too few" not in study.plan()
-    warned = "1 comparisons on test clips. The seeds are too few to show any difference: use seeds=3."
+    warned = "1 comparison on test clips. The seeds are too few to show any difference: use seeds=3."
     assert study.part(seeds=2).plan().endswith(warned)
     more = replace(study, metrics=["alignment/colour"] * 5, pairs=[["a", "b"]])
     assert more.comparisons == 10

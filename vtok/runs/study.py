@@ -119,7 +119,7 @@ class Study:
                 f"{tuning} tuning runs: {settings} for each method, seeds {tuning_seeds}, chosen by the mean of "
                 f"{', '.join(self.choose_by)}",
                 f"{final} final runs: seeds {', '.join(map(str, self.seeds))} of each method, reported on test clips",
-                f"{self.comparisons} comparisons on test clips.{few}",
+                f"{self.comparisons} comparison{'' if self.comparisons == 1 else 's'} on test clips.{few}",
             ]
         )
 

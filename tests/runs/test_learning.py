@@ -1,11 +1,23 @@
 import json
+from dataclasses import replace
+from itertools import combinations
+from math import comb
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from vtok.runs.comparison import Comparison, compare_runs
-from vtok.runs.learning import LearningTime, effort, learning_time, median_time, read_learning, sooner, survival
+from vtok.runs.learning import (
+    LearningTime,
+    effort,
+    learning_time,
+    log_rank_scores,
+    median_time,
+    read_learning,
+    sooner,
+    survival,
+)
 from vtok.runs.learning_plot import draw_learning
 from vtok.runs.saved_run import read_run
 
@@ -49,16 +61,44 @@ def test_the_median_counts_runs_that_have_not_learnt() -> None:
     assert median_time(times(100, 300), "seconds") == "-"
 
 
-def test_log_rank() -> None:
-    """Three seeds after 100, 200 and 300 steps, and three that never learn, by hand."""
-    before, p = sooner(times(100, 200, 300), times(-500, -500, -500))
-    assert before
-    # Expected with equal hazards: 3/6, 2/5 and 1/4; their variances: 1/4, 6/25, 3/16.
-    statistic = (3 - 0.5 - 0.4 - 0.25) / (0.25 + 0.24 + 0.1875) ** 0.5
-    assert statistic == pytest.approx(2.25, abs=0.01)
-    # The p-value of that is 0.025, but three seeds that succeed or fail separate with a probability of 1/32.
-    assert p == pytest.approx(1 / 32, rel=1e-3)
-    assert not sooner(times(400, 500, 300), times(100, 200, 100))[0]
+def test_scores_are_those_of_the_log_rank_test() -> None:
+    """Three seeds after 100, 200 and 300 steps, and three that never learn, by hand: hazards 1/6, 1/5 and 1/4."""
+    scores = log_rank_scores(times(100, 200, 300, -500, -500, -500))
+    assert scores[:3].sum() == pytest.approx(3 - 3 / 6 - 2 / 5 - 1 / 4)
+    assert scores.sum() == pytest.approx(0)
+
+
+def test_a_log_rank_test_is_exact() -> None:
+    """If all seeds of a group learn before those of the other, 2 of all labellings are as extreme."""
+    assert sooner(times(100, 200, 300), times(400, 500, 600)) == (True, pytest.approx(2 / comb(6, 3)))
+    assert sooner(times(*[-500] * 6), times(*[100] * 6)) == (False, pytest.approx(2 / comb(12, 6)))
+    assert sooner(times(*[100] * 8), times(*[200] * 8))[1] == pytest.approx(2 / comb(16, 8))
+    assert sooner(times(100, 100), times(100, 100))[1] == 1
+
+
+def test_equal_groups_are_seldom_shown_to_differ() -> None:
+    """Over all ways to divide 8 different times into two groups: at most 5 % have a p-value of 0.05 or less."""
+    steps = [100, 200, 200, 300, 400, -500, -500, -500]
+    ways = [set(some) for some in combinations(range(8), 4)]
+    found = [
+        sooner(times(*(steps[k] for k in way)), times(*(steps[k] for k in range(8) if k not in way)))[1] for way in ways
+    ]
+    assert 0 < sum(p <= 0.05 for p in found) / len(ways) <= 0.05
+
+
+def test_metrics_that_all_learn_at_the_same_step_do_not_hide_another(trained: Comparison) -> None:
+    learning = read_learning(trained)
+    same = {0: times(*[100] * 5), 1: times(*[100] * 5)}
+    both = replace(learning, times={"alignment/colour": same, **learning.times})
+    assert both.sentences(None) == ["shown: stride=3 learns alignment/speed sooner than stride=6."]
+
+
+def test_a_run_that_was_extended_counts_once(trained: Comparison) -> None:
+    """It has two values on test clips, of its two ends."""
+    for run in trained.runs:
+        with (run.path / "metrics.jsonl").open("a") as journal:
+            journal.writelines(json.dumps([["alignment/speed", 0.5, 0, step]]) + "\n" for step in (300, 500))
+    assert read_learning(trained).rows()[1][2] == "5 of 5"
 
 
 @pytest.fixture
@@ -70,7 +110,7 @@ def trained(make_run) -> Comparison:
             summary = {"alignment/speed": 0.5, "alignment/speed_low": 0.4, "alignment/speed_high": 0.6}
             folder: Path = make_run(f"{stride}-{seed}", {"stride": stride, "seed": seed}, [], summary)
             values = {step: 0.95 if stride == 3 and step > 200 + 10 * seed else 0.5 for step in STEPS}
-            entries = [[["alignment/speed", value, 0, step]] for step, value in values.items() if stride < 9]
+            entries = [[["validation/alignment/speed", value, 0, step]] for step, value in values.items() if stride < 9]
             (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
             folders.append(folder)
     return compare_runs([read_run(folder) for folder in folders], [])
@@ -86,7 +126,7 @@ def test_table_and_sentence(trained: Comparison) -> None:
     assert learning.sentences(1) == learning.sentences(None)
     assert learning.sentences(2) == []
     few = read_learning(compare_runs([*trained.runs[:2], *trained.runs[5:7]], []))
-    assert few.sentences(None) == ["not shown in 1 comparisons: one group learns sooner than another (log-rank test)."]
+    assert few.sentences(None) == ["not shown in 1 comparison: one group learns sooner than another (log-rank test)."]
     assert read_learning(compare_runs(trained.runs[-1:], [])).rows() == []
 
 

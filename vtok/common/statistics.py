@@ -112,7 +112,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values of a family of tests, adjusted so that at most 5 % of such families have a false one below 0.05.
 
     By Holm (1979), whatever the dependence between the tests.
+
+    Raises:
+        ValueError: a p-value is not a number.
     """
+    if any(math.isnan(p) for p in p_values):
+        raise ValueError("a p-value is NaN, which has no rank.")
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import CensoredData, ecdf, logrank
+from scipy.stats import CensoredData, ecdf, permutation_test
 
-from vtok.common.differences import LEVEL, separation
+from vtok.common.differences import LEVEL
 from vtok.common.statistics import holm
 from vtok.data.clip import VALIDATION
 from vtok.runs.comparison import MISSING, Comparison
@@ -16,6 +16,9 @@ from vtok.runs.seeds import is_share, seed_groups
 from vtok.tracking.sender import JOURNAL
 
 Journal = Mapping[str, Mapping[int, float]]
+
+# Up to 8 seeds in each group all labellings are tried.
+MOST_LABELLINGS = 20_000
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,15 @@ class Learning:
     def text(self) -> str:
         """How the table is to be read."""
         high = f"{100 * self.learnt:.0f} % or above"
-        return f"time until a metric stays at {high} on validation clips; medians by Kaplan and Meier"
+        return (
+            f"time until a metric stays at {high} on validation clips; medians by Kaplan and Meier, comparisons by the "
+            "log-rank test (permutation, Holm's correction over this table)"
+        )
 
     def sentences(self, base: int | None, *, also: Sequence[tuple[int, int]] = ()) -> list[str]:
         """Which group learns a metric sooner than another, by the log-rank test with Holm's correction.
 
-        Groups of one seed are not tested. A p-value is at least `separation`, as those of differences are.
+        The correction is over the pairs and metrics of this table. Groups of one seed are not tested.
 
         Args:
             base: index of the group that the others are compared with; None: all pairs.
@@ -86,7 +92,10 @@ class Learning:
             if p <= LEVEL
         ]
         if tests and not shown:
-            return [f"not shown in {len(tests)} comparisons: one group learns sooner than another (log-rank test)."]
+            return [
+                f"not shown in {len(tests)} comparison{'' if len(tests) == 1 else 's'}: one group learns sooner than "
+                "another (log-rank test)."
+            ]
         return shown
 
     def _row(self, metric: str, group: int) -> list[str]:
@@ -105,15 +114,13 @@ def read_learning(comparison: Comparison) -> Learning:
     times: dict[str, dict[int, list[LearningTime]]] = {}
     for metric in comparison.metrics:
         for place, group in enumerate(groups):
-            # Evaluations during training are on validation clips.
-            names = (f"{VALIDATION}{metric}", metric)
-            found = [
-                (journals[run], name) for run in group.runs for name in names if len(journals[run].get(name, {})) > 1
-            ]
+            # Evaluations during training are on validation clips. A resumed run has several values on test clips, too.
+            name = metric if metric.startswith(VALIDATION) else f"{VALIDATION}{metric}"
+            found = [journals[run] for run in group.runs if len(journals[run].get(name, {})) > 1]
             if is_share(comparison, metric) and found:
-                histories.setdefault(metric, {})[place] = [journal[name] for journal, name in found]
+                histories.setdefault(metric, {})[place] = [dict(journal[name]) for journal in found]
                 times.setdefault(metric, {})[place] = [
-                    learning_time(journal, name, learnt=comparison.learnt) for journal, name in found
+                    learning_time(journal, name, learnt=comparison.learnt) for journal in found
                 ]
     return Learning(group_names(comparison), histories, times, comparison.learnt)
 
@@ -157,9 +164,33 @@ def median_time(times: Sequence[LearningTime], unit: str) -> str:
 
 
 def sooner(first: Sequence[LearningTime], second: Sequence[LearningTime]) -> tuple[bool, float]:
-    """Whether the first group learns sooner, and the p-value of the log-rank test, at least `separation`."""
-    found = logrank(_censored(first, "step"), _censored(second, "step"))
-    return bool(found.statistic > 0), max(float(found.pvalue), separation(len(first), len(second)))
+    """Whether the first group learns sooner, and the two-sided p-value of the log-rank test by permutation.
+
+    The normal approximation of the log-rank test shows too much with few seeds: for 3 seeds that all learn before
+    3 others its p-value is 0.02, where 2 of the 20 labellings are as extreme. Up to 8 seeds in each group the p-value
+    is exact.
+    """
+    scores = log_rank_scores([*first, *second])
+    groups = scores[: len(first)], scores[len(first) :]
+    found = permutation_test(
+        groups, lambda some, others, axis: some.sum(axis), vectorized=True, n_resamples=MOST_LABELLINGS,
+        permutation_type="independent", random_state=0,
+    )  # fmt: skip
+    return bool(found.statistic > 0), float(found.pvalue)
+
+
+def log_rank_scores(times: Sequence[LearningTime]) -> np.ndarray:
+    """For each run, whether it has learnt, minus its expectation if all runs were alike; positive: it learns soon.
+
+    The sum over a group is the numerator of the log-rank test: the number of its runs that have learnt minus the
+    number expected.
+    """
+    steps, learnt = np.array([time.step for time in times]), np.array([time.learnt for time in times])
+    events = np.unique(steps[learnt])
+    hazards = [(learnt & (steps == event)).sum() / (steps >= event).sum() for event in events]
+    return learnt - np.array(
+        [sum(h for h, event in zip(hazards, events, strict=True) if event <= step) for step in steps]
+    )
 
 
 def _censored(times: Sequence[LearningTime], unit: str) -> CensoredData:

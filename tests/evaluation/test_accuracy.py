@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
+from vtok.common.statistics import clustered
 from vtok.data import Clip
 from vtok.data.clip import METRIC_SUFFIXES
 from vtok.evaluation.accuracy import Accuracy, accuracies_of, accuracy_metrics, accuracy_table
@@ -125,9 +126,14 @@ def test_shares_by_each_score_are_reported() -> None:
     assert all(any(name.endswith(end) for end in METRIC_SUFFIXES) for name in numbers if name != "alignment/colour")
 
 
-def test_answers_are_grouped_by_group_or_by_range_of_a_file() -> None:
+def test_groups_of_different_data_sets_are_different_groups() -> None:
+    answers = [replace(answer(0, number < 20, 0.5), source=str(number % 2)) for number in range(40)]
+    assert Accuracy(answers).interval == clustered([(10, 20), (10, 20)])
+
+
+def test_answers_are_grouped_by_group_or_by_file() -> None:
     clip = Clip(id="a", path=Path("a.mp4"))
     assert cluster_of(clip) == cluster_of(replace(clip, id="a#2"))
-    assert cluster_of(clip) != cluster_of(replace(clip, start=1.0))
+    assert cluster_of(clip) == cluster_of(replace(clip, start=1.0)) != cluster_of(replace(clip, path=Path("b.mp4")))
     scene = replace(clip, group="kitchen")
     assert cluster_of(scene) == cluster_of(replace(scene, path=Path("b.mp4"), start=1.0)) != cluster_of(clip)

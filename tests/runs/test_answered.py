@@ -36,12 +36,15 @@ def test_metrics_of_all_kinds_and_of_each_data_set(tmp_path: Path) -> None:
 
 
 def test_only_the_same_question_is_common(tmp_path: Path) -> None:
-    """Asked twice, with choices in another order; and with other choices, about another clip, with another truth."""
-    other = replace(RED, clip="b", group="other", right=False)
+    """Asked twice, with choices in another order, of a clip whose path has changed.
+
+    Others have other choices, are about another clip, or have another truth.
+    """
+    other = replace(RED, clip="b", group="clips/b.mp4", right=False)
     first = read(tmp_path, RED, replace(RED, right=False), other, replace(RED, clip="c"))
     again = replace(RED, choices=("blue", "red"))
     changed = [replace(RED, clip="c", choices=("red", "green")), replace(RED, clip="d"), replace(RED, truth="blue")]
-    second = read(tmp_path, *changed, replace(other, right=True), again, again)
+    second = read(tmp_path, *changed, replace(other, group="/moved/clips/b.mp4", right=True), again, again)
     common = common_answers([one["alignment/colour"] for one in (first, second)])
     assert common is not None
     # Clusters: the scene with its question asked twice, and the other one.

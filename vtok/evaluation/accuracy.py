@@ -33,9 +33,9 @@ class Accuracy:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the share, over groups of clips."""
-        rights: dict[str, list[bool]] = {}
+        rights: dict[tuple[str, str], list[bool]] = {}
         for one in self.answers:
-            rights.setdefault(one.group, []).append(one.right)
+            rights.setdefault((one.source, one.group), []).append(one.right)
         return clustered([(sum(each), len(each)) for each in rights.values()])
 
     @property

@@ -67,9 +67,9 @@ def best_choice(choices: Sequence[str], scores: Sequence[float]) -> str:
 def cluster_of(clip: Clip) -> str:
     """The name under which answers that are not independent are counted together, for the interval.
 
-    It is the clip's group, or its range of its file if it has no group.
+    It is the clip's group, or its file if it has no group.
     """
-    return f"{clip.path}@{clip.start}-{clip.end}" if clip.group is None else clip.group
+    return clip.group or str(clip.path)
 
 
 def answer_about(

@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,24 +24,28 @@ PREFIXES = {
 }
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Asked:
     """A question about a clip. Runs that are compared must have the same choices and the same truth.
 
     Attributes:
-        cluster: data set of the clip, and cluster of the clip in it.
+        source: data set of the clip.
         clip: id of the clip.
         question: text of the question.
         choices: possible answers, sorted.
         truth: the true answer.
         number: how often the same question about the clip came before.
+        cluster: cluster of the clip in its data set. It may be a path, which changes when the data is moved, so the
+            same question may have another one.
     """
 
-    cluster: tuple[str, str]
+    source: str
     clip: str
     question: str
     choices: tuple[str, ...]
     truth: str
     number: int
+    cluster: str = field(compare=False)
 
 
 Right = Mapping[Asked, bool]
@@ -81,7 +84,7 @@ def common_answers(runs: Sequence[Right]) -> CommonAnswers | None:
     if not common:
         return None
     places: dict[tuple[str, str], int] = {}
-    cluster = [places.setdefault(asked.cluster, len(places)) for asked in common]
+    cluster = [places.setdefault((asked.source, asked.cluster), len(places)) for asked in common]
     right = [np.bincount(cluster, weights=[run[asked] for asked in common]).astype(np.int64) for run in runs]
     return CommonAnswers(np.stack(right), np.bincount(cluster), len(set().union(*runs)) - len(common))
 
@@ -95,12 +98,12 @@ def _read_file(path: Path) -> dict[str, dict[Asked, bool]]:
     right: dict[str, dict[Asked, bool]] = {}
     seen: Counter[tuple[str, Asked]] = Counter()
     for answer in read_answers(path):
-        cluster, choices = (answer.source, answer.group), tuple(sorted(answer.choices))
-        first = Asked(cluster, answer.clip, answer.question, choices, answer.truth, 0)
+        choices = tuple(sorted(answer.choices))
+        first = Asked(answer.source, answer.clip, answer.question, choices, answer.truth, 0, answer.group)
         prefix = PREFIXES.get(answer.kind, answer.kind)
         own = [f"{prefix}/{answer.source}/{answer.category}"] if answer.source else []
         for metric in (f"{prefix}/{answer.category}", *own):
-            asked = first._replace(number=seen[metric, first])
+            asked = replace(first, number=seen[metric, first])
             seen[metric, first] += 1
             right.setdefault(metric, {})[asked] = answer.right
     return right

@@ -73,9 +73,21 @@ def test_a_part_of_unknown_methods_or_without_the_baseline_is_refused(
         ({"tuning_seeds": [7, 0]}, r"tuning_seeds has 0, which is one of the seeds"),
         ({"choose_by": ["alignment/colour"]}, r"not of validation clips\. Use validation/alignment/colour"),
         ({"learnt": 90.0}, r"learnt=90\.0 is not an accuracy\. Use a share above 0 and at most 1"),
-        ({"pairs": [["a", "c"]]}, r"pairs has \['a', 'c'\]\. Use pairs of two methods: a, b"),
+        ({"pairs": [["a", "c"]]}, r"pairs has \['a', 'c'\]\. Use pairs of two methods besides the baseline: a\."),
         ({"pairs": [["a"]]}, r"pairs has \['a'\]"),
-        ({"seeds": []}, r"seeds must be a list that is not empty"),
+        ({"pairs": [["a", "b"]]}, r"pairs has \['a', 'b'\]"),
+        ({"seeds": []}, r"seeds must be a list of integers"),
+        ({"seeds": [0, 0, 1]}, r"seeds has a seed twice"),
+        ({"methods": {"a": "tokeniser=vtok", "b": []}}, r"methods must be a list of overrides by method"),
+        ({"tuning": {"optimiser.lr": 0.1}}, r"tuning must be a list of values by key"),
+        ({"tuning": {"optimiser.lr": [0.1, None]}}, r"tuning must be a list of values by key"),
+        ({"tuning": {"optimiser.lr": []}}, r"tuning must be a list of values by key"),
+        ({"tuning": {"optimiser": ["adamw", "sgd"]}}, r"tuning has optimiser, which is not a key"),
+        (
+            {"tuning": {"tokeniser/motion_pooling": ["mean"]}},
+            r"tuning has tokeniser/motion_pooling, which is not a key",
+        ),
+        ({"learnt": "all"}, r"learnt must be a number above 0 and at most 1"),
         ({"seed": [1]}, r"seed is an unknown key\. Did you mean seeds"),
     ],
 )
@@ -86,6 +98,27 @@ def test_a_mistake_in_a_file_is_named(
     file.write_text(yaml.safe_dump({**study_content, **change}))
     with pytest.raises(UserError, match=message):
         read_study(str(file))
+
+
+def test_all_may_have_to_be_right(study_content: dict[str, object], tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({**study_content, "learnt": 1}))
+    assert read_study(str(file)).learnt == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tokeniser=elastic", r"tokeniser=elastic: the study sets tokeniser in its method b\. Remove it"),
+        ("++optimiser.lr=3", r"the study sets optimiser\.lr in its tuning"),
+        ("seed=3", r"the study sets seed in its seeds"),
+        ("optimise=alignment/colour", r"the study sets optimise in its choose_by"),
+    ],
+)
+def test_overrides_cannot_set_what_the_study_sets(study: Study, override: str, message: str) -> None:
+    study.check_overrides(["outputs=here", "tokeniser.grid_size=2", "trainer.max_steps=3"])
+    with pytest.raises(UserError, match=message):
+        study.check_overrides([override])
 
 
 def test_an_unknown_study_is_refused_with_the_known_ones() -> None:

@@ -33,6 +33,11 @@ def override(key: str, text: str) -> str:
     return raw if parsed is not None and parsed.value() == text else f"{key}={quoted(text)}"
 
 
+def key_of(item: str) -> str:
+    """The key or the group that an override sets."""
+    return item.partition("=")[0].lstrip("+~")
+
+
 def quoted(text: str) -> str:
     """Any text as the quoted value of an override."""
     return _in_quotes(REFERENCE.sub(r"\1\1\\${", text))

@@ -3,7 +3,7 @@
 A study is a file of `experiments/study`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice, product
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from vtok.common.differences import LEVEL, seeds_to_separate
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
+from vtok.common.overrides import key_of
 from vtok.common.paths import experiments_dir
 from vtok.config.options import one_of
 from vtok.data.clip import VALIDATION
@@ -76,6 +77,19 @@ class Study:
         """The overrides of all runs of a method."""
         return [*self.common, *self.methods[method]]
 
+    def check_overrides(self, given: Sequence[str]) -> None:
+        """Check that overrides of all runs leave to the study what it sets for each run.
+
+        Raises:
+            UserError: one of them sets a seed, a tuned key, or an option that a method sets.
+        """
+        own = {"seed": "its seeds", "optimise": "its choose_by"} | {key: "its tuning" for key in self.tuning}
+        for method, overrides in self.methods.items():
+            own |= {key_of(one): f"its method {method}" for one in overrides}
+        for one in given:
+            if (key := key_of(one)) in own:
+                raise UserError(f"{one}: the study sets {key} in {own[key]}. Remove it, or change the study's file.")
+
     @property
     def validation(self) -> str:
         """The override that makes tuning runs evaluate their validation clips at the end."""
@@ -130,20 +144,33 @@ def _seeds(own: Sequence[int], number: int, *, without: Sequence[int]) -> list[i
     return list(islice(chain(own, others), number))
 
 
+def _list_of(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(type(one) in kinds for one in value)
+
+
+def _lists_by_name(*kinds: type) -> Callable[[Any], bool]:
+    each = _list_of(*kinds)
+    return lambda value: isinstance(value, dict) and all(isinstance(k, str) and each(v) for k, v in value.items())
+
+
 CAN_BE_EMPTY = ("common", "pairs")
-KEYS = {
-    "question": str,
-    "methods": dict,
-    "common": list,
-    "baseline": str,
-    "pairs": list,
-    "tuning": dict,
-    "tuning_seeds": list,
-    "choose_by": list,
-    "seeds": list,
-    "metrics": list,
-    "learnt": float,
-    "limits": list,
+# For each key: a check of its value, and what it must be.
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "question": (lambda value: isinstance(value, str), "a sentence"),
+    "methods": (_lists_by_name(str), "a list of overrides by method"),
+    "common": (_list_of(str), "a list of overrides"),
+    "baseline": (lambda value: isinstance(value, str), "the name of a method"),
+    "pairs": (_list_of(list), "a list of pairs of methods"),
+    "tuning": (
+        lambda value: _lists_by_name(int, float, str, bool)(value) and all(value.values()),
+        "a list of values by key",
+    ),
+    "tuning_seeds": (_list_of(int), "a list of integers"),
+    "choose_by": (_list_of(str), "a list of metrics"),
+    "seeds": (_list_of(int), "a list of integers"),
+    "metrics": (_list_of(str), "a list of metrics"),
+    "learnt": (lambda value: type(value) in (int, float), "a number above 0 and at most 1"),
+    "limits": (_list_of(str), "a list of sentences"),
 }
 
 
@@ -163,17 +190,25 @@ def read_study(name: str) -> Study:
     for key in content:
         if key not in KEYS:
             raise UserError(f"{file}: {key} is an unknown key. {one_of(str(key), list(KEYS))}")
-    for key, kind in KEYS.items():
-        if not isinstance(content.get(key), kind) or (not content[key] and key not in CAN_BE_EMPTY):
-            raise UserError(f"{file}: {key} must be a {kind.__name__} that is not empty. Set {key}.")
+    for key, (is_valid, kind) in KEYS.items():
+        if not is_valid(content.get(key)) or (not content[key] and key not in CAN_BE_EMPTY):
+            raise UserError(f"{file}: {key} must be {kind}. Set {key}.")
     study = Study(name=file.stem, **content)
     if study.baseline not in study.methods:
         raise UserError(
             f"{file}: baseline={study.baseline} is not a method. {one_of(study.baseline, list(study.methods))}"
         )
     for pair in study.pairs:
-        if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(study.methods):
-            raise UserError(f"{file}: pairs has {pair}. Use pairs of two methods: {', '.join(study.methods)}.")
+        if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(study.methods) or study.baseline in pair:
+            others = ", ".join(method for method in study.methods if method != study.baseline)
+            raise UserError(f"{file}: pairs has {pair}. Use pairs of two methods besides the baseline: {others}.")
+    for key in study.tuning:
+        # Runs are found by the values of keys, and an option of a group is not a value.
+        if "/" in key or "." not in key:
+            raise UserError(f"{file}: tuning has {key}, which is not a key. Use keys such as optimiser.lr.")
+    for key, seeds in (("seeds", study.seeds), ("tuning_seeds", study.tuning_seeds)):
+        if len(set(seeds)) < len(seeds):
+            raise UserError(f"{file}: {key} has a seed twice. Remove it.")
     if reported := [seed for seed in study.tuning_seeds if seed in study.seeds]:
         raise UserError(
             f"{file}: tuning_seeds has {reported[0]}, which is one of the seeds, so a reported run would choose its "

@@ -75,6 +75,7 @@ def study(
     """
     declared = read_study(name).part(methods=methods, seeds=seeds)
     given = [override("outputs", outputs), *overrides]
+    declared.check_overrides(given)
     print(declared.plan())
     # A mistake in the last method would be found after hours.
     for method in declared.methods:

@@ -11,7 +11,9 @@ from PIL import Image
 
 from vtok.runs.comparison import Comparison, compare_runs
 from vtok.runs.curves import read_curves, read_journal, thin_out
+from vtok.runs.learning import read_learning
 from vtok.runs.page import write_plot_page, write_report_page
+from vtok.runs.pairs import compare_pairs
 from vtok.runs.saved_run import read_run
 
 EVIL = "<script>document.title = 'broken in'</script>\"' onerror=alert(1) </title>"
@@ -41,6 +43,11 @@ def write_journal(folder: Path, metrics: dict[str, list[tuple[int, float]]]) -> 
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def plot_page(comparison: Comparison, path: Path, *, title: str) -> None:
+    pairs, learning = compare_pairs(comparison, None), read_learning(comparison)
+    write_plot_page(comparison, path, title=title, pairs=pairs, learning=learning, base=None)
+
+
 @pytest.fixture
 def runs(make_run, make_video) -> Comparison:
     """Two runs with curves, a sheet, and videos of one clip whose truth is the same."""
@@ -61,7 +68,7 @@ def runs(make_run, make_video) -> Comparison:
 
 
 def test_html_in_configs_and_captions_is_escaped(runs: Comparison, tmp_path: Path) -> None:
-    for page, write in (("plot.html", write_plot_page), ("report.html", report)):
+    for page, write in (("plot.html", plot_page), ("report.html", report)):
         write(runs, tmp_path / page, title=EVIL)
         seen = ParsedPage(tmp_path / page)
         # Only the page's own scripts: the data of each chart, and one program at the end.
@@ -78,7 +85,7 @@ def report(comparison: Comparison, path: Path, *, title: str) -> None:
 
 def test_pages_load_nothing_from_the_network(runs: Comparison, tmp_path: Path) -> None:
     report(runs, tmp_path / "report.html", title="runs")
-    write_plot_page(runs, tmp_path / "plot.html", title="runs")
+    plot_page(runs, tmp_path / "plot.html", title="runs")
     for page in ("plot.html", "report.html"):
         seen = ParsedPage(tmp_path / page)
         places = [value for _, attributes in seen.tags for key, value in attributes.items() if key in ("src", "href")]
@@ -130,7 +137,7 @@ def charts(page: Path) -> list[dict[str, Any]]:
 
 def test_marks_are_at_the_points_of_the_picture(make_run, tmp_path: Path) -> None:
     folders = [make_run(str(n), {"stride": n}, [f"stride={n}"], {"loss": float(n)}) for n in (3, 6)]
-    write_plot_page(compare_runs([read_run(one) for one in folders], ["loss"]), tmp_path / "plot.html", title="x")
+    plot_page(compare_runs([read_run(one) for one in folders], ["loss"]), tmp_path / "plot.html", title="x")
     (chart,) = charts(tmp_path / "plot.html")
     svg = (tmp_path / "plot.html").read_text()
     # matplotlib draws each marker of a line as a reference with a position.

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from vtok.runs.comparison import Comparison, compare_runs
 from vtok.runs.learning import read_learning
 from vtok.runs.saved_run import read_run
-from vtok.runs.study_plot import by_mean, draw_accuracy, draw_curves
+from vtok.runs.study_plot import by_mean, draw_accuracy, draw_seed_curves
 
 METRICS = ["alignment/arrow", "alignment/odd"]
 # Accuracy of the two seeds of each method, by metric.
@@ -37,7 +37,7 @@ def methods(make_run) -> Comparison:
                 summary |= {metric: own[seed], f"{metric}_low": 0.2, f"{metric}_high": 1.0}
                 summary[f"{metric}_chance"] = 0.5 if metric == METRICS[0] else 0.33
             folder: Path = make_run(f"{method}-{seed}", {"seed": seed}, [], summary)
-            entries = [[metric, step / 1000, 0, step] for metric in METRICS for step in (100, 200 + seed)]
+            entries = [[f"validation/{metric}", step / 1000, 0, step] for metric in METRICS for step in (100, 200 + seed)]
             (folder / "metrics.jsonl").write_text(json.dumps(entries) + "\n")
             folders.append(folder)
             names.append(method)
@@ -63,8 +63,8 @@ def test_every_seed_has_a_curve_in_front_of_those_of_the_baseline(
     methods: Comparison, saved: list[Figure], tmp_path: Path
 ) -> None:
     learning = read_learning(methods)
-    draw_curves(methods, learning, tmp_path / "learning.png", baseline=0)
-    draw_curves(methods, learning, tmp_path / "learning.png", baseline=None)
+    draw_seed_curves(methods, learning, tmp_path / "learning.png", baseline=0)
+    draw_seed_curves(methods, learning, tmp_path / "learning.png", baseline=None)
     compared, alone = saved
     assert len(compared.axes) == 6
     assert [axes.get_ylabel() for axes in compared.axes[::2]] == ["residuals", "frames", "still"]

@@ -10,7 +10,7 @@ import pytest
 from vtok.common.errors import UserError
 from vtok.runs.saved_run import read_run
 from vtok.runs.study import Study
-from vtok.runs.study_runs import CHOSEN, Choice, check_metrics, choose, final_runs, write_choices
+from vtok.runs.study_runs import CHOSEN, Choice, check_metrics, choose_settings, final_runs, write_choices
 
 
 def test_the_setting_with_the_best_mean_is_chosen(study: Study, make_run: Callable[..., Path]) -> None:
@@ -33,14 +33,14 @@ def test_the_setting_with_the_best_mean_is_chosen(study: Study, make_run: Callab
         for stride in (3, 6)
         for seed in (8, 9)
     ]
-    choice = choose(study, "a", runs)
+    choice = choose_settings(study, "a", runs)
     assert choice.settings == {"optimiser.lr": 0.4, "tokeniser.stride": 3}
     assert len(choice.tried) == 6
     assert [round(score, 3) for _, score in choice.tried] == [0.5, 0.5, 0.55, 0.5, 0.75, 0.5]
     # Two values have no middle.
     assert choice.at_the_edge == ["optimiser.lr"]
     with pytest.raises(UserError, match=r"lr=0.1, tokeniser.stride=3, seed=9 has not finished"):
-        choose(study, "a", [runs[0], *runs[2:]])
+        choose_settings(study, "a", [runs[0], *runs[2:]])
 
 
 def test_metrics_that_no_finished_run_has_are_refused(study: Study, make_run: Callable[..., Path]) -> None:

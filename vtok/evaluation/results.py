@@ -21,9 +21,8 @@ from vtok.evaluation import (
 )
 from vtok.evaluation.answers import Answer
 from vtok.model import VideoLanguageModel
-from vtok.runs.samples import CAPTIONS
+from vtok.runs.samples import CAPTIONS, GENERATED_SHEET, HELD_OUT_SHEET
 
-HELD_OUT, GENERATED = "held_out.png", "generated.png"
 NUM_SAMPLES = 4
 MIN_SIDE = 128
 
@@ -70,10 +69,10 @@ class Results:
     def write_sheets(self, folder: Path) -> list[Path]:
         """Write the contact sheets of the branches that have examples; returns all contact sheets in the folder."""
         if self.alignment is not None and self.alignment.examples:
-            write_alignment_sheet(self.alignment, folder / HELD_OUT)
+            write_alignment_sheet(self.alignment, folder / HELD_OUT_SHEET)
         if self.generation is not None:
-            write_generation_sheet(self.generation, folder / GENERATED)
-        return [folder / name for name in (HELD_OUT, GENERATED) if (folder / name).is_file()]
+            write_generation_sheet(self.generation, folder / GENERATED_SHEET)
+        return [folder / name for name in (HELD_OUT_SHEET, GENERATED_SHEET) if (folder / name).is_file()]
 
     def write_samples(self, folder: Path, *, fps: float) -> None:
         """Write the contact sheets, the videos of the first clips, and their captions as a list in captions.json.

@@ -17,8 +17,8 @@ from vtok.common.overrides import command
 from vtok.runs.chart import comparison_chart, curves_chart
 from vtok.runs.comparison import Comparison, numeric
 from vtok.runs.curves import read_curves
-from vtok.runs.learning import read_learning
-from vtok.runs.pairs import compare_pairs, find_baseline
+from vtok.runs.learning import Learning, read_learning
+from vtok.runs.pairs import Pairs, compare_pairs, find_baseline
 from vtok.runs.samples import ClipVideos, clip_videos, contact_sheets, explanations
 from vtok.runs.seeds import seed_table
 
@@ -63,13 +63,17 @@ class PageFiles:
         return f"{quote(self.folder.name)}/{name}"
 
 
-def write_plot_page(comparison: Comparison, path: Path, *, title: str, base: int | None = None) -> None:
+def write_plot_page(
+    comparison: Comparison, path: Path, *, title: str, pairs: Pairs, learning: Learning, base: int | None
+) -> None:
     """Write a page with the comparison's plot, its tooltips, and its tables.
 
     Args:
         comparison: the runs.
         path: file of the page; an existing one is replaced.
         title: title of the page.
+        pairs: their differences.
+        learning: their times to learn.
         base: index of the group that the others are compared with; None: all pairs.
 
     Raises:
@@ -78,8 +82,8 @@ def write_plot_page(comparison: Comparison, path: Path, *, title: str, base: int
     values = {
         "comparison": comparison,
         "seeds": seed_table(comparison),
-        "pairs": compare_pairs(comparison, base),
-        "learning": read_learning(comparison),
+        "pairs": pairs,
+        "learning": learning,
         "base": base,
         "chart": comparison_chart(comparison),
     }

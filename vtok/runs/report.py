@@ -63,7 +63,7 @@ def report(
         lists = ["\n".join(f"- {sentence}" for sentence in sentences) + "\n"] if sentences else []
         (out / "comparison.md").write_text("\n".join([comparison.markdown(), *texts, *lists]))
         draw(comparison, out / "comparison.png")
-        write_plot_page(comparison, out / "comparison.html", title=title, base=base)
+        write_plot_page(comparison, out / "comparison.html", title=title, pairs=pairs, learning=learning, base=base)
         written = [f"{out}/comparison.csv, .md, .png, .html"]
         if pairs.tested:
             pairs.write_csv(out / DIFFERENCES)

@@ -9,7 +9,7 @@ from vtok.common.foreign_files import read_json
 from vtok.runs.comparison import Comparison
 from vtok.runs.saved_run import SavedRun
 
-SHEETS = ("held_out.png", "generated.png")
+HELD_OUT_SHEET, GENERATED_SHEET = "held_out.png", "generated.png"
 KINDS = ("truth", "reconstructed", "generated")
 CAPTIONS = "captions.json"
 
@@ -31,7 +31,7 @@ def contact_sheets(comparison: Comparison) -> list[tuple[str, Path]]:
     """The contact sheets of all runs, each as (name, file)."""
     return [
         (f"{comparison.label(index)}: {name}", run.path / name)
-        for name in SHEETS
+        for name in (HELD_OUT_SHEET, GENERATED_SHEET)
         for index, run in enumerate(comparison.runs)
         if (run.path / name).is_file()
     ]

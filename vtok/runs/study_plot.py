@@ -52,7 +52,7 @@ def draw_accuracy(comparison: Comparison, path: Path) -> None:
         figure.savefig(path)
 
 
-def draw_curves(comparison: Comparison, learning: Learning, path: Path, *, baseline: int | None) -> None:
+def draw_seed_curves(comparison: Comparison, learning: Learning, path: Path, *, baseline: int | None) -> None:
     """Draw a panel for each method and metric: the curve of each seed, in front of those of the baseline.
 
     Args:

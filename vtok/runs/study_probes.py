@@ -29,13 +29,13 @@ class StudyProbes:
         """The categories that were compared and probed."""
         known = [set(own) for own in self.metrics.values()]
         common = set.intersection(*known) if known else set()
-        return [one for one in self.trained if {key(probe, one) for probe in PROBES} <= common]
+        return [one for one in self.trained if {probe_metric(probe, one) for probe in PROBES} <= common]
 
     def rows(self) -> list[list[str]]:
         """A table with a row for each method: the linear probe's accuracies in %, then the attentive one's."""
         rows = []
         for method, own in self.metrics.items():
-            cells = [[f"{100 * own[key(probe, one)]:.0f}" for probe in PROBES] for one in self.categories]
+            cells = [[f"{100 * own[probe_metric(probe, one)]:.0f}" for probe in PROBES] for one in self.categories]
             rows.append([method, *map(", ".join, cells)])
         return [["method", *self.categories], *rows] if self.categories else []
 
@@ -49,14 +49,14 @@ class StudyProbes:
 
     def _correlation(self, probe: str, categories: Sequence[str]) -> str:
         pairs = [
-            [[own[key(probe, one)], self.trained[one][method]] for method, own in self.metrics.items()]
+            [[own[probe_metric(probe, one)], self.trained[one][method]] for method, own in self.metrics.items()]
             for one in categories
         ]
         found = rank_correlation(np.array(pairs).swapaxes(1, 2))
         return "-" if found is None else "{:.2f} [{:.2f}, {:.2f}]".format(*found)
 
 
-def key(probe: str, category: str) -> str:
+def probe_metric(probe: str, category: str) -> str:
     """The name of a probe's accuracy."""
     return f"probe/{probe}/{category}"
 

@@ -17,7 +17,7 @@ from vtok.runs.pairs import Pairs, compare_pairs, find_baseline, group_names
 from vtok.runs.saved_run import SavedRun
 from vtok.runs.seeds import seed_table
 from vtok.runs.study import Study
-from vtok.runs.study_plot import draw_accuracy, draw_curves
+from vtok.runs.study_plot import draw_accuracy, draw_seed_curves
 from vtok.runs.study_probes import StudyProbes
 from vtok.runs.study_runs import Choice
 
@@ -35,6 +35,7 @@ class StudyResult:
         choices: tuned settings of each method.
         runs: final runs of each method.
         comparison: the same runs; they differ in `method` and seed.
+        base: index of the baseline's group.
         pairs: differences from the baseline, and of the study's pairs.
         learning: times to learn.
         probed: metrics of the probes of each method; empty if there are none.
@@ -46,16 +47,12 @@ class StudyResult:
     choices: Mapping[str, Choice]
     runs: Mapping[str, Sequence[SavedRun]]
     comparison: Comparison
+    base: int | None
     pairs: Pairs
     learning: Learning
     probed: Mapping[str, Mapping[str, float]]
     costs: Sequence[Sequence[str]]
     replay: str
-
-    @property
-    def base(self) -> int | None:
-        """Index of the baseline's group."""
-        return find_baseline(self.comparison, self.study.baseline)
 
     @property
     def commits(self) -> str:
@@ -97,7 +94,12 @@ class StudyResult:
             ("Accuracy on test clips", "Means over the seeds, with 95 % intervals.", seed_table(self.comparison)),
             (self.differences(), f"{self.pairs.text()}.", self.pairs.rows()),
             ("Time to learn", f"{self.learning.text()}.", self.learning.rows()),
-            ("Probes", "Accuracy in % of a linear and of an attentive probe of untrained tokens.", self.probes.rows()),
+            (
+                "Probes",
+                "Accuracy in % on test clips of a linear and of an attentive probe. The tokeniser's own layers are "
+                "trained with each probe.",
+                self.probes.rows(),
+            ),
             (
                 "Do probes predict trained models?",
                 "Rank correlation over the methods, with 95 % intervals over resampled methods.",
@@ -183,6 +185,7 @@ def study_result(
         choices,
         runs,
         comparison,
+        base,
         compare_pairs(comparison, base, also=further_pairs(study, comparison)),
         read_learning(comparison),
         probes,
@@ -205,7 +208,7 @@ def write_study(result: StudyResult, folder: Path) -> list[Path]:
     draw_accuracy(result.comparison, folder / FIGURE)
     pictures = [folder / FIGURE]
     if result.learning.times:
-        draw_curves(result.comparison, result.learning, folder / LEARNING, baseline=result.base)
+        draw_seed_curves(result.comparison, result.learning, folder / LEARNING, baseline=result.base)
         pictures.append(folder / LEARNING)
     (folder / DIFFERENCES).unlink(missing_ok=True)
     if result.pairs.tested:

@@ -53,7 +53,7 @@ class Choice:
         return edges
 
 
-def choose(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
+def choose_settings(study: Study, method: str, runs: Sequence[SavedRun]) -> Choice:
     """Choose a method's settings by its finished tuning runs.
 
     Raises:

@@ -26,7 +26,7 @@ from vtok.runs.study_report import study_result, write_study
 from vtok.runs.study_runs import (
     Choice,
     check_metrics,
-    choose,
+    choose_settings,
     final_folder,
     final_runs,
     finished_runs,
@@ -127,7 +127,7 @@ def run_study(
         tuned, place = runs_in(tuning_folder(folder, method)), final_folder(folder, method)
         # A wrong name would be found after the last run.
         check_metrics(declared, tuned)
-        choice = choices[method] = choose(declared, method, tuned)
+        choice = choices[method] = choose_settings(declared, method, tuned)
         write_choices({method: choice}, folder)
         wanted = with_seeds(choice.settings, declared.seeds)
         if have_finished(place, wanted, [*declared.overrides(method), *overrides]):

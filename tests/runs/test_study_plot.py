@@ -37,7 +37,9 @@ def methods(make_run) -> Comparison:
                 summary |= {metric: own[seed], f"{metric}_low": 0.2, f"{metric}_high": 1.0}
                 summary[f"{metric}_chance"] = 0.5 if metric == METRICS[0] else 0.33
             folder: Path = make_run(f"{method}-{seed}", {"seed": seed}, [], summary)
-            entries = [[f"validation/{metric}", step / 1000, 0, step] for metric in METRICS for step in (100, 200 + seed)]
+            entries = [
+                [f"validation/{metric}", step / 1000, 0, step] for metric in METRICS for step in (100, 200 + seed)
+            ]
             (folder / "metrics.jsonl").write_text(json.dumps(entries) + "\n")
             folders.append(folder)
             names.append(method)

@@ -22,7 +22,7 @@ SIZES = {
 # Each has a map of 6 places a side.
 KINDS: dict[str, Callable[[Path, int | None], Backbone]] = {
     "tiny": lambda folder, size: TinyBackbone(width=8, image_size=48, frozen=True, map_size=size),
-    "vgg19": lambda folder, size: Vgg19Backbone(layer="pool1", image_size=12, map_size=size),
+    "vgg19": lambda folder, size: Vgg19Backbone(weights=None, layer="pool1", image_size=12, map_size=size),
     "clip": lambda folder, size: ClipBackbone(folder, map_size=size),
     "vision": lambda folder, size: VisionBackbone(folder, image_size=None, map_size=size),
 }

@@ -94,7 +94,7 @@ def test_equals_the_layers_of_torchvision(
 
 def test_default_is_conv4_4_before_its_relu(caplog: pytest.LogCaptureFixture):
     with torch.device("meta"), caplog.at_level(logging.WARNING):
-        backbone = Vgg19Backbone()
+        backbone = Vgg19Backbone(weights=None)
         assert backbone(torch.zeros(1, 3, 224, 224)).shape == (1, 512, 28, 28)
     assert isinstance(backbone.features[-1], torch.nn.Conv2d)
     assert len(backbone.features) == 26
@@ -102,9 +102,15 @@ def test_default_is_conv4_4_before_its_relu(caplog: pytest.LogCaptureFixture):
     assert "RANDOM weights" in caplog.text
 
 
+def test_on_the_meta_device_the_default_weights_are_not_read(caplog: pytest.LogCaptureFixture):
+    with torch.device("meta"), caplog.at_level(logging.WARNING):
+        assert Vgg19Backbone(layer="pool1").feature_dim == 64
+    assert "RANDOM weights" not in caplog.text
+
+
 def test_state_dict_keys_are_torchvisions(torchvision_weights: dict[str, Tensor]):
     with torch.device("meta"):
-        tensors = Vgg19Backbone(layer="pool5").state_dict()
+        tensors = Vgg19Backbone(weights=None, layer="pool5").state_dict()
     wanted = {key: value.shape for key, value in torchvision_weights.items() if key.startswith("features.")}
     assert {key: value.shape for key, value in tensors.items()} == wanted
 

@@ -88,9 +88,9 @@ def test_the_plan_is_the_tokenisers_before_it_is_built(option: str, key_frame: s
     "backbone",
     [
         ["backbone=tiny", "backbone.image_size=48"],
-        ["backbone=vgg19", "backbone.image_size=64"],
-        ["backbone=vgg19", "backbone.image_size=64", "backbone.layer=pool3"],
-        ["backbone=vgg19", "backbone.image_size=64", "backbone.layer=relu2_1"],
+        ["backbone=vgg19", "backbone.weights=null", "backbone.image_size=64"],
+        ["backbone=vgg19", "backbone.weights=null", "backbone.image_size=64", "backbone.layer=pool3"],
+        ["backbone=vgg19", "backbone.weights=null", "backbone.image_size=64", "backbone.layer=relu2_1"],
     ],
     ids=" ".join,
 )

@@ -118,3 +118,10 @@ def test_the_last_that_is_absent_is_told_before_the_first_is_read(
     monkeypatch.setattr("vtok.backbone.clip.load", refuse)
     with pytest.raises(UserError, match=rf"^decoder\.weights={ABSENT}: this is neither"):
         build_model(compose(["recipe=paper_tiny", f"outputs={tmp_path}", f"decoder.weights={ABSENT}"]))
+
+
+@pytest.mark.parametrize("option", ["clip", "vgg19", "vision"])
+def test_every_backbone_but_tiny_is_pretrained_by_default(option: str) -> None:
+    assert [(one.key, one.can_be_random) for one in weights_of_run(compose([f"backbone={option}"]))] == [
+        ("backbone.weights", True)
+    ]

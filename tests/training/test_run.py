@@ -50,7 +50,7 @@ COMBINATIONS = [
     ["backbone.frozen=true"],
     ["loader.num_workers=1"],
     ["trainer.precision=bf16"],
-    ["backbone=vgg19", "backbone.image_size=32", "loader.batch_size=2"],
+    ["backbone=vgg19", "backbone.weights=null", "backbone.image_size=32", "loader.batch_size=2"],
     ["recipe=shapes_mixture", "data.limit=4"],
 ]
 

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from vtok.backbone.base import Backbone, FeatureShape
 from vtok.common.errors import UserError
 from vtok.common.paths import user_path
-from vtok.common.pretrained import Place, load
+from vtok.common.pretrained import Place, load, only_shapes
 from vtok.common.setting_types import Count
 
 log = logging.getLogger(__name__)
 
+WEIGHTS = "timm/vgg19.tv_in1k"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # Names of the layers after the convolutions: torchvision's one and timm's two. The convolutions have the same names.
@@ -46,7 +47,7 @@ class Vgg19Backbone(Backbone):
     Args:
         weights: a `.safetensors`, `.pt` or `.pth` file with torchvision's or timm's keys (`features.0.weight`, ...) for
             the full VGG19 (the classifier is ignored) or up to the named layer; or a folder or hub id with such a
-            `model.safetensors` ("timm/vgg19.tv_in1k"). None: random weights.
+            `model.safetensors`. None: random weights.
         revision: branch, tag or commit on the hub.
         layer: name of the layer whose output is the feature map, such as conv4_4 (512 channels, stride 8).
         image_size: side of the images in pixels.
@@ -57,7 +58,7 @@ class Vgg19Backbone(Backbone):
 
     def __init__(
         self,
-        weights: str | Path | None = None,
+        weights: str | Path | None = WEIGHTS,
         *,
         revision: str | None = None,
         layer: str = "conv4_4",
@@ -81,7 +82,7 @@ class Vgg19Backbone(Backbone):
         self.features = nn.Sequential(*modules)
         if weights is None:
             log.warning("backbone.weights=null: VGG19 has RANDOM weights, nothing is pretrained.")
-        else:
+        elif not only_shapes():
             tensors = read_tensors(find_file(weights, revision), weights)
             load_state(self, tensors, weights)
         # The order in memory of fast convolutions: on a CPU this takes 14 % less time, and bf16 on a GPU wants it.

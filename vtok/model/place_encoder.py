@@ -31,7 +31,8 @@ class PlaceEncoder(nn.Module):
 
     The sum over features is divided by their number, so that a step of AdamW moves an encoding as fast as a learned
     position: by at most the learning rate. Without that, many features that are nearly alike, such as the long waves
-    in a short clip, move an encoding 25 times as fast, and frames were not learnt in 3,000 steps (experiments/LOG.md).
+    in a short clip, move an encoding up to 27 times as fast, and frames were not learnt in 3,000 steps
+    (experiments/LOG.md).
 
     Args:
         width: width D of the language model's embeddings.

@@ -210,6 +210,28 @@ def test_where_a_run_stands_is_counted_in_clips(tmp_path: Path) -> None:
         assert resume_point(tmp_path, processes=processes) == Start(step=5, samples=40)
 
 
+def test_a_resumed_run_continues_the_running_mean_of_the_loss(
+    saved_run: tuple[list[str], Path], run_dir: Path, tmp_path: Path
+) -> None:
+    settings = [*saved_run[0], "trainer.max_steps=4"]
+    train(compose([*settings, f"resume={run_dir}"]))
+    train(compose([*settings]), run_dir=tmp_path / "uninterrupted")
+    resumed, expected = (read_state(latest_checkpoint(one)) for one in (run_dir, tmp_path / "uninterrupted"))
+    assert resumed["loss"] == expected["loss"]
+    assert resume_point(latest_checkpoint(run_dir), processes=1).loss == resumed["loss"]
+
+
+@pytest.mark.parametrize("loss", ['"low"', "NaN", "null"])
+def test_a_damaged_mean_of_the_loss_is_refused(loss: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(f'{{"step": 5, "processes": 2, "samples": 40, "loss": {loss}}}')
+    with pytest.raises(UserError, match=r"state\.json"):
+        read_state(tmp_path)
+
+
+def test_the_loss_at_which_a_run_stops_may_change() -> None:
+    assert differences(compose(["trainer.stop_loss=0.1"]), compose(["trainer.stop_loss=null"])) == {}
+
+
 def test_a_run_of_a_cpu_stays_on_one_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     saved = {f"{name}/0": state for name, state in random_states(CPU).items()}

@@ -1,6 +1,7 @@
 """Which run to resume, whether it may be resumed, and its state."""
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ MAY_CHANGE = (
     "resume", "name", "optimise", "outputs", "allowed_targets", "tracking", "evaluation", "generation",
     "loader.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
     "trainer.evaluate_every", "trainer.save_every",
-    "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
+    "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.stop_loss", "trainer.processes",
     "trainer.progress", "trainer.profile_steps", "trainer.peak_tflops",
 )  # fmt: skip
 # Keys that do not affect the metrics of a run.
@@ -196,7 +197,7 @@ def restore(run: TrainingRun, *, allowed: Sequence[str]) -> Start:
 
 
 def resume_point(checkpoint: Path, *, processes: int) -> Start:
-    """The step and the number of clips at which a run resumes; warns if another number of processes saved it.
+    """The point at which a run resumes; warns if another number of processes saved it.
 
     Args:
         checkpoint: checkpoint folder.
@@ -210,4 +211,4 @@ def resume_point(checkpoint: Path, *, processes: int) -> Start:
             "the result is not bit for bit the same.",
             checkpoint, saved_by, processes, samples,
         )  # fmt: skip
-    return Start(step=step, samples=samples)
+    return Start(step=step, samples=samples, loss=state.get("loss", math.inf))

@@ -79,7 +79,7 @@ def run_loop(run: TrainingRun, batches: Iterator[Batch], *, start: Start, interr
     step, samples, saved = start.step, start.samples, start.step
     signal: int | None = None
     model.train()
-    with progress_bar(run, step) as bar, profiler(settings.profile_steps, run.run_dir) as profile:
+    with progress_bar(run, step) as bar, profiler(settings.profile_steps, run.run_dir, is_main=run.is_main) as profile:
         while step < settings.max_steps:
             meter.begin_step()
             micro, own = take_batches(batches, settings.accumulate, model=model, interrupt=interrupt)

@@ -42,7 +42,7 @@ class Trainer:
         best_is: whether the highest or the lowest `best_by` is best.
         stop_loss: stop when the running mean of the loss is below this; null: never.
         peak_tflops: peak speed of the device in TFLOP/s (an H100 in bf16: 989), to log train/tflops and train/mfu.
-        profile_steps: number of steps traced by torch's profiler; 0: none.
+        profile_steps: number of steps of the first process that torch's profiler traces; 0: none.
         progress: show a progress bar.
     """
 

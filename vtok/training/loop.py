@@ -21,7 +21,7 @@ from vtok.training.model_tensors import saved_tensors
 from vtok.training.profile import profiler
 from vtok.training.random_state import random_states
 from vtok.training.step_batches import combine_reports, take_batches
-from vtok.training.step_numbers import StepNumbers, add_losses
+from vtok.training.step_numbers import OTHER_RATE, StepNumbers, add_losses
 from vtok.training.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
@@ -239,5 +239,5 @@ def check_finite_tensors(model: torch.nn.Module, *, step: int) -> None:
     if odd := sorted(set().union(*gathered(here))):
         raise UserError(
             f"step {step}: {len(odd)} tensors of the model are no longer finite, such as {odd[0]}, and were not saved. "
-            "Set a lower optimiser.lr or a higher scheduler.num_warmup_steps, or resume from the last checkpoint."
+            f"{OTHER_RATE}"
         )

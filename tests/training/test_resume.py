@@ -15,13 +15,20 @@ from transformers import get_scheduler
 
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.runs.folder import read_status
+from vtok.runs.folder import INDEX, read_status, write_status
 from vtok.training import train
 from vtok.training.checkpoint import latest_checkpoint, load_training, read_state, save_checkpoint
 from vtok.training.loop import Start
 from vtok.training.optimisers import AdamW8bit, MuonAdamW
 from vtok.training.random_state import CPU, random_states, set_random_states
-from vtok.training.resume import differences, resume_point
+from vtok.training.resume import (
+    MAY_CHANGE_IN_SWEEP,
+    can_resume,
+    differences,
+    refuse_used_folder,
+    resume_point,
+    run_to_resume,
+)
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 Make = Callable[..., torch.optim.Optimizer]
@@ -228,8 +235,48 @@ def test_a_damaged_mean_of_the_loss_is_refused(loss: str, tmp_path: Path) -> Non
         read_state(tmp_path)
 
 
-def test_the_loss_at_which_a_run_stops_may_change() -> None:
-    assert differences(compose(["trainer.stop_loss=0.1"]), compose(["trainer.stop_loss=null"])) == {}
+@pytest.mark.parametrize(
+    ("before", "now", "in_sweep"),
+    [
+        ("trainer.stop_loss=0.1", "trainer.stop_loss=null", False),
+        ("trainer.max_steps=300", "trainer.max_steps=600", False),
+        ("trainer.best_by=null", "trainer.best_by=validation/alignment/colour", False),
+        ("trainer.best_is=max", "trainer.best_is=min", False),
+        ("trainer.evaluate_every=0", "trainer.evaluate_every=100", False),
+        ("loader.max_bad_fraction=0.01", "loader.max_bad_fraction=0.1", True),
+        ("trainer.save_every=0", "trainer.save_every=100", True),
+    ],
+)
+def test_what_may_change_when_a_run_is_resumed_by_its_user_or_in_a_sweep(before: str, now: str, in_sweep: bool) -> None:
+    configs = compose([before]), compose([now])
+    assert differences(*configs) == {}
+    assert (differences(*configs, may_change=MAY_CHANGE_IN_SWEEP) == {}) == in_sweep
+
+
+@pytest.mark.parametrize("path", ["auto", "run"])
+def test_another_length_of_the_schedule_is_a_warning(
+    path: str, saved_run: tuple[list[str], Path], run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_status(run_dir, "stopped", None)
+    settings = [*saved_run[0], "trainer.max_steps=3", "scheduler=cosine"]
+    (Path(compose(settings).outputs) / INDEX).write_text(f"{run_dir}\n")
+    allowed = [f"resume={run_dir if path == 'run' else path}", "resume.allow=[scheduler]"]
+    assert run_to_resume(compose([*settings, *allowed])) == run_dir
+    assert "trainer.max_steps was 2, is 3: the learning rate (cosine) continues" in caplog.text
+
+
+def test_a_sweep_refuses_the_folder_of_a_run_of_another_length(
+    saved_run: tuple[list[str], Path], run_dir: Path
+) -> None:
+    config = compose([*saved_run[0], "trainer.max_steps=3"])
+    assert can_resume(run_dir, config)
+    assert not can_resume(run_dir, config, may_change=MAY_CHANGE_IN_SWEEP)
+    with pytest.raises(
+        UserError, match=r"configuration \(trainer\.max_steps was 2, is 3\)\. Delete the folder, or set"
+    ):
+        train(config, run_dir=run_dir, sweep_dir=run_dir.parent)
+    with pytest.raises(UserError, match=r"already has a run\. Resume it with 'resume="):
+        refuse_used_folder(run_dir.rename(run_dir.with_name("a run")), config, in_sweep=False)
 
 
 def test_a_run_of_a_cpu_stays_on_one_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

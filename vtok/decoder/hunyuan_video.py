@@ -169,7 +169,7 @@ class HunyuanVideoDecoder(LatentDecoder):
         return self.adapter(condition.to(self.nothing.dtype))
 
     def pooled(self, condition: Tensor, captions: Sequence[str] | None) -> Tensor:
-        """(B, pooled_projection_dim): CLIP's vectors of the captions ("" where there is none), or zeros."""
+        """(B, pooled_projection_dim): CLIP's vectors of the captions ("" if a video has none), or zeros."""
         if self.clip_text is None:
             return condition.new_zeros(len(condition), self.transformer.config.pooled_projection_dim)
         with self.on_device(self.clip_text, condition.device):

@@ -24,6 +24,7 @@ class PixelJudge(Judge):
     def __init__(self) -> None:
         self.given: list[tuple[Tensor, list[str]]] = []
         self.num_frames: set[int] = set()
+        self.intervals: list[list[float]] = []
         self.released = 0
 
     def truths(self, clip: Clip) -> dict[str, str]:
@@ -33,10 +34,17 @@ class PixelJudge(Judge):
         self.released += 1
 
     def __call__(
-        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+        self,
+        model: VideoLanguageModel,
+        videos: Tensor,
+        clips: Sequence[Clip],
+        *,
+        num_frames: int,
+        intervals: Sequence[float],
     ) -> list[dict[str, Verdict]]:
         self.given.append((videos, [clip.id for clip in clips]))
         self.num_frames.add(num_frames)
+        self.intervals.append(list(intervals))
         return [
             {
                 name: Verdict(str(int(video[0, 0, 0, 0])), truth, tuple("1234"))
@@ -82,7 +90,7 @@ def _make_model(*, flow: bool = False, lambdas: tuple[float, float, float] = (1.
 
 @pytest.fixture(scope="session")
 def make_sample() -> Callable[..., ClipSample]:
-    """A clip whose pixels, attribute (if none is given) and caption are its number."""
+    """A clip whose pixels, attribute (if none is given), caption and seconds for 8 frames are its number."""
     return _make_sample
 
 
@@ -95,7 +103,9 @@ def _make_sample(number: int, *, frames: int = 4, caption: str | None = "video {
     )
     pixels = torch.full((frames, 3, 32, 32), number, dtype=torch.uint8)
     target = torch.full((4, 3, 16, 16), number, dtype=torch.uint8)
-    return ClipSample(pixels, torch.arange(float(frames)), 0, clip, 0, (), target)
+    indices = tuple(range(0, 6 * frames, 6))
+    seconds = torch.tensor(indices) * number / 8
+    return ClipSample(pixels, seconds, 0, clip, 0, (), target, indices=indices)
 
 
 @pytest.fixture(scope="session")

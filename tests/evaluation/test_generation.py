@@ -97,6 +97,8 @@ def test_a_perfect_model_is_always_right_and_its_controls_by_coincidence(
     ids = [one for _, clips in judge.given for one in clips]
     assert sorted(ids) == sorted(3 * ["clip 1", "clip 2", "clip 3", "clip 4"])
     assert judge.num_frames == {NUM_FRAMES}
+    for (_, clips), intervals in zip(judge.given, judge.intervals, strict=True):
+        assert intervals == [float(clip.removeprefix("clip ")) / 8 for clip in clips], "seconds of the clip's frames"
     assert [how.get("captions") for how in asked["reconstruct"]] == [None, None], "made of the tokens alone"
     assert [made.caption for made in result.examples] == ["video 1", "video 2"]
     for number, made in enumerate(result.examples, start=1):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vtok.backbone import TinyBackbone
+from vtok.common.errors import UserError
 from vtok.decoder import NoDecoder
 from vtok.mllm import TinyLanguageModel
 from vtok.model import Objective, VideoLanguageModel
@@ -104,3 +105,19 @@ def test_training_does_not_change_a_frozen_backbone() -> None:
         optimiser.step()
     assert not model.tokeniser.backbone.training
     assert all(torch.equal(value, before[name]) for name, value in model.tokeniser.backbone.state_dict().items())
+
+
+def test_an_answer_ends_at_the_context_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(VTokTokeniser(TinyBackbone(feature_dim=16, width=8))).eval()
+    video = make_batch(model, [2]).video
+    number = model.tokeniser.planner.num_tokens(2)
+    length = len(model.mllm.chat.encode_prompt("what?", num_video_tokens=number))
+    asked: list[int] = []
+    monkeypatch.setattr(model.mllm, "generate", lambda *_, max_new_tokens: asked.append(max_new_tokens) or [""])
+    for left in (3, 20):
+        monkeypatch.setattr(model.mllm, "context_length", length + left)
+        model.describe(video, ["what?"], max_new_tokens=8)
+    assert asked == [3, 8]
+    monkeypatch.setattr(model.mllm, "context_length", length)
+    with pytest.raises(UserError, match=rf"make {length + 1} tokens, more than mllm\.context_length={length}"):
+        model.describe(video, ["what?"], max_new_tokens=8)

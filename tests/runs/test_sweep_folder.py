@@ -49,7 +49,7 @@ def test_a_failed_job_does_not_stop_the_others(tiny_run: list[str], tmp_path: Pa
     assert swept.code == 1
     assert read_status(tmp_path / "sweep" / "1")["status"] == "finished"
     assert read_status(tmp_path / "sweep" / "0")["status"] == "failed"
-    assert "lower optimiser.lr" in swept.err
+    assert "optimiser.lr=... 'resume.allow=[optimiser.lr]'" in swept.err
     assert "Traceback" not in swept.err
 
 

@@ -16,6 +16,7 @@ from vtok.common.errors import UserError
 from vtok.tracking.mlflow import MlflowTracker, clean_key, config_params
 from vtok.tracking.revision import revision
 from vtok.tracking.store import database_file
+from vtok.training.run_log import record_outcome
 
 
 def start(
@@ -168,6 +169,40 @@ def test_a_store_that_fails_during_a_run_does_not_stop_it(
     logged = [record.getMessage() for record in caplog.records if record.name.startswith("vtok.tracking")]
     assert any("refused metrics, and they are not sent again" in line for line in logged)
     assert any("sheet.png" in line and "the disk is full" in line for line in logged)
+
+
+def test_a_failed_start_is_reported_and_ends_the_run(store_uri: str) -> None:
+    folder = folder_of(store_uri)
+    folder.mkdir()
+    (folder / "metrics.sent").write_text("abc")
+    tracker = MlflowTracker(uri=store_uri, system_metrics=False)
+    with pytest.raises(UserError, match=r"metrics\.sent must hold the number"), record_outcome(tracker, folder):
+        tracker.start(folder, {}, [], None, None, None)
+    assert tracker.run_id is not None
+    assert MlflowClient(store_uri).get_run(tracker.run_id).info.status == "FAILED"
+
+
+def test_a_start_with_an_unusable_artifact_folder(store_uri: str, tmp_path: Path) -> None:
+    (tmp_path / "mlartifacts").write_text("a file")
+    with pytest.raises(UserError, match=r"^The MLflow store tracking\.uri=\S+ refused the run \("):
+        start(store_uri, {})
+
+
+def test_failed_uploads_do_not_stop_a_run(store_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tracker = start(store_uri, {})
+    assert tracker.run_id is not None
+    artifacts = tmp_path / "mlartifacts" / tracker.run_id / "artifacts"
+    (artifacts / "bad").write_text("a file instead of a folder")
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(b"")
+    with caplog.at_level(logging.ERROR, logger="vtok.tracking"):
+        tracker.artifact(sheet, "bad")
+        tracker.artifact(tmp_path / "late.png", "good")
+        (tmp_path / "late.png").write_bytes(b"")
+        tracker.finish("FINISHED")
+    assert sum("sheet.png" in record.getMessage() for record in caplog.records) == 2
+    assert (artifacts / "good" / "late.png").is_file()
+    assert MlflowClient(store_uri).get_run(tracker.run_id).info.status == "FINISHED"
 
 
 def test_nothing_happens_before_start() -> None:

@@ -34,14 +34,20 @@ def test_an_unknown_metric_is_refused_with_the_nearest_one(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_keeps_its_best_checkpoint_and_it_can_be_used(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_run_keeps_its_best_checkpoint_and_it_can_be_used(
+    tiny_run: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from vtok.inference.load import load_run
 
     settings = ["trainer.max_steps=4", "trainer.evaluate_every=1", "trainer.keep_checkpoints=1"]
     # More and more clips are answered: the first step is the one with the least.
     by = ["trainer.best_by=validation/evaluation/clips", "trainer.best_is=max"]
-    train(compose([*tiny_run, *settings, *by]), run_dir=tmp_path / "run")
+    with caplog.at_level("INFO", logger="vtok"):
+        train(compose([*tiny_run, *settings, *by]), run_dir=tmp_path / "run")
     checkpoints = tmp_path / "run" / "checkpoints"
+    best = f"{checkpoints / 'step-00000001'} (validation/evaluation/clips 4). Test metrics are of the last step."
+    assert f"best checkpoint: {best}" in caplog.messages
+    assert any("peak host memory" in line and "GPU" not in line for line in caplog.messages)
     assert json.loads((checkpoints / "best.json").read_text())["step"] == 1
     assert [path.name for path in list_checkpoints(checkpoints)] == ["step-00000001", "step-00000004"]
     run_dir, _, model = load_run(str(checkpoints / "step-00000001"), outputs="none")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from vtok.common.distributed import gathered, gathered_tensors
 from vtok.common.errors import UserError
 from vtok.config import compose
+from vtok.model.build import build
 from vtok.model.objective import LOSSES
 from vtok.runs.folder import read_status
 from vtok.training import distributed, train
@@ -140,6 +141,7 @@ def test_processes_on_gpus_exchange_numbers_on_the_cpu(monkeypatch: pytest.Monke
     calls: list[object] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *given, **named: calls.append((given, named)))
     distributed.connect_gpus(timedelta(hours=1))
@@ -147,3 +149,16 @@ def test_processes_on_gpus_exchange_numbers_on_the_cpu(monkeypatch: pytest.Monke
     monkeypatch.setenv("WORLD_SIZE", "1")
     distributed.connect_gpus(timedelta(hours=1))
     assert len(calls) == 2
+
+
+def test_mistakes_of_a_launch_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(UserError, match=r"WORLD_SIZE=4 is set without LOCAL_RANK\. .* torchrun, or unset WORLD_SIZE\."):
+        build(compose(["trainer.device=cpu"]).trainer).accelerator()
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(
+        UserError, match=r"Process 3 has no GPU: this machine has 2\. Use torchrun --nproc_per_node 2\."
+    ):
+        distributed.connect_gpus(timedelta(hours=1))

@@ -15,13 +15,20 @@ from transformers import get_scheduler
 
 from vtok.common.errors import UserError
 from vtok.config import compose
-from vtok.runs.folder import read_status
+from vtok.runs.folder import INDEX, read_status, write_status
 from vtok.training import train
 from vtok.training.checkpoint import latest_checkpoint, load_training, read_state, save_checkpoint
 from vtok.training.loop import Start
 from vtok.training.optimisers import AdamW8bit, MuonAdamW
 from vtok.training.random_state import CPU, random_states, set_random_states
-from vtok.training.resume import differences, resume_point
+from vtok.training.resume import (
+    MAY_CHANGE_IN_SWEEP,
+    can_resume,
+    differences,
+    refuse_used_folder,
+    resume_point,
+    run_to_resume,
+)
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 Make = Callable[..., torch.optim.Optimizer]
@@ -208,6 +215,68 @@ def test_where_a_run_stands_is_counted_in_clips(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"step": 5, "processes": 2, "samples": 40}')
     for processes in (1, 2, 3):
         assert resume_point(tmp_path, processes=processes) == Start(step=5, samples=40)
+
+
+def test_a_resumed_run_continues_the_running_mean_of_the_loss(
+    saved_run: tuple[list[str], Path], run_dir: Path, tmp_path: Path
+) -> None:
+    settings = [*saved_run[0], "trainer.max_steps=4"]
+    train(compose([*settings, f"resume={run_dir}"]))
+    train(compose([*settings]), run_dir=tmp_path / "uninterrupted")
+    resumed, expected = (read_state(latest_checkpoint(one)) for one in (run_dir, tmp_path / "uninterrupted"))
+    assert resumed["loss"] == expected["loss"]
+    assert resume_point(latest_checkpoint(run_dir), processes=1).loss == resumed["loss"]
+
+
+@pytest.mark.parametrize("loss", ['"low"', "NaN", "null"])
+def test_a_damaged_mean_of_the_loss_is_refused(loss: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(f'{{"step": 5, "processes": 2, "samples": 40, "loss": {loss}}}')
+    with pytest.raises(UserError, match=r"state\.json"):
+        read_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "in_sweep"),
+    [
+        ("trainer.stop_loss=0.1", "trainer.stop_loss=null", False),
+        ("trainer.max_steps=300", "trainer.max_steps=600", False),
+        ("trainer.best_by=null", "trainer.best_by=validation/alignment/colour", False),
+        ("trainer.best_is=max", "trainer.best_is=min", False),
+        ("trainer.evaluate_every=0", "trainer.evaluate_every=100", False),
+        ("loader.max_bad_fraction=0.01", "loader.max_bad_fraction=0.1", True),
+        ("trainer.save_every=0", "trainer.save_every=100", True),
+    ],
+)
+def test_what_may_change_when_a_run_is_resumed_by_its_user_or_in_a_sweep(before: str, now: str, in_sweep: bool) -> None:
+    configs = compose([before]), compose([now])
+    assert differences(*configs) == {}
+    assert (differences(*configs, may_change=MAY_CHANGE_IN_SWEEP) == {}) == in_sweep
+
+
+@pytest.mark.parametrize("path", ["auto", "run"])
+def test_another_length_of_the_schedule_is_a_warning(
+    path: str, saved_run: tuple[list[str], Path], run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_status(run_dir, "stopped", None)
+    settings = [*saved_run[0], "trainer.max_steps=3", "scheduler=cosine"]
+    (Path(compose(settings).outputs) / INDEX).write_text(f"{run_dir}\n")
+    allowed = [f"resume={run_dir if path == 'run' else path}", "resume.allow=[scheduler]"]
+    assert run_to_resume(compose([*settings, *allowed])) == run_dir
+    assert "trainer.max_steps was 2, is 3: the learning rate (cosine) continues" in caplog.text
+
+
+def test_a_sweep_refuses_the_folder_of_a_run_of_another_length(
+    saved_run: tuple[list[str], Path], run_dir: Path
+) -> None:
+    config = compose([*saved_run[0], "trainer.max_steps=3"])
+    assert can_resume(run_dir, config)
+    assert not can_resume(run_dir, config, may_change=MAY_CHANGE_IN_SWEEP)
+    with pytest.raises(
+        UserError, match=r"configuration \(trainer\.max_steps was 2, is 3\)\. Delete the folder, or set"
+    ):
+        train(config, run_dir=run_dir, sweep_dir=run_dir.parent)
+    with pytest.raises(UserError, match=r"already has a run\. Resume it with 'resume="):
+        refuse_used_folder(run_dir.rename(run_dir.with_name("a run")), config, in_sweep=False)
 
 
 def test_a_run_of_a_cpu_stays_on_one_where_there_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,15 @@ def test_each_turn_fits_the_context_or_the_clip_is_refused() -> None:
     assert f"mllm.context_length={longest - 1}" in str(refused)
 
 
+def test_a_clip_without_texts_is_refused_only_by_the_understanding_branch() -> None:
+    silent = replace(sample(5, "a"), clip=Clip("a", Path("a.mp4")))
+    chat, planner = ChatTokeniser(byte_level_tokenizer()), StridePlanner(6)
+    reason = Collate(chat, planner, 1024, None, 1.0, 0, UNDERSTANDING).text_error(silent)
+    assert reason == "it has neither a caption nor a question. Add one of them"
+    generating = Objective(lambda_under=0.0, lambda_visLM=1.0)
+    assert Collate(chat, planner, 1024, None, 1.0, 0, generating).text_error(silent) is None
+
+
 def test_short_texts_are_accepted_without_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     chat = ChatTokeniser(byte_level_tokenizer())
     both = Objective(lambda_visLM=1.0)

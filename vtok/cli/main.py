@@ -205,7 +205,7 @@ def job(config) -> float | None:
     from vtok.config.compose import complete
     from vtok.runs.folder import open_run, shown, status_of, write_status
     from vtok.training import train as train_run
-    from vtok.training.resume import can_resume, metrics_of_finished
+    from vtok.training.resume import MAY_CHANGE_IN_SWEEP, can_resume, metrics_of_finished
     from vtok.training.run_log import Stopped
 
     configure_process()
@@ -220,7 +220,7 @@ def job(config) -> float | None:
         if in_sweep and (metrics := metrics_of_finished(run_dir, config)) is not None:
             print(f"{shown(run_dir)} has already finished")
             return optimised_metric(config, metrics)
-        if in_sweep and can_resume(run_dir, config):
+        if in_sweep and can_resume(run_dir, config, may_change=MAY_CHANGE_IN_SWEEP):
             config.resume.path = str(run_dir)
         metrics = train_run(
             config,

@@ -78,6 +78,12 @@ class ClipSample:
         """Number K of planned frames."""
         return len(self.timestamps)
 
+    @property
+    def interval(self) -> float:
+        """Mean number of seconds between two frames of the clip; 0 if no frame after the first one is known."""
+        last = self.indices[-1] if self.indices else 0
+        return float(self.timestamps[-1]) / last if last else 0.0
+
     def at(self, positions: Sequence[int]) -> "ClipSample":
         """The sample with the frames at `positions` alone, or their maps; the key frame is one of them."""
         chosen = list(positions)

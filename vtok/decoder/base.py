@@ -42,7 +42,7 @@ class Decoder(nn.Module, ABC):
             video: (B, num_frames, 3, size, size) uint8; a decoder with a VAE accepts its float32 latents as well.
             condition: (B, L, D), the language model's hidden states of `condition_layer` at the video tokens.
             mask: (B, L), False at padding, which is on the right.
-            captions: caption of each video, "" where there is none; None: no captions. Only decoders with a text
+            captions: caption of each video, "" if a video has none; None: no captions. Only decoders with a text
                 encoder of their own read them.
         """
 

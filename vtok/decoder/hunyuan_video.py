@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from annotated_types import Ge, MultipleOf
@@ -35,7 +35,7 @@ from vtok.decoder.pretrained import (
 log = logging.getLogger(__name__)
 
 PUBLISHED_SHIFT = 7.0
-POOLED = ("zeros", "clip_text")
+Pooled = Literal["zeros", "clip_text"]
 
 
 class HunyuanVideoDecoder(LatentDecoder):
@@ -84,13 +84,13 @@ class HunyuanVideoDecoder(LatentDecoder):
         vae_slicing: bool = True,
         offload: bool = False,
         condition_layer: int = -3,
-        pooled: Literal["zeros", "clip_text"] = "zeros",
+        pooled: Pooled = "zeros",
         embedded_guidance: NotNegative = 6.0,
         shift: Positive | None = None,
         condition_dropout: Fraction = 0.1,
     ) -> None:
-        if pooled not in POOLED:
-            raise UserError(f"decoder.pooled={pooled}: it must be {' or '.join(POOLED)}.")
+        if pooled not in get_args(Pooled):
+            raise UserError(f"decoder.pooled={pooled}: it must be {' or '.join(get_args(Pooled))}.")
         dtypes = dtype_of(dtype, key="decoder.dtype"), dtype_of(vae_dtype, key="decoder.vae_dtype")
         # First: a missing text encoder is reported before 13 billion parameters are read.
         clip_text = load_clip_text(weights, revision=revision) if pooled == "clip_text" else None
@@ -169,7 +169,7 @@ class HunyuanVideoDecoder(LatentDecoder):
         return self.adapter(condition.to(self.nothing.dtype))
 
     def pooled(self, condition: Tensor, captions: Sequence[str] | None) -> Tensor:
-        """(B, pooled_projection_dim): CLIP's vectors of the captions ("" where there is none), or zeros."""
+        """(B, pooled_projection_dim): CLIP's vectors of the captions ("" if a video has none), or zeros."""
         if self.clip_text is None:
             return condition.new_zeros(len(condition), self.transformer.config.pooled_projection_dim)
         with self.on_device(self.clip_text, condition.device):

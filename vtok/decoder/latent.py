@@ -38,10 +38,10 @@ class LatentDecoder(Decoder):
         transformer: the diffusion transformer.
         transformer_2: the transformer for low noise levels, of models that have one.
         channels: channels of the latents.
-        compression: pixels a side and frames of one latent.
+        compression: pixels along a side, and frames, that one latent covers.
         patch: latents a side of one transformer token.
         schedule: the noise levels that training draws from.
-        condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
+        condition_dropout: probability of dropping the condition in training, in [0, 1], for classifier-free guidance.
         gradient_checkpointing: compute the transformer's activations a second time instead of keeping them.
         vae_tiling: run the VAE on overlapping tiles of the frames.
         vae_slicing: run the VAE on one video after the other.
@@ -96,7 +96,7 @@ class LatentDecoder(Decoder):
         self.latent_shape = (channels, (num_frames - 1) // frames + 1, size // pixels, size // pixels)
         self.vae, self.transformer, self.transformer_2 = vae, transformer, transformer_2
         self.schedule, self.condition_dropout, self.offload = schedule, condition_dropout, offload
-        # Where the condition is never left out, no loss reaches it.
+        # If the condition is never dropped, this parameter gets no gradient.
         self.nothing = nn.Parameter(torch.zeros(condition_dim), requires_grad=condition_dropout > 0)
         for part in self.transformers:
             if gradient_checkpointing:
@@ -151,7 +151,7 @@ class LatentDecoder(Decoder):
         """Generate videos (B, F, 3, size, size) in 0..1 with the pipeline.
 
         Args:
-            pipeline: what `make_pipeline` returned.
+            pipeline: pipeline from `make_pipeline`.
             condition: (B, L, D).
             nothing: (B, L, D), the negative condition of guidance; None: no guidance.
             mask: (B, L).

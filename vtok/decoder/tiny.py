@@ -42,10 +42,10 @@ class TinyDecoder(Decoder):
         sketch_channels: number of channels of the sketch.
         shift: shift of the noise levels towards pure noise, as in HunyuanVideo's schedule; 1: no shift. At low noise
             the video is visible without the condition, so nothing is learnt about the condition.
-        condition_dropout: how often the condition is left out in training, in 0..1, for guidance.
+        condition_dropout: probability of dropping the condition in training, in [0, 1], for classifier-free guidance.
 
     Raises:
-        UserError: sizes that do not fit each other.
+        UserError: `size` is not a multiple of `patch`, or `head_dim` of 6.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from annotated_types import Ge, MultipleOf
@@ -31,7 +31,7 @@ from vtok.decoder.pretrained import (
 
 log = logging.getLogger(__name__)
 
-MODES = ("replace", "append")
+Mode = Literal["replace", "append"]
 
 
 class WanDecoder(LatentDecoder):
@@ -84,15 +84,15 @@ class WanDecoder(LatentDecoder):
         vae_tiling: bool = False,
         vae_slicing: bool = True,
         offload: bool = False,
-        mode: Literal["replace", "append"] = "replace",
+        mode: Mode = "replace",
         stock_text: str | Path | None = None,
         text_length: Count = 512,
         adapter_width: Count = 2048,
         shift: Positive | None = None,
         condition_dropout: Fraction = 0.1,
     ) -> None:
-        if mode not in MODES:
-            raise UserError(f"decoder.mode={mode}: it must be {' or '.join(MODES)}.")
+        if mode not in get_args(Mode):
+            raise UserError(f"decoder.mode={mode}: it must be {' or '.join(get_args(Mode))}.")
         if stock_text is not None and mode != "append":
             raise UserError(f"decoder.stock_text={stock_text}: it needs decoder.mode=append. Set both, or null.")
         dtypes = dtype_of(dtype, key="decoder.dtype"), dtype_of(vae_dtype, key="decoder.vae_dtype")

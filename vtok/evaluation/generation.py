@@ -96,12 +96,14 @@ class Generation:
         result = GenerationResult()
         bar = partial(tqdm, unit="batch", leave=False, disable=None if progress else True)
         clips: list[Clip] = []
+        intervals: list[float] = []
         for batch in bar(batches, desc="generating videos"):
             result.bad += batch.bad
             samples = [sample for sample in batch.samples if self.evaluates(sample.clip, judged=model.decodes)]
             if samples:
                 self._evaluate_batch(model, samples, result, num_frames=num_frames, examples=examples)
                 clips += [sample.clip for sample in samples]
+                intervals += [sample.interval for sample in samples]
         result.clips = len(clips)
         if model.predicts_tokens and model.decodes:
             controls = Controls(all_clips, self.judge.truths)
@@ -111,7 +113,7 @@ class Generation:
                 videos = model.decode(
                     made, captions=others[part], seeds=self._seeds(clips[part]), sampling=self._sampling
                 )
-                verdicts = self.judge(model, videos, clips[part], num_frames=num_frames)
+                verdicts = self.judge(model, videos, clips[part], num_frames=num_frames, intervals=intervals[part])
                 chances = [controls.chances(*one) for one in zip(clips[part], verdicts, strict=True)]
                 result.add("control", clips[part], verdicts, captions=others[part], chances=chances)
         return result
@@ -126,21 +128,21 @@ class Generation:
         examples: int,
     ) -> None:
         """Reconstruct, generate and judge the videos of a batch, and add them to `result`."""
-        clips = [sample.clip for sample in samples]
+        clips, intervals = [sample.clip for sample in samples], [sample.interval for sample in samples]
         planned = stack_frames(samples).to(next(model.parameters()).device)
         captions, seeds = captions_of(clips), self._seeds(clips)
         reconstructed = generated = imagined = None
         verdicts: list[dict[str, Verdict]] = [{} for _ in clips]
         if model.decodes:
             reconstructed = model.reconstruct(planned, seeds=seeds, sampling=self._sampling)
-            verdicts = self.judge(model, reconstructed, clips, num_frames=num_frames)
+            verdicts = self.judge(model, reconstructed, clips, num_frames=num_frames, intervals=intervals)
             result.add("reconstruct", clips, verdicts, captions=[""] * len(clips))
         if model.predicts_tokens:
             imagined = self._generate_tokens(model, clips, captions, num_frames)
             self._errors(model, model.tokeniser.encode_planned(planned), clips, imagined.tokens, result)
         if model.decodes and imagined is not None:
             generated = model.decode(imagined, captions=captions, seeds=seeds, sampling=self._sampling)
-            verdicts = self.judge(model, generated, clips, num_frames=num_frames)
+            verdicts = self.judge(model, generated, clips, num_frames=num_frames, intervals=intervals)
             result.add("generate", clips, verdicts, captions=captions)
         if reconstructed is not None:
             for row in range(min(len(clips), examples - len(result.examples))):

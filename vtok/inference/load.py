@@ -114,7 +114,7 @@ def load_run(
 
 
 def other_data(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of another data set for a trained run, from `data=OPTION` and its keys.
+    """The data group of a configuration composed from `data=OPTION` and the other data overrides.
 
     Raises:
         UserError: if there is no such option, or a required key has no value.

@@ -121,7 +121,10 @@ class LanguageModel(nn.Module):
         return [self.model.get_input_embeddings(), self.model.get_output_embeddings()]
 
     def embed_words(self, ids: Tensor) -> Tensor:
-        """Embeddings (B, N, D) of ids (B, N). That of a video token is any, so the token needs no larger table."""
+        """Embeddings (B, N, D) of ids (B, N).
+
+        A video token gets an arbitrary row, so adding it needs no larger table.
+        """
         return self.model.get_input_embeddings()(ids.masked_fill(ids == self.chat.video_id, 0))
 
     def embed(self, ids: Tensor, video: Tensor, video_mask: Tensor) -> Tensor:

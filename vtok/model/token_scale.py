@@ -54,9 +54,9 @@ class TokenScale(nn.Module):
     """Mean and standard deviation of video tokens, one pair for spatial and one for motion tokens.
 
     Tokens that enter phi_vis are standardised, so that no tokeniser learns sooner because of the scale of its features.
-    This scale is measured in the first steps and then fixed, as in ActNorm (Kingma & Dhariwal 2018): a running one
-    follows each batch, the model follows the scale as long as it learns, and forgets the speed of objects when the
-    learning rate falls to zero.
+    This scale is measured in the first steps and then fixed, as in ActNorm (Kingma & Dhariwal 2018). A running scale
+    keeps moving the model's inputs; once the learning rate is near zero the model cannot follow, and loses what it
+    learnt about speed.
 
     Visual heads predict standardised tokens, whose standard deviation is always 1. A tokeniser therefore cannot make
     tokens easier to predict by making them more alike. Their scale is never fixed.

@@ -200,16 +200,23 @@ class VideoLanguageModel(nn.Module):
 
     @torch.no_grad()
     def describe(self, video: PlannedFrames, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
-        """The greedy answer to one prompt for each clip."""
+        """The greedy answer to one prompt for each clip, which ends at the latest at the context length.
+
+        Raises:
+            UserError: a prompt leaves no room for an answer, or the logits are not finite.
+        """
         return self.answer(self.tokeniser.encode_planned(video), prompts, max_new_tokens=max_new_tokens)
 
     @torch.no_grad()
     def answer(self, tokens: VideoTokens, prompts: Sequence[str], *, max_new_tokens: int = 64) -> list[str]:
         """The greedy answers of `describe`, from video tokens."""
         text = stack_prompts(self.mllm.chat, prompts, numbers=tokens.mask.sum(1).tolist()).to(tokens.tokens.device)
+        length = text.ids.shape[1]
+        self.mllm.check_length(length + 1)
         tokens = self.condition(tokens, text)
         embeddings = self.mllm.embed(text.ids, self.embed_clips(tokens), tokens.mask)
-        return self.mllm.generate(embeddings, text.mask, max_new_tokens=max_new_tokens)
+        left = self.mllm.context_length - length
+        return self.mllm.generate(embeddings, text.mask, max_new_tokens=min(max_new_tokens, left))
 
     @torch.no_grad()
     def generate_tokens(

@@ -31,6 +31,7 @@ UNITS = {
     "seconds_per_step": "seconds",
     "seconds": "seconds",
     "peak_memory_mb": "MB",
+    "peak_gpu_memory_mb": "MB",
     "parameters/trained": "parameters",
 }
 

@@ -112,7 +112,10 @@ class MlflowTracker(Tracker):
             self._run_dir = run_dir
             self._allowed_targets: list[str] = config.get("allowed_targets", [])
             self._record(run_dir, config, overrides)
-        except MlflowException as error:
+        except UserError:
+            raise
+        # Artifact stores raise errors of their own: of the file system, of requests, of boto3.
+        except Exception as error:
             reason = reason_of(error).rstrip(".")
             raise UserError(
                 f"The MLflow store tracking.uri={self.uri} refused the run ({reason}). "
@@ -132,18 +135,20 @@ class MlflowTracker(Tracker):
             self._sender.put([Metric(clean_key(name), float(value), now, step) for name, value in values.items()])
 
     def artifact(self, path: Path, folder: str) -> None:
-        try:
-            self._upload(path, folder)
-        except MlflowException as error:
-            self._report(f"the file {path}", error)
+        if not self._upload(path, folder):
             self._failed_uploads.append((path, folder))
 
-    def _upload(self, path: Path, folder: str) -> None:
+    def _upload(self, path: Path, folder: str) -> bool:
+        """Upload a file or a folder; whether it succeeded. A failure is logged."""
         run = self._started()
-        if path.is_dir():
-            run.client.log_artifacts(run.run_id, str(path), folder or None)
-        else:
-            run.client.log_artifact(run.run_id, str(path), folder or None)
+        upload = run.client.log_artifacts if path.is_dir() else run.client.log_artifact
+        try:
+            upload(run.run_id, str(path), folder or None)
+        # Artifact stores raise errors of their own: of the file system, of requests, of boto3.
+        except Exception as error:
+            self._report(f"the file {path}", error)
+            return False
+        return True
 
     def log_model(self, run_dir: Path, step: int) -> None:
         if not self.logs_model:
@@ -178,15 +183,15 @@ class MlflowTracker(Tracker):
         self._finished = True
         if self._monitor is not None:
             self._monitor.finish()
-        assert self._sender is not None
-        if unsent := self._sender.close(FINISH_TIMEOUT):
+        # The sender is the last to start. Without it, the start has failed.
+        if self._sender is not None and (unsent := self._sender.close(FINISH_TIMEOUT)):
             logger.error(
                 "the MLflow store %s cannot be reached. The last %d batches of metrics are not sent. "
                 "Send them when it is back: %s", self.uri, unsent, command("vtok", "sync", f"run={self._run_dir}"),
             )  # fmt: skip
+        for path, folder in self._failed_uploads:
+            self._upload(path, folder)
         try:
-            for path, folder in self._failed_uploads:
-                self._upload(path, folder)
             self._run.client.set_terminated(self._run.run_id, status)
         except MlflowException as error:
             self._report(f"the end of the run ({status})", error)
@@ -247,7 +252,7 @@ class MlflowTracker(Tracker):
         run.client.log_text(run.run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
         run.client.log_text(run.run_id, yaml.safe_dump(overrides), "overrides.yaml")
 
-    def _report(self, what: str, error: MlflowException) -> None:
+    def _report(self, what: str, error: Exception) -> None:
         logger.error("the MLflow store %s refused %s: %s", self.uri, what, error)
 
 

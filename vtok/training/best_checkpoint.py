@@ -31,7 +31,7 @@ class BestCheckpoint:
     @property
     def step(self) -> int | None:
         """Step of the best checkpoint; None if no checkpoint has this metric yet."""
-        saved = self._read()
+        saved = self.read()
         return None if saved is None else saved[0]
 
     def update(self, step: int, metrics: dict[str, float]) -> None:
@@ -47,7 +47,7 @@ class BestCheckpoint:
                 f"trainer.best_by={self.metric} is not a metric of the evaluations. "
                 f"{one_of(self.metric, main_metrics(metrics))}"
             )
-        value, saved = metrics[self.metric], self._read()
+        value, saved = metrics[self.metric], self.read()
         if saved is None or (value > saved[1] if self.mode == "max" else value < saved[1]):
             write_text(
                 self.folder / "best.json",
@@ -55,7 +55,8 @@ class BestCheckpoint:
             )
             log.info("best %s so far: %.4g at step %d", self.metric, value, step)
 
-    def _read(self) -> tuple[int, float] | None:
+    def read(self) -> tuple[int, float] | None:
+        """Step and value of the best checkpoint; None if no checkpoint has this metric yet."""
         file = self.folder / "best.json"
         if self.metric is None or not file.is_file():
             return None

@@ -32,7 +32,10 @@ def footage_of(source: DataSource) -> dict[str, Footage]:
 
 
 def with_known(footage: Footage, entry: Entry | None) -> Footage | None:
-    """The footage with what is cached of it, if its file has not changed; None if its file cannot be read."""
+    """The footage, with the pictures and targets that the cache already has.
+
+    If its file has changed, it has none of them. None: its file cannot be read.
+    """
     if entry is None or not is_unchanged(footage.clips[0], entry.file):
         return footage
     if entry.bad is not None:
@@ -46,7 +49,7 @@ class FootageItems(Dataset[tuple[Identity | None, FootageSample | Wanted | BadVi
     Args:
         footage: the footage.
         reader: the reader.
-        scan: whether only what is wanted is found out, and nothing is decoded.
+        scan: whether to report only what is missing, without decoding.
     """
 
     def __init__(self, footage: Sequence[Footage], reader: FootageReader, *, scan: bool) -> None:

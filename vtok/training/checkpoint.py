@@ -2,12 +2,13 @@
 
 A checkpoint folder has `model.safetensors` (trained weights and persistent buffers by name), `ema.safetensors` (the
 moving average of the trained weights, if there is one), `optimiser.safetensors` (optimiser state by parameter name, and
-the random state) and `state.json` (step, number of clips trained on, number of processes). Settings of the optimiser
-and the schedule are not in it: they come from the configuration. Processes with sharded weights write the folders
-`model`, `ema` and `optimiser` instead, see `sharded_tensors`.
+the random state) and `state.json` (step, number of clips trained on, number of processes, running mean of the loss).
+Settings of the optimiser and the schedule are not in it: they come from the configuration. Processes with sharded
+weights write the folders `model`, `ema` and `optimiser` instead, see `sharded_tensors`.
 """
 
 import json
+import math
 import os
 import shutil
 import warnings
@@ -38,6 +39,7 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     step: int,
     samples: int,
+    loss: float = math.inf,
     keep: int,
     keep_step: int | None = None,
     average: Mapping[str, Tensor] | None = None,
@@ -52,6 +54,7 @@ def save_checkpoint(
         optimiser: optimiser whose state is saved.
         step: number of optimiser steps done.
         samples: number of clips that all processes have trained on.
+        loss: running mean of the loss; inf: not known.
         keep: number of the newest checkpoints that are kept.
         keep_step: step of one more checkpoint that is kept.
         average: moving average of the trained weights, see `Ema.state`.
@@ -68,6 +71,8 @@ def save_checkpoint(
     states = [random_states(CPU)] if random is None else random
     tensors |= {f"{name}/{rank}": state for rank, each in enumerate(states) for name, state in each.items()}
     state: dict[str, Any] = {"step": step, "processes": len(states), "samples": samples}
+    if math.isfinite(loss):
+        state["loss"] = loss
     one_writes: Callable[[Callable[[], object]], object] = on_main_process if sharded else lambda action: action()
     save = save_sharded if sharded else save_full
     try:
@@ -225,6 +230,10 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         value = state.get(name)
         if type(value) is not int or value < (name == "processes"):
             raise UserError(f"{file}: {name}={value!r} is not a number of {name}. Copy the checkpoint again.")
+    # Checkpoints of older versions have no loss.
+    loss = state.get("loss", 0.0)
+    if type(loss) not in (int, float) or not math.isfinite(loss):
+        raise UserError(f"{file}: loss={loss!r} is not a finite number. Copy the checkpoint again.")
     files = state.get("files", [])
     if not isinstance(files, list) or not all(isinstance(one, str) for one in files):
         raise UserError(f"{file}: files is not a list of names. Copy the checkpoint again.")

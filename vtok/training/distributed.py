@@ -19,13 +19,27 @@ from vtok.common.processes import started_processes
 log = logging.getLogger("vtok")
 
 
+def check_launch() -> None:
+    """Raise UserError if the environment names several processes, but no launcher has started this one."""
+    if (number := started_processes()) > 1 and "LOCAL_RANK" not in os.environ:
+        raise UserError(
+            f"WORLD_SIZE={number} is set without LOCAL_RANK. Start the processes with torchrun, or unset WORLD_SIZE."
+        )
+
+
 def connect_gpus(timeout: timedelta) -> None:
     """Connect the processes of a run on GPUs: by NCCL for tensors on GPUs, by gloo for numbers on the CPU.
 
     Accelerate would connect them by NCCL alone. Exchanging a number would then wait for all work of the GPU.
+
+    Raises:
+        UserError: this machine has more processes than GPUs.
     """
     if started_processes() > 1 and not dist.is_initialized():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        own, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if own >= gpus:
+            raise UserError(f"Process {own} has no GPU: this machine has {gpus}. Use torchrun --nproc_per_node {gpus}.")
+        torch.cuda.set_device(own)
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout)
 
 

@@ -1,6 +1,7 @@
 """The training loop: optimiser steps, and between them logging, checkpoints and evaluations."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from vtok.training.model_tensors import saved_tensors
 from vtok.training.profile import profiler
 from vtok.training.random_state import random_states
 from vtok.training.step_batches import combine_reports, take_batches
-from vtok.training.step_numbers import StepNumbers, add_losses
+from vtok.training.step_numbers import OTHER_RATE, StepNumbers, add_losses
 from vtok.training.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,12 @@ class Start:
     Attributes:
         step: number of optimiser steps done.
         samples: number of clips that all processes have trained on.
+        loss: running mean of the loss; inf: not known.
     """
 
     step: int
     samples: int
+    loss: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,12 @@ def run_loop(run: TrainingRun, batches: Iterator[Batch], *, start: Start, interr
     trained, optimiser = parallel.prepare(accelerator, model, run.optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     watch = Stopwatch(device)
-    meter = Meter(watch, peak_tflops=settings.peak_tflops)
+    meter = Meter(watch, peak_tflops=settings.peak_tflops, loss=start.loss)
     numbers = StepNumbers()
     step, samples, saved = start.step, start.samples, start.step
     signal: int | None = None
     model.train()
-    with progress_bar(run, step) as bar, profiler(settings.profile_steps, run.run_dir) as profile:
+    with progress_bar(run, step) as bar, profiler(settings.profile_steps, run.run_dir, is_main=run.is_main) as profile:
         while step < settings.max_steps:
             meter.begin_step()
             micro, own = take_batches(batches, settings.accumulate, model=model, interrupt=interrupt)
@@ -133,14 +136,14 @@ def run_loop(run: TrainingRun, batches: Iterator[Batch], *, start: Start, interr
                 log.info("step %d: the loss %.4f is below trainer.stop_loss=%g.", step, meter.loss, settings.stop_loss)
                 break
             if saves:
-                save(run, step=step, samples=samples)
+                save(run, step=step, samples=samples, loss=meter.loss)
                 saved = step
             if evaluates:
                 run.validate(step)
                 model.train()
     if saved != step:
-        numbers.read()
-        save(run, step=step, samples=samples)
+        meter.add_losses(numbers.read())
+        save(run, step=step, samples=samples, loss=meter.loss)
     if step > start.step:
         log.info("time of the steps: %s", meter.time_shares())
     return Progress(steps=step, seconds_per_step=meter.seconds_per_step, stopped_by=signal)
@@ -200,7 +203,7 @@ def log_step(run: TrainingRun, step: int, meter: Meter, bar: "tqdm[None]") -> No
     log.log(level, "step %d/%d: %s", step, steps, meter.line(lr=lr, steps_left=steps - step))
 
 
-def save(run: TrainingRun, *, step: int, samples: int) -> None:
+def save(run: TrainingRun, *, step: int, samples: int, loss: float) -> None:
     """Write the checkpoint of a step; all processes must call it.
 
     Raises:
@@ -217,6 +220,7 @@ def save(run: TrainingRun, *, step: int, samples: int) -> None:
         optimiser=run.optimiser,
         step=step,
         samples=samples,
+        loss=loss,
         keep=run.trainer.keep_checkpoints,
         keep_step=run.best.step,
         average=run.ema.state() if run.ema else None,
@@ -235,5 +239,5 @@ def check_finite_tensors(model: torch.nn.Module, *, step: int) -> None:
     if odd := sorted(set().union(*gathered(here))):
         raise UserError(
             f"step {step}: {len(odd)} tensors of the model are no longer finite, such as {odd[0]}, and were not saved. "
-            "Set a lower optimiser.lr or a higher scheduler.num_warmup_steps, or resume from the last checkpoint."
+            f"{OTHER_RATE}"
         )

@@ -72,14 +72,15 @@ class Meter:
     Args:
         watch: stopwatch for the parts of a step.
         peak_tflops: peak speed of the device in TFLOP/s, for `train/mfu`; None: not known.
+        loss: running mean of the loss so far; inf: no step yet.
 
     Attributes:
         loss: running mean of the loss.
         flops: number of floating-point operations of a step; 0: not counted.
     """
 
-    def __init__(self, watch: Stopwatch, *, peak_tflops: float | None) -> None:
-        self.loss = float("inf")
+    def __init__(self, watch: Stopwatch, *, peak_tflops: float | None, loss: float = math.inf) -> None:
+        self.loss = loss
         self.flops = 0
         self.watch = watch
         self._peak = peak_tflops
@@ -105,16 +106,20 @@ class Meter:
         """
         # A step that does not read losses ends while the device still computes; the next one that does waits for all.
         seconds = time.perf_counter() - self._began
+        self.add_losses(losses)
+        self._number += 1
+        self._tokens += tokens
+        self._clips += clips
+        self._seconds += seconds
+
+    def add_losses(self, losses: Sequence[Mapping[str, float]]) -> None:
+        """Add the losses by name of steps that have been added without them."""
         for known in losses:
             loss = known["loss"]
             self.loss = loss if math.isinf(self.loss) else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * loss
             for name, value in known.items():
                 self._since[name] = self._since.get(name, 0.0) + value
         self._losses += len(losses)
-        self._number += 1
-        self._tokens += tokens
-        self._clips += clips
-        self._seconds += seconds
 
     def metrics(self) -> dict[str, float]:
         """Means since the last call by name, including the share of time of each part."""

@@ -17,12 +17,12 @@ class NoProfile:
 
 
 @contextmanager
-def profiler(steps: int, run_dir: Path) -> Iterator[NoProfile | profile]:
-    """Profile `steps` steps after the first few.
+def profiler(steps: int, run_dir: Path, *, is_main: bool) -> Iterator[NoProfile | profile]:
+    """Profile `steps` steps of the first process, after the first few.
 
     The results are a Chrome trace and a table of the most expensive operators, in run_dir/profile.
     """
-    if steps == 0:
+    if steps == 0 or not is_main:
         yield NoProfile()
         return
     folder = run_dir / "profile"

@@ -1,8 +1,9 @@
 """Which run to resume, whether it may be resumed, and its state."""
 
 import logging
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from vtok.common.distributed import rank, world_size
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
+from vtok.common.overrides import command, override
 from vtok.config.compose import one_of
 from vtok.runs.folder import find_run, listed_runs, load_config, read_status, read_summary, shown, status_of
 from vtok.training.checkpoint import (
@@ -29,11 +31,18 @@ log = logging.getLogger(__name__)
 # Keys that may change when a run is resumed.
 MAY_CHANGE = (
     "resume", "name", "optimise", "outputs", "allowed_targets", "tracking", "evaluation", "generation",
-    "loader.num_workers", "data.make_workers", "trainer.max_steps", "trainer.log_every",
+    "loader.num_workers", "loader.max_bad_fraction", "data.make_workers", "trainer.max_steps", "trainer.log_every",
     "trainer.evaluate_every", "trainer.save_every",
-    "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.processes",
+    "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.stop_loss", "trainer.processes",
     "trainer.progress", "trainer.profile_steps", "trainer.peak_tflops",
 )  # fmt: skip
+# In a sweep the user does not ask to resume a certain run. A longer one would continue where the schedule has ended.
+MAY_CHANGE_IN_SWEEP = tuple(
+    key
+    for key in MAY_CHANGE
+    if key
+    not in ("trainer.max_steps", "trainer.stop_loss", "trainer.evaluate_every", "trainer.best_by", "trainer.best_is")
+)
 # Keys that do not affect the metrics of a run.
 WITHOUT_EFFECT = (
     "resume",
@@ -70,22 +79,42 @@ def run_to_resume(config: DictConfig) -> Path | None:
     if path == "auto":
         unfinished = (run for run in listed_runs(config.outputs) if status_of(run) != "finished")
         matching = [run for run in unfinished if can_resume(run, config)]
-        if matching:
-            check_optimiser(matching[-1], load_config(matching[-1]), config)
-        return matching[-1] if matching else None
+        if not matching:
+            return None
+        saved = load_config(matching[-1])
+        check_optimiser(matching[-1], saved, config)
+        warn_of_length(saved, config)
+        return matching[-1]
     run_dir = find_run(path, config.outputs, setting="resume")
     saved = load_config(run_dir)
     check_optimiser(run_dir, saved, config)
     if changed := differences(saved, config):
-        listed = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
         raise UserError(
-            f"resume={path}: the run has another configuration ({listed}). Give the same overrides, "
+            f"resume={path}: the run has another configuration ({listed(changed)}). Give the same overrides, "
             f"or allow the change with 'resume.allow=[{','.join(list(changed)[:5])}]'."
         )
     if not has_checkpoint(run_dir):
         raise UserError(f"resume={path}: {run_dir} has no checkpoint. Start a new run: resume=null.")
     warn_of_length(saved, config)
     return run_dir
+
+
+def refuse_used_folder(run_dir: Path, config: DictConfig, *, in_sweep: bool) -> None:
+    """Raise UserError if the folder of a new run already has a run with a checkpoint."""
+    if not has_checkpoint(run_dir):
+        return
+    if in_sweep and (changed := differences(load_config(run_dir), config, may_change=MAY_CHANGE_IN_SWEEP)):
+        raise UserError(
+            f"{shown(run_dir)} has a run with another configuration ({listed(changed)}). "
+            "Delete the folder, or set outputs=FOLDER."
+        )
+    resume = command(override("resume", shown(run_dir)))
+    raise UserError(f"{shown(run_dir)} already has a run. Resume it with {resume}, or use another folder.")
+
+
+def listed(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """The first changes of a configuration, for a message."""
+    return "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in list(changed.items())[:5])
 
 
 def check_allowed(config: DictConfig) -> None:
@@ -114,9 +143,9 @@ def metrics_of_finished(run_dir: Path, config: DictConfig) -> dict[str, Any] | N
     return read_summary(run_dir)
 
 
-def can_resume(run_dir: Path, config: DictConfig) -> bool:
-    """Whether a folder has a run of this configuration with a checkpoint."""
-    return has_checkpoint(run_dir) and is_same(run_dir, config)
+def can_resume(run_dir: Path, config: DictConfig, *, may_change: Sequence[str] = MAY_CHANGE) -> bool:
+    """Whether a folder has a run of this configuration, except for keys that may change, with a checkpoint."""
+    return has_checkpoint(run_dir) and is_same(run_dir, config, may_change=may_change)
 
 
 def warn_of_length(before: DictConfig, now: DictConfig) -> None:
@@ -196,7 +225,7 @@ def restore(run: TrainingRun, *, allowed: Sequence[str]) -> Start:
 
 
 def resume_point(checkpoint: Path, *, processes: int) -> Start:
-    """The step and the number of clips at which a run resumes; warns if another number of processes saved it.
+    """The point at which a run resumes; warns if another number of processes saved it.
 
     Args:
         checkpoint: checkpoint folder.
@@ -210,4 +239,4 @@ def resume_point(checkpoint: Path, *, processes: int) -> Start:
             "the result is not bit for bit the same.",
             checkpoint, saved_by, processes, samples,
         )  # fmt: skip
-    return Start(step=step, samples=samples)
+    return Start(step=step, samples=samples, loss=state.get("loss", math.inf))

@@ -10,14 +10,12 @@ from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.distributed import gathered
-from vtok.common.errors import UserError
-from vtok.common.overrides import command, override
 from vtok.config.check import check
 from vtok.data import BadFiles, DataSource, LoaderSettings
 from vtok.data.sources.base import HELD_OUT, SPLITS, Split
 from vtok.evaluation import Alignment, Generation
 from vtok.model.build import build, build_model, build_optimiser, build_scheduler
-from vtok.runs.folder import open_run, read_status, shown, write_status
+from vtok.runs.folder import open_run, read_status, write_status
 from vtok.tracking import Tracker
 from vtok.tracking.none import NoTracker
 from vtok.training.batches import training_batches
@@ -28,7 +26,7 @@ from vtok.training.distributed import set_up_process
 from vtok.training.ema import Ema
 from vtok.training.interrupt import Interrupt
 from vtok.training.loop import Start, run_loop
-from vtok.training.resume import has_checkpoint, restore, run_to_resume
+from vtok.training.resume import refuse_used_folder, restore, run_to_resume
 from vtok.training.run_log import Stopped, lock_and_log, record_outcome
 from vtok.training.summary import describe_run, final_metrics, finish, run_name, training_metrics, write_stopped
 from vtok.training.trainer import Trainer
@@ -63,7 +61,7 @@ def train(
     accelerator = trainer.accelerator()
     if trainer.compile:
         check_compiler(accelerator.device)
-    run_dir, resumes = choose_folder(config, run_dir)
+    run_dir, resumes = choose_folder(config, run_dir, in_sweep=sweep_dir is not None)
     run, missing = build_run(config, run_dir, trainer, accelerator)
     with (
         deterministic_operations(trainer.deterministic),
@@ -94,7 +92,7 @@ def train(
     return metrics
 
 
-def choose_folder(config: DictConfig, run_dir: Path | None) -> tuple[Path, bool]:
+def choose_folder(config: DictConfig, run_dir: Path | None, *, in_sweep: bool) -> tuple[Path, bool]:
     """The run folder, the same in all processes, and whether its run is resumed.
 
     Raises:
@@ -104,9 +102,8 @@ def choose_folder(config: DictConfig, run_dir: Path | None) -> tuple[Path, bool]
     chosen = resumed or run_dir or Path(config.outputs) / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")
     # The first process decides: clocks and folders may change between the processes' calls.
     chosen, resumes = gathered((chosen, resumed is not None))[0]
-    if not resumes and has_checkpoint(chosen):
-        resume = command(override("resume", shown(chosen)))
-        raise UserError(f"{shown(chosen)} already has a run. Resume it with {resume}, or use another folder.")
+    if not resumes:
+        refuse_used_folder(chosen, config, in_sweep=in_sweep)
     return chosen, resumes
 
 

@@ -131,10 +131,10 @@ class Collate:
     def text_error(self, sample: ClipSample) -> str | None:
         """The reason why the text of a sample cannot be used, for `ClipDataset`; None: it can be used."""
         tokens = self.planner.num_tokens(sample.num_planned)
+        turns = self.turns(sample) if self.objective.understands else []
+        fits = turns and all(self.length_check.fits_for_sure(turn, num_video_tokens=tokens) for turn in turns)
         try:
-            if self.objective.understands and not all(
-                self.length_check.fits_for_sure(turn, num_video_tokens=tokens) for turn in self.turns(sample)
-            ):
+            if self.objective.understands and not fits:
                 self.chats(sample)
             if self.objective.generates and not self.length_check.fits_for_sure(
                 (MAKE_VIDEO, self.prompt(sample)), num_video_tokens=tokens

@@ -9,6 +9,12 @@ from torch import Tensor
 from vtok.common.distributed import summed_tensor
 from vtok.common.errors import UserError
 
+# A run that is resumed without a change repeats its steps exactly.
+OTHER_RATE = (
+    "Resume from the last checkpoint with a lower rate: resume=RUN optimiser.lr=... 'resume.allow=[optimiser.lr]', "
+    "or start anew with a higher scheduler.num_warmup_steps."
+)
+
 
 def add_losses(
     losses: dict[str, Tensor], parts: Mapping[str, Tensor], weights: Mapping[str, float], *, processes: int
@@ -49,7 +55,6 @@ class StepNumbers:
             if not (math.isfinite(numbers["loss"]) and math.isfinite(numbers["grad_norm"])):
                 raise UserError(
                     f"step {step}: the loss is {numbers['loss']} and its gradient's norm {numbers['grad_norm']}. "
-                    "The weights after it were not saved. Set a lower optimiser.lr or a higher "
-                    "scheduler.num_warmup_steps, or resume from the last checkpoint."
+                    f"The weights after it were not saved. {OTHER_RATE}"
                 )
         return [numbers for _, numbers in found]

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import vtok
 from vtok.backbone import Backbone
 from vtok.backbone.cached import CachedBackbone
@@ -22,8 +24,8 @@ from vtok.evaluation.results import Results
 from vtok.model import VideoLanguageModel
 from vtok.runs.answered import ANSWERS, VALIDATION_ANSWERS
 from vtok.runs.folder import shown, write_status, write_summary
-from vtok.tracking import Tracker
 from vtok.tracking.revision import revision
+from vtok.training.checkpoint import checkpoint_of
 from vtok.training.loop import Progress
 from vtok.training.model_tensors import digest, persistent_buffers, saved_tensors
 from vtok.training.training_run import TrainingRun
@@ -32,6 +34,8 @@ log = logging.getLogger("vtok")
 
 # Side of images in pixels from which a run names the setting that makes them smaller.
 LARGE_IMAGE = 384
+# The metric of the tensors that the first process has allocated on its GPU, of a run on GPUs.
+GPU_MEMORY = "peak_gpu_memory_mb"
 
 
 def describe_run(model: VideoLanguageModel, source: DataSource, clips: dict[Split, Sequence[Clip]]) -> dict[str, Any]:
@@ -106,8 +110,11 @@ def training_metrics(run: TrainingRun, progress: Progress) -> dict[str, Any]:
 def final_metrics(run: TrainingRun, results: Results, *, began: float) -> dict[str, Any]:
     """The metrics known after the last evaluation. `began`: time at which the run began."""
     score = {} if results.alignment is None else {"evaluation/score": results.alignment.score}
+    on_gpu = run.accelerator.device.type == "cuda"
+    memory = {GPU_MEMORY: torch.cuda.max_memory_allocated(run.accelerator.device) / 2**20} if on_gpu else {}
     return results.metrics() | {
         **score,
+        **memory,
         "data/bad_files": run.bad_files.count,
         "seconds": time.time() - began,
         "peak_memory_mb": peak_memory_mb(),
@@ -137,37 +144,41 @@ def finish(run: TrainingRun, results: Results, metrics: dict[str, Any]) -> None:
         results.write_samples(run.run_dir / "samples" / "last", fps=run.rate)
         run.tracker.artifact(run.run_dir / "samples" / "last", "samples/last")
     write_status(run.run_dir, "finished", run.tracker.run_id, run.tracker.uri)
-    log_results(results, sheets, metrics, run.run_dir, run.tracker)
+    log_results(run, results, sheets, metrics)
     run.tracker.log_model(run.run_dir, metrics["steps"])
 
 
-def log_results(
-    results: Results, sheets: Sequence[Path], metrics: dict[str, Any], run_dir: Path, tracker: Tracker
-) -> None:
+def log_results(run: TrainingRun, results: Results, sheets: Sequence[Path], metrics: dict[str, Any]) -> None:
     """Log the metrics of a finished run, its files, and commands to use it."""
     log.info("\n%s\n", results.table())
     if metrics["data/bad_files"]:
         log.info(
-            "%d broken files were left out; their names are in %s", metrics["data/bad_files"], run_dir / "train.log"
+            "%d broken files were left out; their names are in %s", metrics["data/bad_files"], run.run_dir / "train.log"
         )
     log.info(
-        "%d steps, %.2f s a step, %.0f s in total, peak memory %.0f MB",
+        "%d steps, %.2f s a step, %.0f s in total, peak host memory %.0f MB%s",
         metrics["steps"], metrics["seconds_per_step"], metrics["seconds"], metrics["peak_memory_mb"],
+        f", peak GPU memory {metrics[GPU_MEMORY]:.0f} MB" if GPU_MEMORY in metrics else "",
     )  # fmt: skip
-    log.info("run folder:   %s", shown(run_dir))
+    log.info("run folder:   %s", shown(run.run_dir))
+    if (best := run.best.read()) is not None:
+        log.info(
+            "best checkpoint: %s (%s %.4g). Test metrics are of the last step.",
+            shown(checkpoint_of(run.best.folder, best[0])), run.best.metric, best[1],
+        )  # fmt: skip
     for sheet in sheets:
         log.info("%-13s %s", f"{sheet.stem.replace('_', ' ')}:", shown(sheet))
-    for line in tracker.describe():
+    for line in run.tracker.describe():
         log.info("%s", line)
-    run = command(f"run={shown(run_dir)}")
+    this_run = command(f"run={shown(run.run_dir)}")
     if results.alignment is not None:
-        log.info('try:          vtok describe %s video=FILE prompt="describe the video."', run)
+        log.info('try:          vtok describe %s video=FILE prompt="describe the video."', this_run)
     if results.has_videos:
-        log.info('try:          vtok generate %s prompt="a red circle moves left."', run)
+        log.info('try:          vtok generate %s prompt="a red circle moves left."', this_run)
 
 
 def peak_memory_mb() -> float:
-    """Peak memory of this process in MB; macOS reports bytes, Linux kilobytes."""
+    """Peak host memory of this process in MB; macOS reports bytes, Linux kilobytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 2**20 if sys.platform == "darwin" else most / 2**10
 

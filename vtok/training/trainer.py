@@ -11,7 +11,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from vtok.common.processes import started_processes
 from vtok.common.setting_types import Count, CountOrZero, Fraction, FractionBelowOne, Positive
-from vtok.training.distributed import check_number, connect_gpus
+from vtok.training.distributed import check_launch, check_number, connect_gpus
 from vtok.training.parallel import Parallel
 from vtok.training.precision import mixed_precision
 
@@ -36,13 +36,13 @@ class Trainer:
         yes_no_share: probability of each yes-or-no question about a category that also has others, in [0, 1].
         log_every: optimiser steps between two logged lines.
         evaluate_every: optimiser steps between two evaluations on validation clips; 0: only test clips, at the end.
-        save_every: optimiser steps between two checkpoints; 0: only at the end.
+        save_every: optimiser steps between two checkpoints; 0: only at the end and before each evaluation.
         keep_checkpoints: number of the newest checkpoints that are kept.
         best_by: validation metric, such as validation/alignment/motion_direction, whose best checkpoint is kept too.
         best_is: whether the highest or the lowest `best_by` is best.
         stop_loss: stop when the running mean of the loss is below this; null: never.
         peak_tflops: peak speed of the device in TFLOP/s (an H100 in bf16: 989), to log train/tflops and train/mfu.
-        profile_steps: number of steps traced by torch's profiler; 0: none.
+        profile_steps: number of steps of the first process that torch's profiler traces; 0: none.
         progress: show a progress bar.
     """
 
@@ -78,7 +78,7 @@ class Trainer:
         """The accelerator with the device and precision of the settings.
 
         Raises:
-            UserError: the device does not support bf16, or the number of processes is wrong.
+            UserError: the device does not support bf16, or the processes were started in a wrong way.
         """
         on_cpu = not self.uses_gpu
         mixed = mixed_precision(self.precision, on_cpu=on_cpu)
@@ -91,6 +91,7 @@ class Trainer:
         no_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
         # Without a GPU, Accelerate uses several processes only with cpu=True.
         cpu = self.device == "cpu" or (on_cpu and started_processes() > 1)
+        check_launch()
         if not on_cpu:
             connect_gpus(timeout)
         accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience, no_buffers])

@@ -1,6 +1,6 @@
 """The next video token by regression."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from vtok.common.errors import UserError
 from vtok.visual_head.base import VisualHead
 
-LOSSES = ("mse", "cosine")
+Loss = Literal["mse", "cosine"]
 
 
 class RegressionHead(VisualHead):
@@ -27,10 +27,10 @@ class RegressionHead(VisualHead):
 
     noise_dim = 0
 
-    def __init__(self, hidden_dim: int, token_dim: int, *, loss: Literal["mse", "cosine"] = "mse") -> None:
+    def __init__(self, hidden_dim: int, token_dim: int, *, loss: Loss = "mse") -> None:
         super().__init__(token_dim)
-        if loss not in LOSSES:
-            raise UserError(f"visual_head.loss={loss} is unknown. Use {' or '.join(LOSSES)}.")
+        if loss not in get_args(Loss):
+            raise UserError(f"visual_head.loss={loss} is unknown. Use {' or '.join(get_args(Loss))}.")
         self.kind = loss
         self.layers = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, token_dim))
 

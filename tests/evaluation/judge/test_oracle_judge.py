@@ -38,7 +38,8 @@ def scene_with(**changes: Any) -> Scene:
 
 
 def judged(video: Tensor, clip: Clip) -> dict[str, Verdict]:
-    (verdicts,) = OracleJudge()(torch.nn.Linear(1, 1), video[None], [clip], num_frames=30)  # type: ignore[arg-type]
+    unused: Any = torch.nn.Linear(1, 1)
+    (verdicts,) = OracleJudge()(unused, video[None], [clip], num_frames=30, intervals=[0.1])
     return verdicts
 
 
@@ -85,12 +86,12 @@ def test_every_video_is_compared_with_its_own_clip() -> None:
     videos = torch.stack([draw(scene) for scene in scenes])
     clips = [clip_of(scene) for scene in scenes]
     judge = OracleJudge()
-    right = judge(torch.nn.Linear(1, 1), videos, clips, num_frames=30)  # type: ignore[arg-type]
+    right = judge(torch.nn.Linear(1, 1), videos, clips, num_frames=30, intervals=[0.1] * len(clips))  # type: ignore[arg-type]
     assert all(verdict.right for verdicts in right for verdict in verdicts.values())
-    turned = judge(torch.nn.Linear(1, 1), videos.roll(1, 0), clips, num_frames=30)  # type: ignore[arg-type]
+    turned = judge(torch.nn.Linear(1, 1), videos.roll(1, 0), clips, num_frames=30, intervals=[0.1] * len(clips))  # type: ignore[arg-type]
     assert [verdicts["colour"].right for verdicts in turned] == [False] * 3
     with pytest.raises(ValueError):
-        judge(torch.nn.Linear(1, 1), videos, clips[:2], num_frames=30)  # type: ignore[arg-type]
+        judge(torch.nn.Linear(1, 1), videos, clips[:2], num_frames=30, intervals=[0.1] * 2)  # type: ignore[arg-type]
 
 
 def test_only_clips_with_readable_attributes_are_judged() -> None:

@@ -40,7 +40,7 @@ def test_verdicts_are_the_models_answers_about_the_frames(make_model: MakeModel,
     clips = [clip(COLOUR, MOVES), clip(OPEN, COUNT, COLOUR), clip(MOVES)]
     asked = [(0, COLOUR), (1, COUNT), (1, COLOUR)]
     with torch.no_grad():
-        verdicts = OwnJudge(sequences_at_once=at_once)(model, videos, clips, num_frames=8)
+        verdicts = OwnJudge(sequences_at_once=at_once)(model, videos, clips, num_frames=8, intervals=[1.0] * 3)
         answers = [
             choose(model, model.tokeniser.encode(videos[row : row + 1]), [(0, question)], sequences_at_once=100)[0]
             for row, question in asked
@@ -54,7 +54,7 @@ def test_verdicts_are_the_models_answers_about_the_frames(make_model: MakeModel,
 def test_a_model_without_understanding_cannot_judge(make_model: MakeModel) -> None:
     model = make_model(lambdas=(0.0, 1.0, 1.0))
     with pytest.raises(UserError, match=r"^generation/judge=own: objective\.lambda_under=0, .*judge=oracle.*judge=vlm"):
-        OwnJudge()(model, numbered(4), [clip(COLOUR)], num_frames=19)
+        OwnJudge()(model, numbered(4), [clip(COLOUR)], num_frames=19, intervals=[0.1])
 
 
 def test_clips_with_choices_other_than_yes_and_no_are_judged() -> None:
@@ -89,19 +89,22 @@ def tokeniser(**settings: object) -> Tokeniser:
 def test_each_sampled_frame_is_the_nearest_generated_one(
     made: int, num_frames: int, stride: int, expected: list[int]
 ) -> None:
-    planned = planned_frames(tokeniser(stride=stride), numbered(made).expand(2, -1, -1, -1, -1), num_frames)
+    planned = planned_frames(
+        tokeniser(stride=stride), numbered(made).expand(2, -1, -1, -1, -1), num_frames, [0.5, 0.25]
+    )
     assert planned.frames.shape == (2, len(expected), 3, 16, 16)
     assert planned.frames[:, :, 0, 0, 0].tolist() == [expected] * 2
-    assert planned.timestamps.tolist() == [[float(stride * number) for number in range(len(expected))]] * 2
+    frames = [stride * number for number in range(len(expected))]
+    assert planned.timestamps.tolist() == [[0.5 * frame for frame in frames], [0.25 * frame for frame in frames]]
     assert planned.mask.tolist() == [[True] * len(expected)] * 2
     assert planned.key.tolist() == [0, 0]
 
 
 def test_the_key_frame_is_the_tokenisers() -> None:
-    assert planned_frames(tokeniser(key_frame="medoid"), numbered(8), 30).key.tolist() == [-1]
-    middle = planned_frames(tokeniser(key_frame="middle", stride=10), numbered(8), 30)
+    assert planned_frames(tokeniser(key_frame="medoid"), numbered(8), 30, [0.5]).key.tolist() == [-1]
+    middle = planned_frames(tokeniser(key_frame="middle", stride=10), numbered(8), 30, [0.5])
     assert (middle.key.tolist(), middle.frames[0, :, 0, 0, 0].tolist()) == ([1], [0, 2, 5])
     alone = KeyFrameTokeniser(TinyBackbone(feature_dim=16, width=8), grid_size=2, key_frame=-1)
-    last = planned_frames(alone, numbered(8), 30)
+    last = planned_frames(alone, numbered(8), 30, [0.5])
     assert last.frames[0, :, 0, 0, 0].tolist() == [7]
-    assert last.timestamps.tolist() == [[29.0]]
+    assert last.timestamps.tolist() == [[14.5]]

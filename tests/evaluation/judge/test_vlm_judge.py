@@ -31,7 +31,7 @@ def noise(number: int) -> Tensor:
 
 
 def ask(judge: VlmJudge, videos: Tensor, *clips: Clip) -> list[dict[str, Any]]:
-    return judge(nn.Linear(1, 1), videos, clips, num_frames=30)  # type: ignore[arg-type]
+    return judge(nn.Linear(1, 1), videos, clips, num_frames=30, intervals=[0.1] * len(clips))  # type: ignore[arg-type]
 
 
 @torch.no_grad()

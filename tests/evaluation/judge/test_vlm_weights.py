@@ -21,7 +21,7 @@ CLIP = Clip(id="a", path=Path("none"), questions=(QUESTION,))
 
 def ask(judge: VlmJudge) -> Any:
     video = torch.zeros(1, 2, 3, 16, 16, dtype=torch.uint8)
-    return judge(torch.nn.Linear(1, 1), video, [CLIP], num_frames=30)  # type: ignore[arg-type]
+    return judge(torch.nn.Linear(1, 1), video, [CLIP], num_frames=30, intervals=[0.1])  # type: ignore[arg-type]
 
 
 def refused(judge: VlmJudge) -> str:

@@ -66,7 +66,13 @@ class Judge(ABC):
 
     @abstractmethod
     def __call__(
-        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+        self,
+        model: VideoLanguageModel,
+        videos: Tensor,
+        clips: Sequence[Clip],
+        *,
+        num_frames: int,
+        intervals: Sequence[float],
     ) -> list[dict[str, Verdict]]:
         """Verdicts on each video by category. The categories are those of `truths`.
 
@@ -75,4 +81,5 @@ class Judge(ABC):
             videos: (B, F, 3, H, W) uint8, frames evenly spaced over a clip.
             clips: B clips, one for each video, that say what it should show.
             num_frames: number of frames of a clip.
+            intervals: B seconds between two frames of each clip, see `ClipSample.interval`.
         """

@@ -28,7 +28,13 @@ class OracleJudge(Judge):
         return truth_of(clip)
 
     def __call__(
-        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+        self,
+        model: VideoLanguageModel,
+        videos: Tensor,
+        clips: Sequence[Clip],
+        *,
+        num_frames: int,
+        intervals: Sequence[float],
     ) -> list[dict[str, Verdict]]:
         verdicts = []
         for video, clip in zip(videos.cpu(), clips, strict=True):

@@ -35,7 +35,13 @@ class OwnJudge(Judge):
         return {category: question.answer for category, question in choice_questions(clip).items()}
 
     def __call__(
-        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+        self,
+        model: VideoLanguageModel,
+        videos: Tensor,
+        clips: Sequence[Clip],
+        *,
+        num_frames: int,
+        intervals: Sequence[float],
     ) -> list[dict[str, Verdict]]:
         """As in `Judge`.
 
@@ -47,7 +53,7 @@ class OwnJudge(Judge):
                 "generation/judge=own: objective.lambda_under=0, so this model cannot answer questions. "
                 "Set generation/judge=oracle for data=shapes, or generation/judge=vlm."
             )
-        planned = planned_frames(model.tokeniser, videos.to(next(model.parameters()).device), num_frames)
+        planned = planned_frames(model.tokeniser, videos.to(next(model.parameters()).device), num_frames, intervals)
         video = model.tokeniser.encode_planned(planned)
         asked = [(row, question) for row, clip in enumerate(clips) for question in choice_questions(clip).values()]
         answers = choose(model, video, asked, sequences_at_once=self.sequences_at_once)
@@ -66,10 +72,10 @@ def choice_questions(clip: Clip) -> dict[str, Question]:
     return asked
 
 
-def planned_frames(tokeniser: Tokeniser, videos: Tensor, num_frames: int) -> PlannedFrames:
+def planned_frames(tokeniser: Tokeniser, videos: Tensor, num_frames: int, intervals: Sequence[float]) -> PlannedFrames:
     """The frames that the tokeniser samples from a clip of `num_frames`, taken from videos (B, F, 3, H, W).
 
-    Each sampled frame is the video's nearest in time. Timestamps are frame indices of the clip.
+    Each sampled frame is the video's nearest in time. `intervals`: B seconds between two frames of each clip.
     """
     batch, made = videos.shape[:2]
     plan = tokeniser.plan(num_frames)
@@ -79,6 +85,6 @@ def planned_frames(tokeniser: Tokeniser, videos: Tensor, num_frames: int) -> Pla
         frames=videos[:, torch.from_numpy(chosen).to(videos.device)],
         key=torch.full((batch,), -1 if plan.key is None else plan.key, device=videos.device),
         mask=torch.ones(batch, len(chosen), dtype=torch.bool, device=videos.device),
-        timestamps=torch.tensor(plan.indices, dtype=torch.float32, device=videos.device).expand(batch, -1),
+        timestamps=torch.tensor(np.outer(intervals, plan.indices), dtype=torch.float32, device=videos.device),
     )
     return planned.kept(plan.change)

@@ -68,7 +68,13 @@ class VlmJudge(Judge):
 
     @torch.no_grad()
     def __call__(
-        self, model: VideoLanguageModel, videos: Tensor, clips: Sequence[Clip], *, num_frames: int
+        self,
+        model: VideoLanguageModel,
+        videos: Tensor,
+        clips: Sequence[Clip],
+        *,
+        num_frames: int,
+        intervals: Sequence[float],
     ) -> list[dict[str, Verdict]]:
         device = next(model.parameters()).device
         verdicts = []

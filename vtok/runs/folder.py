@@ -215,7 +215,7 @@ def find_run(run: str, outputs: str, *, setting: str = "run") -> Path:
     if run != "latest":
         # Path.is_dir fails on names that are too long.
         if not os.path.isdir(user_path(run)):
-            raise UserError(f"{setting}={run}: there is no such folder. Give a run folder, or {setting}=latest.")
+            raise UserError(f"{setting}={run} is not a folder. Use the folder of a run, or {setting}=latest.")
         return user_path(run)
     for path in reversed(listed_runs(outputs)):
         if status_of(path) in ("finished", "stopped"):

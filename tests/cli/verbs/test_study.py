@@ -11,7 +11,6 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from omegaconf import DictConfig
 
-from vtok.cli.verbs import study as verb
 from vtok.cli.verbs.study import have_finished, probes_of, study
 from vtok.common.errors import UserError
 from vtok.config import compose
@@ -144,7 +143,7 @@ def test_probes_are_saved_and_those_of_other_overrides_are_not_used(
         probed.append(config.tokeniser.stride)
         return ProbeResult(20, (1, 1), numbers={"order": config.tokeniser.stride / 10})
 
-    monkeypatch.setattr(verb, "probe_untrained", probe_untrained)
+    monkeypatch.setattr("vtok.cli.verbs.probe.probe_untrained", probe_untrained)
     methods = {"three": ["tokeniser.stride=3"], "six": ["tokeniser.stride=6"], "asks": ["tokeniser=llama_vid"]}
     declared = read_study(write(tmp_path / "stride.yaml", methods=methods, common=["debug=smoke"]))
     file = tmp_path / "probes.json"

@@ -60,9 +60,7 @@ def check_shard_folder(root: str) -> None:
     """Raise UserError if a local folder of shards does not exist."""
     folder = split_pattern(root)[0]
     if "://" not in root and not path_exists(folder):
-        raise UserError(
-            f"root={root}: there is no such folder ({user_path(folder).absolute()}). Use an existing folder of shards."
-        )
+        raise UserError(f"root={root} is not a folder. Use an existing folder of shards.")
 
 
 def check_run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> None:

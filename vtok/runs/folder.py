@@ -22,7 +22,8 @@ from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves, nodes
 from vtok.common.paths import user_path
-from vtok.config.compose import complete_saved, explain
+from vtok.config.compose import complete_saved
+from vtok.config.explain import explain
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
 

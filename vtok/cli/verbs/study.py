@@ -18,6 +18,7 @@ from vtok.common.foreign_files import read_mapping
 from vtok.common.overrides import command, override
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
+from vtok.config.explain import MissingValue
 from vtok.config.jobs import check_jobs
 from vtok.config.nodes import constant_of
 from vtok.runs.study import Study, read_study
@@ -75,10 +76,18 @@ def study(
     declared = read_study(name).part(methods=methods, seeds=seeds)
     given = [override("outputs", outputs), *overrides]
     print(declared.plan())
+    needed: dict[str, None] = {}
     # A mistake in the last method would be found after hours.
     for method in declared.methods:
-        check_jobs([*declared.tuning_overrides(method), *given], multirun=True)
+        try:
+            check_jobs([*declared.tuning_overrides(method), *given], multirun=True)
+        except MissingValue as missing:
+            if not plan:
+                raise
+            needed[missing.needed] = None
     if plan:
+        if needed:
+            print(f"To run it, set {' '.join(needed)}.")
         return
     from vtok.runs.mlflow_parent import log_to_parent
     from vtok.runs.study_report import study_result, write_study

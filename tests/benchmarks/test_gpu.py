@@ -132,7 +132,7 @@ def test_numbers_and_goals(gpu_parts: ModuleType, tmp_path: Path) -> None:
         (["toy=true", "parts=[other]"], "parts=other: unknown part. Use smoke, tests,"),
         ([], "torch sees no GPU. "),
         (["data.root=here"], "data.root=here: only long parts take overrides. "),
-        (["parts=[real]"], "parts=[real]: data.source.root has no value yet. "),
+        (["parts=[real]"], "parts=[real]: data.source.root is required by data=twins: "),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -32,8 +32,8 @@ def test_the_source_can_be_a_mixture_with_a_limit() -> None:
 @pytest.mark.parametrize(
     ("overrides", "start", "way_out"),
     [
-        (["data=twins"], "data.source.root has no value", "Set data.source.root=VALUE"),
-        (["data=twins", "data.source.root=/nowhere"], "data.source.root=/nowhere: there is no such folder", "Use an"),
+        (["data=twins"], "data.source.root is required by data=twins", "Set data.source.root=PATH"),
+        (["data=twins", "data.source.root=/nowhere"], "data.source.root=/nowhere is not a folder", "Use an"),
         (["data=twins", "data.source=shapes"], "data.source=shapes: an option", "Use data@data.source=shapes"),
         ([*SHAPES, "data.categories=[arow]"], "data.categories=[arow]", "arrow"),
         ([*SHAPES, "data.window=1"], "data.window=1", "< 1"),

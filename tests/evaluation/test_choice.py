@@ -10,7 +10,7 @@ from vtok.backbone import TinyBackbone
 from vtok.data import Clip, Question
 from vtok.decoder import NoDecoder
 from vtok.evaluation.answers import SCORES, best_choice
-from vtok.evaluation.choice import Chooser, choose, chunks, mention, names_only, questions_of
+from vtok.evaluation.choice import Chooser, choose, mention, names_only, questions_of
 from vtok.mllm import AnswerScores, TinyLanguageModel
 from vtok.model import Objective, VideoLanguageModel
 from vtok.model.batch import Text
@@ -219,11 +219,3 @@ def test_without_another_caption_there_is_no_question() -> None:
 def test_words_are_found_in_a_text(text: str, words: str, place: int | None) -> None:
     found = mention(text, words)
     assert (found.start() if found else None) == place
-
-
-@pytest.mark.parametrize(("total", "size"), [(0, 3), (1, 3), (3, 3), (7, 3), (5, 1)])
-def test_chunks_cover_everything_once_and_in_order(total: int, size: int) -> None:
-    parts = [list(range(total))[part] for part in chunks(total, size)]
-    assert [number for part in parts for number in part] == list(range(total))
-    assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
-    assert all(parts)

@@ -90,7 +90,7 @@ def test_another_data_set_may_be_a_mixture(run_dir: Path, tmp_path: Path) -> Non
         ("seed=abc", "seed=abc", "an integer"),
         ("tokeniser.motion_pooling.sise=2", "tokeniser.motion_pooling.sise", "unknown key"),
         ("backbone=clip", "backbone=clip", "cannot be replaced, except data and generation/judge. Set data=folder"),
-        ("data=folder", "data.root has no value yet", "Set data.root=VALUE"),
+        ("data=folder", "data.root is required by data=folder", "Set data.root=PATH"),
         ("data=floder", "data=floder: unknown option", "Did you mean folder?"),
         ("tokeniser/motion_pooling=grid", "tokeniser/motion_pooling=grid", "cannot be replaced"),
         ("tokeniser.motion_pooling=grid", "tokeniser.motion_pooling=grid", "cannot be replaced"),

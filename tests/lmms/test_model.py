@@ -186,7 +186,7 @@ def test_mistaken_settings_are_refused(run_dir: Path, make_model) -> None:
     for batch_size in ("auto", 0):
         with pytest.raises(UserError, match=f"--batch_size {batch_size}: must be an integer >= 1"):
             make_model(run_dir, batch_size=batch_size)
-    with pytest.raises(UserError, match=r"run=nowhere: there is no such folder"):
+    with pytest.raises(UserError, match=r"run=nowhere is not a folder"):
         make_model(Path("nowhere"))
     with pytest.raises(UserError, match="tasks with a single round"):
         make_model(run_dir).generate_until_multi_round([])

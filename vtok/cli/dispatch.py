@@ -10,7 +10,7 @@ import importlib
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from textwrap import wrap
@@ -21,10 +21,12 @@ from omegaconf import OmegaConf
 
 from vtok.cli import verbs as verb_modules
 from vtok.common.errors import UserError
-from vtok.common.overrides import command
+from vtok.common.overrides import command, quoted
+from vtok.common.overrides import parse as parse_override
 from vtok.common.source_code import Module, find
+from vtok.config.compose import RUN_SETTINGS
 from vtok.config.declaration import Declaration, declaration_by, declaration_of
-from vtok.config.options import one_of
+from vtok.config.options import group_names, nearest, one_of
 from vtok.config.signature import COMPUTED, REQUIRED, Setting
 from vtok.config.values import alternatives, check_value, command_line_help, type_text, value_text
 
@@ -132,6 +134,7 @@ def parse(program: str, declared: Declaration, argv: Sequence[str]) -> tuple[dic
         if name in settings and equals:
             given[name] = read_value(settings[name], text)
         elif OVERRIDES in declared.settings:
+            check_override(program, item, settings)
             others.append(item)
         elif not equals:
             raise UserError(f"{item}: arguments are KEY=VALUE. {one_of(item, list(settings))}")
@@ -141,6 +144,35 @@ def parse(program: str, declared: Declaration, argv: Sequence[str]) -> tuple[dic
     if missing:
         raise UserError(f"{program}: the argument {missing[0]} is missing. Set {missing[0]}=VALUE.")
     return given, others
+
+
+def check_override(program: str, item: str, settings: Mapping[str, Setting]) -> None:
+    """Check that KEY=VALUE is not a mistake about the program's own arguments, nor a sweep.
+
+    Args:
+        program: name of the program.
+        item: an override, for a configuration.
+        settings: the program's own arguments.
+
+    Raises:
+        UserError: if it is.
+    """
+    name, _, text = item.partition("=")
+    # Keys and groups, which the configuration would suggest for a mistyped argument.
+    configured = sorted({*declaration_of(RUN_SETTINGS).settings, *group_names()})
+    if name.isidentifier() and name not in configured:
+        known = list(dict.fromkeys([*settings, *configured]))
+        if nearest(name, known) in settings:
+            raise UserError(f"{name}: unknown key of {program}. {one_of(name, known)}")
+    parsed = parse_override(item)
+    if parsed is None or not parsed.is_sweep_override():
+        return
+    several = settings.get(f"{name}s")
+    if several is not None and isinstance(several.default, tuple):
+        instead = command(f"{several.name}=[{text}]")
+        raise UserError(f"{item}: {program} takes several values in {several.name}. Set {instead}.")
+    one_string = "" if "(" in text else f" Quote it if it is one string: {command(f'{name}={quoted(text)}')}"
+    raise UserError(f"{item}: a list of values is a sweep. {program} takes one value.{one_string}")
 
 
 def read_value(setting: Setting, text: str) -> Any:

@@ -21,6 +21,8 @@ from vtok.runs.folder import find_run, load_config, resolve_relative_paths, run_
 USE_A_RUN = ("evaluate", "describe", "generate", "reconstruct", "tokenise", "export", "probe")
 # Verbs that build the data set of a configuration, and some of them its backbone.
 USE_DATA = ("data pack", "data check", "data preview", "precompute", "probe", "calibrate")
+# Verbs that read or build something else of a configuration.
+USE_COMPONENTS = ("plan", "draw")
 # Verbs that run the components of a configuration on clips of noise in memory.
 USE_NOISE = ("cost", "doctor")
 DATA_KEYS = ("data=", "data.", "data@data.source", "+data@data.source")
@@ -58,9 +60,7 @@ def check_shard_folder(root: str) -> None:
     """Raise UserError if a local folder of shards does not exist."""
     folder = split_pattern(root)[0]
     if "://" not in root and not path_exists(folder):
-        raise UserError(
-            f"root={root}: there is no such folder ({user_path(folder).absolute()}). Use an existing folder of shards."
-        )
+        raise UserError(f"root={root} is not a folder. Use an existing folder of shards.")
 
 
 def check_run_weights(verb: str, run: str, outputs: str, overrides: Sequence[str]) -> None:
@@ -92,6 +92,8 @@ def configs(verb: str, given: Mapping[str, Any], overrides: Sequence[str]) -> It
     """The configurations that a verb without a run composes; those with a data set are checked."""
     if verb in USE_NOISE:
         yield compose([*overrides, "data.cache=null"])
+    elif verb in USE_COMPONENTS:
+        yield compose(overrides)
     elif verb in USE_DATA:
         outputs = [override("outputs", given["outputs"])] if verb == "probe" else []
         for tokeniser in given.get("tokenisers") or [None]:

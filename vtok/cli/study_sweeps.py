@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vtok.common.errors import UserError
 from vtok.common.overrides import command, override
-from vtok.runs.mlflow_parent import Parent, write_parent
+
+if TYPE_CHECKING:
+    from vtok.runs.mlflow_parent import Parent
 
 # Seconds between two checks of the running sweeps.
 PAUSE = 0.2
@@ -20,7 +23,7 @@ PAUSE = 0.2
 def run_sweeps(
     sweeps: Mapping[Path, Sequence[str]],
     *,
-    parent: Parent | None,
+    parent: "Parent | None",
     jobs: int,
     then: Callable[[Path], Mapping[Path, Sequence[str]]],
 ) -> None:
@@ -37,6 +40,9 @@ def run_sweeps(
         UserError: a sweep has failed, or this process was asked to stop. The running sweeps finish first (they save
             checkpoints and end if this process is stopped); no other starts.
     """
+    # MLflow takes seconds to import.
+    from vtok.runs.mlflow_parent import write_parent
+
     waiting, failed = dict(sweeps), list[Path]()
     with running_sweeps() as (running, stopped):
         while running or (waiting and not failed and not stopped):

@@ -129,12 +129,8 @@ def check_root(path: str, node: DictConfig) -> None:
     if "manifest" not in node:
         return
     root = user_path(node.root)
-    if not os.path.exists(root):
-        raise UserError(
-            f"{path}.root={node.root}: there is no such folder ({root.absolute()}). Use an existing folder of clips."
-        )
-    if not root.is_dir():
-        raise UserError(f"{path}.root={node.root}: this is a file. Use a folder of clips.")
+    if not os.path.isdir(root):
+        raise UserError(f"{path}.root={node.root} is not a folder. Use an existing folder of clips.")
     if next(root.rglob("*"), None) is None:
         raise UserError(
             f"{path}.root={node.root}: the folder is empty. Use a folder that holds video files with a .txt or .json "

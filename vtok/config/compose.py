@@ -1,6 +1,5 @@
 """Hydra's composition, with short messages for the mistakes that it finds."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import NoneType
@@ -11,15 +10,16 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vtok.common.errors import UserError
-from vtok.common.overrides import command, parse, quoted, readable
+from vtok.common.overrides import parse, readable
 from vtok.common.paths import conf_dir
 from vtok.config.budget import Budget, read_budget, settle_budget
 from vtok.config.cost_budget import settle_cost
 from vtok.config.cross_checks import check_clip
 from vtok.config.declaration import declaration_of
+from vtok.config.explain import explain, missing_value
 from vtok.config.mixture import check_are_components, check_sources, limit_sources
 from vtok.config.options import groups, one_of, options_of
 from vtok.config.source import SCHEME, register_sources, with_defaults
@@ -28,15 +28,6 @@ from vtok.config.values import check_node, check_values, unknown_key
 
 CONFIG_NAME = "config"
 RUN_SETTINGS = "vtok.config.run_settings.RunSettings"
-# Dots in the key of a mixture's source, data.sources.NAME.
-SOURCE_KEY_DOTS = 2
-# Options that come with an extra of vtok.
-EXTRAS = {
-    "hydra/launcher=joblib": "joblib",
-    "hydra/launcher=submitit_local": "slurm",
-    "hydra/launcher=submitit_slurm": "slurm",
-    "hydra/sweeper=optuna": "optuna",
-}
 
 
 def register() -> None:
@@ -69,6 +60,8 @@ def _composed(overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
 def _explained(overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
+    except MissingMandatoryValue as error:
+        raise missing_value(error) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, overrides)) from error
 
@@ -201,72 +194,6 @@ def complete_saved(config: DictConfig) -> DictConfig:
     check_all_values(completed, only=is_own_target)
     limit_sources(completed)
     return completed
-
-
-def explain(error: Exception, overrides: Sequence[str]) -> str:
-    """A short message for an error of Hydra or OmegaConf."""
-    message = str(error)
-    if sweep := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", message):
-        key, _, value = sweep[1].partition("=")
-        one_string = "" if "(" in value else f" Quote it if it is one string: {command(f'{key}={quoted(value)}')}"
-        return f"{sweep[1]}: a list of values is a sweep. Use -m to run one job for each value.{one_string}"
-    if group := re.search(r"Could not find '(.+)/([^/']+)'", message):
-        if extra := EXTRAS.get(f"{group[1]}={group[2]}"):
-            return f"{group[1]}={group[2]}: this option is not installed. Install it with pip install 'vtok[{extra}]'."
-        return f"{group[1]}={group[2]}: unknown option. {one_of(group[2], options_of(group[1]))}"
-    if added := re.search(
-        r"Could not override '([^']+@[^']+)'[^+]*To append to your default list use (\+\S+)", message
-    ):
-        return f"{added[1]}: there is nothing to replace yet. Use {added[2]}."
-    if group := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
-        if group[1] in groups():
-            outer, _, inner = group[1].rpartition("/")
-            return f"{group[1]}: the chosen {outer} takes no {inner}. Remove it, or choose another {outer}."
-        return f"{group[1]}: unknown group. {one_of(group[1], groups())}"
-    if added := re.search(r"An item is already at '(.+)'\.\s*Either remove \+ prefix: '(.+)'", message):
-        return f"{added[1]}: this key exists already. Use {added[2]}, without a plus sign."
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key = getattr(cause, "full_key", None) or (found[1] if (found := re.search(r"full_key: (\S+)", message)) else "")
-    text = str(cause).splitlines()[0] if str(cause) else message
-    given = next((item.partition("=")[2] for item in overrides if item.lstrip("+").partition("=")[0] == key), None)
-    if key.startswith("data.weights."):
-        return f"{key}: data.weights is null. Set all weights together: 'data.weights={{ONE:3,OTHER:1}}'."
-    if key.startswith("mllm.lora."):
-        # Hydra cannot set a key below null.
-        return f"{key}: mllm.lora is null. Set its keys together: 'mllm.lora={{rank:16,alpha:32}}'."
-    if nothing := re.search(r"Interpolation key '(.+)' not found", text):
-        return f"{key}: it refers to {nothing[1]}, which is not a key. Use the full name of a key, or a value."
-    if key.startswith("data.sources.") and key.count(".") == SOURCE_KEY_DOTS:
-        return f"{key}: it is not a data set yet. Add one with +data@{key}=folder (or shards, shapes)."
-    if "not in struct" in str(cause) or re.search(r"Key '.*' not in '", str(cause)):
-        return unknown_key(key, sibling_keys(cause), elsewhere=keys_of_groups(cause, key.rpartition(".")[2]))
-    if follows := re.search(r"dereferencing interpolation '\$\{(.+)\}'.*Incompatible value 'None'", text):
-        return f"{follows[1]}=null: {key} takes its value from it. Set {key}=VALUE as well, or another {follows[1]}."
-    if "Missing mandatory value" in str(cause):
-        return f"{key} has no value yet. Set {key}=VALUE."
-    if key:
-        return f"{key}{'' if given is None else '=' + given}: {text}"
-    return text if cause is not error else message.splitlines()[0]
-
-
-def sibling_keys(error: BaseException | None) -> list[str]:
-    """The keys of the mapping that lacks a key."""
-    parent = getattr(error, "parent_node", None)
-    return (
-        [str(key) for key in parent if key != "hydra" and not str(key).startswith("_")]
-        if isinstance(parent, DictConfig)
-        else []
-    )
-
-
-def keys_of_groups(error: BaseException | None, name: str) -> list[str]:
-    """The keys called `name` that groups of the configuration have, such as clip.num_frames."""
-    parent = getattr(error, "parent_node", None)
-    root = parent._get_root() if isinstance(parent, DictConfig) else None
-    if not isinstance(root, DictConfig):
-        return []
-    found = [(str(group), root._get_node(group)) for group in root]
-    return [f"{group}.{name}" for group, keys in found if isinstance(keys, DictConfig) and name in keys]
 
 
 def sweep_params(overrides: Sequence[str]) -> dict[str, str] | None:

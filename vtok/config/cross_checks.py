@@ -271,7 +271,7 @@ def check_plan(config: DictConfig) -> None:
     longest = max(1, num_frames - 1)
     if stride is not None and stride > longest:
         raise UserError(
-            f"tokeniser.stride={stride}: a clip has clip.num_frames={num_frames} frames. Use 1 to {longest}, or "
+            f"tokeniser.stride={stride} is longer than the clip ({num_frames} frames). Use 1 to {longest}, or set "
             f"clip.num_frames={stride + 1} or more."
         )
     if (planner := planner_of(config)) is None:

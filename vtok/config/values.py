@@ -16,6 +16,7 @@ from vtok.common.nested import nodes
 from vtok.common.setting_types import MultipleOfSetting, OneMoreThanMultipleOf
 from vtok.common.source_values import ClassReference
 from vtok.config.declaration import Declaration, declaration_of, is_dataclass_of_settings
+from vtok.config.hints import KEYS
 from vtok.config.signature import Setting
 from vtok.config.targets import group_of
 
@@ -285,6 +286,8 @@ def unknown_key(full: str, known: Collection[str], *, elsewhere: Sequence[str] =
         elsewhere: full names of keys with the same name in other groups.
     """
     path, _, name = full.rpartition(".")
+    if full in KEYS:
+        return f"{full}: unknown key. {KEYS[full]}"
     if elsewhere:
         return f"{full}: unknown key. Did you mean {' or '.join(elsewhere)}?"
     if not known:

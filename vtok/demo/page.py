@@ -11,7 +11,7 @@ import gradio as gr
 from vtok.common.errors import UserError
 from vtok.data import Clip
 from vtok.data.video.common import BadVideoError
-from vtok.demo.session import Answer, DemoRun
+from vtok.demo.session import DemoAnswer, DemoRun
 from vtok.model.video_language_model import DESCRIBE
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Page:
         """The answers to the request to describe the video."""
         return self.ask(chosen, upload, DESCRIBE, "")
 
-    def explain(self, chosen: str | None, upload: str | None, answers: list[Answer | None] | None) -> list[Any]:
+    def explain(self, chosen: str | None, upload: str | None, answers: list[DemoAnswer | None] | None) -> list[Any]:
         """The pictures of which tokens the answers used."""
         if answers is None:
             raise UserError("answer: there is none yet. Use Ask or Describe first.")

@@ -40,7 +40,7 @@ SEQUENCES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Answer:
+class DemoAnswer:
     """An answer to a question.
 
     Attributes:
@@ -142,7 +142,7 @@ class DemoRun:
         return path
 
     @torch.no_grad()
-    def answer(self, video: str | Clip, question: str, choices: Sequence[str] = ()) -> Answer:
+    def answer(self, video: str | Clip, question: str, choices: Sequence[str] = ()) -> DemoAnswer:
         """The answer to a question: the most likely choice, or without choices the greedy answer.
 
         Raises:
@@ -162,13 +162,13 @@ class DemoRun:
                 self._check_length(question, choice, tokens)
             if not choices:
                 (text,) = self.model.answer(tokens, [question], max_new_tokens=MAX_NEW_TOKENS)
-                return Answer(question, text, {})
+                return DemoAnswer(question, text, {})
             asked = Question("own", "choice", question, "", tuple(choices))
             scores = Chooser(self.model, SEQUENCES_AT_ONCE, scores=("token",))(tokens, [(0, asked)])[0]["token"]
         likelihoods = {choice: math.exp(score) for choice, score in zip(choices, scores, strict=True)}
-        return Answer(question, best_choice(choices, scores), likelihoods)
+        return DemoAnswer(question, best_choice(choices, scores), likelihoods)
 
-    def explain(self, video: str | Clip, answer: Answer) -> Path:
+    def explain(self, video: str | Clip, answer: DemoAnswer) -> Path:
         """A picture of which tokens an answer used.
 
         Raises:

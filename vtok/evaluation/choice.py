@@ -181,7 +181,3 @@ def parts(groups: Sequence[Group], most: int) -> Iterator[list[Group]]:
         part.append(group)
     if part:
         yield part
-
-
-def chunks(total: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, total, size))

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vtok.common.chunks import chunks
 from vtok.common.hashing import stable_hash
 from vtok.common.setting_types import Count, NotNegative, Seed
 from vtok.data import Clip, ClipSample
-from vtok.evaluation.choice import chunks
 from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.control import Controls
 from vtok.evaluation.generation_result import GeneratedClip, GenerationResult
@@ -108,7 +108,7 @@ class Generation:
         if model.predicts_tokens and model.decodes:
             controls = Controls(all_clips, self.judge.truths)
             others = [controls.caption(clip) for clip in clips]
-            for part in bar(list(chunks(len(clips), self.batch_size)), desc="generating controls"):
+            for part in bar(chunks(len(clips), self.batch_size), desc="generating controls"):
                 made = self._generate_tokens(model, clips[part], others[part], num_frames)
                 videos = model.decode(
                     made, captions=others[part], seeds=self._seeds(clips[part]), sampling=self._sampling

@@ -12,7 +12,8 @@ from yaml import YAMLError
 from vtok.common.errors import UserError
 from vtok.config import check, compose
 from vtok.config.budget import read_budget
-from vtok.config.compose import explain, groups, settle
+from vtok.config.compose import groups, settle
+from vtok.config.explain import explain
 from vtok.config.mixture import limit_sources
 from vtok.feature_cache import without_cache
 from vtok.hub.files import exported_part, is_exported

@@ -9,12 +9,13 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
+from vtok.common.chunks import chunks
 from vtok.common.errors import UserError
 from vtok.common.finite import check_finite
 from vtok.inference.answer import check_understands
 from vtok.inference.clip import read_clip
 from vtok.inference.load import load_run
-from vtok.lmms.question import Limits, Question, chunks, limits_of, question_of
+from vtok.lmms.question import Limits, VideoQuestion, limits_of, question_of
 from vtok.mllm import IGNORED
 from vtok.model.batch import stack_frames, stack_text
 from vtok.tokeniser import PlannedFrames
@@ -75,7 +76,7 @@ class VTokModel(lmms):
             UserError: if a question is not about one video, its video cannot be read, it is too long, or its task asks
                 for another kind of decoding.
         """
-        asked: list[Question] = []
+        asked: list[VideoQuestion] = []
         limits: list[Limits] = []
         for request in requests:
             text, settings, doc_to_visual, doc_id, task, split = request.args
@@ -87,7 +88,8 @@ class VTokModel(lmms):
         answers = [""] * len(asked)
         bar = tqdm(total=len(asked), desc="answering", unit="question", disable=self.rank != 0)
         for tokens, numbers in by_length.items():
-            for rows in chunks(numbers, self.batch_size):
+            for part in chunks(len(numbers), self.batch_size):
+                rows = numbers[part]
                 questions = [asked[row] for row in rows]
                 frames, texts = self._frames(questions), [question.text for question in questions]
                 lengths = [
@@ -114,10 +116,10 @@ class VTokModel(lmms):
             UserError: as in `generate_until`.
         """
         results: list[tuple[float, bool]] = []
-        for rows in tqdm(chunks(range(len(requests)), self.batch_size), desc="scoring", disable=self.rank != 0):
+        for part in tqdm(chunks(len(requests), self.batch_size), desc="scoring", disable=self.rank != 0):
             asked, answers = [], []
-            for row in rows:
-                text, answer, doc_to_visual, doc_id, task, split = requests[row].args
+            for request in requests[part]:
+                text, answer, doc_to_visual, doc_id, task, split = request.args
                 asked.append(self._question(text, doc_to_visual, doc_id, task, split))
                 given = answer(self.task_dict[task][split][doc_id]) if callable(answer) else answer
                 # The chat template adds the space before an answer.
@@ -128,11 +130,11 @@ class VTokModel(lmms):
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
         raise UserError("vtok answers one question about a video. Choose tasks with a single round in --tasks.")
 
-    def _question(self, text: str, doc_to_visual, doc_id: int, task: str, split: str) -> Question:
+    def _question(self, text: str, doc_to_visual, doc_id: int, task: str, split: str) -> VideoQuestion:
         doc = self.task_dict[task][split][doc_id]
         return question_of(text, doc, doc_to_visual, where=f"{task} {doc_id}")
 
-    def _frames(self, asked: Sequence[Question]) -> PlannedFrames:
+    def _frames(self, asked: Sequence[VideoQuestion]) -> PlannedFrames:
         planner = self.model.tokeniser.planner
         read = {
             video: read_clip(self.config, planner, video, start=0.0, spread=self.spread)[0]
@@ -143,7 +145,7 @@ class VTokModel(lmms):
     def _video_tokens(self, num_planned: int) -> int:
         return len(self.model.tokeniser.kinds(num_planned))
 
-    def _check_lengths(self, asked: Sequence[Question], lengths: Sequence[int]) -> None:
+    def _check_lengths(self, asked: Sequence[VideoQuestion], lengths: Sequence[int]) -> None:
         most = self.model.mllm.context_length
         for question, length in zip(asked, lengths, strict=True):
             if length > most:
@@ -152,7 +154,7 @@ class VTokModel(lmms):
                     f"mllm.context_length={most}. Leave the task out, or use a run with a longer context."
                 )
 
-    def _score(self, asked: Sequence[Question], answers: Sequence[str]) -> list[tuple[float, bool]]:
+    def _score(self, asked: Sequence[VideoQuestion], answers: Sequence[str]) -> list[tuple[float, bool]]:
         mllm = self.model.mllm
         video = self.model.tokeniser.encode_planned(self._frames(asked))
         chats = [

@@ -1,6 +1,6 @@
 """Converts a request of lmms-eval to a question about one video."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ MAX_NEW_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Question:
+class VideoQuestion:
     """A question about a video.
 
     Attributes:
@@ -42,7 +42,7 @@ class Limits:
         return answer[: min((at for text in self.until if (at := answer.find(text)) >= 0), default=len(answer))]
 
 
-def question_of(text: str, doc: Any, doc_to_visual: Callable[[Any], Any] | None, *, where: str) -> Question:
+def question_of(text: str, doc: Any, doc_to_visual: Callable[[Any], Any] | None, *, where: str) -> VideoQuestion:
     """The question about a task's document.
 
     Raises:
@@ -56,7 +56,7 @@ def question_of(text: str, doc: Any, doc_to_visual: Callable[[Any], Any] | None,
             f"{where}: the question is about {len(shown)} visuals{f' ({kinds})' if shown else ''}, and vtok answers "
             "questions about one video file. Choose video tasks in --tasks."
         )
-    return Question(text, str(shown[0]), where)
+    return VideoQuestion(text, str(shown[0]), where)
 
 
 def limits_of(settings: Mapping[str, Any] | None, *, where: str) -> Limits:
@@ -82,7 +82,3 @@ def limits_of(settings: Mapping[str, Any] | None, *, where: str) -> Limits:
             f"max_new_tokens={MAX_NEW_TOKENS}."
         )
     return Limits(tokens, tuple(text for text in texts if text))
-
-
-def chunks(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [numbers[start : start + size] for start in range(0, len(numbers), size)]

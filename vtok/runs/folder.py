@@ -22,7 +22,8 @@ from vtok.common.files import write_text
 from vtok.common.foreign_files import read_mapping, read_text, read_yaml
 from vtok.common.nested import leaves, nodes
 from vtok.common.paths import user_path
-from vtok.config.compose import complete_saved, explain
+from vtok.config.compose import complete_saved
+from vtok.config.explain import explain
 from vtok.config.options import groups as all_groups
 from vtok.data.sources.shards.names import split_pattern
 
@@ -215,7 +216,7 @@ def find_run(run: str, outputs: str, *, setting: str = "run") -> Path:
     if run != "latest":
         # Path.is_dir fails on names that are too long.
         if not os.path.isdir(user_path(run)):
-            raise UserError(f"{setting}={run}: there is no such folder. Give a run folder, or {setting}=latest.")
+            raise UserError(f"{setting}={run} is not a folder. Use the folder of a run, or {setting}=latest.")
         return user_path(run)
     for path in reversed(listed_runs(outputs)):
         if status_of(path) in ("finished", "stopped"):

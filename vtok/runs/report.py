@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vtok.common.errors import UserError
 from vtok.common.tables import markdown, table
 from vtok.runs.comparison import LEARNT, Comparison, compare_runs
 from vtok.runs.learning import read_learning
@@ -12,8 +11,9 @@ from vtok.runs.mlflow_parent import log_to_parent, read_parent
 from vtok.runs.page import write_plot_page
 from vtok.runs.pairs import compare_pairs, find_baseline
 from vtok.runs.plot import draw
-from vtok.runs.saved_run import find_runs, read_run
+from vtok.runs.saved_run import read_run
 from vtok.runs.seeds import seed_table
+from vtok.runs.sweep_folder import runs_of_sweep, title_of
 from vtok.tracking.store import compare_url, open_command
 
 DIFFERENCES, CURVES = "comparison_differences.csv", "comparison_learning.png"
@@ -90,19 +90,3 @@ def report_sweep(
         print(f"in MLflow: {open_command(parent.uri)}")
         print(f"     then: {compare_url(parent.uri, [parent.experiment_id], run_ids)}")
     return comparison
-
-
-def runs_of_sweep(sweep_dir: Path) -> list[Path]:
-    """The run folders of a sweep.
-
-    Raises:
-        UserError: there are none.
-    """
-    folders = find_runs(sweep_dir)
-    if not folders:
-        raise UserError(f"{sweep_dir} holds no run folder (none with a config.yaml). Give the folder of a sweep.")
-    return folders
-
-
-def title_of(sweep_dir: Path) -> str:
-    return f"Sweep {sweep_dir.name}"

@@ -51,11 +51,11 @@ def read_run(path: Path) -> SavedRun:
         UserError: `path` is not a run folder, or one of its files cannot be read.
     """
     if not is_run(path):
-        raise UserError(f"{path} is not a run folder (it has no config.yaml). Give the folder of a run or of a sweep.")
+        raise UserError(f"{path} is not a run folder (it has no config.yaml). Use the folder of a run.")
     status = read_status(path)
     config = read_mapping(path / "config.yaml")
     if not config:
-        raise UserError(f"{path / 'config.yaml'} is empty. Give a folder that holds the configuration of a run.")
+        raise UserError(f"{path / 'config.yaml'} is empty. Use a folder that holds the configuration of a run.")
     # Where a run was resumed from would make it differ from runs with other seeds.
     config.pop("resume", None)
     drop_clip_copies(config)

@@ -120,22 +120,31 @@ class Study:
 
     def plan(self) -> str:
         """What will be run, in words, and whether the seeds are too few to show anything."""
-        settings = " x ".join(f"{len(values)} values of {key}" for key, values in self.tuning.items())
+        settings = " x ".join(f"{_number(len(values), 'value')} of {key}" for key, values in self.tuning.items())
         tuning = len(self.methods) * len(self.tried) * len(self.tuning_seeds)
         final = len(self.methods) * len(self.seeds)
-        tuning_seeds = ", ".join(map(str, self.tuning_seeds))
+        tuning_seeds, seeds = (
+            f"{_number(len(each), 'seed')} ({', '.join(map(str, each))})" for each in (self.tuning_seeds, self.seeds)
+        )
         needed = seeds_to_separate(LEVEL / max(1, self.comparisons))
         few = f" The seeds are too few to show any difference: use seeds={needed}." if len(self.seeds) < needed else ""
         return "\n".join(
             [
                 self.question,
-                f"{len(self.methods)} methods: {', '.join(self.methods)}",
-                f"{tuning} tuning runs: {settings} for each method, seeds {tuning_seeds}, chosen by the mean of "
+                f"{_number(len(self.methods), 'method')}: {', '.join(self.methods)}",
+                f"{_number(tuning, 'tuning run')}: {settings} for each method, {tuning_seeds}, chosen by the mean of "
                 f"{', '.join(self.choose_by)}",
-                f"{final} final runs: seeds {', '.join(map(str, self.seeds))} of each method, reported on test clips",
-                f"{self.comparisons} comparison{'' if self.comparisons == 1 else 's'} on test clips.{few}",
+                f"{_number(final, 'final run')}: {seeds} of each method, reported on test clips",
+                f"{_number(self.comparisons, 'comparison')} on test clips.{few}"
+                if self.comparisons
+                else "no comparison: only the baseline is chosen",
             ]
         )
+
+
+def _number(count: int, name: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _seeds(own: Sequence[int], number: int, *, without: Sequence[int]) -> list[int]:

@@ -4,6 +4,7 @@ A sweep folder holds Hydra's `multirun.yaml` with the overrides, a run folder fo
 file `finished` when all jobs have finished.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
+from vtok.common.paths import user_path
+from vtok.runs.saved_run import find_runs
 
 FINISHED = "finished"
 
@@ -34,14 +37,32 @@ def find_sweep(sweep: str, outputs: str) -> Path:
     """The sweep folder at a path, or for "latest" the newest one in `outputs`.
 
     Raises:
-        UserError: `outputs` has no sweep.
+        UserError: the folder does not exist, or `outputs` has no sweep.
     """
     if sweep != "latest":
-        return Path(sweep)
+        if not os.path.isdir(user_path(sweep)):
+            raise UserError(f"sweep={sweep} is not a folder. Use the folder of a sweep, or sweep=latest.")
+        return user_path(sweep)
     sweeps = sorted(Path(outputs, "sweeps").glob("*/multirun.yaml"), key=lambda file: file.stat().st_mtime)
     if not sweeps:
-        raise UserError(f"sweep=latest: there is no sweep in {outputs}/sweeps. Set sweep=DIR.")
+        raise UserError(f"sweep=latest: {outputs}/sweeps has no sweep. Set sweep=DIR.")
     return sweeps[-1].parent
+
+
+def runs_of_sweep(sweep_dir: Path) -> list[Path]:
+    """The run folders of a sweep.
+
+    Raises:
+        UserError: there are none.
+    """
+    folders = find_runs(sweep_dir)
+    if not folders:
+        raise UserError(f"{sweep_dir} holds no run folder (none with a config.yaml). Use the folder of a sweep.")
+    return folders
+
+
+def title_of(sweep_dir: Path) -> str:
+    return f"Sweep {sweep_dir.name}"
 
 
 def task_overrides(overrides: Sequence[str]) -> list[str]:

@@ -47,6 +47,19 @@ def test_training_clips_have_the_wanted_mean(clips: list[str], capsys: pytest.Ca
         assert tokeniser(frames.unsqueeze(0)).shape[1] == counts[1]
 
 
+def test_broken_clips_are_left_out_and_logged(clips: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(clips[1].partition("=")[2])
+    (root / "b.mp4").write_bytes(b"no video")
+    assert main(["calibrate", "tokens=20", *clips]) == 0
+    shown = capsys.readouterr()
+    assert re.search(r"^train +3 ", shown.out, re.MULTILINE)
+    assert f"left out: {root / 'b.mp4'}: " in shown.err
+    for name in "acd":
+        (root / f"{name}.mp4").write_bytes(b"no video")
+    assert main(["calibrate", "tokens=20", *clips]) == 1
+    assert "none of the training clips can be read" in capsys.readouterr().err
+
+
 def test_what_cannot_be_calibrated_says_why(clips: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "tokens=16", *clips]) == 1
     assert "Use tokens above those of the key frame" in capsys.readouterr().err

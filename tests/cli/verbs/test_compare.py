@@ -41,14 +41,33 @@ def test_sweep_folder(tmp_path: Path) -> None:
     assert (tmp_path / "comparison" / "comparison.png").is_file()
 
 
+def test_runs_are_found_as_by_the_other_verbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder in ~, the checkpoint of a run, and the latest run."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, stride in (("a", 2), ("b", 4), ("c", 5)):
+        checkpoint = write_run(tmp_path / name, stride) / "checkpoints" / "10"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "state.json").touch()
+    (tmp_path / "runs.txt").write_text(f"{tmp_path / 'c'}\n")
+    compare(runs=["~/a", str(tmp_path / "b" / "checkpoints" / "10"), "latest"], outputs=str(tmp_path))
+    shown = capsys.readouterr().out
+    assert all(value in shown for value in ("0.500", "0.250", "0.200"))
+
+
 def test_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no run folder"):
+    with pytest.raises(UserError, match=r"absent is not a folder\. Use the folder of a sweep"):
         compare(sweep=str(tmp_path / "absent"))
+    with pytest.raises(UserError, match="holds no run folder"):
+        compare(sweep=str(tmp_path))
     run = str(write_run(tmp_path / "a", 2))
     with pytest.raises(UserError, match="takes two"):
         compare(runs=[run])
-    with pytest.raises(UserError, match="is not a run folder"):
+    with pytest.raises(UserError, match=r"runs=.*b is not a folder\. Use the folder of a run"):
         compare(runs=[run, str(tmp_path / "b")])
+    with pytest.raises(UserError, match="is not a run folder"):
+        compare(runs=[run, str(tmp_path)])
     (tmp_path / "mlflow_parent.json").write_text(
         json.dumps({"run_id": "a", "uri": f"sqlite:///{tmp_path}/gone.db", "experiment_id": "1"})
     )

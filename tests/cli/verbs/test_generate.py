@@ -174,7 +174,7 @@ def test_files_and_old_manifests_are_replaced(joint_run: Path, tmp_path: Path) -
         (["prompt=\udcff"], "prompt='\\udcff': character 1 is not valid text"),
         (["prompt=a", "temperature=-1"], "temperature=-1"),
         (["prompts=good.txt", "batch_size=0"], "batch_size=0"),
-        (["prompt=a", "run=nowhere"], "run=nowhere: there is no such folder"),
+        (["prompt=a", "run=nowhere"], "run=nowhere is not a folder"),
         (["prompt=a", "out=clip.gif"], "clip.gif: the file's name must end in .mp4"),
         (["prompt=a", "out=absent/clip.mp4"], "the folder absent does not exist"),
         (["prompts=absent.txt"], "prompts=absent.txt: 'absent.txt' cannot be read (No such file or directory)"),

@@ -71,9 +71,9 @@ def test_mistakes_are_reported_in_one_line(tmp_path: Path, capsys: pytest.Captur
     for arguments, message in (
         ([], "Set one of sweep=latest, sweep=DIR and runs=[A,B]"),
         ([f"runs=[{good}]", "sweep=latest"], "Set one of"),
-        ([f"outputs={tmp_path}", "sweep=latest"], "there is no sweep in"),
+        ([f"outputs={tmp_path}", "sweep=latest"], "has no sweep"),
         ([f"sweep={tmp_path / 'empty'}"], "holds no run folder"),
-        ([f"runs=[{tmp_path / 'nowhere'}]"], "is not a run folder"),
+        ([f"runs=[{tmp_path / 'nowhere'}]"], "is not a folder"),
         ([f"runs=[{without}]"], "summary.json to compare"),
         ([f"runs=[{good}]", "metrics=[alignment/color]"], "Use alignment/colour."),
         ([f"runs=[{good}]", "out=page.txt"], "Use out=NAME.html"),

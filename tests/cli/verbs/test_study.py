@@ -11,7 +11,6 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from omegaconf import DictConfig
 
-from vtok.cli.verbs import study as verb
 from vtok.cli.verbs.study import have_finished, probes_of, study
 from vtok.common.errors import UserError
 from vtok.config import compose
@@ -122,8 +121,20 @@ def test_a_plan_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
     study(name=write(tmp_path / "stride.yaml"), plan=True, outputs=str(tmp_path))
     shown = capsys.readouterr().out
     assert "4 tuning runs: 2 values of optimiser.lr for each method" in shown
-    assert "4 final runs: seeds 0, 1 of each method" in shown
+    assert "4 final runs: 2 seeds (0, 1) of each method" in shown
     assert not (tmp_path / "studies").exists()
+
+
+def test_a_plan_needs_no_data_but_refuses_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study(name="real", plan=True, methods=["frame_sampling"], outputs=str(tmp_path))
+    shown = capsys.readouterr().out
+    assert "\n1 method: frame_sampling\n" in shown
+    assert ", 1 seed (1000), chosen by" in shown
+    assert shown.endswith("no comparison: only the baseline is chosen\nTo run it, set data.source.root=PATH.\n")
+    with pytest.raises(UserError, match=r"Did you mean clip\.fps\?"):
+        study(name="real", plan=True, methods=["frame_sampling"], outputs=str(tmp_path), overrides=["clip.fsp=3"])
+    with pytest.raises(UserError, match=r"^data\.source\.root is required by data=twins"):
+        study(name="real", methods=["frame_sampling"], outputs=str(tmp_path))
 
 
 def test_a_study_that_runs_already_is_left_alone(tmp_path: Path) -> None:
@@ -144,7 +155,7 @@ def test_probes_are_saved_and_those_of_other_overrides_are_not_used(
         probed.append(config.tokeniser.stride)
         return ProbeResult(20, (1, 1), numbers={"order": config.tokeniser.stride / 10})
 
-    monkeypatch.setattr(verb, "probe_untrained", probe_untrained)
+    monkeypatch.setattr("vtok.cli.verbs.probe.probe_untrained", probe_untrained)
     methods = {"three": ["tokeniser.stride=3"], "six": ["tokeniser.stride=6"], "asks": ["tokeniser=llama_vid"]}
     declared = read_study(write(tmp_path / "stride.yaml", methods=methods, common=["debug=smoke"]))
     file = tmp_path / "probes.json"

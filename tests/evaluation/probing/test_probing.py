@@ -20,7 +20,14 @@ from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.probing.fit import LEARNING_RATE
 from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
 from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
-from vtok.evaluation.probing.run import Probes, Probing, common_answers, labels_of, probe_answer, unexplained_variance
+from vtok.evaluation.probing.run import (
+    Probes,
+    Probing,
+    labels_of,
+    probe_answer,
+    recurring_answers,
+    unexplained_variance,
+)
 from vtok.evaluation.probing.samples import ProbeSplit, extract_split, reverse_frames, shuffle_frames
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import (
@@ -182,7 +189,7 @@ def test_categories_are_those_whose_answers_recur() -> None:
 
     clips = [clip("colour", "red"), clip("colour", "blue")] * 2 + [clip("one", "same")] * 4
     clips += [clip("all_different", str(number)) for number in range(9)] + [clip("asked", "yes", "yes_no")] * 4
-    assert common_answers(clips) == {"colour": ["blue", "red"]}
+    assert recurring_answers(clips) == {"colour": ["blue", "red"]}
     samples = [replace(moving(0), clip=one) for one in clips[:2] + clips[4:5]]
     assert labels_of(samples, {"colour": ["blue", "red"]}).tolist() == [[1], [0], [-1]]
 

@@ -1,5 +1,6 @@
 """vtok calibrate: finds tokeniser.change for a wanted mean number of tokens."""
 
+import logging
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -18,12 +19,15 @@ from vtok.evaluation.clips import heldout_loader
 from vtok.feature_cache import without_cache
 from vtok.model.build import build
 
+log = logging.getLogger("vtok")
+
 
 def calibrate(*, tokens: Positive = 20.0, clips: Count = 2000, overrides: Sequence[str] = ()) -> str:
     """Find the `tokeniser.change` of tokeniser=adaptive with which training clips have a wanted mean number of tokens.
 
-    The mean is exact on the training clips that are read, and the table shows what it is on the other splits. Takes
-    train's overrides; settings of data, clip and tokeniser.stride change the result.
+    The mean is exact on the training clips that are read, and the table shows what it is on the other splits. Broken
+    clips are left out and logged. Takes train's overrides; settings of data, clip and tokeniser.stride change the
+    result.
 
     Args:
         tokens: wanted mean number of tokens of a clip.
@@ -31,7 +35,7 @@ def calibrate(*, tokens: Positive = 20.0, clips: Count = 2000, overrides: Sequen
         overrides: overrides of the configuration.
 
     Raises:
-        UserError: if the tokeniser keeps all frames, the mean cannot be had, or a clip cannot be read.
+        UserError: if the tokeniser keeps all frames, the mean cannot be had, or no training clip can be read.
     """
     config = compose(["tokeniser=adaptive", *overrides])
     without_cache(config)
@@ -46,6 +50,8 @@ def calibrate(*, tokens: Positive = 20.0, clips: Count = 2000, overrides: Sequen
     source.prepare()
     loader: LoaderSettings = build(config.loader)
     changes = {split: changes_of(source, split, planner.stride, clips, loader) for split in SPLITS}
+    if not changes["train"]:
+        raise UserError("data: none of the training clips can be read. Repair them, or use another data set.")
     change = change_for(tokens - planner.key_tokens, changes["train"])
     rows = [("split", "clips", "mean tokens", "fewest", "most")]
     for split, each in changes.items():
@@ -64,4 +70,6 @@ def changes_of(source: DataSource, split: Split, stride: int, number: int, loade
     found = []
     for batch in tqdm(batches, desc=split, unit="batch", leave=False, disable=None):
         found += [frame_changes(sample.frames) for sample in batch.samples if sample.frames is not None]
+        for path, reason in batch.bad:
+            log.warning("left out: %s: %s", path, reason)
     return found

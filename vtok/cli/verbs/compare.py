@@ -1,13 +1,12 @@
 """vtok compare: runs side by side in a table and a plot."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vtok.common.errors import UserError
+from vtok.common.paths import user_path
 from vtok.common.setting_types import PositiveFraction
 from vtok.runs.comparison import LEARNT
-from vtok.runs.mlflow_parent import ARTIFACT_FOLDER
-from vtok.runs.report import report, report_sweep
+from vtok.runs.folder import find_run, run_of
 from vtok.runs.sweep_folder import find_sweep
 
 
@@ -28,7 +27,7 @@ def compare(
 
     Args:
         sweep: a sweep folder, or latest.
-        runs: run folders, [A,B].
+        runs: run folders or checkpoints, [A,B].
         metrics: names of metrics in summary.json; []: the default ones.
         baseline: label or value of the group of runs that the others are compared with, such as frame_sampling; null:
             all pairs of up to four groups, else the first group.
@@ -41,12 +40,16 @@ def compare(
     """
     if (sweep is None) == (not runs):
         raise UserError("vtok compare takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
-    target = Path(out) if out else None
-    if sweep is not None:
-        folder = find_sweep(sweep, outputs)
+    if len(runs) == 1:
+        raise UserError(f"runs=[{runs[0]}]: a comparison takes two runs or more. Use runs=[A,B] or sweep=DIR.")
+    folder = None if sweep is None else find_sweep(sweep, outputs)
+    folders = [run_of(find_run(run, outputs, setting="runs")) for run in runs]
+    # Pictures and MLflow take seconds to import, and mistakes are reported before.
+    from vtok.runs.mlflow_parent import ARTIFACT_FOLDER
+    from vtok.runs.report import report, report_sweep
+
+    target = user_path(out) if out else None
+    if folder is not None:
         report_sweep(folder, metrics=metrics, out=target or folder / ARTIFACT_FOLDER, baseline=baseline, learnt=learnt)
-    elif len(runs) < 2:
-        raise UserError(f"runs=[{','.join(runs)}]: a comparison takes two runs or more. Use runs=[A,B] or sweep=DIR.")
     else:
-        folders = [Path(run) for run in runs]
         report(folders, metrics=metrics, out=target, title=f"{len(runs)} runs", baseline=baseline, learnt=learnt)

@@ -104,27 +104,28 @@ def configurations(tokenisers: Sequence[str], strides: Sequence[int], overrides:
         UserError: if an override does not fit the default tokeniser, or one that is asked for by name.
     """
     if tokenisers or any(item.startswith("tokeniser=") for item in overrides):
-        chosen = [[override("tokeniser", name)] for name in tokenisers] or [[]]
-        return [
-            compose([*overrides, *option, *stride])
-            for option in chosen
-            for stride in ([], *([f"tokeniser.stride={each}"] for each in strides))
-        ]
+        chosen = [[*overrides, override("tokeniser", name)] for name in tokenisers] or [list(overrides)]
+        return [config for option in chosen for config in with_strides(option, strides)]
     compose(list(overrides))
     configs: list[DictConfig] = []
     unfit = []
     for name in options_of("tokeniser"):
         option = [*overrides, override("tokeniser", name)]
         try:
-            config = compose(option)
+            config, *others = with_strides(option, strides)
         except UserError:
             unfit.append(name)
             continue
         if constant_of(config.tokeniser, "needs_files", False) or needs_pixels(config):
             continue
-        configs.append(config)
-        if "stride" in config.tokeniser:
-            configs += [compose([*option, f"tokeniser.stride={each}"]) for each in strides]
+        configs += [config, *others]
     if unfit:
         log.info("left out, as the overrides do not fit them: tokeniser=%s", ", ".join(unfit))
     return configs
+
+
+def with_strides(overrides: Sequence[str], strides: Sequence[int]) -> list[DictConfig]:
+    """The configuration of overrides, and if its tokeniser has a stride, that of each further stride."""
+    config = compose(overrides)
+    more = strides if "stride" in config.tokeniser else ()
+    return [config, *(compose([*overrides, f"tokeniser.stride={each}"]) for each in more)]

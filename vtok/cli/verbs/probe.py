@@ -1,6 +1,7 @@
 """vtok probe: measures what can be predicted from a tokeniser's tokens, without a language model."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,8 @@ from vtok.evaluation.probing import ProbeResult, Probing, over_seeds, side_by_si
 from vtok.feature_cache import backbone_of_cache
 from vtok.inference.load import load_run
 from vtok.model.build import build, build_tokeniser, device_of
+
+log = logging.getLogger("vtok")
 
 
 def probe(
@@ -66,6 +69,11 @@ def probe(
     if out is not None:
         check_writable(Path(out), suffix=".json")
     results: dict[str, list[ProbeResult]] = {}
+    # Without a terminal there is no progress bar, and the probes take minutes.
+    of = ", ".join(tokenisers) or (run if run is not None else "the tokeniser of the configuration")
+    log.info(
+        "probing %s: up to %d training and %d test clips, %d steps of each probe", of, train_clips, test_clips, steps
+    )
     if run is not None:
         run_dir, config, model = load_run(
             run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, clips=True

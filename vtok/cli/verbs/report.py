@@ -1,16 +1,14 @@
 """vtok report: writes an HTML page about runs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vtok.common.errors import UserError
+from vtok.common.paths import user_path
 from vtok.common.setting_types import CountOrZero, NotNegative, PositiveFraction
-from vtok.inference.explain import explain_test_answers
 from vtok.runs.comparison import LEARNT, compare_runs
-from vtok.runs.page import write_report_page
-from vtok.runs.report import runs_of_sweep, title_of
+from vtok.runs.folder import find_run, run_of
 from vtok.runs.saved_run import read_run
-from vtok.runs.sweep_folder import find_sweep
+from vtok.runs.sweep_folder import find_sweep, runs_of_sweep, title_of
 
 
 def report(
@@ -33,7 +31,7 @@ def report(
 
     Args:
         sweep: a sweep folder, or latest.
-        runs: one or more run folders, [A,B].
+        runs: one or more run folders or checkpoints, [A,B].
         out: HTML file; an existing one is replaced.
         metrics: names of metrics in summary.json; []: the default ones.
         learnt: accuracy on validation clips from which a category counts as learnt, for the time to learn it.
@@ -48,18 +46,23 @@ def report(
     """
     if (sweep is None) == (not runs):
         raise UserError("vtok report takes either sweep or runs. Set one of sweep=latest, sweep=DIR and runs=[A,B].")
-    page = Path(out)
+    page = user_path(out)
     if page.suffix != ".html":
         raise UserError(f"out={out}: must be an HTML file. Use out=NAME.html.")
     if sweep is None:
-        folders, title = [Path(run) for run in runs], f"{len(runs)} runs" if len(runs) > 1 else Path(runs[0]).name
+        folders = [run_of(find_run(run, outputs, setting="runs")) for run in runs]
+        title = f"{len(runs)} runs" if len(runs) > 1 else folders[0].name
     else:
         folder = find_sweep(sweep, outputs)
         folders, title = runs_of_sweep(folder), title_of(folder)
     comparison = compare_runs([read_run(folder) for folder in folders], metrics, learnt=learnt)
     if explain:
+        from vtok.inference.explain import explain_test_answers
+
         for folder in folders:
             explain_test_answers(str(folder), number=explain, outputs=outputs, allowed_targets=allowed_targets)
+    from vtok.runs.page import write_report_page
+
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         num_files = write_report_page(comparison, page, title=title, embed_mb=embed_mb)

@@ -1,28 +1,27 @@
-"""vtok study: a comparison in which every method is tuned alike, and then repeated with several seeds."""
+"""vtok study: a comparison in which every method is tuned alike, and then repeated with several seeds.
+
+MLflow, pictures and torch take seconds to import. Functions import them, so that mistakes are reported before.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import OmegaConf
 
 from vtok.cli.study_sweeps import run_sweeps
-from vtok.cli.verbs.probe import probe_untrained
 from vtok.common.files import locked, write_text
 from vtok.common.foreign_files import read_mapping
 from vtok.common.overrides import command, override
 from vtok.common.setting_types import Count
 from vtok.config import check, compose
+from vtok.config.explain import MissingValue
 from vtok.config.jobs import check_jobs
 from vtok.config.nodes import constant_of
-from vtok.evaluation.cost.measure import measure
-from vtok.evaluation.probing import Probing
-from vtok.runs.mlflow_parent import Parent, finish_parent, log_to_parent, start_parent
 from vtok.runs.study import Study, read_study
-from vtok.runs.study_report import study_result, write_study
 from vtok.runs.study_runs import (
     Choice,
     check_metrics,
@@ -35,11 +34,12 @@ from vtok.runs.study_runs import (
     with_seeds,
     write_choices,
 )
-from vtok.training.resume import metrics_of_finished
+
+if TYPE_CHECKING:
+    from vtok.runs.mlflow_parent import Parent
 
 COST_ROUNDS = 5
 PROBES = "probes.json"
-PROBING = Probing(steps=300, train_clips=4000, test_clips=2000, tuned=True, seed=0)
 
 
 def study(
@@ -77,11 +77,22 @@ def study(
     given = [override("outputs", outputs), *overrides]
     declared.check_overrides(given)
     print(declared.plan())
+    needed: dict[str, None] = {}
     # A mistake in the last method would be found after hours.
     for method in declared.methods:
-        check_jobs([*declared.tuning_overrides(method), *given], multirun=True)
+        try:
+            check_jobs([*declared.tuning_overrides(method), *given], multirun=True)
+        except MissingValue as missing:
+            if not plan:
+                raise
+            needed[missing.needed] = None
     if plan:
+        if needed:
+            print(f"To run it, set {' '.join(needed)}.")
         return
+    from vtok.runs.mlflow_parent import log_to_parent
+    from vtok.runs.study_report import study_result, write_study
+
     folder = Path(outputs) / "studies" / declared.name
     part = [f"methods=[{','.join(methods)}]"] if methods else []
     part += [] if seeds is None else [f"seeds={seeds}"]
@@ -106,7 +117,7 @@ def study(
 
 
 def run_study(
-    declared: Study, overrides: Sequence[str], folder: Path, *, parent: Parent | None, jobs: int
+    declared: Study, overrides: Sequence[str], folder: Path, *, parent: "Parent | None", jobs: int
 ) -> dict[str, Choice]:
     """Run what has not finished of each method: its tuning runs, and then, with the settings chosen, its final runs.
 
@@ -155,6 +166,8 @@ def run_study(
 
 def have_finished(place: Path, wanted: Sequence[Mapping[str, Any]], overrides: Sequence[str]) -> bool:
     """Whether a sweep folder has finished runs of the wanted settings by key, with these overrides besides."""
+    from vtok.training.resume import metrics_of_finished
+
     found = finished_runs(runs_in(place), wanted)
     if None in found:
         return False
@@ -169,8 +182,10 @@ def have_finished(place: Path, wanted: Sequence[Mapping[str, Any]], overrides: S
 
 
 @contextmanager
-def mlflow_parent(declared: Study, overrides: Sequence[str], folder: Path) -> Iterator[Parent | None]:
+def mlflow_parent(declared: Study, overrides: Sequence[str], folder: Path) -> Iterator["Parent | None"]:
     """The study's parent run in MLflow, closed at the end of the block; None without MLflow."""
+    from vtok.runs.mlflow_parent import finish_parent, start_parent
+
     tracking = compose([*declared.common, *declared.methods[declared.baseline], *overrides]).tracking
     tags = {"vtok.study": declared.name}
     parent = start_parent(folder, tracking, name=declared.name, tags=tags, of_study=True)
@@ -188,6 +203,10 @@ def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str
 
     Left out are methods whose tokens depend on a question, because probes ask none.
     """
+    from vtok.cli.verbs.probe import probe_untrained
+    from vtok.evaluation.probing import Probing
+
+    probing = Probing(steps=300, train_clips=4000, test_clips=2000, tuned=True, seed=0)
     saved = dict(read_mapping(file)) if file.is_file() else {}
     found: dict[str, dict[str, float]] = {}
     for method, own in declared.methods.items():
@@ -198,7 +217,7 @@ def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str
             if constant_of(config.tokeniser, "reads_question", False):
                 continue
             print(f"probing {method}", flush=True)
-            saved[method] = {"overrides": given, "metrics": probe_untrained(config, PROBING).metrics()}
+            saved[method] = {"overrides": given, "metrics": probe_untrained(config, probing).metrics()}
             write_text(file, json.dumps(saved, indent=1))
         found[method] = saved[method]["metrics"]
     return found
@@ -206,6 +225,8 @@ def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str
 
 def costs_of(declared: Study, overrides: Sequence[str]) -> list[list[str]]:
     """A table with a header: tokens, FLOPs and times of each method for one clip."""
+    from vtok.evaluation.cost.measure import measure
+
     configs = {}
     for method, own in declared.methods.items():
         configs[method] = compose([*declared.common, *own, *overrides, "data.cache=null"])

@@ -49,6 +49,8 @@ def draw_costs(costs: Mapping[int, Mapping[str, Cost]], path: Path) -> None:
             axes.set(title=title, xlabel="frames of the clip", xscale="log", yscale="log")
             axes.set_xticks(lengths, [str(length) for length in lengths])
             axes.minorticks_off()
+            # The default labels of such an axis are formulas, which PLOT_STYLE shows as plain text.
+            axes.yaxis.set_major_formatter("{x:,.10g}")
             remove_frame(axes, axis="both")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(tokenisers), fontsize=9)
         figure.savefig(path)

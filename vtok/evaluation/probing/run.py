@@ -72,7 +72,7 @@ class Probing:
         longest = max(sample.num_planned for sample in (*train.samples, *test.samples))
         result = ProbeResult(tokeniser.planner.num_tokens(longest), (len(train.samples), len(test.samples)))
         probes = Probes(self, tokeniser, result.tokens)
-        categories = common_answers([sample.clip for sample in train.samples])
+        categories = recurring_answers([sample.clip for sample in train.samples])
         if not categories:
             log.warning("the clips have no choice questions whose answers recur: the probes of answers are left out.")
         for name, kind in (("linear", LinearProbe), ("attentive", AttentiveProbe)):
@@ -256,7 +256,7 @@ def answer_of(clip: Clip, category: str) -> str | None:
     return next((one.answer for one in clip.questions if one.kind == "choice" and one.category == category), None)
 
 
-def common_answers(clips: Sequence[Clip]) -> dict[str, list[str]]:
+def recurring_answers(clips: Sequence[Clip]) -> dict[str, list[str]]:
     """Sorted answers by category, for categories with 2 to MOST_ANSWERS answers that recur across clips."""
     counts: dict[str, Counter[str]] = {}
     for clip in clips:

@@ -155,6 +155,14 @@ def seeds_to_separate(level: float) -> int:
     return next(seeds for seeds in count(2) if separation(seeds, seeds) <= level)
 
 
+def seeds_to_order(level: float) -> int:
+    """The smallest number of seeds in each group for which a permutation of times or ranks can show an order.
+
+    If all seeds of one group come before those of the other, 2 of all labellings are as extreme.
+    """
+    return next(seeds for seeds in count(2) if 2 / math.comb(2 * seeds, seeds) <= level)
+
+
 def mcnemar(first: Scores, second: Scores) -> float:
     """The p-value of McNemar's exact test of two models, for clusters of one question."""
     won, lost = int((first > second).sum()), int((first < second).sum())

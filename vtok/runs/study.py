@@ -9,7 +9,7 @@ from itertools import chain, count, islice, product
 from pathlib import Path
 from typing import Any
 
-from vtok.common.differences import LEVEL, seeds_to_separate
+from vtok.common.differences import LEVEL, seeds_to_order, seeds_to_separate
 from vtok.common.errors import UserError
 from vtok.common.foreign_files import read_mapping
 from vtok.common.overrides import key_of
@@ -126,8 +126,16 @@ class Study:
         tuning_seeds, seeds = (
             f"{_number(len(each), 'seed')} ({', '.join(map(str, each))})" for each in (self.tuning_seeds, self.seeds)
         )
-        needed = seeds_to_separate(LEVEL / max(1, self.comparisons))
-        few = f" The seeds are too few to show any difference: use seeds={needed}." if len(self.seeds) < needed else ""
+        level = LEVEL / max(1, self.comparisons)
+        seeds_for = {
+            "any difference in accuracy": seeds_to_separate(level),
+            "that a method learns sooner": seeds_to_order(level),
+        }
+        few = "".join(
+            f" These seeds cannot show {what} in so many comparisons: use seeds={needed}."
+            for what, needed in seeds_for.items()
+            if len(self.seeds) < needed
+        )
         return "\n".join(
             [
                 self.question,

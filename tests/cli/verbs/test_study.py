@@ -165,3 +165,9 @@ def test_probes_are_saved_and_those_of_other_overrides_are_not_used(
     assert sorted(probed) == [3, 6]
     probes_of(declared, ["seed=2"], file)
     assert sorted(probed) == [3, 3, 6, 6]
+    # As if a default had changed since.
+    saved = json.loads(file.read_text())
+    saved["six"]["probed"]["tokeniser"]["grid_size"] = 2
+    file.write_text(json.dumps(saved))
+    probes_of(declared, ["seed=2", "trainer.max_steps=3"], file)
+    assert sorted(probed) == [3, 3, 6, 6, 6]

@@ -6,6 +6,7 @@ MLflow, pictures and torch take seconds to import. Functions import them, so tha
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 COST_ROUNDS = 5
 PROBES = "probes.json"
+# Parts of the configuration that a probe depends on.
+PROBED = ("seed", "clip", "data", "backbone", "tokeniser")
 
 
 def study(
@@ -201,7 +204,8 @@ def mlflow_parent(declared: Study, overrides: Sequence[str], folder: Path) -> It
 def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str, dict[str, float]]:
     """The metrics of the probes of each method, saved in a file, which is read first.
 
-    Left out are methods whose tokens depend on a question, because probes ask none.
+    Left out are methods whose tokens depend on a question, because probes ask none. What has changed since it was
+    saved, a default among it, is probed again.
     """
     from vtok.cli.verbs.probe import probe_untrained
     from vtok.evaluation.probing import Probing
@@ -210,14 +214,16 @@ def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str
     saved = dict(read_mapping(file)) if file.is_file() else {}
     found: dict[str, dict[str, float]] = {}
     for method, own in declared.methods.items():
-        given = [*declared.common, *own, *overrides]
-        if saved.get(method, {}).get("overrides") != given:
-            config = compose(given)
-            check(config)
-            if constant_of(config.tokeniser, "reads_question", False):
-                continue
+        config = compose([*declared.common, *own, *overrides])
+        check(config)
+        if constant_of(config.tokeniser, "reads_question", False):
+            continue
+        settings = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(settings, dict)
+        probed = {"probing": asdict(probing), **{key: settings[key] for key in PROBED}}
+        if saved.get(method, {}).get("probed") != probed:
             print(f"probing {method}", flush=True)
-            saved[method] = {"overrides": given, "metrics": probe_untrained(config, probing).metrics()}
+            saved[method] = {"probed": probed, "metrics": probe_untrained(config, probing).metrics()}
             write_text(file, json.dumps(saved, indent=1))
         found[method] = saved[method]["metrics"]
     return found

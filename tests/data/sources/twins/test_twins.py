@@ -18,7 +18,7 @@ from vtok.data.cache_blocks import footage_name, pictures_of
 from vtok.data.plan import KeyFramePlanner, SlowFastPlanner, StridePlanner, TargetPlan
 from vtok.data.sources.base import Split
 from vtok.data.sources.shards.pack import pack
-from vtok.data.sources.twins.versions import ANSWERS, CATEGORIES
+from vtok.data.sources.twins.versions import ANSWERS, CATEGORIES, look_alike, versions_of
 from vtok.data.video.read import read_video
 from vtok.tokeniser import FrameSamplingTokeniser, VTokTokeniser
 
@@ -107,6 +107,29 @@ def test_versions_with_different_answers_look_different(folder: Path) -> None:
         video = sample.frames.numpy().tobytes()
         assert shown[str(sample.clip.path), question.category].setdefault(video, question.answer) == question.answer
     assert {len(videos) for videos in shown.values()} == {2, 3, 4}
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_versions_with_different_answers_look_different_for_three_planned_frames_or_more(category) -> None:
+    for stride in (1, 2, 5):
+        for planned in range(3, 65):
+            num_frames = (planned - 1) * stride + 1
+            indices = range(0, num_frames, stride)
+            # Of so few frames, both halves have the same ones at any pace.
+            too_few = category == "speed" and num_frames <= 4
+            assert look_alike(category, indices, num_frames, window=0.6) == too_few
+
+
+def test_odd_frames_of_five() -> None:
+    orders = [
+        [
+            [one.frame for one in version.playback.show(range(5), 5)]
+            for version in versions_of("odd", window=0.6, **each)
+        ]
+        for each in ({"variant": 0}, {"variant": 1})
+    ]
+    assert orders[0] == [[0, 4, 1, 2, 3], [1, 2, 0, 3, 4], [1, 2, 3, 0, 4]]
+    assert orders[1] == [[0, 4, 1, 2, 3], [0, 1, 4, 2, 3], [1, 2, 3, 0, 4]]
 
 
 def test_every_version_against_frames_of_the_file(folder: Path) -> None:

@@ -71,8 +71,8 @@ class Shell:
             small = [item for item in small if not item.startswith(shapes)]
         if "data=mixture" in given:
             small = [*small, "data.limit=4"]
-        if any(item.startswith(("tokeniser.budget=", "sweep=budget")) for item in given):
-            # A budget of 20 tokens needs clips of the usual length.
+        if any(item.startswith(("tokeniser.budget=", "sweep=budget", "data=twins")) for item in given):
+            # A budget of 20 tokens and twins need clips of the usual length.
             small = [item for item in small if not item.startswith("clip.num_frames")]
         if "sweep=budget" in given:
             given = [item for item in given if not item.startswith("seed=")] + ["tokeniser=vtok,delta"]

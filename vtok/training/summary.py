@@ -148,7 +148,7 @@ def log_results(
     log.info("\n%s\n", results.table())
     if metrics["data/bad_files"]:
         log.info(
-            "%d broken files were left out; their names are in %s", metrics["data/bad_files"], run_dir / "train.log"
+            "%d broken clips were left out; their names are in %s", metrics["data/bad_files"], run_dir / "train.log"
         )
     log.info(
         "%d steps, %.2f s a step, %.0f s in total, peak memory %.0f MB",

@@ -104,7 +104,8 @@ class ShardData(DataSource):
         usable = here & index.equal("bad", None)
         for number in np.flatnonzero(here & ~usable).tolist():
             row = index.row(number)
-            self.bad[str(path_of(self.root, index.shards[row["shard"]].name, row["member"]))] = row["bad"]
+            path = path_of(self.root, index.shards[row["shard"]].name, row["member"])
+            self.bad[Clip(row["id"], path).label] = row["bad"]
         if not usable.any():
             why = "; ".join(f"{path}: {reason}" for path, reason in list(self.bad.items())[:5])
             raise UserError(

@@ -22,7 +22,7 @@ from vtok.data.clip_settings import ClipSettings
 from vtok.data.sampler import SampleKey, WindowSampler
 from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.ordered_clips import OrderedClips
-from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, matches, split_pattern
+from vtok.data.sources.shards.names import INDEX, PATTERN_ADVICE, expand_braces, is_glob, matches, split_pattern
 from vtok.data.sources.shards.records import to_clip
 from vtok.data.sources.splits import NOT_GIVEN, SplitFraction, assign_splits, check_fractions
 from vtok.data.storage import filesystem, is_remote, join, size_of
@@ -175,13 +175,11 @@ class ShardData(DataSource):
             return np.ones(len(shards), dtype=bool)
         try:
             patterns = expand_braces(self.pattern)
+            used = np.array([matches(shard.name, patterns) for shard in shards], dtype=bool)
         except ValueError as error:
-            raise UserError(
-                f"data.root={self.root}/{self.pattern}: {error}. Write ranges upwards, such as {{000..127}}."
-            ) from error
+            raise UserError(f"data.root={self.root}/{self.pattern}: {error}. {PATTERN_ADVICE}") from error
         names = {shard.name for shard in shards}
         missing = next((one for one in patterns if one not in names and not is_glob(one)), None)
-        used = np.array([matches(shard.name, patterns) for shard in shards], dtype=bool)
         if missing is not None or not used.any():
             raise UserError(
                 f"data.root={self.root}/{self.pattern}: {self.index} has no shard {missing or self.pattern}. Use some "

@@ -13,7 +13,17 @@ import torch
 
 from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
-from vtok.data import Augmentation, ClipSample, ClipSettings, FolderData, MixtureData, SampleKey, ShardData, TwinsData
+from vtok.data import (
+    Augmentation,
+    Clip,
+    ClipSample,
+    ClipSettings,
+    FolderData,
+    MixtureData,
+    SampleKey,
+    ShardData,
+    TwinsData,
+)
 from vtok.data.cache_blocks import footage_name, pictures_of
 from vtok.data.plan import KeyFramePlanner, SlowFastPlanner, StridePlanner, TargetPlan
 from vtok.data.sources.base import Split
@@ -212,6 +222,15 @@ def test_the_first_twins_are_of_many_clips_and_sets_are_never_broken(folder: Pat
     assert [clip.id for clip in one_each] == ["0.mp4~arrow-0", "0.mp4~arrow-1", *(f"2.mp4~odd-{n}" for n in range(3))]
     assert [clip.id for clip in every[3:8:2]] == [every[number].id for number in (3, 5, 7)]
     assert pickle.loads(pickle.dumps(every))[-1].id == every[len(every) - 1].id
+
+
+def test_a_split_may_be_empty_or_without_flow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = twins(folder, flow=str(folder / "flow.json"))
+    splits = {"train": made.source.clips("train"), "validation": [], "test": [Clip("x.mp4", folder / "x.mp4")]}
+    monkeypatch.setattr(made.source, "clips", splits.get)
+    assert "up_down" in made.clips("train").counts
+    assert made.clips("validation").counts == {}
+    assert "up_down" not in made.clips("test").counts
 
 
 def test_versions_of_a_clip_have_one_name_in_a_feature_cache_and_windows_their_own_pictures(folder: Path) -> None:

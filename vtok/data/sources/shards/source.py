@@ -83,7 +83,7 @@ class ShardData(DataSource):
         folder, self.pattern = split_pattern(root)
         self.root = folder if is_remote(folder) else str(user_path(folder))
         self.index = index or join(self.root, INDEX)
-        self.index_cache = Path(index_cache)
+        self.index_cache = user_path(index_cache)
         self.frames_fps = frames_fps
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.shuffle_buffer = shuffle_buffer

@@ -59,7 +59,7 @@ class Shell:
             given = [item.replace("PATH", "outputs/begun") for item in given]
         if "backbone=clip" in given:
             toys.clip().save_pretrained(self.folder / "clip")
-            given = [item.replace("PATH", "clip") for item in given]
+            given = [*(item.replace("PATH", "clip") for item in given), "backbone.image_size=64"]
         if any(item.startswith(("backbone=", "tokeniser=codec", "backbone.frozen")) for item in given):
             small = [item for item in small if not item.startswith("backbone")]
         if "data.root=clips" in given:

@@ -9,6 +9,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, CLIPVisionModel
 
 from vtok.backbone import ClipBackbone
+from vtok.backbone.clip import WEIGHTS
 from vtok.common.errors import UserError
 
 VISION = {
@@ -139,6 +140,18 @@ def test_weights_of_another_size(folder: Path):
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
     with pytest.raises(UserError, match="no CLIP model that can be read"):
         ClipBackbone(folder)
+
+
+def test_another_image_size_than_that_of_the_weights_is_refused(folder: Path):
+    assert ClipBackbone(folder, image_size=42).image_size == 42
+    with pytest.raises(UserError, match=r"backbone\.image_size=28: .* Set backbone\.image_size=42"):
+        ClipBackbone(folder, image_size=28)
+    shape = ClipBackbone.feature_shape({"weights": WEIGHTS, "image_size": 224, "layer": -1})
+    assert shape is not None
+    assert shape.size == 24
+    random = ClipBackbone.feature_shape({"weights": None, "image_size": 224, "layer": -1})
+    assert random is not None
+    assert random.size == 16
 
 
 def test_missing_parameters_are_refused(folder: Path):

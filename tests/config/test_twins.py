@@ -13,11 +13,19 @@ MIXTURE = ["data=twins", "data@data.source=mixture", "+data@data.source.sources.
 
 
 def test_the_source_follows_the_twins() -> None:
-    config = compose([*SHAPES, "clip.num_frames=12", "clip.size=48"])
+    config = compose([*SHAPES, "clip.num_frames=12", "clip.size=48", "tokeniser.stride=4"])
     check(config)
     made = build(config.data)
     assert isinstance(made.source, ShapesData)
     assert made.clip == made.source.clip == ClipSettings(size=48, num_frames=12)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["tokeniser.stride=14"], ["tokeniser.stride=29", "data.categories=[arrow,order]"], ["tokeniser=key_frame"]],
+)
+def test_few_planned_frames_that_show_the_difference(overrides: list[str]) -> None:
+    check(compose([*SHAPES, *overrides]))
 
 
 def test_the_source_can_be_a_mixture_with_a_limit() -> None:
@@ -41,6 +49,17 @@ def test_the_source_can_be_a_mixture_with_a_limit() -> None:
         ([*SHAPES, "data.source.cache=x"], "data.source.cache=x", "data.cache=FOLDER"),
         ([*SHAPES, "data.source._target_=os.system"], "data.source._target_=os.system", "option of data"),
         ([*SHAPES, "tokeniser=codec_motion"], "tokeniser=codec_motion: the motion vectors", "Use another tokeniser"),
+        (
+            [*SHAPES, "tokeniser.stride=29"],
+            "tokeniser.stride=29: 2 planned frames are too few",
+            "Use 14 or less, or data",
+        ),
+        ([*SHAPES, "clip.num_frames=4", "tokeniser.stride=1"], "tokeniser.stride=1: 4 planned", "without speed"),
+        (
+            [*SHAPES, "tokeniser=elastic", "tokeniser.num_tokens=5", "tokeniser.train_tokens=[5]"],
+            "data=twins: 2 planned",
+            "that plans more frames",
+        ),
         ([*SHAPES, "objective=joint", "generation/judge=oracle"], "generation/judge=oracle", "generation/judge=own"),
         ([*MIXTURE, "data.source.weights={easy:1}"], "data.source.weights", "data.source.weights=null"),
         (["data=twins", "data@data.source=twins"], "data.source: twins cannot be shown", "Use data@data.source=folder"),

@@ -66,7 +66,7 @@ def test_draws_stay_within_the_settings_and_fill_them() -> None:
     views = [augmentation.view(clip(Path("a")), rng) for _ in range(4000)]
     areas = np.array([view.height * view.width for view in views])
     aspects = np.array([view.width / view.height for view in views])
-    assert 0.5 / 1.33 < areas.min() < 0.52
+    assert 0.5 - 1e-9 <= areas.min() < 0.52
     assert 0.99 < areas.max() <= 1
     assert 1 / 1.34 < aspects.min() < 0.77
     assert 1.3 < aspects.max() < 1.34
@@ -77,6 +77,17 @@ def test_draws_stay_within_the_settings_and_fill_them() -> None:
         factors = [getattr(view, name) for view in views]
         assert 0.8 <= min(factors) < 0.81
         assert 1.19 < max(factors) <= 1.2
+
+
+@pytest.mark.parametrize(("min_area", "max_aspect"), [(0.8, 2.0), (0.5, 4 / 3), (0.3, 10.0), (1.0, 2.0)])
+def test_crops_have_the_area_that_was_drawn_and_are_decoded_large_enough(min_area: float, max_aspect: float) -> None:
+    augmentation, rng = Augmentation(min_area=min_area, max_aspect=max_aspect), np.random.default_rng(0)
+    views = [augmentation.view(Clip("a", Path("a")), rng) for _ in range(2000)]
+    areas = [view.height * view.width for view in views]
+    assert min(areas) >= min_area - 1e-9
+    assert np.mean(areas) == pytest.approx((1 + min_area) / 2, abs=0.02)
+    shortest = min(min(view.height, view.width) for view in views)
+    assert 1.0 <= shortest * augmentation.zoom + 1e-9 <= 1.25
 
 
 def test_nothing_is_changed_by_default(make_video, tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ class Shell:
         if "backbone=clip" in given:
             toys.clip().save_pretrained(self.folder / "clip")
             # In place of the hub's weights, which are the default.
-            given = [item for item in given if not item.startswith("backbone.weights=")] + ["backbone.weights=clip"]
+            given = [item for item in given if not item.startswith("backbone.weights=")]
+            given += ["backbone.weights=clip", "backbone.image_size=64"]
         if any(item.startswith(("backbone=", "tokeniser=codec", "backbone.frozen")) for item in given):
             small = [item for item in small if not item.startswith("backbone")]
         if "data.root=clips" in given:
@@ -72,8 +73,8 @@ class Shell:
             small = [item for item in small if not item.startswith(shapes)]
         if "data=mixture" in given:
             small = [*small, "data.limit=4"]
-        if any(item.startswith(("tokeniser.budget=", "sweep=budget")) for item in given):
-            # A budget of 20 tokens needs clips of the usual length.
+        if any(item.startswith(("tokeniser.budget=", "sweep=budget", "data=twins")) for item in given):
+            # A budget of 20 tokens and twins need clips of the usual length.
             small = [item for item in small if not item.startswith("clip.num_frames")]
         if "sweep=budget" in given:
             given = [item for item in given if not item.startswith("seed=")] + ["tokeniser=vtok,delta"]

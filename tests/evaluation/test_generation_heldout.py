@@ -66,7 +66,7 @@ def test_at_most_max_clips_of_those_that_can_be_judged(
     assert judge.num_frames == {19}
     assert judge.released == 1
     assert result.clips == 3
-    assert [path for path, _ in result.bad] == ["missing.mp4"]
+    assert [path for path, _ in result.bad] == [clips[2].label]
     assert [made.caption for made in result.examples] == [clips[number].caption for number in (1, 3, 4)]
     assert result.examples[0].truth.shape == result.examples[0].reconstructed.shape == (4, 3, 16, 16)
 
@@ -109,7 +109,7 @@ def test_the_first_clip_is_named_if_none_can_be_read(
     make_model: MakeModel, make_generation: MakeGeneration, source: ShapesData, judge: Any
 ) -> None:
     clips = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(source.clips("test"))]
-    with pytest.raises(UserError, match=r"None of the 3 held-out clips can be read \(the first is missing-0\.mp4: "):
+    with pytest.raises(UserError, match=r"None of the 3 held-out clips can be read \(the first is missing-0\.mp4 "):
         evaluate(make_generation(judge, max_clips=3), make_model(), source, clips)
 
 
@@ -161,8 +161,8 @@ def test_missing_files_are_found_without_reading_any(source: ShapesData, monkeyp
     monkeypatch.setattr(source, "reader", None)
     assert missing_files(source, clips) == check_files(source, clips) == []
     gone = [replace(clip, path=Path(f"missing-{number}.mp4")) for number, clip in enumerate(clips)]
-    assert missing_files(source, [*clips, gone[0]]) == [("missing-0.mp4", "the file does not exist")]
+    assert missing_files(source, [*clips, gone[0]]) == [(gone[0].label, "the file does not exist")]
     for kind in ({"span": Span("s3://bucket/a.tar", 0, 1)}, {"path": Path("https://example.org/a.mp4")}):
         assert missing_files(source, [replace(gone[0], **kind)]) == []
-    with pytest.raises(UserError, match=r"None of the 6 held-out clips can be read \(the first is missing-0\.mp4: "):
+    with pytest.raises(UserError, match=r"None of the 6 held-out clips can be read \(the first is missing-0\.mp4 "):
         check_files(source, gone)

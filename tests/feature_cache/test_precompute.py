@@ -20,8 +20,10 @@ from vtok.common.errors import UserError
 from vtok.config import check, compose
 from vtok.data import CachedReader, ClipSettings, FolderData, SampleKey
 from vtok.data.cache_blocks import Block, Entry
+from vtok.data.footage import Footage, FootageReader, FootageSample
 from vtok.data.plan import StridePlanner
 from vtok.data.sources.base import SPLITS
+from vtok.data.video.common import Deadline
 from vtok.feature_cache import attach, blocks
 from vtok.hub.toys import make_toys
 from vtok.model.build import build_tokeniser
@@ -94,6 +96,26 @@ def test_an_interrupted_precompute_continues_where_it_stopped(
     assert same(contents(cache), contents(other))
     assert written[1].stat().st_mtime_ns == done[written[1].name]
     assert not list(other.glob("blocks/.partial*"))
+
+
+def test_files_that_time_out_are_read_again(folder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"out": str(tmp_path / "cache"), "tokenisers": ["vtok"], "dtype": "float32", "overrides": folder}
+    read = FootageReader.read
+
+    def slow(reader: FootageReader, footage: Footage) -> FootageSample:
+        if footage.clips[0].id.startswith("1."):
+            raise Deadline(footage.clips[0].path, 1.0).error()
+        return read(reader, footage)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FootageReader, "read", slow)
+        with pytest.raises(UserError, match=r"1 files could not be read this time.*\n.*1\.mp4: .*decode_timeout=1 s"):
+            precompute(**given)
+    before = entries(tmp_path / "cache")
+    assert not any(one.bad for one in before.values())
+    report = precompute(**given)
+    assert len(entries(tmp_path / "cache")) == len(before) + 1
+    assert "broken" not in report
 
 
 def test_blocks_locked_by_another_process_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_published_weights_are_named_and_not_copied(make_run: Run, tmp_path: Pat
         hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=56, patch_size=14
     )
     CLIPVisionModel(small).save_pretrained(tmp_path / "clip")
-    run = make_run("backbone=clip", f"backbone.weights={tmp_path / 'clip'}")
+    run = make_run("backbone=clip", f"backbone.weights={tmp_path / 'clip'}", "backbone.image_size=56")
     save_pretrained(run, tmp_path / "out", part="tokeniser")
     assert not any(name.startswith("backbone") for name in load_file(tmp_path / "out" / "model.safetensors"))
     (tmp_path / "clip").rename(tmp_path / "elsewhere")

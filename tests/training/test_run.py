@@ -303,6 +303,7 @@ def test_a_backbone_of_half_precision_trains(tiny_run: list[str], tmp_path: Path
     toys.clip().save_pretrained(tmp_path / "clip")
     settings = [item for item in tiny_run if not item.startswith("backbone")]
     clip = ["backbone=clip", f"backbone.weights={tmp_path / 'clip'}", "backbone.dtype=bfloat16"]
+    clip += ["backbone.image_size=64"]
     assert train(compose([*settings, *clip]), run_dir=tmp_path / "run")["steps"] == 3
 
 

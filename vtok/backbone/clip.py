@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RANDOM_PATCH = 14
+# Side of the images of the default weights, and of random ones.
+IMAGE_SIZE = 336
 WEIGHTS = "openai/clip-vit-large-patch14-336"
 WAY_OUT = (
     "Set backbone.weights=PATH to a local folder that holds a CLIP model (config.json and model.safetensors as "
@@ -41,7 +43,7 @@ class ClipBackbone(Backbone):
             the last layer before the final layer norm. Layers above it are dropped.
         revision: branch, tag or commit on the hub.
         dtype: number format of the weights and of the feature map.
-        image_size: side of the images in pixels if `weights` is None; otherwise the model's config has it.
+        image_size: side of the images in pixels, which pretrained weights fix; None: theirs, or 336 for random weights.
 
     Raises:
         UserError: the weights cannot be loaded or are not CLIP's, or an argument is out of range.
@@ -55,7 +57,7 @@ class ClipBackbone(Backbone):
         frozen: bool = True,
         revision: str | None = None,
         dtype: Dtype = "float32",
-        image_size: Count = 336,
+        image_size: Count | None = None,
         map_size: Count | None = None,
     ) -> None:
         # Imported late: it takes seconds, and settings are checked without it.
@@ -63,7 +65,7 @@ class ClipBackbone(Backbone):
 
         precision = dtype_of(dtype, key="backbone.dtype")
         if weights is None:
-            model = build_random(image_size, dtype=precision)
+            model = build_random(image_size or IMAGE_SIZE, dtype=precision)
         else:
             model = load(
                 str(weights),
@@ -74,6 +76,11 @@ class ClipBackbone(Backbone):
                 revision=revision,
             )
         config: Any = model.config
+        if image_size not in (None, config.image_size):
+            raise UserError(
+                f"backbone.image_size={image_size}: backbone.weights={weights} takes images of {config.image_size} "
+                f"pixels. Set backbone.image_size={config.image_size}, or use backbone=vision for another size."
+            )
         super().__init__(
             feature_dim=config.hidden_size,
             image_size=config.image_size,
@@ -91,7 +98,8 @@ class ClipBackbone(Backbone):
         """Known for the default weights and for random ones, which have the architecture of CLIP-L."""
         if settings["weights"] not in (None, WEIGHTS):
             return None
-        size = settings.get("map_size") or settings["image_size"] // RANDOM_PATCH
+        own = settings["image_size"] if settings["weights"] is None else None
+        size = settings.get("map_size") or (own or IMAGE_SIZE) // RANDOM_PATCH
         # 25 hidden states: the embedded image and the outputs of 24 layers.
         return FeatureShape(channels=1024, size=size, depth=settings["layer"] % 25)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
 # HTTPError is the base of what huggingface_hub's HTTP library raises; that library changes between its releases.
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, StrictDataclassError
@@ -93,14 +93,29 @@ def load(
             return read(Place(str(folder), "main", offline=True))
         try:
             return read(Place(weights, version, offline=True))
-        except (OSError, ValueError):
-            check_on_hub(weights, probe, key=key, way_out=way_out, revision=revision)
+        except (OSError, ValueError) as error:
+            try:
+                check_on_hub(weights, probe, key=key, way_out=way_out, revision=revision)
+            except UserError:
+                if not is_cached(weights, probe, revision):
+                    raise
+                raise UserError(
+                    f"{key}={weights}: the copy in the local cache cannot be read ({first_line(error)}). {way_out}"
+                ) from error
         return read(Place(weights, version, offline=False))
     except UNREADABLE as error:
         where = "the folder holds" if os.path.isdir(folder) else "there is"
         raise UserError(
             f"{key}={weights}: {where} no {kind} that can be read ({first_line(error)}). {way_out}"
         ) from error
+
+
+def is_cached(weights: str, probe: str, revision: str | None) -> bool:
+    """Whether the hub's local cache has the file `probe` of these weights."""
+    try:
+        return isinstance(try_to_load_from_cache(weights, probe, revision=revision), str)
+    except HFValidationError:
+        return False
 
 
 def check_on_hub(weights: str, probe: str, *, key: str, way_out: str, revision: str | None) -> None:

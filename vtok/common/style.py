@@ -17,7 +17,7 @@ class Theme:
         ink: text that is read first, and points.
         muted: other text, axes and arrows.
         grid: grid lines, and frames that are not read.
-        panel: behind a group of things.
+        panel: background of a group of elements.
         spatial: spatial tokens.
         motion: motion tokens.
         helps: changes that make an answer likelier.

@@ -30,6 +30,7 @@ from vtok.config.cross_checks import (
 from vtok.config.mixture import check_mixture
 from vtok.config.nodes import constant_of, data_nodes
 from vtok.config.targets import check_targets
+from vtok.config.twins import check_twins
 from vtok.config.weights import weights_of_run
 from vtok.data.sources.shards.names import INDEX, split_pattern
 
@@ -73,6 +74,7 @@ def check_planned(config: DictConfig) -> None:
         UserError: if they do not fit; names the first mistake.
     """
     check_plan(config)
+    check_twins(config)
     check_decoder(config)
     check_projector(config)
 

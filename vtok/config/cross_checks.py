@@ -4,7 +4,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.config.declaration import declaration_of
-from vtok.config.nodes import are_twins, constant_of, data_nodes, feature_shape, planner_of, token_dim
+from vtok.config.nodes import constant_of, data_nodes, feature_shape, planner_of, token_dim
 from vtok.config.values import value_text
 from vtok.data.clip import VALIDATION
 
@@ -276,12 +276,7 @@ def check_plan(config: DictConfig) -> None:
         )
     if (planner := planner_of(config)) is None:
         return
-    plan = planner.plan(num_frames)
-    if plan.vector_grid is not None and are_twins(config):
-        raise UserError(
-            "tokeniser=codec_motion: the motion vectors in a file are those of the video as it was filmed, and "
-            "data=twins plays it in other ways. Use another tokeniser."
-        )
+    planner.plan(num_frames)
     context = OmegaConf.select(config, "mllm.context_length")
     tokens = max(one.num_tokens(one.max_frames(num_frames)) for one in (planner, planner.for_training()))
     if context is not None and tokens + TEXT_TOKENS > context:

@@ -72,7 +72,7 @@ class Augmentation:
 
     Args:
         min_area: smallest share of the frame's area in the crop, above 0 to 1.
-        max_aspect: largest ratio of the crop's sides, 1 or more.
+        max_aspect: largest ratio of the crop's sides, 1 or more; a crop of a large area has a smaller one.
         horizontal_flip: probability of a flip, 0 to 1.
         left_right: treatment of clips whose text mentions left or right: "refuse" stops the run, "keep" never flips
             them, "flip" flips them like the others.
@@ -100,7 +100,8 @@ class Augmentation:
     @property
     def zoom(self) -> float:
         """Factor by which frames are decoded larger, so that the smallest crop still has the size of the clip."""
-        return 1 / math.sqrt(self.min_area)
+        # A side is at most 1, so none is below the area.
+        return 1 / max(self.min_area, math.sqrt(self.min_area / self.max_aspect))
 
     def view(self, clip: Clip, rng: np.random.Generator) -> View:
         """Draw the augmentation of a clip.
@@ -109,7 +110,9 @@ class Augmentation:
             UserError: the clip may be flipped, its text mentions left or right, and `left_right` is "refuse".
         """
         area = rng.uniform(self.min_area, 1.0)
-        aspect = math.exp(rng.uniform(-1.0, 1.0) * math.log(self.max_aspect))
+        # A crop of a larger ratio would not fit into the frame.
+        largest = min(math.log(self.max_aspect), -math.log(area))
+        aspect = math.exp(rng.uniform(-1.0, 1.0) * largest)
         height, width = min(1.0, math.sqrt(area / aspect)), min(1.0, math.sqrt(area * aspect))
         top, left = rng.random() * (1 - height), rng.random() * (1 - width)
         flipped = bool(rng.random() < self.horizontal_flip)

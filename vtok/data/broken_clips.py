@@ -11,15 +11,15 @@ LISTED = 20
 
 
 def list_bad(bad: Mapping[str, str]) -> str:
-    """The paths and reasons, one per line; at most the first 20."""
-    lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:LISTED]]
+    """The labels and reasons, one per line; at most the first 20."""
+    lines = [f"  {label}: {reason}" for label, reason in list(bad.items())[:LISTED]]
     if len(bad) > LISTED:
         lines.append(f"  and {len(bad) - LISTED} more")
     return "\n".join(lines)
 
 
 class BadFiles:
-    """The broken clips of a run, by path.
+    """The broken clips of a run, by label (`Clip.label`).
 
     Args:
         clips: number of clips in the data set, including broken ones.
@@ -36,11 +36,11 @@ class BadFiles:
         return len(self.reasons)
 
     def add(self, bad: Iterable[tuple[str, str]]) -> None:
-        """Record (path, reason) pairs; a new path is logged as a warning."""
-        for path, reason in bad:
-            if path not in self.reasons:
-                self.reasons[path] = reason
-                log.warning("skipped a broken clip: %s: %s", path, reason)
+        """Record (label, reason) pairs; a new label is logged as a warning."""
+        for label, reason in bad:
+            if label not in self.reasons:
+                self.reasons[label] = reason
+                log.warning("skipped a broken clip: %s: %s", label, reason)
 
     def check(self) -> None:
         """Raise UserError with the list if more than `max_fraction` of the clips are broken."""

@@ -5,8 +5,8 @@ CELLS x CELLS cells of the picture. Cells are means, so that the noise of single
 frames hardly matters.
 
 A clip whose changes have the sum A keeps floor(A / change) frames after the first, at equal shares of A. Over a data
-set these are the whole numbers of the method of D'Hondt, which shares out tokens in proportion to A, so that the
-threshold for a given total is exact (`change_for`).
+set, these numbers equal D'Hondt's apportionment of tokens in proportion to A. So an exact threshold exists for any
+wanted total (`change_for`).
 """
 
 import math

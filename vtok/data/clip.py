@@ -79,7 +79,7 @@ class Clip:
         source: name of the clip's data set within a mixture, else "".
         group: name shared by clips that are not independent, such as their scene or lab; None: the clip's file.
         playback: how the clip is played; None: as it was filmed.
-        footage: id of the clip of which this is a version; None: it is no version of another.
+        footage: id of the original clip if this is an altered version; None: this is the original.
         unseen: whether its combination of attributes was kept out of training.
     """
 
@@ -96,3 +96,9 @@ class Clip:
     playback: Playback | None = None
     footage: str | None = None
     unseen: bool = False
+
+    @property
+    def label(self) -> str:
+        """The path, with the id if the path does not contain it: a name for messages and counts, unique as the id."""
+        path = str(self.path)
+        return path if self.path.stem == self.id or path.endswith(self.id) else f"{path} ({self.id})"

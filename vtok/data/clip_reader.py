@@ -49,7 +49,7 @@ class ClipSample:
         key: position of the key frame among the K frames; -1 if it is chosen from their content.
         clip: clip of the frames; if clips were broken, their replacement.
         epoch: epoch of the sample.
-        bad: (path, reason) of the broken clips that this one replaces.
+        bad: (label, reason) of the broken clips that this one replaces.
         target: uint8 (F, 3, target.size, target.size), frames that the decoder learns from; None: no decoder.
         maps: feature maps of the frames, from a cache; None if there is none.
         target_maps: feature maps of `target`, from a cache; None if they are not needed.

@@ -84,8 +84,12 @@ class ClipDataset(Dataset[ClipSample]):
     def _read(self, index: int, key: SampleKey) -> ClipSample:
         clip = self.clips[index]
         if index in self._broken:
-            raise BadVideoError(clip.path, self._broken[index])
-        sample = self.reader.read(clip, SampleKey(key.epoch, index))
+            raise BadVideoError(clip.label, self._broken[index])
+        try:
+            sample = self.reader.read(clip, SampleKey(key.epoch, index))
+        except BadVideoError as error:
+            # Several clips can share a file, and each counts.
+            raise BadVideoError(clip.label, error.reason) from error
         if self.reject_reason is not None and (reason := self.reject_reason(sample)) is not None:
-            raise BadVideoError(clip.path, reason)
+            raise BadVideoError(clip.label, reason)
         return sample

@@ -93,8 +93,9 @@ def write_flow(
     """
     videos = _unchanged(out, step=step, width=width)
     names = {path: Path(os.path.relpath(path, out.parent)).as_posix() for path in paths}
-    missing = [path for path in paths if _is_missing(path, videos.get(names[path]))]
-    yield from ((path, None) for path in paths if path not in set(missing))
+    # By path, because a set would lose the order.
+    missing = {path: None for path in paths if _is_missing(path, videos.get(names[path]))}
+    yield from ((path, None) for path in paths if path not in missing)
     compute = partial(_attempt, step=step, width=width, frames_fps=frames_fps)
     saved = monotonic()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:

@@ -42,7 +42,7 @@ class Footage:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be cached of a footage and is not yet.
+    """The pictures and targets of a footage that are missing from the cache.
 
     Attributes:
         frames: number T of frames of the clip.

@@ -85,7 +85,7 @@ class StridePlanner:
         return self
 
     def kept(self, num_read: int) -> tuple[int, ...]:
-        """Positions of the planned frames among the `num_read` frames that training reads of a clip."""
+        """Positions, among the `num_read` frames that training decodes, of those that this budget uses."""
         return tuple(range(num_read))
 
     def num_tokens(self, num_planned: int) -> int:
@@ -221,8 +221,8 @@ class ChangePlanner(StridePlanner):
 class ElasticPlanner(StridePlanner):
     """The first frame with `key_tokens`, and up to `later` frames with a token each, evenly spaced.
 
-    The frames of every budget are some of those of the budget with the most. Training reads the latter, and draws one
-    of `train_tokens` for each batch.
+    Smaller budgets use a subset of the frames of the largest budget. Training decodes the frames of the largest one and
+    draws one of `train_tokens` for each batch.
 
     Args:
         later: number of later frames of the budget; a clip of few frames has fewer.

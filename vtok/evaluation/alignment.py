@@ -46,7 +46,7 @@ class Evaluation:
         answers: answers to all questions, and the captions.
         examples: the first clips, with answers.
         clips: number of evaluated clips.
-        bad: (path, reason) of each broken clip.
+        bad: (label, reason) of each broken clip.
     """
 
     score: Score = "token"

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HeldoutBatch:
-    """A batch of held-out clips, and (path, reason) of each clip that could not be read."""
+    """A batch of held-out clips, and (label, reason) of each clip that could not be read."""
 
     samples: list[ClipSample]
     bad: list[tuple[str, str]]

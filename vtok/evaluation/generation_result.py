@@ -62,7 +62,7 @@ class GenerationResult:
         errors: squared errors of standardised tokens by name; always predicting the mean has an error of 1.
         examples: the first clips, with videos.
         clips: number of evaluated clips.
-        bad: (path, reason) of each broken clip.
+        bad: (label, reason) of each broken clip.
     """
 
     answers: list[Answer] = field(default_factory=list)

@@ -197,14 +197,16 @@ def with_choices(clip: Clip, captions: Sequence[str]) -> Clip:
 
 
 def missing_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, str]]:
-    """(path, reason) of each clip whose file does not exist; no file is opened.
+    """(label, reason) of each clip whose file does not exist; no file is opened.
 
     Clips in shards, at URLs, and in a feature cache are not checked.
     """
     if source.cache is not None:
         return []
-    paths = dict.fromkeys(clip.path for clip in clips if clip.span is None and not ADDRESS.match(str(clip.path)))
-    return [(str(path), "the file does not exist") for path in paths if not path.exists()]
+    local = [clip for clip in clips if clip.span is None and not ADDRESS.match(str(clip.path))]
+    # Several clips can share a file.
+    gone = {path for path in {clip.path for clip in local} if not path.exists()}
+    return [(clip.label, "the file does not exist") for clip in local if clip.path in gone]
 
 
 def check_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, str]]:
@@ -214,15 +216,15 @@ def check_files(source: DataSource, clips: Sequence[Clip]) -> list[tuple[str, st
         UserError: all files are missing.
     """
     missing = missing_files(source, clips)
-    if missing and len(missing) == len({clip.path for clip in clips}):
+    if missing and len(missing) == len(clips):
         raise unreadable(len(clips), missing)
     return missing
 
 
 def unreadable(number: int, bad: Sequence[tuple[str, str]]) -> UserError:
     """The error for clips of which none can be read."""
-    path, reason = bad[0]
+    label, reason = bad[0]
     return UserError(
-        f"None of the {number} held-out clips can be read (the first is {printable(path)}: {reason}). "
+        f"None of the {number} held-out clips can be read (the first is {printable(label)}: {reason}). "
         "Check data.root and its files."
     )

@@ -41,7 +41,7 @@ class Results:
 
     @property
     def bad(self) -> list[tuple[str, str]]:
-        """(path, reason) of each clip that could not be read, without repetitions."""
+        """(label, reason) of each clip that could not be read, without repetitions."""
         return list(dict.fromkeys(bad for result in self._results() for bad in result.bad))
 
     @property

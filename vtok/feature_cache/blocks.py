@@ -58,7 +58,8 @@ class CachedFootage:
         """This and what was computed later of the same file."""
         tensors = self.tensors | later.tensors
         for name in BY_PICTURE:
-            if name in self.tensors:
+            # What was computed later may be targets alone.
+            if name in self.tensors and name in later.tensors:
                 tensors[name] = torch.cat([self.tensors[name], later.tensors[name]])
         return CachedFootage(later.file, None, later.frames, (*self.pictures, *later.pictures), tensors)
 

@@ -69,7 +69,7 @@ class Batch:
         target: target of the decoder, (B, F, 3, size, size) uint8 frames or their latents; None: no decoder is trained.
         prompts: text of the captions, "" if it is dropped, for decoders that read it; None: the model does not learn
             generation.
-        bad: (path, reason) of clips that were replaced.
+        bad: (label, reason) of clips that were replaced.
     """
 
     video: PlannedFrames

@@ -26,7 +26,10 @@ def choose_key(planned: PlannedFrames, pooled: Tensor | None, rule: str | int) -
 
 def medoid(pooled: Tensor, mask: Tensor) -> Tensor:
     """The frame (B,) with the least sum of distances to the other frames of its clip; pooled (B, K, C), mask (B, K)."""
-    distances = torch.cdist(pooled.float(), pooled.float()).masked_fill(~mask.unsqueeze(1), 0.0).sum(2)
+    features = pooled.float()
+    # For more than 25 frames, cdist's default subtracts large products, and its errors exceed the distances.
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = distances.masked_fill(~mask.unsqueeze(1), 0.0).sum(2)
     return distances.masked_fill(~mask, torch.inf).argmin(1)
 
 

@@ -23,7 +23,7 @@ def prepare_clips(
     *,
     evaluated: Sequence[Split],
 ) -> tuple[dict[Split, Sequence[Clip]], list[tuple[str, str]]]:
-    """The clips of each split, and the (path, reason) of missing held-out files.
+    """The clips of each split, and the (label, reason) of clips of missing held-out files.
 
     Args:
         source: prepared data source.

@@ -16,6 +16,7 @@ from vtok.common.errors import UserError
 from vtok.common.files import atomic_file
 from vtok.common.paths import CACHE_FILE
 from vtok.data import BadVideoError, DataSource, LoaderSettings
+from vtok.data.broken_clips import list_bad
 from vtok.data.cache_blocks import block_path
 from vtok.data.cached_reader import read_cache_file
 from vtok.data.clip_reader import Planner
@@ -82,7 +83,7 @@ def precompute(
 
     Raises:
         UserError: the folder has a cache of other settings or cannot be written, or a file is missing of which more
-            frames are needed.
+            frames are needed; or files could not be read this time, which is raised after all others are cached.
     """
     backbone = build_tokeniser(config).backbone
     extractor, description = build_extractor(
@@ -105,9 +106,15 @@ def precompute(
         return estimate
     log.info("%s: %s", out, estimate)
     bar = tqdm(total=estimate.pictures, desc="computing features", unit="picture", disable=None if progress else True)
+    unread: dict[str, str] = {}
     with bar:
         for path in claim_blocks(blocks, out / "locks"):
-            fill_block(path, blocks[path], reader, extractor, settings, bar)
+            unread |= fill_block(path, blocks[path], reader, extractor, settings, bar)
+    if unread:
+        raise UserError(
+            f"out={out}: {len(unread)} files could not be read this time, and are not in the cache. Run the same "
+            f"command again for these files alone, or use a larger clip.decode_timeout:\n{list_bad(unread)}"
+        )
     return summarise(out, blocks, estimate)
 
 
@@ -158,8 +165,12 @@ def fill_block(
     extractor: Extractor,
     settings: LoaderSettings,
     bar: "tqdm[Any]",
-) -> None:
-    """Compute what a block lacks, and write it."""
+) -> dict[str, str]:
+    """Compute what a block lacks, and write it.
+
+    Returns:
+        The reason why a file could not be read this time, by path. A later call tries again.
+    """
     entries = read_entries(path)
     pairs = [(name, known) for name, one in footage.items() if (known := with_known(one, entries.get(name)))]
     lacking = [
@@ -167,8 +178,9 @@ def fill_block(
         for name, one in pairs
         if one.frames is None or (wanted := reader.scan(one)).pictures or wanted.targets
     ]
+    unread: dict[str, str] = {}
     if not lacking:
-        return
+        return unread
     known_block = read_block(path)
     remaining = iter(lacking)
     for batch in items_of([one for _, one in lacking], reader, settings):
@@ -180,6 +192,9 @@ def fill_block(
             bar.update(len(sample.wanted.pictures))
         for file, error, name, one in read:
             if isinstance(error, BadVideoError):
+                if error.transient:
+                    unread[error.path] = error.reason
+                    continue
                 if one.frames is not None:
                     raise UserError(
                         f"{error}: more frames of it are to be cached, and the file cannot be read any more. Use "
@@ -187,6 +202,7 @@ def fill_block(
                     )
                 known_block[name] = CachedFootage(file, error.reason, 0, (), {})
     write_block(path, known_block)
+    return unread
 
 
 def summarise(out: Path, blocks: Blocks, estimate: Estimate) -> CacheSummary:
@@ -195,9 +211,12 @@ def summarise(out: Path, blocks: Blocks, estimate: Estimate) -> CacheSummary:
     for path, footage in blocks.items():
         entries = read_entries(path)
         for name, one in footage.items():
+            # Missing: another process could not read it this time, and reports it.
+            if (entry := entries.get(name)) is None:
+                continue
             clips += len(one.clips)
-            pictures += len(entries[name].places)
-            if reason := entries[name].bad:
+            pictures += len(entry.places)
+            if reason := entry.bad:
                 bad[str(one.clips[0].path)] = reason
     return CacheSummary(
         folder=out,

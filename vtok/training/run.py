@@ -1,7 +1,7 @@
 """A training run: from a configuration to a run folder with a trained and evaluated model."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def choose_folder(config: DictConfig, run_dir: Path | None, *, in_sweep: bool) -
 def build_run(
     config: DictConfig, run_dir: Path, trainer: Trainer, accelerator: Accelerator
 ) -> tuple[TrainingRun, list[tuple[str, str]]]:
-    """The run of a configuration before its first step, and the (path, reason) of missing held-out files."""
+    """The run of a configuration before its first step, and the (label, reason) of clips of missing held-out files."""
     # The model first: missing weights are reported before any clip is generated.
     model = build_model(config)
     set_up_process(accelerator, seed=config.seed, sharing=trainer.parallel.name)
@@ -129,7 +129,7 @@ def build_run(
     tracker: Tracker = build(config.tracking) if accelerator.is_main_process else NoTracker()
     trainer.parallel.place(model, accelerator)
     optimiser = build_optimiser(config, model)
-    total = sum(len(source.all_clips(split)) for split in SPLITS) + len(source.bad)
+    total = sum(len(source.clips(split)) for split in SPLITS) + len(unlisted(source))
     run = TrainingRun(
         run_dir=run_dir,
         seed=config.seed,
@@ -149,6 +149,11 @@ def build_run(
         generation=generation,
     )
     return run, missing
+
+
+def unlisted(source: DataSource) -> Mapping[str, str]:
+    """What the data set left out before any clip was read; nothing if a limit leaves out most of its clips as well."""
+    return source.bad if all(len(source.clips(split)) == len(source.all_clips(split)) for split in SPLITS) else {}
 
 
 def evaluated_splits(config: DictConfig) -> Sequence[Split]:
@@ -190,6 +195,6 @@ def open_run_folder(
 
 def count_missing(run: TrainingRun, missing: list[tuple[str, str]]) -> None:
     """Count the clips that are known to be broken before the first step; raise UserError if too many are missing."""
-    run.bad_files.add([*run.source.bad.items(), *missing])
+    run.bad_files.add([*unlisted(run.source).items(), *missing])
     if missing:
         run.bad_files.check()

@@ -18,7 +18,7 @@ class Report:
     Attributes:
         counts: number of items that each loss is a mean over, by the loss's name, in all micro-batches.
         unmeasured: whether there are tokens of a kind whose scale is not known.
-        bad: (path, reason) of clips that were replaced.
+        bad: (label, reason) of clips that were replaced.
         signal: number of the signal that asks the run to stop, if any.
         mistake: message of the user error that prevented a batch, if any.
     """

@@ -153,7 +153,7 @@ def log_results(run: TrainingRun, results: Results, sheets: Sequence[Path], metr
     log.info("\n%s\n", results.table())
     if metrics["data/bad_files"]:
         log.info(
-            "%d broken files were left out; their names are in %s", metrics["data/bad_files"], run.run_dir / "train.log"
+            "%d broken clips were left out; their names are in %s", metrics["data/bad_files"], run.run_dir / "train.log"
         )
     log.info(
         "%d steps, %.2f s a step, %.0f s in total, peak host memory %.0f MB%s",

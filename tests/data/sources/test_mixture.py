@@ -218,7 +218,7 @@ def test_a_broken_clip_is_replaced_within_its_source_whatever_the_number_of_work
 def test_a_source_without_a_good_clip_stops_with_its_clips() -> None:
     made = MixtureData(sources={"ok": Numbered(9), "bad": Numbered(1)}, **SETTINGS)
     dataset = ClipDataset(made.clips("train"), FailingReader(), seed=0, replace_bad=True)
-    with pytest.raises(UserError, match=r"All 1 clips are broken.*\n +train0: it is bad"):
+    with pytest.raises(UserError, match=r"All 1 clips are broken.*\n +train0 \(bad/train0\): it is bad"):
         dataset[SampleKey(0, 9)]
 
 

@@ -34,7 +34,7 @@ class DataSource(ABC):
         augmentation: random changes to training clips; None: no changes.
 
     Attributes:
-        bad: why clips cannot be used, by path, as far as known before videos are read.
+        bad: why clips cannot be used, by path or `Clip.label`, as far as known before videos are read.
         frames_fps: frames a second of clips that are folders of images.
     """
 

@@ -13,14 +13,20 @@ Size = int | tuple[int, int] | None
 
 
 class BadVideoError(UserError):
-    """A video that cannot be read: missing, empty, not a video, without a video stream, truncated or corrupt."""
+    """A video that cannot be read: missing, empty, not a video, without a video stream, truncated or corrupt.
 
-    def __init__(self, path: str | Path, reason: str) -> None:
-        self.path, self.reason = printable(str(path)), printable(reason)
+    Args:
+        path: the video.
+        reason: why it cannot be read.
+        transient: whether it may be readable later, after a timeout or a failure of the network.
+    """
+
+    def __init__(self, path: str | Path, reason: str, transient: bool = False) -> None:
+        self.path, self.reason, self.transient = printable(str(path)), printable(reason), transient
         super().__init__(f"{self.path}: {self.reason}.")
 
-    def __reduce__(self) -> tuple[type["BadVideoError"], tuple[str, str]]:
-        return type(self), (self.path, self.reason)
+    def __reduce__(self) -> tuple[type["BadVideoError"], tuple[str, str, bool]]:
+        return type(self), (self.path, self.reason, self.transient)
 
 
 class Deadline:
@@ -43,7 +49,8 @@ class Deadline:
 
     def error(self) -> BadVideoError:
         """The error of `check`, for reads that FFmpeg interrupts itself."""
-        return BadVideoError(self.path, f"reading it took longer than clip.decode_timeout={self.seconds:g} s")
+        reason = f"reading it took longer than clip.decode_timeout={self.seconds:g} s"
+        return BadVideoError(self.path, reason, transient=True)
 
 
 def check_indices(path: Path, indices: Sequence[int], frames: int, *, truncated: bool) -> None:

@@ -112,7 +112,10 @@ def open_clip(
         try:
             content = read_span(clip.span)
         except OSError as error:
-            raise BadVideoError(clip.path, f"it cannot be read ({error.strerror or error})") from error
+            transient = not isinstance(error, FileNotFoundError | PermissionError)
+            raise BadVideoError(
+                clip.path, f"it cannot be read ({error.strerror or error})", transient=transient
+            ) from error
         if clip.span.frames:
             yield FrameFolder(clip.path, fps=frames_fps, timeout=timeout, files=images_in(clip.path, content))
             return

@@ -106,8 +106,8 @@ class Probing:
         read = extract_split(tokeniser, heldout_loader(dataset, batch_size=BATCH, num_workers=loader.num_workers))
         if not read.samples:
             raise unreadable(len(clips), read.bad)
-        for path, reason in read.bad:
-            log.warning("left out: %s: %s", path, reason)
+        for label, reason in read.bad:
+            log.warning("left out: %s: %s", label, reason)
         return read
 
 

@@ -29,7 +29,7 @@ class ProbeSplit:
             vectors.
         targets: features to reconstruct from the tokens of each clip, float32 (F, CELLS * CELLS, c), of F frames evenly
             spaced over the clip, which need not be those that the tokeniser samples.
-        bad: (path, reason) of each broken clip.
+        bad: (label, reason) of each broken clip.
     """
 
     samples: list[ClipSample] = field(default_factory=list)

@@ -201,6 +201,21 @@ def test_splits_share_no_clip_and_files_are_rendered_once(tmp_path: Path) -> Non
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_manifest_is_written_after_an_interruption(tmp_path: Path) -> None:
+    source = make_source(tmp_path)
+    source.prepare()
+    manifest = source.folder / "manifest.jsonl"
+    content = manifest.read_text()
+    manifest.unlink()
+    make_source(tmp_path).prepare()
+    assert manifest.read_text() == content
+
+
+def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert make_source(Path("~/x")).folder.parent == tmp_path / "x"
+
+
 def test_clips_are_made_once(tmp_path: Path) -> None:
     """A run asks for them eleven times, which took three seconds."""
     source = make_source(tmp_path)

@@ -1,6 +1,9 @@
 """Names of shards with braces and stars."""
 
+from pathlib import Path
+
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from vtok.data.sources.shards.names import expand_braces, matches, split_pattern
 
@@ -31,3 +34,14 @@ def test_braces() -> None:
 def test_matching() -> None:
     assert matches("a/b-01.tar", ["a/b-0?.tar"])
     assert not matches("a/c.tar", ["a/b.tar", "b*"])
+
+
+def test_a_star_selects_the_shards_that_the_index_was_made_of(tmp_path: Path) -> None:
+    names = ("a.tar", "b/a.tar", "b/c/a.tar", ".h.tar", "b/[1].tar")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for pattern in ("*.tar", "*/*.tar", "**/*.tar", "b/**", "?/a.tar", "b/[[]1].tar", "[!a].tar"):
+        globbed = LocalFileSystem().glob(f"{tmp_path}/{pattern}")
+        found = {path for name in names if matches(name, [pattern]) for path in [str(tmp_path / name)]}
+        assert found == {path for path in globbed if path.endswith(".tar")}, pattern

@@ -179,7 +179,7 @@ def test_files_that_are_gone_are_left_out_counted_and_limited(root, tmp_path):
     assert any("No such file" in reason for reason in data.bad.values())
     strict = folder(root)
     strict.prepare()
-    with pytest.raises(UserError, match=r"max_bad_fraction=0\.05"):
+    with pytest.raises(UserError, match=r"max_bad_fraction=0\.05: 2 of"):
         pack(strict, tmp_path / "strict", shard_bytes=SHARD, max_bad_fraction=0.05)
 
 

@@ -58,6 +58,11 @@ def frames_of(clip: Clip) -> torch.Tensor:
         return video.read(range(len(video.timestamps)))
 
 
+def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert shards("~/x", index_cache="~/y").index_cache == tmp_path / "y"
+
+
 def test_a_server_gives_the_same_clips_and_frames(packed, bucket, tmp_path):
     here, there = shards(packed), shards(bucket, index_cache=str(tmp_path / "cache"))
     for split, count in (("train", 22), ("validation", 3), ("test", 5)):

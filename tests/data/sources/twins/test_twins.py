@@ -13,12 +13,22 @@ import torch
 
 from vtok.backbone import TinyBackbone
 from vtok.common.errors import UserError
-from vtok.data import Augmentation, ClipSample, ClipSettings, FolderData, MixtureData, SampleKey, ShardData, TwinsData
+from vtok.data import (
+    Augmentation,
+    Clip,
+    ClipSample,
+    ClipSettings,
+    FolderData,
+    MixtureData,
+    SampleKey,
+    ShardData,
+    TwinsData,
+)
 from vtok.data.cache_blocks import footage_name, pictures_of
 from vtok.data.plan import KeyFramePlanner, SlowFastPlanner, StridePlanner, TargetPlan
 from vtok.data.sources.base import Split
 from vtok.data.sources.shards.pack import pack
-from vtok.data.sources.twins.versions import ANSWERS, CATEGORIES
+from vtok.data.sources.twins.versions import ANSWERS, CATEGORIES, look_alike, versions_of
 from vtok.data.video.read import read_video
 from vtok.tokeniser import FrameSamplingTokeniser, VTokTokeniser
 
@@ -109,6 +119,29 @@ def test_versions_with_different_answers_look_different(folder: Path) -> None:
     assert {len(videos) for videos in shown.values()} == {2, 3, 4}
 
 
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_versions_with_different_answers_look_different_for_three_planned_frames_or_more(category) -> None:
+    for stride in (1, 2, 5):
+        for planned in range(3, 65):
+            num_frames = (planned - 1) * stride + 1
+            indices = range(0, num_frames, stride)
+            # Of so few frames, both halves have the same ones at any pace.
+            too_few = category == "speed" and num_frames <= 4
+            assert look_alike(category, indices, num_frames, window=0.6) == too_few
+
+
+def test_odd_frames_of_five() -> None:
+    orders = [
+        [
+            [one.frame for one in version.playback.show(range(5), 5)]
+            for version in versions_of("odd", window=0.6, **each)
+        ]
+        for each in ({"variant": 0}, {"variant": 1})
+    ]
+    assert orders[0] == [[0, 4, 1, 2, 3], [1, 2, 0, 3, 4], [1, 2, 3, 0, 4]]
+    assert orders[1] == [[0, 4, 1, 2, 3], [0, 1, 4, 2, 3], [1, 2, 3, 0, 4]]
+
+
 def test_every_version_against_frames_of_the_file(folder: Path) -> None:
     source = twins(folder, window=0.5)
     samples = {sample.clip.id: sample for sample in read(source, "train", StridePlanner(6))}
@@ -189,6 +222,15 @@ def test_the_first_twins_are_of_many_clips_and_sets_are_never_broken(folder: Pat
     assert [clip.id for clip in one_each] == ["0.mp4~arrow-0", "0.mp4~arrow-1", *(f"2.mp4~odd-{n}" for n in range(3))]
     assert [clip.id for clip in every[3:8:2]] == [every[number].id for number in (3, 5, 7)]
     assert pickle.loads(pickle.dumps(every))[-1].id == every[len(every) - 1].id
+
+
+def test_a_split_may_be_empty_or_without_flow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = twins(folder, flow=str(folder / "flow.json"))
+    splits = {"train": made.source.clips("train"), "validation": [], "test": [Clip("x.mp4", folder / "x.mp4")]}
+    monkeypatch.setattr(made.source, "clips", splits.get)
+    assert "up_down" in made.clips("train").counts
+    assert made.clips("validation").counts == {}
+    assert "up_down" not in made.clips("test").counts
 
 
 def test_versions_of_a_clip_have_one_name_in_a_feature_cache_and_windows_their_own_pictures(folder: Path) -> None:

@@ -15,6 +15,8 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from vtok.common.errors import UserError
+from vtok.common.files import write_text
+from vtok.common.paths import user_path
 from vtok.common.setting_types import Count, Seed
 from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
@@ -46,7 +48,7 @@ class ShapesData(DataSource):
         pixels: side of the files' frames in pixels, even for h264.
         families: skills that the clips test; None: all.
         unseen: whether a quarter of the combinations of colour and action (direction, number of objects, or what the
-            camera does) is in test clips alone. Videos generated from captions with them are judged apart, as
+            camera does) is in test clips alone. Videos generated from captions with them are scored separately, as
             `unseen/...`.
         make_workers: number of processes that render the files; None: one per core.
 
@@ -95,7 +97,8 @@ class ShapesData(DataSource):
         self._clips: dict[Split, list[Clip]] = {}
         only = "" if len(self.families) == len(FAMILIES) else f"-{'+'.join(self.families)}"
         self.folder = (
-            Path(root) / f"v{VERSION}-{level}{only}{'-unseen' if unseen else ''}-seed{seed}-{clip.num_frames}x{pixels}"
+            user_path(root)
+            / f"v{VERSION}-{level}{only}{'-unseen' if unseen else ''}-seed{seed}-{clip.num_frames}x{pixels}"
         )
 
     def prepare(self) -> None:
@@ -104,7 +107,8 @@ class ShapesData(DataSource):
         with FileLock(self.folder / "making.lock"):
             clips = [clip for split in SPLITS for clip in self.clips(split)]
             missing = [clip.path for clip in clips if not clip.path.exists()]
-            if not missing:
+            manifest = self.folder / "manifest.jsonl"
+            if not missing and manifest.exists():
                 return
             render_one = partial(
                 render_file,
@@ -127,7 +131,7 @@ class ShapesData(DataSource):
                 json.dumps({"file": clip.path.name, "caption": clip.caption, "split": clip.id.split("-")[0]})
                 for clip in clips
             ]
-            (self.folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_text(manifest, "\n".join(lines) + "\n")
 
     def all_clips(self, split: Split) -> list[Clip]:
         # Texts of thousands of clips take half a second, and a run asks for them many times.

@@ -1,12 +1,12 @@
 """Patterns for names of shards: `PATH/shard-{000..127}.tar`, `PATH/*.tar`."""
 
 import re
-from fnmatch import fnmatchcase
 from itertools import chain
 
 INDEX = "index.arrow"
 GLOB = re.compile(r"[*?\[]")
 BRACES = re.compile(r"\{([^{}]*)\}")
+PATTERN_ADVICE = "Write ranges upwards, such as {000..127}, and ** alone between slashes, such as **/*.tar."
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
@@ -34,8 +34,15 @@ def is_glob(name: str) -> bool:
 
 
 def matches(name: str, patterns: list[str]) -> bool:
-    """Whether a shard's name matches one of the patterns."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether a shard's name matches one of the patterns, as in fsspec's `glob`: `*` stays within a folder.
+
+    Raises:
+        ValueError: `**` is not alone between slashes.
+    """
+    # Imported late: settings are checked without it.
+    from fsspec.utils import glob_translate
+
+    return any(re.fullmatch(glob_translate(pattern), name) for pattern in patterns)
 
 
 def _alternatives(inside: str) -> list[str]:

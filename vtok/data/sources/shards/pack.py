@@ -127,7 +127,7 @@ def _pack(source: DataSource, out: Path, shard_bytes: int, max_bad_fraction: flo
                 writer.add(f"{number:08d}", placed)
             except BadVideoError as error:
                 writer.leave_out(placed, error.reason)
-                bad.add([(error.path, error.reason)])
+                bad.add((one.clip.label, error.reason) for one in placed)
                 bad.check()
         writer.close()
     return _merge_indexes(out)

@@ -17,7 +17,7 @@ from vtok.common.errors import UserError
 from vtok.common.paths import natural_key, user_path
 from vtok.data.sources.annotations import SPLIT_NAMES, clip_of, parse_caption, parse_record
 from vtok.data.sources.shards.index import Shard, to_batch, write_index
-from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, split_pattern
+from vtok.data.sources.shards.names import INDEX, PATTERN_ADVICE, expand_braces, is_glob, split_pattern
 from vtok.data.sources.shards.records import MemberRange, SplitClip, bad_row, from_sidecar, to_row
 from vtok.data.sources.splits import rank_of
 from vtok.data.storage import filesystem, is_remote, join, open_binary, size_of
@@ -99,7 +99,7 @@ def _find(folder: str, pattern: str, root: str) -> list[str]:
             for path in (system.glob(f"{base}/{one}") if is_glob(one) else [f"{base}/{one}"])
         }
     except ValueError as error:
-        raise UserError(f"root={root}: {error}. Write ranges upwards, such as {{000..127}}.") from error
+        raise UserError(f"root={root}: {error}. {PATTERN_ADVICE}") from error
     except Exception as error:
         raise UserError(f"root={root} cannot be listed ({type(error).__name__}: {error}). {CHECK_ACCESS}") from error
     compressed = sorted(name for name in names if not name.endswith(".tar"))

@@ -22,7 +22,7 @@ from vtok.data.clip_settings import ClipSettings
 from vtok.data.sampler import SampleKey, WindowSampler
 from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.ordered_clips import OrderedClips
-from vtok.data.sources.shards.names import INDEX, expand_braces, is_glob, matches, split_pattern
+from vtok.data.sources.shards.names import INDEX, PATTERN_ADVICE, expand_braces, is_glob, matches, split_pattern
 from vtok.data.sources.shards.records import to_clip
 from vtok.data.sources.splits import NOT_GIVEN, SplitFraction, assign_splits, check_fractions
 from vtok.data.storage import filesystem, is_remote, join, size_of
@@ -83,7 +83,7 @@ class ShardData(DataSource):
         folder, self.pattern = split_pattern(root)
         self.root = folder if is_remote(folder) else str(user_path(folder))
         self.index = index or join(self.root, INDEX)
-        self.index_cache = Path(index_cache)
+        self.index_cache = user_path(index_cache)
         self.frames_fps = frames_fps
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.shuffle_buffer = shuffle_buffer
@@ -104,7 +104,8 @@ class ShardData(DataSource):
         usable = here & index.equal("bad", None)
         for number in np.flatnonzero(here & ~usable).tolist():
             row = index.row(number)
-            self.bad[str(path_of(self.root, index.shards[row["shard"]].name, row["member"]))] = row["bad"]
+            path = path_of(self.root, index.shards[row["shard"]].name, row["member"])
+            self.bad[Clip(row["id"], path).label] = row["bad"]
         if not usable.any():
             why = "; ".join(f"{path}: {reason}" for path, reason in list(self.bad.items())[:5])
             raise UserError(
@@ -174,13 +175,11 @@ class ShardData(DataSource):
             return np.ones(len(shards), dtype=bool)
         try:
             patterns = expand_braces(self.pattern)
+            used = np.array([matches(shard.name, patterns) for shard in shards], dtype=bool)
         except ValueError as error:
-            raise UserError(
-                f"data.root={self.root}/{self.pattern}: {error}. Write ranges upwards, such as {{000..127}}."
-            ) from error
+            raise UserError(f"data.root={self.root}/{self.pattern}: {error}. {PATTERN_ADVICE}") from error
         names = {shard.name for shard in shards}
         missing = next((one for one in patterns if one not in names and not is_glob(one)), None)
-        used = np.array([matches(shard.name, patterns) for shard in shards], dtype=bool)
         if missing is not None or not used.any():
             raise UserError(
                 f"data.root={self.root}/{self.pattern}: {self.index} has no shard {missing or self.pattern}. Use some "

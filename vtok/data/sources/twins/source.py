@@ -13,9 +13,9 @@ from vtok.common.setting_types import Count, Fraction, Positive
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import ClipReader, Planner
 from vtok.data.clip_settings import ClipSettings
-from vtok.data.flow import read_flow
+from vtok.data.flow import VideoFlow, read_flow
 from vtok.data.plan import TargetPlan
-from vtok.data.sources.base import DataSource, Split
+from vtok.data.sources.base import SPLITS, DataSource, Split
 from vtok.data.sources.mixture.source import MixtureData
 from vtok.data.sources.twins.clips import TwinClips, twin_sets
 from vtok.data.sources.twins.motions import Motion, motions_of
@@ -89,10 +89,13 @@ class TwinsData(DataSource):
         self.least_shift, self.least_coherence = least_shift, least_coherence
         self.frames_fps = source.frames_fps
         self._twins: dict[Split, TwinClips] = {}
+        self._flows: dict[str, VideoFlow] | None = None
 
     def prepare(self) -> None:
         self.source.prepare()
         self.bad = self.source.bad
+        if self._flows is None:
+            self._flows = self._read_flows()
 
     def describe(self) -> str:
         counts = ", ".join(f"{category} {count}" for category, count in self.all_clips("train").counts.items())
@@ -135,6 +138,16 @@ class TwinsData(DataSource):
 
     def _motions(self, clips: Sequence[Clip]) -> dict[int, dict[Category, Motion]]:
         """The coherent motions of each clip, by number, for the chosen categories of `FLOW`."""
+        limits = {"least_shift": self.least_shift, "least_coherence": self.least_coherence}
+        found = {}
+        if flows := self._flows:
+            for number, clip in enumerate(clips):
+                if (flow := flows.get(os.path.abspath(clip.path))) is not None:
+                    found[number] = motions_of(clip, flow, self.clip, **limits)
+        return found
+
+    def _read_flows(self) -> dict[str, VideoFlow]:
+        """The flow statistics of files by absolute path; empty if no category needs them."""
         if not set(FLOW) & set(self.categories):
             return {}
         if self.flow is None:
@@ -143,14 +156,10 @@ class TwinsData(DataSource):
                 f"{command('vtok', 'data', 'flow', 'root=PATH')}, and set data.flow=PATH/flow.json."
             )
         flows = read_flow(self.flow)
-        limits = {"least_shift": self.least_shift, "least_coherence": self.least_coherence}
-        found = {}
-        for number, clip in enumerate(clips):
-            if (flow := flows.get(os.path.abspath(clip.path))) is not None:
-                found[number] = motions_of(clip, flow, self.clip, **limits)
-        if not found:
+        # A split may be empty, or have files without flow statistics.
+        if not any(os.path.abspath(clip.path) in flows for split in SPLITS for clip in self.source.clips(split)):
             raise UserError(
                 f"data.flow={self.flow}: it has none of the clips' files. Use the file that vtok data flow wrote for "
                 "data.source.root."
             )
-        return found
+        return flows

@@ -6,6 +6,7 @@ same from all twins, and so is right for exactly one in n, whatever it knows abo
 tokeniser plans.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -39,8 +40,10 @@ BACKWARDS = Playback(backwards=True)
 PACES = (2 / 3, 1 / 3)
 # The beginning stands still, or the end does; the other half of the time shows the entire clip.
 STILL = (0.0, 1.0)
-# Places of the frame that is out of place, from 0 to 1.
+# Places of the frame that is out of place, from 0 to 1: early, in the middle, late.
 PLACES = (0.25, 0.5, 0.75)
+# The middle for the first frame: of four frames, 0.5 and 0.75 would be the same place.
+BEFORE_MIDDLE = 0.499
 
 
 class Version(NamedTuple):
@@ -75,7 +78,8 @@ def versions_of(category: Category, *, window: float, variant: int = 0) -> tuple
     if category == "order":
         return Version(answers[0], AS_FILMED), Version(answers[1], Playback(swapped=True))
     if category == "odd":
-        moves = zip((1.0, float(variant % 2), 0.0), PLACES, strict=True)
+        early, middle, late = PLACES
+        moves = ((1.0, early), (1.0, middle) if variant % 2 else (0.0, BEFORE_MIDDLE), (0.0, late))
         return tuple(Version(answer, Playback(moved=move)) for answer, move in zip(answers, moves, strict=True))
     if category in ("speed", "freeze"):
         halves = PACES if category == "speed" else STILL
@@ -87,6 +91,23 @@ def versions_of(category: Category, *, window: float, variant: int = 0) -> tuple
         "zoom": (Window(0.0, 0.0, 1.0), Window(middle, middle, window)),
     }[category]
     return _with_reverse(answers, Playback(windows=ends), Playback(windows=ends[::-1]))
+
+
+def look_alike(category: Category, indices: Sequence[int], num_frames: int, *, window: float) -> bool:
+    """Whether two versions with different answers can show the same.
+
+    Args:
+        category: category of the versions.
+        indices: planned frames, ascending.
+        num_frames: number of frames of the clip.
+        window: see `versions_of`.
+    """
+    for variant in (0, 1):
+        versions = versions_of(category, window=window, variant=variant)
+        answers = {(tuple(one.playback.show(indices, num_frames)), one.answer) for one in versions}
+        if len({shown for shown, _ in answers}) < len(answers):
+            return True
+    return False
 
 
 def _with_reverse(answers: tuple[str, ...], first: Playback, second: Playback) -> tuple[Version, ...]:

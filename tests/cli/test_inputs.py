@@ -46,7 +46,7 @@ CASES = [
     (["draw", "video=.", "tokeniser=vtokk"], "tokeniser=vtokk: unknown option"),
     (["study", "name=reel"], "name=reel: unknown study. Did you mean real?"),
     (["study", "name=real", "methods=[vtokk]"], "methods=vtokk: unknown method"),
-    (["study", "name=tokenisers", "tokeniser=vtokk"], "tokeniser=vtokk: unknown option"),
+    (["study", "name=tokenisers", "mllm=tinyy"], "mllm=tinyy: unknown option"),
     (["data", "check", "data=folder", "data.root=no"], "data.root=no is not a folder"),
     (["data", "index", "root=no/{000..004}.tar"], "root=no/{000..004}.tar is not a folder"),
     (["precompute", "out=x", "backbone=clip"], "backbone.weights="),

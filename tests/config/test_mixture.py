@@ -78,14 +78,14 @@ MISTAKES = [
     ([*RECIPE, "data.train_clips=5"], "data.train_clips: unknown key", "weights"),
     ([*RECIPE, "data@data.sources.more=shapes"], "data@data.sources.more", "Use +data@data.sources.more=shapes"),
     ([*RECIPE, "objective=joint", "clip.fps=3"], "clip.fps=3", "clip.fps=null"),
-    (OWN, "data.sources.own.root=/nowhere", "no such folder"),
+    (OWN, "data.sources.own.root=/nowhere", "is not a folder. Use an existing folder"),
     ([*OWN, "objective=joint"], "generation/judge=oracle", "generation/judge=own"),
     ([*OWN, "data.weights.own=3"], "data.weights.own: data.weights is null", "{ONE:3,OTHER:1}"),
     ([*OWN, "data.weights=3"], "data.weights=3", "a mapping {NAME: a number} or null"),
     (["data=mixture", "+data.sources.own.root=a"], "data.sources.own: it is not a data set", "+data@data"),
     (["data=mixture", "+backbone@data.sources.own=clip"], "data.sources.own._target_=vtok", "of data"),
     (["+data@data.sources.own=folder"], "data.sources: unknown key.", "Use a key of data: root"),
-    (["data=mixture", "+data@data.sources.own=folder"], "data.sources.own.root has no value", "root=VALUE"),
+    (["data=mixture", "+data@data.sources.own=folder"], "data.sources.own.root is required", "root=PATH"),
 ]  # fmt: skip
 
 

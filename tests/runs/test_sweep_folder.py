@@ -12,7 +12,7 @@ from hydra.errors import ConfigCompositionException
 
 from vtok.cli.main import main, resume_sweep
 from vtok.common.overrides import quoted
-from vtok.config.compose import explain
+from vtok.config.explain import explain
 from vtok.runs.folder import read_status
 from vtok.runs.sweep_folder import unfinished_sweep
 

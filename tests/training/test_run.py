@@ -172,7 +172,7 @@ def test_resume_refuses_another_configuration(tiny_run: list[str], tmp_path: Pat
     train(compose(tiny_run), run_dir=tmp_path / "run")
     with pytest.raises(UserError, match=r"optimiser.lr was 0.0015, is 0.1"):
         train(compose([*tiny_run, "optimiser.lr=0.1", f"resume={tmp_path / 'run'}"]))
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         train(compose([*tiny_run, "resume=nowhere"]))
 
 

@@ -175,7 +175,7 @@ class Tokeniser(nn.Module, ABC):
     def encode(
         self, video: Tensor, *, key_frame: int | Sequence[int] | None = None, timestamps: Tensor | None = None
     ) -> VideoTokens:
-        """Tokenise whole clips, (B, T, 3, H, W) uint8 or float in [0, 1].
+        """Tokenise clips, (B, T, 3, H, W) uint8 or float in [0, 1].
 
         Args:
             key_frame: clip-frame index instead of the configured key frame, or one for each clip.

@@ -70,15 +70,13 @@ def probe(
         check_writable(Path(out), suffix=".json")
     results: dict[str, list[ProbeResult]] = {}
     # Without a terminal there is no progress bar, and the probes take minutes.
-    of = ", ".join(tokenisers) or (run if run is not None else "the tokeniser of the configuration")
-    log.info(
-        "probing %s: up to %d training and %d test clips, %d steps of each probe", of, train_clips, test_clips, steps
-    )
+    beginning = f"up to {train_clips} training and {test_clips} test clips, {steps} steps of each probe"
     if run is not None:
         run_dir, config, model = load_run(
             run, outputs=outputs, overrides=overrides, allowed_targets=allowed_targets, clips=True
         )
         check_unasked(config, override=f"run={run_dir}", instead="Use a run with another tokeniser.")
+        log.info("probing %s: %s", run_dir.name, beginning)
         source, loader = clips_of(config)
         results[run_dir.name] = [
             Probing(steps, train_clips, test_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source, loader)
@@ -95,6 +93,7 @@ def probe(
         for config in configs:
             check(config)
             check_unasked(config, override="vtok probe", instead="Use other tokenisers.")
+        log.info("probing %s: %s", ", ".join(tokenisers) or "the tokeniser of the configuration", beginning)
         for number, config in enumerate(configs):
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
             results[name] = []

@@ -82,9 +82,9 @@ def main(seed: int, count: int, folder: Path, files: list[Path]) -> None:
         print(json.dumps({"seed": number, "file": files[source].name}), flush=True)
         reason = alone(path)
         # In a data set with a good clip beside it, which takes its place where it is bad.
-        clips = ClipDataset([Clip("broken", path), Clip("good", files[0])], READER, seed=0, replace_bad=True)
-        sample = clips[SampleKey(0, 0)]
-        assert sample.bad == (() if reason is None else ((str(path), reason),)), (reason, sample.bad)
+        broken = Clip("broken", path)
+        sample = ClipDataset([broken, Clip("good", files[0])], READER, seed=0, replace_bad=True)[SampleKey(0, 0)]
+        assert sample.bad == (() if reason is None else ((broken.label, reason),)), (reason, sample.bad)
         assert sample.clip.id == ("broken" if reason is None else "good")
         print(json.dumps({"seed": number, "bad": reason}), flush=True)
         file.unlink()

@@ -35,7 +35,7 @@ def test_a_run_on_synthetic_clips_is_evaluated_on_real_ones(
 
 def test_a_missing_root_is_reported(understanding_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(understanding_run) == 1
-    assert "Set data.root=VALUE" in capsys.readouterr().err
+    assert "Set data.root=PATH" in capsys.readouterr().err
 
 
 def test_a_run_that_generates_videos_is_evaluated_on_real_clips(

@@ -9,7 +9,7 @@ from vtok.common.statistics import clustered
 from vtok.data import Clip
 from vtok.data.clip import METRIC_SUFFIXES
 from vtok.evaluation.accuracy import Accuracy, accuracies_of, accuracy_metrics, accuracy_table
-from vtok.evaluation.answers import Answer, answer_about, cluster_of
+from vtok.evaluation.answers import Answer, answer_about
 
 
 def answer(clip: int, right: bool, chance: float, *, kind: str = "choice", **others: Any) -> Answer:
@@ -133,7 +133,7 @@ def test_groups_of_different_data_sets_are_different_groups() -> None:
 
 def test_answers_are_grouped_by_group_or_by_file() -> None:
     clip = Clip(id="a", path=Path("a.mp4"))
-    assert cluster_of(clip) == cluster_of(replace(clip, id="a#2"))
-    assert cluster_of(clip) == cluster_of(replace(clip, start=1.0)) != cluster_of(replace(clip, path=Path("b.mp4")))
+    assert clip.cluster == replace(clip, id="a#2").cluster
+    assert clip.cluster == replace(clip, start=1.0).cluster != replace(clip, path=Path("b.mp4")).cluster
     scene = replace(clip, group="kitchen")
-    assert cluster_of(scene) == cluster_of(replace(scene, path=Path("b.mp4"), start=1.0)) != cluster_of(clip)
+    assert scene.cluster == replace(scene, path=Path("b.mp4"), start=1.0).cluster != clip.cluster

@@ -10,7 +10,6 @@ from vtok.common.errors import UserError
 from vtok.data import BadVideoError, Clip, ClipSample, Question
 from vtok.decoder import NoDecoder
 from vtok.evaluation.alignment import Alignment, Evaluation
-from vtok.evaluation.answers import cluster_of
 from vtok.evaluation.choice import questions_of
 from vtok.evaluation.clips import HeldoutBatch, collate_heldout
 from vtok.mllm import TinyLanguageModel
@@ -100,7 +99,7 @@ def test_answers_of_several_processes_are_those_of_one_in_the_order_of_the_clips
     ]
     first, yes, caption = three.answers[:3]
     assert (first.question, first.choices, first.truth) == (COLOUR.text, COLOUR.choices, "red")
-    assert first.group == cluster_of(clips[0])
+    assert first.group == clips[0].cluster
     assert first.right == (first.answer == "red")
     assert first.answer == COLOUR.choices[max(range(3), key=first.token.__getitem__)]
     assert (yes.chance, caption.choices, caption.token) == (0.5, (), ())

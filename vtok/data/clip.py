@@ -98,6 +98,11 @@ class Clip:
     unseen: bool = False
 
     @property
+    def cluster(self) -> str:
+        """The group, or the file if there is none: answers about clips of one cluster are not independent."""
+        return self.group or str(self.path)
+
+    @property
     def label(self) -> str:
         """The path, with the id if the path does not contain it: a name for messages and counts, unique as the id."""
         path = str(self.path)

@@ -64,14 +64,6 @@ def best_choice(choices: Sequence[str], scores: Sequence[float]) -> str:
     return min(zip(choices, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))[0]
 
 
-def cluster_of(clip: Clip) -> str:
-    """The name under which answers that are not independent are counted together, for the interval.
-
-    It is the clip's group, or its file if it has no group.
-    """
-    return clip.group or str(clip.path)
-
-
 def answer_about(
     clip: Clip,
     *,
@@ -89,7 +81,7 @@ def answer_about(
     total, token, prior = (tuple((scores or {}).get(name, ())) for name in ("total", "token", "prior"))
     return Answer(
         clip=clip.id,
-        group=cluster_of(clip),
+        group=clip.cluster,
         source=clip.source,
         category=category,
         kind=kind,

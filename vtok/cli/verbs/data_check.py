@@ -19,7 +19,6 @@ from vtok.data import Clip, DataSource, LoaderSettings
 from vtok.data.broken_clips import list_bad
 from vtok.data.check import check_clips, summary
 from vtok.data.sources.base import SPLITS, Split
-from vtok.evaluation.answers import cluster_of
 from vtok.model.build import build
 
 MAX_LISTED = 6
@@ -81,7 +80,7 @@ def data_check(
 
 def groups_of(splits: Mapping[Split, Sequence[Clip]]) -> dict[str, Any]:
     """Numbers of groups of clips by split, and the groups that are in several splits, by name."""
-    names = {split: {cluster_of(clip) for clip in clips} for split, clips in splits.items()}
+    names = {split: {clip.cluster for clip in clips} for split, clips in splits.items()}
     counts = Counter(name for found in names.values() for name in found)
     return {
         "groups": {split: len(found) for split, found in names.items()},

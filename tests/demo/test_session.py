@@ -55,8 +55,8 @@ def test_likelihoods_of_choices_are_those_of_their_tokens(run: DemoRun) -> None:
     for choice in ("red", "a very dark green"):
         encoded = chat.encode([("what colour is it?", choice)], num_video_tokens=tokens.tokens.shape[1])
         logprobs = run.model.text_scores(tokens, stack_text([encoded], pad_id=chat.pad_id)).logprobs
-        labels = sum(label >= 0 for label in encoded.labels)
-        assert found.likelihoods[choice] == pytest.approx(float((logprobs.sum() / labels).exp()), rel=1e-4)
+        number = sum(target >= 0 for target in encoded.targets)
+        assert found.likelihoods[choice] == pytest.approx(float((logprobs.sum() / number).exp()), rel=1e-4)
     assert found.text == max(found.likelihoods, key=lambda choice: found.likelihoods[choice])
     assert len(found.likelihoods) == 2
 

@@ -55,7 +55,7 @@ def answer_logprobs(
     projected = model.projector(video.tokens[row : row + 1])
     embeddings = model.mllm.embed(torch.tensor([chat.ids]), projected, real)
     logprobs = model.mllm.model(inputs_embeds=embeddings).logits[0].log_softmax(-1)
-    return [float(logprobs[place - 1, label]) for place, label in enumerate(chat.labels) if label >= 0]
+    return [float(logprobs[place, target]) for place, target in enumerate(chat.targets) if target >= 0]
 
 
 def by_hand(model: VideoLanguageModel, video: VideoTokens, row: int, question: Question, score: str) -> str:
@@ -139,7 +139,7 @@ def test_equal_scores_are_decided_by_the_text_of_the_choice(
     model: VideoLanguageModel, video: VideoTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def equal(video: VideoTokens, text: Text) -> AnswerScores:
-        return AnswerScores(torch.zeros(text.labels.shape), torch.zeros(text.labels.shape, dtype=torch.bool))
+        return AnswerScores(torch.zeros(text.targets.shape), torch.zeros(text.targets.shape, dtype=torch.bool))
 
     monkeypatch.setattr(model, "text_scores", equal)
     for words in permutations(("red", "blue", "green")):

@@ -96,8 +96,8 @@ def test_a_language_model_that_ignores_the_video_gives_zeros(monkeypatch: pytest
     model = model_of()
     real = model.mllm.hidden_states
 
-    def blind(embeddings: torch.Tensor, *, branch: torch.Tensor | None) -> torch.Tensor:
-        assert branch is None
+    def blind(embeddings: torch.Tensor, *, seen_until: torch.Tensor | None) -> torch.Tensor:
+        assert seen_until is None
         # All video tokens follow each other, from the place `first` on.
         after = first + embeddings.shape[1] - text_tokens
         keep = [*range(first), *range(after, embeddings.shape[1])]

@@ -77,15 +77,17 @@ def test_loss_is_that_of_transformers(save_lm: Save, lm_sizes: dict[str, int], a
     folder = save_lm(config)
     mllm = CausalLanguageModel(folder).eval()
     chat = mllm.chat.encode(TURNS, num_video_tokens=0)
-    ids, labels = torch.tensor([chat.ids]), torch.tensor([chat.labels])
+    ids, targets = torch.tensor([chat.ids]), torch.tensor([chat.targets])
+    # transformers' labels are at the predicted tokens themselves.
+    labels = targets.roll(1, dims=1)
     nothing = torch.zeros(1, 0, mllm.width)
     own = AutoModelForCausalLM.from_pretrained(folder).eval()
     with torch.no_grad():
         embeddings = mllm.embed(ids, nothing, torch.zeros(1, 0, dtype=torch.bool))
         hidden = mllm.hidden_states(embeddings)
-        logprobs = mllm.score_answers(hidden, labels).logprobs
+        logprobs = mllm.score_answers(hidden, targets).logprobs
         expected = own(input_ids=ids, labels=labels).loss
-    torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), expected)
+    torch.testing.assert_close(-logprobs.sum() / (targets != IGNORED).sum(), expected)
 
 
 # Models with a window or with ALiBi, and those that take no positions, read each turn in a row of its own.
@@ -111,17 +113,20 @@ def test_a_branch_is_read_as_if_it_were_alone(save_lm: Save, lm_sizes: dict[str,
     assert mllm.reads_branches is reads
     if not reads:
         return
-    turns = [("which way " * 3, "left"), ("what colour?", "a dark green")]
+    turns = [("which way " * 3, "left"), ("what colour?", "a dark green"), ("which way is it?", "up")]
     chat = mllm.chat.encode_branches(turns, num_video_tokens=3)
     video, there = torch.randn(1, 3, mllm.width), torch.ones(1, 3, dtype=torch.bool)
-    branch = torch.tensor([chat.branch])
+    seen_until = torch.tensor([chat.seen_until])
     with torch.no_grad():
-        states = mllm.hidden_states(mllm.embed(torch.tensor([chat.ids]), video, there), branch=branch)
+        states = mllm.hidden_states(mllm.embed(torch.tensor([chat.ids]), video, there), seen_until=seen_until)
         for number, turn in enumerate(turns, start=1):
-            ids = torch.tensor([mllm.chat.encode([turn], num_video_tokens=3).ids])
-            expected = mllm.hidden_states(mllm.embed(ids, video, there))
-            found = states[(branch == 0) | (branch == number)]
-            torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-4)
+            last = max(place for place, one in enumerate(chat.turn) if one == number)
+            here = [place for place, end in enumerate(chat.seen_until) if place <= last < end]
+            alone = mllm.chat.encode([turn], num_video_tokens=3)
+            assert [chat.ids[place] for place in here] == alone.ids[: len(here)]
+            assert set(alone.targets[len(here) :]) == {IGNORED}
+            expected = mllm.hidden_states(mllm.embed(torch.tensor([alone.ids]), video, there))
+            torch.testing.assert_close(states[0, here], expected[0, : len(here)], atol=1e-5, rtol=1e-4)
 
 
 def test_an_architecture_that_scales_its_logits_is_refused(save_lm: Save, lm_sizes: dict[str, int]) -> None:
@@ -150,9 +155,9 @@ def test_each_loss_in_a_batch_is_its_loss_alone(save_lm: Save) -> None:
         together = model.text_scores(video, batch.text).logprobs.sum(1)
         for row in range(3):
             here, size = slice(row, row + 1), int(batch.text.mask[row].sum())
-            text = Text.of(*(part[here, :size] for part in (batch.text.ids, batch.text.labels, batch.text.mask)))
+            text = Text.of(*(part[here, :size] for part in (batch.text.ids, batch.text.targets, batch.text.mask)))
             planned = PlannedFrames(*(part[here] for part in vars(batch.video).values() if part is not None))
-            alone = -model(Batch(video=planned, text=text))["loss"] * (text.labels != IGNORED).sum()
+            alone = -model(Batch(video=planned, text=text))["loss"] * (text.targets != IGNORED).sum()
             torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-5)
 
 

@@ -12,10 +12,12 @@ def chat() -> ChatTokeniser:
 
 def test_labels_are_the_answers_and_their_ends(chat: ChatTokeniser) -> None:
     encoded = chat.encode([("what colour is it?", "red"), ("which way?", "to the left")], num_video_tokens=3)
-    labelled = [token for token in encoded.labels if token != IGNORED]
+    labelled = [token for token in encoded.targets if token != IGNORED]
     assert labelled.count(chat.end_id) == 2
     assert chat.tokenizer.decode(labelled).replace("<|end|>", "|").split("|")[:2] == [" red", " to the left"]
-    assert all(label in (IGNORED, token) for label, token in zip(encoded.labels, encoded.ids, strict=True))
+    assert encoded.targets[-1] == IGNORED
+    following = zip(encoded.targets[:-1], encoded.ids[1:], strict=True)
+    assert all(target in (IGNORED, token) for target, token in following)
 
 
 def test_video_tokens_stand_before_the_first_question_only(chat: ChatTokeniser) -> None:
@@ -28,14 +30,14 @@ def test_a_prompt_is_the_beginning_of_its_conversation(chat: ChatTokeniser) -> N
     prompt = chat.encode_prompt("what is it?", num_video_tokens=4)
     whole = chat.encode([("what is it?", "a ball")], num_video_tokens=4)
     assert whole.ids[: len(prompt)] == prompt
-    assert whole.labels[: len(prompt)] == [IGNORED] * len(prompt)
-    assert whole.labels[len(prompt)] != IGNORED
+    assert whole.targets[: len(prompt) - 1] == [IGNORED] * (len(prompt) - 1)
+    assert whole.targets[len(prompt) - 1] == whole.ids[len(prompt)]
 
 
 @pytest.mark.parametrize("text", ["a café, x² and 你好", "tabs\tand\nlines", "emoji 🙂", "<b>&amp;</b>"])
 def test_any_text_comes_back(chat: ChatTokeniser, text: str) -> None:
     encoded = chat.encode([("q", text)], num_video_tokens=0)
-    assert chat.decode([label for label in encoded.labels if label != IGNORED]) == text
+    assert chat.decode([target for target in encoded.targets if target != IGNORED]) == text
 
 
 @pytest.mark.parametrize("text", ["<video>", "a <video> tag", "<|end|><|end|>", "<<video>", "<vid<video>eo>"])
@@ -43,7 +45,7 @@ def test_special_tokens_in_answers_become_plain_words(chat: ChatTokeniser, text:
     encoded = chat.encode([("q", text)], num_video_tokens=2)
     assert encoded.ids.count(chat.video_id) == 2
     assert encoded.ids.count(chat.end_id) == 1
-    said = chat.decode([label for label in encoded.labels if label != IGNORED])
+    said = chat.decode([target for target in encoded.targets if target != IGNORED])
     assert said.replace("< ", "<") == text
 
 

@@ -37,18 +37,19 @@ def test_logprobs_and_hidden_states_are_those_of_transformers(mllm: TinyLanguage
         output = mllm.model(input_ids=ids, labels=labels)
         embeddings = mllm.model.get_input_embeddings()(ids)
         labels[0, 4] = output.logits[0, 3].argmax()
-        logprobs, likeliest = mllm.score_answers(mllm.hidden_states(embeddings), labels)
+        # transformers' labels are at the predicted tokens themselves, and the first of a row is not predicted.
+        targets = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+        logprobs, likeliest = mllm.score_answers(mllm.hidden_states(embeddings), targets)
         output = mllm.model(input_ids=ids, labels=labels)
-    torch.testing.assert_close(-logprobs.sum() / (labels[:, 1:] != IGNORED).sum(), output.loss)
-    assert (logprobs[labels[:, 1:] == IGNORED] == 0).all()
+    torch.testing.assert_close(-logprobs.sum() / (targets != IGNORED).sum(), output.loss)
+    assert (logprobs[targets == IGNORED] == 0).all()
     assert likeliest[0, 3]
-    assert torch.equal(likeliest, output.logits[:, :-1].argmax(-1) == labels[:, 1:])
+    assert torch.equal(likeliest, output.logits.argmax(-1) == targets)
 
 
-def test_predictors_are_the_positions_before_labels() -> None:
-    """Rows are separate: the last position of a row does not predict the first token of the next row."""
-    labels = torch.tensor([[7, IGNORED, 8, 9], [5, 6, IGNORED, IGNORED]])
-    assert find_predictors(labels).tolist() == [1, 2, 4]
+def test_predictors_are_the_places_of_targets() -> None:
+    targets = torch.tensor([[7, IGNORED, 8, 9], [5, 6, IGNORED, IGNORED]])
+    assert find_predictors(targets).tolist() == [0, 2, 3, 4, 5]
 
 
 def test_the_states_of_a_layer_are_those_of_a_model_without_later_layers(mllm: TinyLanguageModel) -> None:
@@ -73,11 +74,11 @@ def test_padding_changes_nothing(mllm: TinyLanguageModel) -> None:
     with torch.no_grad():
         together = stack_text(chats, pad_id=mllm.chat.pad_id)
         embeddings = mllm.model.get_input_embeddings()(together.ids)
-        scores = mllm.score_answers(mllm.hidden_states(embeddings), together.labels).logprobs.sum(1)
+        scores = mllm.score_answers(mllm.hidden_states(embeddings), together.targets).logprobs.sum(1)
         for row, chat in enumerate(chats):
             alone = stack_text([chat], pad_id=mllm.chat.pad_id)
             embeddings = mllm.model.get_input_embeddings()(alone.ids)
-            score = mllm.score_answers(mllm.hidden_states(embeddings), alone.labels).logprobs.sum(1)
+            score = mllm.score_answers(mllm.hidden_states(embeddings), alone.targets).logprobs.sum(1)
             torch.testing.assert_close(scores[row : row + 1], score, atol=1e-5, rtol=1e-5)
 
 
@@ -135,26 +136,46 @@ def test_projector_is_two_layers_with_a_gelu() -> None:
     torch.testing.assert_close(projector(x), expected)
 
 
-TURNS = [("which way does it move?", "left"), ("what colour?", "a dark green"), ("describe the video.", "it moves")]
+TURNS = [
+    ("which way does it move?", "left"),
+    ("what colour?", "a dark green"),
+    ("which way does it look?", "up"),
+    ("what colour?", "a dark red"),
+    ("describe the video.", "it moves"),
+]
 
 
-def test_branches_are_the_text_before_them_once_and_the_rest_of_each_turn(mllm: TinyLanguageModel) -> None:
-    chat = mllm.chat.encode_branches(TURNS, num_video_tokens=4)
-    assert chat.branch is not None
-    alone = [mllm.chat.encode([turn], num_video_tokens=4) for turn in TURNS]
+def path(turn: list[int], seen_until: list[int], number: int) -> list[int]:
+    """The places of the tokens that the last token of a turn sees."""
+    last = max(place for place, one in enumerate(turn) if one == number)
+    return [place for place in range(last + 1) if last < seen_until[place]]
+
+
+@pytest.mark.parametrize("video_tokens", [0, 1, 4])
+def test_branches_are_the_turns_with_their_common_beginnings_once(mllm: TinyLanguageModel, video_tokens: int) -> None:
+    chat = mllm.chat.encode_branches(TURNS, num_video_tokens=video_tokens)
+    assert chat.turn is not None
+    assert chat.seen_until is not None
+    alone = [mllm.chat.encode([turn], num_video_tokens=video_tokens) for turn in TURNS]
     for number, one in enumerate(alone, start=1):
-        here = [place for place, branch in enumerate(chat.branch) if branch in (0, number)]
-        assert [chat.ids[place] for place in here] == one.ids
-        assert [chat.labels[place] for place in here] == one.labels
-    assert chat.branch == sorted(chat.branch)
-    assert chat.length == max(len(one.ids) for one in alone)
-    assert mllm.chat.encode(TURNS, num_video_tokens=4).length > chat.length
+        here = path(chat.turn, chat.seen_until, number)
+        # The end of an answer is predicted, but not read.
+        assert [chat.ids[place] for place in here] == one.ids[:-1]
+        assert [chat.targets[place] for place in here] == one.targets[:-1]
+        assert {chat.turn[place] for place in here if chat.targets[place] != IGNORED} == {number}
+    # Once: the turn's start and the video, "which way does it" with the video, and "what colour?" up to its answer.
+    way, colour = (
+        len(mllm.chat.encode_prompt(text, num_video_tokens=0)) - 2 for text in ("which way does it", "what colour?")
+    )
+    shared = 4 * (1 + video_tokens) + way + colour
+    assert len(chat.ids) == sum(len(one.ids) - 1 for one in alone) - shared
+    assert chat.length == max(len(one.ids) - 1 for one in alone)
 
 
 def test_rows_of_one_branch_need_no_mask(mllm: TinyLanguageModel) -> None:
     one, more = (mllm.chat.encode_branches(turns, num_video_tokens=4) for turns in (TURNS[:1], TURNS))
-    assert stack_text([one, one], pad_id=0).branch is None
-    assert stack_text([one, more], pad_id=0).branch is not None
+    assert stack_text([one, one], pad_id=0).seen_until is None
+    assert stack_text([one, more], pad_id=0).seen_until is not None
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -165,11 +186,11 @@ def test_a_branch_is_read_as_if_it_were_alone(mllm: TinyLanguageModel, attention
     together = stack_text(chats, pad_id=mllm.chat.pad_id)
     video, there = torch.randn(2, 4, 32), torch.ones(2, 4, dtype=torch.bool)
     with torch.no_grad():
-        states = mllm.hidden_states(mllm.embed(together.ids, video, there), branch=together.branch)
+        states = mllm.hidden_states(mllm.embed(together.ids, video, there), seen_until=together.seen_until)
         assert states.isfinite().all()
         for row, turns in enumerate((TURNS, TURNS[:1])):
             for number, turn in enumerate(turns, start=1):
-                alone = torch.tensor([mllm.chat.encode([turn], num_video_tokens=4).ids])
+                alone = torch.tensor([mllm.chat.encode([turn], num_video_tokens=4).ids[:-1]])
                 expected = mllm.hidden_states(mllm.embed(alone, video[row : row + 1], there[:1]))
-                found = states[row, (together.branch[row] == 0) | (together.branch[row] == number)]
+                found = states[row, path(together.turn[row].tolist(), together.seen_until[row].tolist(), number)]
                 torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-5)

@@ -34,12 +34,12 @@ def make_training(
 def steps(mllm: CausalLanguageModel, optimiser: Any, scheduler: Any, count: int) -> list[float]:
     losses = []
     chat = mllm.chat.encode([("which way?", "to the left")], num_video_tokens=2)
-    ids, labels = torch.tensor([chat.ids]), torch.tensor([chat.labels])
+    ids, targets = torch.tensor([chat.ids]), torch.tensor([chat.targets])
     video = torch.ones(1, 2, mllm.width)
     for _ in range(count):
         embeddings = mllm.embed(ids, video, torch.ones(1, 2, dtype=torch.bool))
         hidden = mllm.hidden_states(embeddings)
-        loss = -mllm.score_answers(hidden, labels).logprobs.sum()
+        loss = -mllm.score_answers(hidden, targets).logprobs.sum()
         loss.backward()
         optimiser.step()
         scheduler.step()

@@ -68,7 +68,7 @@ def test_labels_are_the_answers(make_tokenizer: Make, template: str) -> None:
         piece = chat.tokenizer(text, add_special_tokens=False)["input_ids"]
         ids += piece
         labels += piece if answer else [IGNORED] * len(piece)
-    assert (encoded.ids, encoded.labels) == (ids, labels)
+    assert (encoded.ids, encoded.targets) == (ids, [*labels[1:], IGNORED])
 
 
 @pytest.mark.parametrize("template", TRUTH)
@@ -77,8 +77,8 @@ def test_a_prompt_is_the_beginning_and_the_end_token_the_last_of_an_answer(make_
     prompt = chat.encode_prompt("what is it?", num_video_tokens=2)
     whole = chat.encode(TURNS[:1], num_video_tokens=2)
     assert whole.ids[: len(prompt)] == prompt
-    assert whole.labels[len(prompt) - 1] == IGNORED != whole.labels[len(prompt)]
-    assert [label for label in whole.labels if label != IGNORED][-1] == chat.end_id
+    assert whole.targets[len(prompt) - 2] == IGNORED != whole.targets[len(prompt) - 1]
+    assert [target for target in whole.targets if target != IGNORED][-1] == chat.end_id
     assert chat.end_id == chat.tokenizer.convert_tokens_to_ids(ENDS.get(template, "<|im_end|>"))
     assert chat.tokenizer.pad_token_id is None
     assert chat.pad_id == chat.end_id
@@ -93,7 +93,7 @@ def test_generation_marks_define_the_answers(make_tokenizer: Make) -> None:
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
     chat = chat_of(make_tokenizer(marked))
-    labels = [label for label in chat.encode(TURNS, num_video_tokens=2).labels if label != IGNORED]
+    labels = [target for target in chat.encode(TURNS, num_video_tokens=2).targets if target != IGNORED]
     assert chat.tokenizer.decode(labels) == "a red ball<|im_end|>\nto the left 🙂<|im_end|>\n"
     assert chat.end_id == chat.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
@@ -102,7 +102,7 @@ def test_generation_marks_define_the_answers(make_tokenizer: Make) -> None:
 def test_unusual_answers_are_labelled(make_tokenizer: Make, answer: str) -> None:
     chat = chat_of(make_tokenizer("chatml"))
     encoded = chat.encode([("q", answer), ("q", "b")], num_video_tokens=0)
-    labels = [label for label in encoded.labels if label != IGNORED]
+    labels = [target for target in encoded.targets if target != IGNORED]
     said = answer.replace("<|im_end|>", "< |im_end|>").strip()
     assert chat.tokenizer.decode(labels) == f"{said}<|im_end|>b<|im_end|>"
 
@@ -117,7 +117,7 @@ def test_tags_of_the_template_become_plain_words_in_answers(make_tokenizer: Make
         )
     )
     encoded = chat.encode([("why </think>?", "no </think> yes"), ("q", "b")], num_video_tokens=0)
-    text = chat.tokenizer.decode([label for label in encoded.labels if label != IGNORED])
+    text = chat.tokenizer.decode([target for target in encoded.targets if target != IGNORED])
     assert text == "no < /think> yes<|im_end|>b<|im_end|>"
 
 

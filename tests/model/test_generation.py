@@ -116,7 +116,7 @@ def test_several_conversations_about_a_clip_change_no_loss_of_generation() -> No
     model = make_model(lambdas=(1.0, 1.0, 1.0)).eval()
     batch = make_batch(model, [3, 2, 1])
     rows = torch.tensor([0, 0, 1, 2, 2])
-    text = Text.of(*(tensor[rows] for tensor in (batch.text.ids, batch.text.labels, batch.text.mask)))
+    text = Text.of(*(tensor[rows] for tensor in (batch.text.ids, batch.text.targets, batch.text.mask)))
     found = []
     for one in (batch, replace(batch, text=text, clip_of_row=rows)):
         torch.manual_seed(0)
@@ -200,7 +200,7 @@ def test_padding_and_neighbours_change_nothing() -> None:
                 text=None,
                 captions=Text.of(
                     batch.captions.ids[here, :size],
-                    batch.captions.labels[here, :size],
+                    batch.captions.targets[here, :size],
                     batch.captions.mask[here, :size],
                 ),
             )

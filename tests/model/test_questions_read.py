@@ -99,7 +99,8 @@ def test_a_turn_is_a_row_and_a_clip_is_encoded_once(model: VideoLanguageModel) -
         read = chat.decode(ids[words[row]].tolist())
         assert question in read
         assert answer not in read
-        assert chat.decode(ids[batch.text.labels[row] != -100].tolist()) == answer
+        targets = batch.text.targets[row]
+        assert chat.decode(targets[targets != -100].tolist()) == answer
     frames: list[int] = []
     model.tokeniser.backbone.register_forward_hook(lambda module, given, made: frames.append(len(given[0])))
     model(batch)["loss"].backward()
@@ -160,6 +161,6 @@ def test_prompts_choices_and_training_read_the_same_question(model: VideoLanguag
             chats = [chat.encode([(text, choice)], num_video_tokens=8)]
             own = stack_text(chats, pad_id=chat.pad_id)
             total = float(model.text_scores(single, own).logprobs.sum())
-            assert score == pytest.approx(total / int((own.labels != -100).sum()), abs=1e-4)
+            assert score == pytest.approx(total / int((own.targets != -100).sum()), abs=1e-4)
             assert explain_answer(model, single, text, choice).log_likelihood == pytest.approx(total, abs=1e-4)
     assert scores[1] != scores[2]

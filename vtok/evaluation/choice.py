@@ -103,11 +103,10 @@ class Chooser:
             # On the CPU, where the order of a sum is always the same.
             logprobs = model.text_scores(video.select(index), text).logprobs.cpu().double()
             text = text.to(torch.device("cpu"))
-            is_answer = text.labels[:, 1:] != IGNORED
-            # Without branches all answers are the first one's; -1, the padding's, holds no answer.
-            branch = torch.ones_like(text.ids) if text.branch is None else text.branch.clamp(min=0)
-            for summed, values in ((totals, logprobs), (lengths, is_answer.long())):
-                sums = values.new_zeros(len(chats), most + 1).scatter_add(1, branch[:, 1:], values)
+            # Without branches all answers are the first one's. 0, the padding's, holds none.
+            turn_of = torch.ones_like(text.ids) if text.turn is None else text.turn
+            for summed, values in ((totals, logprobs), (lengths, (text.targets != IGNORED).long())):
+                sums = values.new_zeros(len(chats), most + 1).scatter_add(1, turn_of, values)
                 summed += [own[1 : 1 + len(turns)] for own, (_, turns) in zip(sums, part, strict=True)]
         found = torch.cat(totals)
         check_finite(found, what="the language model's log-probabilities of answers")

@@ -166,5 +166,5 @@ class VTokModel(lmms):
         scores = self.model.text_scores(video, text)
         losses = -scores.logprobs.sum(1)
         check_finite(losses, what="the language model's log-probabilities of answers")
-        greedy = (scores.likeliest | (text.labels[:, 1:] == IGNORED)).all(1)
+        greedy = (scores.likeliest | (text.targets == IGNORED)).all(1)
         return list(zip(losses.tolist(), greedy.tolist(), strict=True))

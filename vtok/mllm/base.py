@@ -30,11 +30,11 @@ class RequireFinite(LogitsProcessor):
 
 
 class AnswerScores(NamedTuple):
-    """Scores (B, N - 1) of the tokens that follow the first N - 1 ones.
+    """Scores (B, N) of the targets of N tokens.
 
     Attributes:
-        logprobs: float32, log-probability of each token that is a label, 0 elsewhere.
-        likeliest: whether a token is a label and the most likely one.
+        logprobs: float32, log-probability of the target after each token, 0 where there is none.
+        likeliest: whether there is a target and it is the most likely token.
     """
 
     logprobs: Tensor
@@ -194,12 +194,14 @@ class LanguageModel(nn.Module):
         """Whether `hidden_states` can read branches."""
         return reads_branches(self.model)
 
-    def hidden_states(self, embeddings: Tensor, *, branch: Tensor | None = None) -> Tensor:
+    def hidden_states(self, embeddings: Tensor, *, seen_until: Tensor | None = None) -> Tensor:
         """The last hidden states (B, N, D), float32, see `layer_states`."""
-        (last,) = self.layer_states(embeddings, layers=(-1,), branch=branch)
+        (last,) = self.layer_states(embeddings, layers=(-1,), seen_until=seen_until)
         return last
 
-    def layer_states(self, embeddings: Tensor, *, layers: Sequence[int], branch: Tensor | None = None) -> list[Tensor]:
+    def layer_states(
+        self, embeddings: Tensor, *, layers: Sequence[int], seen_until: Tensor | None = None
+    ) -> list[Tensor]:
         """The hidden states (B, N, D), float32, of several layers.
 
         Without branches no mask is needed: attention is causal and padding comes last, so no token sees it. Attention
@@ -209,12 +211,11 @@ class LanguageModel(nn.Module):
             embeddings: (B, N, D); padding, if any, is on the right, and its states mean nothing.
             layers: indices into transformers' `hidden_states`: 0 is the embeddings, n the output of layer n, -1 that
                 of the last layer after the final norm.
-            branch: (B, N), number of the branch of each token, see `EncodedChat`, for models that read branches; None:
-                a row is one conversation.
+            seen_until: (B, N), see `mask_and_positions`, for models that read branches; None: one conversation a row.
         """
-        if branch is not None:
+        if seen_until is not None:
             attention = self.model.config._attn_implementation
-            mask, positions = mask_and_positions(branch, embeddings, attention=attention)
+            mask, positions = mask_and_positions(seen_until, embeddings, attention=attention)
             output = self._run(
                 embeddings, layers, attention_mask=mask, position_ids=positions, cache=NoCache(), use_cache=False
             )
@@ -260,21 +261,21 @@ class LanguageModel(nn.Module):
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def score_answers(self, hidden: Tensor, labels: Tensor, *, predictors: Tensor | None = None) -> AnswerScores:
-        """The scores of each next token that is a label. Logits are computed only at these positions.
+    def score_answers(self, hidden: Tensor, targets: Tensor, *, predictors: Tensor | None = None) -> AnswerScores:
+        """The scores of all targets. Logits are computed only where there are some.
 
         Args:
             hidden: (B, N, D) last hidden states.
-            labels: (B, N) ids, IGNORED at tokens that are not predicted.
-            predictors: `find_predictors(labels)` if it is known already, which avoids waiting for the device.
+            targets: (B, N), the id to predict after each token, or IGNORED.
+            predictors: `find_predictors(targets)` if it is known already, which avoids waiting for the device.
         """
-        where = find_predictors(labels) if predictors is None else predictors
+        where = find_predictors(targets) if predictors is None else predictors
         logits = self.logits(hidden.flatten(0, 1).index_select(0, where))
-        targets = labels.flatten().index_select(0, where + 1)
-        logprobs = hidden.new_zeros(labels.numel(), dtype=torch.float32)
-        logprobs = logprobs.index_copy(0, where, -nn.functional.cross_entropy(logits, targets, reduction="none"))
-        likeliest = torch.zeros_like(logprobs, dtype=torch.bool).index_copy(0, where, logits.argmax(-1) == targets)
-        return AnswerScores(*(one.view_as(labels)[:, :-1].contiguous() for one in (logprobs, likeliest)))
+        true = targets.flatten().index_select(0, where)
+        logprobs = hidden.new_zeros(targets.numel(), dtype=torch.float32)
+        logprobs = logprobs.index_copy(0, where, -nn.functional.cross_entropy(logits, true, reduction="none"))
+        likeliest = torch.zeros_like(logprobs, dtype=torch.bool).index_copy(0, where, logits.argmax(-1) == true)
+        return AnswerScores(logprobs.view_as(targets), likeliest.view_as(targets))
 
     @torch.no_grad()
     def generate(self, embeddings: Tensor, attention_mask: Tensor, *, max_new_tokens: int) -> list[str]:
@@ -296,11 +297,9 @@ class LanguageModel(nn.Module):
         return [self.chat.decode(row) for row in ids.tolist()]
 
 
-def find_predictors(labels: Tensor) -> Tensor:
-    """Positions (n,) whose next token is a label, in labels (B, N) flattened to B * N."""
-    is_label = (labels != IGNORED).roll(-1, dims=1)
-    is_label[:, -1] = False
-    return is_label.flatten().nonzero().flatten()
+def find_predictors(targets: Tensor) -> Tensor:
+    """Places (n,) of the tokens that predict one, in targets (B, N) flattened to B * N."""
+    return (targets != IGNORED).flatten().nonzero().flatten()
 
 
 def select_layers(output: Any, layers: Sequence[int]) -> list[Tensor]:

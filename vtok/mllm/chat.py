@@ -1,7 +1,6 @@
-"""Conversations about a video to token ids: chat template, positions of video tokens, labels of the answers."""
+"""Conversations about a video to token ids: chat template, positions of video tokens, and what is to be predicted."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -9,7 +8,8 @@ from typing import cast
 from transformers import PreTrainedTokenizerBase
 
 from vtok.common.errors import UserError
-from vtok.mllm.template import ChatTemplate
+from vtok.mllm.branches import Branch, longest_path, tree_of
+from vtok.mllm.template import ChatTemplate, unsuitable
 
 IGNORED = -100
 MAKE_VIDEO = "make a video: "
@@ -19,26 +19,24 @@ REMEMBERED = 4096
 
 @dataclass(frozen=True)
 class EncodedChat:
-    """Token ids of a conversation, and labels of the same length.
+    """Token ids of a conversation, or of several turns that do not see each other.
 
     Attributes:
         ids: token ids.
-        labels: the id of each token that the model learns to predict, IGNORED for the others.
-        branch: number of the branch of each token, 0 before the first branch, see `ChatTokeniser.encode_branches`;
-            None: one conversation.
+        targets: the token that the model learns to predict after each, or IGNORED.
+        turn: the turn of each token, counted from 1, see `vtok.mllm.branches.Tree`; None: one conversation.
+        seen_until: number of the first token after those that see each token; None: all later ones see it.
     """
 
     ids: list[int]
-    labels: list[int]
-    branch: list[int] | None = None
+    targets: list[int]
+    turn: list[int] | None = None
+    seen_until: list[int] | None = None
 
     @property
     def length(self) -> int:
-        """Number of tokens that the last token of the longest branch sees, itself included."""
-        if self.branch is None:
-            return len(self.ids)
-        sizes = Counter(self.branch)
-        return sizes.pop(0, 0) + max(sizes.values(), default=0)
+        """Number of tokens that the last token of the longest turn sees, itself included."""
+        return len(self.ids) if self.seen_until is None else longest_path(self.seen_until)
 
 
 class ChatTokeniser:
@@ -66,6 +64,8 @@ class ChatTokeniser:
             )
         self.video_id = video_id
         self.template = ChatTemplate(tokenizer)
+        if self.template.prompt(video_token)[-1] == video_id:
+            raise unsuitable("the chat template writes nothing between a question and its answer")
         special = self.template.special_ids
         marks = (
             {cast(str, tokenizer.convert_ids_to_tokens(one)) for one in special} | self.template.tags | {video_token}
@@ -76,7 +76,7 @@ class ChatTokeniser:
         self.turn_length = len(ids)
         ends = [token for token, answer in zip(ids, answers, strict=True) if answer and token in special]
         self._end_id = ends[-1] if ends else tokenizer.eos_token_id
-        self._encoded: dict[tuple[str, str], EncodedChat] = {}
+        self._branches: dict[tuple[str, str], Branch] = {}
 
     @property
     def pad_id(self) -> int:
@@ -96,52 +96,55 @@ class ChatTokeniser:
         return [self.end_id] if end_of_text in (None, self.end_id) else [self.end_id, int(end_of_text)]
 
     def encode(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> EncodedChat:
-        """Turns of (question, answer) about one video, with labels at the answers and their end tokens."""
+        """Turns of (question, answer) about one video; the targets are the answers and their end tokens."""
         plain = [
             ((self.video_token * num_video_tokens if number == 0 else "") + self.plain(question), self.plain(answer))
             for number, (question, answer) in enumerate(turns)
         ]
         ids, answers = self.template.conversation(plain)
-        return EncodedChat(ids, [token if answer else IGNORED for token, answer in zip(ids, answers, strict=True)])
+        following = zip(ids[1:], answers[1:], strict=True)
+        return EncodedChat(ids, [*(token if answer else IGNORED for token, answer in following), IGNORED])
 
     def encode_branches(self, turns: Sequence[tuple[str, str]], *, num_video_tokens: int) -> EncodedChat:
         """Turns of (question, answer) about one video, none of which sees another.
 
-        The text up to the last video token comes first, once. The rest of each turn is a branch, which sees this text
-        and itself, so that a turn is read as if it were alone (as in Molmo, arXiv 2409.17146, section 3).
+        The text up to the last video token comes first, once. Each turn sees this text and itself, so that it is read
+        as if it were alone (as in Molmo, arXiv 2409.17146, section 3). Questions that begin alike share their first
+        words. The end of an answer is predicted, but not read.
         """
-        ids: list[int] = []
-        labels: list[int] = []
-        branch: list[int] = []
-        for number, turn in enumerate(turns, start=1):
-            alone = self._encode_once(turn)
-            # The one video token marks where the branch begins.
-            start = alone.ids.index(self.video_id) + 1
-            if not ids:
-                ids = [*alone.ids[: start - 1], *[self.video_id] * num_video_tokens]
-                labels, branch = [IGNORED] * len(ids), [0] * len(ids)
-            ids += alone.ids[start:]
-            labels += alone.labels[start:]
-            branch += [number] * (len(alone.ids) - start)
-        return EncodedChat(ids, labels, branch)
+        tree = tree_of([self._branch(turn) for turn in turns])
+        # Each text has one video token, which they share, in place of those of the clip.
+        video = tree.ids.index(self.video_id)
+        more = num_video_tokens - 1
 
-    def _encode_once(self, turn: tuple[str, str]) -> EncodedChat:
+        def spread(values: list[int]) -> list[int]:
+            return [*values[:video], *[values[video]] * num_video_tokens, *values[video + 1 :]]
+
+        return EncodedChat(
+            spread(tree.ids), spread(tree.targets), spread(tree.turn), [end + more for end in spread(tree.seen_until)]
+        )
+
+    def _branch(self, turn: tuple[str, str]) -> Branch:
         """A turn with one video token. Questions come again and again, and rendering takes time."""
-        if turn not in self._encoded:
-            if len(self._encoded) >= REMEMBERED:
-                self._encoded.clear()
-            self._encoded[turn] = self.encode([turn], num_video_tokens=1)
-        return self._encoded[turn]
+        if turn not in self._branches:
+            if len(self._branches) >= REMEMBERED:
+                self._branches.clear()
+            chat = self.encode([turn], num_video_tokens=1)
+            predicts = [place for place, target in enumerate(chat.targets) if target != IGNORED]
+            # Nothing follows from what comes after these. The first of them predicts one answer, so it is not shared.
+            end = predicts[-1] + 1 if predicts else len(chat.ids)
+            self._branches[turn] = Branch(chat.ids[:end], chat.targets[:end], own=predicts[0] if predicts else end)
+        return self._branches[turn]
 
     def encode_prompt(self, question: str, *, num_video_tokens: int) -> list[int]:
         """Token ids of a question about one video, up to the beginning of the answer."""
         return self.template.prompt(self.video_token * num_video_tokens + self.plain(question))
 
     def encode_video(self, caption: str, *, num_video_tokens: int) -> EncodedChat:
-        """A request for a video, answered by the positions of its tokens, which have the labels."""
+        """A request for a video, answered by the positions of its tokens, which are the targets."""
         prompt = self.template.prompt(self.plain(MAKE_VIDEO + caption))
         places = [self.video_id] * num_video_tokens
-        return EncodedChat(prompt + places, [IGNORED] * len(prompt) + places)
+        return EncodedChat(prompt + places, [*[IGNORED] * (len(prompt) - 1), *places, IGNORED])
 
     def decode(self, ids: list[int]) -> str:
         return cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)).strip()

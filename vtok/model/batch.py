@@ -21,23 +21,29 @@ class Text:
 
     Attributes:
         ids: (B, N).
-        labels: (B, N), the ids of tokens that are predicted, IGNORED elsewhere.
+        targets: (B, N), the id to predict after each token, or IGNORED.
         mask: (B, N), False at padding.
-        predictors: (n,), positions in the flattened `ids` whose next token is predicted. They are found on the CPU, so
-            that counting them does not wait for a device.
-        branch: (B, N), number of the branch of each token, see `EncodedChat`; None: a row is one conversation.
+        predictors: (n,), places of the targets in the flattened `ids`. They are found on the CPU, so that counting them
+            does not wait for a device.
+        turn: (B, N), the turn of each token, see `EncodedChat`; 0 at padding; None: a row is one conversation.
+        seen_until: (B, N), see `EncodedChat`; 0 at padding; None: a row is one conversation.
     """
 
     ids: Tensor
-    labels: Tensor
+    targets: Tensor
     mask: Tensor
     predictors: Tensor
-    branch: Tensor | None = None
+    turn: Tensor | None = None
+    seen_until: Tensor | None = None
 
     @classmethod
-    def of(cls, ids: Tensor, labels: Tensor, mask: Tensor, branch: Tensor | None = None) -> "Text":
-        """A text with the predictors of `labels`, which must be on the CPU."""
-        return cls(ids=ids, labels=labels, mask=mask, predictors=find_predictors(labels), branch=branch)
+    def of(
+        cls, ids: Tensor, targets: Tensor, mask: Tensor, *, turn: Tensor | None = None, seen_until: Tensor | None = None
+    ) -> "Text":
+        """A text with the predictors of `targets`, which must be on the CPU."""
+        return cls(
+            ids=ids, targets=targets, mask=mask, predictors=find_predictors(targets), turn=turn, seen_until=seen_until
+        )
 
     def question(self, video_id: int) -> Tensor:
         """Where a row's first question is, (B, N): after the last video token, and before the first answer.
@@ -45,7 +51,8 @@ class Text:
         The words that the chat template writes between these count. An answer never does.
         """
         from_here = (self.ids == video_id).flip(1).cumsum(1).flip(1)
-        return self.mask & (from_here == 0) & ((self.labels != IGNORED).cumsum(1) == 0)
+        predicts = self.targets != IGNORED
+        return self.mask & (from_here == 0) & (predicts.cumsum(1) == predicts)
 
     def to(self, device: torch.device) -> "Text":
         return self.moved(partial(Tensor.to, device=device, non_blocking=True))
@@ -158,28 +165,27 @@ def stack_latents(samples: Sequence[ClipSample]) -> Tensor | None:
 def stack_text(chats: Sequence[EncodedChat], *, pad_id: int, side: str = "right") -> Text:
     """Conversations padded on one side: "right" for training and scoring, "left" for generation.
 
-    Either all of them have branches or none. Rows of one branch each are read alike without, and faster.
+    Either all of them have branches or none. Rows of one branch each need no mask.
     """
     longest = max(len(chat.ids) for chat in chats)
     ids = torch.full((len(chats), longest), pad_id)
-    labels = torch.full((len(chats), longest), IGNORED)
+    targets = torch.full((len(chats), longest), IGNORED)
     mask = torch.zeros(len(chats), longest, dtype=torch.bool)
-    # Padding is a branch of its own, so that each of its tokens sees at least itself.
-    several = any(chat.branch is not None and max(chat.branch, default=0) > 1 for chat in chats)
-    branch = torch.full((len(chats), longest), -1) if several else None
+    several = any(chat.turn is not None and max(chat.turn, default=0) > 1 for chat in chats)
+    turn, seen_until = (torch.zeros(len(chats), longest, dtype=torch.long) if several else None for _ in range(2))
     for row, chat in enumerate(chats):
         start = longest - len(chat.ids) if side == "left" else 0
         here = slice(start, start + len(chat.ids))
         ids[row, here] = torch.tensor(chat.ids)
-        labels[row, here] = torch.tensor(chat.labels)
+        targets[row, here] = torch.tensor(chat.targets)
         mask[row, here] = True
-        if branch is not None:
-            branch[row, here] = torch.tensor(chat.branch)
-    return Text.of(ids, labels, mask, branch)
+        if turn is not None and seen_until is not None:
+            turn[row, here], seen_until[row, here] = torch.tensor(chat.turn), torch.tensor(chat.seen_until)
+    return Text.of(ids, targets, mask, turn=turn, seen_until=seen_until)
 
 
 def stack_prompts(chat: ChatTokeniser, prompts: Sequence[str], *, numbers: Sequence[int]) -> Text:
-    """One prompt about each video of `numbers` tokens, padded on the left for generation; no token is a label."""
+    """One prompt about each video of `numbers` tokens, padded on the left for generation; no token is predicted."""
     encoded = [
         chat.encode_prompt(prompt, num_video_tokens=number) for prompt, number in zip(prompts, numbers, strict=True)
     ]

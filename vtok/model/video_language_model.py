@@ -167,8 +167,8 @@ class VideoLanguageModel(nn.Module):
         """The scores of the answers' tokens; row i of the text is about video i."""
         video = self.condition(video, text)
         embeddings = self.mllm.embed(text.ids, self.embed_clips(video), video.mask)
-        hidden = self.mllm.hidden_states(embeddings, branch=text.branch)
-        return self.mllm.score_answers(hidden, text.labels, predictors=text.predictors)
+        hidden = self.mllm.hidden_states(embeddings, seen_until=text.seen_until)
+        return self.mllm.score_answers(hidden, text.targets, predictors=text.predictors)
 
     def visual_states(self, video: VideoTokens, captions: Text) -> VisualStates:
         """The hidden states that predict the video tokens and condition the decoder, with teacher forcing."""

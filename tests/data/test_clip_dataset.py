@@ -20,7 +20,7 @@ from vtok.data.video.read import read_video
 
 
 def dataset(clips: list[Clip], **keys) -> ClipDataset:
-    how = {name: keys.pop(name) for name in ("seed", "replace_bad") if name in keys}
+    how = {name: keys.pop(name) for name in ("seed", "replace_bad", "keep_bytes") if name in keys}
     planner = keys.pop("planner", StridePlanner(6))
     reader = FrameReader(planner, ClipSettings(**({"size": 32} | keys)))
     return ClipDataset(clips, reader, **({"seed": 0, "replace_bad": True} | how))
@@ -158,3 +158,27 @@ def test_real_clips_of_every_kind(clips_dir):
 def test_the_dataset_pickles(tmp_path):
     data = dataset([clip(tmp_path / "a.mp4")])
     assert len(pickle.loads(pickle.dumps(data))) == 1
+
+
+@pytest.mark.parametrize("sizes", [1, 2])
+def test_samples_of_a_small_set_are_read_once(make_video, tmp_path, monkeypatch, sizes):
+    """If there is room for two samples, two clips are kept, and of three none."""
+    clips = [clip(make_video(tmp_path / f"{number}.mp4", 24)) for number in range(1 + sizes)]
+    reads: list[int] = []
+    read = FrameReader.read
+
+    def counted(reader, clip, key):
+        reads.append(key.index)
+        return read(reader, clip, key)
+
+    monkeypatch.setattr(FrameReader, "read", counted)
+    room = 2 * dataset(clips)[SampleKey(0, 0)].num_bytes
+    assert room == 2 * (4 * 3 * 32 * 32 + 4 * 4)
+    reads.clear()
+    data = dataset(clips, keep_bytes=room)
+    first = [data[SampleKey(0, index)] for index in range(len(clips))]
+    again = [data[SampleKey(1, index)] for index in range(len(clips))]
+    assert len(reads) == len(clips) * (1 if len(clips) == 2 else 2)
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.frames, other.frames)
+        assert (one.epoch, other.epoch) == (0, 1)

@@ -103,6 +103,11 @@ class Augmentation:
         # A side is at most 1, so none is below the area.
         return 1 / max(self.min_area, math.sqrt(self.min_area / self.max_aspect))
 
+    @property
+    def changes(self) -> bool:
+        """Whether any clip may change."""
+        return vars(self) != vars(Augmentation(left_right=self.left_right))
+
     def view(self, clip: Clip, rng: np.random.Generator) -> View:
         """Draw the augmentation of a clip.
 

@@ -79,6 +79,14 @@ class ClipSample:
         return len(self.timestamps)
 
     @property
+    def num_bytes(self) -> int:
+        """Number of bytes of all tensors."""
+        maps = [each for part in (self.maps, self.target_maps) if part is not None for each in vars(part).values()]
+        pooled = [] if self.pooled is None else self.pooled.values()
+        tensors = (self.frames, self.timestamps, self.target, self.latents, self.vectors, *maps, *pooled)
+        return sum(one.nbytes for one in tensors if one is not None)
+
+    @property
     def interval(self) -> float:
         """Mean number of seconds between two frames of the clip; 0 if no frame after the first one is known."""
         last = self.indices[-1] if self.indices else 0

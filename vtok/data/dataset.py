@@ -11,6 +11,7 @@ from vtok.common.hashing import stable_hash
 from vtok.data.broken_clips import list_bad
 from vtok.data.clip import Clip
 from vtok.data.clip_reader import ClipReader, ClipSample
+from vtok.data.kept_samples import KeptSamples
 from vtok.data.sampler import SampleKey
 from vtok.data.sources.mixture.clips import MixtureClips
 from vtok.data.video.common import BadVideoError
@@ -29,6 +30,8 @@ class ClipDataset(Dataset[ClipSample]):
         reject_reason: function that returns why a sample's texts cannot be used, or None; such a clip counts as broken.
         replace_bad: whether another clip of the same source replaces a broken one, the same in every run whatever the
             number of workers; False: a broken clip raises `BadVideoError`.
+        keep_bytes: largest size of samples to keep in memory, in each process that reads, see `KeptSamples`; 0 if the
+            reader draws random numbers in each epoch.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ClipDataset(Dataset[ClipSample]):
         seed: int,
         replace_bad: bool,
         reject_reason: Callable[[ClipSample], str | None] | None = None,
+        keep_bytes: int = 0,
     ) -> None:
         self.clips = clips
         self.reader = reader
@@ -47,6 +51,7 @@ class ClipDataset(Dataset[ClipSample]):
         self.reject_reason = reject_reason
         # Each worker has its own. A broken clip is broken for every worker, so the order stays the same.
         self._broken: dict[int, str] = {}
+        self._kept = KeptSamples(clips=len(clips), max_bytes=keep_bytes)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -85,11 +90,16 @@ class ClipDataset(Dataset[ClipSample]):
         clip = self.clips[index]
         if index in self._broken:
             raise BadVideoError(clip.label, self._broken[index])
+        kept = self._kept.get(index)
         try:
-            sample = self.reader.read(clip, SampleKey(key.epoch, index))
+            sample = self.reader.read(clip, SampleKey(key.epoch, index)) if kept is None else kept
         except BadVideoError as error:
             # Several clips can share a file, and each counts.
             raise BadVideoError(clip.label, error.reason) from error
+        if kept is None:
+            self._kept.add(index, sample)
+        elif kept.epoch != key.epoch:
+            sample = replace(kept, epoch=key.epoch)
         if self.reject_reason is not None and (reason := self.reject_reason(sample)) is not None:
             raise BadVideoError(clip.label, reason)
         return sample

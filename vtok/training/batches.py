@@ -40,8 +40,16 @@ def training_batches(
         yes_no_share=trainer.yes_no_share,
         seed=seed,
     )
+    dataset = ClipDataset(
+        clips,
+        reader,
+        seed=seed,
+        replace_bad=True,
+        reject_reason=collate.text_error,
+        keep_bytes=0 if source.is_augmented else loader.memory_mb * 10**6 // max(1, loader.num_workers),
+    )
     batches = DataLoader(
-        ReturnErrors(ClipDataset(clips, reader, seed=seed, replace_bad=True, reject_reason=collate.text_error)),
+        ReturnErrors(dataset),
         batch_size=loader.batch_size,
         sampler=source.sampler(seed=seed, start=start.samples // world_size(), rank=rank(), world_size=world_size()),
         num_workers=loader.num_workers,

@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 # Keys that may change when a run is resumed.
 MAY_CHANGE = (
     "resume", "name", "optimise", "outputs", "allowed_targets", "tracking", "evaluation", "generation",
-    "loader.num_workers", "loader.max_bad_fraction", "data.make_workers", "trainer.max_steps", "trainer.log_every",
-    "trainer.evaluate_every", "trainer.save_every",
-    "trainer.keep_checkpoints", "trainer.best_by", "trainer.best_is", "trainer.stop_loss", "trainer.processes",
+    "loader.num_workers", "loader.memory_mb", "loader.max_bad_fraction", "data.make_workers", "trainer.max_steps",
+    "trainer.log_every", "trainer.evaluate_every", "trainer.save_every", "trainer.keep_checkpoints",
+    "trainer.best_by", "trainer.best_is", "trainer.stop_loss", "trainer.processes",
     "trainer.progress", "trainer.profile_steps", "trainer.peak_tflops",
 )  # fmt: skip
 # In a sweep the user does not ask to resume a certain run. A longer one would continue where the schedule has ended.

@@ -94,6 +94,11 @@ class DataSource(ABC):
         """
         return None
 
+    @property
+    def is_augmented(self) -> bool:
+        """Whether training clips differ from epoch to epoch."""
+        return self.augmentation.changes
+
     def check_augmentation(self, most: int) -> None:
         """Raise UserError if the augmentation contradicts the texts of the first `most` training clips."""
         self.augmentation.check(islice(self.clips("train"), most))

@@ -104,6 +104,10 @@ class MixtureData(DataSource):
         self.prepare()
         return self._clips[split]
 
+    @property
+    def is_augmented(self) -> bool:
+        return any(source.is_augmented for source in self.sources.values())
+
     def check_augmentation(self, most: int) -> None:
         for source in self.sources.values():
             source.check_augmentation(most)

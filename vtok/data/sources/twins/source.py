@@ -117,6 +117,10 @@ class TwinsData(DataSource):
     def filmed(self, split: Split) -> Sequence[Clip]:
         return self.source.filmed(split)
 
+    @property
+    def is_augmented(self) -> bool:
+        return self.source.is_augmented
+
     def check_augmentation(self, most: int) -> None:
         for clip in islice(self.clips("train"), most):
             augmentation = self.source_of(clip).augmentation

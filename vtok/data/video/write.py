@@ -47,10 +47,14 @@ def write_video(path: Path, frames: Tensor | np.ndarray, *, fps: float, scale: i
         stream.options = {"crf": "20", "preset": "veryfast", "threads": "1", "x264-params": DETERMINISTIC}
         stream.codec_context.time_base = 1 / rate
         for picture in pictures:
-            large = picture.transpose(1, 2, 0).repeat(scale, axis=0).repeat(scale, axis=1)
-            odd = ((0, stream.height - len(large)), (0, stream.width - large.shape[1]), (0, 0))
-            image = np.ascontiguousarray(np.pad(large, odd, mode="edge"))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            image = picture.transpose(1, 2, 0)
+            if scale > 1:
+                image = image.repeat(scale, axis=0).repeat(scale, axis=1)
+            odd = ((0, stream.height - len(image)), (0, stream.width - image.shape[1]), (0, 0))
+            # Padding by nothing takes as long as a third of the encoding of a small frame.
+            if any(after for _, after in odd):
+                image = np.pad(image, odd, mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
         container.mux(stream.encode())
 
 

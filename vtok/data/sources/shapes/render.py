@@ -24,8 +24,10 @@ def render(scene: Scene, *, num_frames: int, size: int) -> np.ndarray:
     for one in scene.objects:
         centre_x, centre_y = _position(one, progress)
         distance = signed_distance(one.kind, x - centre_x, y - centre_y, one.radius)
-        cover = np.clip(0.5 - distance / pixel, 0.0, 1.0)[..., None]
-        frames += cover * (np.array(COLOURS[one.colour], dtype=np.float32) - frames)
+        cover = np.clip(0.5 - distance / pixel, 0.0, 1.0)
+        # The object covers few pixels.
+        here = cover > 0
+        frames[here] += cover[here, None] * (np.array(COLOURS[one.colour], dtype=np.float32) - frames[here])
     _add_noise(frames, rng)
     return np.clip(np.rint(frames, out=frames), 0, 255, out=frames).astype(np.uint8)
 

@@ -78,7 +78,7 @@ MISTAKES = [
     (["mllm.context_length=40"], "mllm.context_length=40", "mllm.context_length=52"),
     (["data.pixels=17"], "data.pixels=17", "a multiple of 2"),
     (["data.pixels=14"], "data.pixels=14", ">= 16"),
-    (["mllm.width=97"], "mllm.width=97", "a multiple of 16 (2 x mllm.heads=8). Use 96"),
+    (["mllm.width=97"], "mllm.width=97", "a multiple of 8 (2 x mllm.heads=4). Use 96"),
     (["backbone._target_=os.system"], "backbone._target_=os.system", "an option of backbone"),
     (["backbone=vgg19", "backbone.weights=no.pth"], "backbone.weights=no.pth", "null for random weights"),
     (["backbone=vision", "backbone.dtype=fp16"], "backbone.dtype=fp16", "float16"),

@@ -42,7 +42,7 @@ class TinyLanguageModel(LanguageModel):
         *,
         width: Annotated[int, Ge(1), MultipleOfSetting("heads", times=2)] = 128,
         layers: Count = 2,
-        heads: Count = 8,
+        heads: Count = 4,
         context_length: Count = 1024,
         standardise_video: bool = True,
         encode_places: bool = False,

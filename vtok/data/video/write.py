@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from torch import Tensor
 
 from vtok.common.errors import UserError
 from vtok.common.files import atomic_file, check_writable
+
+if TYPE_CHECKING:
+    # Loading torch takes longer than writing a hundred clips.
+    from torch import Tensor
 
 LONGEST_SIDE = 16384  # pixels, the limit of h264
 RATES = (0.01, 1000.0)
@@ -18,7 +22,7 @@ RATES = (0.01, 1000.0)
 DETERMINISTIC = "deterministic=1:cpu-independent=1"
 
 
-def write_video(path: Path, frames: Tensor | np.ndarray, *, fps: float, scale: int = 1) -> None:
+def write_video(path: Path, frames: "Tensor | np.ndarray", *, fps: float, scale: int = 1) -> None:
     """Write an h264 mp4 atomically. The same frames give the same bytes.
 
     Args:
@@ -32,7 +36,7 @@ def write_video(path: Path, frames: Tensor | np.ndarray, *, fps: float, scale: i
         UserError: the file cannot be written, or `scale` or `fps` is out of range.
         ValueError: the frames have another type or shape.
     """
-    pictures = frames.detach().cpu().numpy() if isinstance(frames, Tensor) else frames
+    pictures = frames if isinstance(frames, np.ndarray) else frames.detach().cpu().numpy()
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
         raise ValueError(f"frames must be uint8 (T, 3, H, W), not {pictures.dtype} {pictures.shape}.")
     height, width = pictures.shape[2:]

@@ -2,11 +2,10 @@
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -22,13 +21,10 @@ from vtok.data.augmentation import Augmentation
 from vtok.data.clip import Clip
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.sources.base import SPLITS, DataSource, Split
+from vtok.data.sources.shapes.clip_file import FRAMES_FPS, render_file, scene_of
 from vtok.data.sources.shapes.language import attributes, caption, questions
-from vtok.data.sources.shapes.render import render
-from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, Scene, is_unusual, sample_scene
-from vtok.data.video.write import write_video
+from vtok.data.sources.shapes.scene import FAMILIES, LEVELS, is_unusual
 
-# Streams of random numbers.
-STREAMS: dict[str, int] = {"train": 0, "test": 1, "validation": 2}
 # A claim is learnt sooner beside the others about the same clip. Held-out clips have as many true as false ones.
 FALSE_CLAIMS: dict[Split, int] = {"train": 3, "validation": 1, "test": 1}
 # Increase it when scenes or pixels change, so that files of an older version are not reused.
@@ -56,7 +52,7 @@ class ShapesData(DataSource):
     """
 
     synthetic = True
-    frames_fps = 15.0
+    frames_fps = FRAMES_FPS
     dataset = "shapes"
 
     def __init__(
@@ -151,22 +147,3 @@ class ShapesData(DataSource):
             attributes=attributes(scene),
             unseen=self.unseen and is_unusual(scene),
         )
-
-
-def scene_of(split: str, number: int, *, level: str, families: Collection[str], seed: int, unseen: bool) -> Scene:
-    """The scene of a clip."""
-    rng = np.random.default_rng([seed, STREAMS[split], number])
-    while True:
-        scene = sample_scene(rng, level, families)
-        if split == "test" or not (unseen and is_unusual(scene)):
-            return scene
-
-
-def render_file(
-    path: Path, *, level: str, families: Collection[str], seed: int, unseen: bool, num_frames: int, pixels: int
-) -> None:
-    """Render the clip with this file name."""
-    split, number = path.stem.split("-")
-    scene = scene_of(split, int(number), level=level, families=families, seed=seed, unseen=unseen)
-    frames = render(scene, num_frames=num_frames, size=pixels)
-    write_video(path, frames.transpose(0, 3, 1, 2), fps=ShapesData.frames_fps)

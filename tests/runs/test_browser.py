@@ -18,8 +18,10 @@ import pytest
 from PIL import Image
 
 from vtok.runs.comparison import Comparison, compare_runs
+from vtok.runs.learning import read_learning
 from vtok.runs.mlflow_parent import read_parent
 from vtok.runs.page import write_plot_page, write_report_page
+from vtok.runs.pairs import compare_pairs
 from vtok.runs.saved_run import find_runs, read_run
 from vtok.tracking.store import compare_url
 
@@ -87,7 +89,14 @@ def noted(dom: str, name: str):
 
 
 def test_plot_shows_a_tooltip_for_the_mark_under_the_mouse(comparison: Comparison, look, tmp_path: Path) -> None:
-    write_plot_page(comparison, tmp_path / "plot.html", title=EVIL)
+    write_plot_page(
+        comparison,
+        tmp_path / "plot.html",
+        title=EVIL,
+        pairs=compare_pairs(comparison, None),
+        learning=read_learning(comparison),
+        base=None,
+    )
     sight = look(copy_with_script(tmp_path / "plot.html", POINT))
     assert sight.console == []
     assert "data-broken" not in sight.dom

@@ -42,6 +42,36 @@ def test_a_chosen_component_is_one_setting(make_run) -> None:
     }
 
 
+def test_components_within_a_chosen_component_are_compared(make_run) -> None:
+    """A control that differs from a method in a nested option is not taken for more seeds of it."""
+    mean, frame = (
+        {"_target_": f"vtok.tokeniser.{name}Pooling", "size": size} for name, size in (("Mean", 1), ("Frame", 2))
+    )
+    configs = [
+        ("a", VTOK | {"motion": mean}, ["tokeniser=vtok"]),
+        ("b", VTOK | {"motion": frame}, ["tokeniser=vtok", "tokeniser/motion=frame"]),
+        ("c", KEY_FRAME, ["tokeniser=key_frame"]),
+    ]
+    runs = [read_run(make_run(name, {"tokeniser": node}, given, {"steps": 1})) for name, node, given in configs]
+    assert differing_settings(runs) == {
+        "tokeniser": ["vtok", "vtok", "key_frame"],
+        "tokeniser/motion": ["MeanPooling", "frame", MISSING],
+    }
+
+
+def test_runs_of_one_component_that_differ_in_a_key_are_not_taken_for_seeds(make_run) -> None:
+    """Although no override names the key: a default may have changed between two versions."""
+    runs = [
+        read_run(make_run("a", {"tokeniser": VTOK}, ["tokeniser=vtok"], {"steps": 1})),
+        read_run(make_run("b", {"tokeniser": VTOK | {"stride": 3}}, ["tokeniser=vtok"], {"steps": 1})),
+        read_run(make_run("c", {"tokeniser": KEY_FRAME}, ["tokeniser=key_frame"], {"steps": 1})),
+    ]
+    assert differing_settings(runs) == {
+        "tokeniser": ["vtok", "vtok", "key_frame"],
+        "tokeniser.stride": [6, 3, MISSING],
+    }
+
+
 def test_the_default_component_is_the_same_with_and_without_an_override(make_run) -> None:
     runs = [
         read_run(make_run("a", {"tokeniser": VTOK}, [], {"steps": 1})),
@@ -68,6 +98,14 @@ def test_runs_on_clips_with_captions_alone_are_compared_by_them(make_run) -> Non
 def test_a_differing_key_without_an_override(make_run) -> None:
     runs = [read_run(make_run(str(n), {"model": {"width": n}}, [], {"steps": 1})) for n in (64, 96)]
     assert differing_settings(runs) == {"model.width": [64, 96]}
+
+
+def test_runs_of_several_sweeps_have_different_names(make_run) -> None:
+    folders = ("seeds/vtok/seed_0", "seeds/vtok/seed_1", "seeds/delta/seed_0")
+    runs = [read_run(make_run(folder, {"seed": 0}, [], {"steps": 1})) for folder in folders]
+    assert compare_runs(runs, []).names == ["vtok/seed_0", "vtok/seed_1", "delta/seed_0"]
+    assert compare_runs(runs[:2], []).names == ["seed_0", "seed_1"]
+    assert compare_runs([runs[0], runs[0]], []).names == ["seed_0", "seed_0"]
 
 
 def test_table(make_run, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def comparison_chart(comparison: Comparison) -> Chart:
         lines = [group.label]
         if len(group.runs) == 1:
             run = comparison.runs[group.runs[0]]
-            lines += [f"run {run.path.name}", " ".join(run.overrides)]
+            lines += [f"run {comparison.names[group.runs[0]]}", " ".join(run.overrides)]
             lines += [f"{name}  {show_metric(run, name)}" for name in comparison.metrics]
         else:
             lines += [_seed_line(comparison, index) for index in group.runs]
@@ -104,4 +104,6 @@ def mark_positions(figure: Figure, marks: list[Mark]) -> list[list[float]]:
 def _seed_line(comparison: Comparison, index: int) -> str:
     run = comparison.runs[index]
     metrics = [show_metric(run, name) for name in comparison.metrics[:1] if numeric(run.summary.get(name))]
-    return f"run {run.path.name}, seed {comparison.settings[SEED][index]}" + "".join(f": {one}" for one in metrics)
+    return f"run {comparison.names[index]}, seed {comparison.settings[SEED][index]}" + "".join(
+        f": {one}" for one in metrics
+    )

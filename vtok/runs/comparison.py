@@ -51,6 +51,14 @@ class Comparison:
     metrics: list[str]
     learnt: float
 
+    @property
+    def names(self) -> list[str]:
+        """The name of each run's folder, after as many of the folders above it as distinguish them."""
+        parts = [run.path.absolute().parts for run in self.runs]
+        lengths = range(1, max(map(len, parts), default=0) + 1)
+        every = (["/".join(one[-length:]) for one in parts] for length in lengths)
+        return next((names for names in every if len(set(names)) == len(names)), [run.path.name for run in self.runs])
+
     def label(self, index: int) -> str:
         """A short name of a run, from the settings in which it differs: "stride=3, lr=0.001"."""
         short_keys = [key.rpartition(".")[2] for key in self.settings]
@@ -58,8 +66,8 @@ class Comparison:
             short if short_keys.count(short) == 1 else key for short, key in zip(short_keys, self.settings, strict=True)
         ]
         values = [column[index] for column in self.settings.values()]
-        parts = [f"{name}={show_setting(value)}" for name, value in zip(names, values, strict=True)]
-        return ", ".join(parts) or self.runs[index].path.name
+        parts = [f"{name}={show_setting(value)}" for name, value in zip(names, values, strict=True) if value != MISSING]
+        return ", ".join(parts) or self.names[index]
 
     def header(self) -> list[str]:
         return ["run", *self.settings, *self.metrics]
@@ -68,11 +76,11 @@ class Comparison:
         """One row of text for each run: its settings, then its metrics with their intervals, if it has them."""
         return [
             [
-                run.path.name if run.status == "finished" else f"{run.path.name} ({run.status})",
+                name if run.status == "finished" else f"{name} ({run.status})",
                 *(show_setting(column[index]) for column in self.settings.values()),
                 *(show_metric(run, name) for name in self.metrics),
             ]
-            for index, run in enumerate(self.runs)
+            for index, (name, run) in enumerate(zip(self.names, self.runs, strict=True))
         ]
 
     def text(self) -> str:
@@ -142,22 +150,24 @@ def default_metrics(known: Sequence[str]) -> list[str]:
 def differing_settings(runs: Sequence[SavedRun]) -> dict[str, list[Any]]:
     """The config keys in which the runs differ, with one value for each run; MISSING if a run does not have the key.
 
-    A component chosen by an override (`tokeniser=key_frame`) is one setting, and its keys are left out. Keys that equal
-    another one in every run (such as interpolations) and paths below the run folder are left out too. The seed is last.
+    A component chosen by an override (`tokeniser=key_frame`, `tokeniser/motion_pooling=frame`) is one setting. Its keys
+    are left out, unless runs with the same component differ in them. Keys that equal another one in every run (such as
+    interpolations) and paths below the run folder are left out too. The seed is last.
     """
     flat = [flatten(run.config) for run in runs]
     given = [_given(run) for run in runs]
     named = list(dict.fromkeys(key for one in given for key in one))
-    groups = [key for key in named if any(isinstance(run.config.get(key), dict) for run in runs)]
+    groups = [key for key in named if any(isinstance(_node(run, key), dict) for run in runs)]
     differing_groups = {key: _choices(runs, given, key) for key in groups}
     differing_groups = {key: choices for key, choices in differing_groups.items() if _differ(choices)}
     settings: dict[str, list[Any]] = dict(differing_groups)
     keys = dict.fromkeys(key for one in flat for key in one)
     for key in sorted(keys, key=lambda key: key not in named):
         values = [one.get(key, MISSING) for one in flat]
-        inside_group = key.partition(".")[0] in differing_groups and key not in named
+        around = [choices for group, choices in differing_groups.items() if key.startswith(f"{_path(group)}.")]
+        follows = bool(around) and key not in named and not _differ_within(values, list(zip(*around, strict=True)))
         own_folder = all(str(run.path.absolute()) in str(value) for value, run in zip(values, runs, strict=True))
-        if _differ(values) and not inside_group and not own_folder and values not in settings.values():
+        if _differ(values) and not follows and not own_folder and values not in settings.values():
             settings[key] = values
     if SEED in settings:
         settings[SEED] = settings.pop(SEED)
@@ -203,6 +213,26 @@ def _differ(values: Sequence[Any]) -> bool:
     return any(first != second for first, second in pairwise(values))
 
 
+def _differ_within(values: Sequence[Any], choices: Sequence[Any]) -> bool:
+    """Whether values differ among runs with the same choice."""
+    same = [[value for value, one in zip(values, choices, strict=True) if one == choice] for choice in set(choices)]
+    return any(map(_differ, same))
+
+
+def _path(group: str) -> str:
+    """Where an override of a group is in the config: "a/b=option" at a.b, "a/b@c.d=option" at c.d."""
+    option, _, place = group.partition("@")
+    return place or option.replace("/", ".")
+
+
+def _node(run: SavedRun, group: str) -> Any:
+    """The value of a group in the config of a run; None if the run does not have it."""
+    node: Any = run.config
+    for part in _path(group).split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
 def _given(run: SavedRun) -> dict[str, str]:
     """The overrides of a run by key: ["+a.b=1", "c=d"] -> {"a.b": "1", "c": "d"}."""
     pairs = (override.lstrip("+").partition("=") for override in run.overrides if not override.startswith("~"))
@@ -211,7 +241,7 @@ def _given(run: SavedRun) -> dict[str, str]:
 
 def _choices(runs: Sequence[SavedRun], given: Sequence[dict[str, str]], group: str) -> list[str]:
     """Each run's option of a config group. A run without an override has the option that others name for its class."""
-    nodes = [run.config.get(group) for run in runs]
+    nodes = [_node(run, group) for run in runs]
     targets = [str(node.get("_target_", MISSING)) if isinstance(node, dict) else MISSING for node in nodes]
     named = {target: one[group] for target, one in zip(targets, given, strict=True) if group in one}
     return [

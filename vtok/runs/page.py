@@ -155,7 +155,7 @@ def _clip(clip: ClipVideos, files: PageFiles) -> dict[str, Any]:
 def _run_entry(comparison: Comparison, index: int) -> dict[str, str]:
     run = comparison.runs[index]
     return {
-        "name": f"{run.path.name}: {comparison.label(index)}",
+        "name": f"{comparison.names[index]}: {comparison.label(index)}",
         "command": command("python", "train.py", *run.overrides),
         "status": run.status,
         "commit": str(run.summary.get("commit", "not known")),

@@ -97,6 +97,16 @@ def test_nothing_is_changed_by_default(make_video, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "setting", ["min_area", "max_aspect", "horizontal_flip", "brightness", "contrast", "saturation", "random_start"]
+)
+def test_it_changes_clips_if_any_setting_does(setting: str) -> None:
+    """Clips that change are not kept in memory."""
+    assert not Augmentation(left_right="keep").changes
+    value = {"min_area": 0.5, "max_aspect": 2.0, "random_start": True}.get(setting, 0.5)
+    assert Augmentation(**{setting: value}).changes
+
+
 def test_all_frames_are_seen_alike_those_of_the_decoder_too(make_video, tmp_path: Path) -> None:
     # A still picture: whatever differs between frames was done to them one by one.
     still = np.broadcast_to(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8), (30, 48, 64, 3))

@@ -1,6 +1,7 @@
 """Planned frames of clips, and what stands in for broken ones."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ from torch.utils.data import DataLoader
 
 from vtok.common.errors import UserError
 from vtok.data.clip import Clip
-from vtok.data.clip_reader import FrameReader, clip_frames
+from vtok.data.clip_reader import ClipSample, FrameReader, clip_frames
 from vtok.data.clip_settings import ClipSettings
 from vtok.data.dataset import ClipDataset
+from vtok.data.frame_maps import FrameMaps
+from vtok.data.kept_samples import KeptSamples
 from vtok.data.plan import StridePlanner
 from vtok.data.sampler import EpochSampler, SampleKey
 from vtok.data.video.common import BadVideoError
@@ -182,3 +185,36 @@ def test_samples_of_a_small_set_are_read_once(make_video, tmp_path, monkeypatch,
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one.frames, other.frames)
         assert (one.epoch, other.epoch) == (0, 1)
+
+
+def test_the_size_of_a_sample_is_that_of_all_its_tensors(make_video, tmp_path):
+    sample = dataset([clip(make_video(tmp_path / "a.mp4", 24))])[SampleKey(0, 0)]
+    maps = FrameMaps(
+        maps=torch.zeros(4, 6, 2, 2, dtype=torch.float16), sharpness=torch.zeros(4), levels=torch.zeros(4).long()
+    )
+    more = replace(
+        sample,
+        frames=None,
+        maps=maps,
+        latents=torch.zeros(3, 5),
+        vectors=torch.zeros(4, 3, 2, 2),
+        pooled={"a": torch.zeros(7)},
+    )
+    assert more.num_bytes == 4 * 4 + (4 * 6 * 2 * 2) * 2 + 4 * 4 + 4 * 8 + 4 * 15 + 4 * 48 + 4 * 7
+
+
+def test_a_large_first_sample_does_not_speak_for_all():
+    """64 samples are enough to judge the others by."""
+
+    def sample(number: int):
+        return ClipSample(torch.zeros(number, dtype=torch.uint8), torch.zeros(0), 0, Clip("a", Path("a")), 0)
+
+    kept = KeptSamples(clips=1000, max_bytes=1200)
+    for index, size in enumerate([10, *[1] * 999]):
+        kept.add(index, sample(size))
+    assert len(kept) == 1000
+    for clips, most in ((1000, 64), (10, 10)):
+        kept = KeptSamples(clips=clips, max_bytes=clips - 1)
+        for index in range(clips):
+            kept.add(index, sample(1))
+            assert len(kept) == (index + 1 if index + 1 < most else 0)

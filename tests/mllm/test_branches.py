@@ -21,12 +21,12 @@ def test_a_tree_has_each_beginning_once_and_each_branch_along_one_path() -> None
             last = max(place for place, turn in enumerate(tree.turn) if turn == number)
             paths.append([place for place, seen_until in enumerate(tree.seen_until) if place <= last < seen_until])
             assert [tree.ids[place] for place in paths[-1]] == branch.ids
-            own = paths[-1][branch.own :]
-            assert [tree.targets[place] for place in own] == branch.targets[branch.own :]
+            own = paths[-1][branch.shareable :]
+            assert [tree.targets[place] for place in own] == branch.targets[branch.shareable :]
             assert {tree.turn[place] for place in own} == {number}
         # A trie by its definition: the distinct beginnings of the shared parts, and the own parts.
-        beginnings = {tuple(one.ids[:end]) for one in branches for end in range(1, one.own + 1)}
-        assert len(tree.ids) == len(beginnings) + sum(len(one.ids) - one.own for one in branches)
+        beginnings = {tuple(one.ids[:end]) for one in branches for end in range(1, one.shareable + 1)}
+        assert len(tree.ids) == len(beginnings) + sum(len(one.ids) - one.shareable for one in branches)
         assert longest_path(tree.seen_until) == max(len(one.ids) for one in branches)
 
 

@@ -153,3 +153,28 @@ def test_templates_with_answers_that_cannot_be_found_are_refused(
     with pytest.raises(UserError, match=rf"^mllm\.weights: .*{reason}.*Choose other mllm\.weights") as error:
         chat_of(tokenizer)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_template_that_writes_the_time_gives_each_row_one_beginning(make_tokenizer: Make) -> None:
+    """Llama 3's writes the date, which changes while turns are remembered."""
+    tokenizer = make_tokenizer(
+        "{% set clock = 'monday' %}{{ '<|im_start|>system\n' + clock + '<|im_end|>\n' }}{% for message in messages %}"
+        "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    chat = chat_of(tokenizer)
+    before = chat.encode_branches(TURNS[:1], num_video_tokens=3).ids
+    tokenizer.chat_template = tokenizer.chat_template.replace("monday", "tuesday")
+    both = chat.encode_branches(TURNS, num_video_tokens=3)
+    assert both.ids.count(chat.video_id) == 3
+    assert both.ids[: len(before)] == before
+
+
+def test_a_template_with_nothing_before_the_answer_is_refused(make_tokenizer: Make) -> None:
+    """The last video token would predict the first word of several answers."""
+    plain = (
+        "{% for message in messages %}{% if message['role'] == 'user' %}{{ message['content'] }}"
+        "{% else %}{{ ' ' + message['content'] + '<|im_end|>' }}{% endif %}{% endfor %}"
+    )
+    with pytest.raises(UserError, match="writes nothing between a question and its answer"):
+        chat_of(make_tokenizer(plain))

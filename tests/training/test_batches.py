@@ -60,3 +60,27 @@ def test_batches_are_pinned_if_the_model_is_on_a_gpu(
     _, batches = model_and_batches(compose([*tiny_run, f"trainer.device={device}"]), start=Start(step=0, samples=0))
     assert list(batches) == []
     assert asked == [pinned]
+
+
+@pytest.mark.parametrize(
+    ("settings", "keep_bytes"),
+    [
+        (["loader.memory_mb=6"], 6_000_000),
+        (["loader.memory_mb=6", "loader.num_workers=3"], 2_000_000),
+        (["loader.memory_mb=0"], 0),
+        (["loader.memory_mb=6", "data/augmentation=standard", "data.augmentation.left_right=keep"], 0),
+    ],
+)
+def test_clips_stay_in_memory_unless_they_are_augmented(
+    settings: list[str],
+    keep_bytes: int,
+    tiny_run: list[str],
+    model_and_batches: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(loading, "ClipDataset", lambda *_, keep_bytes, **__: asked.append(keep_bytes))
+    monkeypatch.setattr(loading, "DataLoader", lambda *_, **__: [])
+    _, batches = model_and_batches(compose([*tiny_run, *settings]), start=Start(step=0, samples=0))
+    assert list(batches) == []
+    assert asked == [keep_bytes]

@@ -86,20 +86,22 @@ class ClipDataset(Dataset[ClipSample]):
             step += 1
         return siblings[(siblings.index(key.index) + attempt * step) % count]
 
+    def _sample(self, clip: Clip, key: SampleKey) -> ClipSample:
+        if (kept := self._kept.get(key.index)) is not None:
+            return replace(kept, epoch=key.epoch)
+        try:
+            sample = self.reader.read(clip, key)
+        except BadVideoError as error:
+            # Several clips can share a file, and each counts.
+            raise BadVideoError(clip.label, error.reason) from error
+        self._kept.add(key.index, sample)
+        return sample
+
     def _read(self, index: int, key: SampleKey) -> ClipSample:
         clip = self.clips[index]
         if index in self._broken:
             raise BadVideoError(clip.label, self._broken[index])
-        kept = self._kept.get(index)
-        try:
-            sample = self.reader.read(clip, SampleKey(key.epoch, index)) if kept is None else kept
-        except BadVideoError as error:
-            # Several clips can share a file, and each counts.
-            raise BadVideoError(clip.label, error.reason) from error
-        if kept is None:
-            self._kept.add(index, sample)
-        elif kept.epoch != key.epoch:
-            sample = replace(kept, epoch=key.epoch)
+        sample = self._sample(clip, SampleKey(key.epoch, index))
         if self.reject_reason is not None and (reason := self.reject_reason(sample)) is not None:
             raise BadVideoError(clip.label, reason)
         return sample

@@ -56,7 +56,7 @@ class ClipTextCheck:
         if self.text_limit.fits_for_sure(turn, num_video_tokens=tokens):
             return None
         return self.text_limit.too_long(
-            self.text_limit.chat.encode([turn], num_video_tokens=tokens), num_video_tokens=tokens
+            self.text_limit.chat.encode_branches([turn], num_video_tokens=tokens), num_video_tokens=tokens
         )
 
 

@@ -21,12 +21,12 @@ class Branch:
     Attributes:
         ids: token ids.
         targets: the token to predict after each, or any number that stands for none.
-        own: number of the first token that must not be shared with other branches.
+        shareable: number of its first tokens that may be shared with other branches.
     """
 
     ids: list[int]
     targets: list[int]
-    own: int
+    shareable: int
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,14 @@ def tree_of(branches: Sequence[Branch]) -> Tree:
     # The places of the tokens of the branch before, from the root. Neighbours in alphabetical order share the most.
     path: list[int] = []
     before: list[int] = []
-    heads = [branch.ids[: branch.own] for branch in branches]
+    heads = [branch.ids[: branch.shareable] for branch in branches]
     for number in sorted(range(len(branches)), key=heads.__getitem__):
         branch = branches[number]
         shared = common_length(before, heads[number])
         _end(tree, path[shared:])
-        own = slice(shared, None)
-        path[own] = range(len(tree.ids), len(tree.ids) + len(branch.ids) - shared)
-        tree.ids.extend(branch.ids[own])
-        tree.targets.extend(branch.targets[own])
+        path[shared:] = range(len(tree.ids), len(tree.ids) + len(branch.ids) - shared)
+        tree.ids.extend(branch.ids[shared:])
+        tree.targets.extend(branch.targets[shared:])
         tree.turn.extend([number + 1] * (len(branch.ids) - shared))
         tree.seen_until.extend([0] * (len(branch.ids) - shared))
         before = heads[number]

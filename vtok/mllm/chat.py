@@ -76,7 +76,7 @@ class ChatTokeniser:
         self.turn_length = len(ids)
         ends = [token for token, answer in zip(ids, answers, strict=True) if answer and token in special]
         self._end_id = ends[-1] if ends else tokenizer.eos_token_id
-        self._branches: dict[tuple[str, str], Branch] = {}
+        self._turns: dict[tuple[str, str], tuple[list[int], Branch]] = {}
 
     @property
     def pad_id(self) -> int:
@@ -112,29 +112,32 @@ class ChatTokeniser:
         as if it were alone (as in Molmo, arXiv 2409.17146, section 3). Questions that begin alike share their first
         words. The end of an answer is predicted, but not read.
         """
-        tree = tree_of([self._branch(turn) for turn in turns])
-        # Each text has one video token, which they share, in place of those of the clip.
-        video = tree.ids.index(self.video_id)
-        more = num_video_tokens - 1
-
-        def spread(values: list[int]) -> list[int]:
-            return [*values[:video], *[values[video]] * num_video_tokens, *values[video + 1 :]]
-
+        rendered = [self._rendered(turn) for turn in turns]
+        # Of the first turn: a template may write the time of day, which differs between them.
+        start = [*rendered[0][0], *[self.video_id] * num_video_tokens] if rendered else []
+        tree = tree_of([branch for _, branch in rendered])
+        total = len(start) + len(tree.ids)
         return EncodedChat(
-            spread(tree.ids), spread(tree.targets), spread(tree.turn), [end + more for end in spread(tree.seen_until)]
+            ids=start + tree.ids,
+            targets=[IGNORED] * len(start) + tree.targets,
+            turn=[1] * len(start) + tree.turn,
+            seen_until=[total] * len(start) + [len(start) + end for end in tree.seen_until],
         )
 
-    def _branch(self, turn: tuple[str, str]) -> Branch:
-        """A turn with one video token. Questions come again and again, and rendering takes time."""
-        if turn not in self._branches:
-            if len(self._branches) >= REMEMBERED:
-                self._branches.clear()
+    def _rendered(self, turn: tuple[str, str]) -> tuple[list[int], Branch]:
+        """The tokens before the video, and a branch after it. Questions come again and again, and rendering is slow."""
+        if turn not in self._turns:
+            if len(self._turns) >= REMEMBERED:
+                self._turns.clear()
             chat = self.encode([turn], num_video_tokens=1)
-            predicts = [place for place, target in enumerate(chat.targets) if target != IGNORED]
+            video = chat.ids.index(self.video_id)
+            ids, targets = chat.ids[video + 1 :], chat.targets[video + 1 :]
+            predicts = [place for place, target in enumerate(targets) if target != IGNORED]
             # Nothing follows from what comes after these. The first of them predicts one answer, so it is not shared.
-            end = predicts[-1] + 1 if predicts else len(chat.ids)
-            self._branches[turn] = Branch(chat.ids[:end], chat.targets[:end], own=predicts[0] if predicts else end)
-        return self._branches[turn]
+            end = predicts[-1] + 1 if predicts else len(ids)
+            branch = Branch(ids[:end], targets[:end], shareable=predicts[0] if predicts else end)
+            self._turns[turn] = chat.ids[:video], branch
+        return self._turns[turn]
 
     def encode_prompt(self, question: str, *, num_video_tokens: int) -> list[int]:
         """Token ids of a question about one video, up to the beginning of the answer."""

@@ -51,6 +51,7 @@ WITHOUT_EFFECT = (
     "allowed_targets",
     "tracking",
     "loader.num_workers",
+    "loader.memory_mb",
     "data.make_workers",
     "trainer.progress",
 )

@@ -163,7 +163,7 @@ class Collate:
         if not turns:
             raise UserError("it has neither a caption nor a question. Add one of them.")
         if self.row_per_turn:
-            chats = [self.chat.encode([turn], num_video_tokens=tokens) for turn in turns]
+            chats = [self.chat.encode_branches([turn], num_video_tokens=tokens) for turn in turns]
         else:
             chats = [self.chat.encode_branches(turns, num_video_tokens=tokens)]
         return [self._check_length(chat, sample) for chat in chats]

@@ -334,3 +334,10 @@ def test_the_commands_on_data_take_a_mixture(tmp_path: Path) -> None:
         names = [clip.id for clip in packed.clips(split)]
         assert len(names) == number
         assert all(name in seconds for name in names)
+
+
+def test_it_is_augmented_if_a_source_is() -> None:
+    plain, cropped = Numbered(4), Numbered(4, augmentation=Augmentation(min_area=0.5))
+    assert not MixtureData(sources={"a": plain, "b": plain}, **SETTINGS).is_augmented
+    assert MixtureData(sources={"a": plain, "b": cropped}, **SETTINGS).is_augmented
+    assert cropped.is_augmented

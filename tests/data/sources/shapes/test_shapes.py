@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Literal
@@ -280,3 +282,9 @@ def test_invalid_settings_are_refused(tmp_path: Path) -> None:
         make_source(tmp_path, families=["motion", "spin"])
     with pytest.raises(UserError, match=r"data.families=\[\]"):
         make_source(tmp_path, families=[])
+
+
+def test_processes_that_render_clips_do_not_load_torch() -> None:
+    """It would take longer than rendering a hundred of them."""
+    program = "import sys, vtok.data.sources.shapes.clip_file; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

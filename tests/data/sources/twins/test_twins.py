@@ -296,3 +296,9 @@ def test_mistakes_of_settings(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "flow.json").write_text('{"width": 1, "step": 1, "videos": {}}')
     with pytest.raises(UserError, match="it has none of the clips' files"):
         twins(folder, flow=str(tmp_path / "flow.json")).clips("train")
+
+
+def test_twins_are_augmented_if_their_source_is(folder: Path) -> None:
+    for augmentation in (Augmentation(), Augmentation(min_area=0.5)):
+        source = FolderData(root=str(folder), augmentation=augmentation, **SETTINGS)
+        assert TwinsData(source=source, categories=["arrow"], **SETTINGS).is_augmented is augmentation.changes

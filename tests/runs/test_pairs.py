@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,19 @@ def test_sentences_say_what_is_shown_and_what_is_not(compared: Comparison) -> No
     assert len(hidden) == 2
     assert all(one.startswith("not shown: ") and "could have shown" in one for one in hidden)
     assert all("; 5 points take " in one for one in hidden)
+
+
+@pytest.mark.parametrize(("low", "p", "shown"), [(0.01, 0.01, True), (-0.01, 0.01, False), (0.01, 0.2, False)])
+def test_what_is_shown_is_shown_by_the_test_and_by_the_interval(
+    compared: Comparison, low: float, p: float, shown: bool
+) -> None:
+    """They are found in different ways and may disagree; "is -1 to 8 points above" would be no finding."""
+    pair = compare_pairs(compared, 0).tested[0]
+    for difference in (
+        replace(pair.difference, value=0.04, low=low, high=0.09),
+        replace(pair.difference, value=-0.04, low=-0.09, high=-low),
+    ):
+        assert replace(pair, difference=difference, adjusted=p).shown is shown
 
 
 def test_the_table_and_the_file(compared: Comparison, tmp_path: Path) -> None:

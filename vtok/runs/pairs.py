@@ -43,6 +43,11 @@ class Pair:
     improvement: float | None
     left_out: int
 
+    @property
+    def shown(self) -> bool:
+        """Whether the difference is shown: by the test, and by an interval without 0, which is found in another way."""
+        return self.adjusted <= LEVEL and not self.difference.low <= 0 <= self.difference.high
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -70,8 +75,8 @@ class Pairs:
 
     def sentences(self) -> list[str]:
         """What is shown and what is not, first what is shown; then what holds for all."""
-        shown = [_shown(pair) for pair in self.tested if pair.adjusted <= LEVEL]
-        hidden = [_not_shown(pair, self.level) for pair in self.tested if pair.adjusted > LEVEL]
+        shown = [_shown(pair) for pair in self.tested if pair.shown]
+        hidden = [_not_shown(pair, self.level) for pair in self.tested if not pair.shown]
         notes = []
         if any(max(pair.difference.seeds) == 1 for pair in self.tested):
             notes.append("One seed each: a difference is between these two models. Other seeds may differ.")

@@ -61,7 +61,7 @@ class Comparison:
 
     def label(self, index: int) -> str:
         """A short name of a run, from the settings in which it differs: "stride=3, lr=0.001"."""
-        short_keys = [key.rpartition(".")[2] for key in self.settings]
+        short_keys = [key.rpartition(".")[2].rpartition("/")[2] for key in self.settings]
         names = [
             short if short_keys.count(short) == 1 else key for short, key in zip(short_keys, self.settings, strict=True)
         ]

@@ -30,7 +30,8 @@ class LengthCheck:
 
     def too_long(self, chat: EncodedChat, *, num_video_tokens: int) -> str | None:
         """Why an encoded text does not fit; None: it fits."""
-        if chat.length <= self.context_length:
+        # The length is the number of tokens at most, and takes longer to find where turns share their words.
+        if len(chat.ids) <= self.context_length or chat.length <= self.context_length:
             return None
         return (
             f"{num_video_tokens} video tokens and the text make {chat.length} tokens, more than "

@@ -151,9 +151,9 @@ def test_probes_are_saved_and_those_of_other_overrides_are_not_used(
     """Tokens that depend on a question are not probed."""
     probed = []
 
-    def probe_untrained(config: DictConfig, probing: Probing) -> ProbeResult:
+    def probe_untrained(config: DictConfig, probing: Probing, *, seeds: int) -> list[ProbeResult]:
         probed.append(config.tokeniser.stride)
-        return ProbeResult(20, (1, 1), numbers={"order": config.tokeniser.stride / 10})
+        return [ProbeResult(20, (1, 1), numbers={"order": config.tokeniser.stride / 10})]
 
     monkeypatch.setattr("vtok.cli.verbs.probe.probe_untrained", probe_untrained)
     methods = {"three": ["tokeniser.stride=3"], "six": ["tokeniser.stride=6"], "asks": ["tokeniser=llama_vid"]}

@@ -14,21 +14,21 @@ from vtok.backbone import TinyBackbone
 from vtok.cli.main import main
 from vtok.common.errors import UserError
 from vtok.common.statistics import score_interval
-from vtok.data import Clip, ClipSample, Question
+from vtok.data import Clip, ClipSample, DataSource, LoaderSettings, Question
 from vtok.evaluation.accuracy import Accuracy
 from vtok.evaluation.clips import HeldoutBatch
 from vtok.evaluation.probing.fit import LEARNING_RATE
-from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
-from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
-from vtok.evaluation.probing.run import (
+from vtok.evaluation.probing.measures import (
     Probes,
-    Probing,
     labels_of,
     probe_answer,
     recurring_answers,
     unexplained_variance,
 )
-from vtok.evaluation.probing.samples import ProbeSplit, extract_split, reverse_frames, shuffle_frames
+from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
+from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
+from vtok.evaluation.probing.run import Probing
+from vtok.evaluation.probing.samples import ORDERS, ProbeSplit, extract_split, reverse_frames, shuffle_frames
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import (
     CodecMotionTokeniser,
@@ -59,9 +59,8 @@ def moving(number: int, *, frames: int = 5, key: int = 0) -> ClipSample:
 
 def read(tokeniser: Tokeniser, numbers: range, *, key: int = 0) -> ProbeSplit:
     samples = [moving(number, key=key) for number in numbers]
-    return extract_split(
-        tokeniser, [HeldoutBatch(samples[:7], []), HeldoutBatch(samples[7:], [("x.mp4", "it is empty")])]
-    )
+    batches = [HeldoutBatch(samples[:7], []), HeldoutBatch(samples[7:], [("x.mp4", "it is empty")])]
+    return extract_split(tokeniser, batches, orders=ORDERS)
 
 
 GRID = partial(GridPooling, size=2)
@@ -72,7 +71,8 @@ def tokeniser_of(kind: Callable[..., Tokeniser], **settings: object) -> Tokenise
     return kind(TinyBackbone(feature_dim=16, width=8), stride=1, grid_size=2, token_dim=12, **settings)
 
 
-SETTINGS = Probing(steps=80, train_clips=99, test_clips=99, tuned=True, seed=0)
+def probes_of(tokeniser: Tokeniser, *, steps: int = 80, tuned: bool = True) -> Probes:
+    return Probes(tokeniser, tokeniser.planner.num_tokens(5), steps=steps, tuned=tuned, seed=0)
 
 
 @pytest.mark.parametrize("kind", [LinearProbe, AttentiveProbe])
@@ -82,8 +82,8 @@ def test_direction_is_probed_from_motion_tokens_and_not_from_a_still(kind: type)
     for one, settings in ((VTokTokeniser, {"motion_pooling": GRID}), (KeyFrameTokeniser, {})):
         tokeniser = tokeniser_of(one, key_frame="middle", **settings)
         train, heldout = read(tokeniser, range(60), key=2), read(tokeniser, range(60, 100), key=2)
-        probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
-        [(category, accuracy)] = probes.answers(kind, train, heldout, {"way": ["left", "right"]})
+        answers = {"way": ["left", "right"]}
+        [(category, accuracy)] = probes_of(tokeniser).answers_of(kind, train.samples, heldout.samples, answers)
         assert (category, len(accuracy.answers), accuracy.chance) == ("way", 40, 0.5)
         shares[one] = accuracy.share
     assert shares[VTokTokeniser] > 0.9
@@ -95,9 +95,8 @@ def test_a_probe_trains_a_copy_of_the_tokeniser_only_if_tuned() -> None:
     before = {name: tensor.clone() for name, tensor in tokeniser.state_dict().items()}
     train = read(tokeniser, range(20))
     for tuned in (True, False):
-        probes = Probes(replace(SETTINGS, steps=3, tuned=tuned), tokeniser, 8)
         labels = labels_of(train.samples, {"way": list(WAYS)})
-        probe = probes._fit(LinearProbe, train.samples, labels, [2])
+        probe = probes_of(tokeniser, steps=3, tuned=tuned)._fit(LinearProbe, train.samples, labels, [2])
         assert probe.tokeniser.backbone is tokeniser.backbone
         moved = not torch.equal(probe.tokeniser.motion.project[0].weight, tokeniser.motion.project[0].weight)
         assert moved == tuned
@@ -119,7 +118,7 @@ def test_order_is_recognised_only_from_tokens_that_hold_it() -> None:
     for tokeniser in (moves, still):
         # All true clips move to the right, so a reversed one moves to the left.
         train, heldout = read(tokeniser, range(0, 80, 2), key=2), read(tokeniser, range(80, 120, 2), key=2)
-        probes = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5))
+        probes = probes_of(tokeniser)
         accuracy = probes.order_accuracy(train, heldout, "reversed")
         assert (len(accuracy.answers), accuracy.chance) == (40, 0.5)
         assert len({one.group for one in accuracy.answers}) == 20, "a clip and its reverse are one observation"
@@ -135,7 +134,7 @@ def test_features_are_reconstructed_from_tokens_that_hold_them() -> None:
     for tokeniser in (every, one):
         train, heldout = read(tokeniser, range(120)), read(tokeniser, range(120, 180))
         assert train.targets[0].shape == (5, 4, 16)
-        metrics[tokeniser] = Probes(SETTINGS, tokeniser, tokeniser.planner.num_tokens(5)).reconstruction(train, heldout)
+        metrics[tokeniser] = probes_of(tokeniser).reconstruction(train, heldout)
     # The tokens of frame sampling are the features themselves, in 12 of 16 directions.
     assert metrics[every]["reconstruction/frames"] < 0.2
     assert metrics[every]["reconstruction/change"] < metrics[one]["reconstruction/change"]
@@ -165,21 +164,22 @@ def test_clips_of_several_lengths_and_broken_ones() -> None:
     for sample in samples:
         assert sample.target is not None
     samples = [replace(one, target=one.frames[:3]) for one in samples]
-    mixed = extract_split(tokeniser, [HeldoutBatch(samples, [("x.mp4", "it is empty")])])
+    mixed = extract_split(tokeniser, [HeldoutBatch(samples, [("x.mp4", "it is empty")])], orders=["shuffled"])
     assert [one.num_planned for one in mixed.samples] == [one.num_planned for one in samples]
     assert mixed.bad == [("x.mp4", "it is empty")]
     whole = tokeniser.extract(stack_frames([samples[5]]))["residual"][0]
     torch.testing.assert_close(mixed.samples[5].pooled["residual"], whole)
-    probes = Probes(replace(SETTINGS, steps=2), tokeniser, 8)
-    [(_, accuracy)] = probes.answers(AttentiveProbe, mixed, mixed, {"way": list(WAYS)})
-    assert len(accuracy.answers) == 20
+    assert list(mixed.orders) == ["shuffled"]
+    probes = probes_of(tokeniser, steps=2)
+    accuracies = probes.answers(mixed.samples, mixed.samples)
+    assert {name: len(one.answers) for name, one in accuracies.items()} == {"linear/way": 20, "attentive/way": 20}
     assert probes.order_distance(mixed.samples, mixed.orders["shuffled"]) > 0
 
 
 def test_clips_with_motion_vectors_have_one_order() -> None:
     tokeniser = CodecMotionTokeniser(TinyBackbone(feature_dim=16, width=8), stride=1, motion_grid=2)
     samples = [replace(moving(number), vectors=torch.randn(5, 3, 2, 2)) for number in range(4)]
-    read = extract_split(tokeniser, [HeldoutBatch(samples, [])])
+    read = extract_split(tokeniser, [HeldoutBatch(samples, [])], orders=ORDERS)
     assert (len(read.samples), dict(read.orders)) == (4, {})
 
 
@@ -270,6 +270,43 @@ def test_several_seeds_give_means_with_intervals() -> None:
     assert "probe/reconstruction/frames_low" not in over_seeds(alike)
 
 
+def test_what_moves_is_not_found_with_all_frames_in_random_order() -> None:
+    tokeniser = tokeniser_of(FrameSamplingTokeniser)
+    train, heldout = read(tokeniser, range(60)), read(tokeniser, range(60, 100))
+    probing = Probing(steps=80, train_clips=99, test_clips=99, tuned=True, measures=["answers", "shuffled"])
+    found = probing(tokeniser, train, heldout, seed=0).accuracies
+    assert found["attentive/way"].share > 0.9
+    assert found["shuffled/attentive/way"].share < 0.75
+
+
+@pytest.mark.parametrize("frozen_weights", [True, False])
+def test_clips_are_encoded_once_for_seeds_with_the_same_backbone(
+    frozen_weights: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = []
+
+    def read_split(probing: Probing, tokeniser: Tokeniser, source: object, loader: object, split: str) -> ProbeSplit:
+        splits.append(split)
+        return read(tokeniser, range(8) if split == "train" else range(8, 12))
+
+    def make(seed: int) -> Tokeniser:
+        torch.manual_seed(0 if frozen_weights else seed)
+        backbone = TinyBackbone(feature_dim=16, width=8)
+        torch.manual_seed(seed)
+        return VTokTokeniser(backbone, stride=1, grid_size=2, token_dim=12)
+
+    monkeypatch.setattr(Probing, "read", read_split)
+    probing = Probing(steps=3, train_clips=9, test_clips=9, tuned=True, measures=["answers", "reconstruction"])
+    several = probing.over_seeds(make, DataSource, LoaderSettings, [3, 4])
+    assert len(splits) == (2 if frozen_weights else 4)
+    [alone] = probing.over_seeds(make, DataSource, LoaderSettings, [4])
+    metrics = [
+        {name: value for name, value in one.metrics().items() if name != "seconds"} for one in (several[1], alone)
+    ]
+    assert metrics[0] == metrics[1]
+    assert several[0].metrics()["probe/reconstruction/frames"] != metrics[0]["probe/reconstruction/frames"]
+
+
 def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "probes.json"
     given = [*tiny_settings, f"outputs={tmp_path / 'outputs'}", "steps=2", f"out={out}"]
@@ -282,6 +319,15 @@ def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.Ca
     assert main(["probe", *given, "seeds=2"]) == 0
     [metrics] = json.loads(out.read_text()).values()
     assert metrics["seeds"] == 2
+    assert main(["probe", *given, "measures=[answers,shuffled]"]) == 0
+    [metrics] = json.loads(out.read_text()).values()
+    kinds = {name.split("/")[1] for name in metrics if name.startswith("probe/")}
+    assert kinds == {"linear", "attentive", "shuffled"}
+    assert metrics["probe/shuffled/attentive/colour_questions"] == 4
+    assert main(["probe", *given, "measures=[]"]) == 1
+    assert "there is nothing to measure" in capsys.readouterr().err
+    assert main(["probe", *given, "measures=[answer]"]) == 1
+    assert "measures=[answer]" in capsys.readouterr().err
     assert main(["probe", "steps=1", *given[:-2]]) == 1
     assert "steps=1: must be an integer >= 2" in capsys.readouterr().err
     assert main(["probe", "run=latest", "tokenisers=[vtok]", *given[-3:-2]]) == 1

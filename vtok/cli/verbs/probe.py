@@ -16,10 +16,11 @@ from vtok.common.setting_types import Count
 from vtok.config import check, compose
 from vtok.config.cross_checks import check_unasked
 from vtok.data import DataSource, LoaderSettings
-from vtok.evaluation.probing import ProbeResult, Probing, over_seeds, side_by_side
+from vtok.evaluation.probing import Measure, ProbeResult, Probing, over_seeds, side_by_side
 from vtok.feature_cache import backbone_of_cache
 from vtok.inference.load import load_run
 from vtok.model.build import build, build_tokeniser, device_of
+from vtok.tokeniser import Tokeniser
 
 log = logging.getLogger("vtok")
 
@@ -33,6 +34,7 @@ def probe(
     test_clips: Annotated[int, Ge(2)] = 400,
     tuned: bool | None = None,
     seeds: Count = 1,
+    measures: Sequence[Measure] = ("answers", "reconstruction", "order"),
     out: str | None = None,
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
@@ -55,6 +57,8 @@ def probe(
         test_clips: largest number of test clips.
         tuned: whether the tokeniser's trained half is trained with each probe; null: only that of an untrained one.
         seeds: number of random seeds, counted up from `seed`; several give means with intervals.
+        measures: answers: the clips' questions; shuffled: the same with all frames in random order, a control;
+            reconstruction: features of the frames; order: whether frames are reversed or shuffled.
         out: JSON file for the metrics.
         outputs: folder in which runs are looked for and synthetic clips are written.
         allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
@@ -69,6 +73,8 @@ def probe(
     if out is not None:
         check_writable(Path(out), suffix=".json")
     results: dict[str, list[ProbeResult]] = {}
+    if not measures:
+        raise UserError("measures=[]: there is nothing to measure. Use measures=[answers], for instance.")
     # Without a terminal there is no progress bar, and the probes take minutes.
     beginning = f"up to {train_clips} training and {test_clips} test clips, {steps} steps of each probe"
     if run is not None:
@@ -77,11 +83,9 @@ def probe(
         )
         check_unasked(config, override=f"run={run_dir}", instead="Use a run with another tokeniser.")
         log.info("probing %s: %s", run_dir.name, beginning)
-        source, loader = clips_of(config)
-        results[run_dir.name] = [
-            Probing(steps, train_clips, test_clips, tuned=bool(tuned), seed=seed)(model.tokeniser, source, loader)
-            for seed in range(config.seed, config.seed + seeds)
-        ]
+        probing = Probing(steps, train_clips, test_clips, tuned=bool(tuned), measures=measures)
+        every_seed = range(config.seed, config.seed + seeds)
+        results[run_dir.name] = probing.over_seeds(lambda _: model.tokeniser, *clips_of(config), every_seed)
     else:
         given = [
             override("outputs", outputs),
@@ -94,22 +98,24 @@ def probe(
             check(config)
             check_unasked(config, override="vtok probe", instead="Use other tokenisers.")
         log.info("probing %s: %s", ", ".join(tokenisers) or "the tokeniser of the configuration", beginning)
+        probing = Probing(steps, train_clips, test_clips, tuned=tuned is not False, measures=measures)
         for number, config in enumerate(configs):
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
-            results[name] = []
-            for seed in range(config.seed, config.seed + seeds):
-                config.seed = seed
-                probing = Probing(steps, train_clips, test_clips, tuned=tuned is not False, seed=seed)
-                results[name].append(probe_untrained(config, probing))
+            results[name] = probe_untrained(config, probing, seeds=seeds)
     if out is not None:
         write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
     return side_by_side(results)
 
 
-def probe_untrained(config: DictConfig, probing: Probing) -> ProbeResult:
-    """Probe the untrained tokeniser of a configuration."""
-    tokeniser = build_tokeniser(config, backbone_of_cache(config)).to(device_of(config))
-    return probing(tokeniser, *clips_of(config))
+def probe_untrained(config: DictConfig, probing: Probing, *, seeds: int) -> list[ProbeResult]:
+    """Probe the untrained tokeniser of a configuration with each of several seeds, counted up from the configured one."""
+
+    def make(seed: int) -> Tokeniser:
+        seeded = config.copy()
+        seeded.seed = seed
+        return build_tokeniser(seeded, backbone_of_cache(seeded)).to(device_of(seeded))
+
+    return probing.over_seeds(make, *clips_of(config), range(config.seed, config.seed + seeds))
 
 
 def clips_of(config: DictConfig) -> tuple[DataSource, LoaderSettings]:

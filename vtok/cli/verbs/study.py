@@ -210,7 +210,7 @@ def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str
     from vtok.cli.verbs.probe import probe_untrained
     from vtok.evaluation.probing import Probing
 
-    probing = Probing(steps=300, train_clips=4000, test_clips=2000, tuned=True, seed=0)
+    probing = Probing(steps=300, train_clips=4000, test_clips=2000, tuned=True, measures=["answers"])
     saved = dict(read_mapping(file)) if file.is_file() else {}
     found: dict[str, dict[str, float]] = {}
     for method, own in declared.methods.items():
@@ -223,7 +223,8 @@ def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str
         probed = {"probing": asdict(probing), **{key: settings[key] for key in PROBED}}
         if saved.get(method, {}).get("probed") != probed:
             print(f"probing {method}", flush=True)
-            saved[method] = {"probed": probed, "metrics": probe_untrained(config, probing).metrics()}
+            [result] = probe_untrained(config, probing, seeds=1)
+            saved[method] = {"probed": probed, "metrics": result.metrics()}
             write_text(file, json.dumps(saved, indent=1))
         found[method] = saved[method]["metrics"]
     return found

@@ -1,284 +1,131 @@
-"""Running all probes on a tokeniser."""
+"""Running probes on a tokeniser, and on those of several seeds."""
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
+from vtok.backbone import Backbone
 from vtok.common.errors import UserError
 from vtok.common.finite import check_metrics
-from vtok.data import (
-    CachedReader,
-    Clip,
-    ClipDataset,
-    ClipReader,
-    ClipSample,
-    DataSource,
-    LoaderSettings,
-)
+from vtok.data import CachedReader, Clip, ClipDataset, ClipReader, DataSource, LoaderSettings
 from vtok.data.plan import EvenPlanner, TargetPlan
 from vtok.data.sources.base import Split
-from vtok.evaluation.accuracy import Accuracy
-from vtok.evaluation.answers import Answer, answer_about
 from vtok.evaluation.clips import CachedReaderOfTargets, heldout_loader
 from vtok.evaluation.held_out import unreadable
-from vtok.evaluation.probing.fit import BATCH, Probe
-from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe, flatten_tokens
+from vtok.evaluation.probing.fit import BATCH
+from vtok.evaluation.probing.measures import MEASURES, Measure, Probes
 from vtok.evaluation.probing.result import ProbeResult
-from vtok.evaluation.probing.samples import ProbeSplit, extract_split
-from vtok.model.batch import stack_frames
+from vtok.evaluation.probing.samples import ORDERS, ProbeSplit, extract_split
 from vtok.tokeniser import Tokeniser
 
 log = logging.getLogger(__name__)
 
 # Number of frames of a clip whose features are reconstructed from its tokens.
 FRAMES = 8
-# Categories with more answers are left out: there are too few clips for each answer.
-MOST_ANSWERS = 100
-PENALTIES = tuple(10.0**power for power in range(8))
 
 
 @dataclass(frozen=True)
 class Probing:
-    """The probes; an instance is called with a tokeniser and a data set.
+    """The probes; an instance is called with a tokeniser and the clips that it has read.
 
     Attributes:
         steps: number of training steps of each probe.
         train_clips: largest number of training clips.
         test_clips: largest number of test clips.
         tuned: whether the tokeniser's trained half is trained with each probe, see `Probe`.
-        seed: random seed of the probes.
+        measures: what is measured.
     """
 
     steps: int
     train_clips: int
     test_clips: int
     tuned: bool
-    seed: int
+    measures: Sequence[Measure] = MEASURES
 
-    def __call__(self, tokeniser: Tokeniser, source: DataSource, loader: LoaderSettings) -> ProbeResult:
-        """Probe a tokeniser on a data set.
+    def over_seeds(
+        self, make: Callable[[int], Tokeniser], source: DataSource, loader: LoaderSettings, seeds: Iterable[int]
+    ) -> list[ProbeResult]:
+        """Probe the tokenisers that `make` makes of each seed.
+
+        Clips are read and encoded anew only for a tokeniser whose backbone has other weights than the one before.
 
         Raises:
             UserError: a split has no clips or none that can be read, or features or tokens are not finite.
         """
-        began = time.monotonic()
-        train = self._read(tokeniser, source, loader, "train", self.train_clips)
-        test = self._read(tokeniser, source, loader, "test", self.test_clips)
+        results: list[ProbeResult] = []
+        read: tuple[Backbone, ProbeSplit, ProbeSplit] | None = None
+        for seed in seeds:
+            began = time.monotonic()
+            tokeniser = make(seed)
+            if read is None or not same_weights(read[0], tokeniser.backbone):
+                train, test = (self.read(tokeniser, source, loader, split) for split in ("train", "test"))
+                read = tokeniser.backbone, train, test
+            results.append(self(tokeniser, *read[1:], seed=seed))
+            results[-1].seconds = time.monotonic() - began
+        return results
+
+    def __call__(self, tokeniser: Tokeniser, train: ProbeSplit, test: ProbeSplit, *, seed: int) -> ProbeResult:
+        """Probe a tokeniser.
+
+        Args:
+            seed: random seed of the probes.
+
+        Raises:
+            UserError: tokens are not finite.
+        """
         longest = max(sample.num_planned for sample in (*train.samples, *test.samples))
         result = ProbeResult(tokeniser.planner.num_tokens(longest), (len(train.samples), len(test.samples)))
-        probes = Probes(self, tokeniser, result.tokens)
-        categories = recurring_answers([sample.clip for sample in train.samples])
-        if not categories:
-            log.warning("the clips have no choice questions whose answers recur: the probes of answers are left out.")
-        for name, kind in (("linear", LinearProbe), ("attentive", AttentiveProbe)):
-            if categories:
-                result.accuracies |= {f"{name}/{one}": it for one, it in probes.answers(kind, train, test, categories)}
-        result.numbers |= probes.reconstruction(train, test)
-        for order in train.orders:
+        probes = Probes(tokeniser, result.tokens, self.steps, self.tuned, seed)
+        if "answers" in self.measures:
+            result.accuracies |= probes.answers(train.samples, test.samples)
+            if not result.accuracies:
+                log.warning("the clips have no choice questions whose answers recur: no answers are probed.")
+        if "shuffled" in self.measures and train.orders:
+            shuffled = probes.answers(train.orders["shuffled"], test.orders["shuffled"])
+            result.accuracies |= {f"shuffled/{name}": accuracy for name, accuracy in shuffled.items()}
+        if "reconstruction" in self.measures:
+            result.numbers |= probes.reconstruction(train, test)
+        for order in train.orders if "order" in self.measures else ():
             result.numbers[f"order/distance/{order}"] = probes.order_distance(test.samples, test.orders[order])
             result.accuracies[f"order/accuracy/{order}"] = probes.order_accuracy(train, test, order)
-        result.seconds = time.monotonic() - began
         check_metrics(result.metrics())
         return result
 
-    def _read(
-        self, tokeniser: Tokeniser, source: DataSource, loader: LoaderSettings, split: Split, number: int
-    ) -> ProbeSplit:
-        clips = source.clips(split)[:number]
+    def read(self, tokeniser: Tokeniser, source: DataSource, loader: LoaderSettings, split: Split) -> ProbeSplit:
+        """The clips of a split with the features from which the tokeniser makes its tokens.
+
+        Raises:
+            UserError: there are no clips or none that can be read, or features are not finite.
+        """
+        clips = source.clips(split)[: self.train_clips if split == "train" else self.test_clips]
         if not clips:
             raise UserError(f"data: the data set has no {split} clips to probe with. Add some to its manifest.")
-        reader: ClipReader
-        if source.cache is None:
-            reader = source.frame_reader(tokeniser.planner, TargetPlan(FRAMES, source.clip.size))
-        else:
-            reader = CachedReaderOfTargets(
-                planned=CachedReader(source.cache, tokeniser.planner),
-                targets=CachedReader(source.cache, EvenPlanner(FRAMES)),
-            )
-            for each in (reader.planned, reader.targets):
-                each.check(clips, files=True)
-        dataset = ClipDataset(clips, reader, seed=0, replace_bad=False)
-        read = extract_split(tokeniser, heldout_loader(dataset, batch_size=BATCH, num_workers=loader.num_workers))
+        orders = ORDERS if "order" in self.measures else ("shuffled",) if "shuffled" in self.measures else ()
+        dataset = ClipDataset(clips, self._reader(tokeniser, source, clips), seed=0, replace_bad=False)
+        batches = heldout_loader(dataset, batch_size=BATCH, num_workers=loader.num_workers)
+        read = extract_split(tokeniser, batches, orders=orders)
         if not read.samples:
             raise unreadable(len(clips), read.bad)
         for label, reason in read.bad:
             log.warning("left out: %s: %s", label, reason)
         return read
 
-
-@dataclass(frozen=True)
-class Probes:
-    """The single probes of a tokeniser.
-
-    Attributes:
-        settings: settings of the probes.
-        tokeniser: the tokeniser.
-        tokens: number of tokens of the longest clip.
-    """
-
-    settings: Probing
-    tokeniser: Tokeniser
-    tokens: int
-
-    def answers(
-        self,
-        kind: type[LinearProbe | AttentiveProbe],
-        train: ProbeSplit,
-        test: ProbeSplit,
-        categories: dict[str, list[str]],
-    ) -> list[tuple[str, Accuracy]]:
-        """The accuracy on the choice questions of each category."""
-        labels = labels_of(train.samples, categories)
-        probe = self._fit(kind, train.samples, labels, [len(answers) for answers in categories.values()])
-        accuracies = []
-        for column, (category, logits) in enumerate(zip(categories, probe.predict(test.samples), strict=True)):
-            commonest = categories[category][int(labels[:, column][labels[:, column] >= 0].mode().values)]
-            answers = []
-            for sample, guess in zip(test.samples, logits.argmax(1).tolist(), strict=True):
-                if (truth := answer_of(sample.clip, category)) is not None:
-                    guessed = categories[category][guess]
-                    answers.append(probe_answer(sample.clip, category, guessed, truth, float(truth == commonest)))
-            if answers:
-                accuracies.append((category, Accuracy(answers)))
-        return accuracies
-
-    def reconstruction(self, train: ProbeSplit, test: ProbeSplit) -> dict[str, float]:
-        """Unexplained variance of frame features in a ridge regression on the tokens.
-
-        It is measured for the features of all frames, and for their change since the first frame. The penalty is chosen
-        on the training clips.
-        """
-        from sklearn.linear_model import RidgeCV
-
-        given, asked = (self._flat_tokens(part.samples) for part in (train, test))
-        spread = given.std(0, keepdim=True).clamp(min=1e-6)
-        metrics = {}
-        for name, part in (("frames", slice(None)), ("change", slice(1, None))):
-            wanted, truth = (
-                torch.stack(targets)[:, part] - (torch.stack(targets)[:, :1] if name == "change" else 0.0)
-                for targets in (train.targets, test.targets)
-            )
-            ridge = RidgeCV(alphas=PENALTIES).fit((given / spread).numpy(), wanted.flatten(1).numpy())
-            guesses = torch.from_numpy(ridge.predict((asked / spread).numpy())).view_as(truth)
-            metrics[f"reconstruction/{name}"] = unexplained_variance(guesses, truth)
-        return metrics
-
-    def order_accuracy(self, train: ProbeSplit, test: ProbeSplit, order: str) -> Accuracy:
-        """The accuracy of a probe that separates true clips from clips with their frames in another order."""
-        samples = [*train.samples, *train.orders[order]]
-        labels = torch.arange(len(samples)).ge(len(train.samples)).long().unsqueeze(1)
-        probe = self._fit(AttentiveProbe, samples, labels, [2])
-        names = ("true", order)
-        return Accuracy(
-            [
-                probe_answer(sample.clip, "order", names[guess], truth, 0.5)
-                for truth, asked in zip(names, (test.samples, test.orders[order]), strict=True)
-                for sample, guess in zip(asked, probe.predict(asked)[0].argmax(1).tolist(), strict=True)
-            ]
-        )
-
-    @torch.no_grad()
-    def order_distance(self, samples: Sequence[ClipSample], changed: Sequence[ClipSample]) -> float:
-        """Distance between the tokens of clips and of their changed versions, over the distance to another clip.
-
-        The other clip is the next one with the same number of tokens.
-        """
-        alike: dict[int, list[int]] = {}
-        for place, sample in enumerate(samples):
-            alike.setdefault(sample.num_planned, []).append(place)
-        own, others = [], []
-        every, moved = self._flat_tokens(samples), self._flat_tokens(changed)
-        for places in alike.values():
-            tokens = every[places]
-            own.append((tokens - moved[places]).norm(dim=1))
-            others.append((tokens - tokens.roll(1, 0)).norm(dim=1))
-        return float(torch.cat(own).mean() / torch.cat(others).mean().clamp(min=1e-12))
-
-    @torch.no_grad()
-    def _flat_tokens(self, samples: Sequence[ClipSample]) -> Tensor:
-        """Concatenated tokens of all samples, (N, tokens * d), with zeros for missing tokens."""
-        device, parts = self.tokeniser.device, []
-        for start in range(0, len(samples), BATCH):
-            video = self.tokeniser.encode_planned(stack_frames(samples[start : start + BATCH]).to(device))
-            parts.append(flatten_tokens(video, self.tokens).cpu())
-        return torch.cat(parts)
-
-    def _fit(
-        self,
-        kind: type[LinearProbe | AttentiveProbe],
-        samples: Sequence[ClipSample],
-        labels: Tensor,
-        numbers: Sequence[int],
-    ) -> Probe:
-        """A probe trained to predict labels (N, outputs); -1 means no label."""
-        torch.manual_seed(self.settings.seed)
-        head = kind(tokens=self.tokens, token_dim=self.tokeniser.token_dim, outputs=numbers)
-        probe = Probe(self.tokeniser, head, tuned=self.settings.tuned)
-        device_labels = labels.to(self.tokeniser.device)
-
-        def loss(outputs: list[Tensor], indices: Tensor) -> Tensor:
-            chosen = device_labels[indices.to(device_labels.device)]
-            sums = [
-                nn.functional.cross_entropy(logits, chosen[:, column], ignore_index=-1, reduction="sum")
-                for column, logits in enumerate(outputs)
-            ]
-            return torch.stack(sums).sum() / (chosen >= 0).sum().clamp(min=1)
-
-        probe.fit(samples, loss, steps=self.settings.steps, seed=self.settings.seed)
-        return probe
+    def _reader(self, tokeniser: Tokeniser, source: DataSource, clips: Sequence[Clip]) -> ClipReader:
+        """A reader of the planned frames, and of those whose features are reconstructed."""
+        reconstructed = "reconstruction" in self.measures
+        if source.cache is None:
+            target = TargetPlan(FRAMES, source.clip.size) if reconstructed else None
+            return source.frame_reader(tokeniser.planner, target)
+        planned, targets = (CachedReader(source.cache, each) for each in (tokeniser.planner, EvenPlanner(FRAMES)))
+        for each in (planned, targets) if reconstructed else (planned,):
+            each.check(clips, files=True)
+        return CachedReaderOfTargets(planned=planned, targets=targets) if reconstructed else planned
 
 
-def probe_answer(clip: Clip, category: str, answer: str, truth: str, chance: float) -> Answer:
-    return answer_about(
-        clip,
-        category=category,
-        kind="probe",
-        question="",
-        answer=answer,
-        truth=truth,
-        right=answer == truth,
-        chance=chance,
-    )
-
-
-def unexplained_variance(guesses: Tensor, truth: Tensor) -> float:
-    """Squared error over the variance of `truth`, both (N, ...)."""
-    return float((guesses - truth).square().mean() / (truth - truth.mean(0)).square().mean().clamp(min=1e-12))
-
-
-def answer_of(clip: Clip, category: str) -> str | None:
-    """The true answer to a clip's first choice question in a category; None if it has none."""
-    return next((one.answer for one in clip.questions if one.kind == "choice" and one.category == category), None)
-
-
-def recurring_answers(clips: Sequence[Clip]) -> dict[str, list[str]]:
-    """Sorted answers by category, for categories with 2 to MOST_ANSWERS answers that recur across clips."""
-    counts: dict[str, Counter[str]] = {}
-    for clip in clips:
-        for category in {one.category for one in clip.questions if one.kind == "choice"}:
-            counts.setdefault(category, Counter())[str(answer_of(clip, category))] += 1
-    recurring = {
-        category: sorted(counter)
-        for category, counter in sorted(counts.items())
-        if 2 <= len(counter) <= MOST_ANSWERS and counter.total() >= 2 * len(counter)
-    }
-    return recurring
-
-
-def labels_of(samples: Sequence[ClipSample], categories: dict[str, list[str]]) -> Tensor:
-    """Index of each sample's answer in each category, int64 (N, categories); -1 if it has none."""
-    rows = []
-    for sample in samples:
-        given = [answer_of(sample.clip, category) for category in categories]
-        rows.append(
-            [
-                answers.index(answer) if answer in answers else -1
-                for answer, answers in zip(given, categories.values(), strict=True)
-            ]
-        )
-    return torch.tensor(rows)
+def same_weights(one: Backbone, other: Backbone) -> bool:
+    """Whether two backbones have the same parameters and statistics."""
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

@@ -1,7 +1,7 @@
 """Features of clips for the probes, with the frames in their own and in other orders."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -39,8 +39,8 @@ class ProbeSplit:
 
 
 @torch.no_grad()
-def extract_split(tokeniser: Tokeniser, batches: Iterable[HeldoutBatch]) -> ProbeSplit:
-    """Run the clips of `batches`, which have the frames of a `TargetPlan`, through the backbone."""
+def extract_split(tokeniser: Tokeniser, batches: Iterable[HeldoutBatch], *, orders: Collection[str]) -> ProbeSplit:
+    """Run clips through the backbone, also with their frames in other `orders`, and the target frames of those with any."""
     result = ProbeSplit()
     tokeniser.eval()
     for batch in batches:
@@ -49,8 +49,8 @@ def extract_split(tokeniser: Tokeniser, batches: Iterable[HeldoutBatch]) -> Prob
         result.samples += extract_features(tokeniser, samples)
         # Motion vectors come from the file, and there are none for frames in another order.
         has_vectors = any(sample.vectors is not None for sample in samples)
-        for name, change in () if has_vectors else ORDERS.items():
-            result.orders[name] += extract_features(tokeniser, [change(sample) for sample in samples])
+        for name in () if has_vectors else orders:
+            result.orders[name] += extract_features(tokeniser, [ORDERS[name](sample) for sample in samples])
         result.targets += features_of_targets(tokeniser, samples)
     return result
 

@@ -156,8 +156,9 @@ def test_a_probe_from_a_cache_finds_what_it_finds_in_the_files(
     for overrides in (twins, cached("float32")):
         config, tokeniser, _ = parts([*overrides, f"tokeniser={name}"])
         probing = Probing(steps=3, train_clips=10, test_clips=10, tuned=True)
-        [result] = probing.over_seeds(lambda _: tokeniser, build(config.data), build(config.loader), [0])
-        found = result.metrics()
+        source, loader = build(config.data), build(config.loader)
+        train, test = (probing.read(tokeniser, source, loader, split) for split in ("train", "test"))
+        found = probing(tokeniser, train, test, seed=0).metrics()
         metrics.append({name: value for name, value in found.items() if name != "seconds"})
         # From now on no file can be decoded.
         monkeypatch.setattr("vtok.data.clip_reader.open_clip", partial(pytest.fail, "a file was opened"))

@@ -108,7 +108,7 @@ def probe(
 
 
 def probe_untrained(config: DictConfig, probing: Probing, *, seeds: int) -> list[ProbeResult]:
-    """Probe the untrained tokeniser of a configuration with each of several seeds, counted up from the configured one."""
+    """Probe the untrained tokeniser of a configuration with several seeds, counted up from the configured one."""
 
     def make(seed: int) -> Tokeniser:
         seeded = config.copy()

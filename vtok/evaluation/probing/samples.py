@@ -40,7 +40,7 @@ class ProbeSplit:
 
 @torch.no_grad()
 def extract_split(tokeniser: Tokeniser, batches: Iterable[HeldoutBatch], *, orders: Collection[str]) -> ProbeSplit:
-    """Run clips through the backbone, also with their frames in other `orders`, and the target frames of those with any."""
+    """Run clips through the backbone, also with their frames in other orders, and the target frames that they have."""
     result = ProbeSplit()
     tokeniser.eval()
     for batch in batches:

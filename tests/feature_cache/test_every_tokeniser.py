@@ -165,6 +165,23 @@ def test_a_probe_from_a_cache_finds_what_it_finds_in_the_files(
     assert metrics[1] == pytest.approx(metrics[0], abs=1e-3)
 
 
+def test_a_cache_of_twins_has_the_frames_of_the_clips_that_they_show(twins: list[str], cached: Cache) -> None:
+    of_twins = cached("float32", "vtok")
+    renamed = [one.replace("data.source.", "data.") for one in of_twins if not one.startswith("data.categories")]
+    clips = ["data=folder" if one == "data=twins" else one for one in renamed]
+    config, tokeniser, reader = parts(clips)
+    assert isinstance(reader, CachedReader)
+    [clip] = build(config.data).clips("train")
+    reader.check([clip], files=True)
+    tokens = tokeniser.encode_planned(stack_frames([reader.read(clip, SampleKey(0, 0))])).tokens
+    _, decoding, files = parts([one for one in clips if not one.startswith("data.cache")])
+    torch.testing.assert_close(
+        tokens, decoding.encode_planned(stack_frames([files.read(clip, SampleKey(0, 0))])).tokens
+    )
+    with pytest.raises(UserError, match=r"was computed with data\.frames_fps=24\.0, not 12\.0"):
+        parts([*clips, "data.frames_fps=12"])
+
+
 REFUSED = [
     (
         ["tokeniser.stride=5"],

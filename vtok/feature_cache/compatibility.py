@@ -55,10 +55,11 @@ class Recipe:
         Raises:
             UserError: the cache was computed with other settings or weights; the message names the first difference.
         """
+        settings = {_filmed(key): value for key, value in cache["settings"].items()}
         for key, value in self.settings.items():
-            if key not in cache["settings"]:
+            if _filmed(key) not in settings:
                 raise UserError(f"{setting} was computed without {key}={_yaml_text(value)}. {advice}")
-            cached = cache["settings"][key]
+            cached = settings[_filmed(key)]
             if cached != value and not (key == MAP_SIZE and cached is None):
                 raise UserError(
                     f"{setting} was computed with {key}={_yaml_text(cached)}, not {_yaml_text(value)}. {advice}"
@@ -68,6 +69,11 @@ class Recipe:
                 raise UserError(f"{setting} was computed without {key}={weights.name}. {advice}")
             if change := find_change(cache["weights"][key], weights):
                 raise UserError(f"{setting} was computed with other {key}: {change}. {advice}")
+
+
+def _filmed(key: str) -> str:
+    """The key of a data set without the twins around it: they show its frames, so each serves the other."""
+    return key.replace("data.source.", "data.", 1)
 
 
 def _yaml_text(value: Any) -> str:

@@ -234,6 +234,8 @@ def test_the_table_has_a_column_for_each_tokeniser() -> None:
     assert [line.split() for line in text.splitlines() if line.startswith("order/distance/r")] == [
         ["order/distance/reversed", "0.500", "-"]
     ]
+    assert "order/distance: " in text
+    assert "reconstruction: " not in text, "only what is in the table is explained"
 
 
 def counted(right: int) -> Accuracy:

@@ -8,11 +8,13 @@ from vtok.common.statistics import share_interval_of_runs, student
 from vtok.common.tables import table
 from vtok.evaluation.accuracy import Accuracy, accuracy_metrics
 
-LEGEND = """\
-guessing: always giving the most frequent answer.
-order/accuracy: accuracy of a probe that separates true clips from reversed or shuffled ones.
-order/distance: distance of tokens when a clip is reversed or shuffled, relative to the distance to another clip.
-reconstruction: squared error of the frames' features over their variance, 1 for always predicting the mean."""
+# What rows mean, by the beginning of their names.
+LEGEND = {
+    "shuffled": "accuracy with all frames in random order, in training too.",
+    "order/accuracy": "accuracy of a probe that separates true clips from reversed or shuffled ones.",
+    "order/distance": "distance of tokens when a clip is reversed or shuffled, over the distance to another clip.",
+    "reconstruction": "squared error of the frames' features over their variance, 1 for always predicting the mean.",
+}
 
 
 @dataclass
@@ -96,7 +98,11 @@ def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
     several = next(iter(results.values()))
     train, test = several[0].clips
     how = "accuracy with its 95 % interval" if len(several) == 1 else f"means of {len(several)} seeds, 95 % intervals"
-    return f"{table(lines)}\n{test} test clips, probes of {train} training clips; {how}. {LEGEND}"
+    legend = [f"{name}: {text}" for name, text in LEGEND.items() if any(row.startswith(name) for row in rows)]
+    beneath = (
+        f"{test} test clips, probes of {train} training clips; {how}. guessing: always giving the most frequent answer."
+    )
+    return "\n".join([table(lines), beneath, *legend])
 
 
 def cell(results: Sequence[ProbeResult], name: str) -> str:

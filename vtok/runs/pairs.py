@@ -11,7 +11,7 @@ import numpy as np
 from vtok.common.differences import LEVEL, Difference, paired_difference, probability_of_improvement, seeds_to_separate
 from vtok.common.errors import UserError
 from vtok.common.statistics import holm
-from vtok.runs.answered import ANSWERS, common_answers
+from vtok.runs.answered import ANSWERS, Right, common_answers
 from vtok.runs.comparison import MISSING, SEED, Comparison, show_setting
 from vtok.runs.seeds import SeedGroup, seed_groups
 
@@ -149,27 +149,50 @@ def compare_pairs(comparison: Comparison, base: int | None, *, also: Sequence[tu
     for first, second in [*pairs_of_groups(len(groups), base), *also]:
         for metric in comparison.metrics:
             answers = [_by_seed(comparison, groups[place]) for place in (first, second)]
-            rights = [[comparison.runs[run].right.get(metric, {}) for run in runs] for _, runs in answers]
-            if not all(right for each in rights for right in each):
+            ours, theirs = ([comparison.runs[run].right.get(metric, {}) for run in runs] for _, runs in answers)
+            if not all((*ours, *theirs)):
                 continue
-            common = common_answers([*rights[0], *rights[1]])
-            if common is None:
+            seeds = [each for each, _ in answers]
+            same_seeds = seeds[0] == seeds[1] and len(set(seeds[0])) == len(ours)
+            pair = pair_of(metric, (names[first], names[second]), ours, theirs, same_seeds=same_seeds)
+            if pair is None:
                 untested.append(
                     f"{names[first]} and {names[second]} have no question of {metric} in common. "
                     "Evaluate both on the same clips."
                 )
-                continue
-            ours, theirs = np.split(common.right, [len(rights[0])])
-            seeds = [each for each, _ in answers]
-            # One seed each is one pair of models, whatever the seeds.
-            paired = (seeds[0] == seeds[1] and len(set(seeds[0])) == len(ours)) or len(common.right) == 2
-            difference = paired_difference(ours, theirs, common.sizes, paired_seeds=paired)
-            better = None
-            if len(common.right) > 2:
-                better = probability_of_improvement(ours.sum(1).tolist(), theirs.sum(1).tolist())
-            found.append(Pair(metric, names[first], names[second], difference, 1.0, better, common.left_out))
-    adjusted = holm([pair.difference.p for pair in found])
-    return Pairs([replace(pair, adjusted=p) for pair, p in zip(found, adjusted, strict=True)], untested)
+            else:
+                found.append(pair)
+    return Pairs(corrected(found), untested)
+
+
+def pair_of(
+    metric: str, names: tuple[str, str], ours: Sequence[Right], theirs: Sequence[Right], *, same_seeds: bool
+) -> Pair | None:
+    """The difference of two groups in one metric, not corrected yet; None if they have no question in common.
+
+    Args:
+        metric: name of the metric.
+        names: names of the groups.
+        ours: which questions each seed of the first group answers right.
+        theirs: the same of the second group.
+        same_seeds: whether both have the same seeds in the same order.
+    """
+    common = common_answers([*ours, *theirs])
+    if common is None:
+        return None
+    first, second = np.split(common.right, [len(ours)])
+    # One seed each is one pair of models, whatever the seeds.
+    difference = paired_difference(first, second, common.sizes, paired_seeds=same_seeds or len(common.right) == 2)
+    better = None
+    if len(common.right) > 2:
+        better = probability_of_improvement(first.sum(1).tolist(), second.sum(1).tolist())
+    return Pair(metric, *names, difference, 1.0, better, common.left_out)
+
+
+def corrected(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs with p-values by Holm's correction over all of them."""
+    adjusted = holm([pair.difference.p for pair in pairs])
+    return [replace(pair, adjusted=p) for pair, p in zip(pairs, adjusted, strict=True)]
 
 
 def group_names(comparison: Comparison) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,7 @@ def test_probes_are_saved_and_those_of_other_overrides_are_not_used(
     """Tokens that depend on a question are not probed."""
     probed = []
 
-    def probe_untrained(config: DictConfig, probing: Probing, *, seeds: int) -> list[ProbeResult]:
+    def probe_untrained(config: DictConfig, probing: Probing, seeds: Sequence[int]) -> list[ProbeResult]:
         probed.append(config.tokeniser.stride)
         return [ProbeResult(20, (1, 1), numbers={"order": config.tokeniser.stride / 10})]
 

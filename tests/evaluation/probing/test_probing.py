@@ -1,11 +1,13 @@
 """Probes on tokens whose content is known."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy import stats
@@ -26,7 +28,7 @@ from vtok.evaluation.probing.measures import (
     unexplained_variance,
 )
 from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
-from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
+from vtok.evaluation.probing.result import ProbeResult, differences, over_seeds, side_by_side, write_probe_answers
 from vtok.evaluation.probing.run import Probing
 from vtok.evaluation.probing.samples import ORDERS, ProbeSplit, extract_split, reverse_frames, shuffle_frames
 from vtok.model.batch import stack_frames
@@ -307,15 +309,46 @@ def test_clips_are_encoded_once_for_seeds_with_the_same_backbone(
     assert several[1].accuracies == alone.accuracies
 
 
+def test_differences_are_those_on_the_same_clips(tmp_path: Path) -> None:
+    def result(right: int, seed: int) -> ProbeResult:
+        return ProbeResult(20, (9, 100), {"linear/way": counted(right + seed), "linear/only": counted(9)})
+
+    results = {name: [result(right, seed) for seed in (0, 5)] for name, right in (("vtok", 60), ("other", 40))}
+    del results["other"][0].accuracies["linear/only"]
+    [pair] = differences(results).tested
+    assert (pair.metric, pair.first, pair.second) == ("linear/way", "other", "vtok")
+    # The last 40 clips, and the 20 that vtok alone answers right: these are in 20 of 100 clusters.
+    assert pair.difference.value == pytest.approx(-0.2)
+    assert (pair.difference.clusters, pair.difference.seeds, pair.difference.paired_seeds) == (100, (2, 2), True)
+    assert differences({"vtok": results["vtok"]}).tested == []
+
+    write_probe_answers(results, [3, 4], tmp_path / "answers.parquet")
+    rows = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    shares = {}
+    for row in rows:
+        shares.setdefault((row["tokeniser"], row["seed"], row["probe"]), []).append(row["right"])
+    assert {key: sum(each) for key, each in shares.items() if key[2] == "linear/way"} == {
+        ("vtok", 3, "linear/way"): 60, ("vtok", 4, "linear/way"): 65,
+        ("other", 3, "linear/way"): 40, ("other", 4, "linear/way"): 45,
+    }  # fmt: skip
+    assert len(rows) == 700
+
+
 def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "probes.json"
     given = [*tiny_settings, f"outputs={tmp_path / 'outputs'}", "steps=2", f"out={out}"]
-    assert main(["probe", *given, "tokenisers=[vtok,key_frame]"]) == 0
+    assert main(["probe", *given, "tokenisers=[vtok,key_frame]", f"answers={tmp_path / 'answers.parquet'}"]) == 0
+    assert {row["tokeniser"] for row in pq.read_table(tmp_path / "answers.parquet").to_pylist()} == {
+        "vtok",
+        "key_frame",
+    }
     metrics = json.loads(out.read_text())
     assert set(metrics) == {"vtok", "key_frame"}
     assert metrics["vtok"]["tokens_per_clip"] == 17
     assert metrics["vtok"]["probe/linear/colour_questions"] == 4
-    assert "order/accuracy/shuffled" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "order/accuracy/shuffled" in shown
+    assert re.search(r"linear/colour +key_frame +vtok", shown), "the differences from the first tokeniser"
     assert main(["probe", *given, "seeds=2"]) == 0
     [metrics] = json.loads(out.read_text()).values()
     assert metrics["seeds"] == 2

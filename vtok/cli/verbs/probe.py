@@ -13,10 +13,19 @@ from vtok.common.errors import UserError
 from vtok.common.files import check_writable, write_text
 from vtok.common.overrides import override
 from vtok.common.setting_types import Count
+from vtok.common.tables import table
 from vtok.config import check, compose
 from vtok.config.cross_checks import check_unasked
 from vtok.data import DataSource, LoaderSettings
-from vtok.evaluation.probing import Measure, ProbeResult, Probing, over_seeds, side_by_side
+from vtok.evaluation.probing import (
+    Measure,
+    ProbeResult,
+    Probing,
+    differences,
+    over_seeds,
+    side_by_side,
+    write_probe_answers,
+)
 from vtok.feature_cache import backbone_of_cache
 from vtok.inference.load import load_run
 from vtok.model.build import build, build_tokeniser, device_of
@@ -36,6 +45,7 @@ def probe(
     seeds: Count = 1,
     measures: Sequence[Measure] = ("answers", "reconstruction", "order"),
     out: str | None = None,
+    answers: str | None = None,
     outputs: str = "outputs",
     allowed_targets: Sequence[str] = (),
     overrides: Sequence[str] = (),
@@ -60,6 +70,7 @@ def probe(
         measures: answers: the clips' questions; shuffled: the same with all frames in random order, a control;
             reconstruction: features of the frames; order: whether frames are reversed or shuffled.
         out: JSON file for the metrics.
+        answers: parquet file for the probes' answers, one row for each clip, category, probe and seed.
         outputs: folder in which runs are looked for and synthetic clips are written.
         allowed_targets: packages of your own whose components may be built, [A,B]; a folder cannot allow packages.
         overrides: overrides of the configuration.
@@ -72,6 +83,8 @@ def probe(
         raise UserError(f"run={run}: a run has its own tokeniser. Set either run or tokenisers.")
     if out is not None:
         check_writable(Path(out), suffix=".json")
+    if answers is not None:
+        check_writable(Path(answers), suffix=".parquet")
     results: dict[str, list[ProbeResult]] = {}
     if not measures:
         raise UserError("measures=[]: there is nothing to measure. Use measures=[answers], for instance.")
@@ -84,8 +97,8 @@ def probe(
         check_unasked(config, override=f"run={run_dir}", instead="Use a run with another tokeniser.")
         log.info("probing %s: %s", run_dir.name, beginning)
         probing = Probing(steps, train_clips, test_clips, tuned=bool(tuned), measures=measures)
-        every_seed = range(config.seed, config.seed + seeds)
-        results[run_dir.name] = probing.over_seeds(lambda _: model.tokeniser, *clips_of(config), every_seed)
+        counted = range(config.seed, config.seed + seeds)
+        results[run_dir.name] = probing.over_seeds(lambda _: model.tokeniser, *clips_of(config), counted)
     else:
         given = [
             override("outputs", outputs),
@@ -99,23 +112,27 @@ def probe(
             check_unasked(config, override="vtok probe", instead="Use other tokenisers.")
         log.info("probing %s: %s", ", ".join(tokenisers) or "the tokeniser of the configuration", beginning)
         probing = Probing(steps, train_clips, test_clips, tuned=tuned is not False, measures=measures)
+        counted = range(configs[0].seed, configs[0].seed + seeds)
         for number, config in enumerate(configs):
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
-            results[name] = probe_untrained(config, probing, seeds=seeds)
+            results[name] = probe_untrained(config, probing, counted)
     if out is not None:
         write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
-    return side_by_side(results)
+    if answers is not None:
+        write_probe_answers(results, counted, Path(answers))
+    pairs = differences(results)
+    return "\n\n".join([side_by_side(results), *([f"{table(pairs.rows())}\n{pairs.text()}"] if pairs.tested else [])])
 
 
-def probe_untrained(config: DictConfig, probing: Probing, *, seeds: int) -> list[ProbeResult]:
-    """Probe the untrained tokeniser of a configuration with several seeds, counted up from the configured one."""
+def probe_untrained(config: DictConfig, probing: Probing, seeds: Sequence[int]) -> list[ProbeResult]:
+    """Probe the untrained tokeniser of a configuration with each of these seeds."""
 
     def make(seed: int) -> Tokeniser:
         seeded = config.copy()
         seeded.seed = seed
         return build_tokeniser(seeded, backbone_of_cache(seeded)).to(device_of(seeded))
 
-    return probing.over_seeds(make, *clips_of(config), range(config.seed, config.seed + seeds))
+    return probing.over_seeds(make, *clips_of(config), seeds)
 
 
 def clips_of(config: DictConfig) -> tuple[DataSource, LoaderSettings]:

@@ -223,7 +223,7 @@ def probes_of(declared: Study, overrides: Sequence[str], file: Path) -> dict[str
         probed = {"probing": asdict(probing), **{key: settings[key] for key in PROBED}}
         if saved.get(method, {}).get("probed") != probed:
             print(f"probing {method}", flush=True)
-            [result] = probe_untrained(config, probing, seeds=1)
+            [result] = probe_untrained(config, probing, [config.seed])
             saved[method] = {"probed": probed, "metrics": result.metrics()}
             write_text(file, json.dumps(saved, indent=1))
         found[method] = saved[method]["metrics"]

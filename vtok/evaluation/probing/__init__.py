@@ -6,9 +6,23 @@ from vtok.common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vtok.evaluation.probing.measures import Measure
-    from vtok.evaluation.probing.result import ProbeResult, over_seeds, side_by_side
+    from vtok.evaluation.probing.result import (
+        ProbeResult,
+        differences,
+        over_seeds,
+        side_by_side,
+        write_probe_answers,
+    )
     from vtok.evaluation.probing.run import Probing
 
-__all__ = ["Measure", "ProbeResult", "Probing", "over_seeds", "side_by_side"]
+__all__ = [
+    "Measure",
+    "ProbeResult",
+    "Probing",
+    "differences",
+    "over_seeds",
+    "side_by_side",
+    "write_probe_answers",
+]
 
 __getattr__, __dir__ = lazy_exports(__name__)

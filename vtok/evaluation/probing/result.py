@@ -1,12 +1,20 @@
 """Results of probing, as metrics and as a table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import fmean
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vtok.common.files import atomic_file
 from vtok.common.statistics import share_interval_of_runs, student
 from vtok.common.tables import table
 from vtok.evaluation.accuracy import Accuracy, accuracy_metrics
+from vtok.evaluation.answers import SCHEMA
+from vtok.runs.answered import Asked
+from vtok.runs.pairs import Pairs, corrected, pair_of
 
 # What rows mean, by the beginning of their names.
 LEGEND = {
@@ -103,6 +111,47 @@ def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
         f"{test} test clips, probes of {train} training clips; {how}. guessing: always giving the most frequent answer."
     )
     return "\n".join([table(lines), beneath, *legend])
+
+
+def differences(results: Mapping[str, Sequence[ProbeResult]]) -> Pairs:
+    """How the accuracies of each tokeniser differ from those of the first, on the same clips.
+
+    Args:
+        results: results by name of the tokeniser, with the same seeds for each.
+    """
+    (first, theirs), *others = results.items()
+    found = []
+    for name, ours in others:
+        for metric in theirs[0].accuracies:
+            if metric in ours[0].accuracies:
+                rights = ([right_of(one.accuracies[metric]) for one in each] for each in (ours, theirs))
+                found.append(pair_of(metric, (name, first), *rights, same_seeds=True))
+    return Pairs(corrected([pair for pair in found if pair is not None]), [])
+
+
+def right_of(accuracy: Accuracy) -> dict[Asked, bool]:
+    """Which questions of a probe are answered right. The truth distinguishes a clip from its reverse."""
+    return {
+        Asked(one.source, one.clip, one.category, (), one.truth, 0, one.group): one.right for one in accuracy.answers
+    }
+
+
+def write_probe_answers(results: Mapping[str, Sequence[ProbeResult]], seeds: Sequence[int], path: Path) -> None:
+    """Write the answers of all probes as parquet, with the columns tokeniser, seed and probe before those of `Answer`.
+
+    Args:
+        results: results by name of the tokeniser, one for each of the seeds.
+    """
+    rows = [
+        {"tokeniser": tokeniser, "seed": seed, "probe": name, **asdict(answer)}
+        for tokeniser, several in results.items()
+        for seed, result in zip(seeds, several, strict=True)
+        for name, accuracy in result.accuracies.items()
+        for answer in accuracy.answers
+    ]
+    schema = pa.schema([("tokeniser", pa.string()), ("seed", pa.int64()), ("probe", pa.string()), *SCHEMA])
+    with atomic_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
 
 
 def cell(results: Sequence[ProbeResult], name: str) -> str:

@@ -27,7 +27,7 @@ MISTAKES = [
         "data.sources.a.augmentation=standard",
         "Use data/augmentation@data.sources.a.augmentation=standard",
     ),
-    (["backbone=clop"], "backbone=clop", "clip, tiny, vgg19, vision"),
+    (["backbone=clop"], "backbone=clop", "clip, pixels, tiny, vgg19, vision"),
     (["backbon=clip"], "backbon", "Did you mean backbone?"),
     (["tokeniser.strid=3"], "tokeniser.strid", "Did you mean tokeniser.stride?"),
     (["+tokeniser.strid=3"], "tokeniser.strid", "Did you mean tokeniser.stride?"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from vtok.cli.main import main
 from vtok.cli.verbs.precompute import precompute
 from vtok.common.errors import UserError
 from vtok.config import compose
@@ -155,7 +156,9 @@ def test_a_probe_from_a_cache_finds_what_it_finds_in_the_files(
     metrics = []
     for overrides in (twins, cached("float32")):
         config, tokeniser, _ = parts([*overrides, f"tokeniser={name}"])
-        probing = Probing(steps=3, train_clips=10, test_clips=10, tuned=True)
+        probing = Probing(
+            steps=3, train_clips=10, test_clips=10, tuned=True, measures=["answers", "reconstruction", "order"]
+        )
         source, loader = build(config.data), build(config.loader)
         train, test = (probing.read(tokeniser, source, loader, split) for split in ("train", "test"))
         found = probing(tokeniser, train, test, seed=0).metrics()
@@ -180,6 +183,21 @@ def test_a_cache_of_twins_has_the_frames_of_the_clips_that_they_show(twins: list
     )
     with pytest.raises(UserError, match=r"was computed with data\.frames_fps=24\.0, not 12\.0"):
         parts([*clips, "data.frames_fps=12"])
+
+
+def test_pixels_are_the_same_with_every_seed(twins: list[str], tmp_path: Path) -> None:
+    given = [one for one in twins if not one.startswith(("backbone.feature_dim", "backbone.width"))]
+    pixels = [*given, "backbone=pixels", f"outputs={tmp_path}"]
+    precompute(out=str(tmp_path / "cache"), tokenisers=["vtok"], dtype="float32", overrides=pixels)
+    probing = ["probe", "tokenisers=[vtok]", *pixels, "steps=2", "seeds=2", "measures=[answers]"]
+    assert main([*probing, f"data.cache={tmp_path / 'cache'}"]) == 0
+
+
+def test_a_cache_of_random_features_is_refused_for_several_seeds(
+    twins: list[str], cached: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["probe", "tokenisers=[vtok]", *cached("float32", "vtok"), "seeds=3"]) == 1
+    assert "was computed with seed=0, not 2" in capsys.readouterr().err
 
 
 REFUSED = [

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,9 @@ class Backbone(nn.Module, ABC):
     Raises:
         UserError: `map_size` exceeds the network's own.
     """
+
+    # Whether there is a network, whose weights are random where `weights` is null.
+    has_weights: ClassVar[bool] = True
 
     frozen: bool
     depth: int | None = None

@@ -1,4 +1,4 @@
-"""No network at all: the pixels of each patch, a control for pretrained weights."""
+"""Patches of pixels as features, a control for pretrained weights."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -15,23 +15,30 @@ from vtok.common.setting_types import Count
 class PixelsBackbone(Backbone):
     """The feature of each place is its patch of pixels. Nothing is learnt.
 
-    A control: what a tokeniser achieves on a pretrained backbone but not on pixels is due to the features.
+    A control: what is found here needs no pretrained weights. Compare answers only, on a map of the same size; errors
+    of reconstructed features are those of other features.
 
     Args:
         image_size: side of the images in pixels, a multiple of `patch_size`.
         patch_size: side of a patch in pixels; a feature has 3 * patch_size^2 channels.
+        frozen: there are no weights to train, so this is true.
 
     Raises:
-        UserError: `image_size` is not a multiple of `patch_size`.
+        UserError: `image_size` is not a multiple of `patch_size`, or `frozen` is false.
     """
+
+    has_weights = False
 
     def __init__(
         self,
         *,
         image_size: Annotated[int, Ge(1)] = 64,
         patch_size: Annotated[int, Ge(1)] = 8,
+        frozen: bool = True,
         map_size: Count | None = None,
     ) -> None:
+        if not frozen:
+            raise UserError("backbone.frozen=false: pixels have no weights to train. Use backbone.frozen=true.")
         if image_size % patch_size:
             raise UserError(
                 f"backbone.image_size={image_size} is not a multiple of backbone.patch_size={patch_size}. "

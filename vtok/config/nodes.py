@@ -31,6 +31,11 @@ def can_be_random(target: str) -> bool:
     return NoneType in alternatives(declaration_of(target).settings["weights"].type)
 
 
+def is_backbone_random(config: DictConfig) -> bool:
+    """Whether the backbone's weights are random numbers, which depend on the seed."""
+    return not config.backbone.get("weights") and bool(constant_of(config.backbone, "has_weights", True))
+
+
 def are_twins(config: DictConfig) -> bool:
     """Whether the data set shows the clips of another one."""
     # An exported tokeniser has no data.

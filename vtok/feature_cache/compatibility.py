@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vtok.common.errors import UserError
 from vtok.common.nested import flatten
-from vtok.config.nodes import constant_of, data_nodes
+from vtok.config.nodes import constant_of, data_nodes, is_backbone_random
 from vtok.feature_cache.weight_files import Weights, find_change, fingerprint
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ class Recipe:
         Raises:
             UserError: the cache was computed with other settings or weights; the message names the first difference.
         """
-        settings = {_filmed(key): value for key, value in cache["settings"].items()}
+        settings = {_without_twins(key): value for key, value in cache["settings"].items()}
         for key, value in self.settings.items():
-            if _filmed(key) not in settings:
+            if _without_twins(key) not in settings:
                 raise UserError(f"{setting} was computed without {key}={_yaml_text(value)}. {advice}")
-            cached = settings[_filmed(key)]
+            cached = settings[_without_twins(key)]
             if cached != value and not (key == MAP_SIZE and cached is None):
                 raise UserError(
                     f"{setting} was computed with {key}={_yaml_text(cached)}, not {_yaml_text(value)}. {advice}"
@@ -71,9 +71,10 @@ class Recipe:
                 raise UserError(f"{setting} was computed with other {key}: {change}. {advice}")
 
 
-def _filmed(key: str) -> str:
-    """The key of a data set without the twins around it: they show its frames, so each serves the other."""
-    return key.replace("data.source.", "data.", 1)
+def _without_twins(key: str) -> str:
+    """The key of a data set as it is without twins around it. They show its frames, so a cache may serve both."""
+    within = key.removeprefix("data.source.")
+    return key if within == key else f"data.{within}"
 
 
 def _yaml_text(value: Any) -> str:
@@ -90,7 +91,7 @@ def recipe_of(config: DictConfig) -> Recipe:
     weights: dict[str, Weights] = {}
     if name := given.get("backbone.weights"):
         weights["backbone.weights"] = Weights(name, given.get("backbone.revision"))
-    else:
+    if is_backbone_random(config):
         settings["seed"] = config.seed
     if decodes(config):
         settings |= {key: given[key] for key in ("decoder.num_frames", "decoder.size")}

@@ -28,16 +28,25 @@ from vtok.evaluation.probing.measures import (
     unexplained_variance,
 )
 from vtok.evaluation.probing.probes import AttentiveProbe, LinearProbe
-from vtok.evaluation.probing.result import ProbeResult, differences, over_seeds, side_by_side, write_probe_answers
+from vtok.evaluation.probing.result import ProbeResult, differences, mean_metrics, side_by_side, write_probe_answers
 from vtok.evaluation.probing.run import Probing
-from vtok.evaluation.probing.samples import ORDERS, ProbeSplit, extract_split, reverse_frames, shuffle_frames
+from vtok.evaluation.probing.samples import (
+    ORDERS,
+    ProbeSplit,
+    extract_split,
+    randomise_frames,
+    reverse_frames,
+    shuffle_frames,
+)
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import (
     CodecMotionTokeniser,
     FrameSamplingTokeniser,
     GridPooling,
     KeyFrameTokeniser,
+    MeanPooling,
     Tokeniser,
+    TransformerPooling,
     VideoTokens,
     VTokTokeniser,
 )
@@ -258,7 +267,7 @@ def test_several_seeds_give_means_with_intervals() -> None:
     seeds, clips = 0.1**2 / 3, 0.24 / 100
     quantile = stats.t.ppf(0.975, (seeds + clips) ** 2 / (seeds**2 / 2))
     low, high = score_interval(0.6, 0.24 / (seeds + clips), quantile)
-    metrics = over_seeds(several)
+    metrics = mean_metrics(several)
     assert metrics["probe/linear/way"] == pytest.approx(0.6)
     assert metrics["probe/linear/way_low"] == pytest.approx(low, abs=1e-5)
     assert metrics["probe/linear/way_high"] == pytest.approx(high, abs=1e-5)
@@ -268,10 +277,10 @@ def test_several_seeds_give_means_with_intervals() -> None:
     assert f"60.0% [{low:.0%}, {high:.0%}]" in text
     assert "0.060 [0.04, 0.08]" in text
     assert "means of 3 seeds" in text
-    assert over_seeds(several[:1]) == several[0].metrics()
+    assert mean_metrics(several[:1]) == several[0].metrics()
     alike = [several[0], several[0]]
-    assert over_seeds(alike)["probe/linear/way_low"] == pytest.approx(several[0].metrics()["probe/linear/way_low"])
-    assert "probe/reconstruction/frames_low" not in over_seeds(alike)
+    assert mean_metrics(alike)["probe/linear/way_low"] == pytest.approx(several[0].metrics()["probe/linear/way_low"])
+    assert "probe/reconstruction/frames_low" not in mean_metrics(alike)
 
 
 def test_what_moves_is_not_found_with_all_frames_in_random_order() -> None:
@@ -283,30 +292,55 @@ def test_what_moves_is_not_found_with_all_frames_in_random_order() -> None:
     assert found["shuffled/attentive/way"].share < 0.75
 
 
-@pytest.mark.parametrize("frozen_weights", [True, False])
-def test_clips_are_encoded_once_for_seeds_with_the_same_backbone(
-    frozen_weights: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    splits = []
+POOLINGS = {"mean": MeanPooling, "transformer": partial(TransformerPooling, heads=2)}
 
-    def read_split(probing: Probing, tokeniser: Tokeniser, source: object, loader: object, split: str) -> ProbeSplit:
-        splits.append(split)
-        return read(tokeniser, range(8) if split == "train" else range(8, 12))
+
+@pytest.mark.parametrize(
+    ("same_backbone", "pooling", "splits"), [(True, "mean", 2), (False, "mean", 4), (True, "transformer", 4)]
+)
+def test_clips_are_encoded_once_for_all_seeds_with_the_same_features(
+    same_backbone: bool, pooling: str, splits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = []
+
+    def read_split(
+        probing: Probing, tokeniser: Tokeniser, source: object, loader: object, split: str, *, most: int | None = None
+    ) -> ProbeSplit:
+        whole.extend([split] if most is None else [])
+        return read(tokeniser, range(12)[:most] if split == "train" else range(12, 16))
 
     def make(seed: int) -> Tokeniser:
-        torch.manual_seed(0 if frozen_weights else seed)
+        torch.manual_seed(0 if same_backbone else seed)
         backbone = TinyBackbone(feature_dim=16, width=8)
         torch.manual_seed(seed)
-        return VTokTokeniser(backbone, stride=1, grid_size=2, token_dim=12)
+        return VTokTokeniser(backbone, stride=1, grid_size=2, token_dim=12, motion_pooling=POOLINGS[pooling])
 
     monkeypatch.setattr(Probing, "read", read_split)
     probing = Probing(steps=3, train_clips=9, test_clips=9, tuned=True, measures=["answers", "reconstruction"])
-    several = probing.over_seeds(make, DataSource, LoaderSettings, [3, 4])
-    assert len(splits) == (2 if frozen_weights else 4)
-    [alone] = probing.over_seeds(make, DataSource, LoaderSettings, [4])
+    several = probing.probe_seeds(make, DataSource, LoaderSettings, [3, 4])
+    assert len(whole) == splits
+    [alone] = probing.probe_seeds(make, DataSource, LoaderSettings, [4])
     other, same, again = (one.numbers["reconstruction/frames"] for one in (*several, alone))
     assert other != same == again
     assert several[1].accuracies == alone.accuracies
+
+
+def test_two_frames_in_random_order_are_as_often_swapped_as_not() -> None:
+    samples = [moving(number, frames=2) for number in range(200)]
+    swapped = [not torch.equal(randomise_frames(one).frames, one.frames) for one in samples]
+    assert 75 < sum(swapped) < 125
+    assert all(not torch.equal(shuffle_frames(one).frames, one.frames) for one in samples)
+
+
+def test_what_clips_with_motion_vectors_do_not_allow_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    tokeniser = CodecMotionTokeniser(TinyBackbone(feature_dim=16, width=8), stride=1, motion_grid=2)
+    samples = [replace(moving(number), vectors=torch.randn(5, 3, 2, 2)) for number in range(8)]
+    split = extract_split(tokeniser, [HeldoutBatch(samples, [])], orders=ORDERS)
+    probing = Probing(steps=2, train_clips=9, test_clips=9, tuned=True, measures=["answers", "shuffled"])
+    assert set(probing(tokeniser, split, split, seed=0).accuracies) == {"linear/way", "attentive/way"}
+    assert "shuffled is not measured: clips with motion vectors have no other order" in caplog.text
+    with pytest.raises(UserError, match=r"measures=\[shuffled\]: these clips allow none of them"):
+        replace(probing, measures=["shuffled"])(tokeniser, split, split, seed=0)
 
 
 def test_differences_are_those_on_the_same_clips(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from vtok.common.setting_types import Count
 from vtok.common.tables import table
 from vtok.config import check, compose
 from vtok.config.cross_checks import check_unasked
+from vtok.config.nodes import is_backbone_random
 from vtok.data import DataSource, LoaderSettings
 from vtok.evaluation.probing import (
     Measure,
     ProbeResult,
     Probing,
     differences,
-    over_seeds,
+    mean_metrics,
     side_by_side,
     write_probe_answers,
 )
@@ -52,11 +53,12 @@ def probe(
 ) -> str:
     """Measure what can be predicted from video tokens without a language model.
 
-    A linear and an attentive probe predict answers, the features of the frames, and the order of the frames. Takes
-    train's overrides; with data.cache no file is read.
+    A linear and an attentive probe predict answers, a ridge regression the features of the frames, and an attentive
+    probe whether frames are in their own order. Several tokenisers are compared on the same clips. Takes train's
+    overrides; with data.cache no file is read.
 
-    The tokens come from a run, or from untrained tokenisers on the configured backbone. The trained half of such a
-    tokeniser is trained with each probe.
+    The tokens come from a run, or from untrained tokenisers on the configured backbone. The layers that such a
+    tokeniser adds to features are trained with each probe; its backbone and a motion pooling with weights are not.
 
     Args:
         run: a run folder, a checkpoint of one, or latest: the newest run that finished or was stopped; null: the
@@ -98,7 +100,7 @@ def probe(
         log.info("probing %s: %s", run_dir.name, beginning)
         probing = Probing(steps, train_clips, test_clips, tuned=bool(tuned), measures=measures)
         counted = range(config.seed, config.seed + seeds)
-        results[run_dir.name] = probing.over_seeds(lambda _: model.tokeniser, *clips_of(config), counted)
+        results[run_dir.name] = probing.probe_seeds(lambda _: model.tokeniser, *clips_of(config), counted)
     else:
         given = [
             override("outputs", outputs),
@@ -110,6 +112,8 @@ def probe(
         for config in configs:
             check(config)
             check_unasked(config, override="vtok probe", instead="Use other tokenisers.")
+            # With random weights, a cache has the features of one seed.
+            backbone_of_cache(seeded(config, config.seed + seeds - 1))
         log.info("probing %s: %s", ", ".join(tokenisers) or "the tokeniser of the configuration", beginning)
         probing = Probing(steps, train_clips, test_clips, tuned=tuned is not False, measures=measures)
         counted = range(configs[0].seed, configs[0].seed + seeds)
@@ -117,7 +121,7 @@ def probe(
             name = tokenisers[number] if tokenisers else str(config.tokeniser._target_).rpartition(".")[2]
             results[name] = probe_untrained(config, probing, counted)
     if out is not None:
-        write_text(Path(out), json.dumps({name: over_seeds(each) for name, each in results.items()}, indent=1))
+        write_text(Path(out), json.dumps({name: mean_metrics(each) for name, each in results.items()}, indent=1))
     if answers is not None:
         write_probe_answers(results, counted, Path(answers))
     pairs = differences(results)
@@ -126,13 +130,24 @@ def probe(
 
 def probe_untrained(config: DictConfig, probing: Probing, seeds: Sequence[int]) -> list[ProbeResult]:
     """Probe the untrained tokeniser of a configuration with each of these seeds."""
+    # Missing weights are reported before any clip is made.
+    first = build_tokeniser(seeded(config, seeds[0]), backbone_of_cache(config)).to(device_of(config))
+    kept = first.backbone if first.backbone.frozen and not is_backbone_random(config) else None
 
     def make(seed: int) -> Tokeniser:
-        seeded = config.copy()
-        seeded.seed = seed
-        return build_tokeniser(seeded, backbone_of_cache(seeded)).to(device_of(seeded))
+        if seed == seeds[0]:
+            return first
+        own = seeded(config, seed)
+        return build_tokeniser(own, backbone_of_cache(own) if kept is None else kept).to(device_of(own))
 
-    return probing.over_seeds(make, *clips_of(config), seeds)
+    return probing.probe_seeds(make, *clips_of(config), seeds)
+
+
+def seeded(config: DictConfig, seed: int) -> DictConfig:
+    """The configuration with another seed."""
+    other = config.copy()
+    other.seed = seed
+    return other
 
 
 def clips_of(config: DictConfig) -> tuple[DataSource, LoaderSettings]:

@@ -1,4 +1,4 @@
-"""Probing: what video tokens hold, measured in a minute without training a language model."""
+"""Probing: what video tokens hold, measured in minutes without training a language model."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from vtok.evaluation.probing.result import (
         ProbeResult,
         differences,
-        over_seeds,
+        mean_metrics,
         side_by_side,
         write_probe_answers,
     )
@@ -20,7 +20,7 @@ __all__ = [
     "ProbeResult",
     "Probing",
     "differences",
-    "over_seeds",
+    "mean_metrics",
     "side_by_side",
     "write_probe_answers",
 ]

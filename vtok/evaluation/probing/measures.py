@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,10 @@ from vtok.evaluation.probing.samples import ProbeSplit
 from vtok.model.batch import stack_frames
 from vtok.tokeniser import Tokeniser
 
-# Answers to the clips' questions, the same with all frames in random order, the features and the order of the frames.
 Measure = Literal["answers", "shuffled", "reconstruction", "order"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
+# The orders of frames that measures need, names of `samples.ORDERS`. Random ones include a clip's own: if they did not,
+# two frames would always be swapped, which shows their order.
+ORDERS_OF: dict[Measure, tuple[str, ...]] = {"shuffled": ("random",), "order": ("reversed", "shuffled")}
 # Categories with more answers are left out: there are too few clips for each answer.
 MOST_ANSWERS = 100
 PENALTIES = tuple(10.0**power for power in range(8))
@@ -27,7 +28,7 @@ PENALTIES = tuple(10.0**power for power in range(8))
 
 @dataclass(frozen=True)
 class Probes:
-    """The single probes of a tokeniser.
+    """What is measured of one tokeniser, with one seed.
 
     Attributes:
         tokeniser: the tokeniser.

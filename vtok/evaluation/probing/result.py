@@ -18,6 +18,8 @@ from vtok.runs.pairs import Pairs, corrected, pair_of
 
 # What rows mean, by the beginning of their names.
 LEGEND = {
+    "linear": "accuracy of a linear layer on all tokens.",
+    "attentive": "accuracy of a small transformer layer that attends to the tokens.",
     "shuffled": "accuracy with all frames in random order, in training too.",
     "order/accuracy": "accuracy of a probe that separates true clips from reversed or shuffled ones.",
     "order/distance": "distance of tokens when a clip is reversed or shuffled, over the distance to another clip.",
@@ -34,7 +36,7 @@ class ProbeResult:
         clips: numbers of (training, test) clips.
         accuracies: accuracies on test clips by name; chance is that of always giving the most frequent answer.
         numbers: other metrics by name.
-        seconds: duration of probing.
+        seconds: duration of the probes, without reading and encoding the clips.
     """
 
     tokens: int
@@ -60,7 +62,7 @@ class ProbeResult:
         return self.numbers.get(name) if accuracy is None else accuracy.share
 
 
-def over_seeds(results: Sequence[ProbeResult]) -> dict[str, float]:
+def mean_metrics(results: Sequence[ProbeResult]) -> dict[str, float]:
     """The metrics of one result, or the means of several with different seeds, with 95 % intervals."""
     if len(results) == 1:
         return results[0].metrics()
@@ -105,7 +107,7 @@ def side_by_side(results: Mapping[str, Sequence[ProbeResult]]) -> str:
         lines.append([row, chance, *(cell(each, row) for each in results.values())])
     several = next(iter(results.values()))
     train, test = several[0].clips
-    how = "accuracy with its 95 % interval" if len(several) == 1 else f"means of {len(several)} seeds, 95 % intervals"
+    how = "accuracies with 95 % intervals" if len(several) == 1 else f"means of {len(several)} seeds, 95 % intervals"
     legend = [f"{name}: {text}" for name, text in LEGEND.items() if any(row.startswith(name) for row in rows)]
     beneath = (
         f"{test} test clips, probes of {train} training clips; {how}. guessing: always giving the most frequent answer."

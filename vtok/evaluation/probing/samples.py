@@ -25,7 +25,7 @@ class ProbeSplit:
 
     Attributes:
         samples: samples with features instead of frames.
-        orders: the same clips with their frames in another order, by name of the order; empty for clips with motion
+        orders: the same clips with their frames in each of the orders that were asked for; empty for clips with motion
             vectors.
         targets: features to reconstruct from the tokens of each clip, float32 (F, CELLS * CELLS, c), of F frames evenly
             spaced over the clip, which need not be those that the tokeniser samples.
@@ -33,7 +33,7 @@ class ProbeSplit:
     """
 
     samples: list[ClipSample] = field(default_factory=list)
-    orders: dict[str, list[ClipSample]] = field(default_factory=lambda: defaultdict(list))
+    orders: dict[str, list[ClipSample]] = field(default_factory=dict)
     targets: list[Tensor] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
 
@@ -50,13 +50,14 @@ def extract_split(tokeniser: Tokeniser, batches: Iterable[HeldoutBatch], *, orde
         # Motion vectors come from the file, and there are none for frames in another order.
         has_vectors = any(sample.vectors is not None for sample in samples)
         for name in () if has_vectors else orders:
-            result.orders[name] += extract_features(tokeniser, [ORDERS[name](sample) for sample in samples])
+            changed = extract_features(tokeniser, [ORDERS[name](sample) for sample in samples])
+            result.orders.setdefault(name, []).extend(changed)
         result.targets += features_of_targets(tokeniser, samples)
     return result
 
 
 def extract_features(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> list[ClipSample]:
-    """The samples with the output of the tokeniser's `extract` instead of frames; the trained half is not run.
+    """The samples with the output of the tokeniser's `extract` instead of frames; `project` is not run.
 
     Clips with the same number of frames are batched together, so no clip is padded.
     """
@@ -93,6 +94,12 @@ def shuffle_frames(sample: ClipSample) -> ClipSample:
     return in_order(sample, order)
 
 
+def randomise_frames(sample: ClipSample) -> ClipSample:
+    """The clip with its frames in a random order, seeded by its id: each order is as likely, its own as well."""
+    generator = torch.Generator().manual_seed(stable_hash("random order", sample.clip.id))
+    return in_order(sample, torch.randperm(sample.num_planned, generator=generator))
+
+
 def in_order(sample: ClipSample, order: Tensor) -> ClipSample:
     """The clip with the frames, or the maps of a cache, at positions `order`; the timestamps stay."""
     frames, maps = sample.frames, sample.maps
@@ -101,7 +108,11 @@ def in_order(sample: ClipSample, order: Tensor) -> ClipSample:
     )
 
 
-ORDERS: dict[str, Callable[[ClipSample], ClipSample]] = {"reversed": reverse_frames, "shuffled": shuffle_frames}
+ORDERS: dict[str, Callable[[ClipSample], ClipSample]] = {
+    "reversed": reverse_frames,
+    "shuffled": shuffle_frames,
+    "random": randomise_frames,
+}
 
 
 def features_of_targets(tokeniser: Tokeniser, samples: Sequence[ClipSample]) -> list[Tensor]:

@@ -94,6 +94,8 @@ class Shell:
         # Another budget is for the run of a tokeniser that the page has just trained.
         if any("latest" in item for item in given) and "tokeniser.budget=8" not in given:
             self.have_run(sweep="sweep=latest" in given)
+        if any(item.startswith("backbone=") for item in given):
+            overrides = [item for item in overrides if not item.startswith("backbone")]
         if "data=folder" in given or "data=twins" in given:
             overrides = [item for item in overrides if not item.startswith("data.")]
         if "data.cache=FEATURES" in given:

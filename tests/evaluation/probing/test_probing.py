@@ -345,7 +345,9 @@ def test_what_clips_with_motion_vectors_do_not_allow_is_said(caplog: pytest.LogC
 
 def test_differences_are_those_on_the_same_clips(tmp_path: Path) -> None:
     def result(right: int, seed: int) -> ProbeResult:
-        return ProbeResult(20, (9, 100), {"linear/way": counted(right + seed), "linear/only": counted(9)})
+        return ProbeResult(
+            20, (9, 100), {one: counted(right + seed) for one in ("linear/way", "linear/only", "shuffled/linear/way")}
+        )
 
     results = {name: [result(right, seed) for seed in (0, 5)] for name, right in (("vtok", 60), ("other", 40))}
     del results["other"][0].accuracies["linear/only"]
@@ -365,7 +367,7 @@ def test_differences_are_those_on_the_same_clips(tmp_path: Path) -> None:
         ("vtok", 3, "linear/way"): 60, ("vtok", 4, "linear/way"): 65,
         ("other", 3, "linear/way"): 40, ("other", 4, "linear/way"): 45,
     }  # fmt: skip
-    assert len(rows) == 700
+    assert len(rows) == 1100
 
 
 def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -383,6 +385,7 @@ def test_the_command(tiny_settings: list[str], tmp_path: Path, capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert "order/accuracy/shuffled" in shown
     assert re.search(r"linear/colour +key_frame +vtok", shown), "the differences from the first tokeniser"
+    assert "One seed each: a difference is between these two models." in shown
     assert main(["probe", *given, "seeds=2"]) == 0
     [metrics] = json.loads(out.read_text()).values()
     assert metrics["seeds"] == 2

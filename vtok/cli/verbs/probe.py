@@ -125,7 +125,10 @@ def probe(
     if answers is not None:
         write_probe_answers(results, counted, Path(answers))
     pairs = differences(results)
-    return "\n\n".join([side_by_side(results), *([f"{table(pairs.rows())}\n{pairs.text()}"] if pairs.tested else [])])
+    if not pairs.tested:
+        return side_by_side(results)
+    said = [sentence for sentence in pairs.sentences() if not sentence.startswith("not shown")]
+    return "\n".join([side_by_side(results), "", table(pairs.rows()), pairs.text(), *said])
 
 
 def probe_untrained(config: DictConfig, probing: Probing, seeds: Sequence[int]) -> list[ProbeResult]:

@@ -1,9 +1,8 @@
 """Patches of pixels as features, a control for pretrained weights."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge
 from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
@@ -32,8 +31,8 @@ class PixelsBackbone(Backbone):
     def __init__(
         self,
         *,
-        image_size: Annotated[int, Ge(1)] = 64,
-        patch_size: Annotated[int, Ge(1)] = 8,
+        image_size: Count = 64,
+        patch_size: Count = 8,
         frozen: bool = True,
         map_size: Count | None = None,
     ) -> None:

@@ -83,13 +83,13 @@ def probe(
     """
     if run is not None and tokenisers:
         raise UserError(f"run={run}: a run has its own tokeniser. Set either run or tokenisers.")
+    if not measures:
+        raise UserError("measures=[]: there is nothing to measure. Use measures=[answers], for instance.")
     if out is not None:
         check_writable(Path(out), suffix=".json")
     if answers is not None:
         check_writable(Path(answers), suffix=".parquet")
     results: dict[str, list[ProbeResult]] = {}
-    if not measures:
-        raise UserError("measures=[]: there is nothing to measure. Use measures=[answers], for instance.")
     # Without a terminal there is no progress bar, and the probes take minutes.
     beginning = f"up to {train_clips} training and {test_clips} test clips, {steps} steps of each probe"
     if run is not None:
